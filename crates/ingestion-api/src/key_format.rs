@@ -1,0 +1,209 @@
+//! The format of a key. Changing the prefix or the alphabet breaks secret scanners and every key that was issued: don't.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
+
+/// What every key begins with.
+pub const KEY_PREFIX: &str = "iapikeyok-";
+
+/// How long a key is, in characters.
+pub const KEY_LEN: usize = CHECKSUM_AT + CHECKSUM_LEN;
+
+/// A regular expression for secret scanners: every key matches, and little else does.
+pub const KEY_PATTERN: &str = r"\biapikeyok-(?:[0-9A-Za-z]{8}-){3}[0-9A-Za-z]{6}\b";
+
+const GROUPS: usize = 3;
+const GROUP_LEN: usize = 8;
+const CHECKSUM_AT: usize = KEY_PREFIX.len() + GROUPS * (GROUP_LEN + 1);
+const CHECKSUM_LEN: usize = 6;
+
+/// The digits of base 62, in their order.
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// A key of our format: a secret.
+///
+/// `iapikeyok-`, three groups of eight random characters of base 62 (0-9, A-Z, a-z), each with a `-` behind it, and six characters of base 62, most
+/// significant first: the CRC-32 (IEEE 802.3) of the 37 characters before them. `Debug` does not show it, and its memory is wiped when it is dropped.
+///
+/// # Examples
+///
+/// ```
+/// use ingestion_api::{IngestionKey, KEY_LEN};
+///
+/// // A server takes them from the operating system.
+/// let mut next = 0;
+/// let random = |bytes: &mut [u8]| -> Result<(), std::io::Error> {
+///     bytes.fill_with(|| {
+///         next += 1;
+///         next
+///     });
+///     Ok(())
+/// };
+/// let key = IngestionKey::generate(random)?;
+/// assert_eq!(key.expose_secret(), "iapikeyok-12345678-9ABCDEFG-HIJKLMNO-4UUaeN");
+/// assert_eq!(key.expose_secret().len(), KEY_LEN);
+/// assert_eq!(key.start(), "1234");
+/// assert!(IngestionKey::parse(key.expose_secret()).is_ok());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct IngestionKey(SecretString);
+
+/// Why a text is not a key of our format. No variant carries the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyFormatError {
+    /// It does not begin with [`KEY_PREFIX`].
+    #[error("it does not begin with {KEY_PREFIX}")]
+    Prefix,
+    /// It is not [`KEY_LEN`] characters long.
+    #[error("it is not {KEY_LEN} characters long")]
+    Length,
+    /// There is no `-` where one group ends.
+    #[error("its groups do not have eight characters")]
+    Grouping,
+    /// A group has a character other than 0-9, A-Z and a-z.
+    #[error("it has a character other than letters and digits in a group")]
+    Character,
+    /// The last six characters are not the checksum of the rest: it was mistyped or cut.
+    #[error("its checksum is wrong")]
+    Checksum,
+}
+
+impl IngestionKey {
+    /// A new key. `random` fills the bytes it is given, from the operating system's source.
+    ///
+    /// # Errors
+    ///
+    /// That of `random`.
+    pub fn generate<E>(mut random: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        // The largest multiple of 62 in a byte: with what is above, some characters would be likelier than others.
+        const FAIR: u8 = 248;
+        let is_full = |text: &str| text.len() == CHECKSUM_AT;
+        // As long as it gets, so that nothing is moved and left behind.
+        let mut text = String::with_capacity(KEY_LEN);
+        text.push_str(KEY_PREFIX);
+        let mut bytes = Zeroizing::new([0; GROUPS * GROUP_LEN]);
+        while !is_full(&text) {
+            random(&mut *bytes)?;
+            for byte in bytes.iter().filter(|byte| **byte < FAIR) {
+                if is_full(&text) {
+                    break;
+                }
+                text.push(char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]));
+                if (text.len() - KEY_PREFIX.len()) % (GROUP_LEN + 1) == GROUP_LEN {
+                    text.push('-');
+                }
+            }
+        }
+        let checksum = digits(crc32fast::hash(text.as_bytes()));
+        text.extend(checksum.map(char::from));
+        Ok(Self(text.into()))
+    }
+
+    /// Takes `text` for a key if it is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check).
+    pub fn parse(text: &str) -> Result<Self, KeyFormatError> {
+        Self::check(text.as_bytes())?;
+        Ok(Self(text.into()))
+    }
+
+    /// Whether `text` is a key, without keeping it: no allocation, and a few nanoseconds.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong, from the front; the checksum last.
+    #[inline]
+    pub fn check(text: &[u8]) -> Result<(), KeyFormatError> {
+        let Some(rest) = text.strip_prefix(KEY_PREFIX.as_bytes()) else { return Err(KeyFormatError::Prefix) };
+        let Ok(rest) = <&[u8; KEY_LEN - KEY_PREFIX.len()]>::try_from(rest) else { return Err(KeyFormatError::Length) };
+        let (groups, checksum) = rest.split_at(GROUPS * (GROUP_LEN + 1));
+        // Without an early exit these compile to vector instructions.
+        let (groups, _) = groups.as_chunks::<{ GROUP_LEN + 1 }>();
+        if groups.iter().fold(false, |any, group| any | (group[GROUP_LEN] != b'-')) {
+            return Err(KeyFormatError::Grouping);
+        }
+        let illegal = |group: &[u8]| group.iter().fold(false, |any, byte| any | !byte.is_ascii_alphanumeric());
+        if groups.iter().fold(false, |any, group| any | illegal(&group[..GROUP_LEN])) {
+            return Err(KeyFormatError::Character);
+        }
+        if number(checksum) != Some(crc32fast::hash(&text[..CHECKSUM_AT])) {
+            return Err(KeyFormatError::Checksum);
+        }
+        Ok(())
+    }
+
+    /// Whether `text` begins and ends as a key does: true of every key, and of little else. Quicker than [`check`](Self::check), which looks at every
+    /// character, for those who find out anyway whether it is one that they know.
+    #[inline]
+    #[must_use]
+    pub fn has_checksum(text: &[u8]) -> bool {
+        let Ok(text) = <&[u8; KEY_LEN]>::try_from(text) else { return false };
+        let (checked, checksum) = text.split_at(CHECKSUM_AT);
+        checked.starts_with(KEY_PREFIX.as_bytes()) && number(checksum) == Some(crc32fast::hash(checked))
+    }
+
+    /// The first four characters after the prefix: enough to tell keys apart by, and not to guess one.
+    #[must_use]
+    pub fn start(&self) -> &str {
+        &self.expose_secret()[KEY_PREFIX.len()..][..4]
+    }
+
+    /// The key itself.
+    #[must_use]
+    pub fn expose_secret(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// The key itself, still secret, for an answer.
+    #[must_use]
+    pub fn into_secret(self) -> SecretString {
+        self.0
+    }
+}
+
+impl fmt::Debug for IngestionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("IngestionKey").finish_non_exhaustive()
+    }
+}
+
+/// `number` in base 62, most significant first.
+fn digits(mut number: u32) -> [u8; CHECKSUM_LEN] {
+    let mut digits = [0; CHECKSUM_LEN];
+    for digit in digits.iter_mut().rev() {
+        *digit = ALPHABET[number as usize % ALPHABET.len()];
+        number /= ALPHABET.len() as u32;
+    }
+    digits
+}
+
+/// The number that `digits` are; nothing if one is no digit or it is too large.
+#[inline]
+fn number(digits: &[u8]) -> Option<u32> {
+    const NO_DIGIT: u8 = 0x80;
+    /// The value of each byte as a digit.
+    const VALUES: [u8; 256] = {
+        let mut values = [NO_DIGIT; 256];
+        let mut value = 0;
+        while value < ALPHABET.len() {
+            values[ALPHABET[value] as usize] = value as u8;
+            value += 1;
+        }
+        values
+    };
+    let (mut number, mut any) = (0_u64, 0);
+    for digit in digits {
+        let value = VALUES[usize::from(*digit)];
+        // Six digits do not reach the end of 64 bits.
+        number = number.wrapping_mul(ALPHABET.len() as u64).wrapping_add(value.into());
+        any |= value;
+    }
+    if any & NO_DIGIT == 0 { u32::try_from(number).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests;

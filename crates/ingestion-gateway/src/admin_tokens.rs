@@ -1,0 +1,113 @@
+//! The file with the tokens of administrators.
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use otlp_auth::TokenFileError;
+use otlp_auth::server::TokenFile;
+use secrecy::{ExposeSecret, SecretString};
+
+/// Random bytes of a token.
+const TOKEN_LEN: usize = 32;
+
+/// The admin token file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminTokensError {
+    /// It is not there and cannot be made.
+    #[error("the admin token file {path} cannot be created")]
+    Create {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It cannot be read, or is none.
+    #[error("the admin token file {path} cannot be used")]
+    Open {
+        /// Where it is.
+        path: PathBuf,
+        /// Why not.
+        source: TokenFileError,
+    },
+}
+
+/// Opens the file, and makes it with one random token first if it is not there.
+pub(crate) fn open(path: &Path) -> Result<TokenFile, AdminTokensError> {
+    let created = create_if_absent(path).map_err(|source| AdminTokensError::Create { path: path.to_owned(), source })?;
+    if created {
+        tracing::info!(path = %path.display(), "an admin token file with a random token was created");
+    } else {
+        tracing::info!(path = %path.display(), "admin tokens");
+        if fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0) {
+            tracing::warn!(path = %path.display(), "the admin token file is open to others than its owner: chmod 600");
+        }
+    }
+    TokenFile::open(path).map_err(|source| AdminTokensError::Open { path: path.to_owned(), source })
+}
+
+fn create_if_absent(path: &Path) -> io::Result<bool> {
+    if path.try_exists()? {
+        return Ok(false);
+    }
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    // Readable for its owner alone, and whole once it is there.
+    let mut file = tempfile::Builder::new().prefix(".admin-tokens-").tempfile_in(directory)?;
+    writeln!(file, "{}", random_token()?.expose_secret())?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Ok(_) => Ok(true),
+        // Somebody else was quicker.
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error.error),
+    }
+}
+
+fn random_token() -> io::Result<SecretString> {
+    let mut bytes = [0; TOKEN_LEN];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    let mut token = String::with_capacity(2 * TOKEN_LEN);
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            token.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
+    }
+    Ok(token.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Scenario: the file and its directory are missing, then are there.
+    // Guarantee: a token of 256 bits in hexadecimal, for the owner alone, made once.
+    #[test]
+    fn a_missing_file_is_made_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state/admin-tokens");
+        open(&path).unwrap();
+        let content = fs::read_to_string(&path).unwrap();
+        assert!(content.len() == 65 && content.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit()), "{}", content.len());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+        open(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    // Scenario: there is a file without a token.
+    // Guarantee: it is an error, and stays as it is.
+    #[test]
+    fn an_empty_file_is_not_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin-tokens");
+        fs::write(&path, "\n").unwrap();
+        assert!(matches!(open(&path), Err(AdminTokensError::Open { source: TokenFileError::Empty, .. })));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "\n");
+    }
+}

@@ -1,0 +1,57 @@
+//! Where a request came from, as far as those in between are trusted.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName};
+use ipnet::IpNet;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The address of the client, among the extensions of each request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClientAddress(pub(crate) IpAddr);
+
+impl ClientAddress {
+    /// That of the peer; if it is a trusted proxy, the last one in `X-Forwarded-For` that is none. What stands before it anybody may have written.
+    pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+        let peer = peer.to_canonical();
+        let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+        if !is_trusted(&peer) {
+            return Self(peer);
+        }
+        let lines: Vec<_> = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+        let mut client = peer;
+        for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+            let Ok(address) = hop.trim().parse::<IpAddr>() else { break };
+            client = address.to_canonical();
+            if !is_trusted(&client) {
+                break;
+            }
+        }
+        Self(client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Scenario: requests directly, through one and two trusted proxies, and with forged headers.
+    // Guarantee: the nearest address that no trusted proxy has; what cannot be read ends the way.
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        let from = |peer: &str, lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(FORWARDED_FOR, line.parse().unwrap());
+            }
+            ClientAddress::of(peer.parse().unwrap(), &headers, &trusted).0.to_string()
+        };
+        assert_eq!(from("192.0.2.1", &["198.51.100.1"]), "192.0.2.1");
+        assert_eq!(from("10.0.0.1", &["198.51.100.1, 192.0.2.7"]), "192.0.2.7");
+        assert_eq!(from("::ffff:10.0.0.1", &["198.51.100.1", "192.0.2.7, 10.0.0.2"]), "192.0.2.7");
+        assert_eq!(from("10.0.0.1", &["192.0.2.7, unknown"]), "10.0.0.1");
+        assert_eq!(from("10.0.0.1", &[]), "10.0.0.1");
+    }
+}

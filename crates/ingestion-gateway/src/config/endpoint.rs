@@ -1,0 +1,67 @@
+//! Where a listener listens.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use otlp_auth::confmap::Node;
+use serde::{Serialize, Serializer};
+
+/// `host:port`; port 0 means any free one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    host: String,
+    port: u16,
+}
+
+impl Endpoint {
+    pub(super) fn loopback(port: u16) -> Self {
+        Self { host: "127.0.0.1".to_owned(), port }
+    }
+
+    pub(super) fn read(node: &Node<'_>) -> Option<Self> {
+        let endpoint = Self::parse(node.string()?);
+        if endpoint.is_none() {
+            node.problem("expected host:port, as in 127.0.0.1:4317 or [::1]:4317; port 0 takes a free one");
+        }
+        endpoint
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        let is_host = match bare {
+            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => !host.is_empty() && host.bytes().all(legal),
+        };
+        if !is_host || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        Some(Self { host: bare.unwrap_or(host).to_owned(), port: port.parse().ok()? })
+    }
+
+    /// As the operating system's resolver takes it.
+    #[must_use]
+    pub fn host_and_port(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
+    /// Whether only this host can reach it.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+impl Serialize for Endpoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

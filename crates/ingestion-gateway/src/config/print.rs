@@ -1,0 +1,28 @@
+//! Settings as text.
+
+use std::time::Duration;
+
+use serde::Serializer;
+
+/// A duration as it may be written into a configuration.
+pub(super) fn duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    const UNITS: [(&str, u128); 6] =
+        [("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("ns", 1)];
+    let mut rest = duration.as_nanos();
+    let mut text = String::new();
+    for (name, nanos) in UNITS {
+        if rest >= nanos {
+            text.push_str(&format!("{}{name}", rest / nanos));
+            rest %= nanos;
+        }
+    }
+    serializer.serialize_str(if text.is_empty() { "0s" } else { &text })
+}
+
+/// What is printed in place of a secret.
+pub(super) const MASK: &str = "***";
+
+/// A secret: whether there is one.
+pub(super) fn secret<S: Serializer>(is_set: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    if *is_set { serializer.serialize_str(MASK) } else { serializer.serialize_none() }
+}

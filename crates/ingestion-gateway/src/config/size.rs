@@ -1,0 +1,71 @@
+//! Sizes in bytes, with their unit.
+
+use std::fmt;
+
+use otlp_auth::confmap::{Node, Report, Value};
+use serde::{Serialize, Serializer};
+
+const UNITS: [(&str, usize); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+/// A number of bytes, written as in `20MiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(usize);
+
+impl ByteSize {
+    pub(super) const fn mib(count: usize) -> Self {
+        Self(count << 20)
+    }
+
+    pub(super) const fn kib(count: usize) -> Self {
+        Self(count << 10)
+    }
+
+    /// The number of bytes.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        self.0
+    }
+
+    /// Reads `20MiB`, `512KiB`, `100B`, or a bare number of bytes as the Collector has it, from `least` to `most`.
+    pub(super) fn read(node: &Node<'_>, root: &Value, least: Self, most: Self) -> Option<Self> {
+        let size = match number(root, node.path()) {
+            Some(bytes) => usize::try_from(bytes).ok().map(Self),
+            None => Self::parse(node.string()?),
+        };
+        let size = size.filter(|size| (least..=most).contains(size));
+        if size.is_none() {
+            node.problem(format!("expected a size as in 512KiB, 20MiB or 1GiB, from {least} to {most}"));
+        }
+        size
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (number, unit) = UNITS.iter().find_map(|(name, bytes)| Some((text.strip_suffix(name)?, bytes))).unwrap_or((text, &1));
+        let number = number.trim_end();
+        if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        number.parse::<usize>().ok()?.checked_mul(*unit).map(Self)
+    }
+}
+
+/// The value at this path if it is a bare number: asking the node itself would report that it is none.
+fn number(root: &Value, path: &str) -> Option<u64> {
+    let unread = Report::new();
+    let found = path.split('.').try_fold(Node::root(root, &unread), |node, key| node.map()?.get(key));
+    found.and_then(|node| node.u64())
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(bytes) = self;
+        let (name, unit) = UNITS.iter().find(|(_, unit)| *bytes > 0 && bytes.is_multiple_of(*unit)).unwrap_or(&("B", 1));
+        write!(f, "{}{name}", bytes / unit)
+    }
+}
+
+impl Serialize for ByteSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

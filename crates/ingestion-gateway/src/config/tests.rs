@@ -1,0 +1,192 @@
+use super::*;
+
+fn load(text: &str) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gateway.yaml");
+    std::fs::write(&path, text).unwrap();
+    let env = |name: &str| match name {
+        "HOME" => Some("/home/ops".to_owned()),
+        "KEY" => Some("a-shared-key-of-some-length".to_owned()),
+        _ => None,
+    };
+    Config::load(&Sources { files: vec![path], sets: Vec::new() }, &env)
+}
+
+fn paths(text: &str) -> Vec<String> {
+    load(text).unwrap_err().iter().map(|problem| problem.path().to_owned()).collect()
+}
+
+// Scenario: nothing is configured.
+// Guarantee: every documented default is in force.
+#[test]
+fn everything_has_a_default() {
+    let (config, warnings) = load("").unwrap();
+    assert!(warnings.is_empty());
+    assert_eq!(config.storage.path, PathBuf::from("/home/ops/.local/state/ingestion-gateway/keys.db"));
+    assert_eq!(config.management.admin_token_file, PathBuf::from("/home/ops/.local/state/ingestion-gateway/admin-tokens"));
+    let expected = "\
+storage:
+  url: sqlite:///home/ops/.local/state/ingestion-gateway/keys.db
+  poll_interval: 5s
+  max_staleness: 10m
+receivers:
+  otlp:
+    protocols:
+      grpc:
+        endpoint: 127.0.0.1:4317
+      http:
+        endpoint: 127.0.0.1:4318
+        cors:
+          allowed_origins: []
+  agent:
+    endpoint: 127.0.0.1:7077
+auth:
+  schemes:
+  - StackState
+  - SUSEObservability
+  receiver_api_key: null
+  query_parameter: true
+limits:
+  max_request_body_size: 20MiB
+  max_header_size: 16KiB
+  max_connections: 10000
+  max_streams: 100
+  header_read_timeout: 10s
+  idle_timeout: 1m
+trusted_proxies: []
+usage:
+  flush_interval: 10s
+  sources: 5
+  retain: 720h
+management:
+  endpoint: 127.0.0.1:7070
+  admin_token_file: /home/ops/.local/state/ingestion-gateway/admin-tokens
+authorize:
+  endpoint: 127.0.0.1:7071
+telemetry:
+  endpoint: 127.0.0.1:8888
+  logs:
+    level: info
+    format: text
+shutdown_grace: 30s
+";
+    assert_eq!(config.to_yaml().unwrap(), expected);
+}
+
+// Scenario: what was printed is read again, secrets aside.
+// Guarantee: it is the same configuration.
+#[test]
+fn what_is_printed_can_be_read() {
+    let text = "storage: {url: 'sqlite:///var/lib/a%20b%3F/keys.db'}\nusage: {retain: 30d}\nlimits: {max_request_body_size: 1048577}\n\
+                receivers: {otlp: {protocols: {http: {endpoint: '[::1]:0'}}}}\ntrusted_proxies: [10.0.0.0/8, 192.0.2.1]";
+    let printed = load(text).unwrap().0.to_yaml().unwrap();
+    assert!(printed.contains("sqlite:///var/lib/a b%3F/keys.db"), "{printed}");
+    assert!(printed.contains("1048577B") && printed.contains("[::1]:0") && printed.contains("192.0.2.1/32"), "{printed}");
+    assert_eq!(load(&printed).unwrap().0.to_yaml().unwrap(), printed);
+}
+
+// Scenario: a shared key comes from the environment.
+// Guarantee: it is in force, masked where it is printed, and not in `Debug`; the mask is not taken for a key.
+#[test]
+fn secrets_are_masked() {
+    let (config, _) = load("auth: {receiver_api_key: '${env:KEY}'}").unwrap();
+    assert!(config.auth.receiver.is_some());
+    let printed = config.to_yaml().unwrap();
+    assert!(printed.contains("receiver_api_key: \"***\"") || printed.contains("receiver_api_key: '***'"), "{printed}");
+    assert!(!printed.contains("a-shared-key") && !format!("{config:?}").contains("a-shared-key"));
+    assert_eq!(paths(&printed), ["auth.receiver_api_key"]);
+    assert!(load("auth: {receiver_api_key: '${env:NOT_SET:-}'}").unwrap().0.auth.receiver.is_none());
+}
+
+// Scenario: a file in which nearly everything is wrong.
+// Guarantee: every problem is told at once, with its path.
+#[test]
+fn all_problems_are_told() {
+    let found = paths(
+        "storage: {url: 'mysql://x', poll_interval: 0s, surprise: 1}\nreceivers: {otlp: {protocols: {grpc: {endpoint: 4317}}}}\n\
+         auth: {schemes: ['not a scheme'], receiver_api_key: '${env:NOT_SET}'}\n\
+         limits: {max_header_size: 1KiB, max_streams: 0, max_request_body_size: lots}\ntrusted_proxies: [nowhere]\n\
+         telemetry: {logs: {level: loud, format: xml}}\nshutdown_grace: soon\nusage: {sources: 1000, retain: 0s}\nunknown: 1",
+    );
+    let expected = [
+        "storage.url",
+        "storage.poll_interval",
+        "storage.surprise",
+        "receivers.otlp.protocols.grpc.endpoint",
+        "auth.schemes[0]",
+        "auth.receiver_api_key",
+        "limits.max_request_body_size",
+        "limits.max_header_size",
+        "limits.max_streams",
+        "trusted_proxies[0]",
+        "usage.sources",
+        "usage.retain",
+        "telemetry.logs.level",
+        "telemetry.logs.format",
+        "shutdown_grace",
+        "unknown",
+    ];
+    assert_eq!(found, expected);
+}
+
+// Scenario: keys that are documented and belong to a later version.
+// Guarantee: each is an error that says so.
+#[test]
+fn what_is_not_built_is_said() {
+    let text = "upstream: {otlp_grpc: {endpoint: 'http://collector:4317'}}\nstorage: {url: 'postgres://db/keys', password_file: /p}\n\
+                management: {tls: {cert_file: /c}}\nreceivers: {otlp: {protocols: {grpc: {tls: {}}}}}";
+    let problems = load(text).unwrap_err();
+    assert_eq!(problems.len(), 5, "{problems:?}");
+    assert!(problems.iter().all(|problem| problem.message().contains("not built yet")), "{problems:?}");
+}
+
+// Scenario: two files and settings of the command line name the same keys; some settings are no settings.
+// Guarantee: the later wins key by key; what cannot be read is told with its path, all of it.
+#[test]
+fn later_sources_override() {
+    let directory = tempfile::tempdir().unwrap();
+    let files: Vec<_> = ["a.yaml", "b.yaml"].map(|name| directory.path().join(name)).into();
+    std::fs::write(&files[0], "limits: {max_streams: 1, max_connections: 2}\nshutdown_grace: 1s").unwrap();
+    std::fs::write(&files[1], "limits: {max_streams: 3}").unwrap();
+    let env = |name: &str| (name == "XDG_STATE_HOME").then(|| "/state".to_owned());
+    let load = |sets: &[&str]| {
+        Config::load(&Sources { files: files.clone(), sets: sets.iter().map(|set| (*set).to_owned()).collect() }, &env)
+    };
+    let (config, _) = load(&["shutdown_grace=2s", "telemetry.logs.level=${env:LEVEL:-debug}"]).unwrap();
+    assert_eq!((config.limits.max_streams, config.limits.max_connections), (3, 2));
+    assert_eq!((config.shutdown_grace, config.telemetry.logs.level), (Duration::from_secs(2), "debug"));
+    assert_eq!(config.storage.path, PathBuf::from("/state/ingestion-gateway/keys.db"));
+    let problems = load(&["nonsense", "a-b=1", "limits.max_streams=[", "limits.max_streams=1\nx: 2"]).unwrap_err();
+    assert_eq!(problems.iter().map(Problem::path).collect::<Vec<_>>(), ["", "", "limits.max_streams", "limits.max_streams"]);
+    let problems = load(&["limits.max_streams=many"]).unwrap_err();
+    assert_eq!((problems[0].path(), problems[0].line()), ("limits.max_streams", None));
+}
+
+// Scenario: settings of the command line with a `#` in them, quoted and not.
+// Guarantee: a value arrives whole or is an error; nothing is cut off as a comment.
+#[test]
+fn settings_have_no_comments() {
+    let load = |set: &str| {
+        let env = |_: &str| Some("/state".to_owned());
+        Config::load(&Sources { files: Vec::new(), sets: vec![format!("management.admin_token_file={set}")] }, &env)
+    };
+    for cut in ["#abc", "/abc #def", "/a\t#def", "'/abc' #'"] {
+        let problems = load(cut).unwrap_err();
+        assert!(problems[0].message().contains("comment") && problems[0].path() == "management.admin_token_file", "{problems:?}");
+    }
+    for (whole, expected) in [("/abc#def", "/abc#def"), ("'/abc #def'", "/abc #def"), ("\"/a' #b\"", "/a' #b")] {
+        assert_eq!(load(whole).unwrap().0.management.admin_token_file, PathBuf::from(expected));
+    }
+}
+
+// Scenario: neither a home nor a state directory, and no path; the authorize endpoint is open to others; a shared key is short.
+// Guarantee: the first is an error that says what to do, the others are warnings.
+#[test]
+fn surroundings_are_looked_at() {
+    let problems = Config::load(&Sources::default(), &|_| None).unwrap_err();
+    assert_eq!(problems[0].path(), "storage.url");
+    let (_, warnings) = load("authorize: {endpoint: '0.0.0.0:7071'}").unwrap();
+    assert_eq!(warnings[0].path(), "authorize");
+    let (_, warnings) = load("auth: {receiver_api_key: short}").unwrap();
+    assert_eq!(warnings[0].path(), "auth.receiver_api_key");
+}

@@ -1,0 +1,105 @@
+//! Bodies as JSON, in and out.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+use crate::body::{self, BodyError};
+
+/// Longest body of a call, in bytes.
+const MAX_BODY: usize = 64 << 10;
+
+/// Exactly this: the original client compares it.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Reads a body; nothing at all is an empty object.
+pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
+    let invalid = |message: String| Problem::new(StatusCode::BAD_REQUEST, "InvalidRequest", message);
+    let body = match body::read(body, MAX_BODY).await {
+        Ok(body) => body,
+        Err(BodyError::TooLarge) => {
+            let message = format!("the body has more than {MAX_BODY} bytes");
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge", message));
+        }
+        Err(BodyError::Broken) => return Err(invalid("the body ended early".to_owned())),
+    };
+    let body = if body.is_empty() { &b"{}"[..] } else { &body };
+    // A list would be taken for the fields in their order.
+    if body.trim_ascii_start().first().is_some_and(|first| b"[\"0123456789-tfn".contains(first)) {
+        return Err(invalid("the body: expected an object".to_owned()));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let read = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        wrong(&path, error.inner())
+    });
+    let value = read.map_err(invalid)?;
+    deserializer.end().map_err(|error| invalid(wrong(".", &error)))?;
+    Ok(value)
+}
+
+/// What is wrong with a body, by field and without what was sent.
+fn wrong(path: &str, error: &serde_json::Error) -> String {
+    if !error.is_data() {
+        return format!("the body is not JSON (line {}, column {})", error.line(), error.column());
+    }
+    let text = error.to_string();
+    let text = text.rsplit_once(" at line ").map_or(&*text, |(text, _)| text);
+    let field = if path == "." { "the body".to_owned() } else { format!("`{path}`") };
+    if let Some(missing) = text.strip_prefix("missing field ") {
+        return format!("{missing} is required");
+    }
+    match text.rsplit_once("expected ") {
+        Some((_, expected)) => format!("{field}: expected {expected}"),
+        None if text.starts_with("duplicate field") => format!("{field}: a field stands there twice"),
+        None => format!("{field}: not as expected"),
+    }
+}
+
+/// An answer with a body.
+pub(super) fn answer(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(text) => (status, [(CONTENT_TYPE, JSON)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "an answer cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ingestion_api::{GenerateRequest, RotateRequest, UpdateRequest};
+
+    use super::*;
+
+    async fn message<T: DeserializeOwned + std::fmt::Debug>(body: impl Into<Body>) -> String {
+        read::<T>(body.into()).await.unwrap_err().message().to_owned()
+    }
+
+    // Scenario: bodies with wrong types, missing fields, no JSON, too many bytes, and nothing.
+    // Guarantee: the message names the field and not its value; unknown fields and nothing at all are fine.
+    #[tokio::test]
+    async fn what_is_wrong_is_named() {
+        assert_eq!(message::<GenerateRequest>(r#"{"name": 7}"#).await, "`name`: expected a string");
+        assert_eq!(message::<GenerateRequest>(r#"{"name": "n", "expiration": "soon"}"#).await, "`expiration`: expected i64");
+        assert_eq!(
+            message::<GenerateRequest>(r#"{"name": "n", "expiration": 9223372036854775808}"#).await,
+            "`expiration`: expected i64"
+        );
+        assert_eq!(message::<GenerateRequest>(r#"{"description": "x"}"#).await, "`name` is required");
+        assert_eq!(message::<GenerateRequest>("").await, "`name` is required");
+        assert_eq!(message::<GenerateRequest>("[1]").await, "the body: expected an object");
+        assert_eq!(message::<UpdateRequest>(r#"{"enabled": "canary"}"#).await, "`enabled`: expected a boolean");
+        assert_eq!(message::<RotateRequest>(r#"{"overlap": -1}"#).await, "`overlap`: expected u64");
+        assert_eq!(message::<GenerateRequest>("{\"name\":\n").await, "the body is not JSON (line 2, column 0)");
+        assert_eq!(message::<GenerateRequest>("{\"name\": \"n\"} x").await, "the body is not JSON (line 1, column 15)");
+        assert_eq!(message::<GenerateRequest>(vec![b' '; MAX_BODY + 1]).await, "the body has more than 65536 bytes");
+        assert_eq!(read::<RotateRequest>(Body::empty()).await.unwrap(), RotateRequest::default());
+        assert_eq!(read::<GenerateRequest>(Body::from(r#"{"name":"n","more":{}}"#)).await.unwrap().name, "n");
+    }
+}

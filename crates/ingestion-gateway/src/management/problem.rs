@@ -1,0 +1,143 @@
+//! What a call is answered when it cannot be fulfilled: one table.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use ingestion_api::{ApiError, ErrorBody, ErrorsResponse};
+use ingestion_keys::clock::Clock;
+use ingestion_keys::service::IssueError;
+
+use super::json;
+use crate::authorize::retry_after;
+
+/// An error as it is answered. It travels in the extensions of a response until its body is written.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    kind: Kind,
+    message: String,
+    successor: Option<i64>,
+    /// What the log is told and the caller is not.
+    detail: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    InvalidExpiry,
+    Named(&'static str),
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+        Self { status, kind: Kind::Named(kind), message: message.into(), successor: None, detail: None }
+    }
+
+    /// Worth another try.
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", message)
+    }
+
+    #[cfg(test)]
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    fn body(&self, tracking_key: String, server_timestamp: i64) -> ErrorBody {
+        // Between `<` and `>` the original client looks for colours.
+        let message = self.message.replace(['<', '>'], "'");
+        match self.kind {
+            Kind::InvalidExpiry => ErrorBody::InvalidExpiry { message },
+            Kind::Named(kind) => {
+                let error = ApiError { kind: kind.to_owned(), message, error_code: None, successor: self.successor };
+                ErrorBody::ErrorsResponse(ErrorsResponse { tracking_key, server_timestamp, errors: vec![error] })
+            }
+        }
+    }
+}
+
+impl From<IssueError> for Problem {
+    fn from(error: IssueError) -> Self {
+        let message = error.to_string();
+        let problem = |status, kind| Self::new(status, kind, message.as_str());
+        match &error {
+            IssueError::ExpirationPast => Self { kind: Kind::InvalidExpiry, ..problem(StatusCode::BAD_REQUEST, "InvalidRequest") },
+            IssueError::NameEmpty
+            | IssueError::NameTooLong
+            | IssueError::NameCharacter
+            | IssueError::DescriptionTooLong
+            | IssueError::DescriptionCharacter
+            | IssueError::ExpirationTooLate => problem(StatusCode::BAD_REQUEST, "InvalidRequest"),
+            IssueError::NotFound { .. } => problem(StatusCode::NOT_FOUND, "NotFound"),
+            IssueError::Rotated { successor } => {
+                Self { successor: Some(successor.get()), ..problem(StatusCode::CONFLICT, "Conflict") }
+            }
+            IssueError::Expired | IssueError::Disabled => problem(StatusCode::CONFLICT, "Conflict"),
+            IssueError::Contended => Self::unavailable(message),
+            // The operator is the one who calls, and has to know which.
+            IssueError::Store(source) => Self { detail: Some(chain(&error)), ..Self::unavailable(format!("{message}: {source}")) },
+            IssueError::Entropy(_) => {
+                Self { detail: Some(chain(&error)), ..problem(StatusCode::INTERNAL_SERVER_ERROR, "InternalError") }
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Writes the bodies of problems, and logs those that are ours.
+pub(super) async fn tell(State(clock): State<Arc<dyn Clock>>, request: Request, next: Next) -> Response {
+    let call = call(&request);
+    let mut response = next.run(request).await;
+    let Some(problem) = response.extensions_mut().remove::<Problem>().or_else(|| of_axum(&response)) else { return response };
+    let tracking_key = format!("{:016x}", fastrand::u64(..));
+    if problem.status.is_server_error() {
+        let (status, error) = (problem.status.as_u16(), problem.detail.as_ref().unwrap_or(&problem.message));
+        tracing::error!(tracking_key, call, status, error, "a management call failed");
+    } else {
+        tracing::debug!(tracking_key, call, status = problem.status.as_u16(), "a management call was not fulfilled");
+    }
+    let body = problem.body(tracking_key, clock.wall().as_millis());
+    let mut told = json::answer(problem.status, &body);
+    if problem.status == StatusCode::SERVICE_UNAVAILABLE
+        && let Ok(seconds) = retry_after().parse()
+    {
+        told.headers_mut().insert(RETRY_AFTER, seconds);
+    }
+    // Challenges and allowed methods; the rest describes the body that was written just now.
+    for (name, value) in response.headers() {
+        if !told.headers().contains_key(name) && name != http::header::CONTENT_LENGTH {
+            told.headers_mut().append(name, value.clone());
+        }
+    }
+    told
+}
+
+/// What axum refuses by itself it says as text, which nothing else here is.
+fn of_axum(response: &Response) -> Option<Problem> {
+    let is_text = response.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/plain"));
+    let kind = if response.status().is_server_error() { "InternalError" } else { "InvalidRequest" };
+    is_text.then(|| Problem::new(response.status(), kind, "the request is not as expected"))
+}
+
+/// Which call a request is, for the log. Nothing of the path that the client chose: a key may have slipped into it.
+pub(super) fn call(request: &Request) -> String {
+    let path = request.extensions().get::<MatchedPath>().map_or("an unknown path", MatchedPath::as_str);
+    format!("{} {path}", request.method())
+}
+
+/// An error with its causes.
+fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,52 @@
+//! Telling that everything listens, and where.
+
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use serde::Serialize;
+use tempfile::NamedTempFile;
+
+/// The address of each listener.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Addresses {
+    pub(crate) otlp_grpc: SocketAddr,
+    pub(crate) otlp_http: SocketAddr,
+    pub(crate) agent: SocketAddr,
+    pub(crate) management: SocketAddr,
+    pub(crate) authorize: SocketAddr,
+    pub(crate) telemetry: SocketAddr,
+}
+
+/// Takes away the file of the last run, and finds out whether there can be one of this run.
+pub(crate) fn prepare(ready_file: &Path) -> io::Result<()> {
+    match fs::remove_file(ready_file) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    unnamed(ready_file).map(drop)
+}
+
+/// A file beside this one, with nothing in it yet.
+fn unnamed(ready_file: &Path) -> io::Result<NamedTempFile> {
+    let directory = ready_file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Who waits for it may be somebody else, and it holds no secret.
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o644)).tempfile_in(directory)
+}
+
+impl Addresses {
+    /// Logs one line, and writes the file whole.
+    pub(crate) fn tell(&self, ready_file: Option<&Path>) -> io::Result<()> {
+        if let Some(path) = ready_file {
+            let mut file = unnamed(path)?;
+            serde_json::to_writer(&mut file, self)?;
+            writeln!(file)?;
+            file.persist(path)?;
+        }
+        let Self { otlp_grpc, otlp_http, agent, management, authorize, telemetry } = self;
+        tracing::info!(%otlp_grpc, %otlp_http, %agent, %management, %authorize, %telemetry, "ready");
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! The gateway's own metrics and health.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use ingestion_keys::ring::Ring;
+use opentelemetry::metrics::{Meter, MeterProvider as _};
+use opentelemetry_sdk::error::OTelSdkError;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::{Encoder as _, Registry, TextEncoder};
+use tokio_util::sync::CancellationToken;
+
+use crate::debug::DISCARDS;
+
+/// Instruments, and what is scraped.
+#[derive(Debug)]
+pub(crate) struct Telemetry {
+    registry: Registry,
+    provider: SdkMeterProvider,
+}
+
+#[derive(Clone)]
+struct Health {
+    registry: Registry,
+    /// Instruments live as long as this.
+    _provider: SdkMeterProvider,
+    ring: Arc<Ring>,
+    stopping: CancellationToken,
+}
+
+impl Telemetry {
+    pub(crate) fn new() -> Result<Self, OTelSdkError> {
+        let registry = Registry::new();
+        let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone()).without_target_info().build()?;
+        Ok(Self { registry, provider: SdkMeterProvider::builder().with_reader(exporter).build() })
+    }
+
+    pub(crate) fn meter(&self) -> Meter {
+        self.provider.meter("ingestion-gateway")
+    }
+
+    /// The telemetry listener. Keys that are there are a metric besides.
+    pub(crate) fn router(self, ring: Arc<Ring>, stopping: CancellationToken) -> Router {
+        let meter = self.meter();
+        let keys = meter.u64_observable_gauge("ingestion.keys").with_unit("{key}");
+        let observed = Arc::clone(&ring);
+        keys.with_description("Keys in memory, those that have ended and are disabled included")
+            .with_callback(move |gauge| gauge.observe(observed.len() as u64, &[]))
+            .build();
+        let health = Health { registry: self.registry, _provider: self.provider, ring, stopping };
+        Router::new()
+            .route("/metrics", get(metrics))
+            .route("/livez", get(async || "alive\n"))
+            .route("/readyz", get(ready))
+            .with_state(health)
+    }
+}
+
+async fn metrics(State(health): State<Health>) -> Response {
+    let encoder = TextEncoder::new();
+    let mut text = Vec::new();
+    match encoder.encode(&health.registry.gather(), &mut text) {
+        Ok(()) => ([(CONTENT_TYPE, encoder.format_type().to_owned())], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Ready means that decisions are made.
+async fn ready(State(health): State<Health>) -> Response {
+    let unready = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response();
+    if health.stopping.is_cancelled() {
+        return unready("stopping");
+    }
+    match health.ring.fresh_for() {
+        Some(_) => format!("ready\n{DISCARDS}\n").into_response(),
+        None => unready("the keys could not be read for too long"),
+    }
+}

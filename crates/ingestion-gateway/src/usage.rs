@@ -1,0 +1,31 @@
+//! What is learnt about a key's use after it was let in: bytes and places.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use http::header::USER_AGENT;
+use http_body_util::BodyExt;
+use ingestion_keys::ring::KeyHandle;
+use otlp_auth::Identity;
+
+use crate::client_address::ClientAddress;
+
+/// Notes where an allowed request came from, and counts the bytes of its body as they arrive.
+pub(crate) async fn record(request: Request, next: Next) -> Response {
+    let Some(identity) = request.extensions().get::<Identity>().cloned() else { return next.run(request).await };
+    if let Some(handle) = identity.handle::<KeyHandle>()
+        && let Some(ClientAddress(address)) = request.extensions().get()
+    {
+        handle.add_source(*address, request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok()));
+    }
+    let counted = request.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            if let (Some(data), Some(handle)) = (frame.data_ref(), identity.handle::<KeyHandle>()) {
+                handle.add_bytes(data.len() as u64);
+            }
+            frame
+        }))
+    });
+    next.run(counted).await
+}

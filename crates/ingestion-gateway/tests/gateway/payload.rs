@@ -1,0 +1,165 @@
+//! What is received.
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use prost::Message;
+use reqwest::StatusCode;
+use tonic::Code;
+use tonic::codec::CompressionEncoding::{Gzip, Zstd};
+
+use crate::program::{Gateway, traces};
+
+/// A little more than 20 MiB once it is decoded.
+const TOO_MANY_SPANS: usize = 500_000;
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn compressed(content: &[u8]) -> [(&'static str, Vec<u8>); 4] {
+    [
+        ("identity", content.to_vec()),
+        ("gzip", gzip(content)),
+        ("zstd", zstd::encode_all(content, 1).unwrap()),
+        ("snappy", snap::raw::Encoder::new().compress_vec(content).unwrap()),
+    ]
+}
+
+// Scenario: the same batch in every compression over both protocols, and over HTTP one that is not what it says.
+// Guarantee: it is decoded; its spans, bytes and sender are counted for the key, and a line tells what was discarded.
+#[tokio::test]
+async fn batches_are_decoded_and_counted() {
+    let gateway = Gateway::start().await;
+    let key = gateway.create("edge").await;
+    gateway.log.wait_for("discarded").await;
+    for compression in [None, Some(Gzip), Some(Zstd)] {
+        assert_eq!(gateway.send_grpc(&key.secret, 10, compression).await, Code::Ok);
+    }
+    let content = traces(10).encode_to_vec();
+    let post = |encoding: &str, body: Vec<u8>| {
+        let request = gateway.client.post(gateway.url("otlp_http", "/v1/traces")).header("content-type", "application/x-protobuf");
+        let request = request.header("content-encoding", encoding).header("user-agent", "a-sender/1").body(body);
+        request.header("authorization", format!("StackState {}", key.secret)).send()
+    };
+    for (encoding, body) in compressed(&content) {
+        assert_eq!(post(encoding, body).await.unwrap().status(), StatusCode::OK, "{encoding}");
+    }
+    assert_eq!(post("gzip", content.clone()).await.unwrap().status(), StatusCode::BAD_REQUEST);
+    assert_eq!(post("br", content.clone()).await.unwrap().status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let key_id = key.id.to_string();
+    let metrics = gateway.client.get(gateway.url("telemetry", "/metrics")).send().await.unwrap().text().await.unwrap();
+    let counted = metrics.lines().find(|line| line.starts_with("ingestion_debug_items_total") && line.contains(&key_id)).unwrap();
+    assert!(counted.contains("item=\"spans\"") && counted.ends_with(" 70"), "{counted}");
+    let line = gateway.output.wait_for("spans=").await;
+    assert!(line.contains(&format!("\"edge\"({key_id})=")), "{line}");
+    let used = gateway.get(key.id).await;
+    assert_eq!(used["accepted"], 9);
+    assert!(used["bytes"].as_u64().unwrap() > 2 * content.len() as u64, "{used}");
+    let sources = used["sources"].as_array().unwrap();
+    assert!(sources.iter().any(|source| source["address"] == "127.0.0.1" && source["userAgent"] == "a-sender/1"), "{used}");
+}
+
+// Scenario: small bodies that become larger than 20 MiB, and bodies larger than the configured limit on the wire.
+// Guarantee: each is refused as too large and nothing of it is counted.
+#[tokio::test]
+async fn too_much_is_refused() {
+    let gateway = Gateway::start_with(&["--set", "limits.max_request_body_size=2MiB"]).await;
+    let key = gateway.create("edge").await;
+    let post = |listener: &str, path: &str, encoding: &str, body: Vec<u8>| {
+        let request = gateway.client.post(gateway.url(listener, path)).header("content-type", "application/x-protobuf");
+        let request = request.header("content-encoding", encoding).body(body);
+        request.header("authorization", format!("StackState {}", key.secret)).send()
+    };
+    let content = traces(TOO_MANY_SPANS).encode_to_vec();
+    assert!(content.len() > 20 << 20);
+    for (encoding, body) in compressed(&content) {
+        // Snappy does not compress it enough for the wire either, and either limit may be the one.
+        assert_eq!(
+            post("otlp_http", "/v1/traces", encoding, body).await.unwrap().status(),
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "{encoding}"
+        );
+    }
+    assert_eq!(post("agent", "/stsAgent/intake", "identity", content).await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
+    for compression in [Gzip, Zstd] {
+        let code = gateway.send_grpc(&key.secret, TOO_MANY_SPANS, Some(compression)).await;
+        assert!(matches!(code, Code::OutOfRange | Code::ResourceExhausted), "{code:?}");
+    }
+    assert_eq!(gateway.send_grpc(&key.secret, TOO_MANY_SPANS / 2, None).await, Code::ResourceExhausted);
+    let metrics = gateway.client.get(gateway.url("telemetry", "/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(!metrics.contains("ingestion_debug_items_total"), "{metrics}");
+}
+
+// Scenario: two million empty spans that compress to almost nothing, in protobuf and in JSON.
+// Guarantee: they are counted where they stand: the process never needs much more memory than their bytes.
+#[tokio::test]
+async fn small_bodies_do_not_become_large_messages() {
+    let gateway = Gateway::start().await;
+    let key = gateway.create("edge").await;
+    let nested = |tag: u8, inner: Vec<u8>| {
+        let mut outer = vec![tag];
+        prost::encode_length_delimiter(inner.len(), &mut outer).unwrap();
+        [outer, inner].concat()
+    };
+    let spans = 2_000_000;
+    let protobuf = nested(0x0a, nested(0x12, [0x12, 0].repeat(spans)));
+    let json = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{}}{}]}}]}}]}}"#, ",{}".repeat(spans - 1));
+    for (content_type, body) in [("application/x-protobuf", protobuf), ("application/json", json.into_bytes())] {
+        let request = gateway.client.post(gateway.url("otlp_http", "/v1/traces")).header("content-type", content_type);
+        let request = request.header("content-encoding", "gzip").header("authorization", format!("StackState {}", key.secret));
+        assert_eq!(request.body(gzip(&body)).send().await.unwrap().status(), StatusCode::OK, "{content_type}");
+    }
+    let metrics = gateway.client.get(gateway.url("telemetry", "/metrics")).send().await.unwrap().text().await.unwrap();
+    let counted = metrics.lines().find(|line| line.starts_with("ingestion_debug_items_total")).unwrap();
+    assert!(counted.ends_with(&format!(" {}", 2 * spans)), "{counted}");
+    let peak = gateway.peak_memory();
+    assert!(peak < 200 << 20, "{peak} bytes");
+}
+
+// Scenario: requests of OTLP/HTTP that are none, by a known sender and by nobody; a page of an allowed origin asks first.
+// Guarantee: who is nobody learns nothing about paths; the others what is wrong; the page may send.
+#[tokio::test]
+async fn what_is_no_batch_is_refused() {
+    let gateway =
+        Gateway::start_with(&["--set", "receivers.otlp.protocols.http.cors.allowed_origins=['https://shop.example.com']"]).await;
+    let key = gateway.create("edge").await.secret;
+    let url = |path: &str| gateway.url("otlp_http", path);
+    for path in ["/v1/traces", "/v1/nothing", "/"] {
+        let response = gateway.client.post(url(path)).body("").send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
+    }
+    let known = |request: reqwest::RequestBuilder| request.header("authorization", format!("stackstate {key}"));
+    let status = async |request: reqwest::RequestBuilder| known(request).send().await.unwrap().status().as_u16();
+    assert_eq!(status(gateway.client.get(url("/v1/traces"))).await, 405);
+    assert_eq!(status(gateway.client.post(url("/v1/nothing"))).await, 404);
+    assert_eq!(status(gateway.client.post(url("/v1/logs")).header("content-type", "text/plain")).await, 415);
+    assert_eq!(status(gateway.client.post(url("/v1/logs")).header("content-type", "application/json").body("{")).await, 400);
+    let nested = format!("{{\"resourceLogs\":{}", "[".repeat(100_000));
+    assert_eq!(status(gateway.client.post(url("/v1/logs")).header("content-type", "application/json").body(nested)).await, 400);
+    let headers = gateway.client.post(url("/v1/logs")).header("x-large", "x".repeat(64 << 10));
+    assert_eq!(status(headers).await, 431);
+
+    let preflight = gateway.client.request(reqwest::Method::OPTIONS, url("/v1/traces"));
+    let preflight = preflight.header("origin", "https://shop.example.com").header("access-control-request-method", "POST");
+    let response = preflight.header("access-control-request-headers", "authorization").send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["access-control-allow-origin"], "https://shop.example.com");
+}
+
+// Scenario: a sender behind a trusted proxy, and the same header without one being trusted.
+// Guarantee: the address that is kept is the sender's where the proxy is trusted, and the peer's where anybody may have written the header.
+#[tokio::test]
+async fn trusted_proxies_tell_who_sent() {
+    for (trusted, expected) in [("trusted_proxies=[127.0.0.0/8]", "192.0.2.7"), ("trusted_proxies=[]", "127.0.0.1")] {
+        let gateway = Gateway::start_with(&["--set", trusted]).await;
+        let key = gateway.create("edge").await;
+        let request = gateway.client.post(gateway.url("agent", "/stsAgent/intake")).header("sts-api-key", &key.secret);
+        let response = request.header("x-forwarded-for", "198.51.100.9, 192.0.2.7").send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(gateway.get(key.id).await["sources"][0]["address"], expected);
+    }
+}

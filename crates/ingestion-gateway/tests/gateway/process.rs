@@ -1,0 +1,196 @@
+//! Configuration, exit codes, restart, stopping.
+
+use std::fs;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use reqwest::{Method, StatusCode};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::program::{Gateway, Lines, PATIENCE, command, free_ports, run_to_end, terminate};
+
+// Scenario: a file and `--set` with several mistakes, usage errors, and commands of a later version.
+// Guarantee: exit 64 with every problem and its path, before anything is created.
+#[tokio::test]
+async fn every_problem_is_told() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("gateway.yaml");
+    fs::write(&file, "upstream: {agent: {endpoint: 'http://receiver:7077'}}\nlimits: {max_streams: many}\n").unwrap();
+    let file = file.to_str().unwrap();
+    for arguments in [
+        &["--config", file, "--set", "storage.url=postgres://db", "config", "check"][..],
+        &["--config", file, "--set", "storage.url=postgres://db"],
+        &["--config", file, "run", "--set", "storage.url=postgres://db"],
+    ] {
+        let (code, _, errors) = run_to_end(directory.path(), arguments).await;
+        assert_eq!(code, 64, "{errors}");
+        for path in ["upstream: not built yet", "limits.max_streams: expected", "storage.url: PostgreSQL is not built yet"] {
+            assert!(errors.contains(path), "{path}: {errors}");
+        }
+    }
+    for arguments in [&["storage", "copy"][..], &["--unknown"], &["--config", "/nowhere.yaml"], &["config"], &["--set", "x"]] {
+        let (code, output, errors) = run_to_end(directory.path(), arguments).await;
+        assert_eq!((code, output.as_str()), (64, ""), "{arguments:?} {errors}");
+        assert!(!errors.is_empty(), "{arguments:?}");
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+// Scenario: the version is asked for; a good configuration with a secret is checked and printed.
+// Guarantee: exit 0; what is printed has every key, and not the secret.
+#[tokio::test]
+async fn a_good_configuration_is_shown() {
+    let directory = TempDir::new().unwrap();
+    let set = "auth.receiver_api_key=canary-of-some-length";
+    let (code, output, _) = run_to_end(directory.path(), &["--version"]).await;
+    assert_eq!((code, output), (0, format!("ingestion-gateway {}\n", env!("CARGO_PKG_VERSION"))));
+    let (code, output, _) = run_to_end(directory.path(), &["--set", set, "config", "check"]).await;
+    assert_eq!((code, output.as_str()), (0, "the configuration is valid\n"));
+    let (code, output, errors) = run_to_end(directory.path(), &["config", "print", "--set", set]).await;
+    assert_eq!(code, 0, "{errors}");
+    assert!(output.contains("shutdown_grace: 30s") && output.contains("***") && !(output + &errors).contains("canary"));
+}
+
+// Scenario: a port is taken; the database is no database; the token file is empty.
+// Guarantee: exit 69, and the log says what it is that cannot be used.
+#[tokio::test]
+async fn what_is_unavailable_is_said() {
+    let directory = TempDir::new().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (database, tokens) = (directory.path().join("not-a.db"), directory.path().join("tokens"));
+    fs::write(&database, "this is no database, and longer than its header would be: ".repeat(100)).unwrap();
+    fs::write(&tokens, "\n").unwrap();
+    let cases = [
+        (format!("telemetry.endpoint={}", taken.local_addr().unwrap()), "telemetry: cannot listen on"),
+        (format!("storage.url=sqlite://{}", database.display()), "the key database"),
+        (format!("management.admin_token_file={}", tokens.display()), "the admin token file"),
+    ];
+    for (set, expected) in cases {
+        let free_ports = free_ports();
+        let mut arguments: Vec<&str> = free_ports.iter().map(String::as_str).collect();
+        arguments.extend(["--set", &set]);
+        let (code, _, errors) = run_to_end(directory.path(), &arguments).await;
+        assert_eq!(code, 69, "{errors}");
+        assert!(errors.contains(expected) && !errors.contains(" ready "), "{errors}");
+    }
+}
+
+// Scenario: a gateway with a used key is stopped and started again.
+// Guarantee: the key, its usage and the admin token are as before.
+#[tokio::test]
+async fn a_restart_keeps_everything() {
+    let gateway = Gateway::start().await;
+    let key = gateway.create("edge").await;
+    assert_eq!(gateway.send_http(&key.secret).await.status(), StatusCode::OK);
+    let (before, token) = (gateway.get(key.id).await, gateway.token.clone());
+    let gateway = gateway.restart().await;
+    let after = gateway.get(key.id).await;
+    assert_eq!((&after["accepted"], &after["bytes"]), (&before["accepted"], &before["bytes"]));
+    assert_eq!(after["accepted"], 1);
+    assert_eq!(gateway.token, token);
+    assert_eq!(gateway.send_http(&key.secret).await.status(), StatusCode::OK);
+}
+
+// Scenario: a second gateway is started on the same file, once while the first stays and once while it stops.
+// Guarantee: it waits; then exit 69 with a clear error, or it takes over.
+#[tokio::test]
+async fn one_file_has_one_gateway() {
+    let mut first = Gateway::start().await;
+    let key = first.create("edge").await;
+    let free_ports = free_ports();
+    let arguments: Vec<&str> = free_ports.iter().map(String::as_str).collect();
+    let (code, _, errors) = run_to_end(first.directory.path(), &arguments).await;
+    assert_eq!(code, 69, "{errors}");
+    assert!(errors.contains("another process is writing to this database"), "{errors}");
+
+    let second = tokio::spawn(Gateway::start_in(Arc::clone(&first.directory), &[]));
+    first.signal();
+    assert_eq!(first.ended().await.code(), Some(0));
+    assert_eq!(second.await.unwrap().send_http(&key.secret).await.status(), StatusCode::OK);
+}
+
+// Scenario: a gateway that waits for the database of another one is told to stop.
+// Guarantee: it does not wait any more: exit 0.
+#[tokio::test]
+async fn waiting_can_be_stopped() {
+    let first = Gateway::start().await;
+    let free_ports = free_ports();
+    let arguments: Vec<&str> = free_ports.iter().map(String::as_str).collect();
+    let mut second = command(first.directory.path(), &arguments).spawn().unwrap();
+    Lines::of(second.stderr.take().unwrap()).wait_for("opening the key database").await;
+    terminate(&second);
+    assert_eq!(timeout(PATIENCE, second.wait()).await.unwrap().unwrap().code(), Some(0));
+}
+
+// Scenario: a gateway is told to stop while many senders send without a pause.
+// Guarantee: exit 0; what was begun is answered, nobody is answered anything but success, and every success is counted in the database.
+#[tokio::test]
+async fn stopping_under_load_loses_nothing() {
+    let mut gateway = Gateway::start().await;
+    let key = gateway.create("edge").await;
+    let url = gateway.url("agent", "/stsAgent/intake");
+    let (mut senders, client) = (JoinSet::new(), gateway.client.clone());
+    let (warm, mut warmed) = tokio::sync::mpsc::unbounded_channel();
+    for _ in 0..8 {
+        let (url, client, secret, warm) = (url.clone(), client.clone(), key.secret.clone(), warm.clone());
+        senders.spawn(async move {
+            let mut answered = 0_u64;
+            while let Ok(response) = client.post(&url).header("sts-api-key", &secret).body("data").send().await {
+                assert_eq!(response.status(), StatusCode::OK);
+                answered += 1;
+                let _ = warm.send(());
+            }
+            answered
+        });
+    }
+    for _ in 0..200 {
+        warmed.recv().await.unwrap();
+    }
+    gateway.signal();
+    assert_eq!(gateway.ended().await.code(), Some(0));
+    let answered: u64 = senders.join_all().await.into_iter().sum();
+    gateway.log.wait_for("stopped").await;
+    let gateway = Gateway::start_in(Arc::clone(&gateway.directory), &[]).await;
+    let accepted = gateway.get(key.id).await["accepted"].as_u64().unwrap();
+    assert!(accepted == answered && answered >= 200, "{accepted} accepted, {answered} answered");
+}
+
+// Scenario: a request is in flight for longer than the grace.
+// Guarantee: the gateway ends all the same, with exit 0, and says that it dropped something.
+#[tokio::test]
+async fn the_grace_ends() {
+    use tokio::io::AsyncWriteExt;
+    let mut gateway = Gateway::start_with(&["--set", "shutdown_grace=100ms"]).await;
+    let key = gateway.create("edge").await;
+    let address = gateway.url("agent", "").split_off("http://".len());
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /stsAgent/intake HTTP/1.1\r\nhost: g\r\nsts-api-key: {}\r\ncontent-length: 10\r\nexpect: 100-continue\r\n\r\n",
+        key.secret
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Once it says `100 Continue` the request is being handled.
+    Lines::of(stream).wait_for("100 Continue").await;
+    gateway.signal();
+    assert_eq!(gateway.ended().await.code(), Some(0));
+    gateway.log.wait_for("still in flight after the grace").await;
+}
+
+// Scenario: the telemetry listener is asked for health.
+// Guarantee: alive and ready, and readiness says that telemetry is discarded; nothing else is there.
+#[tokio::test]
+async fn health_is_told() {
+    let gateway = Gateway::start().await;
+    let get = async |path: &str| gateway.client.get(gateway.url("telemetry", path)).send().await.unwrap();
+    assert_eq!(get("/livez").await.status(), StatusCode::OK);
+    let ready = get("/readyz").await;
+    assert_eq!(ready.status(), StatusCode::OK);
+    assert!(ready.text().await.unwrap().contains("discarded"));
+    gateway.create("edge").await;
+    assert!(get("/metrics").await.text().await.unwrap().contains("ingestion_keys{"));
+    assert_eq!(get("/api/server/info").await.status(), StatusCode::NOT_FOUND);
+    let post = gateway.client.request(Method::POST, gateway.url("telemetry", "/metrics")).send().await.unwrap();
+    assert_eq!(post.status(), StatusCode::METHOD_NOT_ALLOWED);
+}

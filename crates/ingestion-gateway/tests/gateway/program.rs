@@ -1,0 +1,233 @@
+//! A gateway that runs.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tonic::Code;
+use tonic::codec::CompressionEncoding;
+
+/// Far more than anything takes: a test that waits for something that never comes fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+const LISTENERS: [&str; 6] =
+    ["receivers.otlp.protocols.grpc", "receivers.otlp.protocols.http", "receivers.agent", "management", "authorize", "telemetry"];
+
+/// A gateway that is ready. It is killed when this is dropped.
+pub(crate) struct Gateway {
+    child: Child,
+    pub(crate) directory: Arc<TempDir>,
+    addresses: Value,
+    pub(crate) client: reqwest::Client,
+    pub(crate) token: String,
+    pub(crate) log: Lines,
+    pub(crate) output: Lines,
+}
+
+/// Lines that a process writes, as they come.
+#[derive(Clone)]
+pub(crate) struct Lines(watch::Receiver<Vec<String>>);
+
+/// A key as it was created.
+pub(crate) struct Key {
+    pub(crate) id: i64,
+    pub(crate) secret: String,
+}
+
+/// The program with the state of this directory and a few arguments; nothing else of the surroundings.
+pub(crate) fn command(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ingestion-gateway"));
+    command.args(arguments).env_clear().env("XDG_STATE_HOME", directory).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs the program to its end: exit code, standard output, standard error.
+pub(crate) async fn run_to_end(directory: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = timeout(PATIENCE, command(directory, arguments).output()).await.unwrap().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// A client of HTTP.
+pub(crate) fn client() -> reqwest::Client {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| rustls::crypto::ring::default_provider().install_default().unwrap());
+    reqwest::Client::new()
+}
+
+/// Asks a process to stop, as an operator does.
+pub(crate) fn terminate(child: &Child) {
+    let pid = i32::try_from(child.id().unwrap()).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+}
+
+/// Arguments that let every listener take a free port.
+pub(crate) fn free_ports() -> Vec<String> {
+    LISTENERS.iter().map(|listener| format!("--set={listener}.endpoint=127.0.0.1:0")).collect()
+}
+
+impl Gateway {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    pub(crate) async fn start_with(arguments: &[&str]) -> Self {
+        Self::start_in(Arc::new(TempDir::new().unwrap()), arguments).await
+    }
+
+    pub(crate) async fn start_in(directory: Arc<TempDir>, arguments: &[&str]) -> Self {
+        let ready_file = directory.path().join(format!("ready-{}.json", rand_name()));
+        let free_ports = free_ports();
+        let mut all: Vec<&str> = free_ports.iter().map(String::as_str).collect();
+        all.extend(["--ready-file", ready_file.to_str().unwrap()]);
+        all.extend(arguments);
+        let mut child = command(directory.path(), &all).spawn().unwrap();
+        let (output, log) = (Lines::of(child.stdout.take().unwrap()), Lines::of(child.stderr.take().unwrap()));
+        log.wait_for("otlp_grpc").await;
+        let addresses = serde_json::from_slice(&std::fs::read(&ready_file).unwrap()).unwrap();
+        let state = state(&directory);
+        let tokens = std::fs::read_to_string(state.join("admin-tokens")).unwrap();
+        let token = tokens.lines().next().unwrap().to_owned();
+        Self { child, directory, addresses, client: client(), token, log, output }
+    }
+
+    /// `http://..` of a listener, by its name in the ready file.
+    pub(crate) fn url(&self, listener: &str, path: &str) -> String {
+        format!("http://{}{path}", self.addresses[listener].as_str().unwrap())
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        state(&self.directory)
+    }
+
+    /// A management call with the credential of the administrator.
+    pub(crate) fn call(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, self.url("management", path)).header("x-api-token", &self.token)
+    }
+
+    pub(crate) async fn create(&self, name: &str) -> Key {
+        let request = self.call(Method::POST, "/api/security/ingestion/api_keys").json(&json!({"name": name}));
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let key: Value = response.json().await.unwrap();
+        Key { id: key["id"].as_i64().unwrap(), secret: key["apiKey"].as_str().unwrap().to_owned() }
+    }
+
+    pub(crate) async fn get(&self, id: i64) -> Value {
+        let request = self.call(Method::GET, &format!("/api/security/ingestion/api_keys/{id}"));
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
+    pub(crate) async fn delete(&self, id: i64) {
+        let request = self.call(Method::DELETE, &format!("/api/security/ingestion/api_keys/{id}"));
+        assert_eq!(request.send().await.unwrap().status(), StatusCode::NO_CONTENT);
+    }
+
+    /// One span over OTLP/HTTP, as JSON.
+    pub(crate) async fn send_http(&self, secret: &str) -> Response {
+        let span = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"work"}]}]}]}"#;
+        let request = self.client.post(self.url("otlp_http", "/v1/traces")).header("content-type", "application/json").body(span);
+        request.header("authorization", format!("StackState {secret}")).send().await.unwrap()
+    }
+
+    /// Spans over OTLP/gRPC.
+    pub(crate) async fn send_grpc(&self, secret: &str, spans: usize, compression: Option<CompressionEncoding>) -> Code {
+        let client = TraceServiceClient::connect(self.url("otlp_grpc", "")).await.unwrap();
+        let mut client = match compression {
+            Some(compression) => client.send_compressed(compression),
+            None => client,
+        };
+        let mut request = tonic::Request::new(traces(spans));
+        request.metadata_mut().insert("authorization", format!("SUSEObservability {secret}").parse().unwrap());
+        client.export(request).await.map_or_else(|status| status.code(), |_| Code::Ok)
+    }
+
+    /// What the agents' health check is told, with the key where the node agent puts it.
+    pub(crate) async fn validate(&self, secret: &str) -> StatusCode {
+        let url = self.url("agent", &format!("/stsAgent/api/v1/validate?api_key={secret}"));
+        self.client.get(url).send().await.unwrap().status()
+    }
+
+    /// What the authorize listener says to a body.
+    pub(crate) async fn authorize(&self, query: &str, body: &str) -> Response {
+        let url = self.url("authorize", &format!("/internal/api/security/ingestion/authorize{query}"));
+        self.client.post(url).header("content-type", "application/json").body(body.to_owned()).send().await.unwrap()
+    }
+
+    /// The most memory that it ever had, in bytes.
+    pub(crate) fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
+    pub(crate) fn signal(&self) {
+        terminate(&self.child);
+    }
+
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap()
+    }
+
+    /// Stops it as an operator does, and starts it again on the same state.
+    pub(crate) async fn restart(mut self) -> Self {
+        self.signal();
+        assert_eq!(self.ended().await.code(), Some(0));
+        Self::start_in(Arc::clone(&self.directory), &[]).await
+    }
+}
+
+impl Lines {
+    pub(crate) fn of(stream: impl AsyncRead + Send + Unpin + 'static) -> Self {
+        let (sender, receiver) = watch::channel(Vec::new());
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(stream).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                sender.send_modify(|known: &mut Vec<String>| known.push(line));
+            }
+        });
+        Self(receiver)
+    }
+
+    /// The first line with this in it.
+    pub(crate) async fn wait_for(&self, text: &str) -> String {
+        let mut lines = self.0.clone();
+        let found = |lines: &Vec<String>| lines.iter().any(|line| line.contains(text));
+        match timeout(PATIENCE, lines.wait_for(found)).await {
+            Ok(Ok(lines)) => lines.iter().find(|line| line.contains(text)).unwrap().clone(),
+            _ => panic!("{text:?} was never written: {:?}", self.0.borrow()),
+        }
+    }
+
+    pub(crate) fn all(&self) -> String {
+        self.0.borrow().join("\n")
+    }
+}
+
+/// A batch of so many spans.
+pub(crate) fn traces(spans: usize) -> ExportTraceServiceRequest {
+    let spans = vec![Span { name: "work".repeat(10), ..Span::default() }; spans];
+    let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+    ExportTraceServiceRequest { resource_spans: vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }] }
+}
+
+fn state(directory: &TempDir) -> PathBuf {
+    directory.path().join("ingestion-gateway")
+}
+
+fn rand_name() -> String {
+    format!("{:x}", fastrand::u64(..))
+}

@@ -1,0 +1,30 @@
+//! The ready file.
+
+use std::fs;
+use std::net::TcpListener;
+
+use tempfile::TempDir;
+
+use crate::program::{free_ports, run_to_end};
+
+// Scenario: the ready file of the last run is there and the port is taken; the ready file cannot be written.
+// Guarantee: exit 69; the first file is gone, and in the second case nothing was opened.
+#[tokio::test]
+async fn a_ready_file_is_of_this_run() {
+    let directory = TempDir::new().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ready_file = directory.path().join("ready.json");
+    fs::write(&ready_file, "{}").unwrap();
+    let set = format!("telemetry.endpoint={}", taken.local_addr().unwrap());
+    let mut arguments = free_ports();
+    arguments.extend(["--set".to_owned(), set, "--ready-file".to_owned()]);
+    let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    arguments.push("/nowhere/ready.json");
+    let (code, _, errors) = run_to_end(directory.path(), &arguments).await;
+    assert_eq!(code, 69, "{errors}");
+    assert!(errors.contains("the ready file cannot be written") && !errors.contains("opening"), "{errors}");
+    *arguments.last_mut().unwrap() = ready_file.to_str().unwrap();
+    let (code, _, errors) = run_to_end(directory.path(), &arguments).await;
+    assert_eq!(code, 69, "{errors}");
+    assert!(errors.contains("cannot listen on") && !ready_file.exists(), "{errors}");
+}

@@ -1,0 +1,62 @@
+//! Somebody who neither reads nor goes away.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use reqwest::StatusCode;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::program::{Gateway, Lines, PATIENCE, client, command, free_ports, terminate};
+
+/// What a pipe takes while nobody reads it.
+const PIPE_BYTES: usize = 64 << 10;
+
+// Scenario: standard output is a pipe that is full and that nobody reads; telemetry comes in, and the gateway is told to stop.
+// Guarantee: the telemetry is accepted and the gateway ends with exit 0.
+#[tokio::test]
+async fn nobody_has_to_read_the_output() {
+    let directory = TempDir::new().unwrap();
+    let ready_file = directory.path().join("ready.json");
+    let mut arguments = free_ports();
+    arguments
+        .extend(["--set=auth.receiver_api_key=a-key-of-some-length".to_owned(), format!("--ready-file={}", ready_file.display())]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&[b'.'; PIPE_BYTES]).unwrap();
+    let mut gateway = command(directory.path(), &arguments).stdout(Stdio::from(writer)).spawn().unwrap();
+    let log = Lines::of(gateway.stderr.take().unwrap());
+    log.wait_for("otlp_grpc").await;
+
+    let addresses: Value = serde_json::from_slice(&std::fs::read(&ready_file).unwrap()).unwrap();
+    let url = format!("http://{}/stsAgent/intake", addresses["agent"].as_str().unwrap());
+    let response = client().post(url).header("sts-api-key", "a-key-of-some-length").body("data").send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    terminate(&gateway);
+    assert_eq!(timeout(PATIENCE, gateway.wait()).await.unwrap().unwrap().code(), Some(0));
+    log.wait_for("stopped").await;
+}
+
+// Scenario: bodies of OTLP/HTTP and of an agent that are begun and not gone on with.
+// Guarantee: answers after which a sender keeps its data: 503 with the time to come back, and 408.
+#[tokio::test]
+async fn a_body_that_stalls_is_not_held_against_its_data() {
+    let gateway = Gateway::start_with(&["--set", "limits.idle_timeout=200ms"]).await;
+    let key = gateway.create("edge").await.secret;
+    for (listener, path, expected) in [("otlp_http", "/v1/traces", "503"), ("agent", "/stsAgent/intake", "408")] {
+        let address = gateway.url(listener, "").split_off("http://".len());
+        let (reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: g\r\nauthorization: StackState {key}\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{{"
+        );
+        writer.write_all(head.as_bytes()).await.unwrap();
+        let answer = Lines::of(reader);
+        answer.wait_for(&format!("HTTP/1.1 {expected}")).await;
+        if expected == "503" {
+            answer.wait_for("retry-after: ").await;
+        }
+    }
+}

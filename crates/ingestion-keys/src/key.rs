@@ -1,0 +1,236 @@
+//! A key as it is kept: everything but the key itself.
+
+use std::fmt;
+
+use ingestion_api::{IngestionKey, KEY_LEN, KeySource};
+use sha2::block_api::compress256;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::clock::Timestamp;
+
+/// What identifies a key: random, positive, below 2^53, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(i64);
+
+impl KeyId {
+    /// The first number that is no id: below it, a JSON number is exact everywhere.
+    pub const END: i64 = 1 << 53;
+
+    /// This number as an id, if it can be one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ingestion_keys::KeyId;
+    ///
+    /// assert_eq!(KeyId::new(250_558_013_078_953).map(KeyId::get), Some(250_558_013_078_953));
+    /// assert!([0, -1, 1 << 53, i64::MAX].into_iter().all(|number| KeyId::new(number).is_none()));
+    /// ```
+    #[must_use]
+    pub const fn new(number: i64) -> Option<Self> {
+        if number > 0 && number < Self::END { Some(Self(number)) } else { None }
+    }
+
+    /// An id of random bytes; nothing in the one case of 2^53 that they are no id.
+    #[must_use]
+    pub fn from_random(bytes: [u8; 8]) -> Option<Self> {
+        Self::new(i64::from_le_bytes(bytes) & (Self::END - 1))
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The SHA-256 of a key: all that is kept of it. Keys have 142 random bits, so that nothing slower is needed.
+///
+/// Equal in constant time.
+#[derive(Clone, Copy)]
+pub struct KeyDigest([u8; 32]);
+
+impl KeyDigest {
+    /// The digest of a key.
+    #[must_use]
+    pub fn of(key: &IngestionKey) -> Self {
+        Self::of_bytes(key.expose_secret().as_bytes())
+    }
+
+    /// The digest of what was presented, once it is known to have the format of a key.
+    #[inline]
+    pub(crate) fn of_bytes(presented: &[u8]) -> Self {
+        Self(match presented.try_into() {
+            Ok(key) => digest_of_one_block(key),
+            Err(_) => Sha256::digest(presented).into(),
+        })
+    }
+
+    /// A digest that was kept.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// What is kept.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// SHA-256 of a message of the length of a key: with its padding it is one block, and needs no buffer. A third quicker.
+#[inline]
+fn digest_of_one_block(key: &[u8; KEY_LEN]) -> [u8; 32] {
+    /// The initial hash value (FIPS 180-4, section 5.3.3).
+    const INITIAL: [u32; 8] =
+        [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+    /// The padding of such a message (section 5.1.1): a one, zeros, and its length in bits.
+    const PADDED: [u8; 64] = {
+        let mut block = [0; 64];
+        block[KEY_LEN] = 0x80;
+        let [high, low] = (8 * KEY_LEN as u16).to_be_bytes();
+        (block[62], block[63]) = (high, low);
+        block
+    };
+    let mut blocks = [PADDED];
+    blocks[0][..KEY_LEN].copy_from_slice(key);
+    let mut state = INITIAL;
+    compress256(&mut state, &blocks);
+    let mut digest = [0; 32];
+    for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
+        *bytes = word.to_be_bytes();
+    }
+    digest
+}
+
+impl PartialEq for KeyDigest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for KeyDigest {}
+
+impl fmt::Debug for KeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeyDigest").finish_non_exhaustive()
+    }
+}
+
+/// A key as a store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// What identifies it.
+    pub id: KeyId,
+    /// What it is recognised by.
+    pub digest: KeyDigest,
+    /// The first four characters after the prefix, to tell keys apart by.
+    pub key_start: String,
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// When it ends: it is good strictly before.
+    pub expires_at: Option<Timestamp>,
+    /// Whether it is let in at all.
+    pub enabled: bool,
+    /// The key that was made in its place.
+    pub successor: Option<KeyId>,
+    /// The change that it was last part of; the store sets it.
+    pub revision: i64,
+}
+
+/// A key and how it was used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredKey {
+    /// The key.
+    pub record: KeyRecord,
+    /// How it was used, as far as it was flushed.
+    pub usage: Usage,
+}
+
+/// How a key was used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Requests that were let in.
+    pub accepted: u64,
+    /// Requests that were refused because the key had ended or was disabled.
+    pub denied: u64,
+    /// Bytes that came with the requests that were let in.
+    pub bytes: u64,
+    /// When it was last let in.
+    pub last_used_at: Option<Timestamp>,
+    /// Where from, the latest first; empty in lists.
+    pub sources: Vec<KeySource>,
+}
+
+impl Usage {
+    /// Adds what happened since. At most `sources` places are kept, and none last used before `oldest`.
+    pub fn add(&mut self, since: Self, sources: usize, oldest: Option<Timestamp>) {
+        self.accepted = self.accepted.saturating_add(since.accepted);
+        self.denied = self.denied.saturating_add(since.denied);
+        self.bytes = self.bytes.saturating_add(since.bytes);
+        self.last_used_at = self.last_used_at.max(since.last_used_at);
+        for source in since.sources {
+            let same = |known: &KeySource| known.address == source.address && known.user_agent == source.user_agent;
+            match self.sources.iter_mut().find(|known| same(known)) {
+                Some(known) => known.last_used_timestamp = known.last_used_timestamp.max(source.last_used_timestamp),
+                None => self.sources.push(source),
+            }
+        }
+        self.sources.retain(|source| Some(Timestamp::from_millis(source.last_used_timestamp)) >= oldest);
+        // Stable: among those of one flush the order stays.
+        self.sources.sort_by_key(|source| std::cmp::Reverse(source.last_used_timestamp));
+        self.sources.truncate(sources);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        // Scenario: texts of the length of a key, and of others.
+        // Guarantee: their digest is their SHA-256.
+        #[test]
+        fn a_digest_is_sha_256(key: [u8; 32], rest: [u8; 11], other: Vec<u8>) {
+            for text in [[&key[..], &rest].concat(), other] {
+                let sha_256: [u8; 32] = Sha256::digest(&text).into();
+                prop_assert_eq!(*KeyDigest::of_bytes(&text).as_bytes(), sha_256);
+            }
+        }
+
+        // Scenario: two digests that differ in one bit, anywhere.
+        // Guarantee: they are not equal; a digest equals itself.
+        #[test]
+        fn digests_are_compared_whole(digest: [u8; 32], bit in 0..256_usize) {
+            let mut other = digest;
+            other[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_ne!(KeyDigest::from_bytes(digest), KeyDigest::from_bytes(other));
+            prop_assert_eq!(KeyDigest::from_bytes(digest), KeyDigest::from_bytes(digest));
+        }
+    }
+
+    // Scenario: random bytes of every kind are taken for an id.
+    // Guarantee: it is positive and below 2^53, or there is none.
+    #[test]
+    fn ids_are_exact_in_json() {
+        assert_eq!(KeyId::from_random([0; 8]), None);
+        assert_eq!(KeyId::from_random([0xff; 8]).map(KeyId::get), Some(KeyId::END - 1));
+        assert_eq!(KeyId::from_random([0, 0, 0, 0, 0, 0, 0xe0, 0xff]), None);
+    }
+}

@@ -1,0 +1,134 @@
+//! The files of a database: who may read them, who writes them, and whether they are still there.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::store::StoreError;
+
+/// How often a lock that somebody holds is tried.
+const TRY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A file that stays the one at its path, or is found not to.
+#[derive(Debug)]
+pub(super) struct Held {
+    path: PathBuf,
+    /// Kept open as long as SQLite has it: closing any descriptor of a file gives up the locks of the process on it (POSIX).
+    file: File,
+}
+
+impl Held {
+    /// Opens the file, made and readable for its owner alone if it is not there.
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        private(&mut options);
+        let file = options.open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly,
+            _ => StoreError::Io { action: "open the files of the database", source: error },
+        })?;
+        make_private(path, &file);
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// As [`open`](Self::open), and no other process has it until this is dropped. Waits for at most `wait`.
+    pub(super) fn lock(path: &Path, wait: Duration) -> Result<Self, StoreError> {
+        // Without an end if it is further away than time goes.
+        let deadline = Instant::now().checked_add(wait);
+        loop {
+            let held = Self::open(path)?;
+            match held.file.try_lock() {
+                // Somebody may have removed the file that this one waited for.
+                Ok(()) if held.verify().is_ok() => return Ok(held),
+                Ok(()) | Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(source)) => return Err(StoreError::Io { action: "lock the lock file", source }),
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(StoreError::Locked);
+            }
+            thread::sleep(TRY_INTERVAL);
+        }
+    }
+
+    /// Fails unless the file at the path is still this one.
+    pub(super) fn verify(&self) -> Result<(), StoreError> {
+        let io = |source| StoreError::Io { action: "look at the open database file", source };
+        match fs::metadata(&self.path) {
+            Ok(there) if is_same(&there, &self.file.metadata().map_err(io)?) => Ok(()),
+            Ok(_) => Err(StoreError::Replaced),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Err(StoreError::Replaced)
+            }
+            Err(source) => Err(StoreError::Io { action: "look at the database file", source }),
+        }
+    }
+}
+
+/// The database's path with something behind it.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Makes the directory of the file, for its owner alone; one that is there is left as it is.
+pub(super) fn make_directory(path: &Path) -> Result<(), StoreError> {
+    let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) else { return Ok(()) };
+    if directory.is_dir() {
+        if is_open_to_others(directory) {
+            tracing::warn!(path = %directory.display(), "the directory of the database is open to other users");
+        }
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory).map_err(|source| StoreError::Io { action: "make the directory of the database", source })
+}
+
+#[cfg(unix)]
+fn private(options: &mut OpenOptions) {
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+}
+
+#[cfg(not(unix))]
+fn private(_: &mut OpenOptions) {}
+
+/// Takes it from everybody else, if it was there and open to them.
+#[cfg(unix)]
+fn make_private(path: &Path, file: &File) {
+    use std::os::unix::fs::PermissionsExt;
+    let is_private = file.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o077 == 0);
+    if !is_private && let Err(error) = file.set_permissions(fs::Permissions::from_mode(0o600)) {
+        tracing::warn!(path = %path.display(), %error, "the database file is open to other users");
+    }
+}
+
+#[cfg(not(unix))]
+fn make_private(_: &Path, _: &File) {}
+
+#[cfg(unix)]
+fn is_open_to_others(directory: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(directory).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_open_to_others(_: &Path) -> bool {
+    false
+}
+
+#[cfg(unix)]
+fn is_same(there: &fs::Metadata, open: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (there.dev(), there.ino()) == (open.dev(), open.ino())
+}
+
+/// Files in use cannot be replaced there.
+#[cfg(not(unix))]
+fn is_same(_: &fs::Metadata, _: &fs::Metadata) -> bool {
+    true
+}

@@ -1,0 +1,109 @@
+//! A thread that owns a connection and does one thing after another.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::failure::Failure;
+use super::file::Held;
+use crate::store::StoreError;
+
+/// How often the file is looked at while there is nothing to do.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// A connection on a thread of its own. Dropped, it finishes what it was given, closes the connection, and then lets go of the files.
+#[derive(Debug)]
+pub(super) struct Worker {
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    files: Arc<Files>,
+}
+
+/// The database file, the write-ahead log with its last changes, and the lock file of the one process that writes.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) database: Held,
+    pub(super) log: Held,
+    pub(super) lock: Held,
+}
+
+impl Files {
+    /// Fails unless all of them are still at their paths.
+    pub(super) fn verify(&self) -> Result<(), StoreError> {
+        self.database.verify()?;
+        self.log.verify()?;
+        self.lock.verify()
+    }
+}
+
+impl Worker {
+    pub(super) fn start(name: &str, mut connection: Connection, files: Arc<Files>) -> Result<Self, StoreError> {
+        let (jobs, received) = mpsc::channel::<Job>();
+        let run = {
+            let files = Arc::clone(&files);
+            move || {
+                let mut lost = false;
+                loop {
+                    match received.recv_timeout(LOOK_INTERVAL) {
+                        Ok(job) => {
+                            // A job that panicked answers nobody, and its transaction was rolled back.
+                            let _panicked = catch_unwind(AssertUnwindSafe(|| job(&mut connection)));
+                        }
+                        Err(RecvTimeoutError::Timeout) => look(&files, &mut lost),
+                        Err(RecvTimeoutError::Disconnected) => break,
+                    }
+                }
+            }
+        };
+        let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
+        let thread = spawned.map_err(|source| StoreError::Io { action: "start a thread", source })?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), files })
+    }
+
+    /// Does this on the thread, if the file is still the file. It is done even if nobody waits for it any more.
+    pub(super) async fn run<T, F>(&self, job: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        let (sender, answer) = oneshot::channel();
+        let files = Arc::clone(&self.files);
+        let job: Job = Box::new(move |connection| {
+            let result = files.verify().map_err(Failure::from).and_then(|()| job(connection));
+            let _nobody_waits = sender.send(result);
+        });
+        let jobs = self.jobs.as_ref().ok_or(StoreError::Closed)?;
+        jobs.send(job).map_err(|_| StoreError::Closed)?;
+        answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    pub(super) fn files(&self) -> Arc<Files> {
+        Arc::clone(&self.files)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _panicked = thread.join();
+        }
+    }
+}
+
+/// Tells once when the file is gone, and once when it is back.
+fn look(files: &Files, lost: &mut bool) {
+    match files.verify() {
+        Ok(()) if *lost => tracing::info!("the database file is back"),
+        Err(error) if !*lost => tracing::error!(error = &error as &dyn std::error::Error, "the database cannot be used"),
+        _ => {}
+    }
+    *lost = files.verify().is_err();
+}

@@ -1,0 +1,64 @@
+//! One server decision, from a header map to the verdict. `cargo xtask bench verdict` runs it beside its peers.
+
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
+
+mod measure;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Uri};
+use otlp_auth::server::{FixedTokens, InMemoryAuthenticator, Lookup};
+use otlp_auth::{Decision, Verdict};
+
+/// Tokens presented in turn by `fixed_100k_hit`.
+const HOT: usize = 64;
+
+/// In no set, and as long as the others.
+const UNKNOWN: usize = 99_999_999;
+
+fn main() {
+    hits("fixed_1_hit", 1, &[0]);
+    hits("fixed_10_hit", 10, &[9]);
+    hits("fixed_1k_hit", 1000, &[999]);
+    // The middle of each of 64 equal parts.
+    hits("fixed_100k_hit", 100_000, &std::array::from_fn::<_, HOT, _>(|part| (2 * part + 1) * 100_000 / (2 * HOT)));
+    let thousand = tokens(1000);
+    case("fixed_1k_unknown", &thousand, &[headers(&token(UNKNOWN))], false);
+    case("malformed", &thousand, &[headers("iapikeyok-malformed,token")], false);
+}
+
+fn hits(name: &str, size: usize, presented: &[usize]) {
+    let presented: Vec<_> = presented.iter().map(|&index| headers(&token(index))).collect();
+    case(name, &tokens(size), &presented, true);
+}
+
+fn case(name: &str, tokens: &FixedTokens, presented: &[HeaderMap], allowed: bool) {
+    let lookup = Lookup::default();
+    let uri = Uri::from_static("/v1/traces");
+    let decide = |headers: &HeaderMap| -> Verdict {
+        match lookup.find(headers, &uri) {
+            Ok(credential) => tokens.decide(&credential),
+            Err(reason) => Ok(Decision::Deny(reason)),
+        }
+    };
+    for headers in presented {
+        // A fast wrong answer is no result.
+        assert_eq!(matches!(decide(headers), Ok(Decision::Allow(_))), allowed, "{name}");
+    }
+    let mut next = presented.iter().cycle();
+    let mut operation = || decide(std::hint::black_box(next.next().unwrap()));
+    let allocations = measure::allocations(&mut operation);
+    measure::report(name, None, measure::nanoseconds(operation), allocations);
+}
+
+/// The same tokens as those of the Go peer.
+fn token(index: usize) -> String {
+    format!("iapikeyok-{index:08}-Zq3LrT8w-mK2vB6xY-{:06}", index % 1_000_000)
+}
+
+fn tokens(size: usize) -> FixedTokens {
+    FixedTokens::new((0..size).map(|index| (format!("sender-{index}"), token(index)))).unwrap()
+}
+
+fn headers(token: &str) -> HeaderMap {
+    HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&format!("StackState {token}")).unwrap())])
+}

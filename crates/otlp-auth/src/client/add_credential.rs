@@ -1,0 +1,316 @@
+//! The tower layer of the sending end.
+
+use std::error::Error;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::deadline::Deadline;
+use super::endpoint::{self, EndpointError};
+use super::record::{self, Recording};
+use super::token::{CurrentToken, Generation};
+use crate::decision::UNAUTHENTICATED;
+use crate::timeout::timeout;
+
+type BoxError = Box<dyn Error + Send + Sync>;
+/// How long an answer is held back for its first frame.
+const FIRST_FRAME_BOUND: Duration = Duration::from_secs(1);
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Puts the current credential on every request, in place of any other; made by [`BearerTokenAuth::layer`](super::BearerTokenAuth::layer).
+///
+/// Where the token can change (it comes from a file), a refusal by the server makes the layer read its source again. If that gives another token, the request
+/// is sent once more. For that the body is recorded while it is sent, up to 4 MiB; once more than that has been sent, there is no second time. Neither is
+/// there for a body of a type that cannot be rebuilt. These can: `tonic::body::Body`, and `UnsyncBoxBody` and `BoxBody` (with boxed errors),
+/// `Full` and `Empty` of `http-body-util`. With a fixed token nothing is recorded.
+///
+/// A server refuses with HTTP 401, or with `grpc-status: 16` among the headers or in trailers. To see the latter, the answer to a gRPC request that has been
+/// sent whole is held back until its first frame, for up to a second. A deadline (`grpc-timeout`) holds for both times together.
+///
+/// A request with an absolute URI is only sent over plaintext to a loopback address, unless plaintext is
+/// [allowed](super::BearerTokenAuth::allow_plaintext).
+///
+/// # Examples
+///
+/// ```no_run
+/// use otlp_auth::client::BearerTokenAuth;
+/// use tower::ServiceBuilder;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// # #[cfg(feature = "tonic")] {
+/// let endpoint = tonic::transport::Endpoint::from_static("http://127.0.0.1:4317");
+/// let auth = BearerTokenAuth::builder().file("/var/run/secrets/otlp/token").build()?.for_endpoint(&endpoint)?;
+/// let channel = ServiceBuilder::new().layer(auth.layer()).service(endpoint.connect().await?);
+/// // TraceServiceClient::new(channel)
+/// # }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct AddCredentialLayer {
+    token: Arc<CurrentToken>,
+    allow_plaintext: bool,
+}
+
+impl AddCredentialLayer {
+    pub(super) fn new(token: Arc<CurrentToken>, allow_plaintext: bool) -> Self {
+        Self { token, allow_plaintext }
+    }
+}
+
+impl<S> Layer<S> for AddCredentialLayer {
+    type Service = AddCredential<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AddCredential { inner, layer: self.clone() }
+    }
+}
+
+/// A client that puts a credential on its requests; made by [`AddCredentialLayer`].
+#[derive(Clone, Debug)]
+pub struct AddCredential<S> {
+    inner: S,
+    layer: AddCredentialLayer,
+}
+
+impl<S, B, RB> Service<Request<B>> for AddCredential<S>
+where
+    S: Service<Request<B>, Response = Response<RB>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: Send + 'static,
+    RB: Body<Data = Bytes> + Send + 'static,
+    RB::Error: Send,
+{
+    type Response = Response<ResponseBody<RB>>;
+    type Error = BoxError;
+    type Future = ResponseFuture<S::Future, Self::Response>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        // What is above a channel has a path only, and was bound to its endpoint instead.
+        if request.uri().scheme().is_some()
+            && let Err(error) = endpoint::check(request.uri(), self.layer.allow_plaintext)
+        {
+            return ResponseFuture { state: State::Refused { error: Some(error) } };
+        }
+        let sent = self.layer.token.insert_into(request.headers_mut());
+        if !self.layer.token.can_change() {
+            return ResponseFuture { state: State::Once { response: self.inner.call(request) } };
+        }
+        let (parts, body) = request.into_parts();
+        let (body, recording) = record::record(body);
+        let Some(recording) = recording else {
+            return ResponseFuture { state: State::Once { response: self.inner.call(Request::from_parts(parts, body)) } };
+        };
+        let mut again = Request::new(());
+        *again.method_mut() = parts.method.clone();
+        *again.uri_mut() = parts.uri.clone();
+        *again.version_mut() = parts.version;
+        *again.headers_mut() = parts.headers.clone();
+        *again.extensions_mut() = parts.extensions.clone();
+        let response = self.inner.call(Request::from_parts(parts, body));
+        let deadline = Deadline::of(again.headers());
+        let resend = Resend { service: self.inner.clone(), token: Arc::clone(&self.layer.token), sent, again, recording, deadline };
+        ResponseFuture { state: State::Resending { response: Box::pin(resend.run(response)) } }
+    }
+}
+
+/// A request under way that may have to be sent again.
+struct Resend<S, B> {
+    service: S,
+    token: Arc<CurrentToken>,
+    sent: Generation,
+    again: Request<()>,
+    recording: Box<dyn Recording<B>>,
+    deadline: Deadline,
+}
+
+impl<S, B, RB> Resend<S, B>
+where
+    S: Service<Request<B>, Response = Response<RB>>,
+    S::Error: Into<BoxError>,
+    B: 'static,
+    RB: Body<Data = Bytes>,
+{
+    async fn run(mut self, response: S::Future) -> Result<Response<ResponseBody<RB>>, BoxError> {
+        let response = response.await.map_err(Into::into)?;
+        let (response, refused) = look_at(response, || self.recording.is_complete()).await;
+        if !refused || !self.token.changed_since(self.sent, self.deadline.left()).await {
+            return Ok(response);
+        }
+        if self.deadline.left() == Some(Duration::ZERO) {
+            return Ok(response);
+        }
+        let Some(body) = self.recording.replay() else { return Ok(response) };
+        // The refusal is no longer needed; its stream makes room for the second one.
+        let transport = if is_grpc(response.headers()) { "grpc" } else { "http" };
+        drop(response);
+        self.token.count_resend(transport);
+        poll_fn(|cx| self.service.poll_ready(cx)).await.map_err(Into::into)?;
+        let mut request = self.again.map(|()| body);
+        self.token.insert_into(request.headers_mut());
+        self.deadline.shorten(request.headers_mut());
+        let response = self.service.call(request).await.map_err(Into::into)?;
+        Ok(response.map(ResponseBody::untouched))
+    }
+}
+
+/// The response, and whether it refuses the credential. A gRPC response without a status among its headers may have one in its trailers; its first frame
+/// is awaited for a while once the request is complete, and taken if it is there already before: a client that still streams may be waiting for
+/// these headers.
+async fn look_at<RB: Body<Data = Bytes>>(
+    response: Response<RB>,
+    request_complete: impl Fn() -> bool,
+) -> (Response<ResponseBody<RB>>, bool) {
+    let headers = response.headers();
+    if response.status() == StatusCode::UNAUTHORIZED || has_unauthenticated(headers) {
+        return (response.map(ResponseBody::untouched), true);
+    }
+    if !is_grpc(headers) || headers.contains_key("grpc-status") || response.body().is_end_stream() {
+        return (response.map(ResponseBody::untouched), false);
+    }
+    let (parts, body) = response.into_parts();
+    let mut body = Box::pin(body);
+    let first = poll_fn(|cx| match body.as_mut().poll_frame(cx) {
+        Poll::Ready(frame) => Poll::Ready(Some(frame)),
+        Poll::Pending if request_complete() => Poll::Pending,
+        Poll::Pending => Poll::Ready(None),
+    });
+    let first = timeout(FIRST_FRAME_BOUND, first).await.flatten();
+    let refused = matches!(&first, Some(Some(Ok(frame))) if frame.trailers_ref().is_some_and(has_unauthenticated));
+    (Response::from_parts(parts, ResponseBody { body: Looked::At { body: Box::new((first, body)) } }), refused)
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+fn has_unauthenticated(headers: &HeaderMap) -> bool {
+    const { assert!(UNAUTHENTICATED == 16) };
+    headers.get("grpc-status").map(HeaderValue::as_bytes) == Some(b"16")
+}
+
+pin_project! {
+    /// The response to a request with a credential.
+    pub struct ResponseFuture<F, R> {
+        #[pin]
+        state: State<F, R>,
+    }
+}
+
+pin_project! {
+    #[project = StateProject]
+    enum State<F, R> {
+        /// Sent, and that is that.
+        Once { #[pin] response: F },
+        /// Sent, and perhaps once more.
+        Resending { response: BoxFuture<Result<R, BoxError>> },
+        /// Not sent.
+        Refused { error: Option<EndpointError> },
+    }
+}
+
+impl<F, E, RB> Future for ResponseFuture<F, Response<ResponseBody<RB>>>
+where
+    F: Future<Output = Result<Response<RB>, E>>,
+    E: Into<BoxError>,
+    RB: Body,
+{
+    type Output = Result<Response<ResponseBody<RB>>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProject::Once { response } => {
+                response.poll(cx).map(|result| result.map(|response| response.map(ResponseBody::untouched)).map_err(Into::into))
+            }
+            StateProject::Resending { response } => response.as_mut().poll(cx),
+            StateProject::Refused { error } => match error.take() {
+                Some(error) => Poll::Ready(Err(error.into())),
+                None => unreachable!("a future is not polled after it has ended"),
+            },
+        }
+    }
+}
+
+impl<F, R> fmt::Debug for ResponseFuture<F, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// The body of a response, whose first frame may have been looked at.
+    pub struct ResponseBody<B: Body> {
+        #[pin]
+        body: Looked<B>,
+    }
+}
+
+type Polled<B> = Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>;
+
+pin_project! {
+    #[project = LookedProject]
+    enum Looked<B: Body> {
+        Away { #[pin] body: B },
+        // In a box, because most bodies are not looked at and would all be as large.
+        At { body: Box<(Option<Polled<B>>, Pin<Box<B>>)> },
+    }
+}
+
+impl<B: Body> ResponseBody<B> {
+    fn untouched(body: B) -> Self {
+        Self { body: Looked::Away { body } }
+    }
+}
+
+impl<B: Body> Body for ResponseBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        match self.project().body.project() {
+            LookedProject::Away { body } => body.poll_frame(cx),
+            LookedProject::At { body } => match body.0.take() {
+                Some(frame) => Poll::Ready(frame),
+                None => body.1.as_mut().poll_frame(cx),
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Looked::Away { body } => body.is_end_stream(),
+            Looked::At { body } => body.0.is_none() && body.1.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Looked::Away { body } => body.size_hint(),
+            // The frame that was taken out counts no longer for the rest.
+            Looked::At { .. } => SizeHint::default(),
+        }
+    }
+}
+
+impl<B: Body> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").finish_non_exhaustive()
+    }
+}

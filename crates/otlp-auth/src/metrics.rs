@@ -1,0 +1,82 @@
+//! What the library counts, through the OpenTelemetry metrics API.
+//!
+//! The instruments and their attributes are a table in the documentation of the crate. No attribute is taken from a request.
+
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Histogram, Meter};
+
+use crate::decision::{Decision, Verdict};
+
+/// Reloads of a token file.
+pub(crate) struct Reloads {
+    reloads: Counter<u64>,
+    side: &'static str,
+}
+
+/// Decisions of a server.
+#[derive(Clone, Debug)]
+pub(crate) struct Decisions {
+    decisions: Counter<u64>,
+    duration: Histogram<f64>,
+}
+
+/// Requests that were sent a second time.
+#[derive(Clone, Debug)]
+pub(crate) struct Resends {
+    resends: Counter<u64>,
+}
+
+impl Reloads {
+    pub(crate) fn new(meter: &Meter, side: &'static str) -> Self {
+        let reloads = meter.u64_counter("ingestion.auth.reloads").with_unit("{reload}");
+        Self { reloads: reloads.with_description("Changes of a token file that were read").build(), side }
+    }
+
+    pub(crate) fn count(&self, success: bool) {
+        let outcome = if success { "success" } else { "failure" };
+        self.reloads.add(1, &[KeyValue::new("outcome", outcome), KeyValue::new("side", self.side)]);
+    }
+}
+
+impl Decisions {
+    pub(crate) fn new(meter: &Meter) -> Self {
+        let decisions = meter.u64_counter("ingestion.auth.decisions").with_unit("{decision}");
+        let duration = meter.f64_histogram("ingestion.auth.duration").with_unit("s");
+        Self {
+            decisions: decisions.with_description("Verdicts on requests").build(),
+            // From a decision in memory to one that somebody else was asked for.
+            duration: duration
+                .with_description("Time from the headers to the verdict")
+                .with_boundaries(vec![1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0])
+                .build(),
+        }
+    }
+
+    pub(crate) fn count(&self, verdict: &Verdict, transport: &'static str, elapsed: Duration) {
+        let transport = KeyValue::new("transport", transport);
+        let (outcome, reason) = match verdict {
+            Ok(Decision::Allow(_)) => ("allow", None),
+            Ok(Decision::Deny(reason)) => ("deny", Some(*reason)),
+            Err(_) => ("undecided", None),
+        };
+        let outcome = KeyValue::new("outcome", outcome);
+        self.duration.record(elapsed.as_secs_f64(), &[outcome.clone(), transport.clone()]);
+        match reason {
+            Some(reason) => self.decisions.add(1, &[outcome, transport, KeyValue::new("deny.reason", reason.as_str())]),
+            None => self.decisions.add(1, &[outcome, transport]),
+        }
+    }
+}
+
+impl Resends {
+    pub(crate) fn new(meter: &Meter) -> Self {
+        let resends = meter.u64_counter("ingestion.auth.resends").with_unit("{request}");
+        Self { resends: resends.with_description("Requests sent again with a token read after a refusal").build() }
+    }
+
+    pub(crate) fn count(&self, transport: &'static str) {
+        self.resends.add(1, &[KeyValue::new("transport", transport)]);
+    }
+}

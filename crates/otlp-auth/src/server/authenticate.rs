@@ -1,0 +1,369 @@
+//! The middleware: a decision in front of any HTTP or gRPC service.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Buf;
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, EXPECT, ORIGIN};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, Version};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::authenticator::ServerAuthenticator;
+use super::lookup::Lookup;
+use super::report::Reporter;
+use super::response::{self, Challenges, Form, ResponseBody};
+use crate::decision::{Answer, Decision, Verdict};
+use crate::timeout::timeout;
+
+/// How much of the body of a refused HTTP/1.1 request is read and thrown away, so that a sender in the middle of writing
+/// it reads the answer instead of a reset..
+const DRAIN_BYTES: usize = 256 << 10;
+
+/// ..and for how long.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// Puts an authenticator in front of a service: a tonic `Server`, an axum `Router`, a hyper service, gRPC and HTTP on one port.
+///
+/// The decision is made from the headers, before the body is read. An allowed request goes on with an
+/// [`Identity`](crate::Identity) in its extensions and without its credential; any other is answered here:
+///
+/// | outcome | OTLP/HTTP | OTLP/gRPC | agent routes |
+/// |---|---|---|---|
+/// | no credential | 401 | 16 `UNAUTHENTICATED` | 401 |
+/// | refused | 401, challenge with `error="invalid_token"` | 16 `UNAUTHENTICATED` | 403 |
+/// | undecided | 503 and `Retry-After` | 14 `UNAVAILABLE` and `RetryInfo` | 503 and `Retry-After` |
+///
+/// gRPC answers are trailers-only. HTTP ones carry a `google.rpc.Status` in the encoding of the request, as the OTLP specification
+/// demands, and every 401 a challenge for each accepted scheme (RFC 9110 section 15.5.2). Nothing that was presented is repeated.
+///
+/// # Examples
+///
+/// ```
+/// use otlp_auth::Identity;
+/// use otlp_auth::server::{AuthenticateLayer, FixedTokens};
+/// use tower::{ServiceBuilder, ServiceExt};
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let tokens = FixedTokens::new([("team-a", "iapikeyok-of-team-a")])?;
+/// let layer = AuthenticateLayer::new(tokens).exempt_path("/grpc.health.v1.Health/Check");
+/// let service = ServiceBuilder::new().layer(layer).service_fn(async |request: http::Request<String>| {
+///     let sender = request.extensions().get::<Identity>().map(|identity| identity.name().to_owned());
+///     Ok::<_, std::convert::Infallible>(http::Response::new(sender.unwrap_or_default()))
+/// });
+///
+/// let request = http::Request::post("/v1/traces").header("authorization", "StackState iapikeyok-of-nobody");
+/// let response = service.oneshot(request.body(String::new())?).await?;
+/// assert_eq!(response.status(), http::StatusCode::UNAUTHORIZED);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct AuthenticateLayer<A> {
+    authenticator: Arc<A>,
+    policy: Arc<Policy>,
+}
+
+/// What the layer does besides asking its authenticator.
+#[derive(Clone, Debug)]
+struct Policy {
+    lookup: Lookup,
+    challenges: Challenges,
+    exempt_paths: Vec<String>,
+    cors_preflight: bool,
+    keep_credential: bool,
+    agent_answers: bool,
+    reporter: Reporter,
+}
+
+impl<A> AuthenticateLayer<A> {
+    /// Asks `authenticator` about the credential in `Authorization`, of the scheme `StackState`.
+    pub fn new(authenticator: A) -> Self {
+        let lookup = Lookup::default();
+        let policy = Policy {
+            challenges: Challenges::new(&lookup.challenge_schemes()),
+            lookup,
+            exempt_paths: Vec::new(),
+            cors_preflight: false,
+            keep_credential: false,
+            agent_answers: false,
+            reporter: Reporter::default(),
+        };
+        Self { authenticator: Arc::new(authenticator), policy: Arc::new(policy) }
+    }
+
+    /// Looks for the credential in these places instead.
+    #[must_use]
+    pub fn with_lookup(self, lookup: Lookup) -> Self {
+        self.refined(|policy| {
+            policy.challenges = Challenges::new(&lookup.challenge_schemes());
+            policy.lookup = lookup;
+        })
+    }
+
+    /// Lets requests to exactly this path pass without a credential and without an identity: health checks, reflection.
+    #[must_use]
+    pub fn exempt_path(self, path: impl Into<String>) -> Self {
+        self.refined(|policy| policy.exempt_paths.push(path.into()))
+    }
+
+    /// Lets CORS preflight requests pass without an identity: browsers send them without credentials (Fetch standard, "CORS-preflight fetch").
+    /// The inner service has to answer them.
+    #[must_use]
+    pub fn allow_cors_preflight(self) -> Self {
+        self.refined(|policy| policy.cors_preflight = true)
+    }
+
+    /// Leaves the credential in the request, for an inner service that sends it on.
+    #[must_use]
+    pub fn keep_credential(self) -> Self {
+        self.refined(|policy| policy.keep_credential = true)
+    }
+
+    /// Answers as the routes of StackState's agents do: 401 without a credential, 403 for a refused one, with empty bodies.
+    #[must_use]
+    pub fn with_agent_answers(self) -> Self {
+        self.refined(|policy| policy.agent_answers = true)
+    }
+
+    /// Counts decisions with `meter`: see the [instruments](crate#metrics).
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn with_meter(self, meter: &opentelemetry::metrics::Meter) -> Self {
+        self.refined(|policy| policy.reporter.count_with(meter))
+    }
+
+    fn refined(mut self, refine: impl FnOnce(&mut Policy)) -> Self {
+        refine(Arc::make_mut(&mut self.policy));
+        self
+    }
+}
+
+impl<A> Clone for AuthenticateLayer<A> {
+    fn clone(&self) -> Self {
+        Self { authenticator: Arc::clone(&self.authenticator), policy: Arc::clone(&self.policy) }
+    }
+}
+
+impl<A> fmt::Debug for AuthenticateLayer<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthenticateLayer").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl<S, A> Layer<S> for AuthenticateLayer<A> {
+    type Service = Authenticate<S, A>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Authenticate { inner, layer: self.clone() }
+    }
+}
+
+/// A service behind an authenticator; made by [`AuthenticateLayer`].
+pub struct Authenticate<S, A> {
+    inner: S,
+    layer: AuthenticateLayer<A>,
+}
+
+impl<S: Clone, A> Clone for Authenticate<S, A> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<S, A> fmt::Debug for Authenticate<S, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticate").field("layer", &self.layer).finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "tonic")]
+impl<S: tonic::server::NamedService, A> tonic::server::NamedService for Authenticate<S, A> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S, A, B, RB> Service<Request<B>> for Authenticate<S, A>
+where
+    S: Service<Request<B>, Response = Response<RB>> + Clone,
+    A: ServerAuthenticator,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Send,
+{
+    type Response = Response<ResponseBody<RB>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<A::Future, S, S::Future, B, RB>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let policy = &self.layer.policy;
+        let (mut parts, body) = request.into_parts();
+        if policy.passes_unasked(&parts) {
+            policy.strip(&mut parts);
+            return ResponseFuture { state: State::Inner { response: self.inner.call(Request::from_parts(parts, body)) } };
+        }
+        let started = policy.reporter.started();
+        let form = policy.form(&parts.headers);
+        let verdict = match policy.lookup.find(&parts.headers, &parts.uri) {
+            Ok(credential) => self.layer.authenticator.authenticate(&credential),
+            Err(reason) => {
+                policy.reporter.report(&Ok(Decision::Deny(reason)), form.transport(), started);
+                let response = response::refusal(reason.answer(), form, &policy.challenges);
+                drain(&parts, body);
+                return ResponseFuture { state: State::Refused { response: Some(response) } };
+            }
+        };
+        // The ready service goes with the request; its clone has to become ready first.
+        let clone = self.inner.clone();
+        let service = std::mem::replace(&mut self.inner, clone);
+        let pending = Pending { parts, body, service, form, policy: Arc::clone(policy), started };
+        ResponseFuture { state: State::Deciding { verdict, pending: Some(pending) } }
+    }
+}
+
+impl Policy {
+    fn passes_unasked(&self, parts: &Parts) -> bool {
+        let preflight = || {
+            parts.method == Method::OPTIONS
+                && parts.headers.contains_key(ORIGIN)
+                && parts.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+        };
+        (self.cors_preflight && preflight()) || self.exempt_paths.iter().any(|path| path == parts.uri.path())
+    }
+
+    fn strip(&self, parts: &mut Parts) {
+        if !self.keep_credential {
+            self.lookup.strip(&mut parts.headers, &mut parts.uri);
+        }
+    }
+
+    fn form(&self, headers: &HeaderMap) -> Form {
+        if self.agent_answers { Form::Agent } else { Form::of(headers) }
+    }
+}
+
+pin_project! {
+    /// The answer of the inner service, or a refusal.
+    pub struct ResponseFuture<V, S, F, B, RB> {
+        #[pin]
+        state: State<V, S, F, B, RB>,
+    }
+}
+
+pin_project! {
+    #[project = StateProject]
+    enum State<V, S, F, B, RB> {
+        Deciding { #[pin] verdict: V, pending: Option<Pending<S, B>> },
+        Inner { #[pin] response: F },
+        Refused { response: Option<Response<ResponseBody<RB>>> },
+    }
+}
+
+/// A request that waits for its verdict.
+struct Pending<S, B> {
+    parts: Parts,
+    body: B,
+    service: S,
+    form: Form,
+    policy: Arc<Policy>,
+    started: Option<Instant>,
+}
+
+impl<V, S, F, B, RB> Future for ResponseFuture<V, S, F, B, RB>
+where
+    V: Future<Output = Verdict>,
+    S: Service<Request<B>, Response = Response<RB>, Future = F>,
+    F: Future<Output = Result<Response<RB>, S::Error>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Send,
+{
+    type Output = Result<Response<ResponseBody<RB>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            match state.as_mut().project() {
+                StateProject::Deciding { verdict, pending } => {
+                    let verdict = ready!(verdict.poll(cx));
+                    let Some(pending) = pending.take() else { unreachable!("a future is not polled after it has ended") };
+                    state.set(pending.go_on(verdict));
+                }
+                StateProject::Inner { response } => return response.poll(cx).map_ok(|response| response.map(ResponseBody::inner)),
+                StateProject::Refused { response } => {
+                    let Some(response) = response.take() else { unreachable!("a future is not polled after it has ended") };
+                    return Poll::Ready(Ok(response));
+                }
+            }
+        }
+    }
+}
+
+impl<S, B> Pending<S, B>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Send,
+{
+    fn go_on<V, F, RB>(self, verdict: Verdict) -> State<V, S, F, B, RB>
+    where
+        S: Service<Request<B>, Response = Response<RB>, Future = F>,
+    {
+        let Self { mut parts, body, mut service, form, policy, started } = self;
+        policy.reporter.report(&verdict, form.transport(), started);
+        let answer = match verdict {
+            Ok(Decision::Allow(identity)) => {
+                parts.extensions.insert(identity);
+                policy.strip(&mut parts);
+                return State::Inner { response: service.call(Request::from_parts(parts, body)) };
+            }
+            Ok(Decision::Deny(reason)) => reason.answer(),
+            Err(_) => Answer::UNDECIDED,
+        };
+        drain(&parts, body);
+        State::Refused { response: Some(response::refusal(answer, form, &policy.challenges)) }
+    }
+}
+
+/// Reads on for a while what an HTTP/1.1 sender is writing while its request was refused. Other versions refuse a stream without closing the
+/// connection, and a sender that expects `100 Continue` has not begun to write.
+fn drain<B>(parts: &Parts, body: B)
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Send,
+{
+    if parts.version > Version::HTTP_11 || parts.headers.contains_key(EXPECT) || body.is_end_stream() {
+        return;
+    }
+    // Without a Tokio runtime there is nothing to read on with; the answer is sent all the same.
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(timeout(DRAIN_TIME, async move {
+            let mut body = std::pin::pin!(body);
+            let mut left = DRAIN_BYTES;
+            while let Some(Ok(frame)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+                let read = frame.data_ref().map_or(0, Buf::remaining);
+                match left.checked_sub(read) {
+                    Some(rest) => left = rest,
+                    None => return,
+                }
+            }
+        }));
+    }
+}
+
+impl<V, S, F, B, RB> fmt::Debug for ResponseFuture<V, S, F, B, RB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

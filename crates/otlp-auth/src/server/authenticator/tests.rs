@@ -1,0 +1,152 @@
+use std::future::{Ready, ready};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::decision::DenyReason::{Conflicting, Expired, Malformed, Missing, Revoked, Unknown};
+use crate::decision::{DenyReason, Identity, Undecided};
+
+/// A verdict that can be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    Allow(&'static str),
+    Deny(DenyReason),
+    Undecided(&'static str),
+}
+use Says::{Allow, Deny};
+
+impl Says {
+    fn verdict(self) -> Verdict {
+        match self {
+            Allow(name) => Ok(Decision::Allow(Identity::new(name))),
+            Deny(reason) => Ok(Decision::Deny(reason)),
+            Self::Undecided(cause) => Err(Undecided::new(cause)),
+        }
+    }
+
+    fn of(verdict: Verdict) -> Self {
+        // Those of `all`, so that a name can be compared.
+        let known = |text: &str| if text == "first" { "first" } else { "next" };
+        match verdict {
+            Ok(Decision::Allow(identity)) => Allow(known(identity.name())),
+            Ok(Decision::Deny(reason)) => Deny(reason),
+            Err(undecided) => Self::Undecided(known(&std::error::Error::source(&undecided).unwrap().to_string())),
+        }
+    }
+
+    fn all(who: &'static str) -> Vec<Self> {
+        let reasons = [Missing, Malformed, Conflicting, Unknown, Revoked, Expired];
+        reasons.into_iter().map(Deny).chain([Allow(who), Self::Undecided(who)]).collect()
+    }
+}
+
+/// An authenticator that always says the same, and counts how often it was asked.
+struct Always(Says, AtomicUsize);
+
+impl Always {
+    fn new(says: Says) -> Arc<Self> {
+        Arc::new(Self(says, AtomicUsize::new(0)))
+    }
+
+    fn asked(&self) -> usize {
+        self.1.load(Ordering::Relaxed)
+    }
+}
+
+impl ServerAuthenticator for Always {
+    type Future = Ready<Verdict>;
+
+    fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
+        ready(self.decide(credential))
+    }
+}
+
+impl InMemoryAuthenticator for Always {
+    fn decide(&self, credential: &Credential<'_>) -> Verdict {
+        assert_eq!(credential.expose_token(), "token");
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.verdict()
+    }
+}
+
+/// An authenticator that answers when it is told to, once.
+struct Remote(std::sync::Mutex<Option<oneshot::Receiver<Says>>>);
+
+impl ServerAuthenticator for Remote {
+    type Future = Pin<Box<dyn Future<Output = Verdict> + Send>>;
+
+    fn authenticate(&self, _: &Credential<'_>) -> Self::Future {
+        let answer = self.0.lock().unwrap().take().expect("is asked once");
+        Box::pin(async move { answer.await.unwrap().verdict() })
+    }
+}
+
+/// Allow beats all; else undecided beats deny; else the first denial, unless it says only that the token is unknown.
+fn expected(first: Says, next: Says) -> Says {
+    match (first, next) {
+        (Allow(_), _) => first,
+        (_, Allow(_)) => next,
+        (Says::Undecided(_), _) => first,
+        (_, Says::Undecided(_)) => next,
+        (Deny(Unknown), Deny(_)) => next,
+        (Deny(_), Deny(_)) => first,
+    }
+}
+
+fn credential() -> Credential<'static> {
+    Credential::new("StackState", "token").unwrap()
+}
+
+// Scenario: every verdict of the first authenticator meets every verdict of the second, in memory.
+// Guarantee: allow beats all, undecided beats deny, else deny; the future says what `decide` says; the second is asked only if it is needed.
+#[tokio::test]
+async fn the_table_of_a_chain() {
+    for first_says in Says::all("first") {
+        for next_says in Says::all("next") {
+            let (first, next) = (Always::new(first_says), Always::new(next_says));
+            let chain = Arc::clone(&first).or(Arc::clone(&next));
+            let case = format!("{first_says:?} then {next_says:?}");
+            assert_eq!(Says::of(chain.decide(&credential())), expected(first_says, next_says), "{case}");
+            assert_eq!(Says::of(chain.authenticate(&credential()).await), expected(first_says, next_says), "{case}");
+            assert_eq!(first.asked(), 2, "{case}");
+            assert_eq!(next.asked(), if matches!(first_says, Allow(_)) { 0 } else { 2 }, "{case}");
+        }
+    }
+}
+
+// Scenario: the same where the second has to ask somebody and answers later.
+// Guarantee: the chain is pending until then, and then says the same; it does not wait where the first allows.
+#[tokio::test]
+async fn a_chain_waits_for_its_second() {
+    for first_says in Says::all("first") {
+        for next_says in Says::all("next") {
+            let (answer, receiver) = oneshot::channel();
+            let chain = Always::new(first_says).or(Remote(Some(receiver).into()));
+            let mut verdict = std::pin::pin!(chain.authenticate(&credential()));
+            if first_says == Allow("first") {
+                assert_eq!(Says::of(verdict.await), first_says);
+                continue;
+            }
+            std::future::poll_fn(|cx| {
+                assert!(verdict.as_mut().poll(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            answer.send(next_says).unwrap();
+            assert_eq!(Says::of(verdict.await), expected(first_says, next_says), "{first_says:?} then {next_says:?}");
+        }
+    }
+}
+
+// Scenario: a chain of three, in memory.
+// Guarantee: the last one is reached, and one that allows ends the asking.
+#[test]
+fn chains_can_be_chained() {
+    let (a, b, c) = (Always::new(Deny(Unknown)), Always::new(Says::Undecided("next")), Always::new(Allow("next")));
+    let chain = Arc::clone(&a).or(Arc::clone(&b)).or(Arc::clone(&c));
+    assert_eq!(Says::of(chain.decide(&credential())), Allow("next"));
+    let chain = Arc::clone(&c).or(Arc::clone(&a)).or(Arc::clone(&b));
+    assert_eq!(Says::of(chain.decide(&credential())), Allow("next"));
+    assert_eq!((a.asked(), b.asked(), c.asked()), (1, 1, 2));
+}

@@ -1,0 +1,179 @@
+//! A set of named tokens, in memory.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::future::{Ready, ready};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use siphasher::sip128::SipHasher13;
+use subtle::ConstantTimeEq;
+
+use super::authenticator::{InMemoryAuthenticator, ServerAuthenticator};
+use crate::credential::{Credential, CredentialError};
+use crate::decision::{Decision, DenyReason, Identity, Verdict};
+
+/// Tokens shorter than this can be guessed; they are accepted with a warning.
+const SHORT_TOKEN: usize = 16;
+
+/// A set of named tokens. A decision costs the same whether the set has one or a hundred thousand.
+///
+/// No token is kept: each is stored as its 128-bit SipHash under a random key of this set, and compared in constant time.
+/// Several tokens may have one name, as while one replaces the other.
+///
+/// # Examples
+///
+/// ```
+/// use otlp_auth::server::{FixedTokens, InMemoryAuthenticator};
+/// use otlp_auth::{Credential, Decision};
+///
+/// let tokens = FixedTokens::new([("team-a", "iapikeyok-of-team-a"), ("team-b", "iapikeyok-of-team-b")])?;
+/// match tokens.decide(&Credential::new("StackState", "iapikeyok-of-team-b")?) {
+///     Ok(Decision::Allow(identity)) => assert_eq!(identity.name(), "team-b"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct FixedTokens {
+    hasher: SipHasher13,
+    identities: HashMap<Digest, Identity, BuildHasherDefault<HalfDigest>>,
+}
+
+/// Why a set of tokens was not taken. No variant carries a token.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FixedTokensError {
+    /// One is not a token.
+    #[error("the token named {name} is not a token")]
+    Token {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: CredentialError,
+    },
+    /// One token has two names.
+    #[error("one token has two names, {first} and {second}")]
+    TwoNames {
+        /// The name given first.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// The operating system gave no random bytes for the key.
+    #[error("the operating system gave no random bytes")]
+    Random(#[source] getrandom::Error),
+}
+
+impl FixedTokens {
+    /// The set of these names and tokens.
+    ///
+    /// # Errors
+    ///
+    /// When one is not a token, or one token has two names.
+    pub fn new<N: Into<String>, T: AsRef<str>>(tokens: impl IntoIterator<Item = (N, T)>) -> Result<Self, FixedTokensError> {
+        let mut key = [0; 16];
+        getrandom::fill(&mut key).map_err(FixedTokensError::Random)?;
+        let mut set = Self { hasher: SipHasher13::new_with_key(&key), identities: HashMap::default() };
+        for (name, token) in tokens {
+            set.insert(name.into(), token.as_ref())?;
+        }
+        Ok(set)
+    }
+
+    fn insert(&mut self, name: String, token: &str) -> Result<(), FixedTokensError> {
+        let credential = match Credential::new("", token) {
+            Ok(credential) => credential,
+            Err(source) => return Err(FixedTokensError::Token { name, source }),
+        };
+        if token.len() < SHORT_TOKEN {
+            tracing::warn!(name, "a token is shorter than {SHORT_TOKEN} characters and can be guessed");
+        }
+        match self.identities.entry(Digest::of(&self.hasher, &credential)) {
+            Entry::Vacant(entry) => {
+                entry.insert(Identity::new(name));
+                Ok(())
+            }
+            Entry::Occupied(entry) if entry.get().name() == name => Ok(()),
+            Entry::Occupied(entry) => Err(FixedTokensError::TwoNames { first: entry.get().name().to_owned(), second: name }),
+        }
+    }
+
+    /// How many tokens there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.identities.len()
+    }
+
+    /// Whether there is none, so that everything is refused.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.identities.is_empty()
+    }
+}
+
+impl InMemoryAuthenticator for FixedTokens {
+    fn decide(&self, credential: &Credential<'_>) -> Verdict {
+        match self.identities.get(&Digest::of(&self.hasher, credential)) {
+            Some(identity) => Ok(Decision::Allow(identity.clone())),
+            None => Ok(Decision::Deny(DenyReason::Unknown)),
+        }
+    }
+}
+
+impl ServerAuthenticator for FixedTokens {
+    type Future = Ready<Verdict>;
+
+    fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
+        ready(self.decide(credential))
+    }
+}
+
+impl fmt::Debug for FixedTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FixedTokens").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// A token's keyed hash. Equal in constant time.
+struct Digest(u128);
+
+impl Digest {
+    fn of(hasher: &SipHasher13, credential: &Credential<'_>) -> Self {
+        Self(hasher.hash(credential.expose_token_bytes()).as_u128())
+    }
+}
+
+impl PartialEq for Digest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Digest {}
+
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(self.0);
+    }
+}
+
+/// Takes half of a digest, which is random already.
+#[derive(Default)]
+struct HalfDigest(u64);
+
+impl Hasher for HalfDigest {
+    fn write_u128(&mut self, digest: u128) {
+        self.0 = digest as u64;
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a digest is written as a number");
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests;

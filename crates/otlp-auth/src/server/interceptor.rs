@@ -1,0 +1,95 @@
+//! The synchronous form for tonic services.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tonic::{Code, Request, Status};
+
+use super::authenticator::InMemoryAuthenticator;
+use super::lookup::Lookup;
+use super::report::Reporter;
+use super::response::{details, retry_seconds};
+use crate::decision::{Answer, Decision};
+
+/// An authenticator as a [`tonic::service::Interceptor`], for one tonic service rather than a whole server.
+///
+/// An interceptor sees neither path nor query: there are no exempt paths and no query parameter here. Use
+/// [`AuthenticateLayer`](super::AuthenticateLayer) where they are needed, or where the authenticator has to ask somebody.
+///
+/// # Examples
+///
+/// ```no_run
+/// # #[derive(Clone)] struct TraceServiceServer;
+/// # impl TraceServiceServer { fn with_interceptor<I: tonic::service::Interceptor>(_: (), _: I) {} }
+/// # let service = ();
+/// use otlp_auth::server::{FixedTokens, Interceptor, Lookup};
+///
+/// let tokens = FixedTokens::new([("team-a", "iapikeyok-of-team-a")])?;
+/// TraceServiceServer::with_interceptor(service, Interceptor::new(tokens));
+/// # Ok::<(), otlp_auth::server::FixedTokensError>(())
+/// ```
+pub struct Interceptor<A> {
+    authenticator: Arc<A>,
+    lookup: Arc<Lookup>,
+    reporter: Reporter,
+}
+
+impl<A: InMemoryAuthenticator> Interceptor<A> {
+    /// Asks `authenticator` about the credential in `authorization`, of the scheme `StackState`.
+    pub fn new(authenticator: A) -> Self {
+        Self { authenticator: Arc::new(authenticator), lookup: Arc::default(), reporter: Reporter::default() }
+    }
+
+    /// Looks for the credential in these headers instead.
+    #[must_use]
+    pub fn with_lookup(self, lookup: Lookup) -> Self {
+        Self { lookup: Arc::new(lookup), ..self }
+    }
+
+    /// Counts decisions with `meter`: see the [instruments](crate#metrics).
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn with_meter(mut self, meter: &opentelemetry::metrics::Meter) -> Self {
+        self.reporter.count_with(meter);
+        self
+    }
+}
+
+impl<A: InMemoryAuthenticator> tonic::service::Interceptor for Interceptor<A> {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let started = self.reporter.started();
+        let verdict = match self.lookup.find_in_headers(request.metadata().as_ref()) {
+            Ok(credential) => self.authenticator.decide(&credential),
+            Err(reason) => Ok(Decision::Deny(reason)),
+        };
+        self.reporter.report(&verdict, "grpc", started);
+        match verdict {
+            Ok(Decision::Allow(identity)) => {
+                request.extensions_mut().insert(identity);
+                self.lookup.strip_headers(request.metadata_mut().as_mut());
+                Ok(request)
+            }
+            Ok(Decision::Deny(reason)) => {
+                let answer = reason.answer();
+                Err(Status::new(Code::from_i32(answer.grpc), answer.message))
+            }
+            Err(_) => {
+                let answer = Answer::UNDECIDED;
+                let details = details(answer, retry_seconds());
+                Err(Status::with_details(Code::from_i32(answer.grpc), answer.message, details.into()))
+            }
+        }
+    }
+}
+
+impl<A> Clone for Interceptor<A> {
+    fn clone(&self) -> Self {
+        Self { authenticator: Arc::clone(&self.authenticator), lookup: Arc::clone(&self.lookup), reporter: self.reporter.clone() }
+    }
+}
+
+impl<A> fmt::Debug for Interceptor<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interceptor").field("lookup", &self.lookup).finish_non_exhaustive()
+    }
+}

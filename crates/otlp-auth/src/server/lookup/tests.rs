@@ -1,0 +1,297 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use proptest::prelude::*;
+
+use super::*;
+use crate::decision::DenyReason::{Conflicting, Malformed, Missing};
+
+/// The places of StackState's agents, as in the documentation of [`Lookup`].
+fn agent() -> Lookup {
+    Lookup::default()
+        .with_scheme("SUSEObservability")
+        .and_then(|lookup| lookup.with_scheme("ApiKey"))
+        .and_then(|lookup| lookup.with_basic_user("apikey").with_bare_header("sts-api-key"))
+        .and_then(|lookup| lookup.with_bare_header("DD-API-KEY"))
+        .unwrap()
+        .with_query_parameter("api_key", ["/stsAgent/", "/receiver/stsAgent/", "/exactly"])
+}
+
+fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+    let pair =
+        |(name, value): &(&str, &str)| (HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    pairs.iter().map(pair).collect()
+}
+
+fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+fn find_with(lookup: &Lookup, pairs: &[(&str, &str)], uri: &str) -> Result<String, DenyReason> {
+    lookup.find(&headers(pairs), &uri.parse().unwrap()).map(|credential| credential.expose_token().to_owned())
+}
+
+fn find(pairs: &[(&str, &str)], uri: &str) -> Result<String, DenyReason> {
+    find_with(&agent(), pairs, uri)
+}
+
+fn stripped(uri: &str) -> String {
+    let mut uri: Uri = uri.parse().unwrap();
+    agent().strip(&mut HeaderMap::new(), &mut uri);
+    uri.to_string()
+}
+
+// Scenario: the key arrives in each of the places that StackState's agents use, alone.
+// Guarantee: it is found in every one, in any case of scheme and header name.
+#[test]
+fn a_credential_is_found_in_every_place() {
+    let basic = basic("apikey", "key");
+    let cases: &[(&[(&str, &str)], &str)] = &[
+        (&[("authorization", "StackState key")], "/v1/traces"),
+        (&[("Authorization", "stackstate   key")], "/v1/traces"),
+        (&[("authorization", "SUSEObservability key")], "/v1/traces"),
+        (&[("authorization", "apiKEY key")], "/v1/traces"),
+        (&[("authorization", &basic)], "/v1/traces"),
+        (&[("authorization", &basic.replacen("Basic", "bAsIc", 1))], "/v1/traces"),
+        (&[("sts-api-key", "key")], "/v1/traces"),
+        (&[("Dd-Api-Key", " key\t")], "/v1/traces"),
+        (&[], "/stsAgent/intake?api_key=key"),
+        (&[], "/receiver/stsAgent/api/v1/series?host=h&api_key=key&x=y"),
+        (&[], "/stsAgent/?api_key=%6B%65y"),
+        (&[], "/stsAgent/?%61pi_key=key"),
+        (&[], "/exactly?api_key=key"),
+        (&[], "http://receiver:7077/stsAgent/intake?api_key=key"),
+    ];
+    for (headers, uri) in cases {
+        assert_eq!(find(headers, uri).as_deref(), Ok("key"), "{headers:?} {uri}");
+    }
+}
+
+// Scenario: one request carries the same key twice: header twice, two headers, header and query, header and Basic, parameter twice.
+// Guarantee: it counts once; in another spelling, too.
+#[test]
+fn the_same_credential_counts_once() {
+    let basic = basic("apikey", "key");
+    let cases: &[(&[(&str, &str)], &str)] = &[
+        (&[("authorization", "StackState key"), ("authorization", "StackState key")], "/"),
+        (&[("authorization", "StackState key"), ("authorization", "ApiKey  key ")], "/"),
+        (&[("authorization", "StackState key"), ("sts-api-key", "key")], "/"),
+        (&[("dd-api-key", "key"), ("sts-api-key", "key"), ("sts-api-key", "key")], "/"),
+        (&[("authorization", "StackState key")], "/stsAgent/intake?api_key=key"),
+        (&[("authorization", "StackState key"), ("authorization", &basic)], "/"),
+        (&[("authorization", &basic), ("sts-api-key", "key")], "/stsAgent/intake?api_key=k%65y&api_key=key"),
+        (&[], "/stsAgent/intake?api_key=key&api_key=key"),
+    ];
+    for (headers, uri) in cases {
+        assert_eq!(find(headers, uri).as_deref(), Ok("key"), "{headers:?} {uri}");
+    }
+}
+
+// Scenario: one request carries two different keys, wherever they stand, even if one differs in case or by a prefix only.
+// Guarantee: it is refused as conflicting.
+#[test]
+fn different_credentials_are_refused() {
+    let basic = basic("apikey", "other");
+    let cases: &[(&[(&str, &str)], &str)] = &[
+        (&[("authorization", "StackState key"), ("authorization", "StackState other")], "/"),
+        (&[("authorization", "StackState key"), ("authorization", "StackState KEY")], "/"),
+        (&[("authorization", "StackState key"), ("authorization", "StackState ke")], "/"),
+        (&[("authorization", "StackState key"), ("sts-api-key", "other")], "/"),
+        (&[("dd-api-key", "key"), ("sts-api-key", "other")], "/"),
+        (&[("authorization", "StackState key")], "/stsAgent/intake?api_key=other"),
+        (&[("authorization", "StackState key"), ("authorization", &basic)], "/"),
+        (&[], "/stsAgent/intake?api_key=key&api_key=other"),
+    ];
+    for (headers, uri) in cases {
+        assert_eq!(find(headers, uri), Err(Conflicting), "{headers:?} {uri}");
+    }
+}
+
+// Scenario: one place holds something that is no credential of an accepted form, alone or beside a good one.
+// Guarantee: the request is refused as malformed, never decided by the good place alone.
+#[test]
+fn a_malformed_place_spoils_the_request() {
+    let long = format!("/stsAgent/?{}&api_key=key", "x".repeat(MAX_QUERY_LEN));
+    let bad_base64 = ["Basic YXBpa2V5OmtleQ=", "Basic !!!!", "Basic YXBpa2V5", "Basic gICAgA=="];
+    let bad_basic = [basic("other", "key"), basic("apikey", ""), basic("apikey", "k ey"), basic("APIKEY", "key"), basic("", "key")];
+    let mut cases: Vec<(Vec<(&str, &str)>, &str)> = vec![
+        (vec![("authorization", "")], "/"),
+        (vec![("authorization", "StackState")], "/"),
+        (vec![("authorization", "StackState ")], "/"),
+        (vec![("authorization", "Bearer key")], "/"),
+        (vec![("authorization", "StackStateX key")], "/"),
+        (vec![("authorization", "StackStat key")], "/"),
+        (vec![("authorization", "key")], "/"),
+        (vec![("authorization", "StackState key, StackState key")], "/"),
+        (vec![("authorization", "StackState ké")], "/"),
+        (vec![("sts-api-key", "")], "/"),
+        (vec![("sts-api-key", "StackState key")], "/"),
+        (vec![("sts-api-key", "key,key")], "/"),
+        (vec![], "/stsAgent/?api_key="),
+        (vec![], "/stsAgent/?api_key"),
+        (vec![], "/stsAgent/?api_key=k+y"),
+        (vec![], "/stsAgent/?api_key=k%20y"),
+        (vec![], "/stsAgent/?api_key=k%2Cy"),
+        (vec![], "/stsAgent/?api_key=k%00y"),
+        (vec![], "/stsAgent/?api_key=k%FFy"),
+        (vec![], "/stsAgent/?api_key=%C3%A9"),
+        (vec![], "/stsAgent/?api_key=k%y%zz,"),
+        (vec![], &long),
+    ];
+    cases.extend(bad_base64.iter().map(|value| (vec![("authorization", *value)], "/")));
+    cases.extend(bad_basic.iter().map(|value| (vec![("authorization", value.as_str())], "/")));
+    for (headers, uri) in cases {
+        assert_eq!(find(&headers, uri), Err(Malformed), "{headers:?} {uri}");
+        // The good place is looked at first and, as another name for the first, last.
+        for place in ["dd-api-key", "sts-api-key", "authorization"] {
+            let good = if place == "authorization" { "StackState key" } else { "key" };
+            let with_good: Vec<_> = headers.iter().copied().chain([(place, good)]).collect();
+            assert_eq!(find(&with_good, uri), Err(Malformed), "{with_good:?} {uri}");
+        }
+    }
+}
+
+// Scenario: the parameter stands in the query of a path that is not listed, in another case, or in no query.
+// Guarantee: it is not looked at and not taken out.
+#[test]
+fn a_parameter_is_read_on_listed_paths_only() {
+    for uri in [
+        "/v1/traces?api_key=key",
+        "/stsAgent?api_key=key",
+        "/stsAgentX/?api_key=key",
+        "/STSAGENT/?api_key=key",
+        "/x/stsAgent/?api_key=key",
+        "/%73tsAgent/?api_key=key",
+        "/exactly/not?api_key=key",
+        "/exactlynot?api_key=key",
+        "/stsAgent/?API_KEY=key",
+        "/stsAgent/?api_key2=key",
+        "/stsAgent/?x=api_key=key",
+        "/stsAgent/?api%FFkey=key",
+    ] {
+        assert_eq!(find(&[], uri), Err(Missing), "{uri}");
+        assert_eq!(find(&[("sts-api-key", "other")], uri).as_deref(), Ok("other"), "{uri}");
+        assert_eq!(stripped(uri), uri);
+    }
+}
+
+// Scenario: a lookup that lists `/` for its parameter.
+// Guarantee: that is every path.
+#[test]
+fn a_slash_lists_every_path() {
+    let lookup = Lookup::nowhere().with_query_parameter("k", ["/"]);
+    for uri in ["/?k=key", "/v1/traces?k=key", "http://host/?k=key", "http://host?k=key"] {
+        assert_eq!(find_with(&lookup, &[], uri).as_deref(), Ok("key"), "{uri}");
+    }
+    assert_eq!(find_with(&lookup, &[("authorization", "StackState key")], "/"), Err(Missing), "nowhere else");
+}
+
+// Scenario: URIs in the other forms of HTTP: absolute, `*`, and an authority alone.
+// Guarantee: nothing panics, nothing is found where there is no query, and stripping leaves all else of the URI as it was.
+#[test]
+fn every_form_of_uri_is_taken() {
+    for uri in
+        ["*", "host:80", "http://host", "https://host:1/stsAgent/intake", "/", "/stsAgent/", "/stsAgent/?", "/stsAgent/?a=b&&c"]
+    {
+        assert_eq!(find(&[], uri), Err(Missing), "{uri}");
+        assert_eq!(stripped(uri), uri.parse::<Uri>().unwrap().to_string());
+    }
+    for (uri, left) in [
+        ("https://host:1/stsAgent/intake?api_key=key", "https://host:1/stsAgent/intake"),
+        ("https://user@host/stsAgent/?a=1&api_key=key&b=2", "https://user@host/stsAgent/?a=1&b=2"),
+        ("/stsAgent/?api_key=key", "/stsAgent/"),
+        ("/stsAgent/?api_key", "/stsAgent/"),
+        ("/stsAgent/?api_key=a&api_key=b&%61pi_key=c&api_key", "/stsAgent/"),
+        ("/stsAgent/?&api_key=key&", "/stsAgent/?&"),
+        ("/stsAgent/?a=%ff+%2B'{}&api_key=key&a=%20", "/stsAgent/?a=%ff+%2B'{}&a=%20"),
+    ] {
+        assert_eq!(stripped(uri), left);
+    }
+}
+
+// Scenario: a request with a credential in every place, and other headers, goes on.
+// Guarantee: every place is empty, also one that held something malformed, and the other headers are untouched.
+#[test]
+fn every_place_is_stripped() {
+    let mut headers = headers(&[
+        ("authorization", "StackState key"),
+        ("authorization", "Bearer something else"),
+        ("sts-api-key", "key"),
+        ("dd-api-key", ""),
+        ("content-type", "application/json"),
+        ("x-api-key", "not ours"),
+    ]);
+    let mut uri: Uri = "/stsAgent/intake?api_key=key&host=h".parse().unwrap();
+    agent().strip(&mut headers, &mut uri);
+    let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    left.sort_unstable();
+    assert_eq!(left, ["content-type", "x-api-key"]);
+    assert_eq!(uri, "/stsAgent/intake?host=h");
+}
+
+// Scenario: a lookup is configured with what is no header name or no scheme.
+// Guarantee: an error that says so.
+#[test]
+fn places_and_schemes_are_checked() {
+    let text = |lookup: Result<Lookup, LookupError>| lookup.unwrap_err().to_string();
+    assert_eq!(text(Lookup::default().with_scheme("")), "not an authentication scheme");
+    assert_eq!(text(Lookup::default().with_scheme("two words")), "not an authentication scheme");
+    assert_eq!(text(Lookup::default().with_scheme(&"s".repeat(65))), "not an authentication scheme");
+    assert_eq!(text(Lookup::default().with_header("a header", "StackState")), "not a header name");
+    assert_eq!(text(Lookup::default().with_bare_header("")), "not a header name");
+}
+
+// Scenario: schemes are accepted in several headers, repeatedly or in another case, or there are bare headers alone.
+// Guarantee: there is one challenge for each scheme, in order, and never none.
+#[test]
+fn there_is_one_challenge_for_each_scheme() {
+    assert_eq!(agent().challenge_schemes(), ["StackState", "SUSEObservability", "ApiKey", "Basic"]);
+    let repeated =
+        Lookup::default().with_header("x-other", "stackstate").and_then(|lookup| lookup.with_scheme("StackState")).unwrap();
+    assert_eq!(repeated.challenge_schemes(), ["StackState"]);
+    let bare = Lookup::nowhere().with_bare_header("sts-api-key").unwrap();
+    assert_eq!(bare.challenge_schemes(), ["ApiKey"]);
+}
+
+proptest! {
+    // Scenario: any query with our parameter at any places of it.
+    // Guarantee: it is taken out, and the rest of the query stays byte for byte.
+    #[test]
+    fn the_rest_of_a_query_is_kept(
+        pairs in prop::collection::vec(prop_oneof![
+            3 => "[a-z0-9=%+!'{}/?:@;._~-]{0,12}".prop_map(|pair| (false, pair)),
+            1 => "(api_key|%61pi_key|api%5Fkey|api_ke%79)(=[a-z0-9%+=]{0,8})?".prop_map(|pair| (true, pair)),
+        ], 0..8),
+        path in "/(stsAgent|receiver/stsAgent)/[a-z]{0,4}",
+        authority in prop::option::of("https?://[a-z]{1,5}(:[1-9][0-9]{0,2})?"),
+    ) {
+        prop_assume!(pairs.iter().all(|(ours, pair)| *ours || !pair.starts_with("api_key")));
+        let join = |pairs: &[&(bool, String)]| pairs.iter().map(|(_, pair)| pair.as_str()).collect::<Vec<_>>().join("&");
+        let all = join(&pairs.iter().collect::<Vec<_>>());
+        let kept: Vec<_> = pairs.iter().filter(|(ours, _)| !ours).collect();
+        let before = format!("{}{path}?{all}", authority.clone().unwrap_or_default());
+        let uri: Uri = before.parse().unwrap();
+        // A query of our parameters alone leaves no question mark; one that was empty stays.
+        let after = if kept.is_empty() && !pairs.is_empty() { path.clone() } else { format!("{path}?{}", join(&kept)) };
+        let result: Uri = stripped(&before).parse().unwrap();
+        prop_assert_eq!(result.path_and_query().unwrap().as_str(), &after);
+        prop_assert_eq!((result.scheme(), result.authority()), (uri.scheme(), uri.authority()));
+        prop_assert!(agent().find(&HeaderMap::new(), &result).is_err_and(|reason| reason == Missing));
+    }
+
+    // Scenario: any header value and any query.
+    // Guarantee: no panic, and what is found is a legal credential.
+    #[test]
+    fn finding_never_panics(value in prop::collection::vec(any::<u8>(), 0..60), query in "[ -~]{0,40}") {
+        let mut headers = HeaderMap::new();
+        if let Ok(value) = HeaderValue::from_bytes(&value) {
+            headers.insert("authorization", value);
+        }
+        let Ok(mut uri) = format!("/stsAgent/?api_key={query}").parse::<Uri>() else { return Ok(()) };
+        if let Ok(credential) = agent().find(&headers, &uri) {
+            prop_assert!(Credential::new("", credential.expose_token()).is_ok());
+        }
+        agent().strip(&mut headers, &mut uri);
+        prop_assert_eq!(agent().find(&headers, &uri).err(), Some(Missing));
+    }
+}

@@ -1,0 +1,64 @@
+//! What is said of a verdict: a line of the log, and metrics.
+
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::decision::{Decision, Verdict};
+
+/// Shortest time between two warnings of an authenticator without a verdict. Each request would be one, and senders are told to come back.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Reports verdicts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reporter {
+    last_warning: Arc<Mutex<Option<Instant>>>,
+    #[cfg(feature = "metrics")]
+    decisions: Option<crate::metrics::Decisions>,
+}
+
+impl Reporter {
+    /// Counts with `meter` from now on.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn count_with(&mut self, meter: &opentelemetry::metrics::Meter) {
+        self.decisions = Some(crate::metrics::Decisions::new(meter));
+    }
+
+    /// Now, if anyone asks how long a decision takes.
+    pub(crate) fn started(&self) -> Option<Instant> {
+        #[cfg(feature = "metrics")]
+        if self.decisions.is_some() {
+            return Some(Instant::now());
+        }
+        None
+    }
+
+    #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "durations are a metric"))]
+    pub(crate) fn report(&self, verdict: &Verdict, transport: &'static str, started: Option<Instant>) {
+        match verdict {
+            Ok(Decision::Allow(_)) => {}
+            Ok(Decision::Deny(reason)) => tracing::debug!(reason = reason.as_str(), transport, "request refused"),
+            Err(undecided) => {
+                let error: &dyn Error = undecided;
+                if self.may_warn() {
+                    tracing::warn!(error, transport, "no verdict on a request: its sender is asked to try again");
+                } else {
+                    tracing::debug!(error, transport, "no verdict on a request");
+                }
+            }
+        }
+        #[cfg(feature = "metrics")]
+        if let (Some(decisions), Some(started)) = (&self.decisions, started) {
+            decisions.count(verdict, transport, started.elapsed());
+        }
+    }
+
+    fn may_warn(&self) -> bool {
+        let mut last = self.last_warning.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| last.elapsed() >= WARNING_INTERVAL);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    }
+}

@@ -1,0 +1,134 @@
+#[cfg(unix)]
+use std::{os::unix::net::UnixListener, process::Command};
+
+use super::*;
+
+/// The lines of a file with this content, as `name=token` or the token alone; or the first error.
+fn lines(content: &[u8]) -> Result<Vec<(Option<String>, String)>, String> {
+    let content = SecretSlice::from(content.to_vec());
+    let line = |line: Line<'_>| (line.name.map(str::to_owned), line.token.to_owned());
+    parse(&content).map(|parsed| parsed.map(line)).collect::<Result<_, _>>().map_err(|error| {
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        format!("{error}: {}", source.unwrap_or_default())
+    })
+}
+
+fn bare(tokens: &[&str]) -> Result<Vec<(Option<String>, String)>, String> {
+    Ok(tokens.iter().map(|token| (None, (*token).to_owned())).collect())
+}
+
+// Scenario: a file written by any editor: CRLF, a byte order mark, blank lines, blanks around, no final newline.
+// Guarantee: its tokens are read, and a blank line is none.
+#[test]
+fn every_way_to_end_a_line_is_read() {
+    for content in [
+        b"one\ntwo".as_slice(),
+        b"one\ntwo\n",
+        b"one\r\ntwo\r\n",
+        b"one\r\ntwo",
+        b"\xef\xbb\xbfone\ntwo\n",
+        b"\xef\xbb\xbf\r\none\r\n\r\n  \t\r\ntwo\r\n\r\n",
+        b"\n\n\none\n\n \ntwo\n\n",
+        b"  one\t\n\ttwo  ",
+    ] {
+        assert_eq!(lines(content), bare(&["one", "two"]), "{content:?}");
+    }
+    for nothing in [b"".as_slice(), b"\n", b"\r\n", b" \t\n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n"] {
+        assert_eq!(lines(nothing), bare(&[]), "{nothing:?}");
+    }
+}
+
+// Scenario: lines with an equals sign at every place.
+// Guarantee: it names a token only after a letter followed by letters, digits, `.`, `_`, `-`, and before something other than `=`.
+#[test]
+fn a_name_is_told_from_padding() {
+    for (line, name, token) in [
+        ("team=token", "team", "token"),
+        ("t=token", "t", "token"),
+        ("Team-a.b_c9=token", "Team-a.b_c9", "token"),
+        ("team=token=", "team", "token="),
+        ("team=token==", "team", "token=="),
+        ("team=a=b", "team", "a=b"),
+    ] {
+        assert_eq!(lines(line.as_bytes()), Ok(vec![(Some(name.to_owned()), token.to_owned())]), "{line}");
+    }
+    for line in [
+        "token",
+        "abc=",
+        "abc==",
+        "abc===",
+        "abc==token",
+        "=tok",
+        "==",
+        "1x=tok",
+        "-x=tok",
+        "_x=tok",
+        ".x=tok",
+        "a/b=tok",
+        "a+b=tok",
+        "a:b=tok",
+    ] {
+        assert_eq!(lines(line.as_bytes()), bare(&[line]), "{line}");
+    }
+}
+
+// Scenario: a name in front of a token of the greatest length.
+// Guarantee: the name does not count.
+#[test]
+fn a_name_takes_nothing_from_the_token() {
+    let token = "t".repeat(crate::MAX_TOKEN_LEN);
+    assert_eq!(lines(token.as_bytes()), bare(&[&token]));
+    assert_eq!(lines(format!("name={token}").as_bytes()), Ok(vec![(Some("name".to_owned()), token.clone())]));
+    assert_eq!(
+        lines(format!("name={token}t").as_bytes()).unwrap_err(),
+        "line 1 of the token file is not a token: the token is longer than 4096 bytes"
+    );
+}
+
+// Scenario: a line with a space, a tab, a comma, a quote, NUL, a lone carriage return, or something other than ASCII.
+// Guarantee: an error with its number, counted with the blank lines, and nothing that stands in it.
+#[test]
+fn an_illegal_line_is_named_by_its_number() {
+    for line in [
+        "canary token",
+        "name=canary token",
+        "canary\ttoken",
+        "canary,x",
+        "\"canary\"",
+        "canary\0",
+        "canary\rx",
+        "canäry",
+        "n=canary\u{feff}",
+        "näme=canary",
+    ] {
+        let content = format!("\r\ngood\r\n\r\n{line}\r\ngood\r\n");
+        let error = lines(content.as_bytes()).unwrap_err();
+        assert_eq!(
+            error,
+            "line 4 of the token file is not a token: the token has a character other than visible ASCII, or a comma or a quote"
+        );
+    }
+    assert!(lines(b"canary\xff").is_err(), "not UTF-8");
+    assert!(lines("good\n\u{feff}canary".as_bytes()).is_err(), "a byte order mark in the middle");
+    assert!(lines(b"c\0a\0n\0a\0r\0y\0").is_err(), "UTF-16");
+}
+
+// Scenario: the path leads to a FIFO that nobody writes to, a link to it, a socket, an endless device, or a directory.
+// Guarantee: each is refused at once as no regular file, and a link to a regular file is read.
+#[cfg(unix)]
+#[test]
+fn only_regular_files_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    assert!(Command::new("mkfifo").arg(path("fifo")).status().unwrap().success());
+    let _socket = UnixListener::bind(path("socket")).unwrap();
+    fs::write(path("file"), "token").unwrap();
+    let link = |name: &str, to: &str| std::os::unix::fs::symlink(path(to), path(name)).unwrap();
+    link("to-fifo", "fifo");
+    link("to-file", "file");
+    for refused in [path("fifo"), path("to-fifo"), path("socket"), "/dev/zero".into(), "/dev/null".into(), path("")] {
+        assert!(matches!(read(&refused), Err(TokenFileError::NotAFile)), "{}", refused.display());
+    }
+    assert!(matches!(read(&path("absent")), Err(TokenFileError::Read(_))));
+    assert_eq!(read(&path("to-file")).unwrap().expose_secret(), b"token");
+}

@@ -1,0 +1,175 @@
+//! Connections that are lost, given up, or not needed any more.
+
+use std::convert::Infallible;
+use std::net::TcpListener;
+use std::sync::Mutex;
+use std::thread;
+
+use bytes::Bytes;
+use futures_executor::block_on;
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::BodyExt;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use tokio::sync::oneshot;
+use tonic::Code;
+use tonic::transport::Endpoint;
+
+use super::{call, channel, collector, fixed, raw_server};
+use crate::support::{BoxBody, Collector, Fed, Tokens, batch, wait_for_end};
+
+/// The server is down, comes up, goes down, and comes up again at the same address.
+/// While it is down calls end as UNAVAILABLE, which exporters try again; while it is up they succeed, on the same channel.
+#[test]
+fn the_server_comes_back() {
+    // No other test uses this address, so that its port stays free in between.
+    let address = TcpListener::bind("127.43.17.4:0").unwrap().local_addr().unwrap();
+    let tokens = Tokens::new("token-0");
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    for auth in [fixed(), tokens.auth()] {
+        let mut client = TraceServiceClient::new(channel(&auth, &endpoint));
+        for _ in 0..2 {
+            let status = block_on(client.export(batch("lost"))).unwrap_err();
+            assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+            let collector = Collector::start_at(address, tokens.accepted(), || ());
+            // The connection that was lost with the server may be noticed only now.
+            let result = block_on(client.export(batch("span")));
+            if let Err(status) = result {
+                assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+                block_on(client.export(batch("span"))).unwrap();
+            }
+            assert_eq!(collector.received.spans(), ["span"]);
+        }
+    }
+}
+
+/// The server has read a request and breaks the connection instead of answering.
+/// The call ends as UNAVAILABLE, so that an exporter sends its batch again.
+#[test]
+fn a_broken_connection_is_retryable() {
+    for auth in [fixed(), Tokens::new("token-0").auth()] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let server = thread::spawn(move || {
+            runtime.block_on(async move {
+                let (stream, _) = tokio::net::TcpListener::from_std(listener).unwrap().accept().await.unwrap();
+                let (arrived, mut arrival) = tokio::sync::mpsc::unbounded_channel();
+                let service = service_fn(|request: Request<hyper::body::Incoming>| {
+                    let arrived = arrived.clone();
+                    async move {
+                        request.into_body().collect().await.unwrap();
+                        arrived.send(()).unwrap();
+                        std::future::pending::<Result<Response<BoxBody>, Infallible>>().await
+                    }
+                });
+                let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                tokio::select! {
+                    _ = builder.serve_connection(TokioIo::new(stream), service) => unreachable!("the client waits"),
+                    _ = arrival.recv() => {}
+                }
+            });
+        });
+        let status = block_on(TraceServiceClient::new(channel(&auth, &endpoint)).export(batch("span"))).unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        server.join().unwrap();
+    }
+}
+
+/// The channel is dropped while an answer is being received.
+/// The answer arrives to its end, as with any channel of tonic.
+#[test]
+fn an_answer_outlives_its_channel() {
+    let (frames, answer) = Fed::new();
+    let endpoint = Endpoint::from_shared(format!("http://{}", raw_server(answer))).unwrap();
+    let tokens = Tokens::new("token-0");
+    let auth = tokens.auth();
+    let generation = auth.generation();
+    let channel = channel(&auth, &endpoint);
+    drop(auth);
+    block_on(async {
+        frames.send(Ok(Frame::data("one".into()))).unwrap();
+        let mut body = call(channel).await.into_body();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), Bytes::from("one"));
+        // The file is followed as long as the thread of the channel is there.
+        assert!(generation.has_changed().is_ok());
+        frames.send(Ok(Frame::data("two".into()))).unwrap();
+        assert_eq!(body.frame().await.expect("there is more").expect("it is whole").into_data().unwrap(), Bytes::from("two"));
+        drop(frames);
+        assert!(body.frame().await.is_none_or(|frame| frame.is_ok()));
+    });
+    wait_for_end(generation);
+}
+
+/// A channel is dropped, unused and used, with its connections open.
+/// Its thread ends, and with it everything that follows the token file.
+#[test]
+fn the_thread_ends_with_the_channel() {
+    let (collector, tokens) = collector();
+    for used in [false, true] {
+        let auth = tokens.auth();
+        let channel = channel(&auth, &collector.endpoint());
+        let generation = auth.generation();
+        drop(auth);
+        let clone = channel.clone();
+        drop(channel);
+        if used {
+            block_on(TraceServiceClient::new(clone.clone()).export(batch("span"))).unwrap();
+        }
+        assert!(generation.has_changed().is_ok());
+        drop(clone);
+        wait_for_end(generation);
+    }
+}
+
+/// A call is given up by its caller while the server works on it.
+/// The server notices, as with any channel of tonic, and the channel goes on.
+#[test]
+fn a_call_that_is_given_up() {
+    struct Gone(Option<oneshot::Sender<()>>);
+    impl Drop for Gone {
+        fn drop(&mut self) {
+            let _ = self.0.take().map(|gone| gone.send(()));
+        }
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let endpoint = Endpoint::from_shared(format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    let (gone, noticed) = oneshot::channel();
+    let (arrived, arrival) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = thread::spawn(move || {
+        runtime.block_on(async move {
+            let (stream, _) = tokio::net::TcpListener::from_std(listener).unwrap().accept().await.unwrap();
+            let signals = Mutex::new(Some((Gone(Some(gone)), arrived)));
+            let service = service_fn(|_: Request<hyper::body::Incoming>| {
+                let signals = signals.lock().unwrap().take();
+                async move {
+                    let Some((_gone, arrived)) = signals else {
+                        let body = BoxBody::new(Fed::with([Frame::data("answer".into())]));
+                        return Ok::<_, Infallible>(Response::new(body));
+                    };
+                    arrived.send(()).unwrap();
+                    std::future::pending().await
+                }
+            });
+            let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    });
+    let channel = channel(&Tokens::new("token-0").auth(), &endpoint);
+    block_on(async {
+        tokio::select! {
+            _ = call(channel.clone()) => unreachable!("the server does not answer"),
+            arrived = arrival => arrived.unwrap(),
+        }
+        noticed.await.unwrap();
+        let body = call(channel).await.into_body().collect().await.unwrap();
+        assert_eq!(body.to_bytes(), "answer");
+    });
+    server.join().unwrap();
+}

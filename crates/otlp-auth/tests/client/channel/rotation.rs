@@ -1,0 +1,145 @@
+//! Tokens that change, and those that are dead.
+
+use std::sync::{Arc, Mutex};
+
+use futures_executor::block_on;
+use opentelemetry::trace::{Tracer, TracerProvider};
+use opentelemetry_otlp::{SpanExporter, WithTonicConfig};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tonic::Code;
+use tonic::transport::Channel;
+
+use super::{channel, collector, rotated_collector};
+use crate::support::{Collector, Tokens, batch, wait_for_header};
+
+/// The SDK with its batch processor, which exports on a plain thread of its own.
+fn provider(channel: Channel) -> SdkTracerProvider {
+    let exporter = SpanExporter::builder().with_tonic().with_channel(channel).build().unwrap();
+    SdkTracerProvider::builder().with_batch_exporter(exporter).build()
+}
+
+/// The server dropped the old token before the file of the client changes: the refused request is on its way back then.
+/// The request arrives, once, and the ones after it with the new token at once.
+#[test]
+fn a_rotation_loses_no_request() {
+    let (collector, tokens) = rotated_collector();
+    let auth = tokens.auth();
+    let mut client = TraceServiceClient::new(channel(&auth, &collector.endpoint()));
+    block_on(client.export(batch("first"))).unwrap();
+    block_on(client.export(batch("second"))).unwrap();
+    assert_eq!(collector.received.spans(), ["first", "second"]);
+}
+
+/// A request is refused, the file has the same token still, and gets the new one only while the next refused request waits for its turn to
+/// have the file read.
+/// The first refusal is returned; the second request arrives.
+#[test]
+fn a_file_written_while_a_request_waits() {
+    let client_tokens = Tokens::new("token-0");
+    let refusals = Arc::new(Mutex::new(0));
+    let rotate = {
+        let (refusals, client_tokens) = (Arc::clone(&refusals), client_tokens.clone());
+        move || {
+            *refusals.lock().unwrap() += 1;
+            if *refusals.lock().unwrap() == 2 {
+                client_tokens.replace("token-1");
+            }
+        }
+    };
+    let collector = Collector::start_at("127.0.0.1:0".parse().unwrap(), Tokens::new("token-1").accepted(), rotate);
+    let mut client = TraceServiceClient::new(channel(&client_tokens.auth(), &collector.endpoint()));
+    assert_eq!(block_on(client.export(batch("first"))).unwrap_err().code(), Code::Unauthenticated);
+    block_on(client.export(batch("second"))).unwrap();
+    assert_eq!(collector.received.spans(), ["second"]);
+}
+
+/// The exporter of opentelemetry-rust with the SDK's batch processor, in a program without a runtime, goes through the rotation of a token.
+/// No batch is lost, and none comes twice.
+#[test]
+fn the_exporter_without_a_runtime() {
+    let (collector, tokens) = rotated_collector();
+    let provider = provider(channel(&tokens.auth(), &collector.endpoint()));
+    for name in ["a", "b", "c"] {
+        provider.tracer("test").in_span(name, |_| ());
+        provider.force_flush().unwrap();
+    }
+    assert_eq!(collector.received.spans(), ["a", "b", "c"]);
+    provider.shutdown().unwrap();
+}
+
+/// The same exporter in a program with a Tokio runtime: its own futures are awaited there, and its batch processor is flushed from there.
+/// No batch is lost, and none comes twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_exporter_in_a_runtime() {
+    let (collector, tokens) = rotated_collector();
+    let auth = tokens.auth();
+    let exporter = SpanExporter::builder().with_tonic().with_channel(channel(&auth, &collector.endpoint())).build().unwrap();
+    opentelemetry_sdk::trace::SpanExporter::export(&exporter, crate::support::sdk_span("awaited")).await.unwrap();
+    let provider = provider(channel(&auth, &collector.endpoint()));
+    provider.tracer("test").in_span("flushed", |_| ());
+    tokio::task::spawn_blocking({
+        let provider = provider.clone();
+        move || provider.force_flush().and_then(|()| provider.shutdown())
+    })
+    .await
+    .unwrap()
+    .unwrap();
+    assert_eq!(collector.received.spans(), ["awaited", "flushed"]);
+}
+
+/// The server accepts none of the tokens that the client has.
+/// Its refusal is returned as a direct channel would return it, and the exporter sees an error.
+#[test]
+fn a_dead_token_is_an_error() {
+    let (collector, _) = collector();
+    let tokens = Tokens::new("token-9");
+    let channel = channel(&tokens.auth(), &collector.endpoint());
+    let status = block_on(TraceServiceClient::new(channel.clone()).export(batch("span"))).unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "credential refused"));
+    let provider = provider(channel);
+    provider.tracer("test").in_span("span", |_| ());
+    provider.force_flush().unwrap_err();
+    assert!(collector.received.spans().is_empty());
+}
+
+/// A hundred requests are under way at the same time on clones of one channel, when the token turns out to be an old one.
+/// All of them arrive, once.
+#[test]
+fn a_hundred_requests_at_once() {
+    let (collector, tokens) = rotated_collector();
+    let channel = channel(&tokens.auth(), &collector.endpoint());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let mut expected: Vec<_> = (0..100).map(|number| format!("span-{number}")).collect();
+    let under_way: Vec<_> = expected
+        .iter()
+        .map(|name| {
+            let (mut client, batch) = (TraceServiceClient::new(channel.clone()), batch(name));
+            runtime.spawn(async move { client.export(batch).await })
+        })
+        .collect();
+    for request in under_way {
+        runtime.block_on(request).unwrap().unwrap();
+    }
+    expected.sort();
+    assert_eq!(collector.received.spans(), expected);
+}
+
+/// The token is rotated while nothing is refused: the file changes first, then the server drops the old token.
+/// Requests carry the new token as soon as it is there.
+#[test]
+fn a_rotation_in_the_usual_order() {
+    let (collector, server_tokens) = collector();
+    let client_tokens = Tokens::new("token-0");
+    let auth = client_tokens.auth();
+    let mut client = TraceServiceClient::new(channel(&auth, &collector.endpoint()));
+    block_on(client.export(batch("old"))).unwrap();
+    let accepted = server_tokens.accepted();
+    server_tokens.replace("token-0\ntoken-1");
+    block_on(accepted.generation().wait_for(|&generation| generation == 1)).unwrap();
+    client_tokens.replace("token-1");
+    wait_for_header(&auth, "StackState token-1");
+    drop(accepted);
+    block_on(client.export(batch("new"))).unwrap();
+    assert_eq!(collector.received.spans(), ["new", "old"]);
+}

@@ -1,0 +1,74 @@
+//! The tonic interceptor, alone and in a client of a real server.
+
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use otlp_auth::client::BearerTokenAuth;
+use tonic::metadata::MetadataValue;
+use tonic::service::Interceptor as _;
+use tonic::{Code, Request, Status};
+
+use crate::support::{Collector, Tokens, batch, wait_for_header};
+
+/// A request already has credentials, and other metadata.
+/// One credential is left, ours, and the rest as it was.
+#[test]
+fn replaces_every_earlier_value() {
+    let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
+    let mut request = Request::new(());
+    request.metadata_mut().append("authorization", MetadataValue::from_static("Bearer a"));
+    request.metadata_mut().append("authorization", MetadataValue::from_static("Bearer b"));
+    request.metadata_mut().insert("x-tenant", MetadataValue::from_static("a"));
+    let request = auth.interceptor().call(request).unwrap();
+    assert_eq!(request.metadata().get_all("authorization").iter().collect::<Vec<_>>(), ["StackState token-0"]);
+    assert_eq!(request.metadata().get("x-tenant").unwrap(), "a");
+}
+
+/// A user brings an interceptor along that sets metadata and a credential of its own.
+/// It is called first: its metadata stays, its credential is replaced.
+#[test]
+fn wraps_a_users_own() {
+    let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
+    let mut interceptor = auth.interceptor().after(|mut request: Request<()>| {
+        assert!(!request.metadata().contains_key("authorization"), "ours comes last");
+        request.metadata_mut().insert("x-tenant", MetadataValue::from_static("a"));
+        request.metadata_mut().append("authorization", MetadataValue::from_static("Bearer a"));
+        Ok(request)
+    });
+    let request = interceptor.call(Request::new(())).unwrap();
+    assert_eq!(request.metadata().get("x-tenant").unwrap(), "a");
+    assert_eq!(request.metadata().get_all("authorization").iter().collect::<Vec<_>>(), ["StackState token-0"]);
+}
+
+/// The user's own interceptor refuses a request.
+/// Its status is returned as it is.
+#[test]
+fn a_users_error_passes() {
+    let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
+    let mut interceptor = auth.interceptor().after(|_: Request<()>| Err(Status::resource_exhausted("enough")));
+    let status = interceptor.call(Request::new(())).unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, "enough"));
+}
+
+/// A tonic client with the interceptor sends to a real server, with metadata of its own, before and after a rotation of the token.
+/// The server accepts the old token and then the new one; a token it does not know is refused once, for an interceptor sees no answers.
+#[test]
+fn with_a_real_server() {
+    let (server_tokens, client_tokens) = (Tokens::new("token-0\ntoken-1"), Tokens::new("token-0"));
+    let collector = Collector::start(server_tokens.accepted());
+    let auth = client_tokens.auth();
+    let bound = auth.for_endpoint(&collector.endpoint()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let channel = collector.endpoint().connect().await.unwrap();
+        let mut client = TraceServiceClient::with_interceptor(channel, bound.interceptor());
+        let mut request = Request::new(batch("old"));
+        request.metadata_mut().insert("authorization", MetadataValue::from_static("Bearer of-somebody-else"));
+        client.export(request).await.unwrap();
+        client_tokens.replace("token-1");
+        wait_for_header(&auth, "StackState token-1");
+        client.export(batch("new")).await.unwrap();
+        client_tokens.replace("token-2");
+        wait_for_header(&auth, "StackState token-2");
+        assert_eq!(client.export(batch("unknown")).await.unwrap_err().code(), Code::Unauthenticated);
+    });
+    assert_eq!(collector.received.spans(), ["new", "old"]);
+}

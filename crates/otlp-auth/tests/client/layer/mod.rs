@@ -1,0 +1,42 @@
+//! Refusals and second sendings, with scripted services and mostly without a runtime.
+
+mod bodies;
+mod refusals;
+mod services;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body::Body;
+use otlp_auth::client::BearerTokenAuth;
+use tower::{Layer, ServiceExt};
+
+use crate::support::{Got, Log, Refusal, Tokens, accepted, receive, service};
+
+/// Sends a request and reads the answer to its end.
+async fn send<B>(auth: &BearerTokenAuth, server: impl crate::support::Service<B>, body: B) -> (StatusCode, Got)
+where
+    B: Send + 'static,
+{
+    let response = auth.layer().layer(server).oneshot(Request::post("/").body(body).unwrap()).await.unwrap();
+    let (parts, body) = response.into_parts();
+    (parts.status, receive(parts.headers, body).await)
+}
+
+/// A server that refuses the token `token-0`, with the file of its sender changed to `next` before the sender knows.
+fn refuses_old<B>(log: &Log, tokens: &Tokens, next: &str, refusal: Refusal) -> impl crate::support::Service<B> + use<B>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+{
+    let (tokens, next) = (tokens.clone(), next.to_owned());
+    service(log, move |got| {
+        if got.credentials() != ["StackState token-0"] {
+            return accepted();
+        }
+        tokens.replace(&next);
+        refusal.response()
+    })
+}
+
+fn credentials(log: &Log) -> Vec<Vec<String>> {
+    log.lock().unwrap().iter().map(|got| got.credentials().into_iter().map(str::to_owned).collect()).collect()
+}

@@ -1,0 +1,212 @@
+//! The service below: its readiness, its errors, what it is given, and what that costs.
+
+use std::convert::Infallible;
+use std::future::Ready;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, Weak};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_executor::block_on;
+use http::{HeaderValue, Request, Response};
+use http_body::{Body, Frame};
+use http_body_util::{Empty, Full};
+use otlp_auth::client::BearerTokenAuth;
+use tower::{Layer, Service as _, ServiceBuilder, ServiceExt, service_fn};
+
+use super::refuses_old;
+use crate::support::{BoxBody, BoxError, Fed, Log, Refusal, Tokens, receive};
+
+/// The service below fails at the first sending, at the second, and when it should become ready for the second.
+/// Its error is returned.
+#[test]
+fn errors_of_the_service_are_returned() {
+    #[derive(Clone)]
+    struct Failing {
+        fail: &'static str,
+        second: bool,
+        tokens: Tokens,
+    }
+    impl tower::Service<Request<Full<Bytes>>> for Failing {
+        type Response = Response<BoxBody>;
+        type Error = BoxError;
+        type Future = Ready<Result<Self::Response, BoxError>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+            Poll::Ready(if self.second && self.fail == "ready" { Err("ready".into()) } else { Ok(()) })
+        }
+
+        fn call(&mut self, _: Request<Full<Bytes>>) -> Self::Future {
+            let when = if self.second { "second" } else { "first" };
+            self.second = true;
+            self.tokens.replace("token-1");
+            std::future::ready(if self.fail == when { Err(when.into()) } else { Ok(Refusal::Http.response()) })
+        }
+    }
+    for fail in ["first", "second", "ready"] {
+        let tokens = Tokens::new("token-0");
+        let auth = tokens.auth();
+        let failing = Failing { fail, second: false, tokens };
+        let error = block_on(auth.layer().layer(failing).oneshot(Request::new(Full::default()))).map(drop).unwrap_err();
+        assert_eq!(error.to_string(), fail);
+    }
+}
+
+/// A service that panics when it is called without having been ready since it was made or called.
+#[derive(Clone)]
+struct Picky<S> {
+    inner: S,
+    ready: Ready_,
+}
+
+/// Not copied to clones, as a permit is not.
+struct Ready_(bool);
+
+impl Clone for Ready_ {
+    fn clone(&self) -> Self {
+        Self(false)
+    }
+}
+
+impl<S: tower::Service<R>, R> tower::Service<R> for Picky<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        let ready = self.inner.poll_ready(cx);
+        self.ready.0 = matches!(ready, Poll::Ready(Ok(())));
+        ready
+    }
+
+    fn call(&mut self, request: R) -> S::Future {
+        assert!(std::mem::take(&mut self.ready.0), "called without being ready");
+        self.inner.call(request)
+    }
+}
+
+/// The server allows one stream at a time, and a refusal is one until its sender has let go of it.
+/// The refusal is dropped before the request is sent again.
+#[test]
+fn the_refusal_makes_room() {
+    struct Held {
+        body: BoxBody,
+        _stream: Arc<()>,
+    }
+    impl Body for Held {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            Pin::new(&mut self.body).poll_frame(cx)
+        }
+    }
+    for refusal in [Refusal::Http, Refusal::TrailersOnly, Refusal::Trailers] {
+        let tokens = Tokens::new("token-0");
+        let server = {
+            let (tokens, before) = (tokens.clone(), Arc::new(Mutex::new(Weak::new())));
+            service_fn(move |_: Request<Full<Bytes>>| {
+                let stream = Arc::new(());
+                let before = std::mem::replace(&mut *before.lock().unwrap(), Arc::downgrade(&stream));
+                assert!(before.upgrade().is_none(), "{refusal:?} is still held");
+                tokens.replace("token-1");
+                let response = refusal.response().map(|body| Held { body, _stream: stream });
+                std::future::ready(Ok::<_, Infallible>(response))
+            })
+        };
+        block_on(tokens.auth().layer().layer(server).oneshot(Request::new(Full::default()))).unwrap();
+    }
+}
+
+/// The service below has to be ready for each request, has one permit, and sits behind a queue of one.
+/// Both sendings ask for readiness first, and the second one does not wait for what the first one holds.
+#[tokio::test]
+async fn readiness_is_asked_for() {
+    let (tokens, log) = (Tokens::new("token-0"), Log::default());
+    let server = refuses_old::<BoxBody>(&log, &tokens, "token-1", Refusal::Trailers);
+    let server = Picky { inner: tower::limit::ConcurrencyLimit::new(server, 1), ready: Ready_(false) };
+    let client = ServiceBuilder::new().layer(tokens.auth().layer()).buffer(1).service(server);
+    for _ in 0..3 {
+        let body = BoxBody::new(Fed::with([Frame::data("batch".into())]));
+        let response = client.clone().oneshot(Request::new(body)).await.unwrap();
+        assert_eq!(receive(http::HeaderMap::new(), response.into_body()).await.body(), b"thanks");
+    }
+    assert_eq!(log.lock().unwrap().len(), 4, "one of three was sent twice");
+    // And without the queue, which is always ready.
+    let (tokens, log) = (Tokens::new("token-0"), Log::default());
+    let server = refuses_old::<BoxBody>(&log, &tokens, "token-1", Refusal::Http);
+    let server = tower::limit::ConcurrencyLimit::new(Picky { inner: server, ready: Ready_(false) }, 1);
+    let mut client = tokens.auth().layer().layer(server);
+    let body = BoxBody::new(Fed::with([Frame::data("batch".into())]));
+    client.ready().await.unwrap().call(Request::new(body)).await.unwrap();
+    assert_eq!(log.lock().unwrap().len(), 2);
+}
+
+/// Requests of body types that have nothing to do with HTTP pass, of a fixed token and of a file.
+/// They are the same values at the other end.
+#[test]
+fn any_request_type() {
+    fn passes<B: Clone + PartialEq + std::fmt::Debug + Send + 'static>(auth: &BearerTokenAuth, body: B) {
+        let expected = body.clone();
+        let inner = service_fn(move |request: Request<B>| {
+            assert_eq!(*request.body(), expected);
+            std::future::ready(Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())))
+        });
+        block_on(auth.layer().layer(inner).oneshot(Request::new(body))).unwrap();
+    }
+    let tokens = Tokens::new("token-0");
+    for auth in [tokens.auth(), BearerTokenAuth::builder().token("token-0").build().unwrap()] {
+        passes(&auth, ());
+        passes(&auth, String::from("a body"));
+        passes(&auth, NonZeroUsize::MIN);
+    }
+}
+
+/// With a fixed token a request passes with a body that could be recorded.
+/// It is the same body and not a recording, and the request costs no allocation more than setting a constant header.
+#[test]
+fn a_fixed_token_costs_nothing() {
+    #[derive(Clone)]
+    struct Sink;
+    impl tower::Service<Request<tonic::body::Body>> for Sink {
+        type Response = Response<Empty<Bytes>>;
+        type Error = Infallible;
+        type Future = Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
+            std::mem::forget(request);
+            std::future::ready(Ok(Response::new(Empty::new())))
+        }
+    }
+    let request = || Request::new(tonic::body::Body::new(Full::new(Bytes::from_static(b"batch"))));
+    let constant = HeaderValue::from_static("StackState token-0");
+    let (mut theirs, ours, first) = (request(), request(), request());
+    let mut plain = Sink;
+    // Executor and clients set themselves up at their first use.
+    block_on(plain.call(first)).unwrap();
+    let constant_header = allocation_counter::measure(|| {
+        theirs.headers_mut().insert("authorization", constant.clone());
+        block_on(plain.call(theirs)).unwrap();
+    });
+    let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
+    let mut client = auth.layer().layer(Sink);
+    block_on(client.call(request())).unwrap();
+    let layer = allocation_counter::measure(|| {
+        block_on(client.call(ours)).unwrap();
+    });
+    assert_eq!(layer.count_total, constant_header.count_total);
+    assert_eq!(layer.bytes_total, constant_header.bytes_total);
+    // The measurement would notice: recording for a second sending allocates.
+    let tokens = Tokens::new("token-0");
+    let mut client = tokens.auth().layer().layer(Sink);
+    let recorded = request();
+    let file = allocation_counter::measure(|| {
+        block_on(client.call(recorded)).unwrap();
+    });
+    assert!(file.count_total > layer.count_total);
+}

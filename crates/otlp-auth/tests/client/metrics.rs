@@ -1,0 +1,99 @@
+//! What is counted, through the SDK of OpenTelemetry.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures_executor::block_on;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use opentelemetry::metrics::MeterProvider;
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
+use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
+use tower::{Layer, ServiceExt};
+
+use crate::support::{Log, Refusal, Tokens, accepted, service, wait_for_end, wait_for_header};
+
+/// The value of each counter by its name and attributes.
+fn counters(provider: &SdkMeterProvider, exporter: &InMemoryMetricExporter) -> BTreeMap<String, u64> {
+    provider.force_flush().unwrap();
+    let exported = exporter.get_finished_metrics().unwrap();
+    let last = exported.last().into_iter().flat_map(|metrics| metrics.scope_metrics());
+    let mut counters = BTreeMap::new();
+    for metric in last.flat_map(|scope| scope.metrics()) {
+        let AggregatedMetrics::U64(MetricData::Sum(sum)) = metric.data() else { panic!("{metric:?} is no counter") };
+        for point in sum.data_points() {
+            let mut attributes: Vec<_> = point.attributes().map(|pair| format!("{}={}", pair.key, pair.value)).collect();
+            attributes.sort();
+            counters.insert(format!("{} {} {}", metric.name(), metric.unit(), attributes.join(" ")), point.value());
+        }
+    }
+    counters
+}
+
+/// A client that answers 401 and then 200.
+#[derive(Debug)]
+struct RefusesOld(Tokens);
+
+#[async_trait::async_trait]
+impl HttpClient for RefusesOld {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let old = request.headers()["authorization"] == "StackState token-0";
+        if old {
+            self.0.replace("token-1");
+        }
+        let status = if old { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+        Ok(Response::builder().status(status).body(Bytes::new()).unwrap())
+    }
+}
+
+/// Requests over the layer as HTTP and as gRPC, and over the HTTP wrapper, are refused and sent again; files change for better and worse.
+/// Resends are counted by transport, reloads by outcome, and nothing else is: no token, no host, no path.
+#[test]
+fn resends_and_reloads() {
+    let exporter = InMemoryMetricExporter::default();
+    let provider = SdkMeterProvider::builder().with_reader(PeriodicReader::builder(exporter.clone()).build()).build();
+    let meter = provider.meter("test");
+    let mut followed = Vec::new();
+    for refusal in [Refusal::Http, Refusal::TrailersOnly, Refusal::Trailers] {
+        let tokens = Tokens::new("token-0");
+        let auth = tokens.auth().with_meter(&meter);
+        followed.push(auth.generation());
+        let server = service(&Log::default(), move |got| {
+            if got.credentials() != ["StackState token-0"] {
+                return accepted();
+            }
+            tokens.replace("token-1");
+            refusal.response()
+        });
+        block_on(auth.layer().layer(server).oneshot(Request::new(Full::new(Bytes::from("batch"))))).unwrap();
+    }
+    let tokens = Tokens::new("token-0");
+    let auth = tokens.auth().with_meter(&meter);
+    followed.push(auth.generation());
+    let client = auth.http_client(RefusesOld(tokens.clone()));
+    drop(auth);
+    block_on(client.send_bytes(Request::post("https://otlp.example.com").body(Bytes::new()).unwrap())).unwrap();
+    drop(client);
+    // A bad file, once bad and once good again; what refused requests ask for is a read and no reload.
+    let tokens = Tokens::new("token-0");
+    let auth = tokens.auth().with_meter(&meter);
+    tokens.replace("two words");
+    while auth.failed_reloads() == 0 {
+        let refusing = service(&Log::default(), |_| Refusal::Http.response());
+        block_on(auth.layer().layer(refusing).oneshot(Request::new(Full::<Bytes>::default()))).unwrap();
+    }
+    tokens.replace("token-1");
+    wait_for_header(&auth, "StackState token-1");
+    followed.push(auth.generation());
+    drop(auth);
+    // A reload is counted after it is in force, and at the latest when its thread ends.
+    followed.into_iter().for_each(wait_for_end);
+    let expected = [
+        ("ingestion.auth.reloads {reload} outcome=failure side=client", 1),
+        ("ingestion.auth.reloads {reload} outcome=success side=client", 5),
+        ("ingestion.auth.resends {request} transport=grpc", 2),
+        ("ingestion.auth.resends {request} transport=http", 2),
+    ];
+    assert_eq!(counters(&provider, &exporter), expected.map(|(name, value)| (name.to_owned(), value)).into());
+}

@@ -1,0 +1,107 @@
+//! The synchronous form for one tonic service.
+
+use std::future::{Ready, ready};
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
+use otlp_auth::server::{InMemoryAuthenticator, Interceptor, ServerAuthenticator};
+use otlp_auth::{Credential, Undecided, Verdict};
+use tokio::net::TcpListener;
+use tonic::metadata::MetadataValue;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Channel, Server};
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
+
+use crate::receivers::{OUTAGE, TEAM_A, TEAM_B, Traces, lookup, teams};
+
+/// Has no verdict on one token, at once.
+struct Unloaded;
+
+impl ServerAuthenticator for Unloaded {
+    type Future = Ready<Verdict>;
+
+    fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
+        ready(self.decide(credential))
+    }
+}
+
+impl InMemoryAuthenticator for Unloaded {
+    fn decide(&self, credential: &Credential<'_>) -> Verdict {
+        match credential.expose_token() {
+            OUTAGE => Err(Undecided::new("nothing loaded yet")),
+            _ => Ok(otlp_auth::Decision::Deny(otlp_auth::DenyReason::Unknown)),
+        }
+    }
+}
+
+async fn start(interceptor: impl tonic::service::Interceptor + Clone + Send + Sync + 'static) -> TraceServiceClient<Channel> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = TraceServiceServer::with_interceptor(Traces, interceptor);
+    tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)));
+    TraceServiceClient::connect(format!("http://{address}")).await.unwrap()
+}
+
+type Metadata<'a> = &'a [(&'static str, &'a [u8])];
+
+/// The identity that the service saw.
+async fn export(client: &mut TraceServiceClient<Channel>, metadata: Metadata<'_>) -> Result<String, Status> {
+    let mut request = Request::new(ExportTraceServiceRequest::default());
+    for (name, value) in metadata {
+        request.metadata_mut().append(*name, MetadataValue::try_from(*value).unwrap());
+    }
+    client.export(request).await.map(|response| response.into_inner().partial_success.unwrap().error_message)
+}
+
+// Scenario: a tonic service behind the interceptor is called with credentials right, wrong, twice, and with blanks at the ends.
+// Guarantee: its verdicts are those of the layer; the service sees the identity and no credential.
+#[tokio::test]
+async fn the_interceptor_decides_as_the_layer() {
+    let mut client = start(Interceptor::new(teams().or(Unloaded)).with_lookup(lookup())).await;
+    let good = format!("StackState {TEAM_A}");
+    let (blank, other, twice) = (format!(" {good}\t "), format!("apikey {TEAM_B}"), format!("{good}, {good}"));
+    let allowed: [(Metadata<'_>, &str); 5] = [
+        (&[("authorization", good.as_bytes())], "team-a"),
+        (&[("authorization", blank.as_bytes())], "team-a"),
+        (&[("authorization", other.as_bytes())], "team-b"),
+        (&[("sts-api-key", TEAM_B.as_bytes())], "team-b"),
+        (&[("authorization", good.as_bytes()), ("sts-api-key", TEAM_A.as_bytes())], "team-a"),
+    ];
+    for (metadata, name) in allowed {
+        assert_eq!(export(&mut client, metadata).await.unwrap(), name, "{metadata:?}");
+    }
+    let refused: [Metadata<'_>; 8] = [
+        &[("authorization", b"")],
+        &[("authorization", b"StackState")],
+        &[("authorization", b"StackState ")],
+        &[("authorization", b"Bearer iapikeyok-of-team-a")],
+        &[("authorization", b"StackState iapikeyok-of-nobody")],
+        &[("authorization", b"StackState \xff")],
+        &[("authorization", twice.as_bytes())],
+        &[("authorization", good.as_bytes()), ("sts-api-key", TEAM_B.as_bytes())],
+    ];
+    for (metadata, message) in
+        refused.into_iter().map(|metadata| (metadata, "credential refused")).chain([([].as_slice(), "missing credential")])
+    {
+        let status = export(&mut client, metadata).await.unwrap_err();
+        assert_eq!(
+            (status.code(), status.message(), status.details()),
+            (Code::Unauthenticated, message, [].as_slice()),
+            "{metadata:?}"
+        );
+    }
+}
+
+// Scenario: the authenticator has no verdict.
+// Guarantee: `UNAVAILABLE` with the advice to try again in one to five seconds, which a sender's retry understands.
+#[tokio::test]
+async fn no_verdict_is_unavailable() {
+    let mut client = start(Interceptor::new(Unloaded)).await;
+    let credential = format!("StackState {OUTAGE}");
+    let status = export(&mut client, &[("authorization", credential.as_bytes())]).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::Unavailable, "authentication unavailable"));
+    let delay = status.get_details_retry_info().unwrap().retry_delay.unwrap();
+    assert!((1..=5).contains(&delay.as_secs()), "{delay:?}");
+}

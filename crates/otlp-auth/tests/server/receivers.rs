@@ -1,0 +1,147 @@
+//! The three servers that the layer is made for, on loopback, and an authenticator with every outcome.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::routing::any;
+use axum::serve::ListenerExt;
+use http_body_util::BodyExt;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use otlp_auth::server::{AuthenticateLayer, Chain, FixedTokens, Lookup, ServerAuthenticator};
+use otlp_auth::{Credential, Decision, DenyReason, Identity, Undecided, Verdict};
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+use tower::Layer;
+
+pub(crate) const TEAM_A: &str = "iapikeyok-of-team-a";
+pub(crate) const TEAM_B: &str = "iapikeyok-of-team-b";
+pub(crate) const REVOKED: &str = "iapikeyok-revoked";
+pub(crate) const EXPIRED: &str = "iapikeyok-expired";
+/// Nobody can say whose this is.
+pub(crate) const OUTAGE: &str = "iapikeyok-in-an-outage";
+
+/// Two teams in memory, and behind them somebody who has to be asked.
+pub(crate) type Authenticator = Chain<FixedTokens, Remote>;
+
+pub(crate) struct Remote;
+
+impl ServerAuthenticator for Remote {
+    type Future = Pin<Box<dyn Future<Output = Verdict> + Send>>;
+
+    fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
+        let verdict = match credential.expose_token() {
+            REVOKED => Ok(Decision::Deny(DenyReason::Revoked)),
+            EXPIRED => Ok(Decision::Deny(DenyReason::Expired)),
+            OUTAGE => Err(Undecided::new("connection refused")),
+            _ => Ok(Decision::Deny(DenyReason::Unknown)),
+        };
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            verdict
+        })
+    }
+}
+
+pub(crate) fn teams() -> FixedTokens {
+    FixedTokens::new([("team-a", TEAM_A), ("team-b", TEAM_B)]).unwrap()
+}
+
+/// `StackState`, `ApiKey` and Basic in `Authorization`, a bare header, and a parameter below `/stsAgent/`.
+pub(crate) fn lookup() -> Lookup {
+    let lookup = Lookup::default().with_scheme("ApiKey").unwrap().with_basic_user("apikey").with_bare_header("sts-api-key");
+    lookup.unwrap().with_query_parameter("api_key", ["/stsAgent/"])
+}
+
+pub(crate) fn layer() -> AuthenticateLayer<Authenticator> {
+    AuthenticateLayer::new(teams().or(Remote)).with_lookup(lookup())
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Server {
+    Tonic,
+    Axum,
+    Hyper,
+}
+
+impl Server {
+    pub(crate) const ALL: [Self; 3] = [Self::Tonic, Self::Axum, Self::Hyper];
+
+    /// Starts this server with `layer` around [`services`]; it ends with the runtime of the test.
+    pub(crate) async fn start<A>(self, layer: AuthenticateLayer<A>) -> SocketAddr
+    where
+        A: ServerAuthenticator<Future: Send> + Send + Sync + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        match self {
+            Self::Tonic => {
+                let server =
+                    tonic::transport::Server::builder().accept_http1(true).layer(layer).add_routes(Routes::from(services()));
+                tokio::spawn(server.serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener)));
+            }
+            Self::Axum => {
+                let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
+                tokio::spawn(axum::serve(listener, services().layer(layer)).into_future());
+            }
+            Self::Hyper => {
+                let service = layer.layer(services());
+                tokio::spawn(async move {
+                    while let Ok((stream, _)) = listener.accept().await {
+                        stream.set_nodelay(true).unwrap();
+                        let service = TowerToHyperService::new(service.clone());
+                        tokio::spawn(async move {
+                            auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await
+                        });
+                    }
+                });
+            }
+        }
+        address
+    }
+}
+
+/// OTLP/gRPC traces, and on a few paths of HTTP a service that says what reached it.
+pub(crate) fn services() -> Router {
+    let http = Router::new()
+        .route("/v1/traces", any(say_what_came))
+        .route("/stsAgent/intake", any(say_what_came))
+        .route("/health", any(say_what_came));
+    Routes::new(TraceServiceServer::new(Traces)).into_axum_router().merge(http)
+}
+
+/// One line each: the identity, the length of the body, the URI, and the headers that may carry a credential.
+async fn say_what_came(request: Request) -> String {
+    let (parts, body) = request.into_parts();
+    let identity = parts.extensions.get::<Identity>().map_or("none", Identity::name);
+    let mut text = format!("identity={identity}\nuri={}\n", parts.uri.path_and_query().map_or("", |path| path.as_str()));
+    for name in ["authorization", "sts-api-key", "dd-api-key"] {
+        for value in parts.headers.get_all(name) {
+            text.push_str(&format!("{name}={}\n", value.to_str().unwrap_or("not ASCII")));
+        }
+    }
+    let body = body.collect().await.map_or(0, |body| body.to_bytes().len());
+    text + &format!("body={body}\n")
+}
+
+pub(crate) struct Traces;
+
+#[tonic::async_trait]
+impl TraceService for Traces {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+        let identity = request.extensions().get::<Identity>().map_or("none", Identity::name);
+        let credential = if request.metadata().contains_key("authorization") { " with its credential" } else { "" };
+        let partial_success = ExportTracePartialSuccess { rejected_spans: 0, error_message: format!("{identity}{credential}") };
+        Ok(tonic::Response::new(ExportTraceServiceResponse { partial_success: Some(partial_success) }))
+    }
+}

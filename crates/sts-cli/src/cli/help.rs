@@ -1,0 +1,105 @@
+//! Help texts, in the sections and lines of the original.
+
+use std::fmt::Write;
+
+use clap::builder::ValueRange;
+use clap::{Arg, ArgAction, Command, CommandFactory};
+
+use super::Cli;
+
+/// The width that names of commands are padded to at least.
+const NAME_WIDTH: usize = 11;
+
+/// The help of the command that `path` leads to from the root, as far as there is one.
+pub(crate) fn help<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
+    let mut root = Cli::command();
+    root.build();
+    let mut command = &root;
+    let mut name = root.get_name().to_owned();
+    for part in path {
+        let Some(found) = command.find_subcommand(part) else { break };
+        command = found;
+        let _ = write!(name, " {part}");
+    }
+    let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
+    let minimum = name.starts_with("sts ingestion-api-key ").then_some(crate::MINIMUM_SERVER);
+    let minimum = minimum.map(|version| format!("\n\nMinimum supported StackState version: {version}")).unwrap_or_default();
+    format!("{about}{minimum}\n\n{}", usage(command, &name))
+}
+
+/// Everything below the description.
+fn usage(command: &Command, name: &str) -> String {
+    let has_commands = command.has_subcommands();
+    let mut text = format!("Usage:\n  {}\n", usage_line(command, name));
+    if has_commands {
+        text.push_str("\nAvailable Commands:\n");
+        let mut commands = command.get_subcommands().filter(|command| !command.is_hide_set()).collect::<Vec<_>>();
+        commands.sort_by_key(|command| command.get_name());
+        let width = commands.iter().map(|command| command.get_name().len()).fold(NAME_WIDTH, usize::max);
+        for command in commands {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            let _ = writeln!(text, "  {:width$} {about}", command.get_name());
+        }
+    }
+    let is_root = !name.contains(' ');
+    // Between the two, where commands are chosen and flags are not, the documentation shows none.
+    if is_root || !has_commands {
+        flags(&mut text, "Flags", command, name, |arg| is_root || !arg.is_global_set());
+        flags(&mut text, "Global Flags", command, name, |arg| !is_root && arg.is_global_set());
+    }
+    if has_commands {
+        let _ = writeln!(text, "\nUse \"{name} [command] --help\" for more information about a command.");
+    }
+    text
+}
+
+fn usage_line(command: &Command, name: &str) -> String {
+    if command.has_subcommands() {
+        return format!("{name} [command]");
+    }
+    let mut line = name.to_owned();
+    match name {
+        "sts context save" => line.push_str(" --url URL {--api-token TOKEN | --service-token TOKEN}"),
+        _ => {
+            for arg in command.get_arguments().filter(|arg| arg.is_required_set() || arg.is_positional()) {
+                let _ = match arg.get_long() {
+                    Some(long) => write!(line, " --{long} {}", long.to_uppercase()),
+                    None => write!(line, " [{}]", arg.get_id()),
+                };
+            }
+        }
+    }
+    line + " [flags]"
+}
+
+fn flags(text: &mut String, title: &str, command: &Command, name: &str, is_shown: impl Fn(&Arg) -> bool) {
+    let mut lines = command
+        .get_arguments()
+        .filter(|arg| !arg.is_hide_set() && is_shown(arg))
+        .filter_map(|arg| Some((arg.get_long()?, line(arg, name))))
+        .collect::<Vec<_>>();
+    lines.sort();
+    let width = lines.iter().map(|(_, (left, _))| left.len()).max().unwrap_or_default();
+    if !lines.is_empty() {
+        let _ = writeln!(text, "\n{title}:");
+    }
+    for (_, (left, about)) in lines {
+        let _ = writeln!(text, "{left:width$}   {about}");
+    }
+}
+
+/// A flag with its value, and what it is for.
+fn line(arg: &Arg, name: &str) -> (String, String) {
+    let mut left = arg.get_short().map_or_else(|| "      ".to_owned(), |short| format!("  -{short}, "));
+    let _ = write!(left, "--{}", arg.get_long().unwrap_or_default());
+    if matches!(arg.get_action(), ArgAction::Set) && arg.get_num_args().is_none_or(|values| values == ValueRange::SINGLE) {
+        let _ = write!(left, " {}", arg.get_value_names().and_then(<[_]>::first).map_or("string", |name| name.as_str()));
+    }
+    let about = match arg.get_action() {
+        ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong => {
+            format!("help for {}", name.rsplit(' ').next().unwrap_or(name))
+        }
+        _ => arg.get_help().map(ToString::to_string).unwrap_or_default(),
+    };
+    (left, about)
+}

@@ -1,0 +1,130 @@
+//! The values of flags.
+
+use std::time::Duration;
+
+use ingestion_api::RotateRequest;
+use jiff::civil::Date;
+
+/// Ids are below this, so that no JSON parser rounds them.
+const ID_LIMIT: i64 = 1 << 53;
+
+/// The end of a key: midnight, UTC, at the start of a date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expiration(Date);
+
+impl Expiration {
+    /// In milliseconds since the epoch.
+    pub(crate) fn as_millis(self) -> i64 {
+        // In UTC every day has 24 hours. jiff's timestamps end before the year 9999 does.
+        self.0.duration_since(Date::constant(1970, 1, 1)).as_hours() * 3_600_000
+    }
+}
+
+/// A date, `yyyy-MM-dd` and no other form. The error says why it is none.
+pub(super) fn expiration(text: &str) -> Result<Expiration, String> {
+    let text = text.trim();
+    let form = || "expected a date as in 2030-12-31 (yyyy-MM-dd)".to_owned();
+    let parts = text.split('-').collect::<Vec<_>>();
+    let [year, month, day] = parts[..] else { return Err(form()) };
+    let number =
+        |text: &str, digits| (text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok());
+    let (Some(Some(year)), Some(Some(month)), Some(Some(day))) = (number(year, 4), number(month, 2), number(day, 2)) else {
+        return Err(form());
+    };
+    let (Ok(month), Ok(day)) = (i8::try_from(month), i8::try_from(day)) else { return Err(form()) };
+    Date::new(year, month, day).map(Expiration).map_err(|_| "there is no such day".to_owned())
+}
+
+/// The id of a key, in decimal. A zero in front is refused: the original reads octal then.
+pub(super) fn id(text: &str) -> Result<i64, String> {
+    let is_decimal = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(id) if is_decimal && (1..ID_LIMIT).contains(&id) => Ok(id),
+        _ => Err(format!("expected a decimal number from 1 to {}", ID_LIMIT - 1)),
+    }
+}
+
+/// A duration that a [`RotateRequest`] can carry.
+pub(super) fn overlap(text: &str) -> Result<Duration, String> {
+    let text = if text.trim() == "0" { "0s" } else { text };
+    let expected = || "expected a duration as in 24h, 30m or 0s".to_owned();
+    let duration = humantime::parse_duration(text.trim()).map_err(|_| expected())?;
+    match i64::try_from(duration.as_millis()) {
+        Ok(_) => Ok(duration),
+        Err(_) => Err(expected()),
+    }
+}
+
+/// How long to wait: not for nothing.
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text.trim()).ok().filter(|duration| !duration.is_zero());
+    duration.ok_or_else(|| "expected a duration as in 30s".to_owned())
+}
+
+/// A rotation, on the wire.
+pub(crate) fn rotate_request(overlap: Option<Duration>, expiration: Option<Expiration>) -> RotateRequest {
+    let overlap = overlap.and_then(|overlap| u64::try_from(overlap.as_millis()).ok());
+    RotateRequest { overlap, expiration: expiration.map(Expiration::as_millis) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Scenario: dates of every form are given.
+    // Guarantee: only real days in the one form are taken, blanks aside, and mean midnight in UTC.
+    #[test]
+    fn only_real_dates_are_taken() {
+        let millis = |text| expiration(text).ok().map(Expiration::as_millis);
+        assert_eq!(millis("2020-05-22"), Some(1_590_105_600_000));
+        assert_eq!(millis(" 2020-05-22\t"), Some(1_590_105_600_000));
+        assert_eq!(millis("2024-02-29"), Some(1_709_164_800_000));
+        assert_eq!(millis("9999-12-31"), Some(253_402_214_400_000));
+        for refused in [
+            "",
+            "tomorrow",
+            "2026-02-30",
+            "2025-02-29",
+            "10000-01-01",
+            "2026-1-1",
+            "2026-13-01",
+            "2026-00-10",
+            "2026-01-00",
+            "-026-01-01",
+            "+026-01-01",
+            "2026/01/01",
+            "2026-01-01T00:00:00Z",
+            "2026-01-01-",
+            "٢٠٢٦-01-01",
+            "26-01-01",
+        ] {
+            assert!(expiration(refused).is_err(), "{refused}");
+        }
+    }
+
+    // Scenario: ids of every form are given.
+    // Guarantee: only decimal ones that the server could have given are taken.
+    #[test]
+    fn only_decimal_ids_are_taken() {
+        assert_eq!(id("1"), Ok(1));
+        assert_eq!(id("250558013078953"), Ok(250_558_013_078_953));
+        assert_eq!(id("9007199254740991"), Ok(9_007_199_254_740_991));
+        for refused in
+            ["", "0", "-1", "+1", "0x10", "010", "1_000", "9007199254740992", "9223372036854775808", "1.0", " 1", "foo", "١"]
+        {
+            assert!(id(refused).is_err(), "{refused}");
+        }
+    }
+
+    // Scenario: overlaps of every form are given.
+    // Guarantee: durations with a unit and a bare zero are taken, what does not fit is refused.
+    #[test]
+    fn overlaps_have_a_unit() {
+        assert_eq!(overlap("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(overlap("1h30m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(overlap("0"), Ok(Duration::ZERO));
+        for refused in ["", "24", "-1h", "soon", "99999999999999999999h", "500000000000y"] {
+            assert!(overlap(refused).is_err(), "{refused}");
+        }
+    }
+}

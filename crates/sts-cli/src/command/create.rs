@@ -1,0 +1,42 @@
+//! `sts ingestion-api-key create`, and how a new key is shown.
+
+use ingestion_api::{GenerateRequest, GeneratedKey};
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+use super::Session;
+use crate::cli::{CreateArgs, Expiration};
+use crate::error::Failure;
+use crate::printer::{Printer, escape, sorted};
+
+pub(super) fn run(session: &Session<'_>, args: &CreateArgs) -> Result<(), Failure> {
+    let server = session.connect()?;
+    let key = server.create(&GenerateRequest {
+        name: args.name.clone(),
+        description: args.description.clone().filter(|description| !description.is_empty()),
+        expiration: args.expiration.map(Expiration::as_millis),
+    })?;
+    print_secret(&session.printer, &key)?;
+    if key.duplicate_name == Some(true) {
+        session.printer.warning(&format!(
+            "another key has the name {} too; this one has the id {}",
+            escape(&key.key.name),
+            key.key.id
+        ));
+    }
+    Ok(())
+}
+
+/// Prints a key: this once.
+pub(super) fn print_secret(printer: &Printer, key: &GeneratedKey) -> Result<(), Failure> {
+    let secret = escape(key.api_key.expose_secret());
+    let result = if printer.is_json() {
+        sorted(&json!({"ingestion-api-key": key})).map_err(Into::into).and_then(|value| printer.json(&value))
+    } else if printer.is_quiet() {
+        printer.line(&secret)
+    } else {
+        printer.success(&format!("Ingestion API Key generated: {}\n", printer.highlight(&secret)))
+    };
+    let hint = format!("The key with the id {} was created and nobody has seen it: delete it", key.key.id);
+    result.map_err(|error| Failure::from(error).with_hint(&hint))
+}

@@ -1,0 +1,227 @@
+//! What is in force: each setting from its flag, or else from the environment, or else from the file.
+
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::file::ReadError;
+use super::{ConfigFile, StsContext};
+use crate::cli::GlobalFlags;
+use crate::environment::Environment;
+use crate::error::{Failure, Kind};
+use crate::printer::{Printer, escape};
+
+/// Where Kubernetes puts the token of a pod's service account.
+const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// A server, and how it is asked. Valid.
+pub(crate) struct Settings {
+    pub(crate) url: String,
+    pub(crate) api_path: String,
+    pub(crate) token: Token,
+    pub(crate) skip_ssl: bool,
+    pub(crate) ca_cert: Option<PathBuf>,
+}
+
+/// The credential of the management API, by its kind.
+#[derive(Clone)]
+pub(crate) enum Token {
+    Api(SecretString),
+    Service(SecretString),
+    Kubernetes(SecretString),
+}
+
+impl Settings {
+    /// Puts together what flags, environment and file say.
+    pub(crate) fn load(flags: &GlobalFlags, environment: &Environment, printer: &Printer) -> Result<Self, Failure> {
+        let given = Given::new(flags, environment)?;
+        let (config, error) = match ConfigFile::locate(flags.config.clone(), environment).map(|file| file.read()) {
+            Ok(Ok(config)) => (Some(config), None),
+            Ok(Err(error)) => (None, Some(error)),
+            Err(_) => (None, None),
+        };
+        let name = flags.context.clone().filter(|name| !name.is_empty()).or_else(|| environment.get("STS_CLI_CONTEXT"));
+        let name = name.or_else(|| config.as_ref().map(|config| config.current_context.clone())).unwrap_or_default();
+        let context = match &config {
+            // A file may have contexts and none that is current.
+            Some(config) if !name.is_empty() => Some(config.context(&name)?),
+            _ => None,
+        };
+        printer.trace(2, || format!("context: {name:?}"));
+        let settings = given.over(context.cloned().unwrap_or_default(), Path::new(POD_TOKEN)).map_err(|problems| {
+            let title = if name.is_empty() { "Failed to validate the context:".to_owned() } else { validation_title(&name) };
+            problems.into_failure(&title, error.as_ref())
+        })?;
+        if let Some(error @ (ReadError::Malformed { .. } | ReadError::Unreadable { .. })) = error {
+            printer.warning(&format!("{error}: ignored, since flags and environment suffice"));
+        }
+        Ok(settings)
+    }
+
+    /// What a context says, and nothing else.
+    pub(crate) fn of(name: &str, context: StsContext) -> Result<Self, Failure> {
+        let StsContext { url, api_token, service_token, api_path, skip_ssl, ca_cert_path, .. } = context;
+        let tokens = [api_token.map(Token::Api), service_token.map(Token::Service), None];
+        let failure = |problems: Problems| problems.into_failure(&validation_title(name), None);
+        valid(url, api_path, tokens, skip_ssl, ca_cert_path).map_err(failure)
+    }
+}
+
+/// What flags and environment say.
+struct Given {
+    url: Option<String>,
+    api_path: Option<String>,
+    tokens: [Option<Token>; 3],
+    skip_ssl: Option<bool>,
+    ca_cert: Option<PathBuf>,
+}
+
+/// What is wrong with a context.
+struct Problems(Vec<String>);
+
+impl Given {
+    fn new(flags: &GlobalFlags, environment: &Environment) -> Result<Self, Failure> {
+        let secret = |flag: &Option<SecretString>, name| {
+            let flag = flag.clone().filter(|token| !token.expose_secret().is_empty());
+            flag.or_else(|| environment.get(name).map(SecretString::from))
+        };
+        let kubernetes = match (&flags.k8s_sa_token, &flags.k8s_sa_token_path) {
+            (None, Some(path)) => Some(read_token(path)?),
+            (flag, _) => match (secret(flag, "STS_CLI_K8S_SA_TOKEN"), environment.path("STS_CLI_K8S_SA_TOKEN_PATH")) {
+                (None, Some(path)) => Some(read_token(&path)?),
+                (token, _) => token,
+            },
+        };
+        let (skip_ssl, ca_cert) = tls(flags, environment)?;
+        Ok(Self {
+            url: flags.url.clone().filter(|url| !url.is_empty()).or_else(|| environment.get("STS_CLI_URL")),
+            api_path: environment.get("STS_CLI_API_PATH"),
+            tokens: [
+                secret(&flags.api_token, "STS_CLI_API_TOKEN").map(Token::Api),
+                secret(&flags.service_token, "STS_CLI_SERVICE_TOKEN").map(Token::Service),
+                kubernetes.map(Token::Kubernetes),
+            ],
+            skip_ssl,
+            ca_cert,
+        })
+    }
+
+    /// With what is missing taken from the context; the pod's token if there is none at all.
+    fn over(self, context: StsContext, pod_token: &Path) -> Result<Settings, Problems> {
+        let mut tokens = self.tokens;
+        if tokens.iter().all(Option::is_none) {
+            tokens = [context.api_token.map(Token::Api), context.service_token.map(Token::Service), None];
+        }
+        if tokens.iter().all(Option::is_none) {
+            tokens[2] = read_token(pod_token).ok().map(Token::Kubernetes);
+        }
+        let api_path = self.api_path.unwrap_or(context.api_path);
+        let api_path = if api_path.is_empty() { super::api_path() } else { api_path };
+        let skip_ssl = self.skip_ssl.unwrap_or(context.skip_ssl);
+        valid(self.url.unwrap_or(context.url), api_path, tokens, skip_ssl, self.ca_cert.or(context.ca_cert_path))
+    }
+}
+
+impl Problems {
+    fn into_failure(self, title: &str, error: Option<&ReadError>) -> Failure {
+        let mut message = format!("could not load StackState CLI config\n{title}");
+        for problem in self.0 {
+            message.push_str("\n* ");
+            message.push_str(&problem);
+        }
+        let Some(error) = error else { return Failure::new(Kind::Configuration, message) };
+        // Why nothing came from the file, and what to do about it.
+        let reason = error.to_failure().message;
+        let reason = reason.split_once('\n').map_or(reason.as_str(), |(_, reason)| reason);
+        Failure::new(Kind::Configuration, format!("{message}\n{reason}"))
+    }
+}
+
+fn validation_title(name: &str) -> String {
+    format!("Failed to validate the '{}' context:", escape(name))
+}
+
+fn valid(
+    url: String,
+    api_path: String,
+    tokens: [Option<Token>; 3],
+    skip_ssl: bool,
+    ca_cert: Option<PathBuf>,
+) -> Result<Settings, Problems> {
+    let mut problems = Vec::new();
+    if url.is_empty() {
+        problems.push("Missing field: url".to_owned());
+    } else if !url.starts_with("http://") && !url.starts_with("https://") {
+        problems.push(format!("URL {} must start with \"https://\" or \"http://\"", escape(&url)));
+    } else if let Err(error) = reqwest::Url::parse(&url) {
+        problems.push(format!("the URL is none ({error})"));
+    }
+    let mut tokens = tokens.into_iter().flatten();
+    let (token, other) = (tokens.next(), tokens.next());
+    if other.is_some() {
+        problems.push("Can only specify one of {api-token | service-token | k8s-sa-token}".to_owned());
+    }
+    match token {
+        Some(token) if problems.is_empty() => Ok(Settings { url, api_path, token, skip_ssl, ca_cert }),
+        Some(_) => Err(Problems(problems)),
+        None => {
+            problems.push("Missing field: {api-token | service-token | k8s-sa-token}".to_owned());
+            Err(Problems(problems))
+        }
+    }
+}
+
+/// A token from a file; the line end after it does not belong to it.
+fn read_token(path: &Path) -> Result<SecretString, Failure> {
+    let path_text = path.to_string_lossy();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::new(Kind::Configuration, format!("cannot read the Kubernetes token {} ({error})", escape(&path_text)))
+    })?;
+    match text.trim() {
+        "" => Err(Failure::new(Kind::Configuration, format!("the Kubernetes token {} is empty", escape(&path_text)))),
+        token => Ok(SecretString::from(token)),
+    }
+}
+
+/// Whether any certificate is taken, and which authorities are trusted, as flags and environment say.
+pub(crate) fn tls(flags: &GlobalFlags, environment: &Environment) -> Result<(Option<bool>, Option<PathBuf>), Failure> {
+    let skip_ssl = match (flags.skip_ssl, environment.get("STS_SKIP_SSL")) {
+        (None, Some(text)) => Some(boolean(&text)?),
+        (flag, _) => flag,
+    };
+    Ok((skip_ssl, flags.ca_cert.clone().or_else(|| environment.path("STS_CLI_CA_CERT"))))
+}
+
+fn boolean(text: &str) -> Result<bool, Failure> {
+    match text.to_lowercase().as_str() {
+        "1" | "t" | "true" => Ok(true),
+        "0" | "f" | "false" => Ok(false),
+        _ => Err(Failure::new(Kind::Configuration, "the environment variable STS_SKIP_SSL is neither true nor false")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Scenario: a pod without any token of its own, and one with an API token in its context.
+    // Guarantee: the service account's token is used by the former only, without its line end.
+    #[test]
+    fn the_pods_token_is_the_last_resort() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file, b"jwt\n").unwrap();
+        let load = |context: StsContext| {
+            let given = Given {
+                url: Some("http://sts".to_owned()),
+                api_path: None,
+                tokens: [None, None, None],
+                skip_ssl: None,
+                ca_cert: None,
+            };
+            given.over(context, file.path()).ok().map(|settings| settings.token)
+        };
+        assert!(matches!(load(StsContext::default()), Some(Token::Kubernetes(token)) if token.expose_secret() == "jwt"));
+        let context = StsContext { api_token: Some("api".into()), ..StsContext::default() };
+        assert!(matches!(load(context), Some(Token::Api(token)) if token.expose_secret() == "api"));
+    }
+}

@@ -1,0 +1,39 @@
+//! What surrounds the process, handed in from where it starts.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+/// Environment variables and the clock.
+pub(crate) struct Environment {
+    variables: HashMap<OsString, OsString>,
+    /// The time at which the process started.
+    pub(crate) now: Timestamp,
+}
+
+impl Environment {
+    pub(crate) fn new(variables: impl IntoIterator<Item = (OsString, OsString)>, now: Timestamp) -> Self {
+        Self { variables: variables.into_iter().collect(), now }
+    }
+
+    /// A variable; one that is set to nothing counts as unset.
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
+        self.get_os(name).map(|value| value.to_string_lossy().into_owned())
+    }
+
+    /// A variable that is a path.
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
+        self.get_os(name).map(PathBuf::from)
+    }
+
+    /// Whether a variable is there, be it empty.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.variables.contains_key(OsStr::new(name))
+    }
+
+    fn get_os(&self, name: &str) -> Option<&OsString> {
+        self.variables.get(OsStr::new(name)).filter(|value| !value.is_empty())
+    }
+}

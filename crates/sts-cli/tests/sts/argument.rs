@@ -1,0 +1,152 @@
+//! What is said about wrong arguments, and the help.
+
+use serde_json::{Value, json};
+
+use crate::mock::Mock;
+use crate::sts::Sts;
+
+// Scenario: the help of the commands is asked for, in each way.
+// Guarantee: it has the documented sections and lines, and is the text that is kept beside this file.
+#[test]
+fn the_help_is_as_documented() {
+    let sts = Sts::new();
+    for (args, expected) in [
+        (&["--help"][..], include_str!("help/sts.txt")),
+        (&["ingestion-api-key", "--help"], include_str!("help/ingestion-api-key.txt")),
+        (&["ingestion-api-key", "create", "--help"], include_str!("help/create.txt")),
+        (&["ingestion-api-key", "list", "-h"], include_str!("help/list.txt")),
+        (&["ingestion-api-key", "delete", "-h"], include_str!("help/delete.txt")),
+        (&["ingestion-api-key", "describe", "-h"], include_str!("help/describe.txt")),
+        (&["ingestion-api-key", "update", "-h"], include_str!("help/update.txt")),
+        (&["ingestion-api-key", "rotate", "-h"], include_str!("help/rotate.txt")),
+        (&["ingestion-api-key", "check", "-h"], include_str!("help/check.txt")),
+        (&["context", "-h"], include_str!("help/context.txt")),
+        (&["context", "save", "-h"], include_str!("help/save.txt")),
+    ] {
+        let outcome = sts.run(args);
+        assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()), (0, expected, ""), "{args:?}");
+    }
+    let help = sts.run(&["ingestion-api-key", "--help"]).stdout;
+    for documented in [
+        "\n\nUsage:\n  sts ingestion-api-key [command]\n\nAvailable Commands:\n",
+        "\n  create      Create a new Ingestion Api Key\n  delete      Delete an Ingestion Api Key\n",
+        "\n  list        List Ingestion Api Keys\n",
+        "\n\nUse \"sts ingestion-api-key [command] --help\" for more information about a command.\n",
+    ] {
+        assert!(help.contains(documented), "{documented}");
+    }
+    assert_eq!(sts.run(&["ingestion-api-key"]), sts.run(&["help", "ingestion-api-key"]));
+    assert_eq!(sts.run(&["ingestion-api-key"]).stdout, help);
+    assert_eq!(sts.run(&[]).stdout, include_str!("help/sts.txt"));
+}
+
+/// Wrong arguments, and what is said about them.
+const WRONG: [(&[&str], &str); 23] = [
+    (&["ingestion-api-key", "update"], "required flag(s) \"id\" not set"),
+    (&["ingestion-api-key", "create"], "required flag(s) \"name\" not set"),
+    (&["ingestion-api-key", "delete"], "required flag(s) \"id\" not set"),
+    (&["ingestion-api-key", "create", "--name"], "flag needs an argument: --name"),
+    (&["ingestion-api-key", "create", "--name", "a", "--name", "b"], "--name is given more than once"),
+    (&["ingestion-api-key", "create", "--bogus"], "unknown flag: --bogus"),
+    (&["ingestion-api-key", "create", "-x"], "unknown flag: -x"),
+    (&["ingestion-api-key", "bogus"], "unknown command \"bogus\" for \"sts ingestion-api-key\""),
+    (&["ingestion-api-key", "list", "bogus"], "unknown command \"bogus\" for \"sts ingestion-api-key list\""),
+    (&["bogus"], "unknown command \"bogus\" for \"sts\""),
+    (
+        &["ingestion-api-key", "list", "--output", "yaml"],
+        "invalid argument \"yaml\" for \"-o, --output\" flag: invalid enum value \"yaml\", allowed values are [json, text]",
+    ),
+    (
+        &["ingestion-api-key", "delete", "--id", "foo"],
+        "invalid argument \"foo\" for \"-i, --id\" flag: expected a decimal number from 1 to 9007199254740991",
+    ),
+    (
+        &["ingestion-api-key", "delete", "-i", "0"],
+        "invalid argument \"0\" for \"-i, --id\" flag: expected a decimal number from 1 to 9007199254740991",
+    ),
+    (
+        &["ingestion-api-key", "delete", "-i", "-1"],
+        "invalid argument \"-1\" for \"-i, --id\" flag: expected a decimal number from 1 to 9007199254740991",
+    ),
+    (
+        &["ingestion-api-key", "delete", "-i", "0x10"],
+        "invalid argument \"0x10\" for \"-i, --id\" flag: expected a decimal number from 1 to 9007199254740991",
+    ),
+    (
+        &["ingestion-api-key", "delete", "-i", "9223372036854775808"],
+        "invalid argument \"9223372036854775808\" for \"-i, --id\" flag: expected a decimal number from 1 to 9007199254740991",
+    ),
+    (
+        &["ingestion-api-key", "create", "-n", "a", "--expiration", "tomorrow"],
+        "invalid argument \"tomorrow\" for \"--expiration\" flag: expected a date as in 2030-12-31 (yyyy-MM-dd)",
+    ),
+    (
+        &["ingestion-api-key", "create", "-n", "a", "--expiration", "2026-02-30"],
+        "invalid argument \"2026-02-30\" for \"--expiration\" flag: there is no such day",
+    ),
+    (
+        &["ingestion-api-key", "create", "-n", "a", "--expiration", "10000-01-01"],
+        "invalid argument \"10000-01-01\" for \"--expiration\" flag: expected a date as in 2030-12-31 (yyyy-MM-dd)",
+    ),
+    (
+        &["ingestion-api-key", "rotate", "-i", "7", "--overlap", "soon"],
+        "invalid argument \"soon\" for \"--overlap\" flag: expected a duration as in 24h, 30m or 0s",
+    ),
+    (
+        &["ingestion-api-key", "update", "-i", "7"],
+        "nothing to do: at least one of the flags --name, --description, --expiration, --no-expiration, --enable, --disable is needed",
+    ),
+    (&["ingestion-api-key", "update", "-i", "7", "--enable", "--disable"], "--enable and --disable exclude each other"),
+    (
+        &["ingestion-api-key", "check", "--agent", "receiver:7077"],
+        "invalid argument \"receiver:7077\" for \"--agent\" flag: expected a URL with http:// or https://",
+    ),
+];
+
+// Scenario: arguments are wrong in each way.
+// Guarantee: exit code 3, what is wrong on stderr, the usage of that command on stdout, and no request.
+#[test]
+fn wrong_arguments_are_named() {
+    let mock = Mock::contract();
+    for (args, message) in WRONG {
+        let outcome = Sts::of(&mock).with("API_KEY", "k").run(args);
+        let mut expected = message.to_owned();
+        expected[..1].make_ascii_uppercase();
+        assert_eq!((outcome.code, outcome.stderr), (3, format!("[ERROR] {expected}\n")), "{args:?}");
+        let command =
+            args.iter().take_while(|arg| !arg.starts_with('-') && **arg != "bogus").copied().collect::<Vec<_>>().join(" ");
+        assert!(outcome.stdout.starts_with(format!("Usage:\n  sts {command}").trim_end()), "{args:?}: {}", outcome.stdout);
+    }
+    assert!(mock.lines().is_empty());
+}
+
+// Scenario: the same arguments with `-o json`.
+// Guarantee: stderr is the JSON error and stdout is empty.
+#[test]
+fn wrong_arguments_are_named_in_json() {
+    for (args, message) in WRONG.into_iter().filter(|(args, _)| !args.contains(&"yaml")) {
+        let outcome = Sts::new().with("API_KEY", "k").run(&[&["-o", "json"], args].concat());
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (3, ""), "{args:?}");
+        let error = serde_json::from_str::<Value>(&outcome.stderr).unwrap();
+        assert_eq!(error, json!({"error": true, "error-message": message}), "{args:?}");
+    }
+}
+
+// Scenario: versions are asked for, and completions for each shell.
+// Guarantee: no server is needed; `--version` names the oldest server, whatever else is missing; a script knows the commands.
+#[test]
+fn what_needs_no_server() {
+    let sts = Sts::new();
+    for args in [&["--version"][..], &["ingestion-api-key", "create", "--version"], &["version", "--version"]] {
+        assert_eq!(sts.run(args).stdout, "minimum supported StackState version: 5.0.0\n", "{args:?}");
+    }
+    assert!(sts.run(&["version"]).stdout.starts_with("VERSION | BUILD DATE | COMMIT"));
+    let text = sts.run(&["version", "-o", "json"]).stdout;
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["version"], env!("CARGO_PKG_VERSION"));
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let outcome = sts.run(&["completion", shell]);
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{shell}");
+        assert!(outcome.stdout.contains("rotate") && outcome.stdout.contains("validate"), "{shell}");
+    }
+    assert_eq!(sts.run(&["completion", "cmd"]).code, 3);
+}

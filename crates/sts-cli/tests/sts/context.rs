@@ -1,0 +1,258 @@
+//! The configuration file.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json as value};
+
+use crate::mock::{INFO, Mock, json};
+use crate::sts::{Outcome, Sts};
+
+fn ok(stdout: &str) -> Outcome {
+    Outcome { code: 0, stdout: stdout.to_owned(), stderr: String::new() }
+}
+
+// Scenario: a context is saved where there is no file, and a second one.
+// Guarantee: the server was asked with the token, the file has the original's shape and is for its owner only, and the latter context is current.
+#[test]
+fn a_context_is_saved() {
+    let mock = Mock::contract();
+    let (sts, url) = (Sts::new(), format!("{}/", mock.url()));
+    let outcome = sts.run(&["context", "save", "--url", &url, "--api-token", "tok"]);
+    assert_eq!(
+        outcome,
+        ok(&format!("[SUCCESS] Connection verified to {url} (Platform version: 6.0.0)\n[SUCCESS] Saved context: 'default'\n"))
+    );
+    assert_eq!((mock.last().line.as_str(), mock.last().header("x-api-token")), ("GET /api/server/info", "tok"));
+    let args = [
+        "context",
+        "save",
+        "-n",
+        "other",
+        "--url",
+        "https://sts.example",
+        "--service-token",
+        "true",
+        "--api-path",
+        "/x",
+        "--skip-validate",
+    ];
+    assert_eq!(sts.run(&args), ok("[SUCCESS] Saved context: 'other'\n"));
+    let expected = format!(
+        "\
+contexts:
+    - name: default
+      context:
+            url: {url}
+            api-token: tok
+            api-path: /api
+            admin-api-path: \"\"
+            skip-ssl: false
+    - name: other
+      context:
+            url: https://sts.example
+            service-token: \"true\"
+            api-path: /x
+            admin-api-path: \"\"
+            skip-ssl: false
+current-context: other
+"
+    );
+    assert_eq!(sts.read_config(), expected);
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&sts.config()), 0o600);
+    assert_eq!(std::fs::read_dir(sts.config().parent().unwrap()).unwrap().count(), 1);
+    assert_eq!(mock.lines().len(), 1);
+}
+
+/// Written by the original, with a key that nobody here knows.
+const ORIGINALS: &str = "contexts:
+    - name: default
+      context:
+        url: https://a.example
+        api-token: tok
+        api-path: /api
+        admin-api-path: /admin
+        skip-ssl: false
+        ca-cert-base64-data: abc
+    - name: other
+      context:
+        url: https://b.example
+        service-token: svctok-x
+        api-path: /api
+        admin-api-path: \"\"
+        skip-ssl: true
+current-context: default
+";
+
+// Scenario: the original's file is listed, shown, and changed.
+// Guarantee: it is understood, the output is the original's in both forms, and what nobody here knows is kept.
+#[test]
+fn the_originals_file() {
+    let sts = Sts::new();
+    sts.write_config(ORIGINALS);
+    std::fs::set_permissions(sts.config(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(
+        sts.run(&["context", "list"]),
+        ok("NAME    | URL              \ndefault | https://a.example\nother   | https://b.example\n")
+    );
+    let listed = "{\n  \"contexts\": [\n    {\n      \"name\": \"default\",\n      \"context\": {\n        \"url\": \"https://a.example\",\n        \"api-token\": \"tok\",\n        \"api-path\": \"/api\",\n        \"admin-api-path\": \"/admin\",\n        \"skip-ssl\": false,\n        \"ca-cert-base64-data\": \"abc\"\n      }\n    },\n";
+    assert!(sts.run(&["context", "list", "-o", "json"]).stdout.starts_with(listed));
+    assert_eq!(sts.run(&["context", "show"]), ok("default\n"));
+    assert_eq!(sts.run(&["context", "set", "--name", "other"]), ok("Current context set to other\n"));
+    let shown = "{\n  \"current-context\": {\n    \"url\": \"https://b.example\",\n    \"service-token\": \"svctok-x\",\n    \"api-path\": \"/api\",\n    \"admin-api-path\": \"\",\n    \"skip-ssl\": true\n  },\n  \"name\": \"other\"\n}\n";
+    assert_eq!(sts.run(&["context", "show", "-o", "json"]), ok(shown));
+    assert!(sts.read_config().contains("ca-cert-base64-data: abc"));
+    assert_eq!(std::fs::metadata(sts.config()).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(sts.run(&["context", "set", "-n", "default", "-o", "json"]), ok("{\n  \"current-context\": \"default\"\n}\n"));
+    assert_eq!(sts.run(&["context", "delete", "-n", "other"]), ok("[SUCCESS] Deleted context 'other'\n\n"));
+    let outcome = sts.run(&["context", "delete", "-n", "default"]);
+    assert_eq!((outcome.code, outcome.stderr.lines().next().unwrap()), (3, "[ERROR] Cannot delete the current context (default)"));
+}
+
+// Scenario: contexts that are not there are asked for.
+// Guarantee: exit code 8, and nothing is written.
+#[test]
+fn unknown_contexts_are_named() {
+    let sts = Sts::new();
+    sts.write_config(ORIGINALS);
+    for args in [
+        &["context", "set", "-n", "no"][..],
+        &["context", "delete", "-n", "no"],
+        &["context", "validate", "-n", "no"],
+        &["ingestion-api-key", "list", "-c", "no"],
+    ] {
+        let outcome = sts.run(args);
+        assert_eq!(
+            (outcome.code, outcome.stderr.lines().next().unwrap()),
+            (8, "[ERROR] Context with name 'no' not found"),
+            "{args:?}"
+        );
+    }
+    let outcome = sts.run(&["context", "set", "-n", "no", "-o", "json"]);
+    assert_eq!(serde_json::from_str::<Value>(&outcome.stderr).unwrap()["error"], true);
+    assert_eq!(sts.read_config(), ORIGINALS);
+}
+
+// Scenario: a context is validated by servers that tell both versions, and one.
+// Guarantee: only what the file says is used, and the version does not matter.
+#[test]
+fn a_context_is_validated() {
+    let mock = Mock::contract();
+    let sts = Sts::new().with("STS_CLI_API_TOKEN", "env").with("STS_CLI_URL", "http://127.0.0.1:1");
+    assert_eq!(sts.run(&["context", "save", "-n", "a", "--url", &mock.url(), "--api-token", "file"]).code, 0);
+    let expected =
+        format!("[SUCCESS] Connection verified to {} (Platform version: 6.0.0)\n[SUCCESS] Context a is valid.\n\n", mock.url());
+    assert_eq!(sts.run(&["context", "validate"]), ok(&expected));
+    assert_eq!(mock.last().header("x-api-token"), "file");
+    let text = sts.run(&["context", "validate", "--name", "a", "-o", "json"]).stdout;
+    let info = serde_json::from_str::<Value>(INFO).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value!({"connected": true, "context": "a", "server-info": info}));
+    let old = Mock::start(|_| json(200, r#"{"version":{"major":4}}"#));
+    let outcome = sts.run(&["context", "save", "--url", &old.url(), "--api-token", "file"]);
+    assert!(outcome.stdout.contains("(StackState version: 4.0.0)\n"), "{outcome:?}");
+}
+
+// Scenario: a context is saved without a URL, with no token, with two, with one of Kubernetes, and with a URL of another scheme.
+// Guarantee: each is refused before the server is asked and before anything is written; the environment does not help.
+#[test]
+fn what_cannot_be_saved() {
+    let sts = Sts::new().with("STS_CLI_URL", "http://127.0.0.1:1").with("STS_CLI_API_TOKEN", "env");
+    for (args, code, message) in [
+        (&["--api-token", "a"][..], 3, "Required flag(s) \"url\" not set"),
+        (&["--url", "http://x"], 3, "Exactly one of the flags \"api-token\", \"service-token\" is needed"),
+        (
+            &["--url", "http://x", "--api-token", "a", "--service-token", "b"],
+            3,
+            "Exactly one of the flags \"api-token\", \"service-token\" is needed",
+        ),
+        (
+            &["--url", "http://x", "--k8s-sa-token", "a"],
+            3,
+            "The token of a Kubernetes service account is not saved: it is short-lived",
+        ),
+        (
+            &["--url", "ftp://x", "--api-token", "a"],
+            1,
+            "Could not load StackState CLI config\nFailed to validate the 'default' context:\n* URL ftp://x must start with \"https://\" or \"http://\"",
+        ),
+    ] {
+        let outcome = sts.run(&[&["context", "save"], args].concat());
+        assert_eq!((outcome.code, outcome.stderr), (code, format!("[ERROR] {message}\n")), "{args:?}");
+    }
+    assert!(!sts.config().exists());
+}
+
+// Scenario: the file is not YAML, and is a directory.
+// Guarantee: saving is an error that says where it is, quotes nothing of it, and leaves it as it is.
+#[test]
+fn a_broken_file_is_not_overwritten() {
+    let sts = Sts::new();
+    let broken = "contexts:\n  - name: [canary\n";
+    sts.write_config(broken);
+    let args = ["context", "save", "--url", "http://x", "--api-token", "a", "--skip-validate"];
+    let outcome = sts.run(&args);
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.stderr.contains(&format!("{} is not a configuration file (line ", sts.config().display())), "{outcome:?}");
+    assert!(!outcome.stderr.contains("canary"), "{outcome:?}");
+    assert_eq!(sts.read_config(), broken);
+    assert_eq!(sts.run(&["ingestion-api-key", "list"]).code, 1);
+    std::fs::remove_file(sts.config()).unwrap();
+    std::fs::create_dir(sts.config()).unwrap();
+    let outcome = sts.run(&args);
+    assert!(outcome.code == 1 && outcome.stderr.contains("\ncannot read "), "{outcome:?}");
+}
+
+// Scenario: the file's directory cannot be made.
+// Guarantee: exit code 6, and the file is named.
+#[test]
+fn a_file_that_cannot_be_written() {
+    let args = ["context", "save", "--url", "http://x", "--api-token", "a", "--skip-validate", "--config", "/proc/sts/config.yaml"];
+    let outcome = Sts::new().run(&args);
+    assert_eq!(outcome.code, 6);
+    assert!(outcome.stderr.starts_with("[ERROR] Cannot write to file /proc/sts/config.yaml ("), "{outcome:?}");
+}
+
+// Scenario: the one context of old, without a list.
+// Guarantee: it is the context `default`, and is in force.
+#[test]
+fn the_old_flat_file() {
+    let mock = Mock::contract();
+    let sts = Sts::new();
+    sts.write_config(&format!("url: {}\napi-token: old\n", mock.url()));
+    assert_eq!(sts.run(&["context", "show"]), ok("default\n"));
+    sts.key(&["list"]);
+    assert_eq!(mock.last().header("x-api-token"), "old");
+}
+
+// Scenario: there is only a home directory, and a file is named by flag.
+// Guarantee: the file is in the home's `.config`, or else where the flag says.
+#[test]
+fn where_the_file_is() {
+    let (sts, home) = (Sts::new(), tempfile::TempDir::new().unwrap());
+    let other = home.path().join("other.yaml");
+    for (flags, path) in [
+        (vec![], home.path().join(".config/stackstate-cli/config.yaml")),
+        (vec!["--config", other.to_str().unwrap()], other.clone()),
+    ] {
+        let args = ["context", "save", "--url", "http://x", "--api-token", "a", "--skip-validate"];
+        let mut command = sts.command(&[&args[..], &flags].concat());
+        assert!(command.env_remove("XDG_CONFIG_HOME").env("HOME", home.path()).output().unwrap().status.success());
+        assert!(std::fs::read_to_string(path).unwrap().contains("current-context: default"));
+    }
+    assert!(!sts.config().exists());
+}
+
+// Scenario: there is no file.
+// Guarantee: commands on contexts say so and how to make one; an empty file has no contexts.
+#[test]
+fn no_file_is_no_mystery() {
+    let sts = Sts::new();
+    let outcome = sts.run(&["context", "list"]);
+    let path = sts.config().display().to_string();
+    let expected = format!(
+        "[ERROR] Could not load StackState CLI config\nthere is no {path}\nYou do not have a config file. To create one try running `sts context save --help`\n"
+    );
+    assert_eq!((outcome.code, outcome.stderr), (1, expected));
+    sts.write_config("");
+    assert_eq!(sts.run(&["context", "list"]), ok("No contexts found.\n"));
+}

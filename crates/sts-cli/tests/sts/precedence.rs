@@ -1,0 +1,152 @@
+//! What is in force: flag, environment, file.
+
+use crate::mock::Mock;
+use crate::sts::Sts;
+
+/// The management header that the server was asked with.
+fn header(mock: &Mock) -> String {
+    let asked = mock.last();
+    let names = ["x-api-token", "x-api-key", "x-api-servicebearer", "authorization"];
+    let found =
+        names.into_iter().filter(|name| asked.headers.contains_key(*name)).map(|name| format!("{name}: {}", asked.header(name)));
+    found.collect::<Vec<_>>().join(", ")
+}
+
+fn file(url: &str, token: &str) -> String {
+    format!(
+        "contexts:\n- name: a\n  context:\n    url: {url}\n    {token}\n- name: b\n  context:\n    url: {url}\n    api-path: /b\n    service-token: file-b\ncurrent-context: a\n"
+    )
+}
+
+// Scenario: each kind of credential, by flag, by environment and from the file.
+// Guarantee: each goes out in its own header as it is, and alone.
+#[test]
+fn each_credential_has_its_header() {
+    let mock = Mock::contract();
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "jwt\n").unwrap();
+    let path = token.path().to_str().unwrap();
+    let sts = || Sts::new().with("STS_CLI_URL", &mock.url());
+    for (args, expected) in [
+        (["--api-token", "t"], "x-api-token: t"),
+        (["--service-token", "t"], "x-api-key: t"),
+        (["--k8s-sa-token", "t"], "x-api-servicebearer: t"),
+        (["--k8s-sa-token-path", path], "x-api-servicebearer: jwt"),
+    ] {
+        sts().key(&[&["list"], &args[..]].concat());
+        assert_eq!(header(&mock), expected);
+    }
+    for (name, value, expected) in [
+        ("STS_CLI_API_TOKEN", "t", "x-api-token: t"),
+        ("STS_CLI_SERVICE_TOKEN", "t", "x-api-key: t"),
+        ("STS_CLI_K8S_SA_TOKEN", "t", "x-api-servicebearer: t"),
+        ("STS_CLI_K8S_SA_TOKEN_PATH", path, "x-api-servicebearer: jwt"),
+    ] {
+        sts().with(name, value).key(&["list"]);
+        assert_eq!(header(&mock), expected);
+    }
+    let sts = Sts::new();
+    sts.write_config(&file(&mock.url(), "api-token: file-a"));
+    sts.key(&["list"]);
+    assert_eq!(header(&mock), "x-api-token: file-a");
+}
+
+// Scenario: URL, path, token and context are set in several places.
+// Guarantee: each setting comes from its flag, or else the environment, or else the file; a token from above hides the file's of any kind.
+#[test]
+fn flag_over_environment_over_file() {
+    let (mock, other) = (Mock::contract(), Mock::contract());
+    let sts = |variables: &[(&str, &str)]| {
+        let sts = variables.iter().fold(Sts::new(), |sts, (name, value)| sts.with(name, value));
+        sts.write_config(&file(&other.url(), "api-token: file-a"));
+        sts
+    };
+    sts(&[("STS_CLI_URL", "http://127.0.0.1:1")]).key(&["list", "--url", &mock.url()]);
+    assert_eq!(header(&mock), "x-api-token: file-a");
+    sts(&[("STS_CLI_SERVICE_TOKEN", "env"), ("STS_CLI_URL", &mock.url())]).key(&["list"]);
+    assert_eq!(header(&mock), "x-api-key: env");
+    sts(&[("STS_CLI_API_TOKEN", "env"), ("STS_CLI_URL", &mock.url())]).key(&["list", "--api-token", "flag"]);
+    assert_eq!(header(&mock), "x-api-token: flag");
+    sts(&[("STS_CLI_URL", ""), ("STS_CLI_API_TOKEN", "")]).key(&["list"]);
+    assert_eq!(header(&other), "x-api-token: file-a");
+    let outcome = sts(&[("STS_CLI_CONTEXT", "b")]).try_key(&["list"]);
+    assert_eq!((outcome.code, other.last().line.as_str(), header(&other).as_str()), (4, "GET /b/server/info", "x-api-key: file-b"));
+    sts(&[("STS_CLI_CONTEXT", "b"), ("STS_CLI_API_PATH", "api/")]).key(&["list"]);
+    assert_eq!(other.last().line, "GET /api/security/ingestion/api_keys");
+    sts(&[("STS_CLI_CONTEXT", "b")]).key(&["list", "-c", "a"]);
+    assert_eq!(header(&other), "x-api-token: file-a");
+}
+
+// Scenario: tokens of two kinds from flag and environment, in one file, and none at all; the URL is missing or of another scheme.
+// Guarantee: exit code 1, and all that is wrong is named.
+#[test]
+fn one_token_is_needed() {
+    let two = "Could not load StackState CLI config\nFailed to validate the context:\n* Can only specify one of {api-token | service-token | k8s-sa-token}\n";
+    let outcome = Sts::new().with("STS_CLI_API_TOKEN", "a").try_key(&["list", "--service-token", "b", "--url", "http://x"]);
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.stderr.starts_with(&format!("[ERROR] {two}")), "{}", outcome.stderr);
+    let outcome = Sts::new().try_key(&["list"]);
+    assert!(
+        outcome.stderr.contains("\n* Missing field: url\n* Missing field: {api-token | service-token | k8s-sa-token}\n"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(outcome.stderr.ends_with("To create one try running `sts context save --help`\n"), "{}", outcome.stderr);
+    let sts = Sts::new();
+    sts.write_config(&file("sts.example", "api-token: a\n    service-token: b"));
+    let expected = "[ERROR] Could not load StackState CLI config\nFailed to validate the 'a' context:\n* URL sts.example must start with \"https://\" or \"http://\"\n* Can only specify one of {api-token | service-token | k8s-sa-token}\n";
+    let outcome = sts.try_key(&["list"]);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (1, expected));
+    let json = sts.try_key(&["list", "-o", "json"]).stderr;
+    assert!(json.starts_with("{\n  \"error\": true,\n  \"error-message\": \"could not load StackState CLI config\\n"), "{json}");
+}
+
+// Scenario: the file is broken, and flags and environment suffice.
+// Guarantee: it is warned of and left aside.
+#[test]
+fn a_broken_file_is_left_aside() {
+    let mock = Mock::contract();
+    let sts = Sts::of(&mock);
+    sts.write_config("contexts: [");
+    let outcome = sts.try_key(&["list"]);
+    assert_eq!(outcome.code, 0);
+    assert!(outcome.stderr.starts_with("[WARNING] ") && outcome.stderr.ends_with("ignored, since flags and environment suffice\n"));
+}
+
+// Scenario: variables that cannot be read: a boolean that is none, a token's file that is missing, a token with a line end.
+// Guarantee: each is an error that names it and prints no token.
+#[test]
+fn unreadable_variables_are_named() {
+    for (name, value, expected) in [
+        ("STS_SKIP_SSL", "no", "The environment variable STS_SKIP_SSL is neither true nor false"),
+        (
+            "STS_CLI_K8S_SA_TOKEN_PATH",
+            "/nowhere/token",
+            "Cannot read the Kubernetes token /nowhere/token (No such file or directory (os error 2))",
+        ),
+        ("STS_CLI_CA_CERT", "/nowhere/ca", "Cannot use the certificates of /nowhere/ca (No such file or directory (os error 2))"),
+        ("STS_CLI_API_TOKEN", "canary\nx", "The api-token has a character that no header can carry"),
+    ] {
+        let token = if name.ends_with("_PATH") || name.ends_with("_TOKEN") { &[][..] } else { &["--api-token", "t"] };
+        let outcome = Sts::new().with(name, value).try_key(&[&["list", "--url", "http://127.0.0.1:1"], token].concat());
+        assert_eq!((outcome.code, outcome.stderr), (1, format!("[ERROR] {expected}\n")), "{name}");
+    }
+}
+
+// Scenario: a proxy is named in the environment, and the server is another host, and this one.
+// Guarantee: the former is asked through the proxy, with a warning that the token can be read; the latter is not.
+#[test]
+fn proxies_of_the_environment() {
+    let proxy = Mock::start(|_| crate::mock::json(200, crate::mock::INFO));
+    let sts = || Sts::new().with("http_proxy", &proxy.url()).with("STS_CLI_API_TOKEN", "t");
+    let outcome = sts().try_key(&["list", "--url", "http://sts.example"]);
+    assert_eq!(proxy.lines()[0], "GET http://sts.example/api/server/info");
+    assert!(
+        outcome
+            .stderr
+            .starts_with("[WARNING] http://sts.example/ is not encrypted: the credential can be read on its way; use https\n")
+    );
+    let mock = Mock::contract();
+    sts().key(&["list", "--url", &mock.url()]);
+    assert_eq!((mock.lines().len(), proxy.lines().len()), (2, 2));
+}

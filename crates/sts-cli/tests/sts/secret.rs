@@ -1,0 +1,80 @@
+//! What is never printed.
+
+use crate::mock::{KEY, Mock, json};
+use crate::sts::{Outcome, Sts};
+
+fn all(outcome: &Outcome) -> String {
+    format!("{}{}", outcome.stdout, outcome.stderr)
+}
+
+// Scenario: every command runs with `-vv`, with each kind of token, and with a password in the URL.
+// Guarantee: what is asked and answered is told, no token and no password is, and a key is where it was asked for and nowhere else.
+#[test]
+fn nothing_secret_is_told() {
+    let mock = Mock::contract();
+    let url = format!("http://user:password-canary@{}", mock.address);
+    for token in ["--api-token", "--service-token", "--k8s-sa-token"] {
+        for args in [
+            &["create", "-n", "edge"][..],
+            &["list"],
+            &["delete", "-i", "7"],
+            &["rotate", "-i", "7"],
+            &["update", "-i", "7", "--enable"],
+        ] {
+            let outcome = Sts::new().try_key(&[args, &[token, "admin-token-canary", "--url", &url, "-vv"]].concat());
+            assert!(!all(&outcome).contains("canary"), "{args:?}: {outcome:?}");
+            assert!(outcome.stderr.contains("GET http://127.0.0.1:"), "{outcome:?}");
+            assert!(outcome.stderr.contains(": ***\n"), "{outcome:?}");
+            assert!(!outcome.stderr.contains(KEY));
+            assert_eq!(outcome.stdout.contains(KEY), args[0] == "create");
+        }
+    }
+}
+
+// Scenario: a key is checked with `-vv`, and every answer repeats it.
+// Guarantee: it is not printed.
+#[test]
+fn a_checked_key_is_not_told() {
+    let mock = Mock::start(|_| json(500, &format!("{{\"message\":\"{KEY}\"}}")));
+    let url = mock.url();
+    let args = ["ingestion-api-key", "check", "--agent", &url, "--otlp-http", &url, "--otlp-grpc", &url, "-vv"];
+    let outcome = Sts::new().run_with_input(&args, KEY);
+    assert_eq!(outcome.code, 2);
+    assert_eq!(mock.lines().len(), 3);
+    assert!(!all(&outcome).contains(&KEY[10..18]), "{outcome:?}");
+}
+
+// Scenario: a key is typed where a command belongs, or an id, or nothing.
+// Guarantee: it is refused without being repeated, with the place where a key belongs.
+#[test]
+fn a_key_is_no_argument() {
+    for args in [&["check", KEY][..], &[KEY], &["list", KEY], &["delete", "--id", KEY]] {
+        let outcome = Sts::new().try_key(args);
+        let expected = "[ERROR] A key is never an argument: others could read it; use API_KEY or standard input\n";
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (3, expected), "{args:?}");
+        assert!(!outcome.stdout.contains(KEY));
+    }
+}
+
+// Scenario: contexts are saved, listed, shown, validated and deleted with `-vv`.
+// Guarantee: their tokens are not printed, except with `-o json` where the original does.
+#[test]
+fn tokens_of_contexts_are_not_told() {
+    let mock = Mock::contract();
+    let sts = Sts::new();
+    let url = mock.url();
+    for args in [
+        &["save", "--url", &url, "--api-token", "token-canary"][..],
+        &["save", "-n", "b", "--url", &url, "--service-token", "token-canary"],
+        &["list"],
+        &["show"],
+        &["validate"],
+        &["set", "-n", "default"],
+        &["delete", "-n", "b"],
+    ] {
+        let outcome = sts.run(&[&["context"], args, &["-vv"]].concat());
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        assert!(!all(&outcome).contains("canary"), "{args:?}: {outcome:?}");
+    }
+    assert!(sts.run(&["context", "list", "-o", "json"]).stdout.contains("token-canary"));
+}

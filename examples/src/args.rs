@@ -1,0 +1,69 @@
+//! The command line of the receivers.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use otlp_auth::server::Lookup;
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+
+/// What all receivers can be told.
+#[derive(Args, Clone, Debug)]
+pub struct ReceiverArgs {
+    /// File with the accepted tokens: one a line, bare or as name=token. It is followed while it changes
+    #[arg(long, value_name = "FILE")]
+    pub tokens: PathBuf,
+    /// Address for both OTLP/gRPC and OTLP/HTTP; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4317")]
+    pub listen: SocketAddr,
+    /// Accepted scheme of the Authorization header; may be repeated
+    #[arg(long, value_name = "SCHEME", default_value = "StackState")]
+    pub scheme: Vec<String>,
+    /// PEM file with the server's certificate chain
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with the server's private key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+}
+
+impl ReceiverArgs {
+    /// Where credentials are looked for: in `Authorization`, with the given schemes.
+    ///
+    /// # Errors
+    ///
+    /// When a scheme is none.
+    pub fn lookup(&self) -> anyhow::Result<Lookup> {
+        let mut lookup = Lookup::nowhere();
+        for scheme in &self.scheme {
+            lookup = lookup.with_scheme(scheme).with_context(|| format!("--scheme {scheme}"))?;
+        }
+        Ok(lookup)
+    }
+
+    /// Binds the socket, and prints its address.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be bound.
+    pub async fn bind(&self) -> anyhow::Result<TcpListener> {
+        let listener = TcpListener::bind(self.listen).await.with_context(|| format!("cannot listen on {}", self.listen))?;
+        crate::print_line(format_args!("listening on {}", listener.local_addr()?));
+        Ok(listener)
+    }
+
+    /// The server's side of TLS, if there is a certificate.
+    ///
+    /// # Errors
+    ///
+    /// When certificate or key cannot be used.
+    pub fn tls(&self) -> anyhow::Result<Option<Arc<ServerConfig>>> {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => crate::server_config(cert, key).map(Some),
+            _ => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! An OTLP receiver on axum: OTLP/gRPC and OTLP/HTTP on one port, behind one authenticator.
+
+use clap::Parser;
+use otlp_auth::server::{AuthenticateLayer, TokenFile};
+use otlp_auth_examples::{Receiver, ReceiverArgs, TlsListener, log_to_stderr, report_reloads, stop_signal};
+
+/// Receives OTLP from senders with a known token, on axum
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    receiver: ReceiverArgs,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Cli::parse().receiver;
+    log_to_stderr();
+
+    let tokens = TokenFile::open(&args.tokens)?;
+    tokio::spawn(report_reloads("tokens", tokens.generation()));
+    let authenticate = AuthenticateLayer::new(tokens).with_lookup(args.lookup()?);
+
+    let receiver = Receiver::printing();
+    // The layer comes last: it stands in front of all routes that were added before it.
+    let router = receiver.http_routes().merge(receiver.grpc_routes().into_axum_router()).layer(authenticate);
+
+    let stop = stop_signal()?;
+    let tls = args.tls()?;
+    let listener = args.bind().await?;
+    match tls {
+        Some(tls) => axum::serve(TlsListener::new(listener, tls)?, router).with_graceful_shutdown(stop).await?,
+        None => axum::serve(listener, router).with_graceful_shutdown(stop).await?,
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! An OTLP receiver on hyper: OTLP/gRPC and OTLP/HTTP on one port, behind one authenticator.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use clap::Parser;
+use http::Request;
+use http::header::CONTENT_TYPE;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use otlp_auth::server::{AuthenticateLayer, TokenFile};
+use otlp_auth_examples::{Receiver, ReceiverArgs, log_to_stderr, report_reloads, stop_signal};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::either::Either;
+use tonic::body::Body;
+use tower::{Layer, Service, service_fn};
+
+/// Receives OTLP from senders with a known token, on hyper
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    receiver: ReceiverArgs,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Cli::parse().receiver;
+    log_to_stderr();
+
+    let tokens = TokenFile::open(&args.tokens)?;
+    tokio::spawn(report_reloads("tokens", tokens.generation()));
+    let authenticate = AuthenticateLayer::new(tokens).with_lookup(args.lookup()?);
+
+    let receiver = Receiver::printing();
+    let grpc = receiver.grpc_routes();
+    let service = authenticate.layer(service_fn(move |request: Request<Incoming>| {
+        let (receiver, mut grpc) = (receiver.clone(), grpc.clone());
+        async move { if is_grpc(&request) { grpc.call(request).await } else { Ok(receiver.http(request).await.map(Body::new)) } }
+    }));
+    let service = TowerToHyperService::new(service);
+
+    let mut stop = pin!(stop_signal()?);
+    let tls = args.tls()?.map(TlsAcceptor::from);
+    let listener = args.bind().await?;
+    let connections = GracefulShutdown::new();
+    loop {
+        let stream = tokio::select! {
+            () = &mut stop => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "no connection accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let (tls, service, watcher) = (tls.clone(), service.clone(), connections.watcher());
+        tokio::spawn(async move {
+            let stream = match tls {
+                Some(tls) => match timeout(Duration::from_secs(10), tls.accept(stream)).await {
+                    Ok(Ok(stream)) => Either::Left(stream),
+                    // Port scans look like this, too.
+                    _ => return tracing::debug!("TLS handshake failed"),
+                },
+                None => Either::Right(stream),
+            };
+            let server = auto::Builder::new(TokioExecutor::new());
+            if let Err(error) = watcher.watch(server.serve_connection(TokioIo::new(stream), service).into_owned()).await {
+                tracing::debug!(%error, "connection failed");
+            }
+        });
+    }
+    if timeout(Duration::from_secs(10), connections.shutdown()).await.is_err() {
+        tracing::warn!("stopped with requests under way");
+    }
+    Ok(())
+}
+
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    request.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}

@@ -1,0 +1,210 @@
+//! A gateway under test.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use ingestion_api::route;
+use otlp_auth_tests::{Program, example};
+use rustix::process::{Pid, geteuid};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::http::{Answer, Client, request};
+
+/// Somebody without any rights.
+const NOBODY: u32 = 65534;
+
+/// What a gateway leaves behind, and how it is started on it.
+#[derive(Debug)]
+pub(crate) struct House {
+    directory: TempDir,
+    settings: Vec<&'static str>,
+    /// A copy of the program that everybody may run, if it has to be run as somebody else.
+    program: Option<PathBuf>,
+}
+
+/// One that serves; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) program: Program,
+    addresses: Value,
+    admin_token: String,
+}
+
+/// Who manages keys, and asks about them.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    admin_token: String,
+    management: Client,
+    authorize: Client,
+    otlp: Client,
+}
+
+impl House {
+    pub(crate) fn new(settings: &[&'static str]) -> Self {
+        Self { directory: tempfile::tempdir().expect("a directory"), settings: settings.to_owned(), program: None }
+    }
+
+    /// One whose gateway is no administrator of the machine: to those nothing is forbidden.
+    pub(crate) fn of_nobody(settings: &[&'static str]) -> Self {
+        let mut house = Self::new(settings);
+        if geteuid().is_root() {
+            let program = house.path("ingestion-gateway");
+            fs::copy(example("ingestion-gateway").get_program(), &program).expect("a copy of the program");
+            chown(house.directory.path(), Some(NOBODY), Some(NOBODY)).expect("a directory of nobody's");
+            house.program = Some(program);
+        }
+        house
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Starts a gateway, and waits until it serves.
+    pub(crate) fn start(&self) -> Gateway {
+        self.ready(Program::start(&mut self.command()))
+    }
+
+    /// Starts one that is told when a file may not grow any more, instead of being ended.
+    pub(crate) fn start_with_small_files(&self) -> Gateway {
+        let command = self.command();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", r#"trap "" XFSZ && exec "$0" "$@""#]).arg(command.get_program()).args(command.get_args());
+        self.ready(Program::start(&mut shell))
+    }
+
+    /// Starts one that is not expected to serve.
+    pub(crate) fn start_in_vain(&self) -> Program {
+        Program::start(&mut self.command())
+    }
+
+    /// Waits until it serves.
+    pub(crate) fn ready(&self, mut program: Program) -> Gateway {
+        program.wait_for("ready otlp_grpc=");
+        let addresses = fs::read(self.path("ready")).expect("the ready file");
+        let addresses = serde_json::from_slice(&addresses).expect("the addresses as JSON");
+        let tokens = fs::read_to_string(self.path("admin-tokens")).expect("the admin token file");
+        Gateway { program, addresses, admin_token: tokens.lines().next().expect("a token").to_owned() }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = match &self.program {
+            Some(program) => Command::new(program),
+            None => example("ingestion-gateway"),
+        };
+        if self.program.is_some() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command.arg("--ready-file").arg(self.path("ready"));
+        let url = format!("storage.url=sqlite://{}", self.path("keys.db").display());
+        let listeners = [
+            "receivers.otlp.protocols.grpc",
+            "receivers.otlp.protocols.http",
+            "receivers.agent",
+            "management",
+            "authorize",
+            "telemetry",
+        ];
+        let listeners = listeners.map(|listener| format!("{listener}.endpoint=127.0.0.1:0"));
+        for setting in listeners.into_iter().chain([url]).chain(self.settings.iter().map(|&setting| setting.to_owned())) {
+            command.arg("--set").arg(setting);
+        }
+        command
+    }
+}
+
+impl Gateway {
+    pub(crate) fn pid(&self) -> Pid {
+        self.program.pid()
+    }
+
+    pub(crate) fn caller(&self) -> Caller {
+        let client = |listener| Client::new(self.address(listener));
+        Caller {
+            admin_token: self.admin_token.clone(),
+            management: client("management"),
+            authorize: client("authorize"),
+            otlp: client("otlp_http"),
+        }
+    }
+
+    pub(crate) fn stop(self) {
+        self.program.stop();
+    }
+
+    fn address(&self, listener: &str) -> SocketAddr {
+        self.addresses[listener].as_str().and_then(|address| address.parse().ok()).expect("the address of a listener")
+    }
+}
+
+impl Caller {
+    /// A call of the management API, which `client` still has to send.
+    pub(crate) fn management(&mut self, method: &str, path: &str, body: &str) -> (&mut Client, Vec<u8>) {
+        let headers = [("x-api-key", self.admin_token.as_str()), ("content-type", "application/json")];
+        (&mut self.management, request(method, &format!("{}{path}", route::API_PATH), &headers, body))
+    }
+
+    /// What a management call answers.
+    pub(crate) fn manage(&mut self, method: &str, path: &str, body: &str) -> Answer {
+        let (client, request) = self.management(method, path, body);
+        client.call(&request).expect("an answer")
+    }
+
+    /// A management call that reads.
+    pub(crate) fn get(&mut self, path: &str) -> Value {
+        let answer = self.manage("GET", path, "");
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        serde_json::from_str(&answer.body).expect("JSON")
+    }
+
+    /// All keys as the management API lists them.
+    pub(crate) fn list(&mut self) -> Vec<Value> {
+        let Value::Array(keys) = self.get(route::API_KEYS) else { panic!("the list is none") };
+        keys
+    }
+
+    pub(crate) fn create(&mut self, name: &str) -> Answer {
+        self.manage("POST", route::API_KEYS, &json!({ "name": name }).to_string())
+    }
+
+    pub(crate) fn delete(&mut self, id: i64) -> Answer {
+        self.manage("DELETE", &route::api_key(id), "")
+    }
+
+    /// Goes on with another token.
+    pub(crate) fn identify(&mut self, admin_token: &str) {
+        admin_token.clone_into(&mut self.admin_token);
+    }
+
+    /// What is answered to telemetry with this key.
+    pub(crate) fn export(&mut self, key: &str) -> Answer {
+        self.otlp.call(&telemetry(key)).expect("an answer")
+    }
+
+    /// What is answered to telemetry with each of these keys.
+    pub(crate) fn export_all(&mut self, keys: &[&str]) -> Vec<u16> {
+        self.otlp.statuses(keys, telemetry)
+    }
+
+    /// What the authorize endpoint answers for each of these.
+    pub(crate) fn authorize(&mut self, keys: &[&str]) -> Vec<u16> {
+        self.authorize.statuses(keys, question)
+    }
+}
+
+/// The request that asks the authorize endpoint about a key.
+fn question(key: &str) -> Vec<u8> {
+    let body = json!({ "apiKey": key }).to_string();
+    request("POST", route::INTERNAL_AUTHORIZE, &[("content-type", "application/json")], &body)
+}
+
+/// No telemetry at all, with a key.
+fn telemetry(key: &str) -> Vec<u8> {
+    let headers = [("authorization", &*format!("StackState {key}")), ("content-type", "application/x-protobuf")];
+    request("POST", "/v1/logs", &headers, "")
+}

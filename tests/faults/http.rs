@@ -1,0 +1,95 @@
+//! A client that knows whether it was answered: it never tries again by itself.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use otlp_auth_tests::PATIENCE;
+
+/// A connection to one listener, opened when it is needed.
+#[derive(Debug)]
+pub(crate) struct Client {
+    address: SocketAddr,
+    connection: Option<BufReader<TcpStream>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+    pub(crate) retry_after: Option<String>,
+}
+
+impl Client {
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Self { address, connection: None }
+    }
+
+    pub(crate) fn call(&mut self, request: &[u8]) -> io::Result<Answer> {
+        self.send(request)?;
+        self.receive()
+    }
+
+    /// Sends a request, or several, without waiting for what is answered.
+    pub(crate) fn send(&mut self, requests: &[u8]) -> io::Result<()> {
+        if self.connection.is_none() {
+            let stream = TcpStream::connect(self.address)?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            self.connection = Some(BufReader::new(stream));
+        }
+        self.on_connection(|connection| connection.get_mut().write_all(requests))
+    }
+
+    /// The next answer.
+    pub(crate) fn receive(&mut self) -> io::Result<Answer> {
+        self.on_connection(read_answer)
+    }
+
+    /// What is answered to the requests made of these, several at a time.
+    pub(crate) fn statuses(&mut self, keys: &[&str], request: impl Fn(&str) -> Vec<u8>) -> Vec<u16> {
+        // So few that nobody waits for a buffer to be emptied.
+        const AT_A_TIME: usize = 100;
+        let mut statuses = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(AT_A_TIME) {
+            self.send(&keys.iter().flat_map(|key| request(key)).collect::<Vec<_>>()).expect("requests");
+            statuses.extend(keys.iter().map(|_| self.receive().expect("an answer").status));
+        }
+        statuses
+    }
+
+    fn on_connection<T>(&mut self, act: impl FnOnce(&mut BufReader<TcpStream>) -> io::Result<T>) -> io::Result<T> {
+        let connection = self.connection.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        act(connection).inspect_err(|_| self.connection = None)
+    }
+}
+
+pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("{method} {path} HTTP/1.1\r\nhost: gateway\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len()).into_bytes()
+}
+
+fn read_answer(connection: &mut BufReader<TcpStream>) -> io::Result<Answer> {
+    let mut line = String::new();
+    let mut next_line = |connection: &mut BufReader<TcpStream>| {
+        line.clear();
+        match connection.read_line(&mut line)? {
+            0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            _ => Ok(line.trim_end().to_owned()),
+        }
+    };
+    let status = next_line(connection)?;
+    let status = status.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    let (mut length, mut retry_after) = (0, None);
+    loop {
+        let header = next_line(connection)?;
+        match header.split_once(": ") {
+            Some(("content-length", value)) => length = value.parse().map_err(|_| io::ErrorKind::InvalidData)?,
+            Some(("retry-after", value)) => retry_after = Some(value.to_owned()),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    let mut body = vec![0; length];
+    connection.read_exact(&mut body)?;
+    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned(), retry_after })
+}

@@ -1,0 +1,100 @@
+//! Keys that were made on a good day, and what has to hold for them on a bad one.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use ingestion_api::route;
+use otlp_auth_tests::PATIENCE;
+use serde_json::Value;
+
+use crate::gateway::Caller;
+
+/// A key that is good, and one that was deleted.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    pub(crate) good: Key,
+    pub(crate) deleted: Key,
+}
+
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) id: i64,
+    pub(crate) secret: String,
+}
+
+impl Key {
+    pub(crate) fn create(caller: &mut Caller, name: &str) -> Self {
+        let answer = caller.create(name);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let key: Value = serde_json::from_str(&answer.body).expect("a key as JSON");
+        Self { id: key["id"].as_i64().expect("an id"), secret: key["apiKey"].as_str().expect("a key").to_owned() }
+    }
+}
+
+impl Keys {
+    pub(crate) fn create(caller: &mut Caller) -> Self {
+        let (good, deleted) = (Key::create(caller, "good"), Key::create(caller, "deleted"));
+        let answer = caller.delete(deleted.id);
+        assert_eq!(answer.status, 204, "{}", answer.body);
+        Self { good, deleted }
+    }
+
+    /// Every change is answered 503, saying why.
+    pub(crate) fn assert_not_changed(&self, caller: &mut Caller, why: &str) {
+        let key = route::api_key(self.good.id);
+        let changes = [
+            ("POST", route::API_KEYS.to_owned(), r#"{"name": "not kept"}"#),
+            ("POST", route::rotate(self.good.id), r#"{"overlap": 0}"#),
+            ("PATCH", key.clone(), r#"{"enabled": false}"#),
+            ("DELETE", key, ""),
+        ];
+        for (method, path, body) in changes {
+            let answer = caller.manage(method, &path, body);
+            assert_eq!(answer.status, 503, "{method} {path}: {}", answer.body);
+            assert!(answer.body.contains(why), "{method} {path}: {}", answer.body);
+            assert!(answer.retry_after.is_some(), "{method} {path}");
+        }
+    }
+
+    /// Both are decided as what they are, by every listener.
+    pub(crate) fn assert_decided(&self, caller: &mut Caller) {
+        assert_eq!(caller.authorize(&[&self.good.secret, &self.deleted.secret]), [204, 403]);
+        assert_eq!([&self.good, &self.deleted].map(|key| caller.export(&key.secret).status), [200, 401]);
+    }
+
+    /// Waits until there is no verdict any more; until then there is the right one.
+    pub(crate) fn wait_until_undecided(&self, caller: &mut Caller) {
+        self.wait_for_answers(caller, [503, 503]);
+        for key in [&self.good, &self.deleted] {
+            let answer = caller.export(&key.secret);
+            assert_eq!((answer.status, answer.retry_after.is_some()), (503, true), "{}", answer.body);
+        }
+    }
+
+    /// Waits until there is a verdict again; until then there is none.
+    pub(crate) fn wait_until_decided(&self, caller: &mut Caller) {
+        self.wait_for_answers(caller, [204, 403]);
+    }
+
+    fn wait_for_answers(&self, caller: &mut Caller, expected: [u16; 2]) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answers = caller.authorize(&[&self.good.secret, &self.deleted.secret]);
+            assert!([204, 503].contains(&answers[0]) && [403, 503].contains(&answers[1]), "{answers:?}");
+            if answers == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{answers:?} instead of {expected:?}");
+        }
+    }
+
+    /// There are these keys, and no other.
+    pub(crate) fn assert_kept(&self, caller: &mut Caller, more: &[&Key]) {
+        let listed: BTreeSet<_> = caller.list().iter().map(|key| key["id"].as_i64()).collect();
+        let expected: BTreeSet<_> = more.iter().map(|key| key.id).chain([self.good.id]).map(Some).collect();
+        assert_eq!(listed, expected);
+        self.assert_decided(caller);
+        let secrets: Vec<_> = more.iter().map(|key| key.secret.as_str()).collect();
+        assert!(caller.authorize(&secrets).iter().all(|&status| status == 204));
+    }
+}

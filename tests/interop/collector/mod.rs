@@ -1,0 +1,89 @@
+//! An OpenTelemetry Collector of version 0.162.0, built from `tests/peers/go`.
+
+mod keys;
+mod receives;
+mod rotation;
+mod sends;
+mod undecided;
+
+use otlp_auth_tests::{Program, peer};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::TestFile;
+
+/// The documented configuration, as far as it is one; a test adds the endpoint below it.
+const DOCUMENTED: &str = r#"
+  extensions:
+    bearertokenauth:
+      scheme: StackState
+      token: "${env:API_KEY}"
+"#;
+
+/// How the Collector logs, and that it opens no port for its own metrics.
+const TELEMETRY: &str = r"
+    telemetry:
+      metrics: {level: none}
+      logs: {disable_stacktrace: true, disable_zap_resource: true, sampling: {enabled: false}}
+";
+
+/// A receiver without authentication, for the test's own telemetry.
+const OPEN_RECEIVER: &str = r#"
+  receivers:
+    otlp:
+      protocols:
+        grpc: {endpoint: "127.0.0.1:0"}
+"#;
+
+/// The `service` block: these extensions, and all signals to these exporters.
+fn service(extensions: &str, exporters: &str) -> String {
+    let pipeline = format!("{{receivers: [otlp], exporters: [{exporters}]}}");
+    format!(
+        "
+  service:
+    extensions: [{extensions}]
+    pipelines:
+      traces: {pipeline}
+      metrics: {pipeline}
+      logs: {pipeline}
+{TELEMETRY}"
+    )
+}
+
+/// A running Collector and the ports of its receivers.
+struct Collector {
+    program: Program,
+    grpc: u16,
+    http: Option<u16>,
+    _config: TestFile,
+}
+
+impl Collector {
+    /// Starts it with `API_KEY` in its environment, and waits until it is ready.
+    fn start(config: &str, api_key: &str) -> Self {
+        let config = TestFile::new("collector.yaml", config);
+        let mut command = peer("otelcol");
+        command.arg("--config").arg(config.path()).env("API_KEY", api_key).env_remove("HTTPS_PROXY").env_remove("HTTP_PROXY");
+        let mut program = Program::start(&mut command);
+        let (mut grpc, mut http) = (0, None);
+        program.wait_until("Everything is ready", |line| {
+            if line.contains("Starting GRPC server") {
+                grpc = port(line);
+            } else if line.contains("Starting HTTP server") {
+                http = Some(port(line));
+            }
+            line.contains("Everything is ready").then_some(())
+        });
+        Self { program, grpc, http, _config: config }
+    }
+
+    fn channel(&self) -> Channel {
+        Endpoint::try_from(format!("http://127.0.0.1:{}", self.grpc)).expect("a URL").connect_lazy()
+    }
+}
+
+/// The port in the `endpoint` field of a log line.
+fn port(line: &str) -> u16 {
+    let (_, endpoint) = line.split_once("\"endpoint\": \"").expect("an endpoint");
+    let address = endpoint.split('"').next().unwrap_or_default();
+    address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+}

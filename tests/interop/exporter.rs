@@ -1,0 +1,58 @@
+//! Our exporter, with a Collector's YAML, and our receivers: what no peer above covers.
+
+use std::path::Path;
+
+use otlp_auth_tests::{Certificate, Items, Program, Totals, example};
+
+use crate::{KEY, TestFile, start_receiver};
+
+pub(crate) fn start_exporter(config: &Path, arguments: &[&str], api_key: &str) -> Program {
+    Program::start(example("otlp-exporter").arg("--config").arg(config).args(arguments).env("API_KEY", api_key))
+}
+
+/// The exporter sends over TLS with each kind of compression that the configuration knows.
+/// The receiver decodes them all: as many items arrive as were sent.
+#[test]
+fn every_compression_arrives() {
+    let certificate = Certificate::new();
+    let tokens = TestFile::new("tokens", &format!("team-a={KEY}\n"));
+    let (receiver, port) = start_receiver("receiver-hyper", &tokens.path(), Some(&certificate));
+    let mut sent = 0;
+    for compression in ["none", "gzip", "zstd", "snappy"] {
+        for endpoint in
+            [format!("otlp: {{endpoint: \"localhost:{port}\""), format!("otlphttp: {{endpoint: \"https://localhost:{port}\"")]
+        {
+            let config = format!(
+                "extensions:\n  bearertokenauth: {{scheme: StackState, token: \"${{env:API_KEY}}\"}}\n\
+                 exporters:\n  {endpoint}, compression: {compression}, tls: {{ca_file: {}}}, auth: {{authenticator: bearertokenauth}}}}\n\
+                 service:\n  extensions: [bearertokenauth]\n",
+                certificate.cert().display()
+            );
+            let config = TestFile::new("exporter.yaml", &config);
+            let (code, lines) = start_exporter(&config.path(), &[], KEY).end();
+            assert_eq!(code, Some(0), "{compression}: {lines:#?}");
+            sent += Totals::of(&lines).sent;
+        }
+    }
+    let items = Items::of(&receiver.stop());
+    assert!(sent > 0);
+    assert_eq!(items.total(), sent, "{items:?}");
+    assert_eq!(items.identities, ["team-a"]);
+}
+
+/// The configuration has several mistakes and names a variable that is not set.
+/// All are told at once, with their paths; nothing is sent, and the exit code says that it is the configuration.
+#[test]
+fn a_bad_configuration_is_told_whole() {
+    let config = TestFile::new(
+        "exporter.yaml",
+        "extensions:\n  bearertokenauth: {scheme: StackState, token: \"${env:NO_SUCH_KEY}\", colour: blue}\n\
+         exporters:\n  otlp: {endpoint: [], timeout: soon, auth: {authenticator: bearertokenauth}}\n\
+         service:\n  extensions: [bearertokenauth]\n",
+    );
+    let (code, lines) = start_exporter(&config.path(), &[], KEY).end();
+    assert_eq!(code, Some(64), "{lines:#?}");
+    for told in ["NO_SUCH_KEY", "colour", "exporters.otlp.endpoint", "exporters.otlp.timeout"] {
+        assert!(lines.iter().any(|line| line.contains(told)), "{told}: {lines:#?}");
+    }
+}

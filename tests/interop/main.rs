@@ -1,0 +1,67 @@
+//! Our receivers, our gateway and our exporter with peers that nobody here wrote.
+//!
+//! | module | peer |
+//! |---|---|
+//! | `collector` | an OpenTelemetry Collector, sending and receiving |
+//! | `python` | OpenTelemetry's Python SDK, sending |
+//! | `exporter` | none: our exporter and our receivers |
+//! | `keys` | none: our exporter, our gateway and `sts`, as the README shows them |
+//! | `canary` | none: all that ours print and keep, searched for keys |
+//!
+//! Every test that sends compares the number of items sent with the number received.
+
+#![expect(clippy::expect_used, reason = "a failure here is a failed test")]
+
+mod canary;
+mod collector;
+mod exporter;
+mod keys;
+mod python;
+
+use std::path::Path;
+
+use otlp_auth_tests::{Certificate, Program, example};
+
+const RECEIVERS: [&str; 3] = ["receiver-tonic", "receiver-axum", "receiver-hyper"];
+
+/// A key that the receivers know, and one that they do not.
+const KEY: &str = "iapikeyok-Right0Ke-yForTeam-AToSend0-1a2b3c";
+const WRONG_KEY: &str = "iapikeyok-Wrong0Ke-yForTeam-AToSend0-1a2b3c";
+
+/// Starts a receiver with this token file; returns it and its port.
+fn start_receiver(name: &str, tokens: &Path, certificate: Option<&Certificate>) -> (Program, u16) {
+    let mut command = example(name);
+    command.args(["--listen", "127.0.0.1:0", "--tokens"]).arg(tokens);
+    if let Some(certificate) = certificate {
+        command.arg("--tls-cert").arg(certificate.cert()).arg("--tls-key").arg(certificate.key());
+    }
+    let mut receiver = Program::start(&mut command);
+    let line = receiver.wait_for("listening on ");
+    let port = line.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    (receiver, port)
+}
+
+/// A file in a directory of its own.
+struct TestFile {
+    directory: tempfile::TempDir,
+    name: &'static str,
+}
+
+impl TestFile {
+    fn new(name: &'static str, content: &str) -> Self {
+        let file = Self { directory: tempfile::tempdir().expect("a directory"), name };
+        file.replace(content);
+        file
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.directory.path().join(self.name)
+    }
+
+    /// Replaces the content as a careful writer does: nobody sees a half.
+    fn replace(&self, content: &str) {
+        let new = self.directory.path().join("new");
+        std::fs::write(&new, content).expect("a new file");
+        std::fs::rename(new, self.path()).expect("the file is replaced");
+    }
+}

@@ -1,0 +1,205 @@
+// Command verdict times the server-side Authenticate of the Collector's
+// bearertokenauth extension. It runs every case once and prints one JSON object
+// a line; the caller repeats it and interleaves it with other peers.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log"
+	"math"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/bearertokenauthextension"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/config/configopaque"
+	"go.opentelemetry.io/collector/extension/extensionauth"
+	"go.opentelemetry.io/collector/extension/extensiontest"
+)
+
+const (
+	modulePath = "github.com/open-telemetry/opentelemetry-collector-contrib/extension/bearertokenauthextension"
+	scheme     = "StackState"
+
+	hotTokens     = 64
+	unknownToken  = 99999999 // in no set; its text has the length of the others
+	minOperations = 5        // for cases slower than the budget
+)
+
+// A peer is one way the header reaches the extension: the HTTP receiver hands
+// over canonical keys, the gRPC receiver lower-case ones, and the extension
+// looks for the canonical key first.
+type peer struct{ name, key string }
+
+var peers = []peer{
+	{"bearertokenauth_http", "Authorization"},
+	{"bearertokenauth_grpc", "authorization"},
+}
+
+type testCase struct {
+	name   string
+	tokens int      // size of the accepted set
+	values []string // header values, presented in turn
+	accept bool
+}
+
+type result struct {
+	Case        string  `json:"case"`
+	Peer        string  `json:"peer"`
+	Version     string  `json:"version"`
+	Ns          float64 `json:"ns"`
+	Allocations float64 `json:"allocations"`
+}
+
+func token(i int) string {
+	return fmt.Sprintf("iapikeyok-%08d-Zq3LrT8w-mK2vB6xY-%06d", i, i%1000000)
+}
+
+func present(i int) string { return scheme + " " + token(i) }
+
+// hot spreads its picks evenly (the middle of each of 64 equal parts), because
+// a linear scan costs as much as the position it stops at.
+func hot(tokens int) []string {
+	values := make([]string, hotTokens)
+	for j := range values {
+		values[j] = present((2*j + 1) * tokens / (2 * hotTokens))
+	}
+	return values
+}
+
+func cases() []testCase {
+	return []testCase{
+		{"fixed_1_hit", 1, []string{present(0)}, true},
+		{"fixed_10_hit", 10, []string{present(9)}, true},
+		{"fixed_1k_hit", 1000, []string{present(999)}, true},
+		{"fixed_100k_hit", 100000, hot(100000), true},
+		{"fixed_1k_unknown", 1000, []string{present(unknownToken)}, false},
+		{"malformed", 1000, []string{scheme + " iapikeyok-malformed,token"}, false},
+	}
+}
+
+func newServer(ctx context.Context, tokens int) (extensionauth.Server, error) {
+	factory := bearertokenauthextension.NewFactory()
+	cfg := factory.CreateDefaultConfig().(*bearertokenauthextension.Config)
+	cfg.Scheme = scheme
+	for i := range tokens {
+		cfg.Tokens = append(cfg.Tokens, configopaque.String(token(i)))
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	ext, err := factory.Create(ctx, extensiontest.NewNopSettings(factory.Type()), cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := ext.Start(ctx, componenttest.NewNopHost()); err != nil {
+		return nil, err
+	}
+	server, ok := ext.(extensionauth.Server)
+	if !ok {
+		return nil, fmt.Errorf("%T is not a server authenticator", ext)
+	}
+	return server, nil
+}
+
+// run makes n calls and returns the time and the heap allocations they took.
+func run(ctx context.Context, s extensionauth.Server, sources []map[string][]string, n int) (time.Duration, uint64) {
+	var before, after runtime.MemStats
+	next := 0
+	runtime.ReadMemStats(&before)
+	start := time.Now()
+	for range n {
+		_, _ = s.Authenticate(ctx, sources[next])
+		// A modulo would cost a visible part of the fastest case.
+		if next++; next == len(sources) {
+			next = 0
+		}
+	}
+	elapsed := time.Since(start)
+	runtime.ReadMemStats(&after)
+	return elapsed, after.Mallocs - before.Mallocs
+}
+
+func measure(ctx context.Context, s extensionauth.Server, c testCase, key string, budget time.Duration) (ns, allocations float64, err error) {
+	sources := make([]map[string][]string, len(c.values))
+	for i, v := range c.values {
+		sources[i] = map[string][]string{key: {v}}
+		// A fast wrong answer is not a result.
+		if _, err := s.Authenticate(ctx, sources[i]); (err == nil) != c.accept {
+			return 0, 0, fmt.Errorf("%s: value %d: accepted=%t, want %t", c.name, i, err == nil, c.accept)
+		}
+	}
+
+	// Garbage of building the token set must not be collected inside the loop.
+	runtime.GC()
+
+	n := 1
+	elapsed, _ := run(ctx, s, sources, n)
+	for elapsed < budget/10 {
+		n *= 2
+		elapsed, _ = run(ctx, s, sources, n)
+	}
+	n = int(float64(n) * float64(budget) / float64(elapsed))
+	n = max(n, minOperations)
+	// Whole cycles only, so that every hot token weighs the same.
+	if rest := n % len(sources); rest != 0 {
+		n += len(sources) - rest
+	}
+	elapsed, mallocs := run(ctx, s, sources, n)
+	return float64(elapsed.Nanoseconds()) / float64(n), float64(mallocs) / float64(n), nil
+}
+
+// moduleVersion comes from the linked module, so it cannot disagree with go.mod.
+func moduleVersion() (string, error) {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == modulePath {
+				return strings.TrimPrefix(m.Version, "v"), nil
+			}
+		}
+	}
+	return "", fmt.Errorf("%s is not in the build info", modulePath)
+}
+
+// round drops digits that are noise: a stray allocation of the runtime among
+// millions of calls, a fraction of a tenth of a nanosecond.
+func round(x, steps float64) float64 { return math.Round(x*steps) / steps }
+
+func main() {
+	budget := flag.Duration("budget", 100*time.Millisecond, "measuring time per case and peer")
+	flag.Parse()
+	if *budget <= 0 || flag.NArg() != 0 {
+		log.Fatal("usage: verdict [-budget DURATION above 0]")
+	}
+
+	version, err := moduleVersion()
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	out := json.NewEncoder(os.Stdout)
+	servers := map[int]extensionauth.Server{}
+	for _, c := range cases() {
+		if servers[c.tokens] == nil {
+			if servers[c.tokens], err = newServer(ctx, c.tokens); err != nil {
+				log.Fatal(err)
+			}
+		}
+		// Both peers of a case side by side: they see the same state of the machine.
+		for _, p := range peers {
+			ns, allocations, err := measure(ctx, servers[c.tokens], c, p.key, *budget)
+			if err != nil {
+				log.Fatal(err)
+			}
+			if err := out.Encode(result{c.name, p.name, version, round(ns, 10), round(allocations, 100)}); err != nil {
+				log.Fatal(err)
+			}
+		}
+	}
+}

@@ -1,0 +1,172 @@
+//! The gateway and `sts` under test, in a home of their own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{Program, example};
+
+/// Every listener on a free port, and usage that is told soon. Everything else is as it is without a file.
+const CONFIGURATION: &str = r#"
+receivers:
+  otlp:
+    protocols:
+      grpc: {endpoint: "127.0.0.1:0"}
+      http: {endpoint: "127.0.0.1:0"}
+  agent: {endpoint: "127.0.0.1:0"}
+management: {endpoint: "127.0.0.1:0"}
+authorize: {endpoint: "127.0.0.1:0"}
+telemetry: {endpoint: "127.0.0.1:0"}
+usage: {flush_interval: 100ms}
+"#;
+
+/// The home of somebody who has never used either of them.
+#[derive(Debug)]
+pub struct Home {
+    directory: TempDir,
+}
+
+/// What came of a command.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A key that was printed once.
+#[derive(Debug)]
+pub struct Key {
+    pub id: i64,
+    pub secret: String,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        let home = Self { directory: tempfile::tempdir().expect("a directory") };
+        fs::write(home.configuration(), CONFIGURATION).expect("the gateway's configuration");
+        home
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The configuration of its gateway.
+    pub fn configuration(&self) -> PathBuf {
+        self.path().join("gateway.yaml")
+    }
+
+    /// The only admin token there is, once the gateway has run.
+    pub fn admin_token(&self) -> String {
+        let path = self.path().join(".local/state/ingestion-gateway/admin-tokens");
+        fs::read_to_string(path).expect("the admin token file").trim_end().to_owned()
+    }
+
+    /// A program that knows of nothing but this home.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = example(program);
+        command.env_clear().env("HOME", self.path());
+        command
+    }
+
+    /// The gateway; with no arguments but these it runs.
+    pub fn gateway(&self) -> Command {
+        let mut command = self.command("ingestion-gateway");
+        command.arg("--config").arg(self.configuration()).arg("--ready-file").arg(self.ready_file());
+        command
+    }
+
+    /// `sts`, with its configuration in this home.
+    pub fn sts_command(&self) -> Command {
+        let mut command = self.command("sts");
+        command.env("XDG_CONFIG_HOME", self.path().join(".config"));
+        command
+    }
+
+    /// Runs `sts` as a script does.
+    pub fn sts(&self, arguments: &[&str]) -> Outcome {
+        Outcome::of(self.sts_command().args(arguments))
+    }
+
+    /// A command of `sts` on keys that has to succeed; returns its JSON.
+    pub fn sts_key(&self, arguments: &[&str]) -> Value {
+        let outcome = self.sts(&[&["ingestion-api-key", "-o", "json"], arguments].concat());
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        serde_json::from_str(&outcome.stdout).expect("JSON")
+    }
+
+    /// Saves where this gateway is, as the current context.
+    pub fn save_context(&self, gateway: &Gateway) {
+        let url = gateway.url("management");
+        let outcome = self.sts(&["context", "save", "--url", &url, "--api-token", &self.admin_token()]);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    }
+
+    pub fn create_key(&self, name: &str) -> Key {
+        Key::of(&self.sts_key(&["create", "--name", name]))
+    }
+
+    pub fn delete_key(&self, key: &Key) {
+        self.sts_key(&["delete", "--id", &key.id.to_string()]);
+    }
+
+    fn ready_file(&self) -> PathBuf {
+        self.path().join("ready.json")
+    }
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Outcome {
+    pub fn of(command: &mut Command) -> Self {
+        let output = command.stdin(Stdio::null()).output().expect("the program runs");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+impl Key {
+    /// What `create` and `rotate` answer as JSON.
+    pub fn of(created: &Value) -> Self {
+        let key = &created["ingestion-api-key"];
+        let secret = key["apiKey"].as_str().expect("a key").to_owned();
+        Self { id: key["id"].as_i64().expect("an id"), secret }
+    }
+}
+
+/// A gateway that is ready.
+#[derive(Debug)]
+pub struct Gateway {
+    pub program: Program,
+    addresses: Value,
+}
+
+impl Gateway {
+    pub fn start(home: &Home) -> Self {
+        Self::ready(Program::start(&mut home.gateway()), home)
+    }
+
+    /// Waits until it listens everywhere.
+    pub fn ready(mut program: Program, home: &Home) -> Self {
+        program.wait_for("otlp_grpc");
+        let text = fs::read(home.ready_file()).expect("the ready file");
+        Self { program, addresses: serde_json::from_slice(&text).expect("JSON") }
+    }
+
+    /// The address of a listener: `management`.
+    pub fn address(&self, listener: &str) -> &str {
+        self.addresses[listener].as_str().unwrap_or_else(|| panic!("no listener {listener}: {}", self.addresses))
+    }
+
+    pub fn url(&self, listener: &str) -> String {
+        format!("http://{}", self.address(listener))
+    }
+}

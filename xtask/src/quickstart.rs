@@ -1,0 +1,18 @@
+//! `cargo xtask quickstart`.
+
+use anyhow::Result;
+
+use crate::process::{cargo, run};
+
+/// Builds the programs that it runs, and then does it.
+pub(crate) fn run_quickstart() -> Result<()> {
+    build_programs()?;
+    run(&mut cargo(["run", "--quiet", "--locked", "--package", "otlp-auth-tests", "--bin", "quickstart"]))
+}
+
+/// The programs that the quickstart and the end-to-end tests run.
+pub(crate) fn build_programs() -> Result<()> {
+    let packages = ["otlp-auth-examples", "ingestion-gateway", "sts-cli"];
+    let mut build = cargo(["build", "--locked", "--bins"]);
+    run(build.args(packages.iter().flat_map(|package| ["--package", package])))
+}

@@ -1,0 +1,82 @@
+//! `cargo xtask test`.
+
+use std::io::{BufRead, BufReader};
+use std::ops::AddAssign;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::peers;
+use crate::process::{cargo, ci};
+use crate::quickstart::build_programs;
+
+/// The package of the tests that need peers, and the test binary among them.
+const END_TO_END: &str = "otlp-auth-tests";
+
+#[derive(Default)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+    /// Runs that ended without saying how their tests went: they did not compile, or crashed.
+    broken: u64,
+}
+
+pub(crate) fn run_tests() -> Result<()> {
+    let peers = peers::build()?;
+    build_programs()?;
+    let mut counts =
+        counted(&mut cargo(["test", "--locked", "--workspace", "--all-features", "--no-fail-fast", "--exclude", END_TO_END]))?;
+    let mut end_to_end = cargo(["test", "--locked", "--package", END_TO_END, "--no-fail-fast", "--"]);
+    for peer in &peers.missing {
+        end_to_end.args(["--skip", &format!("{peer}::")]);
+    }
+    counts += counted(end_to_end.env("OTLP_AUTH_PEERS", &peers.directory))?;
+
+    let Counts { passed, failed, skipped, broken } = counts;
+    let complete = broken == 0 && failed == 0 && !(ci() && skipped > 0);
+    let failed = failed + broken;
+    match skipped {
+        0 => println!("{passed} passed, {failed} failed"),
+        skipped => println!("{passed} passed, {failed} failed, {skipped} skipped"),
+    }
+    ensure!(complete, "not every test passed");
+    Ok(())
+}
+
+/// Runs the tests, shows what they print, and adds up their summaries.
+fn counted(command: &mut Command) -> Result<Counts> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("could not run cargo test")?;
+    let mut counts = Counts::default();
+    let stdout = child.stdout.take().context("the output of cargo test")?;
+    for line in BufReader::new(stdout).lines() {
+        let line = line.context("the output of cargo test")?;
+        println!("{line}");
+        if let Some(summary) = line.strip_prefix("test result: ") {
+            let count = |what: &str| {
+                let field = summary.split([';', '.']).find_map(|field| field.trim().strip_suffix(what));
+                field.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or_default()
+            };
+            counts += Counts {
+                passed: count("passed"),
+                failed: count("failed"),
+                skipped: count("ignored") + count("filtered out"),
+                broken: 0,
+            };
+        }
+    }
+    let status = child.wait().context("cargo test")?;
+    if !status.success() && counts.failed == 0 {
+        counts.broken += 1;
+    }
+    Ok(counts)
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.broken += other.broken;
+    }
+}
