@@ -46,7 +46,10 @@ pub(crate) struct Caller {
 
 impl House {
     pub(crate) fn new(settings: &[&'static str]) -> Self {
-        Self { directory: tempfile::tempdir().expect("a directory"), settings: settings.to_owned(), program: None }
+        let house = Self { directory: tempfile::tempdir().expect("a directory"), settings: settings.to_owned(), program: None };
+        // Not beside the database: what happens to that does not concern it.
+        fs::create_dir(house.path("run")).expect("a directory");
+        house
     }
 
     /// One whose gateway is no administrator of the machine: to those nothing is forbidden.
@@ -55,7 +58,9 @@ impl House {
         if geteuid().is_root() {
             let program = house.path("ingestion-gateway");
             fs::copy(example("ingestion-gateway").get_program(), &program).expect("a copy of the program");
-            chown(house.directory.path(), Some(NOBODY), Some(NOBODY)).expect("a directory of nobody's");
+            for directory in [house.directory.path(), &house.path("run")] {
+                chown(directory, Some(NOBODY), Some(NOBODY)).expect("a directory of nobody's");
+            }
             house.program = Some(program);
         }
         house
@@ -86,7 +91,7 @@ impl House {
     /// Waits until it serves.
     pub(crate) fn ready(&self, mut program: Program) -> Gateway {
         program.wait_for("ready otlp_grpc=");
-        let addresses = fs::read(self.path("ready")).expect("the ready file");
+        let addresses = fs::read(self.path("run/ready")).expect("the ready file");
         let addresses = serde_json::from_slice(&addresses).expect("the addresses as JSON");
         let tokens = fs::read_to_string(self.path("admin-tokens")).expect("the admin token file");
         Gateway { program, addresses, admin_token: tokens.lines().next().expect("a token").to_owned() }
@@ -100,7 +105,7 @@ impl House {
         if self.program.is_some() {
             command.uid(NOBODY).gid(NOBODY);
         }
-        command.arg("--ready-file").arg(self.path("ready"));
+        command.arg("--ready-file").arg(self.path("run/ready"));
         let url = format!("storage.url=sqlite://{}", self.path("keys.db").display());
         let listeners = [
             "receivers.otlp.protocols.grpc",
