@@ -19,7 +19,8 @@ pub(crate) fn run_checks() -> Result<()> {
 
     // `cargo hack` and `cargo deny`, called by their own names.
     let mut hack = Command::new(tool(CARGO_HACK)?);
-    hack.current_dir(root()).args(["hack", "clippy", "--locked", "--package", "otlp-auth"]);
+    hack.current_dir(root()).args(["hack", "clippy", "--locked"]);
+    hack.args(["--package", "otlp-auth", "--package", "ingestion-api", "--package", "ingestion-keys"]);
     hack.args(["--feature-powerset", "--depth", "2", "--exclude-features", "full", "--", "--deny", "warnings"]);
     run(&mut hack)?;
     let mut deny = Command::new(tool(CARGO_DENY)?);

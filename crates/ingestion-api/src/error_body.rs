@@ -19,6 +19,11 @@ use serde::{Deserialize, Serialize};
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "utoipa",
+    derive(utoipa::ToSchema),
+    schema(description = "The body of an error, told apart by `_type`. Ids and times in it are strings.")
+)]
 #[serde(tag = "_type")]
 pub enum ErrorBody {
     /// 400 on create: the expiration is in the past.
@@ -33,12 +38,14 @@ pub enum ErrorBody {
 
 /// The envelope of errors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorsResponse {
     /// Finds the request in the server's log.
     pub tracking_key: String,
     /// The server's clock in milliseconds since the epoch; written as a string, read from a number too.
     #[serde(with = "text")]
+    #[cfg_attr(feature = "utoipa", schema(value_type = String))]
     pub server_timestamp: i64,
     /// What is wrong.
     pub errors: Vec<ApiError>,
@@ -46,6 +53,7 @@ pub struct ErrorsResponse {
 
 /// One error of the envelope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ApiError {
     /// A stable name, `InternalError` in the original.
@@ -58,6 +66,7 @@ pub struct ApiError {
     pub error_code: Option<i64>,
     /// The key that took the place of the one asked for.
     #[serde(default, with = "optional_text", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "utoipa", schema(value_type = Option<String>))]
     pub successor: Option<i64>,
 }
 

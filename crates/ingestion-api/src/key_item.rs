@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize, Serializer};
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(description = "A key as it is listed: never its secret."))]
 #[serde(rename_all = "camelCase")]
 pub struct IngestionApiKey {
     /// Positive, below 2^53.
@@ -67,6 +68,7 @@ pub struct IngestionApiKey {
 
 /// What a key is worth now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum KeyStatus {
     /// It is let in.
@@ -84,6 +86,7 @@ pub enum KeyStatus {
 
 /// Where a key was used from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct KeySource {
     /// The address of the sender.
@@ -99,6 +102,11 @@ pub struct KeySource {
 ///
 /// It is not `Clone`, and `Debug` does not show the secret.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "utoipa",
+    derive(utoipa::ToSchema),
+    schema(description = "A key as it is answered once, when it is created or rotated: with its secret.")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct GeneratedKey {
     /// What will be listed.
@@ -106,6 +114,7 @@ pub struct GeneratedKey {
     pub key: IngestionApiKey,
     /// The secret.
     #[serde(serialize_with = "expose")]
+    #[cfg_attr(feature = "utoipa", schema(value_type = String))]
     pub api_key: SecretString,
     /// Whether another key has the same name.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -14,6 +14,10 @@
 //! | [`ServerInfo`], [`ErrorBody`] | what the server is, and what it says when it refuses |
 //! | [`IngestionKey`], [`KeyFormatError`] | the format of a key: generated, parsed, checked |
 //! | [`route`], [`header`] | paths and header names |
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `utoipa` | schemas of the wire types, for an OpenAPI document |
 
 mod audit;
 mod error_body;

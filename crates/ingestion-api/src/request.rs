@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// Asks for a new key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 pub struct GenerateRequest {
     /// Its name. Several keys may have the same.
     pub name: String,
@@ -30,24 +31,34 @@ pub struct GenerateRequest {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "utoipa",
+    derive(utoipa::ToSchema),
+    schema(description = "Asks for a key to be changed: what is absent stays as it is; `null` takes away what may be missing.")
+)]
 #[serde(default)]
 pub struct UpdateRequest {
     /// A new name.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "utoipa", schema(value_type = String, required = false))]
     pub name: Option<String>,
     /// A new description, or none.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "utoipa", schema(value_type = Option<String>))]
     pub description: Option<Option<String>>,
     /// A new end, or none.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "utoipa", schema(value_type = Option<i64>))]
     pub expiration: Option<Option<i64>>,
     /// Whether it is let in.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "utoipa", schema(value_type = bool, required = false))]
     pub enabled: Option<bool>,
 }
 
 /// Asks for a new key in place of another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct RotateRequest {
     /// How long both are good, in milliseconds; a day without.
@@ -60,14 +71,17 @@ pub struct RotateRequest {
 
 /// Asks whether a key is good. Only read: who asks is a Collector.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(description = "Asks whether a key is good."))]
 #[serde(rename_all = "camelCase")]
 pub struct AuthorizeRequest {
     /// The key.
+    #[cfg_attr(feature = "utoipa", schema(value_type = String))]
     pub api_key: SecretString,
 }
 
 /// The query of an [`AuthorizeRequest`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(rename_all = "camelCase", default)]
 pub struct AuthorizeQuery {
     /// Whether the shared receiver API key is good too.

@@ -23,6 +23,9 @@ pub const AUDIT: &str = "/security/ingestion/audit";
 /// Whether a key is good, asked with an admin credential.
 pub const AUTHORIZE: &str = "/security/ingestion/authorize";
 
+/// The management API itself, as an OpenAPI document.
+pub const OPENAPI: &str = "/openapi.json";
+
 /// Whether a key is good, asked without a credential; on the authorize listener, whole.
 pub const INTERNAL_AUTHORIZE: &str = "/internal/api/security/ingestion/authorize";
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The answer of [`SERVER_INFO`](crate::route::SERVER_INFO). What is missing is empty when it is read, as the original client reads it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(description = "What a server is."))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServerInfo {
     /// The version of the API, which clients compare with the one they need.
@@ -27,6 +28,11 @@ pub struct ServerInfo {
 /// assert_eq!(version.to_string(), "6.1.2");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "utoipa",
+    derive(utoipa::ToSchema),
+    schema(description = "A version; `diff`, `commit` and `isDev` are those of a build that is no release.")
+)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Version {
     /// The first number.

@@ -38,4 +38,5 @@ mod telemetry;
 mod usage;
 
 pub use admin_tokens::AdminTokensError;
+pub use management::SetUpError;
 pub use run::{RunError, run};

@@ -11,7 +11,7 @@ use ingestion_keys::ring::{Ring, RingOptions};
 use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{KeyStore, SqliteOptions, SqliteStore, StoreError};
 use opentelemetry_sdk::error::OTelSdkError;
-use otlp_auth::server::{FixedTokens, FixedTokensError, LookupError, ServerAuthenticator, TokenFile};
+use otlp_auth::server::{FixedTokens, FixedTokensError, ServerAuthenticator, TokenFile};
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 
@@ -19,6 +19,7 @@ use crate::admin_tokens::{self, AdminTokensError};
 use crate::authorize::Authorizer;
 use crate::config::{Config, Endpoint};
 use crate::debug::{self, DebugReceiver};
+use crate::management::SetUpError;
 use crate::otlp::{self, Receiver};
 use crate::ready::{self, Addresses};
 use crate::server::{self, Server};
@@ -64,9 +65,9 @@ pub enum RunError {
     /// The operating system gave no random bytes.
     #[error("no tokens can be checked")]
     Tokens(#[from] FixedTokensError),
-    /// A header of the management API is none: an error in this program.
+    /// There is no management API: an error in this program.
     #[error("the management API cannot be set up")]
-    Headers(#[from] LookupError),
+    Management(#[from] SetUpError),
     /// A part that runs for ever ended: an error in this program.
     #[error("a part of the gateway ended")]
     Ended(#[from] JoinError),
@@ -78,7 +79,7 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store { .. } | Self::AdminTokens(_) | Self::Bind { .. } | Self::ReadyFile(_) => 69,
-            Self::Metrics(_) | Self::Tokens(_) | Self::Headers(_) | Self::Ended(_) => 70,
+            Self::Metrics(_) | Self::Tokens(_) | Self::Management(_) | Self::Ended(_) => 70,
         }
     }
 }

@@ -4,40 +4,81 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{StatusCode, Uri};
-use ingestion_api::{AuditQuery, GenerateRequest, RotateRequest, ServerInfo, UpdateRequest, Version};
+use ingestion_api::{
+    AuditPage, AuditQuery, AuthorizeQuery, AuthorizeRequest, ErrorBody, GenerateRequest, GeneratedKey, IngestionApiKey,
+    RotateRequest, ServerInfo, UpdateRequest, Version, route,
+};
 use otlp_auth::Identity;
 
 use super::problem::Problem;
 use super::{Management, json};
 
 /// The version that clients compare with the one they need; the number of the API, not of this program.
-const API_VERSION: (i32, i32, i32) = (6, 0, 0);
+const API_VERSION: Version =
+    // Anything in `diff` or `commit` would make it older than it is, to the original client.
+    Version { major: 6, minor: 0, patch: 0, diff: String::new(), commit: String::new(), is_dev: false };
 
 type Answer = Result<Response, Problem>;
 
+/// What this server is
+#[utoipa::path(get, path = route::SERVER_INFO, responses((status = 200, description = "What it is", body = ServerInfo)))]
 pub(super) async fn server_info() -> Response {
-    let (major, minor, patch) = API_VERSION;
-    // Anything in `diff` or `commit` would make it older than it is, to the original client.
-    let version = Version { major, minor, patch, ..Version::default() };
-    let platform_version = Some(version.to_string());
-    json::answer(StatusCode::OK, &ServerInfo { version, deployment_mode: "SelfHosted".to_owned(), platform_version })
+    let platform_version = Some(API_VERSION.to_string());
+    json::answer(StatusCode::OK, &ServerInfo { version: API_VERSION, deployment_mode: "SelfHosted".to_owned(), platform_version })
 }
 
+/// This document
+#[utoipa::path(get, path = route::OPENAPI, responses((status = 200, description = "An OpenAPI 3.1 document", body = Object)))]
+pub(super) async fn openapi(State(management): State<Management>) -> Response {
+    ([(CONTENT_TYPE, json::JSON)], management.document).into_response()
+}
+
+/// All keys, never their secrets
+#[utoipa::path(get, path = route::API_KEYS, responses((status = 200, description = "The keys", body = [IngestionApiKey])))]
 pub(super) async fn list(State(management): State<Management>) -> Answer {
     Ok(json::answer(StatusCode::OK, &management.service.list().await?))
 }
 
+/// A new key; the only answer with its secret
+#[utoipa::path(
+    post, path = route::API_KEYS, request_body = GenerateRequest,
+    responses(
+        (status = 200, description = "The key", body = GeneratedKey),
+        (status = 400, description = "What is asked for is wrong; an expiration that is past has a type of its own", body = ErrorBody),
+        (status = 413, description = "The body is too long", body = ErrorBody),
+    ),
+)]
 pub(super) async fn create(State(management): State<Management>, Extension(who): Extension<Identity>, body: Body) -> Answer {
     let request: GenerateRequest = json::read(body).await?;
     Ok(json::answer(StatusCode::OK, &management.service.create(who.name(), request).await?))
 }
 
+/// One key, with where it was used from
+#[utoipa::path(
+    get, path = route::API_KEY, params(("id" = i64, Path, description = "The key")),
+    responses(
+        (status = 200, description = "The key", body = IngestionApiKey),
+        (status = 400, description = "The id is no number", body = ErrorBody),
+        (status = 404, description = "There is no such key", body = ErrorBody),
+    ),
+)]
 pub(super) async fn get(State(management): State<Management>, Id(id): Id) -> Answer {
     Ok(json::answer(StatusCode::OK, &management.service.get(id).await?))
 }
 
+/// Changes a key; what is absent stays as it is
+#[utoipa::path(
+    patch, path = route::API_KEY, params(("id" = i64, Path, description = "The key")), request_body = UpdateRequest,
+    responses(
+        (status = 200, description = "The key as it is now", body = IngestionApiKey),
+        (status = 400, description = "What is asked for is wrong", body = ErrorBody),
+        (status = 404, description = "There is no such key", body = ErrorBody),
+        (status = 413, description = "The body is too long", body = ErrorBody),
+    ),
+)]
 pub(super) async fn update(
     State(management): State<Management>,
     Extension(who): Extension<Identity>,
@@ -48,11 +89,31 @@ pub(super) async fn update(
     Ok(json::answer(StatusCode::OK, &management.service.update(who.name(), id, request).await?))
 }
 
+/// Ends a key; it is refused from the answer on
+#[utoipa::path(
+    delete, path = route::API_KEY, params(("id" = i64, Path, description = "The key")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 400, description = "The id is no number", body = ErrorBody),
+        (status = 404, description = "There is no such key", body = ErrorBody),
+    ),
+)]
 pub(super) async fn delete(State(management): State<Management>, Extension(who): Extension<Identity>, Id(id): Id) -> Answer {
     management.service.delete(who.name(), id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// A new key in place of another, which ends after an overlap
+#[utoipa::path(
+    post, path = route::ROTATE, params(("id" = i64, Path, description = "The key to replace")), request_body = Option<RotateRequest>,
+    responses(
+        (status = 200, description = "The new key", body = GeneratedKey),
+        (status = 400, description = "What is asked for is wrong", body = ErrorBody),
+        (status = 404, description = "There is no such key", body = ErrorBody),
+        (status = 409, description = "It is expired, disabled, or was replaced already: then with its successor", body = ErrorBody),
+        (status = 413, description = "The body is too long", body = ErrorBody),
+    ),
+)]
 pub(super) async fn rotate(
     State(management): State<Management>,
     Extension(who): Extension<Identity>,
@@ -63,12 +124,30 @@ pub(super) async fn rotate(
     Ok(json::answer(StatusCode::OK, &management.service.rotate(who.name(), id, request).await?))
 }
 
+/// Who changed what, oldest first
+#[utoipa::path(
+    get, path = route::AUDIT, params(AuditQuery),
+    responses(
+        (status = 200, description = "Some entries", body = AuditPage),
+        (status = 400, description = "The query is wrong", body = ErrorBody),
+    ),
+)]
 pub(super) async fn audit(State(management): State<Management>, uri: Uri) -> Answer {
     let invalid = |_| Problem::new(StatusCode::BAD_REQUEST, "InvalidRequest", "`after` and `limit`: expected numbers");
     let Query(query) = Query::<AuditQuery>::try_from_uri(&uri).map_err(invalid)?;
     Ok(json::answer(StatusCode::OK, &management.service.audit(query).await?))
 }
 
+/// Whether a key is good; no answer has a body
+#[utoipa::path(
+    post, path = route::AUTHORIZE, params(AuthorizeQuery), request_body = AuthorizeRequest,
+    responses(
+        (status = 204, description = "It is good"),
+        (status = 400, description = "The query or the body is wrong"),
+        (status = 403, description = "It is refused, for certain"),
+        (status = 503, description = "It cannot be told now: ask again", headers(("Retry-After" = u32, description = "Seconds"))),
+    ),
+)]
 pub(super) async fn authorize(State(management): State<Management>, request: Request) -> Response {
     management.authorizer.answer(request).await
 }

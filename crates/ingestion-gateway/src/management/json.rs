@@ -14,7 +14,7 @@ use crate::body::{self, BodyError};
 const MAX_BODY: usize = 64 << 10;
 
 /// Exactly this: the original client compares it.
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Reads a body; nothing at all is an empty object.
 pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {

@@ -3,29 +3,45 @@
 mod admit;
 mod calls;
 mod json;
+mod openapi;
 mod problem;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{get, post};
+use bytes::Bytes;
 use http::StatusCode;
 use ingestion_api::route;
 use ingestion_keys::clock::Clock;
 use ingestion_keys::service::KeyService;
 use opentelemetry::metrics::Meter;
 use otlp_auth::server::{LookupError, TokenFile};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use self::admit::Admission;
 use self::problem::Problem;
 use crate::authorize::Authorizer;
+
+/// Why there can be no management API: an error in this program.
+#[derive(Debug, thiserror::Error)]
+pub enum SetUpError {
+    /// A header of it is none.
+    #[error("a header is none")]
+    Header(#[from] LookupError),
+    /// Its document cannot be written.
+    #[error("the document cannot be written")]
+    Document(#[from] serde_json::Error),
+}
 
 /// What every call has at hand.
 #[derive(Clone, Debug)]
 struct Management {
     service: KeyService,
     authorizer: Authorizer,
+    /// The API as an OpenAPI document.
+    document: Bytes,
 }
 
 /// The management listener: no call without the token of an administrator, not even one that is not there.
@@ -35,22 +51,24 @@ pub(crate) fn router(
     tokens: TokenFile,
     clock: Arc<dyn Clock>,
     meter: &Meter,
-) -> Result<Router, LookupError> {
+) -> Result<Router, SetUpError> {
     let admission = Arc::new(Admission::new(tokens, meter)?);
-    let api = Router::new()
-        .route(route::SERVER_INFO, get(calls::server_info))
-        .route(route::API_KEYS, get(calls::list).post(calls::create))
-        .route(route::API_KEY, get(calls::get).patch(calls::update).delete(calls::delete))
-        .route(route::ROTATE, post(calls::rotate))
-        .route(route::AUDIT, get(calls::audit))
-        .route(route::AUTHORIZE, post(calls::authorize));
-    Ok(Router::new()
-        .nest(route::API_PATH, api)
+    let api = OpenApiRouter::new()
+        .routes(routes!(calls::server_info))
+        .routes(routes!(calls::list, calls::create))
+        .routes(routes!(calls::get, calls::update, calls::delete))
+        .routes(routes!(calls::rotate))
+        .routes(routes!(calls::audit))
+        .routes(routes!(calls::authorize))
+        .routes(routes!(calls::openapi));
+    let (api, document) = OpenApiRouter::with_openapi(openapi::frame()).nest(route::API_PATH, api).split_for_parts();
+    let document = openapi::finish(document)?;
+    Ok(api
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "NotFound", "there is no such call"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "the call does not have this method")
         })
         .layer(middleware::from_fn_with_state(admission, admit::admit))
         .layer(middleware::from_fn_with_state(clock, problem::tell))
-        .with_state(Management { service, authorizer }))
+        .with_state(Management { service, authorizer, document }))
 }

@@ -1,24 +1,23 @@
 //! Every call of the management API, with and without a credential.
 
+use expect_test::expect_file;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::program::{Gateway, PATIENCE};
 
 const KEYS: &str = "/api/security/ingestion/api_keys";
+const OPENAPI: &str = "/api/openapi.json";
 
-/// Every call there is.
-const CALLS: [(&str, &str); 9] = [
-    ("GET", "/api/server/info"),
-    ("GET", KEYS),
-    ("POST", KEYS),
-    ("GET", "/api/security/ingestion/api_keys/1"),
-    ("PATCH", "/api/security/ingestion/api_keys/1"),
-    ("DELETE", "/api/security/ingestion/api_keys/1"),
-    ("POST", "/api/security/ingestion/api_keys/1/rotate"),
-    ("GET", "/api/security/ingestion/audit"),
-    ("POST", "/api/security/ingestion/authorize"),
-];
+/// Every call there is, as the gateway's own document tells.
+async fn calls(gateway: &Gateway) -> Vec<(Method, String)> {
+    let document: Value = gateway.call(Method::GET, OPENAPI).send().await.unwrap().json().await.unwrap();
+    let calls = document["paths"].as_object().unwrap().iter().flat_map(|(path, methods)| {
+        let path = path.replace("{id}", "1");
+        methods.as_object().unwrap().keys().map(move |method| (method.to_uppercase().parse().unwrap(), path.clone()))
+    });
+    calls.collect()
+}
 
 fn content_type(response: &Response) -> &str {
     response.headers()["content-type"].to_str().unwrap()
@@ -44,11 +43,15 @@ async fn no_call_without_a_credential() {
         Some(("authorization", "ApiKey wrong-canary")),
         Some(("authorization", "Bearer wrong-canary")),
     ];
-    let others = [("GET", "/api/nothing"), ("PUT", KEYS), ("GET", "/")];
+    let mut calls = calls(&gateway).await;
+    assert!(calls.len() >= 10, "{calls:?}");
+    for (method, path) in [(Method::GET, "/api/nothing"), (Method::PUT, KEYS), (Method::GET, "/")] {
+        calls.push((method, path.to_owned()));
+    }
     let mut refused = 0;
-    for (method, path) in CALLS.into_iter().chain(others) {
+    for (method, path) in calls {
         for credential in presented {
-            let request = gateway.client.request(method.parse().unwrap(), gateway.url("management", path));
+            let request = gateway.client.request(method.clone(), gateway.url("management", &path));
             let request = credential.into_iter().fold(request, |request, (name, value)| request.header(name, value));
             let response = request.send().await.unwrap();
             assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{method} {path} {credential:?}");
@@ -64,6 +67,16 @@ async fn no_call_without_a_credential() {
     let metrics = gateway.client.get(gateway.url("telemetry", "/metrics")).send().await.unwrap().text().await.unwrap();
     let counted = metrics.lines().filter(|line| line.starts_with("ingestion_management_refusals_total"));
     assert_eq!(counted.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u32>().unwrap()).sum::<u32>(), refused);
+}
+
+// Scenario: the document of the API is asked for.
+// Guarantee: it is the one in the repository; `UPDATE_EXPECT=1 cargo test --package ingestion-gateway` writes that again.
+#[tokio::test]
+async fn the_api_is_as_documented() {
+    let gateway = Gateway::start().await;
+    let response = gateway.call(Method::GET, OPENAPI).send().await.unwrap();
+    assert_eq!((response.status(), content_type(&response)), (StatusCode::OK, "application/json"));
+    expect_file!["../../openapi.json"].assert_eq(&response.text().await.unwrap());
 }
 
 // Scenario: the token in each form that clients use.

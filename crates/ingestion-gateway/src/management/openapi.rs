@@ -1,0 +1,64 @@
+//! The management API as an OpenAPI document: each call tells of itself, this of what is common to all.
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use ingestion_api::{ErrorBody, header};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, Response, ResponseBuilder};
+use utoipa::{OpenApi as _, ToSchema as _};
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Ingestion API keys",
+        description = "Issues, lists, changes, rotates and deletes ingestion API keys. Times are milliseconds since the Unix epoch, and ids \
+            integers below 2^53; both are strings in the bodies of errors. Unknown fields of a request are ignored.",
+        version = "6.0.0",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    components(schemas(ErrorBody))
+)]
+struct Frame;
+
+/// What any call may answer besides what it says itself.
+const COMMON: [(&str, &str); 3] = [
+    ("401", "There is no admin token, or it is not accepted"),
+    ("500", "An error in the server"),
+    ("503", "The keys cannot be read or written now: come back after the seconds in `Retry-After`"),
+];
+
+/// The document before there are any calls in it.
+pub(super) fn frame() -> OpenApi {
+    let header = |name| SecurityScheme::ApiKey(ApiKey::Header(name));
+    let authorization = ApiKeyValue::with_description(AUTHORIZATION.as_str(), "`ApiKey`, a space, and the token");
+    let forms = [
+        ("ApiToken", header(ApiKeyValue::new(header::API_TOKEN))),
+        ("ServiceToken", header(ApiKeyValue::new(header::API_KEY))),
+        ("ServiceBearer", header(ApiKeyValue::new(header::SERVICE_BEARER))),
+        ("Authorization", header(authorization)),
+    ];
+    let mut frame = Frame::openapi();
+    // Any one of them.
+    frame.security = Some(forms.iter().map(|&(name, _)| SecurityRequirement::new(name, [""; 0])).collect());
+    let components = frame.components.get_or_insert_default();
+    components.security_schemes.extend(forms.map(|(name, form)| (name.to_owned(), form.into())));
+    frame
+}
+
+/// Adds what every call may answer, and writes the document.
+pub(super) fn finish(mut document: OpenApi) -> Result<Bytes, serde_json::Error> {
+    for path in document.paths.paths.values_mut() {
+        let methods = [&mut path.get, &mut path.post, &mut path.patch, &mut path.delete];
+        for operation in methods.into_iter().flatten() {
+            for (status, description) in COMMON {
+                operation.responses.responses.entry(status.to_owned()).or_insert_with(|| refusal(description).into());
+            }
+        }
+    }
+    Ok(document.to_pretty_json()?.into())
+}
+
+fn refusal(description: &str) -> Response {
+    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
+    ResponseBuilder::new().description(description).content("application/json", body).build()
+}
