@@ -100,10 +100,11 @@ impl Drop for Worker {
 
 /// Tells once when the file is gone, and once when it is back.
 fn look(files: &Files, lost: &mut bool) {
-    match files.verify() {
+    let found = files.verify();
+    match &found {
         Ok(()) if *lost => tracing::info!("the database file is back"),
-        Err(error) if !*lost => tracing::error!(error = &error as &dyn std::error::Error, "the database cannot be used"),
+        Err(error) if !*lost => tracing::error!(error = error as &dyn std::error::Error, "the database cannot be used"),
         _ => {}
     }
-    *lost = files.verify().is_err();
+    *lost = found.is_err();
 }
