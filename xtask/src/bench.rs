@@ -238,7 +238,10 @@ fn measure(programs: &mut [Command], rounds: usize) -> Result<BTreeMap<String, C
 
 fn table(name: Name, cases: &BTreeMap<String, Case>) -> Table {
     let cell = |rounds: &[f64]| match summary(rounds) {
-        Some(Summary { median, min, max }) => format!("{median:.1} ({min:.1} .. {max:.1})"),
+        Some(Summary { median, min, max }) => {
+            let decimals = if max < 10.0 { 3 } else { 1 };
+            format!("{median:.decimals$} ({min:.decimals$} .. {max:.decimals$})")
+        }
         None => "-".to_owned(),
     };
     let mut table = Table::new();
