@@ -158,11 +158,15 @@ impl Lookup {
     /// The credential in these headers.
     #[inline]
     pub(crate) fn find_in_headers<'r>(&'r self, headers: &'r HeaderMap) -> Result<Credential<'r>, DenyReason> {
-        match self.headers.as_slice() {
+        if let [header] = self.headers.as_slice() {
+            let mut values = headers.get_all(&header.name).into_iter();
+            let Some(value) = values.next() else { return Err(DenyReason::Missing) };
             // The rule, and a tenth faster without the iterator over places.
-            [header] => only(header.read_all(headers)),
-            _ => only(self.in_headers(headers)),
+            if values.size_hint().1 == Some(0) {
+                return header.read(value).ok_or(DenyReason::Malformed);
+            }
         }
+        only(self.in_headers(headers))
     }
 
     /// What stands in the places among these headers.
