@@ -105,7 +105,10 @@ fn damaged() {
     let good = fs::read(&database).expect("the database");
     let gateway = house.start();
     let mut caller = gateway.caller();
+    // As a disk does it: the time of the last write stays.
+    let written = fs::metadata(&database).and_then(|metadata| metadata.modified()).expect("when it was written");
     overwrite(&database, PAGE, &vec![0xa5; good.len() - PAGE as usize]);
+    OpenOptions::new().write(true).open(&database).and_then(|file| file.set_modified(written)).expect("the same time");
     keys.assert_not_changed(&mut caller, "the database is damaged");
     keys.assert_decided(&mut caller);
     drop(gateway);
@@ -113,6 +116,28 @@ fn damaged() {
     assert_eq!(code, Some(69), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("the database is damaged")), "{lines:?}");
     fs::write(&database, good).expect("the database is repaired");
+    let gateway = house.start();
+    keys.assert_kept(&mut gateway.caller(), &[]);
+    gateway.stop();
+}
+
+// Scenario: a backup is copied over the database under a gateway that runs, and the gateway is killed.
+// Guarantee: changes are refused with 503 and say why, decisions go on from memory; with the backup and without the log it starts again.
+#[test]
+fn overwritten() {
+    let house = House::new(LONG);
+    let gateway = house.start();
+    let keys = Keys::create(&mut gateway.caller());
+    gateway.stop();
+    let (database, backup) = (house.path("keys.db"), house.path("backup"));
+    fs::copy(&database, &backup).expect("a backup");
+    let gateway = house.start();
+    let mut caller = gateway.caller();
+    fs::copy(&backup, &database).expect("the backup is restored");
+    keys.assert_not_changed(&mut caller, "another program wrote to the database file");
+    keys.assert_decided(&mut caller);
+    drop(gateway);
+    fs::remove_file(house.path("keys.db-wal")).expect("the log is removed");
     let gateway = house.start();
     keys.assert_kept(&mut gateway.caller(), &[]);
     gateway.stop();

@@ -22,6 +22,15 @@ pub enum StoreError {
     /// The file at the path is not the one that is open: it was removed or replaced.
     #[error("the database file was removed or replaced: restore it and restart")]
     Replaced,
+    /// Somebody else wrote to the file while it was open, as `cp` does over it.
+    #[error("another program wrote to the database file: restore it and restart")]
+    Overwritten,
+    /// The file is empty and the log of its changes is not: with another file these would be lost.
+    #[error("the database file is empty and its log is not: restore the database, or remove the log too")]
+    Emptied,
+    /// The file has a second name, under which there would be another log of changes and another lock.
+    #[error("the database file has more than one name (hard links): leave it one")]
+    Linked,
     /// There is no space left.
     #[error("the disk is full")]
     Full,

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::store::StoreError;
 
@@ -20,7 +20,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Opens the file, made and readable for its owner alone if it is not there.
+    /// Opens the file; if it is not there it is made, for its owner alone.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -29,8 +29,38 @@ impl Held {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly,
             _ => StoreError::Io { action: "open the files of the database", source: error },
         })?;
-        make_private(path, &file);
         Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// How long the file is, and when it was last written to.
+    pub(super) fn stamp(&self) -> Result<Stamp, StoreError> {
+        let stamp = self.file.metadata().and_then(|metadata| Ok(Stamp(metadata.len(), metadata.modified()?)));
+        stamp.map_err(|source| StoreError::Io { action: "look at the open database file", source })
+    }
+
+    pub(super) fn is_empty(&self) -> Result<bool, StoreError> {
+        Ok(self.stamp()?.0 == 0)
+    }
+
+    /// Fails if the file has another name.
+    #[cfg(unix)]
+    pub(super) fn has_one_name(&self) -> Result<(), StoreError> {
+        use std::os::unix::fs::MetadataExt;
+        let links = self.file.metadata().map(|metadata| metadata.nlink());
+        match links.map_err(|source| StoreError::Io { action: "look at the open database file", source })? {
+            0 | 1 => Ok(()),
+            _ => Err(StoreError::Linked),
+        }
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn has_one_name(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Takes it from everybody else, if it was there and open to them.
+    pub(super) fn make_private(&self) {
+        make_private(&self.path, &self.file);
     }
 
     /// As [`open`](Self::open), and no other process has it until this is dropped. Waits for at most `wait`.
@@ -66,6 +96,16 @@ impl Held {
     }
 }
 
+/// What a file looks like while nobody writes to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp(u64, SystemTime);
+
+/// The path itself, behind symbolic links: names beside it are the same whichever way it was named. The file is made if it is not there.
+pub(super) fn resolved(path: &Path) -> Result<PathBuf, StoreError> {
+    Held::open(path)?;
+    fs::canonicalize(path).map_err(|source| StoreError::Io { action: "find the database file", source })
+}
+
 /// The database's path with something behind it.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -97,7 +137,6 @@ fn private(options: &mut OpenOptions) {
 #[cfg(not(unix))]
 fn private(_: &mut OpenOptions) {}
 
-/// Takes it from everybody else, if it was there and open to them.
 #[cfg(unix)]
 fn make_private(path: &Path, file: &File) {
     use std::os::unix::fs::PermissionsExt;

@@ -49,8 +49,8 @@ pub struct SqliteOptions {
 /// `synchronous=FULL`). Files are readable for their owner alone, and so are directories that are made; of those that were there and are open to
 /// others a warning is logged.
 ///
-/// Before each call and every second the open file is still the file at the path, or else nothing is read or written any more: a database that was
-/// unlinked would go on acknowledging.
+/// Before each call and every second the open file is still the file at the path, and as this process left it, or else nothing is read or written any
+/// more: a database that was unlinked or overwritten would go on acknowledging. Symbolic links are followed; a file with several names is refused.
 #[derive(Debug)]
 pub struct SqliteStore {
     writer: Worker,
@@ -95,26 +95,41 @@ impl SqliteStore {
     /// # }
     /// ```
     pub fn open(options: &SqliteOptions) -> Result<Self, StoreError> {
-        let path = &options.path;
-        file::make_directory(path)?;
-        let lock = Held::lock(&file::beside(path, ".lock"), options.lock_wait)?;
-        Ok(Self::start(path, Held::open(path)?, lock)?)
+        file::make_directory(&options.path)?;
+        let path = &file::resolved(&options.path)?;
+        let lock_path = file::beside(path, ".lock");
+        let was_locked_before = lock_path.exists();
+        let lock = Held::lock(&lock_path, options.lock_wait)?;
+        let opened = Self::start(path, Held::open(path)?, lock).map_err(StoreError::from);
+        if matches!(opened, Err(StoreError::Foreign | StoreError::Newer { .. })) && !was_locked_before {
+            // Nothing is left beside what is not ours.
+            let _left = std::fs::remove_file(&lock_path);
+        }
+        opened
     }
 
     fn start(path: &Path, database: Held, lock: Held) -> Result<Self, Failure> {
+        database.has_one_name()?;
+        let log_path = file::beside(path, "-wal");
+        if database.is_empty()? && std::fs::metadata(&log_path).is_ok_and(|log| log.len() > 0) {
+            return Err(StoreError::Emptied.into());
+        }
         // Before the connections: let go of after them.
         let files;
         let mut writer = connect(path)?;
         // Until it is known to be ours nothing is written, not even what waits in its log.
         writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         schema::check(&writer)?;
+        database.make_private();
+        lock.make_private();
         writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         writer.pragma_update(None, "journal_mode", "WAL")?;
         writer.pragma_update(None, "synchronous", "FULL")?;
         schema::migrate(&mut writer)?;
         // SQLite has made it by now, and has it as long as there is a connection.
-        let log = Held::open(&file::beside(path, "-wal"))?;
-        files = Arc::new(Files { database, log, lock });
+        let log = Held::open(&log_path)?;
+        log.make_private();
+        files = Arc::new(Files::new(database, log, lock)?);
         let reader = connect(path)?;
         reader.pragma_update(None, "query_only", true)?;
         files.verify()?;
@@ -189,8 +204,7 @@ impl KeyStore for SqliteStore {
         let add = move |connection: &mut Connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             rows::write_usage(&transaction, batch)?;
-            files.verify()?;
-            Ok(transaction.commit()?)
+            files.commit(transaction)
         };
         Ok(self.writer.run(add).await?)
     }
@@ -202,8 +216,7 @@ impl KeyStore for SqliteStore {
             transaction.execute("DELETE FROM tombstones WHERE deleted_at < ?1", [before.as_millis()])?;
             let sql = "DELETE FROM changes WHERE changed_at < ?1 AND revision < (SELECT revision FROM last_change)";
             transaction.execute(sql, [before.as_millis()])?;
-            files.verify()?;
-            Ok(transaction.commit()?)
+            files.commit(transaction)
         };
         Ok(self.writer.run(prune).await?)
     }
@@ -233,8 +246,7 @@ fn make_change(connection: &mut Connection, commit: &Commit, files: &Files) -> R
         duplicate_name |= rows::write(&transaction, write, revision, commit.at)?;
     }
     rows::write_audit(&transaction, &commit.audit, revision, commit.at, &commit.who)?;
-    files.verify()?;
-    transaction.commit()?;
+    files.commit(transaction)?;
     Ok(Committed { revision, duplicate_name })
 }
 

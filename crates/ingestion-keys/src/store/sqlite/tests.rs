@@ -95,7 +95,7 @@ async fn one_writes_at_a_time() {
 }
 
 // Scenario: a database of a newer version, of another program, and a file that is none.
-// Guarantee: each is refused for what it is, and not a byte of it changes.
+// Guarantee: each is refused for what it is, neither a byte nor who may read it changes, and no lock is left.
 #[test]
 fn what_is_not_ours_is_not_touched() {
     let directory = tempfile::tempdir().unwrap();
@@ -109,10 +109,13 @@ fn what_is_not_ours_is_not_touched() {
         ("other.db", |error| matches!(error, StoreError::Foreign)),
         ("text.db", |error| matches!(error, StoreError::Foreign)),
     ] {
+        let _locked_by_nobody = fs::remove_file(file::beside(&path(name), ".lock"));
+        fs::set_permissions(path(name), fs::Permissions::from_mode(0o664)).unwrap();
         let before = fs::read(path(name)).unwrap();
         let error = open(&path(name)).unwrap_err();
         assert!(is_refused(&error), "{name}: {error:?}");
         assert_eq!(fs::read(path(name)).unwrap(), before, "{name}");
+        assert_eq!((mode(&path(name)), file::beside(&path(name), ".lock").exists()), (0o664, false), "{name}");
     }
 }
 
@@ -148,6 +151,54 @@ async fn a_file_that_is_gone_is_not_written() {
         assert_eq!(store.list().await.unwrap().len(), 1);
     }
     insert(&store, 2).await.unwrap();
+}
+
+// Scenario: a database is opened by a symbolic link and by its own path; then it has a second name.
+// Guarantee: it is one database, locked by whichever way came first, with everything beside the file itself; with two names it is refused.
+#[tokio::test]
+async fn one_database_whichever_way_it_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let [path, link, other] = ["keys.db", "link.db", "other.db"].map(|name| directory.path().join(name));
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let store = open(&link).unwrap();
+    insert(&store, 1).await.unwrap();
+    assert!(matches!(open(&path), Err(StoreError::Locked)));
+    let beside_the_link = files(directory.path()).iter().filter(|file| file.to_string_lossy().contains("link.db")).count();
+    assert_eq!(beside_the_link, 1);
+    drop(store);
+    assert_eq!(open(&path).unwrap().list().await.unwrap().len(), 1);
+    fs::hard_link(&path, &other).unwrap();
+    assert!(matches!(open(&other), Err(StoreError::Linked)));
+    fs::remove_file(&other).unwrap();
+    assert_eq!(open(&link).unwrap().list().await.unwrap().len(), 1);
+}
+
+// Scenario: the open database is emptied, and in another run overwritten by a copy of before, as people restore it; after that the copy is opened.
+// Guarantee: nothing is acknowledged any more, and the copy is what it was.
+#[tokio::test]
+async fn a_file_that_was_written_to_is_not_ours() {
+    let directory = tempfile::tempdir().unwrap();
+    let [path, backup] = ["keys.db", "backup.db"].map(|name| directory.path().join(name));
+    let store = open(&path).unwrap();
+    insert(&store, 1).await.unwrap();
+    drop(store);
+    fs::copy(&path, &backup).unwrap();
+    for content in [Vec::new(), fs::read(&backup).unwrap()] {
+        let store = open(&path).unwrap();
+        insert(&store, 2).await.unwrap();
+        fs::write(&path, &content).unwrap();
+        assert!(matches!(insert(&store, 3).await, Err(CommitError::Store(StoreError::Overwritten))));
+        assert!(matches!(store.list().await, Err(StoreError::Overwritten)));
+        assert!(matches!(store.add_usage(UsageBatch::default()).await, Err(StoreError::Overwritten)));
+        drop(store);
+        assert_eq!(fs::read(&path).unwrap(), content);
+        if content.is_empty() {
+            assert!(matches!(open(&path), Err(StoreError::Emptied)));
+        }
+        fs::copy(&backup, &path).unwrap();
+        fs::remove_file(file::beside(&path, "-wal")).unwrap();
+        assert_eq!(open(&path).unwrap().list().await.unwrap().len(), 1);
+    }
 }
 
 // Scenario: the disk is full in the middle of a change.

@@ -1,16 +1,17 @@
 //! A thread that owns a connection and does one thing after another.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, Transaction};
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
-use super::file::Held;
+use super::file::{Held, Stamp};
 use crate::store::StoreError;
 
 /// How often the file is looked at while there is nothing to do.
@@ -29,17 +30,42 @@ pub(super) struct Worker {
 /// The database file, the write-ahead log with its last changes, and the lock file of the one process that writes.
 #[derive(Debug)]
 pub(super) struct Files {
-    pub(super) database: Held,
-    pub(super) log: Held,
-    pub(super) lock: Held,
+    database: Held,
+    log: Held,
+    lock: Held,
+    /// The database as a commit left it, which may have moved changes there from the log: nobody else writes to it.
+    stamp: Mutex<Stamp>,
 }
 
 impl Files {
-    /// Fails unless all of them are still at their paths.
+    pub(super) fn new(database: Held, log: Held, lock: Held) -> Result<Self, StoreError> {
+        let stamp = Mutex::new(database.stamp()?);
+        Ok(Self { database, log, lock, stamp })
+    }
+
+    /// Fails unless all of them are still at their paths, and nobody else has written to the database.
     pub(super) fn verify(&self) -> Result<(), StoreError> {
+        self.verify_as(*self.lock_stamp())
+    }
+
+    /// Commits, if they are.
+    pub(super) fn commit(&self, transaction: Transaction<'_>) -> Result<(), Failure> {
+        let mut stamp = self.lock_stamp();
+        self.verify_as(*stamp)?;
+        let committed = transaction.commit();
+        *stamp = self.database.stamp()?;
+        Ok(committed?)
+    }
+
+    fn verify_as(&self, stamp: Stamp) -> Result<(), StoreError> {
         self.database.verify()?;
         self.log.verify()?;
-        self.lock.verify()
+        self.lock.verify()?;
+        if self.database.stamp()? == stamp { Ok(()) } else { Err(StoreError::Overwritten) }
+    }
+
+    fn lock_stamp(&self) -> MutexGuard<'_, Stamp> {
+        self.stamp.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -59,6 +85,10 @@ impl Worker {
                         Err(RecvTimeoutError::Timeout) => look(&files, &mut lost),
                         Err(RecvTimeoutError::Disconnected) => break,
                     }
+                }
+                if matches!(files.verify(), Err(StoreError::Overwritten)) {
+                    // Changes of before, moved there from the log, would make neither the old database nor the new one.
+                    let _kept_apart = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
                 }
             }
         };
