@@ -127,7 +127,9 @@ impl Ring {
     /// How many keys there are, those that have ended and are disabled included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.keys.len() - self.lock().tombstones.len()
+        // Both of one moment.
+        let writer = self.lock();
+        self.keys.len().saturating_sub(writer.tombstones.len())
     }
 
     /// Whether there is no key.

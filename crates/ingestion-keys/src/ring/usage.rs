@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ingestion_api::KeySource;
 use otlp_auth::Identity;
@@ -98,6 +99,8 @@ type Unflushed = (KeyId, Arc<Mutex<KeyUse>>);
 #[derive(Debug)]
 pub struct PendingUsage<'a> {
     registry: &'a Registry,
+    /// How long places are kept that a key was used from.
+    retain_sources: Duration,
     _flushing: tokio::sync::MutexGuard<'a, ()>,
 }
 
@@ -142,7 +145,8 @@ impl Ring {
 
     /// What was counted and is not in the store.
     pub async fn pending_usage(&self) -> PendingUsage<'_> {
-        PendingUsage { _flushing: self.usage.flushing.lock().await, registry: &self.usage }
+        let retain_sources = self.options.retain_sources;
+        PendingUsage { _flushing: self.usage.flushing.lock().await, registry: &self.usage, retain_sources }
     }
 }
 
@@ -150,14 +154,16 @@ impl PendingUsage<'_> {
     /// The key as it will be once everything is in the store.
     #[must_use]
     pub fn added_to(&self, mut key: StoredKey, now: Timestamp) -> StoredKey {
+        let limit = self.registry.sources;
         if let Some(pending) = self.registry.used.pin().get(&key.record.id) {
             let pending = lock(pending);
-            let limit = self.registry.sources;
             let counted = pending.counted.iter().map(|counted| counted.read(now));
             for usage in pending.unflushed.as_deref().cloned().into_iter().chain(counted) {
                 key.usage.add(usage, limit, None);
             }
         }
+        // Of a key that is not used any more nothing else takes them away.
+        key.usage.add(Usage::default(), limit, Some(now.saturating_sub(self.retain_sources)));
         key
     }
 }

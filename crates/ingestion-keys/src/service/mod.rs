@@ -135,7 +135,7 @@ impl KeyService {
     ///
     /// # Errors
     ///
-    /// [`IssueError::NotFound`]; as [`create`](Self::create).
+    /// [`IssueError::NotFound`]; [`IssueError::Rotated`] if a key that has a successor would be good for longer; as [`create`](Self::create).
     pub async fn update(&self, who: &str, id: i64, request: UpdateRequest) -> Result<IngestionApiKey, IssueError> {
         let now = self.clock.wall();
         let name = request.name.as_deref().map(validate::name).transpose()?;
@@ -153,6 +153,12 @@ impl KeyService {
             new.enabled = request.enabled.unwrap_or(new.enabled);
             if new == old {
                 return Ok(item(StoredKey { record: old, usage }, now));
+            }
+            // Its time was given to the key in its place.
+            if let Some(successor) = old.successor
+                && old.expires_at.is_some_and(|end| new.expires_at.is_none_or(|new_end| end < new_end))
+            {
+                return Err(IssueError::Rotated { successor });
             }
             new.updated_at = now;
             let audit = note(AuditAction::Update, &new, changes(Some(&old), &new));
@@ -209,6 +215,9 @@ impl KeyService {
             let lifetime = old.expires_at.map(|expires_at| expires_at.since(old.created_at));
             let same_lifetime = lifetime.map(|lifetime| validate::not_too_late(now.saturating_add(lifetime))).transpose()?;
             let (key, new) = self.draw(old.name.clone(), old.description.clone(), expires_at.or(same_lifetime), now)?;
+            if new.expires_at.is_some_and(|expires_at| expires_at <= now) {
+                return Err(IssueError::ExpirationPast);
+            }
             let ended = KeyRecord { expires_at: Some(ends_at), successor: Some(new.id), updated_at: now, ..old.clone() };
             let mut audit = note(AuditAction::Rotate, &old, changes(Some(&old), &ended));
             audit.other_key_id = Some(new.id);

@@ -232,6 +232,25 @@ async fn what_has_ended_is_not_rotated() {
     assert_eq!(house.service.list().await.unwrap().len(), 3);
 }
 
+// Scenario: a key that has a successor is to be good for longer, for ever, shorter, and under another name.
+// Guarantee: not longer, for which the successor is named; the rest is done.
+#[tokio::test]
+async fn what_was_rotated_ends() {
+    let house = House::new().await;
+    let old = house.create("old", None).await.key.id;
+    let new = house.rotate(old, Some(DAY.unsigned_abs()), None).await.unwrap().key.id;
+    let update = async |expiration, name: Option<&str>| {
+        let request = UpdateRequest { expiration, name: name.map(str::to_owned), ..Default::default() };
+        house.update(old, request).await.map(|key| key.expiration)
+    };
+    for longer in [None, Some(now() + DAY + 1)] {
+        let refused = update(Some(longer), None).await;
+        assert!(matches!(refused, Err(IssueError::Rotated { successor }) if successor.get() == new), "{longer:?}");
+    }
+    assert_eq!(update(None, Some("renamed")).await.unwrap(), Some(now() + DAY));
+    assert_eq!(update(Some(Some(now() + HOUR)), None).await.unwrap(), Some(now() + HOUR));
+}
+
 // Scenario: a key is created, changed, rotated and deleted by several people.
 // Guarantee: who did what to which key is told, oldest first, page by page, and no secret is in it.
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 use super::error::{IssueError, MAX_DESCRIPTION_LEN, MAX_NAME_LEN};
 use crate::clock::Timestamp;
-use crate::key::KeyId;
+
+/// The end of the year 9999.
+const LAST_EXPIRATION: Timestamp = Timestamp::from_millis(253_402_300_799_999);
 
 /// The name without blanks at its ends.
 pub(super) fn name(name: &str) -> Result<String, IssueError> {
@@ -39,9 +41,9 @@ pub(super) fn expiration(millis: i64, now: Timestamp) -> Result<Timestamp, Issue
     not_too_late(expiration)
 }
 
-/// A moment that can be told: as with ids, a JSON number below 2^53 is exact everywhere.
+/// A moment that can be told: dates are written with four digits of the year.
 pub(super) fn not_too_late(moment: Timestamp) -> Result<Timestamp, IssueError> {
-    if moment.as_millis() < KeyId::END { Ok(moment) } else { Err(IssueError::ExpirationTooLate) }
+    if moment <= LAST_EXPIRATION { Ok(moment) } else { Err(IssueError::ExpirationTooLate) }
 }
 
 /// Embeddings, overrides and isolates (Unicode standard annex 9): with them a name is shown as another. The marks U+200E, U+200F and U+061C, which
@@ -94,17 +96,17 @@ mod tests {
         assert!(matches!(description("a\0".to_owned()), Err(IssueError::DescriptionCharacter)));
     }
 
-    // Scenario: expirations around now and around what a number can say.
+    // Scenario: expirations around now and around the last date that can be written.
     // Guarantee: strictly later than now, and exact.
     #[test]
     fn expirations_are_in_the_future() {
         let at = |millis| expiration(millis, Timestamp::from_millis(1000));
         assert_eq!(at(1001).unwrap(), Timestamp::from_millis(1001));
-        assert_eq!(at(253_402_300_800_000).unwrap().as_millis(), 253_402_300_800_000);
+        assert_eq!(at(253_402_300_799_999).unwrap().as_millis(), 253_402_300_799_999);
         for past in [1000, 999, 0, -1, i64::MIN] {
             assert!(matches!(at(past), Err(IssueError::ExpirationPast)), "{past}");
         }
-        for late in [1 << 53, i64::MAX] {
+        for late in [253_402_300_800_000, 1 << 53, i64::MAX] {
             assert!(matches!(at(late), Err(IssueError::ExpirationTooLate)), "{late}");
         }
     }
