@@ -11,6 +11,7 @@
 //! | [`output`] | lines for somebody who may not read them |
 //! | `telemetry` | `/metrics`, `/livez`, `/readyz` |
 //! | `server` | connections: limits, the client's address, stopping |
+//! | `activity` | whether anything happens on a connection |
 //! | `admin_tokens` | the file with the tokens of administrators |
 //!
 //! # Errors
@@ -20,11 +21,11 @@
 //! | a list of [`otlp_auth::confmap::Problem`] | 64 | the configuration cannot be used |
 //! | [`RunError`] | 69 or 70 | it could not start, or had to stop |
 
+mod activity;
 mod admin_tokens;
 mod agent;
 mod authorize;
 mod body;
-
 mod client_address;
 pub mod config;
 mod debug;
