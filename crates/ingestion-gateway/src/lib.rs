@@ -9,6 +9,7 @@
 //! | `agent`, `otlp` | the receivers, each behind an authenticator |
 //! | `debug` | where telemetry goes while there is no upstream: it is counted and discarded |
 //! | [`output`] | lines for somebody who may not read them |
+//! | `refusals` | which key was refused, for the log and the metrics |
 //! | `telemetry` | `/metrics`, `/livez`, `/readyz` |
 //! | `server` | connections: limits, the client's address, stopping |
 //! | `activity` | whether anything happens on a connection |
@@ -33,6 +34,7 @@ mod management;
 mod otlp;
 pub mod output;
 mod ready;
+mod refusals;
 mod run;
 mod server;
 mod telemetry;
