@@ -160,6 +160,13 @@ async fn agents_are_let_in_by_any_place() {
             assert_eq!(response.status(), expected, "{prefix}{url}");
             assert!(response.text().await.unwrap().is_empty());
         }
+        use reqwest::Method;
+        let methods = [(Method::HEAD, 200), (Method::POST, 200), (Method::PUT, 404), (Method::DELETE, 404)];
+        for (method, expected) in methods {
+            let url = gateway.url("agent", &format!("{prefix}/api/v1/validate"));
+            let response = gateway.client.request(method.clone(), url).header("sts-api-key", &key).send().await.unwrap();
+            assert_eq!(response.status().as_u16(), expected, "{method}");
+        }
         let features = gateway.client.get(gateway.url("agent", &format!("{prefix}/features"))).header("sts-api-key", &key);
         assert_eq!(features.send().await.unwrap().status(), StatusCode::NOT_FOUND);
     }
