@@ -115,7 +115,7 @@ impl Gateway {
         let unusable = |source| RunError::Store { path: config.storage.path.clone(), source };
         let store = Arc::new(open(&config.storage.path).await?.map_err(unusable)?);
         // Who waits for the file must not find that of the last run. Before the lock is held, it may be that of a gateway that runs.
-        ready_file.map(ready::prepare).transpose().map_err(RunError::ReadyFile)?;
+        let prepared = ready_file.map(ready::prepare).transpose();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let options = RingOptions {
             max_staleness: config.storage.max_staleness,
@@ -124,6 +124,8 @@ impl Gateway {
         };
         let ring = Arc::new(Ring::new(Arc::clone(&clock), options));
         ring.catch_up(&*store).await.map_err(unusable)?;
+        // It hides nothing that is wrong with the database.
+        prepared.map_err(RunError::ReadyFile)?;
         let service = KeyService::new(store.clone(), Arc::clone(&ring), Arc::clone(&clock), Arc::new(SystemEntropy));
         let admin_tokens = admin_tokens::open(&config.management.admin_token_file)?;
         let sockets = Sockets::bind(config).await?;
