@@ -35,7 +35,7 @@ async fn receive(State(agent): State<Agent>, request: Request) -> StatusCode {
     let path = request.uri().path();
     let path = path.strip_prefix(route::RECEIVER_PREFIX).unwrap_or(path);
     match path.strip_prefix(route::AGENT_PREFIX) {
-        Some(route::VALIDATE) => StatusCode::OK,
+        Some(route::VALIDATE) if matches!(*request.method(), Method::GET | Method::HEAD) => StatusCode::OK,
         Some(rest) if rest.starts_with('/') && request.method() == Method::POST => agent.discard(request).await,
         // Agents take it for a feature that is not there.
         _ => StatusCode::NOT_FOUND,

@@ -1,6 +1,6 @@
 //! Where a request came from, as far as those in between are trusted.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
@@ -13,6 +13,7 @@ pub(crate) struct ClientAddress(pub(crate) IpAddr);
 
 impl ClientAddress {
     /// That of the peer; if it is a trusted proxy, the last one in `X-Forwarded-For` that is none. What stands before it anybody may have written.
+    /// `Forwarded` (RFC 7239) is not read: a proxy that writes one and passes the other on would let clients choose their address.
     pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let peer = peer.to_canonical();
         let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
@@ -22,7 +23,7 @@ impl ClientAddress {
         let lines: Vec<_> = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
         let mut client = peer;
         for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-            let Ok(address) = hop.trim().parse::<IpAddr>() else { break };
+            let Some(address) = address(hop.trim()) else { break };
             client = address.to_canonical();
             if !is_trusted(&client) {
                 break;
@@ -32,11 +33,18 @@ impl ClientAddress {
     }
 }
 
+/// Some proxies write the port too, and brackets around what has colons.
+fn address(hop: &str) -> Option<IpAddr> {
+    let with_port = || hop.parse::<SocketAddr>().ok().map(|address| address.ip());
+    let in_brackets = || hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    hop.parse().ok().or_else(with_port).or_else(in_brackets)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    // Scenario: requests directly, through one and two trusted proxies, and with forged headers.
+    // Scenario: requests directly, through one and two trusted proxies, with and without ports, and with forged headers.
     // Guarantee: the nearest address that no trusted proxy has; what cannot be read ends the way.
     #[test]
     fn only_trusted_proxies_are_believed() {
@@ -53,5 +61,8 @@ mod tests {
         assert_eq!(from("::ffff:10.0.0.1", &["198.51.100.1", "192.0.2.7, 10.0.0.2"]), "192.0.2.7");
         assert_eq!(from("10.0.0.1", &["192.0.2.7, unknown"]), "10.0.0.1");
         assert_eq!(from("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(from("10.0.0.1", &["192.0.2.7:1234,10.0.0.2:80"]), "192.0.2.7");
+        assert_eq!(from("10.0.0.1", &["[2001:db8::7]:1234"]), "2001:db8::7");
+        assert_eq!(from("10.0.0.1", &["[2001:db8::7]"]), "2001:db8::7");
     }
 }

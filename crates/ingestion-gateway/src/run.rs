@@ -10,6 +10,7 @@ use ingestion_keys::entropy::SystemEntropy;
 use ingestion_keys::ring::{Ring, RingOptions};
 use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{KeyStore, SqliteOptions, SqliteStore, StoreError};
+use opentelemetry::metrics::Meter;
 use opentelemetry_sdk::error::OTelSdkError;
 use otlp_auth::server::{FixedTokens, FixedTokensError, ServerAuthenticator, TokenFile};
 use tokio::net::TcpListener;
@@ -22,6 +23,7 @@ use crate::debug::{self, DebugReceiver};
 use crate::management::SetUpError;
 use crate::otlp::{self, Receiver};
 use crate::ready::{self, Addresses};
+use crate::refusals::TellingRing;
 use crate::server::{self, Server};
 use crate::telemetry::Telemetry;
 use crate::{agent, management};
@@ -90,12 +92,10 @@ impl RunError {
 ///
 /// When it cannot start, or something within it fails that never should.
 pub async fn run(config: Config, ready_file: Option<&Path>, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-    // Who waits for the file must not find that of the last run.
-    ready_file.map(ready::prepare).transpose().map_err(RunError::ReadyFile)?;
     let mut stop = std::pin::pin!(stop);
     let gateway = tokio::select! {
         () = &mut stop => return Ok(()),
-        gateway = Gateway::start(&config) => gateway?,
+        gateway = Gateway::start(&config, ready_file) => gateway?,
     };
     gateway.addresses.tell(ready_file).map_err(RunError::ReadyFile)?;
     gateway.until(stop, config.shutdown_grace).await
@@ -111,9 +111,11 @@ struct Gateway {
 }
 
 impl Gateway {
-    async fn start(config: &Config) -> Result<Self, RunError> {
+    async fn start(config: &Config, ready_file: Option<&Path>) -> Result<Self, RunError> {
         let unusable = |source| RunError::Store { path: config.storage.path.clone(), source };
         let store = Arc::new(open(&config.storage.path).await?.map_err(unusable)?);
+        // Who waits for the file must not find that of the last run. Before the lock is held, it may be that of a gateway that runs.
+        let prepared = ready_file.map(ready::prepare).transpose();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let options = RingOptions {
             max_staleness: config.storage.max_staleness,
@@ -122,6 +124,8 @@ impl Gateway {
         };
         let ring = Arc::new(Ring::new(Arc::clone(&clock), options));
         ring.catch_up(&*store).await.map_err(unusable)?;
+        // It hides nothing that is wrong with the database.
+        prepared.map_err(RunError::ReadyFile)?;
         let service = KeyService::new(store.clone(), Arc::clone(&ring), Arc::clone(&clock), Arc::new(SystemEntropy));
         let admin_tokens = admin_tokens::open(&config.management.admin_token_file)?;
         let sockets = Sockets::bind(config).await?;
@@ -144,7 +148,7 @@ impl Gateway {
         let Parts { service, admin_tokens, clock, telemetry, debug } = parts;
         let meter = telemetry.meter();
         let max_body = config.limits.max_request_body_size.bytes();
-        let authenticator = self.authenticator(config)?;
+        let authenticator = self.authenticator(config, &meter)?;
         let authorizer = Authorizer::new(Arc::clone(&self.ring), config.auth.receiver.clone(), &meter);
         let receiver = Receiver::new(Arc::clone(&debug), max_body);
 
@@ -168,12 +172,13 @@ impl Gateway {
     fn authenticator(
         &self,
         config: &Config,
+        meter: &Meter,
     ) -> Result<impl ServerAuthenticator<Future: Send> + Clone + Send + Sync + use<>, RunError> {
         let receiver = match &config.auth.receiver {
             Some(tokens) => Arc::clone(tokens),
             None => Arc::new(FixedTokens::new(std::iter::empty::<(String, String)>())?),
         };
-        Ok(receiver.or(Arc::clone(&self.ring)))
+        Ok(receiver.or(TellingRing::new(Arc::clone(&self.ring), meter)))
     }
 
     fn with_background(mut self, config: &Config, service: KeyService, debug: Arc<DebugReceiver>) -> Self {

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,11 +17,13 @@ use hyper_util::server::conn::auto::Builder;
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::io::InspectWriter;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tower_http::timeout::TimeoutBody;
 
+use crate::activity::Activity;
 use crate::client_address::ClientAddress;
 use crate::config::{Endpoint, LimitsConfig};
 
@@ -91,7 +92,7 @@ impl Server {
         }
         let activity = Arc::new(Activity::default());
         let service = service_fn(|request: Request<Incoming>| {
-            let busy = Busy::new(&activity);
+            let busy = activity.begin();
             let client = ClientAddress::of(peer.ip(), request.headers(), &self.trusted_proxies);
             let mut request = request.map(|body| Body::new(TimeoutBody::new(self.limits.idle_timeout, body)));
             request.extensions_mut().insert(client);
@@ -101,23 +102,27 @@ impl Server {
                 response.await
             }
         });
+        let answers = Arc::clone(&activity);
+        let stream = InspectWriter::new(stream, move |written: &[u8]| answers.wrote(written.len()));
         let builder = self.builder();
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        let mut is_ending = false;
-        loop {
-            tokio::select! {
-                ended = connection.as_mut() => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%error, %peer, "connection failed");
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.abandon.cancelled() => return,
+            () = self.end(&activity) => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = self.abandon.cancelled() => return,
+                    // A peer that does not read what it was answered would keep its connection for ever.
+                    () = activity.stalled(self.limits.idle_timeout) => {
+                        return tracing::debug!(%peer, "connection dropped: what was answered is not read");
                     }
-                    return;
-                }
-                () = self.abandon.cancelled() => return,
-                () = self.end(&activity), if !is_ending => {
-                    is_ending = true;
-                    connection.as_mut().graceful_shutdown();
                 }
             }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, %peer, "connection failed");
         }
     }
 
@@ -148,43 +153,4 @@ impl Server {
 /// Binds an endpoint; of a name, the first address that can be bound.
 pub(crate) async fn bind(endpoint: &Endpoint) -> io::Result<TcpListener> {
     TcpListener::bind(endpoint.host_and_port()).await
-}
-
-/// What happens on a connection.
-#[derive(Default)]
-struct Activity {
-    in_flight: AtomicUsize,
-    begun: AtomicU64,
-}
-
-impl Activity {
-    /// Waits until nothing was in flight for this long, or up to twice as long.
-    async fn idle(&self, timeout: Duration) {
-        let mut begun = self.begun.load(Ordering::Relaxed);
-        loop {
-            tokio::time::sleep(timeout).await;
-            let now = self.begun.load(Ordering::Relaxed);
-            if now == begun && self.in_flight.load(Ordering::Relaxed) == 0 {
-                return;
-            }
-            begun = now;
-        }
-    }
-}
-
-/// A request in flight.
-struct Busy(Arc<Activity>);
-
-impl Busy {
-    fn new(activity: &Arc<Activity>) -> Self {
-        activity.begun.fetch_add(1, Ordering::Relaxed);
-        activity.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(activity))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
 }

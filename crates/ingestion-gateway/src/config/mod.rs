@@ -69,7 +69,8 @@ impl Config {
     ///
     /// Everything that is wrong.
     pub fn load(sources: &Sources, env: Env<'_>) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
-        let value = sources.read()?.expand(env);
+        let (value, unread) = sources.read().map_err(|problem| vec![problem])?;
+        let value = value.expand(env);
         let report = Report::new();
         let config = Self::read(&value, env, &report);
         let told = report.finish();
@@ -80,9 +81,10 @@ impl Config {
         };
         let all = |problems: Vec<Problem>| problems.into_iter().map(where_it_is).collect();
         match (told, config) {
-            (Ok(warnings), Some(config)) => Ok((config, all(warnings))),
-            (Ok(_), None) => Err(vec![Problem::new("", None, "expected a map")]),
-            (Err(problems), _) => Err(all(problems)),
+            (Ok(warnings), Some(config)) if unread.is_empty() => Ok((config, all(warnings))),
+            (Ok(_), Some(_)) => Err(unread),
+            (Ok(_), None) => Err([unread, vec![Problem::new("", None, "expected a map")]].concat()),
+            (Err(problems), _) => Err([unread, all(problems)].concat()),
         }
     }
 

@@ -14,8 +14,8 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// All of them as one tree. Nothing is substituted yet.
-    pub(super) fn read(&self) -> Result<Value, Vec<Problem>> {
+    /// All of them that can be read as one tree, and what is wrong with the others. Nothing is substituted yet.
+    pub(super) fn read(&self) -> Result<(Value, Vec<Problem>), Problem> {
         let files = self.files.iter().map(|path| {
             Value::read_file(path).map_err(|problem| {
                 let shown = path.display().to_string();
@@ -25,7 +25,7 @@ impl Sources {
             })
         });
         let sets = self.sets.iter().map(|set| parse_set(set));
-        let mut merged = Value::parse("").map_err(|problem| vec![problem])?;
+        let mut merged = Value::parse("")?;
         let mut problems = Vec::new();
         for source in files.chain(sets) {
             match source {
@@ -33,7 +33,7 @@ impl Sources {
                 Err(problem) => problems.push(problem),
             }
         }
-        if problems.is_empty() { Ok(merged) } else { Err(problems) }
+        Ok((merged, problems))
     }
 
     pub(super) fn is_one_file(&self) -> bool {

@@ -158,6 +158,8 @@ fn later_sources_override() {
     assert_eq!(config.storage.path, PathBuf::from("/state/ingestion-gateway/keys.db"));
     let problems = load(&["nonsense", "a-b=1", "limits.max_streams=[", "limits.max_streams=1\nx: 2"]).unwrap_err();
     assert_eq!(problems.iter().map(Problem::path).collect::<Vec<_>>(), ["", "", "limits.max_streams", "limits.max_streams"]);
+    let problems = load(&["nonsense", "limits.max_streams=many"]).unwrap_err();
+    assert_eq!(problems.iter().map(Problem::path).collect::<Vec<_>>(), ["", "limits.max_streams"]);
     let problems = load(&["limits.max_streams=many"]).unwrap_err();
     assert_eq!((problems[0].path(), problems[0].line()), ("limits.max_streams", None));
 }

@@ -13,7 +13,7 @@ use opentelemetry::metrics::{Counter, Meter};
 use otlp_auth::server::{InMemoryAuthenticator, Lookup, LookupError, TokenFile};
 use otlp_auth::{Decision, DenyReason};
 
-use super::problem::{Problem, call};
+use super::problem::{Problem, TrackingKey, call};
 use crate::client_address::ClientAddress;
 
 const CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey realm=\"management\"");
@@ -57,7 +57,8 @@ pub(super) async fn admit(State(admission): State<Arc<Admission>>, mut request: 
             let source = request.extensions().get::<ClientAddress>().map(|ClientAddress(address)| address.to_string());
             admission.refusals.add(1, &[KeyValue::new("deny.reason", reason.as_str())]);
             let call = call(&request);
-            tracing::warn!(reason = reason.as_str(), source, call, "a management call was refused");
+            let tracking_key = request.extensions().get::<TrackingKey>().map(tracing::field::display);
+            tracing::warn!(tracking_key, reason = reason.as_str(), source, call, "a management call was refused");
             let message =
                 if reason == DenyReason::Missing { "an admin token is required" } else { "the admin token is not accepted" };
             let problem = Problem::new(StatusCode::UNAUTHORIZED, "Unauthorized", message);

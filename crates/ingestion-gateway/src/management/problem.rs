@@ -1,6 +1,7 @@
 //! What a call is answered when it cannot be fulfilled: one table.
 
 use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -95,19 +96,31 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Writes the bodies of problems, and logs those that are ours.
-pub(super) async fn tell(State(clock): State<Arc<dyn Clock>>, request: Request, next: Next) -> Response {
+/// What finds a request in the log; among the extensions of each.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TrackingKey(u64);
+
+impl fmt::Display for TrackingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Writes the bodies of problems, and logs them.
+pub(super) async fn tell(State(clock): State<Arc<dyn Clock>>, mut request: Request, next: Next) -> Response {
     let call = call(&request);
+    let tracking_key = TrackingKey(fastrand::u64(..));
+    request.extensions_mut().insert(tracking_key);
     let mut response = next.run(request).await;
     let Some(problem) = response.extensions_mut().remove::<Problem>().or_else(|| of_axum(&response)) else { return response };
-    let tracking_key = format!("{:016x}", fastrand::u64(..));
     if problem.status.is_server_error() {
         let (status, error) = (problem.status.as_u16(), problem.detail.as_ref().unwrap_or(&problem.message));
-        tracing::error!(tracking_key, call, status, error, "a management call failed");
-    } else {
-        tracing::debug!(tracking_key, call, status = problem.status.as_u16(), "a management call was not fulfilled");
+        tracing::error!(%tracking_key, call, status, error, "a management call failed");
+    } else if problem.status != StatusCode::UNAUTHORIZED {
+        // That one was logged with its source, where it was refused.
+        tracing::info!(%tracking_key, call, status = problem.status.as_u16(), "a management call was not fulfilled");
     }
-    let body = problem.body(tracking_key, clock.wall().as_millis());
+    let body = problem.body(tracking_key.to_string(), clock.wall().as_millis());
     let mut told = json::answer(problem.status, &body);
     if problem.status == StatusCode::SERVICE_UNAVAILABLE
         && let Ok(seconds) = retry_after().parse()

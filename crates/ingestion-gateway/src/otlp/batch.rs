@@ -1,6 +1,8 @@
 //! What a batch is, whichever way it came.
 //!
 //! Items are counted where they stand, in protobuf and in JSON: nothing is built from a batch, which may be a thousand times as large in memory.
+//! They are counted and not validated: what lies below an item is skipped and never decoded, so that it cannot recurse. Groups in protobuf and
+//! brackets in JSON are nested up to a limit.
 
 use std::fmt;
 
@@ -11,6 +13,9 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::debug::Item;
+
+/// How deep objects and lists of JSON may be nested.
+const MAX_DEPTH: usize = 128;
 
 /// One kind of telemetry: the path from a request to its items.
 #[derive(Debug)]
@@ -63,8 +68,11 @@ impl Signal {
         count_protobuf(self.path, request)
     }
 
-    /// The same of a request in JSON.
+    /// The same of a request in JSON. Everywhere `null` is what is empty, as proto3 has it for fields.
     pub(super) fn count_json(&self, request: &[u8]) -> serde_json::Result<usize> {
+        if is_nested_deeper(request, MAX_DEPTH) {
+            return Err(serde::de::Error::custom("nested too deep"));
+        }
         let mut deserializer = serde_json::Deserializer::from_slice(request);
         let count = Message(self.path).deserialize(&mut deserializer)?;
         deserializer.end()?;
@@ -100,6 +108,31 @@ fn skip_fields(mut message: Bytes) -> Result<(), DecodeError> {
     Ok(())
 }
 
+/// Whether there are more brackets in each other. serde_json has a limit for what it builds, and none for what it skips; strings are not looked into, because
+/// senders cut them within a character, which it would not build.
+fn is_nested_deeper(json: &[u8], limit: usize) -> bool {
+    let mut depth = 0_usize;
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' if depth == limit => return true,
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => {
+                while let Some(byte) = bytes.next() {
+                    match byte {
+                        b'"' => break,
+                        b'\\' => _ = bytes.next(),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
 /// Counts in an object.
 #[derive(Clone, Copy)]
 struct Message<'a>(&'a [Step]);
@@ -108,7 +141,7 @@ impl<'de> DeserializeSeed<'de> for Message<'_> {
     type Value = usize;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
-        deserializer.deserialize_map(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -119,12 +152,16 @@ impl<'de> Visitor<'de> for Message<'_> {
         f.write_str("an object")
     }
 
+    fn visit_unit<E>(self) -> Result<usize, E> {
+        Ok(usize::from(self.0.is_empty()))
+    }
+
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<usize, A::Error> {
         let (fields, is_list, below) = match self.0.split_first() {
             Some((step, below)) => (step.fields, step.is_list, below),
             None => (&[][..], false, self.0),
         };
-        let mut count = if self.0.is_empty() { 1 } else { 0 };
+        let mut count = usize::from(self.0.is_empty());
         while let Some(is_wanted) = map.next_key_seed(OneOf(fields))? {
             count += match is_wanted {
                 true if is_list => map.next_value_seed(Messages(below))?,
@@ -143,7 +180,7 @@ impl<'de> DeserializeSeed<'de> for Messages<'_> {
     type Value = usize;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
-        deserializer.deserialize_seq(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -152,6 +189,10 @@ impl<'de> Visitor<'de> for Messages<'_> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list")
+    }
+
+    fn visit_unit<E>(self) -> Result<usize, E> {
+        Ok(0)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<usize, A::Error> {
@@ -234,7 +275,21 @@ mod tests {
         assert_eq!((TRACES.count_protobuf(Bytes::new()).unwrap(), TRACES.count_json(b"{}").unwrap()), (0, 0));
     }
 
-    // Scenario: bodies that are cut off, of wrong types, nested without an end, or something else.
+    // Scenario: `null` instead of a list, of a message in one, of a field and of the whole; a string that was cut within a character.
+    // Guarantee: it is as good as nothing at all, and what stands beside it is counted.
+    #[test]
+    fn null_is_empty() {
+        let count = |signal: &Signal, request: &str| signal.count_json(request.as_bytes()).unwrap();
+        for empty in ["null", r#"{"resourceSpans":null}"#, r#"{"resourceSpans":[null,{"scopeSpans":null}]}"#] {
+            assert_eq!(count(&TRACES, empty), 0, "{empty}");
+        }
+        let spans = r#"{"resourceSpans":[{"resource":null,"scopeSpans":[{"spans":null},{"spans":[{"name":"\ud83d"}]}]}]}"#;
+        assert_eq!(count(&TRACES, spans), 1);
+        let metrics = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"gauge":null,"sum":{"dataPoints":[{}]}}]}]}]}"#;
+        assert_eq!(count(&METRICS, metrics), 1);
+    }
+
+    // Scenario: bodies that are cut off, of wrong types, nested too deep, or something else.
     // Guarantee: none of them counts as a request.
     #[test]
     fn what_is_no_request_is_not_counted() {
@@ -246,8 +301,13 @@ mod tests {
         for wrong in [&b"\x08\x01"[..], b"\x0a\x02\x12\x05", b"\x0a\x06\x12\x04\x12\x02\x2a\x01", b"hello", &[0x1b; 100_000]] {
             assert!(TRACES.count_protobuf(Bytes::copy_from_slice(wrong)).is_err(), "{wrong:?}");
         }
-        let nested = "[".repeat(100_000);
-        let nested = [format!("{{\"x\":{nested}"), format!("{{\"resourceSpans\":{nested}")];
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let below_item = |depth| {
+            let value = nested(depth);
+            format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"name":"[[\"[{{","x":{value}}}]}}]}}]}}"#)
+        };
+        assert_eq!(TRACES.count_json(below_item(MAX_DEPTH - 7).as_bytes()).unwrap(), 1);
+        let nested = [format!("{{\"x\":{}}}", nested(MAX_DEPTH)), below_item(MAX_DEPTH - 6), nested(100_000)];
         let wrong = ["", "[]", "{", "{} x", r#"{"resourceSpans": {}}"#, r#"{"resourceSpans": [1]}"#, r#"{"resourceSpans": [{]}"#];
         for wrong in wrong.into_iter().chain(nested.iter().map(String::as_str)) {
             assert!(TRACES.count_json(wrong.as_bytes()).is_err(), "{wrong:.40}");

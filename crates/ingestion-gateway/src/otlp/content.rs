@@ -14,6 +14,10 @@ use super::batch::Signal;
 use crate::authorize::retry_after;
 use crate::body::{self, BodyError};
 
+/// The memory that a zstd frame may ask for, as a power of two: 32 MiB, more than a request may have. That of gRPC is tonic's, and has the library's own
+/// limit of 128 MiB.
+const MAX_WINDOW_LOG: u32 = 25;
+
 /// How messages are written.
 #[derive(Clone, Copy)]
 pub(super) enum Encoding {
@@ -70,7 +74,7 @@ impl Refusal {
 }
 
 impl Encoding {
-    /// What a request asks for; answers to those that ask for anything else are protobuf.
+    /// What a request asks for; answers to those that ask for anything else are JSON.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
         let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         match value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
@@ -120,12 +124,27 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, max_body: usize) -> Re
         Err(BodyError::TooLarge) => return Err(Refusal::TOO_LARGE),
         Err(BodyError::Broken) => return Err(Refusal::UNREADABLE),
     };
-    let compression = headers.get(CONTENT_ENCODING).map_or(&b"identity"[..], HeaderValue::as_bytes);
-    match compression.to_ascii_lowercase().as_slice() {
+    match compression(headers)?.as_slice() {
         b"identity" => Ok(body),
         b"gzip" => inflate(flate2::read::MultiGzDecoder::new(&body[..])),
-        b"zstd" => inflate(zstd::Decoder::with_buffer(&body[..]).map_err(|_| Refusal::NOT_COMPRESSED)?),
+        b"zstd" => {
+            let mut decoder = zstd::Decoder::with_buffer(&body[..]).map_err(|_| Refusal::NOT_COMPRESSED)?;
+            decoder.window_log_max(MAX_WINDOW_LOG).map_err(|_| Refusal::NOT_COMPRESSED)?;
+            inflate(decoder)
+        }
         b"snappy" => unsnap(&body),
+        _ => Err(Refusal::COMPRESSION),
+    }
+}
+
+/// The one coding of a body, in lower case; nothing counts as `identity`.
+fn compression(headers: &HeaderMap) -> Result<Vec<u8>, Refusal> {
+    let lines = headers.get_all(CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let codings = lines.map(|coding| coding.trim_ascii().to_ascii_lowercase());
+    let mut codings = codings.filter(|coding| !coding.is_empty() && coding != b"identity");
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(b"identity".to_vec()),
+        (Some(coding), None) => Ok(coding),
         _ => Err(Refusal::COMPRESSION),
     }
 }
@@ -146,5 +165,35 @@ fn unsnap(body: &[u8]) -> Result<Bytes, Refusal> {
         Ok(length) if length > MAX_DECODED => Err(Refusal::TOO_LARGE),
         Ok(_) => snap::raw::Decoder::new().decompress_vec(body).map(Bytes::from).map_err(|_| Refusal::NOT_COMPRESSED),
         Err(_) => Err(Refusal::NOT_COMPRESSED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Scenario: `content-encoding` without a value, several times, in a list, and with more than one coding.
+    // Guarantee: what says nothing is nothing; two codings are refused, whichever they are.
+    #[test]
+    fn there_is_one_compression() {
+        let found = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(CONTENT_ENCODING, HeaderValue::from_static(value));
+            }
+            compression(&headers).ok()
+        };
+        for (values, expected) in [
+            (&[][..], "identity"),
+            (&[""], "identity"),
+            (&["Identity", ""], "identity"),
+            (&["identity", " GZIP"], "gzip"),
+            (&["identity, zstd"], "zstd"),
+        ] {
+            assert_eq!(found(values), Some(expected.as_bytes().to_vec()), "{values:?}");
+        }
+        for values in [&["gzip", "zstd"][..], &["gzip, gzip"]] {
+            assert_eq!(found(values), None, "{values:?}");
+        }
     }
 }

@@ -28,7 +28,7 @@ impl Receiver {
             "/v1/logs" => self.http_batch(&batch::LOGS, request).await,
             _ => Err(Refusal::NOT_FOUND),
         };
-        answer.unwrap_or_else(|refusal| refusal.response(encoding.unwrap_or(Encoding::Protobuf)))
+        answer.unwrap_or_else(|refusal| refusal.response(encoding.unwrap_or(Encoding::Json)))
     }
 
     async fn http_batch(&self, signal: &Signal, request: Request) -> Result<Response, Refusal> {

@@ -37,6 +37,31 @@ async fn a_change_is_in_force_at_once() {
     assert!(!gateway.log.all().contains(&key.secret));
 }
 
+// Scenario: a deleted key and one that has expired are sent to every receiver, twice.
+// Guarantee: a line names the key and why, once for all of them; the metric counts each request of the key; the key itself is nowhere.
+#[tokio::test]
+async fn a_refused_key_is_told_by_its_id() {
+    let gateway = Gateway::start().await;
+    let (deleted, expired) = (gateway.create("deleted").await, gateway.create("expired").await);
+    gateway.delete(deleted.id).await;
+    let rotate = gateway.call(reqwest::Method::POST, &format!("/api/security/ingestion/api_keys/{}/rotate", expired.id));
+    assert_eq!(rotate.json(&json!({"overlap": 0})).send().await.unwrap().status(), StatusCode::OK);
+    for (key, reason) in [(deleted, "revoked"), (expired, "expired")] {
+        for _ in 0..2 {
+            assert_eq!(gateway.send_grpc(&key.secret, 1, None).await, Code::Unauthenticated);
+            assert_eq!(gateway.send_http(&key.secret).await.status(), StatusCode::UNAUTHORIZED);
+            assert_eq!(gateway.validate(&key.secret).await, StatusCode::FORBIDDEN);
+        }
+        let line = gateway.log.wait_for(&format!("a key is refused key.id={} reason=\"{reason}\"", key.id)).await;
+        assert_eq!(gateway.log.all().matches(line.split_once("a key").unwrap().1).count(), 1);
+        let metrics = gateway.client.get(gateway.url("telemetry", "/metrics")).send().await.unwrap().text().await.unwrap();
+        let is_counted = |line: &&str| line.starts_with("ingestion_key_refusals_total") && line.contains(&key.id.to_string());
+        let counted = metrics.lines().find(is_counted).unwrap();
+        assert!(counted.contains(&format!("deny_reason=\"{reason}\"")) && counted.ends_with(" 6"), "{counted}");
+        assert!(!gateway.log.all().contains(&key.secret) && !metrics.contains(&key.secret));
+    }
+}
+
 // Scenario: keys of every kind, with and without the receiver API key asked for, broken bodies, on both authorize endpoints.
 // Guarantee: 204 and 403 exactly and without a body; a broken body is 400 and never 403.
 #[tokio::test]
@@ -134,6 +159,13 @@ async fn agents_are_let_in_by_any_place() {
             let response = gateway.client.get(gateway.url("agent", &format!("{prefix}{url}"))).send().await.unwrap();
             assert_eq!(response.status(), expected, "{prefix}{url}");
             assert!(response.text().await.unwrap().is_empty());
+        }
+        use reqwest::Method;
+        let methods = [(Method::HEAD, 200), (Method::POST, 200), (Method::PUT, 404), (Method::DELETE, 404)];
+        for (method, expected) in methods {
+            let url = gateway.url("agent", &format!("{prefix}/api/v1/validate"));
+            let response = gateway.client.request(method.clone(), url).header("sts-api-key", &key).send().await.unwrap();
+            assert_eq!(response.status().as_u16(), expected, "{method}");
         }
         let features = gateway.client.get(gateway.url("agent", &format!("{prefix}/features"))).header("sts-api-key", &key);
         assert_eq!(features.send().await.unwrap().status(), StatusCode::NOT_FOUND);

@@ -220,6 +220,19 @@ async fn a_lost_database_acknowledges_nothing() {
     assert_eq!(gateway.send_http(&key.secret).await.status(), StatusCode::OK);
 }
 
+// Scenario: calls that are refused and that cannot be fulfilled, at the level that is logged by default.
+// Guarantee: the tracking key of the answer finds its line in the log.
+#[tokio::test]
+async fn a_tracking_key_is_in_the_log() {
+    let gateway = Gateway::start().await;
+    let nobody = gateway.client.get(gateway.url("management", KEYS));
+    for (request, expected) in [(nobody, "was refused"), (gateway.call(Method::GET, &format!("{KEYS}/5")), "was not fulfilled")] {
+        let body: Value = request.send().await.unwrap().json().await.unwrap();
+        let line = gateway.log.wait_for(&format!("tracking_key={}", body["trackingKey"].as_str().unwrap())).await;
+        assert!(line.contains(expected), "{line}");
+    }
+}
+
 // Scenario: keys are named by paths that are no numbers, and one that is no text at all.
 // Guarantee: 400 with an error body of exactly the type that clients compare.
 #[tokio::test]

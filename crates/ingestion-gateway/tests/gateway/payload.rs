@@ -50,6 +50,13 @@ async fn batches_are_decoded_and_counted() {
     }
     assert_eq!(post("gzip", content.clone()).await.unwrap().status(), StatusCode::BAD_REQUEST);
     assert_eq!(post("br", content.clone()).await.unwrap().status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let wide = {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(27).unwrap();
+        encoder.write_all(&content).unwrap();
+        encoder.finish().unwrap()
+    };
+    assert_eq!(post("zstd", wide).await.unwrap().status(), StatusCode::BAD_REQUEST, "a window of 128 MiB");
     let key_id = key.id.to_string();
     let metrics = gateway.client.get(gateway.url("telemetry", "/metrics")).send().await.unwrap().text().await.unwrap();
     let counted = metrics.lines().find(|line| line.starts_with("ingestion_debug_items_total") && line.contains(&key_id)).unwrap();
@@ -57,7 +64,7 @@ async fn batches_are_decoded_and_counted() {
     let line = gateway.output.wait_for("spans=").await;
     assert!(line.contains(&format!("\"edge\"({key_id})=")), "{line}");
     let used = gateway.get(key.id).await;
-    assert_eq!(used["accepted"], 9);
+    assert_eq!(used["accepted"], 10);
     assert!(used["bytes"].as_u64().unwrap() > 2 * content.len() as u64, "{used}");
     let sources = used["sources"].as_array().unwrap();
     assert!(sources.iter().any(|source| source["address"] == "127.0.0.1" && source["userAgent"] == "a-sender/1"), "{used}");
@@ -138,8 +145,11 @@ async fn what_is_no_batch_is_refused() {
     assert_eq!(status(gateway.client.post(url("/v1/nothing"))).await, 404);
     assert_eq!(status(gateway.client.post(url("/v1/logs")).header("content-type", "text/plain")).await, 415);
     assert_eq!(status(gateway.client.post(url("/v1/logs")).header("content-type", "application/json").body("{")).await, 400);
-    let nested = format!("{{\"resourceLogs\":{}", "[".repeat(100_000));
+    let nested = format!("{{\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(status(gateway.client.post(url("/v1/logs")).header("content-type", "application/json").body(nested)).await, 400);
+    let unknown = known(gateway.client.post(url("/v1/logs"))).send().await.unwrap();
+    assert_eq!(unknown.headers()["content-type"], "application/json");
+    assert_eq!(unknown.json::<serde_json::Value>().await.unwrap()["code"], 3);
     let headers = gateway.client.post(url("/v1/logs")).header("x-large", "x".repeat(64 << 10));
     assert_eq!(status(headers).await, 431);
 

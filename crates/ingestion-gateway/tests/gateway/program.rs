@@ -29,6 +29,7 @@ const LISTENERS: [&str; 6] =
 pub(crate) struct Gateway {
     child: Child,
     pub(crate) directory: Arc<TempDir>,
+    pub(crate) ready_file: PathBuf,
     addresses: Value,
     pub(crate) client: reqwest::Client,
     pub(crate) token: String,
@@ -101,7 +102,7 @@ impl Gateway {
         let state = state(&directory);
         let tokens = std::fs::read_to_string(state.join("admin-tokens")).unwrap();
         let token = tokens.lines().next().unwrap().to_owned();
-        Self { child, directory, addresses, client: client(), token, log, output }
+        Self { child, directory, ready_file, addresses, client: client(), token, log, output }
     }
 
     /// `http://..` of a listener, by its name in the ready file.

@@ -5,10 +5,10 @@ use std::net::TcpListener;
 
 use tempfile::TempDir;
 
-use crate::program::{free_ports, run_to_end};
+use crate::program::{Gateway, free_ports, run_to_end};
 
-// Scenario: the ready file of the last run is there and the port is taken; the ready file cannot be written.
-// Guarantee: exit 69; the first file is gone, and in the second case nothing was opened.
+// Scenario: the ready file of the last run is there and the port is taken; the ready file cannot be written, alone or with the database.
+// Guarantee: exit 69; the first file is gone, in the second case nothing listens, and a database that cannot be used is said first.
 #[tokio::test]
 async fn a_ready_file_is_of_this_run() {
     let directory = TempDir::new().unwrap();
@@ -22,9 +22,27 @@ async fn a_ready_file_is_of_this_run() {
     arguments.push("/nowhere/ready.json");
     let (code, _, errors) = run_to_end(directory.path(), &arguments).await;
     assert_eq!(code, 69, "{errors}");
-    assert!(errors.contains("the ready file cannot be written") && !errors.contains("opening"), "{errors}");
+    assert!(errors.contains("the ready file cannot be written") && !errors.contains("cannot listen on"), "{errors}");
+    let unusable = ["--set", "storage.url=sqlite:///proc/nowhere/keys.db"];
+    let (code, _, errors) = run_to_end(directory.path(), &[&arguments[..], &unusable].concat()).await;
+    assert_eq!(code, 69, "{errors}");
+    assert!(errors.contains("the key database") && !errors.contains("the ready file"), "{errors}");
     *arguments.last_mut().unwrap() = ready_file.to_str().unwrap();
     let (code, _, errors) = run_to_end(directory.path(), &arguments).await;
     assert_eq!(code, 69, "{errors}");
     assert!(errors.contains("cannot listen on") && !ready_file.exists(), "{errors}");
+}
+
+// Scenario: a second gateway is started on the database and with the ready file of one that runs.
+// Guarantee: exit 69, and the file is as the first one wrote it.
+#[tokio::test]
+async fn a_ready_file_of_another_stays() {
+    let first = Gateway::start().await;
+    let written = fs::read(&first.ready_file).unwrap();
+    let mut arguments = free_ports();
+    arguments.push(format!("--ready-file={}", first.ready_file.display()));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (code, _, errors) = run_to_end(first.directory.path(), &arguments).await;
+    assert_eq!(code, 69, "{errors}");
+    assert_eq!(fs::read(&first.ready_file).unwrap(), written);
 }

@@ -55,6 +55,7 @@ async fn no_secret_is_left_behind() {
             answers += &gateway.call(Method::GET, path).send().await.unwrap().text().await.unwrap();
         }
         answers += &gateway.client.get(gateway.url("telemetry", "/metrics")).send().await.unwrap().text().await.unwrap();
+        gateway.output.wait_for("discarded").await;
         gateway.signal();
         assert_eq!(gateway.ended().await.code(), Some(0));
         gateway.log.wait_for("stopped").await;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::program::{Gateway, Lines, PATIENCE, client, command, free_ports, terminate};
@@ -44,7 +45,7 @@ async fn nobody_has_to_read_the_output() {
 // Guarantee: answers after which a sender keeps its data: 503 with the time to come back, and 408.
 #[tokio::test]
 async fn a_body_that_stalls_is_not_held_against_its_data() {
-    let gateway = Gateway::start_with(&["--set", "limits.idle_timeout=200ms"]).await;
+    let gateway = Gateway::start_with(&["--set", "limits.idle_timeout=2s"]).await;
     let key = gateway.create("edge").await.secret;
     for (listener, path, expected) in [("otlp_http", "/v1/traces", "503"), ("agent", "/stsAgent/intake", "408")] {
         let address = gateway.url(listener, "").split_off("http://".len());
@@ -59,4 +60,21 @@ async fn a_body_that_stalls_is_not_held_against_its_data() {
             answer.wait_for("retry-after: ").await;
         }
     }
+}
+
+// Scenario: as many connections as there may be send requests without a credential for as long as they can, and read no answer.
+// Guarantee: each is dropped, and whoever comes after them is answered.
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_dropped() {
+    let gateway = Gateway::start_with(&["--set=limits.max_connections=3", "--set=limits.idle_timeout=1s"]).await;
+    let address = gateway.url("otlp_http", "").split_off("http://".len());
+    let mut peers = JoinSet::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        // Answers are written until nobody takes them; from then on nothing is read either.
+        peers.spawn(async move { while stream.write_all(b"GET /x HTTP/1.1\r\nhost: g\r\n\r\n").await.is_ok() {} });
+    }
+    let response = timeout(PATIENCE, client().get(gateway.url("otlp_http", "/v1/traces")).send()).await.unwrap();
+    assert_eq!(response.unwrap().status(), StatusCode::UNAUTHORIZED);
+    timeout(PATIENCE, peers.join_all()).await.unwrap();
 }
