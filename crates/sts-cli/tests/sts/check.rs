@@ -6,7 +6,7 @@ use http::HeaderMap;
 use http_body_util::BodyExt;
 use serde_json::{Value, json as value};
 
-use crate::mock::{KEY, Mock, empty};
+use crate::mock::{KEY, Mock, empty, reply};
 use crate::sts::{Outcome, Sts};
 
 fn check(key: &str, args: &[&str]) -> Outcome {
@@ -116,6 +116,36 @@ fn endpoints_that_do_not_take_it() {
                 .stdout
                 .contains("not asked, as the key cannot be sent: the token has a character other than visible ASCII")
     );
+}
+
+// Scenario: what answers 200 is a port of gRPC, a web server that has a page for everything, or a receiver with and without a body.
+// Guarantee: only an answer that such an endpoint could give is taken for one.
+#[test]
+fn not_every_200_is_an_acceptance() {
+    let said = |flag: &str, status: u16, content_type: &'static str, body: &'static str| {
+        let mock = Mock::start(move |_| if content_type.is_empty() { empty(status) } else { reply(status, content_type, body) });
+        let outcome = check(KEY, &[flag, &mock.url()]);
+        let text = outcome.stdout.lines().last().unwrap().split_once("/: ").unwrap().1.to_owned();
+        assert_eq!(outcome.code, if text == "accepted" { 0 } else { 2 }, "{text}");
+        text
+    };
+    for (content_type, body) in
+        [("application/x-protobuf", ""), ("application/json", "{}"), ("Application/JSON; charset=utf-8", "{}"), ("", "")]
+    {
+        assert_eq!(said("--otlp-http", 200, content_type, body), "accepted", "{content_type}");
+    }
+    for content_type in ["application/grpc", "text/html", "text/plain; charset=utf-8"] {
+        let expected = format!("an unexpected answer (200 OK, {content_type}): is it the right URL?");
+        assert_eq!(said("--otlp-http", 200, content_type, "x"), expected);
+    }
+    let bare = Mock::start(|_| Response::new(Body::from("x")));
+    assert!(check(KEY, &["--otlp-http", &bare.url()]).stdout.ends_with("(200 OK, no content type): is it the right URL?\n"));
+    for (content_type, body) in [("application/json", r#"{"valid":true}"#), ("text/plain", "ok"), ("", "")] {
+        assert_eq!(said("--agent", 200, content_type, body), "accepted", "{content_type}");
+    }
+    let page = "an unexpected answer (200 OK, text/html; charset=utf-8): is it the right URL?";
+    assert_eq!(said("--agent", 200, "text/html; charset=utf-8", "<html>"), page);
+    assert_eq!(said("--agent", 204, "", ""), "an unexpected answer (204 No Content, no content type): is it the right URL?");
 }
 
 // Scenario: a check with `-o json`, of a key that is refused.
