@@ -55,11 +55,14 @@ pub(super) fn save(session: &Session<'_>, args: &SaveArgs) -> Result<(), Failure
         ..StsContext::default()
     };
     let file = session.config_file()?;
-    let mut config = file.read_to_change()?;
+    // One that cannot be changed is told before the server is asked.
+    file.read_to_change()?;
     let settings = Settings::of(&args.name, context.clone())?;
     if !args.skip_validate {
         verify(session, &settings)?;
     }
+    let _lock = file.lock()?;
+    let mut config = file.read_to_change()?;
     config.save(&args.name, context);
     file.write(&config)?;
     if printer.is_json() {
@@ -88,6 +91,9 @@ pub(super) fn show(session: &Session<'_>) -> Result<(), Failure> {
 
 pub(super) fn set(session: &Session<'_>, name: &str) -> Result<(), Failure> {
     let file = session.config_file()?;
+    // Without a file there is nothing to lock.
+    file.require()?;
+    let _lock = file.lock()?;
     let mut config = file.require()?;
     config.context(name)?;
     name.clone_into(&mut config.current_context);
@@ -112,6 +118,8 @@ pub(super) fn validate(session: &Session<'_>, name: Option<&str>) -> Result<(), 
 
 pub(super) fn delete(session: &Session<'_>, name: &str) -> Result<(), Failure> {
     let file = session.config_file()?;
+    file.require()?;
+    let _lock = file.lock()?;
     let mut config = file.require()?;
     if name == config.current_context {
         return Err(Failure::new(Kind::Usage, format!("cannot delete the current context ({})", escape(name)))

@@ -60,8 +60,53 @@ current-context: other
     assert_eq!(sts.read_config(), expected);
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&sts.config()), 0o600);
-    assert_eq!(std::fs::read_dir(sts.config().parent().unwrap()).unwrap().count(), 1);
+    let names = std::fs::read_dir(sts.config().parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names = names.collect::<Vec<_>>();
+    names.sort();
+    assert_eq!(names, ["config.yaml", "config.yaml.lock"]);
     assert_eq!(mock.lines().len(), 1);
+}
+
+// Scenario: many processes save a context each, at once, and the server answers none before it was asked by all.
+// Guarantee: every context is there.
+#[test]
+fn contexts_are_saved_at_once() {
+    const N: usize = 8;
+    let barrier = std::sync::Arc::new(std::sync::Barrier::new(N));
+    let mock = Mock::start(move |_| {
+        tokio::task::block_in_place(|| barrier.wait());
+        json(200, INFO)
+    });
+    let (sts, url) = (Sts::new(), mock.url());
+    std::thread::scope(|scope| {
+        for at in 0..N {
+            let (sts, url) = (&sts, &url);
+            scope.spawn(move || {
+                let name = format!("c{at}");
+                let outcome = sts.run(&["context", "save", "-n", &name, "--url", url, "--api-token", "a"]);
+                assert_eq!(outcome.code, 0, "{outcome:?}");
+            });
+        }
+    });
+    let file = sts.read_config();
+    for at in 0..N {
+        assert!(file.contains(&format!("- name: c{at}\n")), "{file}");
+    }
+}
+
+// Scenario: the file that is named is a link to one that is not there yet, through another link.
+// Guarantee: that file is made, and the links stay.
+#[test]
+fn links_are_followed() {
+    let (sts, directory) = (Sts::new(), tempfile::TempDir::new().unwrap());
+    let path = |name: &str| directory.path().join(name);
+    std::os::unix::fs::symlink(path("second"), path("first")).unwrap();
+    std::os::unix::fs::symlink("below/real.yaml", path("second")).unwrap();
+    let first = path("first");
+    let args = ["context", "save", "--url", "http://x", "--api-token", "a", "--skip-validate", "--config", first.to_str().unwrap()];
+    assert_eq!(sts.run(&args).code, 0);
+    assert!(std::fs::read_to_string(path("below/real.yaml")).unwrap().contains("current-context: default"));
+    assert!(first.is_symlink() && path("second").is_symlink());
 }
 
 /// Written by the original, with a key that nobody here knows.
