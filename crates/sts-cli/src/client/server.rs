@@ -105,6 +105,10 @@ impl Server {
             // Without a connection nothing was sent.
             if matches!(&trouble, Trouble::Send(error) if error.is_connect()) { failure } else { failure.with_hint(lost) }
         })?;
+        if matches!(answer.status.as_u16(), 500 | 502 | 504) {
+            // Whoever answers so may have done it, or passed it on. Trying again would make another key.
+            return Err(answer.failure_without_retry(Kind::Answer).with_hint(lost));
+        }
         self.checked(answer)?.read().map_err(|failure: Failure| failure.with_hint(lost))
     }
 

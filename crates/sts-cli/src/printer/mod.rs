@@ -126,7 +126,11 @@ impl Printer {
     /// Why a command failed; the usage, where it helps, on stdout.
     pub(crate) fn failure(&self, failure: &Failure) {
         if self.json {
-            self.error_json(&json!({"error": true, "error-message": failure.message}));
+            let mut value = json!({"error": true, "error-message": failure.message});
+            if let Some(body) = &failure.body {
+                value["error-body"] = body.clone();
+            }
+            self.error_json(&value);
             return;
         }
         let mut message = failure.message.chars();

@@ -10,7 +10,7 @@ use crate::sts::Sts;
 const ENVELOPE: &str = r#"{"trackingKey":"t","serverTimestamp":"1590105600000","_type":"ErrorsResponse","errors":[{"_type":"NotFound","message":"no key has this id\u001b[31m"}]}"#;
 
 // Scenario: a call is answered with a documented error.
-// Guarantee: exit code 2; the status, the message, and the body as YAML, harmless and sorted; JSON has the message.
+// Guarantee: exit code 2; the status, the message, and the body as YAML, harmless and sorted; JSON has both too.
 #[test]
 fn an_error_of_the_call() {
     let mock = Mock::but("DELETE", |_| json(404, ENVELOPE));
@@ -27,12 +27,15 @@ trackingKey: t
     assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()), (2, "", expected));
     let outcome = Sts::of(&mock).try_key(&["delete", "--id", "7", "-o", "json"]);
     let error = serde_json::from_str::<Value>(&outcome.stderr).unwrap();
-    assert_eq!(error, value!({"error": true, "error-message": "404 Not Found (no key has this id\\u{1b}[31m)"}));
+    assert_eq!(
+        error,
+        value!({"error": true, "error-message": "404 Not Found (no key has this id\\u{1b}[31m)", "error-body": serde_json::from_str::<Value>(ENVELOPE).unwrap()})
+    );
     assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""));
 }
 
 // Scenario: the expiration is in the past, the body is empty, a text, a page, of a form that nobody knows, or the server is busy.
-// Guarantee: exit code 2, the status first, and what to do where something can be done.
+// Guarantee: exit code 2, the status first, and what to do where something can be done; where a key may exist, that and not to try again.
 #[test]
 fn errors_in_every_form() {
     for (status, content_type, body, expected) in [
@@ -48,9 +51,26 @@ fn errors_in_every_form() {
             500,
             "text/html",
             "<html>oops</html>",
-            "500 Internal Server Error\nThe answer is a web page: check that --url and the API path lead to the API, and what stands in between",
+            "500 Internal Server Error\nThe answer is a web page: check that --url and the API path lead to the API, and what stands in between\nA key may have been created all the same: look for it with `sts ingestion-api-key list`",
         ),
-        (500, "application/json", "{broken", "500 Internal Server Error\nTry again; if it stays, look for it in the server's log"),
+        (
+            500,
+            "application/json",
+            "{broken",
+            "500 Internal Server Error\nA key may have been created all the same: look for it with `sts ingestion-api-key list`",
+        ),
+        (
+            502,
+            "text/plain",
+            "",
+            "502 Bad Gateway\nA key may have been created all the same: look for it with `sts ingestion-api-key list`",
+        ),
+        (
+            504,
+            "text/plain",
+            "",
+            "504 Gateway Timeout\nA key may have been created all the same: look for it with `sts ingestion-api-key list`",
+        ),
         (503, "text/plain", "", "503 Service Unavailable\nTry again; if it stays, look for it in the server's log"),
         (404, "text/plain", "", "404 Not Found\nThe server may not know this call"),
         (599, "text/plain", "", "599\nTry again; if it stays, look for it in the server's log"),
