@@ -197,13 +197,16 @@ fn a_context_is_validated() {
     assert!(outcome.stdout.contains("(StackState version: 4.0.0)\n"), "{outcome:?}");
 }
 
-// Scenario: a context is saved without a URL, with no token, with two, with one of Kubernetes, and with a URL of another scheme.
+// Scenario: a context is saved without a URL, without a name, with no token, with an empty one, with one that no header can carry, with two, with one of Kubernetes, and with a URL of another scheme.
 // Guarantee: each is refused before the server is asked and before anything is written; the environment does not help.
 #[test]
 fn what_cannot_be_saved() {
     let sts = Sts::new().with("STS_CLI_URL", "http://127.0.0.1:1").with("STS_CLI_API_TOKEN", "env");
     for (args, code, message) in [
         (&["--api-token", "a"][..], 3, "Required flag(s) \"url\" not set"),
+        (&["--url", "http://x", "--api-token", "a", "-n", ""], 3, "The name of a context must not be empty"),
+        (&["--url", "http://x", "--api-token", ""], 3, "Exactly one of the flags \"api-token\", \"service-token\" is needed"),
+        (&["--url", "http://x", "--service-token", "a\nb"], 3, "The token has a character that no header can carry"),
         (&["--url", "http://x"], 3, "Exactly one of the flags \"api-token\", \"service-token\" is needed"),
         (
             &["--url", "http://x", "--api-token", "a", "--service-token", "b"],
@@ -255,6 +258,17 @@ fn a_file_that_cannot_be_written() {
     let outcome = Sts::new().run(&args);
     assert_eq!(outcome.code, 6);
     assert!(outcome.stderr.starts_with("[ERROR] Cannot write to file /proc/sts/config.yaml ("), "{outcome:?}");
+}
+
+// Scenario: a file has contexts and none that is current.
+// Guarantee: that is what is said, and how to set one.
+#[test]
+fn no_current_context() {
+    let sts = Sts::new();
+    sts.write_config(&ORIGINALS.replace("current-context: default\n", ""));
+    let outcome = sts.run(&["context", "show"]);
+    let expected = "[ERROR] There is no current context\nSet one: `sts context set --name NAME`\n";
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (8, expected));
 }
 
 // Scenario: the one context of old, without a list.
