@@ -9,6 +9,8 @@ use serde_json::{Value, json as value};
 use crate::mock::{KEY, Mock, empty, reply};
 use crate::sts::{Outcome, Sts};
 
+const NOT_ASKED: &str = "[WARNING] no endpoint was asked, so whether the key is accepted is not known\n";
+
 fn check(key: &str, args: &[&str]) -> Outcome {
     Sts::new().run_with_input(&[&["ingestion-api-key", "check"], args].concat(), key)
 }
@@ -23,21 +25,25 @@ pub(crate) fn grpc(code: &'static str, message: &'static str) -> Response {
 }
 
 // Scenario: keys that are right, cut, mistyped, and of another kind; from standard input and from the environment.
-// Guarantee: what is wrong is named; a key of another kind may be right.
+// Guarantee: what is wrong is named, and that nobody was asked; a key of another kind is right only if an endpoint says so.
 #[test]
 fn the_format_is_checked() {
     let right = "[SUCCESS] format: an ingestion API key, and its checksum is right\n";
-    assert_eq!(check(&format!(" {KEY}\n"), &[]), Outcome { code: 0, stdout: right.to_owned(), stderr: String::new() });
+    assert_eq!(check(&format!(" {KEY}\n"), &[]), Outcome { code: 0, stdout: right.to_owned(), stderr: NOT_ASKED.to_owned() });
     assert_eq!(Sts::new().with("API_KEY", KEY).try_key(&["check"]).stdout, right);
-    let failed = "[ERROR] The key did not pass: format\n";
+    let failed = format!("{NOT_ASKED}[ERROR] The key did not pass: format\n");
     for (key, stdout) in [
         (&KEY[..42], "[ERROR] format: it is not 43 characters long: it was mistyped or cut\n"),
         (&KEY.replace('1', "2"), "[ERROR] format: its checksum is wrong: it was mistyped or cut\n"),
     ] {
-        assert_eq!(check(key, &[]), Outcome { code: 2, stdout: stdout.to_owned(), stderr: failed.to_owned() });
+        assert_eq!(check(key, &[]), Outcome { code: 2, stdout: stdout.to_owned(), stderr: failed.clone() });
     }
     let shared = "[SUCCESS] format: no ingestion API key, as it does not begin with iapikeyok-; it may be a receiver API key\n";
-    assert_eq!(check("stackstate-api-key-1234", &[]).stdout, shared);
+    let mock = Mock::start(|_| empty(200));
+    let outcome = check("stackstate-api-key-1234", &["--agent", &mock.url()]);
+    assert!(outcome.code == 0 && outcome.stdout.starts_with(shared) && outcome.stderr.is_empty(), "{outcome:?}");
+    let stdout = shared.replace("SUCCESS", "ERROR");
+    assert_eq!(check("stackstate-api-key-1234", &[]), Outcome { code: 2, stdout, stderr: failed });
     let nothing = check(" \n", &[]);
     assert_eq!((nothing.code, nothing.stderr.as_str()), (3, "[ERROR] There is no key in API_KEY and none on standard input\n"));
 }
