@@ -58,23 +58,23 @@ const WRONG: [(&[&str], &str); 23] = [
     ),
     (
         &["ingestion-api-key", "delete", "--id", "foo"],
-        "invalid argument \"foo\" for \"-i, --id\" flag: expected a decimal number from 1 to 9007199254740991",
+        "invalid argument \"foo\" for \"-i, --id\" flag: expected a decimal number from 1 to 9223372036854775807",
     ),
     (
         &["ingestion-api-key", "delete", "-i", "0"],
-        "invalid argument \"0\" for \"-i, --id\" flag: expected a decimal number from 1 to 9007199254740991",
+        "invalid argument \"0\" for \"-i, --id\" flag: expected a decimal number from 1 to 9223372036854775807",
     ),
     (
         &["ingestion-api-key", "delete", "-i", "-1"],
-        "invalid argument \"-1\" for \"-i, --id\" flag: expected a decimal number from 1 to 9007199254740991",
+        "invalid argument \"-1\" for \"-i, --id\" flag: expected a decimal number from 1 to 9223372036854775807",
     ),
     (
         &["ingestion-api-key", "delete", "-i", "0x10"],
-        "invalid argument \"0x10\" for \"-i, --id\" flag: expected a decimal number from 1 to 9007199254740991",
+        "invalid argument \"0x10\" for \"-i, --id\" flag: expected a decimal number from 1 to 9223372036854775807",
     ),
     (
         &["ingestion-api-key", "delete", "-i", "9223372036854775808"],
-        "invalid argument \"9223372036854775808\" for \"-i, --id\" flag: expected a decimal number from 1 to 9007199254740991",
+        "invalid argument \"9223372036854775808\" for \"-i, --id\" flag: expected a decimal number from 1 to 9223372036854775807",
     ),
     (
         &["ingestion-api-key", "create", "-n", "a", "--expiration", "tomorrow"],
