@@ -106,13 +106,13 @@ impl Printer {
         unless_closed(out(text))
     }
 
-    /// A table, or what to say when it has no rows. It may be wider than the screen only where `wide` and nobody looks.
+    /// A table, or what to say when it has no rows. It may be wider than the screen only where `wide`: ids that are cut in two cannot be copied.
     pub(crate) fn table<const N: usize>(&self, table: &Table<N>, empty: &str, wide: bool) -> io::Result<()> {
         if table.rows.is_empty() {
             return self.line(empty);
         }
         let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
-        let width = if wide { width } else { width.or(Some(DEFAULT_WIDTH)) };
+        let width = if wide { None } else { width.or(Some(DEFAULT_WIDTH)) };
         let color = self.stdout_color;
         let text = table.render(width, |cell| if color { format!("{CYAN}{cell}{RESET}") } else { cell });
         unless_closed(out(&format!("{text}\n")))

@@ -109,6 +109,20 @@ fn no_question_without_need() {
     assert!(was_deleted(&mock));
 }
 
+// Scenario: a wide list on a terminal that is narrower.
+// Guarantee: no cell is cut in two.
+#[test]
+fn a_wide_list_is_never_wrapped() {
+    let mock = Mock::contract();
+    let sts = Sts::of(&mock).command(&["ingestion-api-key", "list", "--wide"]);
+    let mut narrow = std::process::Command::new("/bin/sh");
+    narrow.args(["-c", "stty cols 60 rows 24; exec \"$0\" \"$@\""]).arg(sts.get_program()).args(sts.get_args());
+    narrow.env_clear().envs(sts.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", "/usr/bin:/bin");
+    let (text, _) = end(spawn_command(narrow, Some(TIMEOUT_MS)).unwrap());
+    assert!(text.contains("\r\n250558013078953 | my-ingestion-api-key | -"), "{text}");
+    assert_eq!(text.lines().count(), 2, "{text}");
+}
+
 // Scenario: keys are listed of which one expires within a week.
 // Guarantee: a terminal gets a hint below the table; a pipe, JSON and `--quiet` do not.
 #[test]
