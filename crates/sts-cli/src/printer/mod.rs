@@ -41,21 +41,21 @@ pub(crate) struct Printer {
 impl Printer {
     /// As the flags and the environment say.
     pub(crate) fn new(flags: &GlobalFlags, environment: &Environment) -> Self {
-        let json = flags.output == Output::Json;
+        let printer = Self::without_flags(flags.output == Output::Json, !flags.no_color, environment);
+        Self { quiet: flags.quiet, verbosity: flags.verbose, ..printer }
+    }
+
+    /// For a command line that could not be read, but for these.
+    pub(crate) fn without_flags(json: bool, color: bool, environment: &Environment) -> Self {
         let dumb = environment.get("TERM").is_some_and(|term| term.eq_ignore_ascii_case("dumb"));
-        let color = !(json || dumb || flags.no_color || environment.has("NO_COLOR"));
+        let color = color && !(json || dumb || environment.has("NO_COLOR"));
         Self {
             json,
-            quiet: flags.quiet,
-            verbosity: flags.verbose,
+            quiet: false,
+            verbosity: 0,
             stdout_color: color && io::stdout().is_terminal(),
             stderr_color: color && io::stderr().is_terminal(),
         }
-    }
-
-    /// For a command line that could not be read.
-    pub(crate) fn without_flags(json: bool) -> Self {
-        Self { json, quiet: false, verbosity: 0, stdout_color: false, stderr_color: false }
     }
 
     /// Whether stdout is for JSON alone.

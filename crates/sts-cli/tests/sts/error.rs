@@ -1,5 +1,6 @@
 //! What is said when a server refuses, or is none.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use serde_json::{Value, json as value};
@@ -205,6 +206,25 @@ fn no_connection_at_all() {
         "{}",
         outcome.stderr
     );
+}
+
+// Scenario: a server answers and never ends its answer.
+// Guarantee: exit code 4, and that more time may help.
+#[test]
+fn an_answer_without_an_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{").unwrap();
+        // Until the client goes away.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let outcome = Sts::new().try_key(&["list", "--url", &url, "--api-token", "t", "--timeout", "500ms"]);
+    server.join().unwrap();
+    assert_eq!(outcome.code, 4);
+    assert!(outcome.stderr.ends_with("\nCheck that the server is up, or give it more time with --timeout\n"), "{outcome:?}");
 }
 
 // Scenario: a server accepts the connection and never answers, at first and when a key is created.

@@ -45,6 +45,8 @@ fn the_documented_symbols() {
     assert_eq!(seen(&sts, &["delete", "-i", "7"]), ("✅ Ingestion Api Key deleted: 7\r\n".to_owned(), 0));
     let (text, code) = seen(&sts, &["describe", "-i", "7"]);
     assert_eq!((text.as_str(), code), ("❌ There is no key with the id 7\r\n", 2));
+    assert!(seen(&sts, &["describe"]).0.starts_with("❌ Required flag(s) "));
+    assert!(seen(&sts, &["describe", "--no-color"]).0.starts_with("[ERROR] Required flag(s) "));
 }
 
 // Scenario: the same with everything that takes colours away.
