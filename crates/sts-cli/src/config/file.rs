@@ -110,6 +110,7 @@ impl ConfigFile {
     fn replace(&self, config: &Config) -> io::Result<()> {
         let options = serde_saphyr::ser_options! { indent_step: 4, compact_list_indent: false, prefer_block_scalars: false };
         let text = serde_saphyr::to_string_with_options(config, options).map_err(io::Error::other)?;
+        let text = as_the_original(&text);
         let path = self.target();
         let directory = directory(&path);
         fs::create_dir_all(directory)?;
@@ -133,6 +134,18 @@ impl ReadError {
             Self::Malformed { .. } => failure.with_hint("Correct it, or move it away and run `sts context save --help`"),
         }
     }
+}
+
+/// The keys below `context:` by four to the left: a list is no level of its own in the original's file.
+fn as_the_original(text: &str) -> String {
+    let mut is_contexts = false;
+    let lines = text.split_inclusive('\n').map(|line| {
+        if !line.starts_with(' ') {
+            is_contexts = line.starts_with("contexts:");
+        }
+        if is_contexts && line.starts_with("            ") { &line[4..] } else { line }
+    });
+    lines.collect()
 }
 
 fn directory(path: &Path) -> &Path {

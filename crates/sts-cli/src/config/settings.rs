@@ -155,7 +155,9 @@ fn valid(
     if url.is_empty() {
         problems.push("Missing field: url".to_owned());
     } else if !url.starts_with("http://") && !url.starts_with("https://") {
-        problems.push(format!("URL {} must start with \"https://\" or \"http://\"", escape(&url)));
+        // What stands behind these may be a secret.
+        let shown = if url.contains(['@', '?', '#']) { String::new() } else { format!("{} ", escape(&url)) };
+        problems.push(format!("URL {shown}must start with \"https://\" or \"http://\""));
     } else {
         match reqwest::Url::parse(&url) {
             Err(error) => problems.push(format!("the URL is none ({error})")),

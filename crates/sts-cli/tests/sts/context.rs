@@ -42,18 +42,18 @@ fn a_context_is_saved() {
 contexts:
     - name: default
       context:
-            url: {url}
-            api-token: tok
-            api-path: /api
-            admin-api-path: \"\"
-            skip-ssl: false
+        url: {url}
+        api-token: tok
+        api-path: /api
+        admin-api-path: \"\"
+        skip-ssl: false
     - name: other
       context:
-            url: https://sts.example
-            service-token: \"true\"
-            api-path: /x
-            admin-api-path: \"\"
-            skip-ssl: false
+        url: https://sts.example
+        service-token: \"true\"
+        api-path: /x
+        admin-api-path: \"\"
+        skip-ssl: false
 current-context: other
 "
     );

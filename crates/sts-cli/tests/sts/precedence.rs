@@ -124,6 +124,7 @@ fn an_empty_token_is_none() {
 fn a_url_is_a_url_alone() {
     for (url, part) in [
         ("http://user:canary@sts.example", "name or a password"),
+        ("ftp://user:canary@sts.example", "URL must start with"),
         ("http://sts.example?canary", "query or a fragment"),
         ("http://sts.example/#canary", "query or a fragment"),
     ] {
