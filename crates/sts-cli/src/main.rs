@@ -38,10 +38,13 @@ fn main() -> ExitCode {
             exit_code(&printer, command::run(&cli, &environment, printer))
         }
         Ok(Parsed::Text(text)) => {
-            let printer = Printer::without_flags(false);
+            let printer = Printer::without_flags(false, false, &environment);
             exit_code(&printer, printer.text(&text).map_err(Failure::from))
         }
-        Err(failure) => exit_code(&Printer::without_flags(cli::wants_json(&args)), Err(failure)),
+        Err(failure) => {
+            let printer = Printer::without_flags(cli::wants_json(&args), cli::wants_color(&args), &environment);
+            exit_code(&printer, Err(failure))
+        }
     }
 }
 

@@ -27,6 +27,19 @@ pub(crate) fn help<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
     format!("{about}{minimum}\n\n{}", usage(command, &name))
 }
 
+/// The first part of `path` that is no command, and the path before it.
+pub(crate) fn unknown(path: &[String]) -> Option<(&String, &[String])> {
+    let root = Cli::command();
+    let mut command = &root;
+    for (at, part) in path.iter().enumerate() {
+        match command.find_subcommand(part) {
+            Some(found) => command = found,
+            None => return Some((part, &path[..at])),
+        }
+    }
+    None
+}
+
 /// Everything below the description.
 fn usage(command: &Command, name: &str) -> String {
     let has_commands = command.has_subcommands();
@@ -40,6 +53,13 @@ fn usage(command: &Command, name: &str) -> String {
             let about = command.get_about().map(ToString::to_string).unwrap_or_default();
             let _ = writeln!(text, "  {:width$} {about}", command.get_name());
         }
+    }
+    let mut positionals = command.get_positionals().peekable();
+    if positionals.peek().is_some() {
+        text.push_str("\nArguments:\n");
+    }
+    for arg in positionals {
+        let _ = writeln!(text, "  {}   {}", arg.get_id(), arg.get_help().map(ToString::to_string).unwrap_or_default());
     }
     let is_root = !name.contains(' ');
     // Between the two, where commands are chosen and flags are not, the documentation shows none.
@@ -64,6 +84,7 @@ fn usage_line(command: &Command, name: &str) -> String {
             for arg in command.get_arguments().filter(|arg| arg.is_required_set() || arg.is_positional()) {
                 let _ = match arg.get_long() {
                     Some(long) => write!(line, " --{long} {}", long.to_uppercase()),
+                    None if arg.is_required_set() => write!(line, " <{}>", arg.get_id()),
                     None => write!(line, " [{}]", arg.get_id()),
                 };
             }

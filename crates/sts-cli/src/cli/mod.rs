@@ -14,9 +14,9 @@ use clap_complete::Shell;
 use secrecy::SecretString;
 
 pub(crate) use context::{ContextCommand, SaveArgs};
-pub(crate) use help::help;
+pub(crate) use help::{help, unknown};
 pub(crate) use key::{CheckArgs, CreateArgs, DeleteArgs, KeyCommand, ListArgs, RotateArgs, UpdateArgs};
-pub(crate) use parse::{Parsed, parse, wants_json};
+pub(crate) use parse::{Parsed, parse, wants_color, wants_json};
 pub(crate) use value::{Expiration, rotate_request};
 
 /// Manages StackState from the command line: ingestion API keys, and the connections they are managed over.
@@ -41,7 +41,9 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Generate the completion script for a shell
-    #[command(long_about = "Prints a script that completes commands and flags in the given shell.")]
+    #[command(
+        long_about = "Prints a script that completes commands and flags in the given shell: bash, elvish, fish, powershell or zsh."
+    )]
     Completion(CompletionArgs),
     /// Manage the connections of this command line
     #[command(long_about = "Manage the contexts of the configuration file: where a server is, and the token it is asked with.")]
@@ -120,7 +122,7 @@ pub(crate) enum Output {
 
 #[derive(Args)]
 pub(crate) struct CompletionArgs {
-    /// The shell
+    /// One of bash, elvish, fish, powershell, zsh
     pub(crate) shell: Shell,
 }
 

@@ -33,8 +33,26 @@ pub(crate) fn parse(args: &[OsString]) -> Result<Parsed, Failure> {
 /// Whether errors are to be printed as JSON, also errors in the arguments.
 pub(crate) fn wants_json(args: &[OsString]) -> bool {
     let args = args.iter().skip(1).map(|arg| arg.to_string_lossy()).take_while(|arg| arg != "--").collect::<Vec<_>>();
-    let joined = args.iter().any(|arg| matches!(&**arg, "--output=json" | "-ojson" | "-o=json"));
-    joined || args.windows(2).any(|pair| matches!(&*pair[0], "--output" | "-o") && pair[1] == "json")
+    args.iter().enumerate().any(|(at, arg)| {
+        let next = args.get(at + 1).map_or("", |next| next);
+        match short_output(arg) {
+            Some("") => next == "json",
+            Some(value) => value.trim_start_matches('=') == "json",
+            None => arg == "--output=json" || (arg == "--output" && next == "json"),
+        }
+    })
+}
+
+/// What follows `o` in flags of one letter, as in `-qo`.
+fn short_output(arg: &str) -> Option<&str> {
+    let letters = arg.strip_prefix('-').filter(|letters| !letters.starts_with('-'))?;
+    // Those that take no value.
+    letters.trim_start_matches(['q', 'v', 'y', 'h']).strip_prefix('o')
+}
+
+/// Whether errors in the arguments may have colours.
+pub(crate) fn wants_color(args: &[OsString]) -> bool {
+    !args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--no-color" || arg == "--no-color=true")
 }
 
 /// The commands among the arguments, from the root.
@@ -80,7 +98,10 @@ fn message(error: &clap::Error, path: &[String]) -> String {
                 }
                 _ => std::error::Error::source(error).map(ToString::to_string).unwrap_or_default(),
             };
-            format!("invalid argument {value:?} for \"{}\" flag: {reason}", flag(&argument, path))
+            match positional(&argument) {
+                Some(name) => format!("invalid argument {value:?} for {name}: {reason}"),
+                None => format!("invalid argument {value:?} for \"{}\" flag: {reason}", flag(&argument, path)),
+            }
         }
         ErrorKind::ArgumentConflict => match text(ContextKind::PriorArg) {
             other if other == argument => format!("{} is given more than once", bare(&argument)),
@@ -93,6 +114,9 @@ fn message(error: &clap::Error, path: &[String]) -> String {
 
 /// What is missing: flags, or one of several.
 fn missing(argument: &str) -> String {
+    if let Some(name) = positional(argument) {
+        return format!("required argument {name} not given");
+    }
     let (choices, flags): (Vec<_>, Vec<_>) = argument.split(", ").partition(|missing| missing.contains('|'));
     match (&flags[..], choices.first()) {
         ([], Some(choice)) => {
@@ -104,6 +128,12 @@ fn missing(argument: &str) -> String {
             format!("required flag(s) \"{}\" not set", names.join("\", \""))
         }
     }
+}
+
+/// `<SHELL>` as `<shell>`; nothing if it is a flag, or several.
+fn positional(argument: &str) -> Option<String> {
+    let is_one = argument.starts_with('<') && !argument.contains(['-', '|', ' ']);
+    is_one.then(|| argument.to_lowercase())
 }
 
 /// `--id <int>` as `--id`.

@@ -50,6 +50,15 @@ impl Answer {
 
     /// What is wrong, when the status says that something is.
     pub(crate) fn failure(&self, kind: Kind) -> Failure {
+        self.failure_with(kind, self.status.is_server_error())
+    }
+
+    /// The same, where trying again is not harmless.
+    pub(crate) fn failure_without_retry(&self, kind: Kind) -> Failure {
+        self.failure_with(kind, false)
+    }
+
+    fn failure_with(&self, kind: Kind, may_retry: bool) -> Failure {
         let json = self.json();
         let messages = json.as_ref().map(messages).unwrap_or_default();
         let detail = match (messages.is_empty(), self.plain_text()) {
@@ -58,7 +67,7 @@ impl Answer {
             (true, None) => String::new(),
         };
         let failure = Failure::new(kind, self.status_line() + &detail);
-        let failure = match self.hint(json.is_some()) {
+        let failure = match self.hint(json.is_some(), may_retry) {
             Some(hint) => failure.with_hint(&hint),
             None => failure,
         };
@@ -74,7 +83,7 @@ impl Answer {
         }
     }
 
-    fn hint(&self, is_json: bool) -> Option<String> {
+    fn hint(&self, is_json: bool, may_retry: bool) -> Option<String> {
         if self.status.is_redirection() {
             let location = self.headers.get(LOCATION).map(|value| lossy(value.as_bytes()));
             let to = location.map(|location| format!(" to {location}")).unwrap_or_default();
@@ -90,7 +99,7 @@ impl Answer {
         }
         match self.status {
             StatusCode::FORBIDDEN => Some("The token is valid but may not do this".to_owned()),
-            status if status.is_server_error() => Some("Try again; if it stays, look for it in the server's log".to_owned()),
+            _ if may_retry => Some("Try again; if it stays, look for it in the server's log".to_owned()),
             _ => None,
         }
     }

@@ -30,10 +30,9 @@ impl Server {
         };
         let invalid = |error: &dyn std::fmt::Display| Failure::new(Kind::Configuration, format!("the URL is none ({error})"));
         let base = Url::parse(&settings.url).map_err(|error| invalid(&error))?;
-        let (url, with_user) = (join(&settings.url), !base.username().is_empty() || base.password().is_some());
+        let url = join(&settings.url);
         Url::parse(&url).map_err(|error| invalid(&error))?;
         warn_of_plaintext(&base, &printer);
-        let shown = if with_user { join(&super::shown(&base)) } else { url.clone() };
         let (name, token, what) = match &settings.token {
             Token::Api(token) => (header::API_TOKEN, token, "api-token"),
             Token::Service(token) => (header::API_KEY, token, "service-token"),
@@ -43,7 +42,7 @@ impl Server {
             .map_err(|_| Failure::new(Kind::Configuration, format!("the {what} has a character that no header can carry")))?;
         value.set_sensitive(true);
         let http = Http::new(&base, connection, false, printer)?;
-        Ok(Self { http, shown: escape(&shown).into_owned(), url, token: (name, value) })
+        Ok(Self { http, shown: escape(&url).into_owned(), url, token: (name, value) })
     }
 
     /// What the server is. Any failure means that there is no connection.
@@ -105,6 +104,10 @@ impl Server {
             // Without a connection nothing was sent.
             if matches!(&trouble, Trouble::Send(error) if error.is_connect()) { failure } else { failure.with_hint(lost) }
         })?;
+        if matches!(answer.status.as_u16(), 500 | 502 | 504) {
+            // Whoever answers so may have done it, or passed it on. Trying again would make another key.
+            return Err(answer.failure_without_retry(Kind::Answer).with_hint(lost));
+        }
         self.checked(answer)?.read().map_err(|failure: Failure| failure.with_hint(lost))
     }
 

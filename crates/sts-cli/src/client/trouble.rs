@@ -6,6 +6,8 @@ use std::io;
 
 use crate::error::chain;
 
+const TOO_LATE: &str = "Check that the server is up, or give it more time with --timeout";
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum Trouble {
@@ -35,7 +37,7 @@ impl Trouble {
     /// What to do about it.
     pub(crate) fn hint(&self) -> &'static str {
         match self {
-            Self::Send(error) if error.is_timeout() => "Check that the server is up, or give it more time with --timeout",
+            Self::Send(error) if error.is_timeout() => TOO_LATE,
             Self::Send(error) => match tls_error(error) {
                 Some(rustls::Error::InvalidCertificate(_)) => {
                     "Its certificate is not trusted, or is another host's: check the URL, or name the authority with --ca-cert"
@@ -43,9 +45,14 @@ impl Trouble {
                 Some(_) => "Check that the server speaks TLS: the URL may have to begin with http://",
                 None => "Check the URL, that the server is up, and the proxy settings of the environment",
             },
+            Self::Receive(error) if is_timeout(&**error) => TOO_LATE,
             Self::Receive(_) => "Try again",
         }
     }
+}
+
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref().is_some_and(reqwest::Error::is_timeout)
 }
 
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {

@@ -2,15 +2,17 @@
 
 use std::path::absolute;
 
+use http::HeaderValue;
 use ingestion_api::ServerInfo;
 use reqwest::Url;
+use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::json;
 
 use super::Session;
 use crate::cli::SaveArgs;
 use crate::client::shown;
-use crate::config::{NamedContext, Settings, StsContext};
+use crate::config::{NamedContext, Settings, StsContext, given};
 use crate::error::{Failure, Kind};
 use crate::printer::{Table, escape, sorted};
 
@@ -42,24 +44,35 @@ pub(super) fn save(session: &Session<'_>, args: &SaveArgs) -> Result<(), Failure
     if flags.k8s_sa_token.is_some() || flags.k8s_sa_token_path.is_some() {
         return Err(misuse("the token of a Kubernetes service account is not saved: it is short-lived"));
     }
-    if flags.api_token.is_some() == flags.service_token.is_some() {
+    if args.name.is_empty() {
+        return Err(misuse("the name of a context must not be empty"));
+    }
+    let (api_token, service_token) = (given(flags.api_token.clone()), given(flags.service_token.clone()));
+    if api_token.is_some() == service_token.is_some() {
         return Err(misuse("exactly one of the flags \"api-token\", \"service-token\" is needed"));
+    }
+    let token = api_token.as_ref().or(service_token.as_ref());
+    if token.is_some_and(|token| HeaderValue::from_str(token.expose_secret()).is_err()) {
+        return Err(misuse("the token has a character that no header can carry"));
     }
     let context = StsContext {
         url,
-        api_token: flags.api_token.clone(),
-        service_token: flags.service_token.clone(),
+        api_token,
+        service_token,
         api_path: args.api_path.clone(),
         skip_ssl: flags.skip_ssl.unwrap_or(false),
         ca_cert_path: flags.ca_cert.as_ref().map(|path| absolute(path).unwrap_or_else(|_| path.clone())),
         ..StsContext::default()
     };
     let file = session.config_file()?;
-    let mut config = file.read_to_change()?;
+    // One that cannot be changed is told before the server is asked.
+    file.read_to_change()?;
     let settings = Settings::of(&args.name, context.clone())?;
     if !args.skip_validate {
         verify(session, &settings)?;
     }
+    let _lock = file.lock()?;
+    let mut config = file.read_to_change()?;
     config.save(&args.name, context);
     file.write(&config)?;
     if printer.is_json() {
@@ -79,6 +92,11 @@ pub(super) fn list(session: &Session<'_>) -> Result<(), Failure> {
 
 pub(super) fn show(session: &Session<'_>) -> Result<(), Failure> {
     let config = session.config_file()?.require()?;
+    if config.current_context.is_empty() {
+        return Err(
+            Failure::new(Kind::UnknownContext, "there is no current context").with_hint("Set one: `sts context set --name NAME`")
+        );
+    }
     let context = config.context(&config.current_context)?;
     if session.printer.is_json() {
         return Ok(session.printer.json(&Shown { current_context: context, name: &config.current_context })?);
@@ -88,6 +106,9 @@ pub(super) fn show(session: &Session<'_>) -> Result<(), Failure> {
 
 pub(super) fn set(session: &Session<'_>, name: &str) -> Result<(), Failure> {
     let file = session.config_file()?;
+    // Without a file there is nothing to lock.
+    file.require()?;
+    let _lock = file.lock()?;
     let mut config = file.require()?;
     config.context(name)?;
     name.clone_into(&mut config.current_context);
@@ -112,6 +133,8 @@ pub(super) fn validate(session: &Session<'_>, name: Option<&str>) -> Result<(), 
 
 pub(super) fn delete(session: &Session<'_>, name: &str) -> Result<(), Failure> {
     let file = session.config_file()?;
+    file.require()?;
+    let _lock = file.lock()?;
     let mut config = file.require()?;
     if name == config.current_context {
         return Err(Failure::new(Kind::Usage, format!("cannot delete the current context ({})", escape(name)))

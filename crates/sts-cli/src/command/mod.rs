@@ -12,8 +12,9 @@ mod update;
 mod version;
 
 use clap::CommandFactory;
+use ingestion_api::KEY_PREFIX;
 
-use crate::cli::{Cli, Command, ContextCommand, GlobalFlags, KeyCommand, help};
+use crate::cli::{Cli, Command, ContextCommand, GlobalFlags, KeyCommand, help, unknown};
 use crate::client::{Connection, Server};
 use crate::config::{ConfigFile, Settings};
 use crate::environment::Environment;
@@ -32,7 +33,7 @@ pub(crate) fn run(cli: &Cli, environment: &Environment, printer: Printer) -> Res
         }
         Some(Command::Context { command: None }) => Ok(printer.text(&help(["context"]))?),
         Some(Command::Context { command: Some(command) }) => session.context(command),
-        Some(Command::Help(args)) => Ok(printer.text(&help(args.command.iter().map(String::as_str)))?),
+        Some(Command::Help(args)) => session.help(&args.command),
         Some(Command::IngestionApiKey { command: None }) => Ok(printer.text(&help(["ingestion-api-key"]))?),
         Some(Command::IngestionApiKey { command: Some(command) }) => session.key(command),
         Some(Command::Version) => version::run(&session),
@@ -56,6 +57,18 @@ impl Session<'_> {
             ContextCommand::Show => context::show(self),
             ContextCommand::Validate(args) => context::validate(self, args.name.as_deref()),
         }
+    }
+
+    fn help(&self, path: &[String]) -> Result<(), Failure> {
+        let Some((name, known)) = unknown(path) else {
+            return Ok(self.printer.text(&help(path.iter().map(String::as_str)))?);
+        };
+        let known = known.iter().map(String::as_str).collect::<Vec<_>>();
+        if name.contains(KEY_PREFIX) {
+            return Err(self.misuse("a key is never an argument: others could read it; use API_KEY or standard input", &known));
+        }
+        let command = [&["sts"], &known[..]].concat().join(" ");
+        Err(self.misuse(format!("unknown command {name:?} for {command:?}"), &known))
     }
 
     fn key(&self, command: &KeyCommand) -> Result<(), Failure> {

@@ -12,10 +12,16 @@ use crate::environment::Environment;
 use crate::error::{Failure, Kind};
 use crate::printer::escape;
 
+/// As many links as systems follow.
+const MAX_LINKS: usize = 40;
+
 /// The file, wherever it is.
 pub(crate) struct ConfigFile {
     path: PathBuf,
 }
+
+/// Held from reading the file to writing it. The system lets go of it with the process.
+pub(crate) struct Lock(#[expect(dead_code, reason = "it is locked as long as it is open")] fs::File);
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +65,11 @@ impl ConfigFile {
         self.read().map_err(|error| error.to_failure())
     }
 
+    /// Keeps other commands from changing it until the lock is dropped. The lock's file stays: another command may have it open.
+    pub(crate) fn lock(&self) -> Result<Lock, Failure> {
+        self.try_lock().map(Lock).map_err(|error| self.write_failure(&error))
+    }
+
     /// What it says; nothing if there is none yet. One that cannot be read is an error: it would be lost.
     pub(crate) fn read_to_change(&self) -> Result<Config, Failure> {
         match self.read() {
@@ -69,17 +80,39 @@ impl ConfigFile {
 
     /// Replaces it as a whole, for its owner only.
     pub(crate) fn write(&self, config: &Config) -> Result<(), Failure> {
-        self.replace(config).map_err(|error| {
-            Failure::new(Kind::Write, format!("cannot write to file {} ({error})", escape(&self.path.to_string_lossy())))
-        })
+        self.replace(config).map_err(|error| self.write_failure(&error))
+    }
+
+    fn write_failure(&self, error: &io::Error) -> Failure {
+        Failure::new(Kind::Write, format!("cannot write to file {} ({error})", escape(&self.path.to_string_lossy())))
+    }
+
+    fn try_lock(&self) -> io::Result<fs::File> {
+        let path = self.target();
+        fs::create_dir_all(directory(&path))?;
+        let mut name = path.into_os_string();
+        name.push(".lock");
+        let file = fs::File::options().create(true).truncate(false).write(true).open(name)?;
+        file.lock()?;
+        Ok(file)
+    }
+
+    /// What the links lead to, be it there or not: that is replaced, and not a link.
+    fn target(&self) -> PathBuf {
+        let mut path = self.path.clone();
+        for _ in 0..MAX_LINKS {
+            let Ok(next) = fs::read_link(&path) else { break };
+            path = directory(&path).join(next);
+        }
+        path
     }
 
     fn replace(&self, config: &Config) -> io::Result<()> {
         let options = serde_saphyr::ser_options! { indent_step: 4, compact_list_indent: false, prefer_block_scalars: false };
         let text = serde_saphyr::to_string_with_options(config, options).map_err(io::Error::other)?;
-        // What the link points to is replaced, and not the link.
-        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let text = as_the_original(&text);
+        let path = self.target();
+        let directory = directory(&path);
         fs::create_dir_all(directory)?;
         // Created 0600, and renamed over the old one once it is on the disk.
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
@@ -101,6 +134,22 @@ impl ReadError {
             Self::Malformed { .. } => failure.with_hint("Correct it, or move it away and run `sts context save --help`"),
         }
     }
+}
+
+/// The keys below `context:` by four to the left: a list is no level of its own in the original's file.
+fn as_the_original(text: &str) -> String {
+    let mut is_contexts = false;
+    let lines = text.split_inclusive('\n').map(|line| {
+        if !line.starts_with(' ') {
+            is_contexts = line.starts_with("contexts:");
+        }
+        if is_contexts && line.starts_with("            ") { &line[4..] } else { line }
+    });
+    lines.collect()
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The original's formats: contexts, or of old the one context as the whole file.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::error::{Failure, Kind};
 
 pub(crate) use file::ConfigFile;
-pub(crate) use settings::{Settings, Token, tls};
+pub(crate) use settings::{Settings, Token, given, tls};
 
 /// What the file says. The order of the fields is that of the original's.
 #[derive(Default, Serialize, Deserialize)]

@@ -61,7 +61,7 @@ impl Settings {
     /// What a context says, and nothing else.
     pub(crate) fn of(name: &str, context: StsContext) -> Result<Self, Failure> {
         let StsContext { url, api_token, service_token, api_path, skip_ssl, ca_cert_path, .. } = context;
-        let tokens = [api_token.map(Token::Api), service_token.map(Token::Service), None];
+        let tokens = [given(api_token).map(Token::Api), given(service_token).map(Token::Service), None];
         let failure = |problems: Problems| problems.into_failure(&validation_title(name), None);
         valid(url, api_path, tokens, skip_ssl, ca_cert_path).map_err(failure)
     }
@@ -81,10 +81,8 @@ struct Problems(Vec<String>);
 
 impl Given {
     fn new(flags: &GlobalFlags, environment: &Environment) -> Result<Self, Failure> {
-        let secret = |flag: &Option<SecretString>, name| {
-            let flag = flag.clone().filter(|token| !token.expose_secret().is_empty());
-            flag.or_else(|| environment.get(name).map(SecretString::from))
-        };
+        let secret =
+            |flag: &Option<SecretString>, name| given(flag.clone()).or_else(|| environment.get(name).map(SecretString::from));
         let kubernetes = match (&flags.k8s_sa_token, &flags.k8s_sa_token_path) {
             (None, Some(path)) => Some(read_token(path)?),
             (flag, _) => match (secret(flag, "STS_CLI_K8S_SA_TOKEN"), environment.path("STS_CLI_K8S_SA_TOKEN_PATH")) {
@@ -110,7 +108,7 @@ impl Given {
     fn over(self, context: StsContext, pod_token: &Path) -> Result<Settings, Problems> {
         let mut tokens = self.tokens;
         if tokens.iter().all(Option::is_none) {
-            tokens = [context.api_token.map(Token::Api), context.service_token.map(Token::Service), None];
+            tokens = [given(context.api_token).map(Token::Api), given(context.service_token).map(Token::Service), None];
         }
         if tokens.iter().all(Option::is_none) {
             tokens[2] = read_token(pod_token).ok().map(Token::Kubernetes);
@@ -137,6 +135,11 @@ impl Problems {
     }
 }
 
+/// A token; one that is empty is none.
+pub(crate) fn given(token: Option<SecretString>) -> Option<SecretString> {
+    token.filter(|token| !token.expose_secret().is_empty())
+}
+
 fn validation_title(name: &str) -> String {
     format!("Failed to validate the '{}' context:", escape(name))
 }
@@ -152,9 +155,21 @@ fn valid(
     if url.is_empty() {
         problems.push("Missing field: url".to_owned());
     } else if !url.starts_with("http://") && !url.starts_with("https://") {
-        problems.push(format!("URL {} must start with \"https://\" or \"http://\"", escape(&url)));
-    } else if let Err(error) = reqwest::Url::parse(&url) {
-        problems.push(format!("the URL is none ({error})"));
+        // What stands behind these may be a secret.
+        let shown = if url.contains(['@', '?', '#']) { String::new() } else { format!("{} ", escape(&url)) };
+        problems.push(format!("URL {shown}must start with \"https://\" or \"http://\""));
+    } else {
+        match reqwest::Url::parse(&url) {
+            Err(error) => problems.push(format!("the URL is none ({error})")),
+            // It may be a secret that was pasted with it.
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                problems.push("the URL must not have a name or a password in it".to_owned());
+            }
+            Ok(url) if url.query().is_some() || url.fragment().is_some() => {
+                problems.push("the URL must not have a query or a fragment".to_owned());
+            }
+            Ok(_) => {}
+        }
     }
     let mut tokens = tokens.into_iter().flatten();
     let (token, other) = (tokens.next(), tokens.next());

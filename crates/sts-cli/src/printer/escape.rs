@@ -28,10 +28,14 @@ pub(super) fn escape_lines(text: &str) -> String {
     text.split('\n').map(escape).collect::<Vec<_>>().join("\n")
 }
 
-/// Controls (C0, DEL, C1), line and paragraph separators, and everything invisible that changes the direction of text.
+/// Controls (C0, DEL, C1), line and paragraph separators, and what is invisible: by it text is reordered, or differs from text that looks the same.
+/// Joiners stay, as scripts and emoji need them.
 pub(super) fn is_harmful(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(
+            character,
+            '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}'
+        )
 }
 
 #[cfg(test)]
@@ -44,7 +48,8 @@ mod tests {
     fn only_what_does_harm_is_escaped() {
         assert_eq!(escape("\u{1b}[31mred\n\u{9b}2J\u{7f}"), "\\u{1b}[31mred\\n\\u{9b}2J\\u{7f}");
         assert_eq!(escape("a\u{202e}b\u{2066}c\u{200f}d\u{2028}"), "a\\u{202e}b\\u{2066}c\\u{200f}d\\u{2028}");
-        for harmless in ["🔑 key", "مفتاح", "<b>'\"; DROP TABLE", "a\\nb", "👩‍🔧"] {
+        assert_eq!(escape("a\u{200b}\u{2060}\u{feff}\u{e0041}"), "a\\u{200b}\\u{2060}\\u{feff}\\u{e0041}");
+        for harmless in ["\u{200c}", "🔑 key", "مفتاح", "<b>'\"; DROP TABLE", "a\\nb", "👩‍🔧"] {
             assert!(matches!(escape(harmless), Cow::Borrowed(text) if text == harmless));
         }
         assert_eq!(escape_lines("a\nb\rc"), "a\nb\\rc");

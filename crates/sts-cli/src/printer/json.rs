@@ -32,23 +32,24 @@ pub(crate) fn sorted(value: &impl Serialize) -> serde_json::Result<Value> {
 }
 
 fn write_escape(text: &mut String, character: char) {
-    // All of them are in the basic plane.
-    let _ = write!(text, "\\u{:04x}", u32::from(character));
+    for unit in character.encode_utf16(&mut [0; 2]) {
+        let _ = write!(text, "\\u{unit:04x}");
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    // Scenario: an object with markup, a terminal sequence, an override of direction, a line end and an emoji.
+    // Scenario: an object with markup, a terminal sequence, an override of direction, a tag, a line end and an emoji.
     // Guarantee: it is written as the original does, is harmless, and is read as the same.
     #[test]
     fn json_is_the_originals_and_harmless() {
-        let value = serde_json::json!({"b": "<b>&\u{2028}", "a": ["\u{9b}\u{202e}\n\u{7f}", "🔑"], "c": []});
+        let value = serde_json::json!({"b": "<b>&\u{2028}", "a": ["\u{9b}\u{202e}\n\u{7f}", "🔑\u{e0041}"], "c": []});
         let text = pretty(&sorted(&value).unwrap()).unwrap();
         assert_eq!(
             text,
-            "{\n  \"a\": [\n    \"\\u009b\\u202e\\n\\u007f\",\n    \"🔑\"\n  ],\n  \"b\": \"\\u003cb\\u003e\\u0026\\u2028\",\n  \"c\": []\n}"
+            "{\n  \"a\": [\n    \"\\u009b\\u202e\\n\\u007f\",\n    \"🔑\\udb40\\udc41\"\n  ],\n  \"b\": \"\\u003cb\\u003e\\u0026\\u2028\",\n  \"c\": []\n}"
         );
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
     }

@@ -41,21 +41,21 @@ pub(crate) struct Printer {
 impl Printer {
     /// As the flags and the environment say.
     pub(crate) fn new(flags: &GlobalFlags, environment: &Environment) -> Self {
-        let json = flags.output == Output::Json;
+        let printer = Self::without_flags(flags.output == Output::Json, !flags.no_color, environment);
+        Self { quiet: flags.quiet, verbosity: flags.verbose, ..printer }
+    }
+
+    /// For a command line that could not be read, but for these.
+    pub(crate) fn without_flags(json: bool, color: bool, environment: &Environment) -> Self {
         let dumb = environment.get("TERM").is_some_and(|term| term.eq_ignore_ascii_case("dumb"));
-        let color = !(json || dumb || flags.no_color || environment.has("NO_COLOR"));
+        let color = color && !(json || dumb || environment.has("NO_COLOR"));
         Self {
             json,
-            quiet: flags.quiet,
-            verbosity: flags.verbose,
+            quiet: false,
+            verbosity: 0,
             stdout_color: color && io::stdout().is_terminal(),
             stderr_color: color && io::stderr().is_terminal(),
         }
-    }
-
-    /// For a command line that could not be read.
-    pub(crate) fn without_flags(json: bool) -> Self {
-        Self { json, quiet: false, verbosity: 0, stdout_color: false, stderr_color: false }
     }
 
     /// Whether stdout is for JSON alone.
@@ -106,13 +106,13 @@ impl Printer {
         unless_closed(out(text))
     }
 
-    /// A table, or what to say when it has no rows. It may be wider than the screen only where `wide` and nobody looks.
+    /// A table, or what to say when it has no rows. It may be wider than the screen only where `wide`: ids that are cut in two cannot be copied.
     pub(crate) fn table<const N: usize>(&self, table: &Table<N>, empty: &str, wide: bool) -> io::Result<()> {
         if table.rows.is_empty() {
             return self.line(empty);
         }
         let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
-        let width = if wide { width } else { width.or(Some(DEFAULT_WIDTH)) };
+        let width = if wide { None } else { width.or(Some(DEFAULT_WIDTH)) };
         let color = self.stdout_color;
         let text = table.render(width, |cell| if color { format!("{CYAN}{cell}{RESET}") } else { cell });
         unless_closed(out(&format!("{text}\n")))
@@ -126,7 +126,11 @@ impl Printer {
     /// Why a command failed; the usage, where it helps, on stdout.
     pub(crate) fn failure(&self, failure: &Failure) {
         if self.json {
-            self.error_json(&json!({"error": true, "error-message": failure.message}));
+            let mut value = json!({"error": true, "error-message": failure.message});
+            if let Some(body) = &failure.body {
+                value["error-body"] = body.clone();
+            }
+            self.error_json(&value);
             return;
         }
         let mut message = failure.message.chars();

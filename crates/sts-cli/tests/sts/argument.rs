@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::mock::Mock;
+use crate::mock::{KEY, Mock};
 use crate::sts::Sts;
 
 // Scenario: the help of the commands is asked for, in each way.
@@ -41,7 +41,8 @@ fn the_help_is_as_documented() {
 }
 
 /// Wrong arguments, and what is said about them.
-const WRONG: [(&[&str], &str); 23] = [
+const WRONG: [(&[&str], &str); 24] = [
+    (&["completion"], "required argument <shell> not given"),
     (&["ingestion-api-key", "update"], "required flag(s) \"id\" not set"),
     (&["ingestion-api-key", "create"], "required flag(s) \"name\" not set"),
     (&["ingestion-api-key", "delete"], "required flag(s) \"id\" not set"),
@@ -58,23 +59,23 @@ const WRONG: [(&[&str], &str); 23] = [
     ),
     (
         &["ingestion-api-key", "delete", "--id", "foo"],
-        "invalid argument \"foo\" for \"-i, --id\" flag: expected a decimal number from 1 to 9007199254740991",
+        "invalid argument \"foo\" for \"-i, --id\" flag: expected a decimal number from 1 to 9223372036854775807",
     ),
     (
         &["ingestion-api-key", "delete", "-i", "0"],
-        "invalid argument \"0\" for \"-i, --id\" flag: expected a decimal number from 1 to 9007199254740991",
+        "invalid argument \"0\" for \"-i, --id\" flag: expected a decimal number from 1 to 9223372036854775807",
     ),
     (
         &["ingestion-api-key", "delete", "-i", "-1"],
-        "invalid argument \"-1\" for \"-i, --id\" flag: expected a decimal number from 1 to 9007199254740991",
+        "invalid argument \"-1\" for \"-i, --id\" flag: expected a decimal number from 1 to 9223372036854775807",
     ),
     (
         &["ingestion-api-key", "delete", "-i", "0x10"],
-        "invalid argument \"0x10\" for \"-i, --id\" flag: expected a decimal number from 1 to 9007199254740991",
+        "invalid argument \"0x10\" for \"-i, --id\" flag: expected a decimal number from 1 to 9223372036854775807",
     ),
     (
         &["ingestion-api-key", "delete", "-i", "9223372036854775808"],
-        "invalid argument \"9223372036854775808\" for \"-i, --id\" flag: expected a decimal number from 1 to 9007199254740991",
+        "invalid argument \"9223372036854775808\" for \"-i, --id\" flag: expected a decimal number from 1 to 9223372036854775807",
     ),
     (
         &["ingestion-api-key", "create", "-n", "a", "--expiration", "tomorrow"],
@@ -120,6 +121,21 @@ fn wrong_arguments_are_named() {
     assert!(mock.lines().is_empty());
 }
 
+// Scenario: help is asked for about commands that do not exist, and about a key.
+// Guarantee: exit code 3, the unknown part is named, and the key is not.
+#[test]
+fn there_is_no_help_about_nothing() {
+    for (args, message) in [
+        (&["help", "nope"][..], "Unknown command \"nope\" for \"sts\""),
+        (&["help", "context", "nope"], "Unknown command \"nope\" for \"sts context\""),
+        (&["help", KEY], "A key is never an argument: others could read it; use API_KEY or standard input"),
+    ] {
+        let outcome = Sts::new().run(args);
+        assert_eq!((outcome.code, outcome.stderr), (3, format!("[ERROR] {message}\n")), "{args:?}");
+        assert!(outcome.stdout.starts_with("Usage:\n  sts ") && !outcome.stdout.contains(KEY), "{args:?}");
+    }
+}
+
 // Scenario: the same arguments with `-o json`.
 // Guarantee: stderr is the JSON error and stdout is empty.
 #[test]
@@ -132,6 +148,17 @@ fn wrong_arguments_are_named_in_json() {
     }
 }
 
+// Scenario: wrong arguments come with `-o json` among other flags of one letter, and after `--`.
+// Guarantee: stderr is the JSON error, but not where it is no flag.
+#[test]
+fn json_is_wanted_in_a_cluster() {
+    for (args, is_json) in [(&["-qo", "json"][..], true), (&["-qvojson"], true), (&["-qo=json"], true), (&["--", "-ojson"], false)]
+    {
+        let outcome = Sts::new().run(&[&["--bogus"], args].concat());
+        assert_eq!((outcome.code, outcome.stderr.starts_with("{\n")), (3, is_json), "{args:?}: {}", outcome.stderr);
+    }
+}
+
 // Scenario: versions are asked for, and completions for each shell.
 // Guarantee: no server is needed; `--version` names the oldest server, whatever else is missing; a script knows the commands.
 #[test]
@@ -140,7 +167,7 @@ fn what_needs_no_server() {
     for args in [&["--version"][..], &["ingestion-api-key", "create", "--version"], &["version", "--version"]] {
         assert_eq!(sts.run(args).stdout, "minimum supported StackState version: 5.0.0\n", "{args:?}");
     }
-    assert!(sts.run(&["version"]).stdout.starts_with("VERSION | BUILD DATE | COMMIT"));
+    assert!(sts.run(&["version"]).stdout.starts_with("VERSION"));
     let text = sts.run(&["version", "-o", "json"]).stdout;
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["version"], env!("CARGO_PKG_VERSION"));
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
@@ -148,5 +175,11 @@ fn what_needs_no_server() {
         assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{shell}");
         assert!(outcome.stdout.contains("rotate") && outcome.stdout.contains("validate"), "{shell}");
     }
-    assert_eq!(sts.run(&["completion", "cmd"]).code, 3);
+    let outcome = sts.run(&["completion", "cmd"]);
+    let message = "[ERROR] Invalid argument \"cmd\" for <shell>: invalid enum value \"cmd\", allowed values are [bash, elvish, fish, powershell, zsh]\n";
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (3, message));
+    assert!(
+        outcome.stdout.starts_with("Usage:\n  sts completion <shell> [flags]\n\nArguments:\n  shell   One of bash, "),
+        "{outcome:?}"
+    );
 }

@@ -6,8 +6,10 @@ use http::HeaderMap;
 use http_body_util::BodyExt;
 use serde_json::{Value, json as value};
 
-use crate::mock::{KEY, Mock, empty};
+use crate::mock::{KEY, Mock, empty, reply};
 use crate::sts::{Outcome, Sts};
+
+const NOT_ASKED: &str = "[WARNING] no endpoint was asked, so whether the key is accepted is not known\n";
 
 fn check(key: &str, args: &[&str]) -> Outcome {
     Sts::new().run_with_input(&[&["ingestion-api-key", "check"], args].concat(), key)
@@ -23,21 +25,25 @@ pub(crate) fn grpc(code: &'static str, message: &'static str) -> Response {
 }
 
 // Scenario: keys that are right, cut, mistyped, and of another kind; from standard input and from the environment.
-// Guarantee: what is wrong is named; a key of another kind may be right.
+// Guarantee: what is wrong is named, and that nobody was asked; a key of another kind is right only if an endpoint says so.
 #[test]
 fn the_format_is_checked() {
     let right = "[SUCCESS] format: an ingestion API key, and its checksum is right\n";
-    assert_eq!(check(&format!(" {KEY}\n"), &[]), Outcome { code: 0, stdout: right.to_owned(), stderr: String::new() });
+    assert_eq!(check(&format!(" {KEY}\n"), &[]), Outcome { code: 0, stdout: right.to_owned(), stderr: NOT_ASKED.to_owned() });
     assert_eq!(Sts::new().with("API_KEY", KEY).try_key(&["check"]).stdout, right);
-    let failed = "[ERROR] The key did not pass: format\n";
+    let failed = format!("{NOT_ASKED}[ERROR] The key did not pass: format\n");
     for (key, stdout) in [
         (&KEY[..42], "[ERROR] format: it is not 43 characters long: it was mistyped or cut\n"),
         (&KEY.replace('1', "2"), "[ERROR] format: its checksum is wrong: it was mistyped or cut\n"),
     ] {
-        assert_eq!(check(key, &[]), Outcome { code: 2, stdout: stdout.to_owned(), stderr: failed.to_owned() });
+        assert_eq!(check(key, &[]), Outcome { code: 2, stdout: stdout.to_owned(), stderr: failed.clone() });
     }
     let shared = "[SUCCESS] format: no ingestion API key, as it does not begin with iapikeyok-; it may be a receiver API key\n";
-    assert_eq!(check("stackstate-api-key-1234", &[]).stdout, shared);
+    let mock = Mock::start(|_| empty(200));
+    let outcome = check("stackstate-api-key-1234", &["--agent", &mock.url()]);
+    assert!(outcome.code == 0 && outcome.stdout.starts_with(shared) && outcome.stderr.is_empty(), "{outcome:?}");
+    let stdout = shared.replace("SUCCESS", "ERROR");
+    assert_eq!(check("stackstate-api-key-1234", &[]), Outcome { code: 2, stdout, stderr: failed });
     let nothing = check(" \n", &[]);
     assert_eq!((nothing.code, nothing.stderr.as_str()), (3, "[ERROR] There is no key in API_KEY and none on standard input\n"));
 }
@@ -116,6 +122,36 @@ fn endpoints_that_do_not_take_it() {
                 .stdout
                 .contains("not asked, as the key cannot be sent: the token has a character other than visible ASCII")
     );
+}
+
+// Scenario: what answers 200 is a port of gRPC, a web server that has a page for everything, or a receiver with and without a body.
+// Guarantee: only an answer that such an endpoint could give is taken for one.
+#[test]
+fn not_every_200_is_an_acceptance() {
+    let said = |flag: &str, status: u16, content_type: &'static str, body: &'static str| {
+        let mock = Mock::start(move |_| if content_type.is_empty() { empty(status) } else { reply(status, content_type, body) });
+        let outcome = check(KEY, &[flag, &mock.url()]);
+        let text = outcome.stdout.lines().last().unwrap().split_once("/: ").unwrap().1.to_owned();
+        assert_eq!(outcome.code, if text == "accepted" { 0 } else { 2 }, "{text}");
+        text
+    };
+    for (content_type, body) in
+        [("application/x-protobuf", ""), ("application/json", "{}"), ("Application/JSON; charset=utf-8", "{}"), ("", "")]
+    {
+        assert_eq!(said("--otlp-http", 200, content_type, body), "accepted", "{content_type}");
+    }
+    for content_type in ["application/grpc", "text/html", "text/plain; charset=utf-8"] {
+        let expected = format!("an unexpected answer (200 OK, {content_type}): is it the right URL?");
+        assert_eq!(said("--otlp-http", 200, content_type, "x"), expected);
+    }
+    let bare = Mock::start(|_| Response::new(Body::from("x")));
+    assert!(check(KEY, &["--otlp-http", &bare.url()]).stdout.ends_with("(200 OK, no content type): is it the right URL?\n"));
+    for (content_type, body) in [("application/json", r#"{"valid":true}"#), ("text/plain", "ok"), ("", "")] {
+        assert_eq!(said("--agent", 200, content_type, body), "accepted", "{content_type}");
+    }
+    let page = "an unexpected answer (200 OK, text/html; charset=utf-8): is it the right URL?";
+    assert_eq!(said("--agent", 200, "text/html; charset=utf-8", "<html>"), page);
+    assert_eq!(said("--agent", 204, "", ""), "an unexpected answer (204 No Content, no content type): is it the right URL?");
 }
 
 // Scenario: a check with `-o json`, of a key that is refused.

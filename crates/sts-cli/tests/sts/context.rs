@@ -42,26 +42,71 @@ fn a_context_is_saved() {
 contexts:
     - name: default
       context:
-            url: {url}
-            api-token: tok
-            api-path: /api
-            admin-api-path: \"\"
-            skip-ssl: false
+        url: {url}
+        api-token: tok
+        api-path: /api
+        admin-api-path: \"\"
+        skip-ssl: false
     - name: other
       context:
-            url: https://sts.example
-            service-token: \"true\"
-            api-path: /x
-            admin-api-path: \"\"
-            skip-ssl: false
+        url: https://sts.example
+        service-token: \"true\"
+        api-path: /x
+        admin-api-path: \"\"
+        skip-ssl: false
 current-context: other
 "
     );
     assert_eq!(sts.read_config(), expected);
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&sts.config()), 0o600);
-    assert_eq!(std::fs::read_dir(sts.config().parent().unwrap()).unwrap().count(), 1);
+    let names = std::fs::read_dir(sts.config().parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names = names.collect::<Vec<_>>();
+    names.sort();
+    assert_eq!(names, ["config.yaml", "config.yaml.lock"]);
     assert_eq!(mock.lines().len(), 1);
+}
+
+// Scenario: many processes save a context each, at once, and the server answers none before it was asked by all.
+// Guarantee: every context is there.
+#[test]
+fn contexts_are_saved_at_once() {
+    const N: usize = 8;
+    let barrier = std::sync::Arc::new(std::sync::Barrier::new(N));
+    let mock = Mock::start(move |_| {
+        tokio::task::block_in_place(|| barrier.wait());
+        json(200, INFO)
+    });
+    let (sts, url) = (Sts::new(), mock.url());
+    std::thread::scope(|scope| {
+        for at in 0..N {
+            let (sts, url) = (&sts, &url);
+            scope.spawn(move || {
+                let name = format!("c{at}");
+                let outcome = sts.run(&["context", "save", "-n", &name, "--url", url, "--api-token", "a"]);
+                assert_eq!(outcome.code, 0, "{outcome:?}");
+            });
+        }
+    });
+    let file = sts.read_config();
+    for at in 0..N {
+        assert!(file.contains(&format!("- name: c{at}\n")), "{file}");
+    }
+}
+
+// Scenario: the file that is named is a link to one that is not there yet, through another link.
+// Guarantee: that file is made, and the links stay.
+#[test]
+fn links_are_followed() {
+    let (sts, directory) = (Sts::new(), tempfile::TempDir::new().unwrap());
+    let path = |name: &str| directory.path().join(name);
+    std::os::unix::fs::symlink(path("second"), path("first")).unwrap();
+    std::os::unix::fs::symlink("below/real.yaml", path("second")).unwrap();
+    let first = path("first");
+    let args = ["context", "save", "--url", "http://x", "--api-token", "a", "--skip-validate", "--config", first.to_str().unwrap()];
+    assert_eq!(sts.run(&args).code, 0);
+    assert!(std::fs::read_to_string(path("below/real.yaml")).unwrap().contains("current-context: default"));
+    assert!(first.is_symlink() && path("second").is_symlink());
 }
 
 /// Written by the original, with a key that nobody here knows.
@@ -152,13 +197,16 @@ fn a_context_is_validated() {
     assert!(outcome.stdout.contains("(StackState version: 4.0.0)\n"), "{outcome:?}");
 }
 
-// Scenario: a context is saved without a URL, with no token, with two, with one of Kubernetes, and with a URL of another scheme.
+// Scenario: a context is saved without a URL, without a name, with no token, with an empty one, with one that no header can carry, with two, with one of Kubernetes, and with a URL of another scheme.
 // Guarantee: each is refused before the server is asked and before anything is written; the environment does not help.
 #[test]
 fn what_cannot_be_saved() {
     let sts = Sts::new().with("STS_CLI_URL", "http://127.0.0.1:1").with("STS_CLI_API_TOKEN", "env");
     for (args, code, message) in [
         (&["--api-token", "a"][..], 3, "Required flag(s) \"url\" not set"),
+        (&["--url", "http://x", "--api-token", "a", "-n", ""], 3, "The name of a context must not be empty"),
+        (&["--url", "http://x", "--api-token", ""], 3, "Exactly one of the flags \"api-token\", \"service-token\" is needed"),
+        (&["--url", "http://x", "--service-token", "a\nb"], 3, "The token has a character that no header can carry"),
         (&["--url", "http://x"], 3, "Exactly one of the flags \"api-token\", \"service-token\" is needed"),
         (
             &["--url", "http://x", "--api-token", "a", "--service-token", "b"],
@@ -210,6 +258,17 @@ fn a_file_that_cannot_be_written() {
     let outcome = Sts::new().run(&args);
     assert_eq!(outcome.code, 6);
     assert!(outcome.stderr.starts_with("[ERROR] Cannot write to file /proc/sts/config.yaml ("), "{outcome:?}");
+}
+
+// Scenario: a file has contexts and none that is current.
+// Guarantee: that is what is said, and how to set one.
+#[test]
+fn no_current_context() {
+    let sts = Sts::new();
+    sts.write_config(&ORIGINALS.replace("current-context: default\n", ""));
+    let outcome = sts.run(&["context", "show"]);
+    let expected = "[ERROR] There is no current context\nSet one: `sts context set --name NAME`\n";
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (8, expected));
 }
 
 // Scenario: the one context of old, without a list.

@@ -1,5 +1,6 @@
 //! What is said when a server refuses, or is none.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use serde_json::{Value, json as value};
@@ -10,7 +11,7 @@ use crate::sts::Sts;
 const ENVELOPE: &str = r#"{"trackingKey":"t","serverTimestamp":"1590105600000","_type":"ErrorsResponse","errors":[{"_type":"NotFound","message":"no key has this id\u001b[31m"}]}"#;
 
 // Scenario: a call is answered with a documented error.
-// Guarantee: exit code 2; the status, the message, and the body as YAML, harmless and sorted; JSON has the message.
+// Guarantee: exit code 2; the status, the message, and the body as YAML, harmless and sorted; JSON has both too.
 #[test]
 fn an_error_of_the_call() {
     let mock = Mock::but("DELETE", |_| json(404, ENVELOPE));
@@ -27,12 +28,15 @@ trackingKey: t
     assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()), (2, "", expected));
     let outcome = Sts::of(&mock).try_key(&["delete", "--id", "7", "-o", "json"]);
     let error = serde_json::from_str::<Value>(&outcome.stderr).unwrap();
-    assert_eq!(error, value!({"error": true, "error-message": "404 Not Found (no key has this id\\u{1b}[31m)"}));
+    assert_eq!(
+        error,
+        value!({"error": true, "error-message": "404 Not Found (no key has this id\\u{1b}[31m)", "error-body": serde_json::from_str::<Value>(ENVELOPE).unwrap()})
+    );
     assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""));
 }
 
 // Scenario: the expiration is in the past, the body is empty, a text, a page, of a form that nobody knows, or the server is busy.
-// Guarantee: exit code 2, the status first, and what to do where something can be done.
+// Guarantee: exit code 2, the status first, and what to do where something can be done; where a key may exist, that and not to try again.
 #[test]
 fn errors_in_every_form() {
     for (status, content_type, body, expected) in [
@@ -48,9 +52,26 @@ fn errors_in_every_form() {
             500,
             "text/html",
             "<html>oops</html>",
-            "500 Internal Server Error\nThe answer is a web page: check that --url and the API path lead to the API, and what stands in between",
+            "500 Internal Server Error\nThe answer is a web page: check that --url and the API path lead to the API, and what stands in between\nA key may have been created all the same: look for it with `sts ingestion-api-key list`",
         ),
-        (500, "application/json", "{broken", "500 Internal Server Error\nTry again; if it stays, look for it in the server's log"),
+        (
+            500,
+            "application/json",
+            "{broken",
+            "500 Internal Server Error\nA key may have been created all the same: look for it with `sts ingestion-api-key list`",
+        ),
+        (
+            502,
+            "text/plain",
+            "",
+            "502 Bad Gateway\nA key may have been created all the same: look for it with `sts ingestion-api-key list`",
+        ),
+        (
+            504,
+            "text/plain",
+            "",
+            "504 Gateway Timeout\nA key may have been created all the same: look for it with `sts ingestion-api-key list`",
+        ),
         (503, "text/plain", "", "503 Service Unavailable\nTry again; if it stays, look for it in the server's log"),
         (404, "text/plain", "", "404 Not Found\nThe server may not know this call"),
         (599, "text/plain", "", "599\nTry again; if it stays, look for it in the server's log"),
@@ -185,6 +206,25 @@ fn no_connection_at_all() {
         "{}",
         outcome.stderr
     );
+}
+
+// Scenario: a server answers and never ends its answer.
+// Guarantee: exit code 4, and that more time may help.
+#[test]
+fn an_answer_without_an_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{").unwrap();
+        // Until the client goes away.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let outcome = Sts::new().try_key(&["list", "--url", &url, "--api-token", "t", "--timeout", "500ms"]);
+    server.join().unwrap();
+    assert_eq!(outcome.code, 4);
+    assert!(outcome.stderr.ends_with("\nCheck that the server is up, or give it more time with --timeout\n"), "{outcome:?}");
 }
 
 // Scenario: a server accepts the connection and never answers, at first and when a key is created.

@@ -101,6 +101,39 @@ fn one_token_is_needed() {
     assert!(json.starts_with("{\n  \"error\": true,\n  \"error-message\": \"could not load StackState CLI config\\n"), "{json}");
 }
 
+// Scenario: tokens are empty, by flag and in the file.
+// Guarantee: they are none: another token counts, and without another one it is missing.
+#[test]
+fn an_empty_token_is_none() {
+    let mock = Mock::contract();
+    let sts = Sts::new();
+    sts.write_config(&file(&mock.url(), "api-token: \"\"\n    service-token: s"));
+    sts.key(&["list", "--api-token", ""]);
+    assert_eq!(header(&mock), "x-api-key: s");
+    sts.write_config(&file(&mock.url(), "api-token: \"\""));
+    let missing = "\n* Missing field: {api-token | service-token | k8s-sa-token}\n";
+    for args in [&["ingestion-api-key", "list"][..], &["context", "validate"]] {
+        let outcome = sts.run(args);
+        assert!(outcome.code == 1 && outcome.stderr.ends_with(missing), "{outcome:?}");
+    }
+}
+
+// Scenario: the URL has a password, a query or a fragment.
+// Guarantee: exit code 1, and nothing of it is printed.
+#[test]
+fn a_url_is_a_url_alone() {
+    for (url, part) in [
+        ("http://user:canary@sts.example", "name or a password"),
+        ("ftp://user:canary@sts.example", "URL must start with"),
+        ("http://sts.example?canary", "query or a fragment"),
+        ("http://sts.example/#canary", "query or a fragment"),
+    ] {
+        let outcome = Sts::new().try_key(&["list", "--url", url, "--api-token", "t"]);
+        assert_eq!(outcome.code, 1);
+        assert!(outcome.stderr.contains(part) && !outcome.stderr.contains("canary"), "{outcome:?}");
+    }
+}
+
 // Scenario: the file is broken, and flags and environment suffice.
 // Guarantee: it is warned of and left aside.
 #[test]

@@ -45,6 +45,8 @@ fn the_documented_symbols() {
     assert_eq!(seen(&sts, &["delete", "-i", "7"]), ("✅ Ingestion Api Key deleted: 7\r\n".to_owned(), 0));
     let (text, code) = seen(&sts, &["describe", "-i", "7"]);
     assert_eq!((text.as_str(), code), ("❌ There is no key with the id 7\r\n", 2));
+    assert!(seen(&sts, &["describe"]).0.starts_with("❌ Required flag(s) "));
+    assert!(seen(&sts, &["describe", "--no-color"]).0.starts_with("[ERROR] Required flag(s) "));
 }
 
 // Scenario: the same with everything that takes colours away.
@@ -107,6 +109,20 @@ fn no_question_without_need() {
     let mock = used(SignedDuration::from_mins(1));
     Sts::of(&mock).key(&["delete", "-i", "7"]);
     assert!(was_deleted(&mock));
+}
+
+// Scenario: a wide list on a terminal that is narrower.
+// Guarantee: no cell is cut in two.
+#[test]
+fn a_wide_list_is_never_wrapped() {
+    let mock = Mock::contract();
+    let sts = Sts::of(&mock).command(&["ingestion-api-key", "list", "--wide"]);
+    let mut narrow = std::process::Command::new("/bin/sh");
+    narrow.args(["-c", "stty cols 60 rows 24; exec \"$0\" \"$@\""]).arg(sts.get_program()).args(sts.get_args());
+    narrow.env_clear().envs(sts.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", "/usr/bin:/bin");
+    let (text, _) = end(spawn_command(narrow, Some(TIMEOUT_MS)).unwrap());
+    assert!(text.contains("\r\n250558013078953 | my-ingestion-api-key | -"), "{text}");
+    assert_eq!(text.lines().count(), 2, "{text}");
 }
 
 // Scenario: keys are listed of which one expires within a week.

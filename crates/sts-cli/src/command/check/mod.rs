@@ -47,7 +47,10 @@ pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure
     let connection = Connection { skip_ssl: skip_ssl.unwrap_or(false), ca_cert, timeout: session.flags.timeout };
     let key = read_key(session)?;
 
-    let mut findings = vec![format(key.expose_secret())];
+    let mut findings = vec![format(key.expose_secret(), !urls.is_empty())];
+    if urls.is_empty() {
+        printer.warning("no endpoint was asked, so whether the key is accepted is not known");
+    }
     for (target, url) in urls {
         warn_of_plaintext(&url, &printer);
         let probe = Probe { target, url: &url, scheme: &args.scheme, key: &key };
@@ -82,11 +85,12 @@ pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure
 }
 
 /// What the key looks like. Another than ours may be a shared key of the receiver, which can be anything.
-fn format(key: &str) -> Finding {
+fn format(key: &str, is_asked: bool) -> Finding {
     let (ok, message) = match IngestionKey::check(key.as_bytes()) {
         Ok(()) => (true, "an ingestion API key, and its checksum is right".to_owned()),
         Err(KeyFormatError::Prefix) => {
-            (true, format!("no ingestion API key, as it does not begin with {KEY_PREFIX}; it may be a receiver API key"))
+            // Without an answer of an endpoint there is nothing that speaks for it.
+            (is_asked, format!("no ingestion API key, as it does not begin with {KEY_PREFIX}; it may be a receiver API key"))
         }
         Err(error) => (false, format!("{error}: it was mistyped or cut")),
     };

@@ -70,7 +70,9 @@ impl Target {
                 | StatusCode::SERVICE_UNAVAILABLE
                 | StatusCode::GATEWAY_TIMEOUT,
             ) => Outcome::Undecided(line),
-            (Self::OtlpHttp | Self::Agent, status) if status.is_success() => Outcome::Accepted,
+            (Self::OtlpHttp, status) if status.is_success() && is_otlp(answer) => Outcome::Accepted,
+            (Self::Agent, StatusCode::OK) if media_type(answer) != "text/html" => Outcome::Accepted,
+            (_, status) if status.is_success() => Outcome::Strange(format!("{line}, {}", answer.content_type())),
             _ => Outcome::Strange(line),
         }
     }
@@ -137,6 +139,21 @@ impl fmt::Display for Outcome {
             Self::Unsendable(reason) => write!(f, "not asked, as the key cannot be sent: {reason}"),
         }
     }
+}
+
+/// Whether a receiver of OTLP/HTTP may have answered so. A port of gRPC and a web server answer 200 to anything.
+fn is_otlp(answer: &Answer) -> bool {
+    match media_type(answer).as_str() {
+        "application/x-protobuf" | "application/json" => true,
+        "" => answer.body.is_empty(),
+        _ => false,
+    }
+}
+
+/// The content type in lower case, without its parameters; empty if there is none.
+fn media_type(answer: &Answer) -> String {
+    let value = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// By the status in the trailers, or in the headers where there is nothing else.
