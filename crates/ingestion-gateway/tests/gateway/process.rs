@@ -38,6 +38,18 @@ async fn every_problem_is_told() {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
+// Scenario: the configuration that documents every setting is checked and printed.
+// Guarantee: it is valid, and says nothing else than the defaults.
+#[tokio::test]
+async fn the_documented_configuration_is_the_default() {
+    let directory = TempDir::new().unwrap();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/gateway.yaml");
+    let (code, _, errors) = run_to_end(directory.path(), &["--config", file, "config", "check"]).await;
+    assert_eq!((code, errors.as_str()), (0, ""));
+    let documented = run_to_end(directory.path(), &["--config", file, "config", "print"]).await;
+    assert_eq!(documented, run_to_end(directory.path(), &["config", "print"]).await);
+}
+
 // Scenario: the version is asked for; a good configuration with a secret is checked and printed.
 // Guarantee: exit 0; what is printed has every key, and not the secret.
 #[tokio::test]
