@@ -34,12 +34,8 @@ impl Held {
 
     /// How long the file is, and when it was last written to.
     pub(super) fn stamp(&self) -> Result<Stamp, StoreError> {
-        let stamp = self.file.metadata().and_then(|metadata| Ok(Stamp(metadata.len(), metadata.modified()?)));
+        let stamp = self.file.metadata().and_then(|metadata| Ok(Stamp { len: metadata.len(), written_at: metadata.modified()? }));
         stamp.map_err(|source| StoreError::Io { action: "look at the open database file", source })
-    }
-
-    pub(super) fn is_empty(&self) -> Result<bool, StoreError> {
-        Ok(self.stamp()?.0 == 0)
     }
 
     /// Fails if the file has another name.
@@ -98,7 +94,11 @@ impl Held {
 
 /// What a file looks like while nobody writes to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp(u64, SystemTime);
+pub(super) struct Stamp {
+    /// In bytes.
+    pub(super) len: u64,
+    written_at: SystemTime,
+}
 
 /// The path itself, behind symbolic links: names beside it are the same whichever way it was named. The file is made if it is not there.
 pub(super) fn resolved(path: &Path) -> Result<PathBuf, StoreError> {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ingestion_api::AuditEntry;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, Params, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, Params, Row, Transaction, TransactionBehavior, params};
 use tokio::sync::watch;
 
 use self::failure::Failure;
@@ -111,7 +111,7 @@ impl SqliteStore {
     fn start(path: &Path, database: Held, lock: Held) -> Result<Self, Failure> {
         database.has_one_name()?;
         let log_path = file::beside(path, "-wal");
-        if database.is_empty()? && std::fs::metadata(&log_path).is_ok_and(|log| log.len() > 0) {
+        if database.stamp()?.len == 0 && std::fs::metadata(&log_path).is_ok_and(|log| log.len() > 0) {
             return Err(StoreError::Emptied.into());
         }
         // Before the connections: let go of after them.
@@ -125,6 +125,9 @@ impl SqliteStore {
         writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         writer.pragma_update(None, "journal_mode", "WAL")?;
         writer.pragma_update(None, "synchronous", "FULL")?;
+        writer.pragma_update(None, "wal_autocheckpoint", 0)?;
+        // Its length is that of what is in it.
+        writer.pragma_update(None, "journal_size_limit", 0)?;
         schema::migrate(&mut writer)?;
         // SQLite has made it by now, and has it as long as there is a connection.
         let log = Held::open(&log_path)?;
@@ -149,7 +152,7 @@ impl KeyStore for SqliteStore {
         let (files, revision) = (self.writer.files(), self.revision.clone());
         // Told on the thread: the change is made even if nobody waits for it any more.
         let told = move |connection: &mut Connection| {
-            let committed = make_change(connection, &commit, &files)?;
+            let committed = write(connection, &files, |transaction| make_change(transaction, &commit))?;
             revision.send_replace(committed.revision);
             Ok(committed)
         };
@@ -201,22 +204,19 @@ impl KeyStore for SqliteStore {
 
     async fn add_usage(&self, batch: UsageBatch) -> Result<(), StoreError> {
         let files = self.writer.files();
-        let add = move |connection: &mut Connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            rows::write_usage(&transaction, batch)?;
-            files.commit(transaction)
-        };
+        let add = move |connection: &mut Connection| write(connection, &files, |transaction| rows::write_usage(transaction, batch));
         Ok(self.writer.run(add).await?)
     }
 
     async fn prune(&self, before: Timestamp) -> Result<(), StoreError> {
         let files = self.writer.files();
         let prune = move |connection: &mut Connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            transaction.execute("DELETE FROM tombstones WHERE deleted_at < ?1", [before.as_millis()])?;
-            let sql = "DELETE FROM changes WHERE changed_at < ?1 AND revision < (SELECT revision FROM last_change)";
-            transaction.execute(sql, [before.as_millis()])?;
-            files.commit(transaction)
+            write(connection, &files, |transaction| {
+                transaction.execute("DELETE FROM tombstones WHERE deleted_at < ?1", [before.as_millis()])?;
+                let sql = "DELETE FROM changes WHERE changed_at < ?1 AND revision < (SELECT revision FROM last_change)";
+                transaction.execute(sql, [before.as_millis()])?;
+                Ok(())
+            })
         };
         Ok(self.writer.run(prune).await?)
     }
@@ -235,18 +235,33 @@ fn connect(path: &Path) -> Result<Connection, Failure> {
     Ok(connection)
 }
 
-fn make_change(connection: &mut Connection, commit: &Commit, files: &Files) -> Result<Committed, Failure> {
+/// Makes a change whole or not at all, and only in the database that was opened.
+fn write<T>(
+    connection: &mut Connection,
+    files: &Files,
+    change: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let changed = change(&transaction)?;
+    files.verify()?;
+    transaction.commit()?;
+    if let Err(Failure(error)) = files.checkpoint(connection) {
+        // The change is in the log, and stays there.
+        tracing::warn!(error = &error as &dyn std::error::Error, "the log of the database cannot be cut short");
+    }
+    Ok(changed)
+}
+
+fn make_change(transaction: &Transaction<'_>, commit: &Commit) -> Result<Committed, Failure> {
     let sql = "UPDATE last_change SET revision = revision + 1 RETURNING revision";
     let revision = transaction.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
     let sql = "INSERT INTO changes (revision, change_id, changed_at) VALUES (?1, ?2, ?3)";
     transaction.prepare_cached(sql)?.execute(params![revision, commit.change_id, commit.at.as_millis()])?;
     let mut duplicate_name = false;
     for write in &commit.writes {
-        duplicate_name |= rows::write(&transaction, write, revision, commit.at)?;
+        duplicate_name |= rows::write(transaction, write, revision, commit.at)?;
     }
-    rows::write_audit(&transaction, &commit.audit, revision, commit.at, &commit.who)?;
-    files.commit(transaction)?;
+    rows::write_audit(transaction, &commit.audit, revision, commit.at, &commit.who)?;
     Ok(Committed { revision, duplicate_name })
 }
 

@@ -201,6 +201,27 @@ async fn a_file_that_was_written_to_is_not_ours() {
     }
 }
 
+// Scenario: far more is written than a log should hold.
+// Guarantee: it is moved to the database now and then, which is no writing by somebody else, and nothing is lost by it.
+#[tokio::test]
+async fn the_log_is_cut_short() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let store = open(&path).unwrap();
+    let (mut last, mut longest, mut cuts) = (0, 0, 0);
+    for first in (1..100_000).step_by(1000) {
+        let writes = (first..first + 1000).map(|number| Write::Insert(record(number, "n"))).collect();
+        store.commit(commit(1, writes)).await.unwrap();
+        let len = fs::metadata(file::beside(&path, "-wal")).unwrap().len();
+        cuts += u32::from(len < last);
+        (last, longest) = (len, longest.max(len));
+    }
+    assert!(cuts >= 2 && longest < 16 << 20, "{cuts}, {longest}");
+    assert_eq!(store.list().await.unwrap().len(), 100_000);
+    drop(store);
+    assert_eq!(open(&path).unwrap().list().await.unwrap().len(), 100_000);
+}
+
 // Scenario: the disk is full in the middle of a change.
 // Guarantee: that is what is said, nothing of the change is kept, reading goes on, and so does writing once there is space.
 #[tokio::test]

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, Transaction};
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
@@ -16,6 +16,9 @@ use crate::store::StoreError;
 
 /// How often the file is looked at while there is nothing to do.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Length of a log whose changes are moved to the database, in bytes: SQLite's own default, a thousand pages.
+const LONG_LOG: u64 = 4096 * 1000;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
@@ -33,7 +36,7 @@ pub(super) struct Files {
     database: Held,
     log: Held,
     lock: Held,
-    /// The database as a commit left it, which may have moved changes there from the log: nobody else writes to it.
+    /// The database as the last checkpoint left it: nobody else writes to it.
     stamp: Mutex<Stamp>,
 }
 
@@ -48,13 +51,16 @@ impl Files {
         self.verify_as(*self.lock_stamp())
     }
 
-    /// Commits, if they are.
-    pub(super) fn commit(&self, transaction: Transaction<'_>) -> Result<(), Failure> {
+    /// Moves changes from the log to the database once there are many. SQLite does not do it by itself: then one would not know who wrote.
+    pub(super) fn checkpoint(&self, connection: &Connection) -> Result<(), Failure> {
+        if self.log.stamp()?.len < LONG_LOG {
+            return Ok(());
+        }
         let mut stamp = self.lock_stamp();
         self.verify_as(*stamp)?;
-        let committed = transaction.commit();
+        let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         *stamp = self.database.stamp()?;
-        Ok(committed?)
+        Ok(moved?)
     }
 
     fn verify_as(&self, stamp: Stamp) -> Result<(), StoreError> {
