@@ -55,9 +55,17 @@ impl Held {
     }
 
     /// Takes it from everybody else, if it was there and open to them.
+    #[cfg(unix)]
     pub(super) fn make_private(&self) {
-        make_private(&self.path, &self.file);
+        use std::os::unix::fs::PermissionsExt;
+        let is_private = self.file.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o077 == 0);
+        if !is_private && let Err(error) = self.file.set_permissions(fs::Permissions::from_mode(0o600)) {
+            tracing::warn!(path = %self.path.display(), %error, "the database file is open to other users");
+        }
     }
+
+    #[cfg(not(unix))]
+    pub(super) fn make_private(&self) {}
 
     /// As [`open`](Self::open), and no other process has it until this is dropped. Waits for at most `wait`.
     pub(super) fn lock(path: &Path, wait: Duration) -> Result<Self, StoreError> {
@@ -136,18 +144,6 @@ fn private(options: &mut OpenOptions) {
 
 #[cfg(not(unix))]
 fn private(_: &mut OpenOptions) {}
-
-#[cfg(unix)]
-fn make_private(path: &Path, file: &File) {
-    use std::os::unix::fs::PermissionsExt;
-    let is_private = file.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o077 == 0);
-    if !is_private && let Err(error) = file.set_permissions(fs::Permissions::from_mode(0o600)) {
-        tracing::warn!(path = %path.display(), %error, "the database file is open to other users");
-    }
-}
-
-#[cfg(not(unix))]
-fn make_private(_: &Path, _: &File) {}
 
 #[cfg(unix)]
 fn is_open_to_others(directory: &Path) -> bool {
