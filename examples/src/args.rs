@@ -13,7 +13,8 @@ use tokio::net::TcpListener;
 /// What all receivers can be told.
 #[derive(Args, Clone, Debug)]
 pub struct ReceiverArgs {
-    /// File with the accepted tokens: one a line, bare or as name=token. It is followed while it changes
+    /// File with the accepted tokens: one a line, bare or as name=token. It is followed while it
+    /// changes
     #[arg(long, value_name = "FILE")]
     pub tokens: PathBuf,
     /// Address for both OTLP/gRPC and OTLP/HTTP; port 0 takes a free one
@@ -50,7 +51,9 @@ impl ReceiverArgs {
     ///
     /// When the address cannot be bound.
     pub async fn bind(&self) -> anyhow::Result<TcpListener> {
-        let listener = TcpListener::bind(self.listen).await.with_context(|| format!("cannot listen on {}", self.listen))?;
+        let listener = TcpListener::bind(self.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", self.listen))?;
         crate::print_line(format_args!("listening on {}", listener.local_addr()?));
         Ok(listener)
     }

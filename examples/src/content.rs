@@ -27,14 +27,21 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) const NOT_FOUND: Self = Self::new(StatusCode::NOT_FOUND, "use /v1/traces, /v1/metrics or /v1/logs");
+    pub(crate) const NOT_FOUND: Self =
+        Self::new(StatusCode::NOT_FOUND, "use /v1/traces, /v1/metrics or /v1/logs");
     pub(crate) const NOT_POST: Self = Self::new(StatusCode::METHOD_NOT_ALLOWED, "use POST");
-    pub(crate) const NO_IDENTITY: Self = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "nobody authenticated the request");
-    const TYPE: Self = Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "use application/x-protobuf or application/json");
-    const COMPRESSION: Self = Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "use gzip, zstd, snappy or no compression");
+    pub(crate) const NO_IDENTITY: Self =
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "nobody authenticated the request");
+    const TYPE: Self = Self::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "use application/x-protobuf or application/json",
+    );
+    const COMPRESSION: Self =
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "use gzip, zstd, snappy or no compression");
     const TOO_LARGE: Self = Self::new(StatusCode::PAYLOAD_TOO_LARGE, "a request may have 20 MiB");
     const UNREADABLE: Self = Self::new(StatusCode::BAD_REQUEST, "the body ended early");
-    const NOT_COMPRESSED: Self = Self::new(StatusCode::BAD_REQUEST, "the body is not what content-encoding says");
+    const NOT_COMPRESSED: Self =
+        Self::new(StatusCode::BAD_REQUEST, "the body is not what content-encoding says");
     const NOT_A_BATCH: Self = Self::new(StatusCode::BAD_REQUEST, "the body is not an OTLP request");
 
     const fn new(status: StatusCode, message: &'static str) -> Self {
@@ -48,10 +55,16 @@ impl Refusal {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Code::Unimplemented,
             _ => Code::InvalidArgument,
         };
-        let status = tonic_types::Status { code: code.into(), message: self.message.to_owned(), details: Vec::new() };
+        let status = tonic_types::Status {
+            code: code.into(),
+            message: self.message.to_owned(),
+            details: Vec::new(),
+        };
         let body = match encoding {
             Encoding::Protobuf => prost::Message::encode_to_vec(&status),
-            Encoding::Json => serde_json::json!({"code": status.code, "message": status.message}).to_string().into_bytes(),
+            Encoding::Json => serde_json::json!({"code": status.code, "message": status.message})
+                .to_string()
+                .into_bytes(),
         };
         let mut response = encoding.response(self.status, body);
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
@@ -64,7 +77,8 @@ impl Refusal {
 impl Encoding {
     /// What a request asks for; answers to those that ask for anything else are protobuf.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
-        let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let value =
+            headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         match value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
             "application/x-protobuf" => Ok(Self::Protobuf),
             "application/json" => Ok(Self::Json),
@@ -119,7 +133,9 @@ where
     match compression.to_ascii_lowercase().as_slice() {
         b"identity" => Ok(body),
         b"gzip" => inflate(flate2::read::MultiGzDecoder::new(&body[..])),
-        b"zstd" => inflate(zstd::Decoder::with_buffer(&body[..]).map_err(|_| Refusal::NOT_COMPRESSED)?),
+        b"zstd" => {
+            inflate(zstd::Decoder::with_buffer(&body[..]).map_err(|_| Refusal::NOT_COMPRESSED)?)
+        }
         b"snappy" => unsnap(&body),
         _ => Err(Refusal::COMPRESSION),
     }
@@ -139,7 +155,10 @@ fn inflate(decoder: impl Read) -> Result<Bytes, Refusal> {
 fn unsnap(body: &[u8]) -> Result<Bytes, Refusal> {
     match snap::raw::decompress_len(body) {
         Ok(length) if length > MAX_BATCH_BYTES => Err(Refusal::TOO_LARGE),
-        Ok(_) => snap::raw::Decoder::new().decompress_vec(body).map(Bytes::from).map_err(|_| Refusal::NOT_COMPRESSED),
+        Ok(_) => snap::raw::Decoder::new()
+            .decompress_vec(body)
+            .map(Bytes::from)
+            .map_err(|_| Refusal::NOT_COMPRESSED),
         Err(_) => Err(Refusal::NOT_COMPRESSED),
     }
 }

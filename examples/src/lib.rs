@@ -9,7 +9,8 @@
 //! | `receiver-hyper` | the same on a tower service, served by hyper |
 //! | `otlp-exporter` | [`BearerTokenAuth`](otlp_auth::client::BearerTokenAuth) under the exporters of opentelemetry-rust |
 //!
-//! Each receiver serves OTLP/gRPC and OTLP/HTTP on one port and prints a line for each batch it accepts.
+//! Each receiver serves OTLP/gRPC and OTLP/HTTP on one port and prints a line for each batch it
+//! accepts.
 
 mod args;
 mod content;

@@ -2,9 +2,15 @@
 
 use std::fmt;
 
-use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
-use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use otlp_auth::Identity;
 use serde::de::DeserializeOwned;
@@ -46,7 +52,11 @@ pub enum Transport {
 impl fmt::Display for Accepted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { signal, items, identity, transport } = self;
-        write!(f, "accepted signal={signal} items={items} identity={} transport={transport}", identity.name())
+        write!(
+            f,
+            "accepted signal={signal} items={items} identity={} transport={transport}",
+            identity.name()
+        )
     }
 }
 
@@ -83,7 +93,11 @@ impl Batch for ExportTraceServiceRequest {
     type Response = ExportTraceServiceResponse;
 
     fn items(&self) -> usize {
-        self.resource_spans.iter().flat_map(|resource| &resource.scope_spans).map(|scope| scope.spans.len()).sum()
+        self.resource_spans
+            .iter()
+            .flat_map(|resource| &resource.scope_spans)
+            .map(|scope| scope.spans.len())
+            .sum()
     }
 }
 
@@ -92,7 +106,11 @@ impl Batch for ExportLogsServiceRequest {
     type Response = ExportLogsServiceResponse;
 
     fn items(&self) -> usize {
-        self.resource_logs.iter().flat_map(|resource| &resource.scope_logs).map(|scope| scope.log_records.len()).sum()
+        self.resource_logs
+            .iter()
+            .flat_map(|resource| &resource.scope_logs)
+            .map(|scope| scope.log_records.len())
+            .sum()
     }
 }
 
@@ -102,7 +120,11 @@ impl Batch for ExportMetricsServiceRequest {
 
     fn items(&self) -> usize {
         let scopes = self.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
-        scopes.flat_map(|scope| &scope.metrics).filter_map(|metric| metric.data.as_ref()).map(data_points).sum()
+        scopes
+            .flat_map(|scope| &scope.metrics)
+            .filter_map(|metric| metric.data.as_ref())
+            .map(data_points)
+            .sum()
     }
 }
 

@@ -16,11 +16,17 @@ pub fn print_line(line: impl Display) {
 
 /// Sends logs to stderr: warnings and errors, unless `RUST_LOG` says otherwise.
 pub fn log_to_stderr() {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
+    let filter =
+        EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
 }
 
-/// Prints a line for each change of a token file that was taken over, about its `tokens` or its `token`.
+/// Prints a line for each change of a token file that was taken over, about its `tokens` or its
+/// `token`.
 pub async fn report_reloads(what: &str, mut generation: watch::Receiver<u64>) {
     while generation.changed().await.is_ok() {
         let generation = *generation.borrow_and_update();
@@ -34,7 +40,8 @@ pub async fn report_reloads(what: &str, mut generation: watch::Receiver<u64>) {
 ///
 /// When the handlers cannot be installed.
 pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}

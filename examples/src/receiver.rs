@@ -10,12 +10,24 @@ use bytes::Bytes;
 use http::{Extensions, Method, Request, Response};
 use http_body::Body;
 use http_body_util::Full;
-use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
-use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
-use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{MetricsService, MetricsServiceServer};
-use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
+    LogsService, LogsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use otlp_auth::Identity;
 use tonic::Status;
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
@@ -30,7 +42,8 @@ pub const MAX_BATCH_BYTES: usize = 20 << 20;
 
 /// Takes OTLP batches over gRPC and HTTP, and tells a sink about each.
 ///
-/// It relies on the [`Identity`] that an authenticator in front of it put into the request, and fails requests without one.
+/// It relies on the [`Identity`] that an authenticator in front of it put into the request, and
+/// fails requests without one.
 #[derive(Clone)]
 pub struct Receiver {
     sink: Arc<dyn Fn(Accepted) + Send + Sync>,
@@ -66,9 +79,14 @@ impl Receiver {
 
     /// [`http`](Self::http) at the paths of OTLP/HTTP.
     pub fn http_routes(&self) -> Router {
-        let handler = async |State(receiver): State<Self>, request: axum::extract::Request| receiver.http(request).await;
+        let handler = async |State(receiver): State<Self>, request: axum::extract::Request| {
+            receiver.http(request).await
+        };
         let routes = ["/v1/traces", "/v1/metrics", "/v1/logs"];
-        routes.into_iter().fold(Router::new(), |router, path| router.route(path, any(handler))).with_state(self.clone())
+        routes
+            .into_iter()
+            .fold(Router::new(), |router, path| router.route(path, any(handler)))
+            .with_state(self.clone())
     }
 
     /// Answers an OTLP/HTTP request.
@@ -87,7 +105,10 @@ impl Receiver {
         answer.unwrap_or_else(|refusal| refusal.response(encoding.unwrap_or(Encoding::Protobuf)))
     }
 
-    async fn http_batch<T: Batch, B>(&self, request: Request<B>) -> Result<Response<Full<Bytes>>, Refusal>
+    async fn http_batch<T: Batch, B>(
+        &self,
+        request: Request<B>,
+    ) -> Result<Response<Full<Bytes>>, Refusal>
     where
         B: Body,
         B::Error: Into<BoxError>,
@@ -102,13 +123,24 @@ impl Receiver {
         Ok(encoding.success())
     }
 
-    fn grpc_batch<T: Batch>(&self, request: &tonic::Request<T>) -> Result<tonic::Response<T::Response>, Status> {
+    fn grpc_batch<T: Batch>(
+        &self,
+        request: &tonic::Request<T>,
+    ) -> Result<tonic::Response<T::Response>, Status> {
         let response = self.accept(request.get_ref(), request.extensions(), Transport::Grpc);
-        response.map(tonic::Response::new).ok_or_else(|| Status::internal("nobody authenticated the request"))
+        response
+            .map(tonic::Response::new)
+            .ok_or_else(|| Status::internal("nobody authenticated the request"))
     }
 
-    /// Where the identity is used. `None` means that there is no authenticator in front of this receiver.
-    fn accept<T: Batch>(&self, batch: &T, extensions: &Extensions, transport: Transport) -> Option<T::Response> {
+    /// Where the identity is used. `None` means that there is no authenticator in front of this
+    /// receiver.
+    fn accept<T: Batch>(
+        &self,
+        batch: &T,
+        extensions: &Extensions,
+        transport: Transport,
+    ) -> Option<T::Response> {
         let identity = extensions.get::<Identity>()?.clone();
         (self.sink)(Accepted { signal: T::SIGNAL, items: batch.items(), identity, transport });
         Some(T::Response::default())

@@ -20,23 +20,31 @@ use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 /// A client that does not go on with its handshake is dropped after this time.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves this certificate, for HTTP/2 and HTTP/1.1: OTLP/gRPC needs the one, and many OTLP/HTTP senders know only the other.
+/// Serves this certificate, for HTTP/2 and HTTP/1.1: OTLP/gRPC needs the one, and many OTLP/HTTP
+/// senders know only the other.
 ///
 /// # Errors
 ///
 /// When certificate or key cannot be read, or do not fit together.
 pub fn server_config(cert: &Path, key: &Path) -> anyhow::Result<Arc<ServerConfig>> {
     let unreadable = |path: &Path| format!("cannot read {}", path.display());
-    let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect).with_context(|| unreadable(cert))?;
+    let chain = CertificateDer::pem_file_iter(cert)
+        .and_then(Iterator::collect)
+        .with_context(|| unreadable(cert))?;
     let key = PrivateKeyDer::from_pem_file(key).with_context(|| unreadable(key))?;
     // The provider is named: a process that links two of them has no default one.
-    let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    let mut config = builder.with_safe_default_protocol_versions()?.with_no_client_auth().with_single_cert(chain, key)?;
+    let builder =
+        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let mut config = builder
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
-/// A listener whose connections have their handshake behind them. No client waits for the handshake of another.
+/// A listener whose connections have their handshake behind them. No client waits for the handshake
+/// of another.
 #[derive(Debug)]
 pub struct TlsListener {
     accepted: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
@@ -85,7 +93,11 @@ impl axum::serve::Listener for TlsListener {
     }
 }
 
-async fn accept(mut listener: TcpListener, acceptor: TlsAcceptor, sender: &mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>) {
+async fn accept(
+    mut listener: TcpListener,
+    acceptor: TlsAcceptor,
+    sender: &mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
+) {
     loop {
         // axum's `accept` waits a little when the process has no file descriptors left.
         let (stream, address) = axum::serve::Listener::accept(&mut listener).await;

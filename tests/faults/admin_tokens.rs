@@ -14,7 +14,8 @@ const HALF: &str = "ops=0123456789abcdef\0\0\0\0\0\0\0\0";
 const NEW_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 // Scenario: somebody rewrites the file in place and pauses in the middle; later the rest is there.
-// Guarantee: the last good token is accepted until the file is whole, and half a line never; then the new one alone is.
+// Guarantee: the last good token is accepted until the file is whole, and half a line never; then
+// the new one alone is.
 #[test]
 fn half_of_it_changes_nothing() {
     let house = House::new(&[]);

@@ -18,8 +18,8 @@ const PAGE: u64 = 4096;
 /// Where SQLite's header has the version of the schema (https://sqlite.org/fileformat.html).
 const USER_VERSION: u64 = 60;
 
-// Scenario: the database is moved away under a gateway that runs, and back.
-// Guarantee: changes are refused with 503 and say why, decisions go on from memory; then changes are made again, and kept.
+// Scenario: the database is moved away under a gateway that runs, and back. Guarantee: changes are
+// refused with 503 and say why, decisions go on from memory; then changes are made again, and kept.
 #[test]
 fn removed_and_restored() {
     let house = House::new(LONG);
@@ -39,8 +39,9 @@ fn removed_and_restored() {
     gateway.stop();
 }
 
-// Scenario: the database is replaced by a copy of it under a gateway that runs.
-// Guarantee: changes are refused with 503 and say why, decisions go on from memory, and what was answered is in the copy after a restart.
+// Scenario: the database is replaced by a copy of it under a gateway that runs. Guarantee: changes
+// are refused with 503 and say why, decisions go on from memory, and what was answered is in the
+// copy after a restart.
 #[test]
 fn replaced() {
     let house = House::new(LONG);
@@ -60,8 +61,9 @@ fn replaced() {
     gateway.stop();
 }
 
-// Scenario: the write-ahead log, in which the last changes are, is removed under a gateway that runs and then ends.
-// Guarantee: changes are refused with 503 and say why, for a crash would lose them; decisions go on; what was answered before is kept.
+// Scenario: the write-ahead log, in which the last changes are, is removed under a gateway that
+// runs and then ends. Guarantee: changes are refused with 503 and say why, for a crash would lose
+// them; decisions go on; what was answered before is kept.
 #[test]
 fn without_its_log() {
     let house = House::new(LONG);
@@ -78,7 +80,8 @@ fn without_its_log() {
 }
 
 // Scenario: the database is away for longer than decisions are made without it, and comes back.
-// Guarantee: every verdict is right until there is none any more, for telemetry as at the authorize endpoint; then there is one again.
+// Guarantee: every verdict is right until there is none any more, for telemetry as at the authorize
+// endpoint; then there is one again.
 #[test]
 fn away_for_too_long() {
     let house = House::new(SHORT);
@@ -93,8 +96,9 @@ fn away_for_too_long() {
     gateway.stop();
 }
 
-// Scenario: every page of the database but the first is overwritten under a gateway that runs, and is repaired after it ended.
-// Guarantee: changes are refused with 503 and say why, decisions go on from memory; no gateway starts on it; nothing answered is lost.
+// Scenario: every page of the database but the first is overwritten under a gateway that runs, and
+// is repaired after it ended. Guarantee: changes are refused with 503 and say why, decisions go on
+// from memory; no gateway starts on it; nothing answered is lost.
 #[test]
 fn damaged() {
     let house = House::new(LONG);
@@ -106,9 +110,15 @@ fn damaged() {
     let gateway = house.start();
     let mut caller = gateway.caller();
     // As a disk does it: the time of the last write stays.
-    let written = fs::metadata(&database).and_then(|metadata| metadata.modified()).expect("when it was written");
+    let written = fs::metadata(&database)
+        .and_then(|metadata| metadata.modified())
+        .expect("when it was written");
     overwrite(&database, PAGE, &vec![0xa5; good.len() - PAGE as usize]);
-    OpenOptions::new().write(true).open(&database).and_then(|file| file.set_modified(written)).expect("the same time");
+    OpenOptions::new()
+        .write(true)
+        .open(&database)
+        .and_then(|file| file.set_modified(written))
+        .expect("the same time");
     keys.assert_not_changed(&mut caller, "the database is damaged");
     keys.assert_decided(&mut caller);
     drop(gateway);
@@ -121,8 +131,9 @@ fn damaged() {
     gateway.stop();
 }
 
-// Scenario: a backup is copied over the database under a gateway that runs, and the gateway is killed.
-// Guarantee: changes are refused with 503 and say why, decisions go on from memory; with the backup and without the log it starts again.
+// Scenario: a backup is copied over the database under a gateway that runs, and the gateway is
+// killed. Guarantee: changes are refused with 503 and say why, decisions go on from memory; with
+// the backup and without the log it starts again.
 #[test]
 fn overwritten() {
     let house = House::new(LONG);
@@ -167,7 +178,10 @@ fn used_by_another_gateway() {
     let keys = Keys::create(&mut gateway.caller());
     let (code, lines) = house.start_in_vain().end();
     assert_eq!(code, Some(69), "{lines:?}");
-    assert!(lines.iter().any(|line| line.contains("another process is writing to this database")), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.contains("another process is writing to this database")),
+        "{lines:?}"
+    );
     let mut caller = gateway.caller();
     let later = Key::create(&mut caller, "later");
     keys.assert_kept(&mut caller, &[&later]);

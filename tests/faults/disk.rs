@@ -10,14 +10,16 @@ use crate::gateway::House;
 use crate::keys::{Key, Keys};
 
 // Scenario: files may not grow any more while the gateway runs, then they may, and it is killed.
-// Guarantee: changes are refused with 503 and are not made, decisions go on; then changes are made again; everything answered is kept.
+// Guarantee: changes are refused with 503 and are not made, decisions go on; then changes are made
+// again; everything answered is kept.
 #[test]
 fn files_that_cannot_grow() {
     let house = House::new(&[]);
     let gateway = house.start_with_small_files();
     let mut caller = gateway.caller();
     let keys = Keys::create(&mut caller);
-    let limit = |current| prlimit(Some(gateway.pid()), Resource::Fsize, Rlimit { current, maximum: None });
+    let limit =
+        |current| prlimit(Some(gateway.pid()), Resource::Fsize, Rlimit { current, maximum: None });
     limit(Some(1)).expect("a limit");
     keys.assert_not_changed(&mut caller, "the database");
     keys.assert_kept(&mut caller, &[]);
@@ -30,8 +32,9 @@ fn files_that_cannot_grow() {
     gateway.stop();
 }
 
-// Scenario: the database and its directory may only be read, as a gateway starts, which is nobody's administrator.
-// Guarantee: it says so and ends, and the file is as it was; a running one keeps what it answers.
+// Scenario: the database and its directory may only be read, as a gateway starts, which is nobody's
+// administrator. Guarantee: it says so and ends, and the file is as it was; a running one keeps
+// what it answers.
 #[test]
 fn a_database_that_may_only_be_read() {
     let house = House::of_nobody(&[]);
@@ -41,7 +44,9 @@ fn a_database_that_may_only_be_read() {
     let database = house.path("keys.db");
     let protect = |is_protected| {
         let directory = database.parent().expect("a directory");
-        for (path, mode, protected_mode) in [(database.as_path(), 0o600, 0o400), (directory, 0o700, 0o500)] {
+        for (path, mode, protected_mode) in
+            [(database.as_path(), 0o600, 0o400), (directory, 0o700, 0o500)]
+        {
             set_mode(path, if is_protected { protected_mode } else { mode });
         }
     };

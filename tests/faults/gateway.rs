@@ -46,7 +46,11 @@ pub(crate) struct Caller {
 
 impl House {
     pub(crate) fn new(settings: &[&'static str]) -> Self {
-        let house = Self { directory: tempfile::tempdir().expect("a directory"), settings: settings.to_owned(), program: None };
+        let house = Self {
+            directory: tempfile::tempdir().expect("a directory"),
+            settings: settings.to_owned(),
+            program: None,
+        };
         // Not beside the database: what happens to that does not concern it.
         fs::create_dir(house.path("run")).expect("a directory");
         house
@@ -57,7 +61,8 @@ impl House {
         let mut house = Self::new(settings);
         if geteuid().is_root() {
             let program = house.path("ingestion-gateway");
-            fs::copy(example("ingestion-gateway").get_program(), &program).expect("a copy of the program");
+            fs::copy(example("ingestion-gateway").get_program(), &program)
+                .expect("a copy of the program");
             for directory in [house.directory.path(), &house.path("run")] {
                 chown(directory, Some(NOBODY), Some(NOBODY)).expect("a directory of nobody's");
             }
@@ -79,7 +84,10 @@ impl House {
     pub(crate) fn start_with_small_files(&self) -> Gateway {
         let command = self.command();
         let mut shell = Command::new("sh");
-        shell.args(["-c", r#"trap "" XFSZ && exec "$0" "$@""#]).arg(command.get_program()).args(command.get_args());
+        shell
+            .args(["-c", r#"trap "" XFSZ && exec "$0" "$@""#])
+            .arg(command.get_program())
+            .args(command.get_args());
         self.ready(Program::start(&mut shell))
     }
 
@@ -94,7 +102,11 @@ impl House {
         let addresses = fs::read(self.path("run/ready")).expect("the ready file");
         let addresses = serde_json::from_slice(&addresses).expect("the addresses as JSON");
         let tokens = fs::read_to_string(self.path("admin-tokens")).expect("the admin token file");
-        Gateway { program, addresses, admin_token: tokens.lines().next().expect("a token").to_owned() }
+        Gateway {
+            program,
+            addresses,
+            admin_token: tokens.lines().next().expect("a token").to_owned(),
+        }
     }
 
     fn command(&self) -> Command {
@@ -116,7 +128,11 @@ impl House {
             "telemetry",
         ];
         let listeners = listeners.map(|listener| format!("{listener}.endpoint=127.0.0.1:0"));
-        for setting in listeners.into_iter().chain([url]).chain(self.settings.iter().map(|&setting| setting.to_owned())) {
+        for setting in listeners
+            .into_iter()
+            .chain([url])
+            .chain(self.settings.iter().map(|&setting| setting.to_owned()))
+        {
             command.arg("--set").arg(setting);
         }
         command
@@ -143,15 +159,27 @@ impl Gateway {
     }
 
     fn address(&self, listener: &str) -> SocketAddr {
-        self.addresses[listener].as_str().and_then(|address| address.parse().ok()).expect("the address of a listener")
+        self.addresses[listener]
+            .as_str()
+            .and_then(|address| address.parse().ok())
+            .expect("the address of a listener")
     }
 }
 
 impl Caller {
     /// A call of the management API, which `client` still has to send.
-    pub(crate) fn management(&mut self, method: &str, path: &str, body: &str) -> (&mut Client, Vec<u8>) {
-        let headers = [("x-api-key", self.admin_token.as_str()), ("content-type", "application/json")];
-        (&mut self.management, request(method, &format!("{}{path}", route::API_PATH), &headers, body))
+    pub(crate) fn management(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> (&mut Client, Vec<u8>) {
+        let headers =
+            [("x-api-key", self.admin_token.as_str()), ("content-type", "application/json")];
+        (
+            &mut self.management,
+            request(method, &format!("{}{path}", route::API_PATH), &headers, body),
+        )
     }
 
     /// What a management call answers.
@@ -210,6 +238,9 @@ fn question(key: &str) -> Vec<u8> {
 
 /// No telemetry at all, with a key.
 fn telemetry(key: &str) -> Vec<u8> {
-    let headers = [("authorization", &*format!("StackState {key}")), ("content-type", "application/x-protobuf")];
+    let headers = [
+        ("authorization", &*format!("StackState {key}")),
+        ("content-type", "application/x-protobuf"),
+    ];
     request("POST", "/v1/logs", &headers, "")
 }

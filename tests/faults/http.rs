@@ -46,26 +46,39 @@ impl Client {
     }
 
     /// What is answered to the requests made of these, several at a time.
-    pub(crate) fn statuses(&mut self, keys: &[&str], request: impl Fn(&str) -> Vec<u8>) -> Vec<u16> {
+    pub(crate) fn statuses(
+        &mut self,
+        keys: &[&str],
+        request: impl Fn(&str) -> Vec<u8>,
+    ) -> Vec<u16> {
         // So few that nobody waits for a buffer to be emptied.
         const AT_A_TIME: usize = 100;
         let mut statuses = Vec::with_capacity(keys.len());
         for keys in keys.chunks(AT_A_TIME) {
-            self.send(&keys.iter().flat_map(|key| request(key)).collect::<Vec<_>>()).expect("requests");
+            self.send(&keys.iter().flat_map(|key| request(key)).collect::<Vec<_>>())
+                .expect("requests");
             statuses.extend(keys.iter().map(|_| self.receive().expect("an answer").status));
         }
         statuses
     }
 
-    fn on_connection<T>(&mut self, act: impl FnOnce(&mut BufReader<TcpStream>) -> io::Result<T>) -> io::Result<T> {
+    fn on_connection<T>(
+        &mut self,
+        act: impl FnOnce(&mut BufReader<TcpStream>) -> io::Result<T>,
+    ) -> io::Result<T> {
         let connection = self.connection.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         act(connection).inspect_err(|_| self.connection = None)
     }
 }
 
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    format!("{method} {path} HTTP/1.1\r\nhost: gateway\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len()).into_bytes()
+    let headers: String =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: gateway\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 fn read_answer(connection: &mut BufReader<TcpStream>) -> io::Result<Answer> {
@@ -78,12 +91,18 @@ fn read_answer(connection: &mut BufReader<TcpStream>) -> io::Result<Answer> {
         }
     };
     let status = next_line(connection)?;
-    let status = status.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    let status = status
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .ok_or(io::ErrorKind::InvalidData)?;
     let (mut length, mut retry_after) = (0, None);
     loop {
         let header = next_line(connection)?;
         match header.split_once(": ") {
-            Some(("content-length", value)) => length = value.parse().map_err(|_| io::ErrorKind::InvalidData)?,
+            Some(("content-length", value)) => {
+                length = value.parse().map_err(|_| io::ErrorKind::InvalidData)?
+            }
             Some(("retry-after", value)) => retry_after = Some(value.to_owned()),
             Some(_) => {}
             None => break,

@@ -27,7 +27,10 @@ impl Key {
         let answer = caller.create(name);
         assert_eq!(answer.status, 200, "{}", answer.body);
         let key: Value = serde_json::from_str(&answer.body).expect("a key as JSON");
-        Self { id: key["id"].as_i64().expect("an id"), secret: key["apiKey"].as_str().expect("a key").to_owned() }
+        Self {
+            id: key["id"].as_i64().expect("an id"),
+            secret: key["apiKey"].as_str().expect("a key").to_owned(),
+        }
     }
 }
 
@@ -59,7 +62,10 @@ impl Keys {
     /// Both are decided as what they are, by every listener.
     pub(crate) fn assert_decided(&self, caller: &mut Caller) {
         assert_eq!(caller.authorize(&[&self.good.secret, &self.deleted.secret]), [204, 403]);
-        assert_eq!([&self.good, &self.deleted].map(|key| caller.export(&key.secret).status), [200, 401]);
+        assert_eq!(
+            [&self.good, &self.deleted].map(|key| caller.export(&key.secret).status),
+            [200, 401]
+        );
     }
 
     /// Waits until there is no verdict any more; until then there is the right one.
@@ -67,7 +73,12 @@ impl Keys {
         self.wait_for_answers(caller, [503, 503]);
         for key in [&self.good, &self.deleted] {
             let answer = caller.export(&key.secret);
-            assert_eq!((answer.status, answer.retry_after.is_some()), (503, true), "{}", answer.body);
+            assert_eq!(
+                (answer.status, answer.retry_after.is_some()),
+                (503, true),
+                "{}",
+                answer.body
+            );
         }
     }
 
@@ -80,7 +91,10 @@ impl Keys {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let answers = caller.authorize(&[&self.good.secret, &self.deleted.secret]);
-            assert!([204, 503].contains(&answers[0]) && [403, 503].contains(&answers[1]), "{answers:?}");
+            assert!(
+                [204, 503].contains(&answers[0]) && [403, 503].contains(&answers[1]),
+                "{answers:?}"
+            );
             if answers == expected {
                 return;
             }
@@ -91,7 +105,8 @@ impl Keys {
     /// There are these keys, and no other.
     pub(crate) fn assert_kept(&self, caller: &mut Caller, more: &[&Key]) {
         let listed: BTreeSet<_> = caller.list().iter().map(|key| key["id"].as_i64()).collect();
-        let expected: BTreeSet<_> = more.iter().map(|key| key.id).chain([self.good.id]).map(Some).collect();
+        let expected: BTreeSet<_> =
+            more.iter().map(|key| key.id).chain([self.good.id]).map(Some).collect();
         assert_eq!(listed, expected);
         self.assert_decided(caller);
         let secrets: Vec<_> = more.iter().map(|key| key.secret.as_str()).collect();

@@ -61,24 +61,30 @@ struct Owner {
     unsure: Option<Change>,
 }
 
-// Scenario: gateways are killed while keys are created, deleted and rotated, and started again on what is left, at least 200 times.
-// Guarantee: no change that was answered is lost, no deleted key comes back, in the list as at the authorize endpoint, and every key is whole.
+// Scenario: gateways are killed while keys are created, deleted and rotated, and started again on
+// what is left, at least 200 times. Guarantee: no change that was answered is lost, no deleted key
+// comes back, in the list as at the authorize endpoint, and every key is whole.
 #[test]
 fn no_acknowledged_change_is_lost() {
     let counts = thread::scope(|scope| {
         let gateways: Vec<_> = (0..GATEWAYS).map(|_| scope.spawn(kill_again_and_again)).collect();
-        gateways.into_iter().map(|gateway| gateway.join().expect("a gateway was killed to the end")).fold(
-            Counts::default(),
-            |mut sum, counts| {
+        gateways
+            .into_iter()
+            .map(|gateway| gateway.join().expect("a gateway was killed to the end"))
+            .fold(Counts::default(), |mut sum, counts| {
                 sum.kills += counts.kills;
                 sum.acknowledged += counts.acknowledged;
                 sum.lost.extend(counts.lost);
                 sum
-            },
-        )
+            })
     });
     // Not by `println!`, which is shown only of tests that fail.
-    let line = format!("kills: {}, acknowledged changes: {}, lost: {}\n", counts.kills, counts.acknowledged, counts.lost.len());
+    let line = format!(
+        "kills: {}, acknowledged changes: {}, lost: {}\n",
+        counts.kills,
+        counts.acknowledged,
+        counts.lost.len()
+    );
     std::io::stdout().write_all(line.as_bytes()).expect("stdout");
     assert!(counts.lost.is_empty(), "lost:\n{}", counts.lost.join("\n"));
     assert!(counts.kills >= 200 && counts.acknowledged > counts.kills);
@@ -86,7 +92,8 @@ fn no_acknowledged_change_is_lost() {
 
 fn kill_again_and_again() -> Counts {
     let house = House::new(&[]);
-    let mut owners: Vec<_> = (0..OWNERS).map(|number| Owner { number, ..Owner::default() }).collect();
+    let mut owners: Vec<_> =
+        (0..OWNERS).map(|number| Owner { number, ..Owner::default() }).collect();
     let (mut counts, mut happened) = (Counts::default(), 0);
     let mut gateway = house.start();
     for _ in 0..KILLS {
@@ -96,8 +103,11 @@ fn kill_again_and_again() -> Counts {
         drop(gateway);
         gateway = house.start();
         let mut caller = gateway.caller();
-        let mut listed: BTreeMap<i64, Value> =
-            caller.list().into_iter().map(|item| (item["id"].as_i64().expect("an id"), item)).collect();
+        let mut listed: BTreeMap<i64, Value> = caller
+            .list()
+            .into_iter()
+            .map(|item| (item["id"].as_i64().expect("an id"), item))
+            .collect();
         for owner in &mut owners {
             happened += usize::from(owner.find_out(&listed));
             counts.lost.extend(owner.compare(&mut caller, &mut listed));
@@ -109,13 +119,16 @@ fn kill_again_and_again() -> Counts {
     }
     let entries = audited(&mut gateway.caller());
     if entries != counts.acknowledged + happened {
-        counts.lost.push(format!("{entries} audit entries of {} changes", counts.acknowledged + happened));
+        counts
+            .lost
+            .push(format!("{entries} audit entries of {} changes", counts.acknowledged + happened));
     }
     gateway.stop();
     counts
 }
 
-/// Lets all owners change keys until the gateway is killed; returns how many changes were acknowledged.
+/// Lets all owners change keys until the gateway is killed; returns how many changes were
+/// acknowledged.
 fn change_until_killed(gateway: &Gateway, owners: &mut [Owner]) -> usize {
     let (acknowledged, kill_after) = (AtomicUsize::new(0), fastrand::usize(0..CHANGES));
     thread::scope(|scope| {
@@ -127,7 +140,8 @@ fn change_until_killed(gateway: &Gateway, owners: &mut [Owner]) -> usize {
                     let (method, path, body) = change.call();
                     let (client, request) = caller.management(method, &path, &body);
                     let sent = client.send(&request);
-                    // Whoever comes to this point first after enough changes, while others are at any other.
+                    // Whoever comes to this point first after enough changes, while others are at
+                    // any other.
                     if acknowledged.load(Ordering::SeqCst) >= kill_after {
                         let _was_killed_already = kill_process(pid, Signal::KILL);
                     }
@@ -135,7 +149,12 @@ fn change_until_killed(gateway: &Gateway, owners: &mut [Owner]) -> usize {
                         owner.unsure = Some(change);
                         return;
                     };
-                    assert!((200..300).contains(&answer.status), "{change:?}: {} {}", answer.status, answer.body);
+                    assert!(
+                        (200..300).contains(&answer.status),
+                        "{change:?}: {} {}",
+                        answer.status,
+                        answer.body
+                    );
                     owner.acknowledge(change, &answer.body);
                     acknowledged.fetch_add(1, Ordering::SeqCst);
                 }
@@ -148,12 +167,18 @@ fn change_until_killed(gateway: &Gateway, owners: &mut [Owner]) -> usize {
 impl Change {
     fn call(&self) -> (&'static str, String, String) {
         match self {
-            Self::Create { name } => {
-                ("POST", route::API_KEYS.to_owned(), json!({"name": name, "description": description(name)}).to_string())
-            }
+            Self::Create { name } => (
+                "POST",
+                route::API_KEYS.to_owned(),
+                json!({"name": name, "description": description(name)}).to_string(),
+            ),
             Self::Delete { key } => ("DELETE", route::api_key(key.id), String::new()),
-            Self::Rotate { key, at_once: true } => ("POST", route::rotate(key.id), json!({"overlap": 0}).to_string()),
-            Self::Rotate { key, at_once: false } => ("POST", route::rotate(key.id), json!({}).to_string()),
+            Self::Rotate { key, at_once: true } => {
+                ("POST", route::rotate(key.id), json!({"overlap": 0}).to_string())
+            }
+            Self::Rotate { key, at_once: false } => {
+                ("POST", route::rotate(key.id), json!({}).to_string())
+            }
         }
     }
 }
@@ -163,10 +188,13 @@ impl Owner {
         let keys: Vec<_> = self.keys.values().collect();
         let to_rotate: Vec<_> = keys.iter().filter(|key| key.successor.is_none()).collect();
         match fastrand::u8(0..3) {
-            0 if !keys.is_empty() => Change::Delete { key: keys[fastrand::usize(0..keys.len())].clone() },
-            1 if !to_rotate.is_empty() => {
-                Change::Rotate { key: (*to_rotate[fastrand::usize(0..to_rotate.len())]).clone(), at_once: fastrand::bool() }
+            0 if !keys.is_empty() => {
+                Change::Delete { key: keys[fastrand::usize(0..keys.len())].clone() }
             }
+            1 if !to_rotate.is_empty() => Change::Rotate {
+                key: (*to_rotate[fastrand::usize(0..to_rotate.len())]).clone(),
+                at_once: fastrand::bool(),
+            },
             _ => {
                 self.created += 1;
                 Change::Create { name: format!("{}-{}", self.number, self.created) }
@@ -177,7 +205,9 @@ impl Owner {
     fn acknowledge(&mut self, change: Change, body: &str) {
         match change {
             Change::Delete { key } => self.delete(&key),
-            Change::Create { name } => self.add(name, &serde_json::from_str(body).expect("a key as JSON")),
+            Change::Create { name } => {
+                self.add(name, &serde_json::from_str(body).expect("a key as JSON"))
+            }
             Change::Rotate { key, at_once } => {
                 let new = serde_json::from_str(body).expect("a key as JSON");
                 self.rotated(&key, at_once, &new);
@@ -205,7 +235,8 @@ impl Owner {
     /// Whether that happened which was not answered.
     fn find_out(&mut self, listed: &BTreeMap<i64, Value>) -> bool {
         let (known, is_new) = (&self.keys, |name: &str, item: &Value| item["name"] == name);
-        let mut new = listed.iter().filter(|(id, _)| !known.contains_key(id)).map(|(_, item)| item.clone());
+        let mut new =
+            listed.iter().filter(|(id, _)| !known.contains_key(id)).map(|(_, item)| item.clone());
         match self.unsure.take() {
             None => false,
             Some(Change::Delete { key }) if listed.contains_key(&key.id) => false,
@@ -235,12 +266,25 @@ impl Owner {
                 Some(_) => {}
             }
         }
-        let keys = self.keys.values().map(|key| (key, key.good)).chain(self.deleted.iter().map(|key| (key, false)));
-        let keys: Vec<_> =
-            keys.filter_map(|(key, good)| Some((key, key.secret.as_deref()?, if good { 204 } else { 403 }))).collect();
+        let keys = self
+            .keys
+            .values()
+            .map(|key| (key, key.good))
+            .chain(self.deleted.iter().map(|key| (key, false)));
+        let keys: Vec<_> = keys
+            .filter_map(|(key, good)| {
+                Some((key, key.secret.as_deref()?, if good { 204 } else { 403 }))
+            })
+            .collect();
         let secrets: Vec<_> = keys.iter().map(|(_, secret, _)| *secret).collect();
-        let authorized = caller.authorize(&secrets).into_iter().zip(&keys).filter(|(status, (_, _, expected))| status != expected);
-        wrong.extend(authorized.map(|(status, (key, _, expected))| format!("{key:?} is answered {status} instead of {expected}")));
+        let authorized = caller
+            .authorize(&secrets)
+            .into_iter()
+            .zip(&keys)
+            .filter(|(status, (_, _, expected))| status != expected);
+        wrong.extend(authorized.map(|(status, (key, _, expected))| {
+            format!("{key:?} is answered {status} instead of {expected}")
+        }));
         wrong
     }
 }
@@ -274,7 +318,8 @@ fn audited(caller: &mut Caller) -> usize {
     loop {
         let page = caller.get(&format!("{}?after={after}", route::AUDIT));
         let entries = page["entries"].as_array().expect("entries");
-        revisions.extend(entries.iter().map(|entry| entry["revision"].as_i64().expect("a revision")));
+        revisions
+            .extend(entries.iter().map(|entry| entry["revision"].as_i64().expect("a revision")));
         match page["next"].as_i64() {
             Some(next) => after = next,
             None => return revisions.len(),

@@ -8,8 +8,8 @@
 //! | `admin_tokens` | its admin token file is half written |
 //! | `memory` | it is asked about a million keys that nobody issued |
 //!
-//! Beside them: `gateway` (one under test, with a directory of its own), `keys` (what has to hold on every such day) and `http` (a client
-//! that notices when it was cut off).
+//! Beside them: `gateway` (one under test, with a directory of its own), `keys` (what has to hold
+//! on every such day) and `http` (a client that notices when it was cut off).
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a failure here is a failed test")]
 

@@ -20,8 +20,9 @@ const BATCH: usize = 1000;
 /// What each of the keys would take if it were remembered by its digest alone.
 const REMEMBERED: usize = 32;
 
-// Scenario: a million keys that nobody issued are sent with telemetry and to the authorize endpoint, some of them before the memory is measured.
-// Guarantee: each is refused, and the gateway takes less memory for them than it would take to remember their digests.
+// Scenario: a million keys that nobody issued are sent with telemetry and to the authorize
+// endpoint, some of them before the memory is measured. Guarantee: each is refused, and the gateway
+// takes less memory for them than it would take to remember their digests.
 #[test]
 fn a_million_keys_of_nobody() {
     let house = House::new(&[]);
@@ -44,8 +45,11 @@ fn send_junk(gateway: &Gateway, count: usize) {
                 for _ in 0..count / SENDERS / BATCH {
                     let junk: Vec<_> = (0..BATCH).map(|_| junk()).collect();
                     let junk: Vec<_> = junk.iter().map(IngestionKey::expose_secret).collect();
-                    let (statuses, refused) =
-                        if sender % 2 == 0 { (caller.authorize(&junk), 403) } else { (caller.export_all(&junk), 401) };
+                    let (statuses, refused) = if sender % 2 == 0 {
+                        (caller.authorize(&junk), 403)
+                    } else {
+                        (caller.export_all(&junk), 401)
+                    };
                     assert!(statuses.iter().all(|&status| status == refused), "{statuses:?}");
                 }
             });
@@ -63,7 +67,10 @@ fn junk() -> IngestionKey {
 
 /// Bytes of memory that the process has.
 fn resident(gateway: &Gateway) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid().as_raw_nonzero())).expect("the status of the process");
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    resident.and_then(|kilobytes| kilobytes.trim().parse::<usize>().ok()).expect("its memory") * 1024
+    let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid().as_raw_nonzero()))
+        .expect("the status of the process");
+    let resident =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    resident.and_then(|kilobytes| kilobytes.trim().parse::<usize>().ok()).expect("its memory")
+        * 1024
 }

@@ -7,7 +7,13 @@ use otlp_auth_tests::{Certificate, Items, Program, Totals, example};
 use crate::{KEY, TestFile, start_receiver};
 
 pub(crate) fn start_exporter(config: &Path, arguments: &[&str], api_key: &str) -> Program {
-    Program::start(example("otlp-exporter").arg("--config").arg(config).args(arguments).env("API_KEY", api_key))
+    Program::start(
+        example("otlp-exporter")
+            .arg("--config")
+            .arg(config)
+            .args(arguments)
+            .env("API_KEY", api_key),
+    )
 }
 
 /// The exporter sends over TLS with each kind of compression that the configuration knows.
@@ -19,9 +25,10 @@ fn every_compression_arrives() {
     let (receiver, port) = start_receiver("receiver-hyper", &tokens.path(), Some(&certificate));
     let mut sent = 0;
     for compression in ["none", "gzip", "zstd", "snappy"] {
-        for endpoint in
-            [format!("otlp: {{endpoint: \"localhost:{port}\""), format!("otlphttp: {{endpoint: \"https://localhost:{port}\"")]
-        {
+        for endpoint in [
+            format!("otlp: {{endpoint: \"localhost:{port}\""),
+            format!("otlphttp: {{endpoint: \"https://localhost:{port}\""),
+        ] {
             let config = format!(
                 "extensions:\n  bearertokenauth: {{scheme: StackState, token: \"${{env:API_KEY}}\"}}\n\
                  exporters:\n  {endpoint}, compression: {compression}, tls: {{ca_file: {}}}, auth: {{authenticator: bearertokenauth}}}}\n\
@@ -40,8 +47,8 @@ fn every_compression_arrives() {
     assert_eq!(items.identities, ["team-a"]);
 }
 
-/// The configuration has several mistakes and names a variable that is not set.
-/// All are told at once, with their paths; nothing is sent, and the exit code says that it is the configuration.
+/// The configuration has several mistakes and names a variable that is not set. All are told at
+/// once, with their paths; nothing is sent, and the exit code says that it is the configuration.
 #[test]
 fn a_bad_configuration_is_told_whole() {
     let config = TestFile::new(

@@ -26,7 +26,8 @@ struct Recorded {
 /// The session of the README: the block in which `sts` is called.
 fn session() -> Vec<Recorded> {
     let mut blocks = README.split("\n```");
-    let block = blocks.find(|block| block.starts_with("console\n$ sts ")).expect("a session in the README");
+    let block =
+        blocks.find(|block| block.starts_with("console\n$ sts ")).expect("a session in the README");
     let mut session: Vec<Recorded> = Vec::new();
     for line in block.lines().skip(1) {
         match line.strip_prefix("$ ") {
@@ -43,9 +44,15 @@ fn typed(home: &Home, command: &str) -> String {
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", command]).env_clear().env("HOME", home.path()).env("TERM", "xterm");
     shell.env("PATH", format!("{programs}:/usr/bin:/bin"));
-    let mut terminal = spawn_command(shell, u64::try_from(PATIENCE.as_millis()).ok()).expect("a terminal");
+    let mut terminal =
+        spawn_command(shell, u64::try_from(PATIENCE.as_millis()).ok()).expect("a terminal");
     // It reads a character for each byte.
-    let bytes = terminal.exp_eof().expect("an end").chars().map(|byte| u8::try_from(byte).expect("a byte")).collect();
+    let bytes = terminal
+        .exp_eof()
+        .expect("an end")
+        .chars()
+        .map(|byte| u8::try_from(byte).expect("a byte"))
+        .collect();
     let text = String::from_utf8(bytes).expect("text");
     assert!(matches!(terminal.process().wait(), Ok(WaitStatus::Exited(_, 0))), "{command}: {text}");
     let mut parts = text.split('\u{1b}');
@@ -53,7 +60,8 @@ fn typed(home: &Home, command: &str) -> String {
     parts.fold(first, |text, part| text + part.split_once('m').expect("a colour").1)
 }
 
-/// What two runs have in common: a key and an id are any, and so is the width that an id gives to its column.
+/// What two runs have in common: a key and an id are any, and so is the width that an id gives to
+/// its column.
 fn normalized<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let is_id = |word: &str| word.len() >= 6 && word.bytes().all(|byte| byte.is_ascii_digit());
     let word = |word: &str| match word.strip_prefix(PREFIX) {
@@ -61,23 +69,31 @@ fn normalized<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
         _ if is_id(word) => "ID".to_owned(),
         _ => word.to_owned(),
     };
-    lines.into_iter().map(|line| line.split_whitespace().map(word).collect::<Vec<_>>().join(" ")).collect()
+    lines
+        .into_iter()
+        .map(|line| line.split_whitespace().map(word).collect::<Vec<_>>().join(" "))
+        .collect()
 }
 
 /// The id in the row of a table, if these lines are one.
 fn id<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let id = lines.into_iter().skip_while(|line| !line.starts_with("ID ")).nth(1)?.split(' ').next();
+    let id =
+        lines.into_iter().skip_while(|line| !line.starts_with("ID ")).nth(1)?.split(' ').next();
     id.filter(|id| id.parse::<u64>().is_ok())
 }
 
-/// The commands of the README are typed into a terminal, beside a gateway of which only the ports are not the default ones.
-/// Each prints what the README shows, but for keys and ids; the documentation's three are among them.
+/// The commands of the README are typed into a terminal, beside a gateway of which only the ports
+/// are not the default ones. Each prints what the README shows, but for keys and ids; the
+/// documentation's three are among them.
 #[test]
 fn the_session_of_the_readme() {
     let session = session();
     for command in ["create", "list", "delete"] {
         let documented = format!("sts ingestion-api-key {command}");
-        assert!(session.iter().any(|recorded| recorded.command.starts_with(&documented)), "{command} is not in the README");
+        assert!(
+            session.iter().any(|recorded| recorded.command.starts_with(&documented)),
+            "{command} is not in the README"
+        );
     }
     let home = Home::new();
     let gateway = Gateway::start(&home);
@@ -97,8 +113,9 @@ fn the_session_of_the_readme() {
     gateway.program.stop();
 }
 
-/// A key of `sts` is used by our exporter over both transports, and deleted.
-/// It is let in without any delay and every item is counted once for this key; once `sts` says that it is deleted, it is refused on both.
+/// A key of `sts` is used by our exporter over both transports, and deleted. It is let in without
+/// any delay and every item is counted once for this key; once `sts` says that it is deleted, it is
+/// refused on both.
 #[test]
 fn our_exporter_is_let_in_until_the_key_is_deleted() {
     let home = Home::new();
@@ -117,7 +134,8 @@ fn our_exporter_is_let_in_until_the_key_is_deleted() {
         ),
     );
     let export = |exporter| {
-        let (code, lines) = start_exporter(&yaml.path(), &["--exporter", exporter], &key.secret).end();
+        let (code, lines) =
+            start_exporter(&yaml.path(), &["--exporter", exporter], &key.secret).end();
         assert!(!lines.iter().any(|line| line.contains(&key.secret)), "{exporter} shows the key");
         (code, Totals::of(&lines))
     };

@@ -4,8 +4,9 @@ use otlp_auth_tests::{Items, Program, peer};
 
 use crate::{KEY, RECEIVERS, TestFile, WRONG_KEY, start_receiver};
 
-/// The Python exporters send each signal over each transport to each of our receivers, with the right key and with a wrong one.
-/// With the right key the SDK reports success and every item has arrived; with the wrong one it reports failure and none has.
+/// The Python exporters send each signal over each transport to each of our receivers, with the
+/// right key and with a wrong one. With the right key the SDK reports success and every item has
+/// arrived; with the wrong one it reports failure and none has.
 #[test]
 fn is_let_in_with_the_right_key_only() {
     const ITEMS: usize = 9;
@@ -17,20 +18,43 @@ fn is_let_in_with_the_right_key_only() {
                 for (key, expected, result) in [(KEY, 0, "SUCCESS"), (WRONG_KEY, 1, "FAILURE")] {
                     let mut command = peer("python/bin/python");
                     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/python/send.py"));
-                    command.args(["--protocol", protocol, "--signal", signal, "--endpoint", &format!("http://127.0.0.1:{port}")]);
-                    command.args(["--items", &ITEMS.to_string(), "--header", &format!("StackState {key}")]);
+                    command.args([
+                        "--protocol",
+                        protocol,
+                        "--signal",
+                        signal,
+                        "--endpoint",
+                        &format!("http://127.0.0.1:{port}"),
+                    ]);
+                    command.args([
+                        "--items",
+                        &ITEMS.to_string(),
+                        "--header",
+                        &format!("StackState {key}"),
+                    ]);
                     let (code, lines) = Program::start(&mut command).end();
                     assert_eq!(code, Some(expected), "{name} {protocol} {signal}: {lines:#?}");
-                    let report = lines.iter().find_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-                    assert_eq!(report.expect("a report")["result"], result, "{name} {protocol} {signal}: {lines:#?}");
+                    let report = lines
+                        .iter()
+                        .find_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+                    assert_eq!(
+                        report.expect("a report")["result"],
+                        result,
+                        "{name} {protocol} {signal}: {lines:#?}"
+                    );
                 }
             }
         }
         let lines = receiver.stop();
         let items = Items::of(&lines);
-        for key in ["traces/grpc", "metrics/grpc", "logs/grpc", "traces/http", "metrics/http", "logs/http"] {
+        for key in
+            ["traces/grpc", "metrics/grpc", "logs/grpc", "traces/http", "metrics/http", "logs/http"]
+        {
             assert_eq!(items[key], ITEMS, "{name} {key}");
         }
-        assert!(!lines.iter().any(|line| line.contains(WRONG_KEY)), "{name} repeats what was presented");
+        assert!(
+            !lines.iter().any(|line| line.contains(WRONG_KEY)),
+            "{name} repeats what was presented"
+        );
     }
 }

@@ -13,7 +13,9 @@ pub struct Certificate {
 
 impl Certificate {
     pub fn new() -> Self {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("a certificate");
+        let made =
+            rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])
+                .expect("a certificate");
         let certificate = Self { directory: tempfile::tempdir().expect("a directory") };
         fs::write(certificate.cert(), made.cert.pem()).expect("the certificate's file");
         fs::write(certificate.key(), made.signing_key.serialize_pem()).expect("the key's file");

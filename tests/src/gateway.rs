@@ -9,7 +9,8 @@ use tempfile::TempDir;
 
 use crate::{Program, example};
 
-/// Every listener on a free port, and usage that is told soon. Everything else is as it is without a file.
+/// Every listener on a free port, and usage that is told soon. Everything else is as it is without
+/// a file.
 const CONFIGURATION: &str = r#"
 receivers:
   otlp:
@@ -76,7 +77,11 @@ impl Home {
     /// The gateway; with no arguments but these it runs.
     pub fn gateway(&self) -> Command {
         let mut command = self.command("ingestion-gateway");
-        command.arg("--config").arg(self.configuration()).arg("--ready-file").arg(self.ready_file());
+        command
+            .arg("--config")
+            .arg(self.configuration())
+            .arg("--ready-file")
+            .arg(self.ready_file());
         command
     }
 
@@ -102,7 +107,8 @@ impl Home {
     /// Saves where this gateway is, as the current context.
     pub fn save_context(&self, gateway: &Gateway) {
         let url = gateway.url("management");
-        let outcome = self.sts(&["context", "save", "--url", &url, "--api-token", &self.admin_token()]);
+        let outcome =
+            self.sts(&["context", "save", "--url", &url, "--api-token", &self.admin_token()]);
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
     }
 
@@ -129,7 +135,11 @@ impl Outcome {
     pub fn of(command: &mut Command) -> Self {
         let output = command.stdin(Stdio::null()).output().expect("the program runs");
         let text = |bytes| String::from_utf8(bytes).expect("text");
-        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Self {
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
     }
 }
 
@@ -163,7 +173,9 @@ impl Gateway {
 
     /// The address of a listener: `management`.
     pub fn address(&self, listener: &str) -> &str {
-        self.addresses[listener].as_str().unwrap_or_else(|| panic!("no listener {listener}: {}", self.addresses))
+        self.addresses[listener]
+            .as_str()
+            .unwrap_or_else(|| panic!("no listener {listener}: {}", self.addresses))
     }
 
     pub fn url(&self, listener: &str) -> String {

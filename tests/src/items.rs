@@ -41,7 +41,9 @@ impl Items {
 
     /// Whether there are at least so many of every signal on this transport.
     pub fn reach(&self, transport: &str, count: usize) -> bool {
-        ["traces", "metrics", "logs"].iter().all(|signal| self[&format!("{signal}/{transport}")] >= count)
+        ["traces", "metrics", "logs"]
+            .iter()
+            .all(|signal| self[&format!("{signal}/{transport}")] >= count)
     }
 }
 
@@ -91,7 +93,11 @@ impl Discarded {
 
     /// Adds what a line of the gateway says, if it says something of items.
     pub fn add_line(&mut self, line: &str) {
-        let Some((counts, keys)) = line.strip_prefix("discarded ").and_then(|line| line.split_once(" from ")) else { return };
+        let Some((counts, keys)) =
+            line.strip_prefix("discarded ").and_then(|line| line.split_once(" from "))
+        else {
+            return;
+        };
         for signal in ["spans", "data_points", "log_records"] {
             if counts.split(' ').any(|count| count.starts_with(&format!("{signal}="))) {
                 self.items += number(counts, signal);

@@ -1,6 +1,13 @@
-//! What the end-to-end tests stand on: programs under test, certificates, and telemetry whose items are counted.
+//! What the end-to-end tests stand on: programs under test, certificates, and telemetry whose items
+//! are counted.
 
-#![expect(clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs, reason = "a failure here is a failed test")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a failure here is a failed test"
+)]
 
 mod certificate;
 mod gateway;

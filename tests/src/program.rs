@@ -28,7 +28,11 @@ pub fn path(name: &str) -> PathBuf {
 pub fn peer(name: &str) -> Command {
     #[expect(clippy::disallowed_methods, reason = "how the test command tells where they are")]
     let directory = std::env::var_os("OTLP_AUTH_PEERS").map(PathBuf::from);
-    Command::new(directory.expect("OTLP_AUTH_PEERS is not set: run the tests with `cargo xtask test`").join(name))
+    Command::new(
+        directory
+            .expect("OTLP_AUTH_PEERS is not set: run the tests with `cargo xtask test`")
+            .join(name),
+    )
 }
 
 /// A running program; killed when dropped.
@@ -52,9 +56,16 @@ impl Program {
     }
 
     fn start_with(command: &mut Command, show: impl Fn(&str) + Clone + Send + 'static) -> Self {
-        let name = command.get_program().to_string_lossy().rsplit('/').next().unwrap_or_default().to_owned();
+        let name = command
+            .get_program()
+            .to_string_lossy()
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("could not start {name}: {error}"));
+        let mut child =
+            command.spawn().unwrap_or_else(|error| panic!("could not start {name}: {error}"));
         let (sender, lines) = mpsc::channel();
         forward(child.stdout.take().expect("piped"), sender.clone(), show.clone());
         forward(child.stderr.take().expect("piped"), sender, show);
@@ -75,7 +86,9 @@ impl Program {
     pub fn wait_until<T>(&mut self, what: &str, mut look: impl FnMut(&str) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) else {
+            let Ok(line) =
+                self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            else {
                 panic!("{} did not say `{what}`; it said:\n{}", self.name, self.seen.join("\n"));
             };
             let found = look(&line);
@@ -103,10 +116,17 @@ impl Program {
     fn ended(mut self) -> (String, Option<i32>, Vec<String>) {
         let deadline = Instant::now() + PATIENCE;
         // Both ends of its output are closed when it has ended.
-        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        while let Ok(line) =
+            self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
             self.seen.push(line);
         }
-        assert!(Instant::now() < deadline, "{} does not end; it said:\n{}", self.name, self.seen.join("\n"));
+        assert!(
+            Instant::now() < deadline,
+            "{} does not end; it said:\n{}",
+            self.name,
+            self.seen.join("\n")
+        );
         let status = self.child.wait().expect("the program was started");
         (std::mem::take(&mut self.name), status.code(), std::mem::take(&mut self.seen))
     }
@@ -119,7 +139,11 @@ impl Drop for Program {
     }
 }
 
-fn forward(stream: impl Read + Send + 'static, lines: Sender<String>, show: impl Fn(&str) + Send + 'static) {
+fn forward(
+    stream: impl Read + Send + 'static,
+    lines: Sender<String>,
+    show: impl Fn(&str) + Send + 'static,
+) {
     thread::spawn(move || {
         for line in BufReader::new(stream).lines() {
             let Ok(line) = line else { return };

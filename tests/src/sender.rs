@@ -7,11 +7,14 @@ use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
-use opentelemetry_proto::tonic::metrics::v1::{Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric};
+use opentelemetry_proto::tonic::metrics::v1::{
+    Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric,
+};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use tonic::transport::Channel;
 
-/// Sends `items` spans, data points and log records in one batch each, over gRPC and without a credential.
+/// Sends `items` spans, data points and log records in one batch each, over gRPC and without a
+/// credential.
 pub async fn send(channel: &Channel, items: usize) {
     let spans = (1_u8..).take(items).map(|id| Span {
         trace_id: vec![1; 16],
@@ -22,17 +25,31 @@ pub async fn send(channel: &Channel, items: usize) {
     let scope = ScopeSpans { spans: spans.collect(), ..ScopeSpans::default() };
     let resource = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
     let request = ExportTraceServiceRequest { resource_spans: vec![resource] };
-    TraceServiceClient::new(channel.clone()).export(request).await.expect("the Collector takes spans");
+    TraceServiceClient::new(channel.clone())
+        .export(request)
+        .await
+        .expect("the Collector takes spans");
 
     let gauge = Gauge { data_points: vec![NumberDataPoint::default(); items] };
-    let metric = Metric { name: "load".to_owned(), data: Some(metric::Data::Gauge(gauge)), ..Metric::default() };
+    let metric = Metric {
+        name: "load".to_owned(),
+        data: Some(metric::Data::Gauge(gauge)),
+        ..Metric::default()
+    };
     let scope = ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() };
     let resource = ResourceMetrics { scope_metrics: vec![scope], ..ResourceMetrics::default() };
     let request = ExportMetricsServiceRequest { resource_metrics: vec![resource] };
-    MetricsServiceClient::new(channel.clone()).export(request).await.expect("the Collector takes data points");
+    MetricsServiceClient::new(channel.clone())
+        .export(request)
+        .await
+        .expect("the Collector takes data points");
 
-    let scope = ScopeLogs { log_records: vec![LogRecord::default(); items], ..ScopeLogs::default() };
+    let scope =
+        ScopeLogs { log_records: vec![LogRecord::default(); items], ..ScopeLogs::default() };
     let resource = ResourceLogs { scope_logs: vec![scope], ..ResourceLogs::default() };
     let request = ExportLogsServiceRequest { resource_logs: vec![resource] };
-    LogsServiceClient::new(channel.clone()).export(request).await.expect("the Collector takes log records");
+    LogsServiceClient::new(channel.clone())
+        .export(request)
+        .await
+        .expect("the Collector takes log records");
 }

@@ -176,22 +176,36 @@ enum Bound {
 impl Bound {
     /// Whether it holds, with the figures.
     fn told(&self, cases: &BTreeMap<String, Case>) -> String {
-        let ours = |case: &str| cases.get(case).and_then(|case| summary(&case.ours)).map_or(f64::NAN, |summary| summary.median);
+        let ours = |case: &str| {
+            cases
+                .get(case)
+                .and_then(|case| summary(&case.ours))
+                .map_or(f64::NAN, |summary| summary.median)
+        };
         let peer = |case: &str, peer: &str| {
             let peers = cases.get(case).into_iter().flat_map(|case| &case.peers);
-            let rounds = peers.filter(|(name, _)| name.starts_with(peer)).find_map(|(_, rounds)| summary(rounds));
+            let rounds = peers
+                .filter(|(name, _)| name.starts_with(peer))
+                .find_map(|(_, rounds)| summary(rounds));
             rounds.map_or(f64::NAN, |summary| summary.median)
         };
         let (what, value, limit) = match *self {
             Self::AtMost(case, limit) => (case.to_owned(), ours(case), limit),
             Self::NoAllocations(case) => {
-                let allocations = cases.get(case).and_then(|case| case.allocations).unwrap_or(f64::NAN);
+                let allocations =
+                    cases.get(case).and_then(|case| case.allocations).unwrap_or(f64::NAN);
                 // An allocation of the runtime among a thousand calls is none of the operation.
                 (format!("allocations of {case}"), allocations.round(), 0.0)
             }
-            Self::TimesPeer(case, name, limit) => (format!("{case} / {name}"), ours(case) / peer(case, name), limit),
-            Self::AbovePeer(case, name, limit) => (format!("{case} - {name}"), ours(case) - peer(case, name), limit),
-            Self::TimesCase(case, other, limit) => (format!("{case} / {other}"), ours(case) / ours(other), limit),
+            Self::TimesPeer(case, name, limit) => {
+                (format!("{case} / {name}"), ours(case) / peer(case, name), limit)
+            }
+            Self::AbovePeer(case, name, limit) => {
+                (format!("{case} - {name}"), ours(case) - peer(case, name), limit)
+            }
+            Self::TimesCase(case, other, limit) => {
+                (format!("{case} / {other}"), ours(case) / ours(other), limit)
+            }
         };
         let verdict = if value <= limit { "holds " } else { "MISSED" };
         format!("{verdict} {what}: {value:.4} (at most {limit:.4})")
@@ -200,8 +214,18 @@ impl Bound {
 
 /// Builds a benchmark program of ours.
 fn ours(package: &str, label: &str) -> Result<PathBuf> {
-    let arguments =
-        ["bench", "--locked", "--package", package, "--all-features", "--no-run", "--message-format", "json", "--bench", label];
+    let arguments = [
+        "bench",
+        "--locked",
+        "--package",
+        package,
+        "--all-features",
+        "--no-run",
+        "--message-format",
+        "json",
+        "--bench",
+        label,
+    ];
     let messages = output(&mut cargo(arguments))?;
     let executables = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let path = executables
@@ -217,7 +241,8 @@ fn measure(programs: &mut [Command], rounds: usize) -> Result<BTreeMap<String, C
         eprintln!("round {round} of {rounds}");
         for program in &mut *programs {
             for line in output(program)?.lines() {
-                let line: Line = serde_json::from_str(line).with_context(|| format!("a benchmark printed: {line}"))?;
+                let line: Line = serde_json::from_str(line)
+                    .with_context(|| format!("a benchmark printed: {line}"))?;
                 let case = cases.entry(line.case).or_default();
                 match line.peer {
                     Some(peer) => {
@@ -227,7 +252,10 @@ fn measure(programs: &mut [Command], rounds: usize) -> Result<BTreeMap<String, C
                     None => {
                         case.ours.push(line.value);
                         // The worst round counts.
-                        case.allocations = [case.allocations, line.allocations].into_iter().flatten().reduce(f64::max);
+                        case.allocations = [case.allocations, line.allocations]
+                            .into_iter()
+                            .flatten()
+                            .reduce(f64::max);
                     }
                 }
             }
@@ -248,9 +276,18 @@ fn table(name: Name, cases: &BTreeMap<String, Case>) -> Table {
     table.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY);
     table.set_header(["case", "unit", "ours: median (min .. max)", "allocations", "peers"]);
     for (label, case) in cases {
-        let peers: Vec<_> = case.peers.iter().map(|(peer, rounds)| format!("{peer}: {}", cell(rounds))).collect();
-        let allocations = case.allocations.map_or_else(|| "-".to_owned(), |allocations| format!("{allocations:.1}"));
-        table.add_row([label.clone(), name.unit(label).to_owned(), cell(&case.ours), allocations, peers.join("\n")]);
+        let peers: Vec<_> =
+            case.peers.iter().map(|(peer, rounds)| format!("{peer}: {}", cell(rounds))).collect();
+        let allocations = case
+            .allocations
+            .map_or_else(|| "-".to_owned(), |allocations| format!("{allocations:.1}"));
+        table.add_row([
+            label.clone(),
+            name.unit(label).to_owned(),
+            cell(&case.ours),
+            allocations,
+            peers.join("\n"),
+        ]);
     }
     table
 }
@@ -259,7 +296,8 @@ fn write(path: &PathBuf, name: Name, cases: &BTreeMap<String, Case>) -> Result<(
     let cases: Vec<_> = cases
         .iter()
         .map(|(label, case)| {
-            let peers: BTreeMap<_, _> = case.peers.iter().map(|(peer, rounds)| (peer, summary(rounds))).collect();
+            let peers: BTreeMap<_, _> =
+                case.peers.iter().map(|(peer, rounds)| (peer, summary(rounds))).collect();
             json!({
                 "case": label, "unit": name.unit(label), "better": "lower",
                 "ours": summary(&case.ours), "peers": peers, "allocations": case.allocations,
@@ -275,8 +313,10 @@ fn write(path: &PathBuf, name: Name, cases: &BTreeMap<String, Case>) -> Result<(
 
 fn machine() -> Result<Value> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model =
-        cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("unknown", |(_, model)| model);
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown", |(_, model)| model);
     let cores = std::thread::available_parallelism().context("the number of cores")?;
     let rustc = output(Command::new("rustc").arg("--version"))?;
     Ok(json!({ "cpu": model, "cores": cores, "rustc": rustc.trim() }))

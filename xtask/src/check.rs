@@ -13,18 +13,50 @@ const CARGO_HACK: (&str, &str) = ("cargo-hack", "0.6.46");
 
 pub(crate) fn run_checks() -> Result<()> {
     run(&mut cargo(["fmt", "--all", "--check"]))?;
-    run(&mut cargo(["clippy", "--locked", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"]))?;
+    run(&mut cargo([
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--",
+        "--deny",
+        "warnings",
+    ]))?;
     let docs = ["doc", "--locked", "--workspace", "--all-features", "--no-deps"];
     run(cargo(docs).env("RUSTDOCFLAGS", "--deny warnings"))?;
 
     // `cargo hack` and `cargo deny`, called by their own names.
     let mut hack = Command::new(tool(CARGO_HACK)?);
     hack.current_dir(root()).args(["hack", "clippy", "--locked"]);
-    hack.args(["--package", "otlp-auth", "--package", "ingestion-api", "--package", "ingestion-keys"]);
-    hack.args(["--feature-powerset", "--depth", "2", "--exclude-features", "full", "--", "--deny", "warnings"]);
+    hack.args([
+        "--package",
+        "otlp-auth",
+        "--package",
+        "ingestion-api",
+        "--package",
+        "ingestion-keys",
+    ]);
+    hack.args([
+        "--feature-powerset",
+        "--depth",
+        "2",
+        "--exclude-features",
+        "full",
+        "--",
+        "--deny",
+        "warnings",
+    ]);
     run(&mut hack)?;
     let mut deny = Command::new(tool(CARGO_DENY)?);
-    run(deny.current_dir(root()).args(["--locked", "--all-features", "check", "bans", "licenses", "sources"]))?;
+    run(deny.current_dir(root()).args([
+        "--locked",
+        "--all-features",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
+    ]))?;
 
     let mut package = cargo(["package", "--locked", "--package", "otlp-auth"]);
     if !ci() {

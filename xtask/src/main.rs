@@ -20,7 +20,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The main job, end to end: issue a key, send this machine's telemetry with it, delete it, be refused; then rotate one under load
+    /// The main job, end to end: issue a key, send this machine's telemetry with it, delete it, be
+    /// refused; then rotate one under load
     Quickstart,
     /// Every test, interoperability with a real Collector and the Python SDK included
     Test,

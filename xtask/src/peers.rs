@@ -1,4 +1,5 @@
-//! Software of others that tests and benchmarks talk to: built from `tests/peers`, in the target directory.
+//! Software of others that tests and benchmarks talk to: built from `tests/peers`, in the target
+//! directory.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,11 +14,16 @@ pub(crate) struct Peers {
     pub(crate) missing: Vec<&'static str>,
 }
 
-/// Builds every peer. What cannot be is told with the reason and the way to get it, and the others go on.
+/// Builds every peer. What cannot be is told with the reason and the way to get it, and the others
+/// go on.
 pub(crate) fn build() -> Result<Peers> {
     let directory = directory()?;
-    let go =
-        ("collector", "the OpenTelemetry Collector", "install Go 1.26 or later, and let it reach its module proxy", go(&directory));
+    let go = (
+        "collector",
+        "the OpenTelemetry Collector",
+        "install Go 1.26 or later, and let it reach its module proxy",
+        go(&directory),
+    );
     let python = (
         "python",
         "OpenTelemetry's Python SDK",
@@ -51,9 +57,21 @@ fn go(directory: &Path) -> Result<()> {
     let mut out = directory.to_owned().into_os_string();
     out.push("/");
     let mut command = Command::new("go");
-    command.current_dir(root().join("tests/peers/go")).args(["build", "-trimpath", "-ldflags", "-s -w", "-o"]);
+    command.current_dir(root().join("tests/peers/go")).args([
+        "build",
+        "-trimpath",
+        "-ldflags",
+        "-s -w",
+        "-o",
+    ]);
     // What the modules say is built, whatever stands in the settings of this machine.
-    run_told(command.arg(out).arg("./cmd/...").env("GOFLAGS", "-mod=readonly").env("GOTOOLCHAIN", "local"))
+    run_told(
+        command
+            .arg(out)
+            .arg("./cmd/...")
+            .env("GOFLAGS", "-mod=readonly")
+            .env("GOTOOLCHAIN", "local"),
+    )
 }
 
 fn python(directory: &Path) -> Result<()> {
@@ -61,14 +79,23 @@ fn python(directory: &Path) -> Result<()> {
     let environment = directory.join("python");
     let installed = environment.join("requirements.txt");
     let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
-    if read(&installed).is_ok_and(|installed| read(&wanted).is_ok_and(|wanted| installed == wanted)) {
+    if read(&installed).is_ok_and(|installed| read(&wanted).is_ok_and(|wanted| installed == wanted))
+    {
         return Ok(());
     }
     // Debian's Python has venv without what it needs, and tells so in many lines.
     run_told(Command::new("python3").args(["-c", "import ensurepip, venv"]))?;
     run_told(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
     let mut pip = Command::new(environment.join("bin/pip"));
-    pip.args(["install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--no-deps", "--requirement"]);
+    pip.args([
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--only-binary",
+        ":all:",
+        "--no-deps",
+        "--requirement",
+    ]);
     run_told(pip.arg(&wanted))?;
     std::fs::copy(&wanted, &installed).with_context(|| installed.display().to_string())?;
     Ok(())

@@ -15,7 +15,10 @@ pub(crate) fn root() -> &'static Path {
 /// The target directory: this program lies in a profile's directory of it.
 pub(crate) fn target() -> Result<PathBuf> {
     let this = std::env::current_exe().context("the path of this program")?;
-    this.ancestors().nth(2).map(Path::to_owned).context("this program does not lie in a target directory")
+    this.ancestors()
+        .nth(2)
+        .map(Path::to_owned)
+        .context("this program does not lie in a target directory")
 }
 
 /// `cargo`, in the root of the workspace.
@@ -52,27 +55,39 @@ pub(crate) fn run_told(command: &mut Command) -> Result<()> {
     let mut child = spawned.with_context(|| format!("could not run {}", shown(command)))?;
     let mut last = None;
     for line in BufReader::new(reader).split(b'\n') {
-        let line = String::from_utf8_lossy(&line.with_context(|| shown(command))?).trim_end().to_owned();
+        let line =
+            String::from_utf8_lossy(&line.with_context(|| shown(command))?).trim_end().to_owned();
         eprintln!("{line}");
         last = Some(line).filter(|line| !line.is_empty()).or(last);
     }
     let status = child.wait().with_context(|| shown(command))?;
-    ensure!(status.success(), "{} failed: {}", shown(command), last.unwrap_or_else(|| status.to_string()));
+    ensure!(
+        status.success(),
+        "{} failed: {}",
+        shown(command),
+        last.unwrap_or_else(|| status.to_string())
+    );
     Ok(())
 }
 
 /// Shows the command, runs it, and returns what it prints.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("could not run {}", shown(command)))?;
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("could not run {}", shown(command)))?;
     if !output.status.success() {
         bail!("{} failed: {}", shown(command), output.status);
     }
-    String::from_utf8(output.stdout).with_context(|| format!("{} printed something that is no text", shown(command)))
+    String::from_utf8(output.stdout)
+        .with_context(|| format!("{} printed something that is no text", shown(command)))
 }
 
 fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let words: Vec<_> = words.map(|word| word.to_string_lossy().replace(&format!("{}/", root().display()), "")).collect();
+    let words: Vec<_> = words
+        .map(|word| word.to_string_lossy().replace(&format!("{}/", root().display()), ""))
+        .collect();
     words.join(" ")
 }
 
@@ -80,12 +95,13 @@ fn shown(command: &Command) -> String {
 mod tests {
     use super::*;
 
-    /// Programs that fail on either stream, without a word, and that do not exist; guarantees an error with the reason, and none for
-    /// one that succeeds.
+    /// Programs that fail on either stream, without a word, and that do not exist; guarantees an
+    /// error with the reason, and none for one that succeeds.
     #[test]
     fn a_failure_has_its_reason() {
         let told = |program: &str, script: &str| {
-            run_told(Command::new(program).args(["-c", script])).map_err(|error| format!("{error:#}"))
+            run_told(Command::new(program).args(["-c", script]))
+                .map_err(|error| format!("{error:#}"))
         };
         for (script, reason) in [
             ("echo first; echo reason >&2; exit 3", "failed: reason"),

@@ -7,7 +7,15 @@ use crate::process::{cargo, run};
 /// Builds the programs that it runs, and then does it.
 pub(crate) fn run_quickstart() -> Result<()> {
     build_programs()?;
-    run(&mut cargo(["run", "--quiet", "--locked", "--package", "otlp-auth-tests", "--bin", "quickstart"]))
+    run(&mut cargo([
+        "run",
+        "--quiet",
+        "--locked",
+        "--package",
+        "otlp-auth-tests",
+        "--bin",
+        "quickstart",
+    ]))
 }
 
 /// The programs that the quickstart and the end-to-end tests run.

@@ -25,9 +25,17 @@ struct Counts {
 pub(crate) fn run_tests() -> Result<()> {
     let peers = peers::build()?;
     build_programs()?;
-    let mut counts =
-        counted(&mut cargo(["test", "--locked", "--workspace", "--all-features", "--no-fail-fast", "--exclude", END_TO_END]))?;
-    let mut end_to_end = cargo(["test", "--locked", "--package", END_TO_END, "--no-fail-fast", "--"]);
+    let mut counts = counted(&mut cargo([
+        "test",
+        "--locked",
+        "--workspace",
+        "--all-features",
+        "--no-fail-fast",
+        "--exclude",
+        END_TO_END,
+    ]))?;
+    let mut end_to_end =
+        cargo(["test", "--locked", "--package", END_TO_END, "--no-fail-fast", "--"]);
     for peer in &peers.missing {
         end_to_end.args(["--skip", &format!("{peer}::")]);
     }
@@ -54,7 +62,8 @@ fn counted(command: &mut Command) -> Result<Counts> {
         println!("{line}");
         if let Some(summary) = line.strip_prefix("test result: ") {
             let count = |what: &str| {
-                let field = summary.split([';', '.']).find_map(|field| field.trim().strip_suffix(what));
+                let field =
+                    summary.split([';', '.']).find_map(|field| field.trim().strip_suffix(what));
                 field.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or_default()
             };
             counts += Counts {

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// The body of an error, told apart by `_type`.
 ///
-/// Ids and times in it are strings: the original client shows the body with its numbers rounded to floating point. Messages are free of `<` and `>`,
-/// which it takes for colours.
+/// Ids and times in it are strings: the original client shows the body with its numbers rounded to
+/// floating point. Messages are free of `<` and `>`, which it takes for colours.
 ///
 /// # Examples
 ///
@@ -22,7 +22,9 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(
     feature = "utoipa",
     derive(utoipa::ToSchema),
-    schema(description = "The body of an error, told apart by `_type`. Ids and times in it are strings.")
+    schema(
+        description = "The body of an error, told apart by `_type`. Ids and times in it are strings."
+    )
 )]
 #[serde(tag = "_type")]
 pub enum ErrorBody {
@@ -43,7 +45,8 @@ pub enum ErrorBody {
 pub struct ErrorsResponse {
     /// Finds the request in the server's log.
     pub tracking_key: String,
-    /// The server's clock in milliseconds since the epoch; written as a string, read from a number too.
+    /// The server's clock in milliseconds since the epoch; written as a string, read from a number
+    /// too.
     #[serde(with = "text")]
     #[cfg_attr(feature = "utoipa", schema(value_type = String))]
     pub server_timestamp: i64,
@@ -116,14 +119,19 @@ mod optional_text {
 
     use super::text::Number;
 
-    pub(super) fn serialize<S: Serializer>(number: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        number: &Option<i64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match number {
             Some(number) => serializer.collect_str(number),
             None => serializer.serialize_none(),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<i64>, D::Error> {
         Option::<Number>::deserialize(deserializer)?.map(Number::read).transpose()
     }
 }
@@ -132,21 +140,34 @@ mod optional_text {
 mod tests {
     use super::*;
 
-    // Scenario: the envelope is written with an id and a time, and read again; the original's is read.
-    // Guarantee: both are strings on the wire; numbers are understood.
+    // Scenario: the envelope is written with an id and a time, and read again; the original's is
+    // read. Guarantee: both are strings on the wire; numbers are understood.
     #[test]
     fn ids_and_times_are_strings() {
-        let error =
-            ApiError { kind: "Conflict".to_owned(), message: "rotated".to_owned(), error_code: None, successor: Some(1 << 52) };
-        let response = ErrorsResponse { tracking_key: "t".to_owned(), server_timestamp: 1_590_105_600_000, errors: vec![error] };
+        let error = ApiError {
+            kind: "Conflict".to_owned(),
+            message: "rotated".to_owned(),
+            error_code: None,
+            successor: Some(1 << 52),
+        };
+        let response = ErrorsResponse {
+            tracking_key: "t".to_owned(),
+            server_timestamp: 1_590_105_600_000,
+            errors: vec![error],
+        };
         let body = ErrorBody::ErrorsResponse(response);
         let text = serde_json::to_string(&body).unwrap();
         let expected = r#"{"_type":"ErrorsResponse","trackingKey":"t","serverTimestamp":"1590105600000","errors":[{"_type":"Conflict","message":"rotated","successor":"4503599627370496"}]}"#;
         assert_eq!(text, expected);
         assert_eq!(serde_json::from_str::<ErrorBody>(&text).unwrap(), body);
         let original = r#"{"_type":"ErrorsResponse","trackingKey":"t","serverTimestamp":1590105600000,"errors":[{"_type":"InternalError","message":"m","errorCode":7}]}"#;
-        let ErrorBody::ErrorsResponse(original) = serde_json::from_str(original).unwrap() else { panic!("an envelope") };
-        assert_eq!((original.server_timestamp, original.errors[0].error_code), (1_590_105_600_000, Some(7)));
+        let ErrorBody::ErrorsResponse(original) = serde_json::from_str(original).unwrap() else {
+            panic!("an envelope")
+        };
+        assert_eq!(
+            (original.server_timestamp, original.errors[0].error_code),
+            (1_590_105_600_000, Some(7))
+        );
     }
 
     // Scenario: both kinds of body are asked what is wrong.
@@ -155,10 +176,18 @@ mod tests {
     fn messages_are_told() {
         let one = ErrorBody::InvalidExpiry { message: "a".to_owned() };
         assert_eq!(one.messages().collect::<Vec<_>>(), ["a"]);
-        let error =
-            |message: &str| ApiError { kind: String::new(), message: message.to_owned(), error_code: None, successor: None };
+        let error = |message: &str| ApiError {
+            kind: String::new(),
+            message: message.to_owned(),
+            error_code: None,
+            successor: None,
+        };
         let errors = vec![error("b"), error("c")];
-        let many = ErrorBody::ErrorsResponse(ErrorsResponse { tracking_key: String::new(), server_timestamp: 0, errors });
+        let many = ErrorBody::ErrorsResponse(ErrorsResponse {
+            tracking_key: String::new(),
+            server_timestamp: 0,
+            errors,
+        });
         assert_eq!(many.messages().collect::<Vec<_>>(), ["b", "c"]);
     }
 }

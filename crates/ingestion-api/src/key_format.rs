@@ -1,4 +1,5 @@
-//! The format of a key. Changing the prefix or the alphabet breaks secret scanners and every key that was issued: don't.
+//! The format of a key. Changing the prefix or the alphabet breaks secret scanners and every key
+//! that was issued: don't.
 
 use std::fmt;
 
@@ -24,8 +25,10 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 
 /// A key of our format: a secret.
 ///
-/// `iapikeyok-`, three groups of eight random characters of base 62 (0-9, A-Z, a-z), each with a `-` behind it, and six characters of base 62, most
-/// significant first: the CRC-32 (IEEE 802.3) of the 37 characters before them. `Debug` does not show it, and its memory is wiped when it is dropped.
+/// `iapikeyok-`, three groups of eight random characters of base 62 (0-9, A-Z, a-z), each with a
+/// `-` behind it, and six characters of base 62, most significant first: the CRC-32 (IEEE 802.3) of
+/// the 37 characters before them. `Debug` does not show it, and its memory is wiped when it is
+/// dropped.
 ///
 /// # Examples
 ///
@@ -77,7 +80,8 @@ impl IngestionKey {
     ///
     /// That of `random`.
     pub fn generate<E>(mut random: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
-        // The largest multiple of 62 in a byte: with what is above, some characters would be likelier than others.
+        // The largest multiple of 62 in a byte: with what is above, some characters would be
+        // likelier than others.
         const FAIR: u8 = 248;
         let is_full = |text: &str| text.len() == CHECKSUM_AT;
         // As long as it gets, so that nothing is moved and left behind.
@@ -118,15 +122,21 @@ impl IngestionKey {
     /// The first thing that is wrong, from the front; the checksum last.
     #[inline]
     pub fn check(text: &[u8]) -> Result<(), KeyFormatError> {
-        let Some(rest) = text.strip_prefix(KEY_PREFIX.as_bytes()) else { return Err(KeyFormatError::Prefix) };
-        let Ok(rest) = <&[u8; KEY_LEN - KEY_PREFIX.len()]>::try_from(rest) else { return Err(KeyFormatError::Length) };
+        let Some(rest) = text.strip_prefix(KEY_PREFIX.as_bytes()) else {
+            return Err(KeyFormatError::Prefix);
+        };
+        let Ok(rest) = <&[u8; KEY_LEN - KEY_PREFIX.len()]>::try_from(rest) else {
+            return Err(KeyFormatError::Length);
+        };
         let (groups, checksum) = rest.split_at(GROUPS * (GROUP_LEN + 1));
         // Without an early exit these compile to vector instructions.
         let (groups, _) = groups.as_chunks::<{ GROUP_LEN + 1 }>();
         if groups.iter().fold(false, |any, group| any | (group[GROUP_LEN] != b'-')) {
             return Err(KeyFormatError::Grouping);
         }
-        let illegal = |group: &[u8]| group.iter().fold(false, |any, byte| any | !byte.is_ascii_alphanumeric());
+        let illegal = |group: &[u8]| {
+            group.iter().fold(false, |any, byte| any | !byte.is_ascii_alphanumeric())
+        };
         if groups.iter().fold(false, |any, group| any | illegal(&group[..GROUP_LEN])) {
             return Err(KeyFormatError::Character);
         }
@@ -136,17 +146,20 @@ impl IngestionKey {
         Ok(())
     }
 
-    /// Whether `text` begins and ends as a key does: true of every key, and of little else. Quicker than [`check`](Self::check), which looks at every
-    /// character, for those who find out anyway whether it is one that they know.
+    /// Whether `text` begins and ends as a key does: true of every key, and of little else. Quicker
+    /// than [`check`](Self::check), which looks at every character, for those who find out anyway
+    /// whether it is one that they know.
     #[inline]
     #[must_use]
     pub fn has_checksum(text: &[u8]) -> bool {
         let Ok(text) = <&[u8; KEY_LEN]>::try_from(text) else { return false };
         let (checked, checksum) = text.split_at(CHECKSUM_AT);
-        checked.starts_with(KEY_PREFIX.as_bytes()) && number(checksum) == Some(crc32fast::hash(checked))
+        checked.starts_with(KEY_PREFIX.as_bytes())
+            && number(checksum) == Some(crc32fast::hash(checked))
     }
 
-    /// The first four characters after the prefix: enough to tell keys apart by, and not to guess one.
+    /// The first four characters after the prefix: enough to tell keys apart by, and not to guess
+    /// one.
     #[must_use]
     pub fn start(&self) -> &str {
         &self.expose_secret()[KEY_PREFIX.len()..][..4]

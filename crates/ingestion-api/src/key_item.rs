@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 /// A key as it is listed: never its secret.
 ///
-/// `id`, `last_update_timestamp`, `name`, `description` and `expiration` are the original's; everything else is ours, and missing from
-/// another server's answer.
+/// `id`, `last_update_timestamp`, `name`, `description` and `expiration` are the original's;
+/// everything else is ours, and missing from another server's answer.
 ///
 /// # Examples
 ///
@@ -19,7 +19,11 @@ use serde::{Deserialize, Serialize, Serializer};
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(description = "A key as it is listed: never its secret."))]
+#[cfg_attr(
+    feature = "utoipa",
+    derive(utoipa::ToSchema),
+    schema(description = "A key as it is listed: never its secret.")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct IngestionApiKey {
     /// Positive, below 2^53.
@@ -105,7 +109,9 @@ pub struct KeySource {
 #[cfg_attr(
     feature = "utoipa",
     derive(utoipa::ToSchema),
-    schema(description = "A key as it is answered once, when it is created or rotated: with its secret.")
+    schema(
+        description = "A key as it is answered once, when it is created or rotated: with its secret."
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GeneratedKey {
@@ -134,8 +140,16 @@ mod tests {
     // Guarantee: nothing of ours appears, and no null.
     #[test]
     fn what_is_not_known_is_omitted() {
-        let key = IngestionApiKey { id: 7, last_update_timestamp: 9, name: "n".to_owned(), ..IngestionApiKey::default() };
-        assert_eq!(serde_json::to_string(&key).unwrap(), r#"{"id":7,"lastUpdateTimestamp":9,"name":"n"}"#);
+        let key = IngestionApiKey {
+            id: 7,
+            last_update_timestamp: 9,
+            name: "n".to_owned(),
+            ..IngestionApiKey::default()
+        };
+        assert_eq!(
+            serde_json::to_string(&key).unwrap(),
+            r#"{"id":7,"lastUpdateTimestamp":9,"name":"n"}"#
+        );
     }
 
     // Scenario: every field is written and read again; a status is one that nobody knows.
@@ -145,7 +159,8 @@ mod tests {
         let text = r#"{"id":7,"lastUpdateTimestamp":9,"name":"n","description":"d","expiration":1,"createdTimestamp":2,"lastUsedTimestamp":3,"accepted":4,"denied":5,"bytes":6,"enabled":true,"status":"expiring","keyStart":"Zq3L","successor":8,"sources":[{"address":"a","userAgent":"u","lastUsedTimestamp":3}]}"#;
         let key: IngestionApiKey = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&key).unwrap(), text);
-        let newer: IngestionApiKey = serde_json::from_str(&text.replace("expiring", "frozen")).unwrap();
+        let newer: IngestionApiKey =
+            serde_json::from_str(&text.replace("expiring", "frozen")).unwrap();
         assert_eq!(newer.status, Some(KeyStatus::Unknown));
     }
 
@@ -163,9 +178,11 @@ mod tests {
     // Guarantee: it is read as missing.
     #[test]
     fn null_is_missing() {
-        let text =
-            r#"{"id":7,"lastUpdateTimestamp":9,"name":"n","description":null,"expiration":null,"apiKey":"k","duplicateName":null}"#;
+        let text = r#"{"id":7,"lastUpdateTimestamp":9,"name":"n","description":null,"expiration":null,"apiKey":"k","duplicateName":null}"#;
         let generated: GeneratedKey = serde_json::from_str(text).unwrap();
-        assert_eq!((generated.key.description, generated.key.expiration, generated.duplicate_name), (None, None, None));
+        assert_eq!(
+            (generated.key.description, generated.key.expiration, generated.duplicate_name),
+            (None, None, None)
+        );
     }
 }

@@ -1,10 +1,13 @@
-//! The wire types, routes and key format of ingestion API keys: what a server and its clients have to agree on.
+//! The wire types, routes and key format of ingestion API keys: what a server and its clients have
+//! to agree on.
 //!
 //! It does no I/O and knows no policy: whether a name is too long is the server's to say.
 //!
-//! The types are those of StackState's own API with fields of ours in addition. Every one of these is optional when it is read, so that a client works
-//! against a server that sends only the original's; unknown fields are ignored. Ids are integers below 2^53 and times milliseconds since
-//! the Unix epoch, so that no JSON parser rounds them; in error bodies both are strings ([`ErrorsResponse`]).
+//! The types are those of StackState's own API with fields of ours in addition. Every one of these
+//! is optional when it is read, so that a client works against a server that sends only the
+//! original's; unknown fields are ignored. Ids are integers below 2^53 and times milliseconds since
+//! the Unix epoch, so that no JSON parser rounds them; in error bodies both are strings
+//! ([`ErrorsResponse`]).
 //!
 //! | item | is |
 //! |---|---|
@@ -32,5 +35,7 @@ pub use audit::{AuditAction, AuditEntry, AuditPage, AuditQuery, FieldChange};
 pub use error_body::{ApiError, ErrorBody, ErrorsResponse};
 pub use key_format::{IngestionKey, KEY_LEN, KEY_PATTERN, KEY_PREFIX, KeyFormatError};
 pub use key_item::{GeneratedKey, IngestionApiKey, KeySource, KeyStatus};
-pub use request::{AuthorizeQuery, AuthorizeRequest, GenerateRequest, RotateRequest, UpdateRequest};
+pub use request::{
+    AuthorizeQuery, AuthorizeRequest, GenerateRequest, RotateRequest, UpdateRequest,
+};
 pub use server_info::{ServerInfo, Version};

@@ -12,12 +12,14 @@ pub struct GenerateRequest {
     /// What it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// When it ends, in milliseconds since the epoch: it is good strictly before. It never ends without.
+    /// When it ends, in milliseconds since the epoch: it is good strictly before. It never ends
+    /// without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration: Option<i64>,
 }
 
-/// Asks for a key to be changed: what is absent stays as it is. `null` takes away what may be missing, and is an error for the rest.
+/// Asks for a key to be changed: what is absent stays as it is. `null` takes away what may be
+/// missing, and is an error for the rest.
 ///
 /// # Examples
 ///
@@ -34,7 +36,9 @@ pub struct GenerateRequest {
 #[cfg_attr(
     feature = "utoipa",
     derive(utoipa::ToSchema),
-    schema(description = "Asks for a key to be changed: what is absent stays as it is; `null` takes away what may be missing.")
+    schema(
+        description = "Asks for a key to be changed: what is absent stays as it is; `null` takes away what may be missing."
+    )
 )]
 #[serde(default)]
 pub struct UpdateRequest {
@@ -71,7 +75,11 @@ pub struct RotateRequest {
 
 /// Asks whether a key is good. Only read: who asks is a Collector.
 #[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(description = "Asks whether a key is good."))]
+#[cfg_attr(
+    feature = "utoipa",
+    derive(utoipa::ToSchema),
+    schema(description = "Asks whether a key is good.")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthorizeRequest {
     /// The key.
@@ -89,7 +97,9 @@ pub struct AuthorizeQuery {
 }
 
 /// A field that is there, so that `null` is told from absence.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -107,7 +117,9 @@ mod tests {
         assert_eq!(read(r#"{"description":"d"}"#).unwrap().description, Some(Some("d".to_owned())));
         assert_eq!(read(r#"{"expiration":5}"#).unwrap().expiration, Some(Some(5)));
         assert_eq!(read(r#"{"enabled":false,"unknown":1}"#).unwrap().enabled, Some(false));
-        for refused in [r#"{"name":null}"#, r#"{"enabled":null}"#, r#"{"expiration":"5"}"#, r#"{"name":7}"#] {
+        for refused in
+            [r#"{"name":null}"#, r#"{"enabled":null}"#, r#"{"expiration":"5"}"#, r#"{"name":7}"#]
+        {
             assert!(read(refused).is_err(), "{refused}");
         }
     }
@@ -127,7 +139,8 @@ mod tests {
     // Guarantee: it is not printed.
     #[test]
     fn a_presented_key_is_not_printed() {
-        let request: AuthorizeRequest = serde_json::from_str(r#"{"apiKey":"iapikeyok-canary"}"#).unwrap();
+        let request: AuthorizeRequest =
+            serde_json::from_str(r#"{"apiKey":"iapikeyok-canary"}"#).unwrap();
         assert!(!format!("{request:?}").contains("canary"));
     }
 }

@@ -1,6 +1,8 @@
-//! Paths, as they follow the API's base path ([`API_PATH`] unless a client is told otherwise); those of other listeners are whole.
+//! Paths, as they follow the API's base path ([`API_PATH`] unless a client is told otherwise);
+//! those of other listeners are whole.
 //!
-//! `{id}` is a placeholder in the notation of OpenAPI and of axum; [`api_key`] and [`rotate`] fill it in.
+//! `{id}` is a placeholder in the notation of OpenAPI and of axum; [`api_key`] and [`rotate`] fill
+//! it in.
 
 /// The base path of the management API.
 pub const API_PATH: &str = "/api";

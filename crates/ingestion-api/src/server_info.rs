@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The answer of [`SERVER_INFO`](crate::route::SERVER_INFO). What is missing is empty when it is read, as the original client reads it.
+/// The answer of [`SERVER_INFO`](crate::route::SERVER_INFO). What is missing is empty when it is
+/// read, as the original client reads it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(description = "What a server is."))]
 #[serde(rename_all = "camelCase", default)]
@@ -18,8 +19,9 @@ pub struct ServerInfo {
     pub platform_version: Option<String>,
 }
 
-/// A version. `Display` writes it as the original client does before it reads it as a semantic version: a `commit` or `is_dev` without a `diff`
-/// makes it a pre-release, which is older than the version itself.
+/// A version. `Display` writes it as the original client does before it reads it as a semantic
+/// version: a `commit` or `is_dev` without a `diff` makes it a pre-release, which is older than the
+/// version itself.
 ///
 /// # Examples
 ///
@@ -31,7 +33,9 @@ pub struct ServerInfo {
 #[cfg_attr(
     feature = "utoipa",
     derive(utoipa::ToSchema),
-    schema(description = "A version; `diff`, `commit` and `isDev` are those of a build that is no release.")
+    schema(
+        description = "A version; `diff`, `commit` and `isDev` are those of a build that is no release."
+    )
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct Version {
@@ -71,8 +75,16 @@ mod tests {
     // Guarantee: what is missing is empty, what is unknown is ignored.
     #[test]
     fn a_sparse_answer_is_read() {
-        let info: ServerInfo = serde_json::from_str(r#"{"version":{"major":5,"x":1},"platformVersion":null,"y":{}}"#).unwrap();
-        assert_eq!(info, ServerInfo { version: Version { major: 5, ..Version::default() }, ..ServerInfo::default() });
+        let info: ServerInfo =
+            serde_json::from_str(r#"{"version":{"major":5,"x":1},"platformVersion":null,"y":{}}"#)
+                .unwrap();
+        assert_eq!(
+            info,
+            ServerInfo {
+                version: Version { major: 5, ..Version::default() },
+                ..ServerInfo::default()
+            }
+        );
     }
 
     // Scenario: a release is written.
@@ -80,7 +92,11 @@ mod tests {
     #[test]
     fn a_release_is_written_whole() {
         let version = Version { major: 6, ..Version::default() };
-        let info = ServerInfo { version, deployment_mode: "SelfHosted".to_owned(), platform_version: Some("6.0.0".to_owned()) };
+        let info = ServerInfo {
+            version,
+            deployment_mode: "SelfHosted".to_owned(),
+            platform_version: Some("6.0.0".to_owned()),
+        };
         let expected = r#"{"version":{"major":6,"minor":0,"patch":0,"diff":"","commit":"","isDev":false},"deploymentMode":"SelfHosted","platformVersion":"6.0.0"}"#;
         assert_eq!(serde_json::to_string(&info).unwrap(), expected);
     }
@@ -90,7 +106,15 @@ mod tests {
     #[test]
     fn suffixes_follow_the_numbers() {
         let version = |diff: &str, commit: &str, is_dev| {
-            Version { major: 5, minor: 1, patch: 0, diff: diff.to_owned(), commit: commit.to_owned(), is_dev }.to_string()
+            Version {
+                major: 5,
+                minor: 1,
+                patch: 0,
+                diff: diff.to_owned(),
+                commit: commit.to_owned(),
+                is_dev,
+            }
+            .to_string()
         };
         assert_eq!(version("", "", false), "5.1.0");
         assert_eq!(version("7", "abc", true), "5.1.0+7-abc-dev");

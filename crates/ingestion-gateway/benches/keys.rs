@@ -1,4 +1,5 @@
-//! The gateway with many keys: how soon it decides, what it holds, and what creating and listing take. `cargo xtask bench keys` runs it.
+//! The gateway with many keys: how soon it decides, what it holds, and what creating and listing
+//! take. `cargo xtask bench keys` runs it.
 //!
 //! Each run makes its own databases. The gateway and `sts` are the programs as they are shipped.
 
@@ -74,7 +75,13 @@ impl Database {
             };
             let writes = records.into_iter().map(Write::Insert).collect();
             let change_id = u128::from(first + 1).to_le_bytes();
-            let commit = Commit { change_id, at: Timestamp::from_millis(1), who: "benchmark".to_owned(), audit, writes };
+            let commit = Commit {
+                change_id,
+                at: Timestamp::from_millis(1),
+                who: "benchmark".to_owned(),
+                audit,
+                writes,
+            };
             store.commit(commit).await.unwrap();
         }
         database
@@ -134,7 +141,10 @@ impl Gateway {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ingestion-gateway"));
         command.arg("--ready-file").arg(&ready_file);
         command.args(["--set", &format!("storage.url=sqlite://{}", database.path().display())]);
-        command.args(["--set", &format!("management.admin_token_file={}", directory.join("admin-token").display())]);
+        command.args([
+            "--set",
+            &format!("management.admin_token_file={}", directory.join("admin-token").display()),
+        ]);
         for listener in [
             "receivers.otlp.protocols.grpc",
             "receivers.otlp.protocols.http",
@@ -147,8 +157,14 @@ impl Gateway {
         }
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let ready = wait_for(&ready_file);
-        let admin_token = fs::read_to_string(directory.join("admin-token")).unwrap().trim().to_owned();
-        Self { child, ready: serde_json::from_str(&ready).unwrap(), admin_token, client: Client::new() }
+        let admin_token =
+            fs::read_to_string(directory.join("admin-token")).unwrap().trim().to_owned();
+        Self {
+            child,
+            ready: serde_json::from_str(&ready).unwrap(),
+            admin_token,
+            client: Client::new(),
+        }
     }
 
     fn url(&self, listener: &str, path: &str) -> String {
@@ -158,7 +174,9 @@ impl Gateway {
     async fn wait_until_it_lets_in(&self, key: &str) {
         let url = self.url("authorize", "/internal/api/security/ingestion/authorize");
         let body = json!({ "apiKey": key });
-        while self.client.post(&url).json(&body).send().await.unwrap().status() != StatusCode::NO_CONTENT {
+        while self.client.post(&url).json(&body).send().await.unwrap().status()
+            != StatusCode::NO_CONTENT
+        {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Fewer bytes written in an idle timeout than this are no answer that somebody reads: peers that read nothing are still asked whether they are there.
+/// Fewer bytes written in an idle timeout than this are no answer that somebody reads: peers that
+/// read nothing are still asked whether they are there.
 const PROGRESS: u64 = 4 << 10;
 
 /// What happens on a connection.
@@ -44,7 +45,8 @@ impl Activity {
         }
     }
 
-    /// Waits until nothing was in flight for this long or twice as long, and next to nothing was written of what is answered already.
+    /// Waits until nothing was in flight for this long or twice as long, and next to nothing was
+    /// written of what is answered already.
     pub(crate) async fn stalled(&self, timeout: Duration) {
         loop {
             let written = self.written.load(Ordering::Relaxed);
@@ -71,8 +73,9 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(60);
 
-    // Scenario: on a connection that is to end a request goes on, then its answer is read slowly, then there are only a few bytes.
-    // Guarantee: it has stalled after the last of these, and not before.
+    // Scenario: on a connection that is to end a request goes on, then its answer is read slowly,
+    // then there are only a few bytes. Guarantee: it has stalled after the last of these, and not
+    // before.
     #[tokio::test(start_paused = true)]
     async fn only_what_makes_no_progress_has_stalled() {
         let activity = Arc::new(Activity::default());

@@ -35,7 +35,8 @@ pub enum AdminTokensError {
 
 /// Opens the file, and makes it with one random token first if it is not there.
 pub(crate) fn open(path: &Path) -> Result<TokenFile, AdminTokensError> {
-    let created = create_if_absent(path).map_err(|source| AdminTokensError::Create { path: path.to_owned(), source })?;
+    let created = create_if_absent(path)
+        .map_err(|source| AdminTokensError::Create { path: path.to_owned(), source })?;
     if created {
         tracing::info!(path = %path.display(), "an admin token file with a random token was created");
     } else {
@@ -92,9 +93,16 @@ mod tests {
         let path = directory.path().join("state/admin-tokens");
         open(&path).unwrap();
         let content = fs::read_to_string(&path).unwrap();
-        assert!(content.len() == 65 && content.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit()), "{}", content.len());
+        assert!(
+            content.len() == 65 && content.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "{}",
+            content.len()
+        );
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         open(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
@@ -107,7 +115,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin-tokens");
         fs::write(&path, "\n").unwrap();
-        assert!(matches!(open(&path), Err(AdminTokensError::Open { source: TokenFileError::Empty, .. })));
+        assert!(matches!(
+            open(&path),
+            Err(AdminTokensError::Open { source: TokenFileError::Empty, .. })
+        ));
         assert_eq!(fs::read_to_string(&path).unwrap(), "\n");
     }
 }

@@ -1,4 +1,5 @@
-//! The routes of StackState's agents: keys are proved, and everything else is counted and discarded.
+//! The routes of StackState's agents: keys are proved, and everything else is counted and
+//! discarded.
 
 use std::sync::Arc;
 
@@ -21,11 +22,20 @@ struct Agent {
 }
 
 /// The agent listener. New versions of agents bring new routes: they are a prefix, not a list.
-pub(crate) fn router<A>(authenticator: A, lookup: Lookup, debug: Arc<DebugReceiver>, max_body: usize, meter: &Meter) -> Router
+pub(crate) fn router<A>(
+    authenticator: A,
+    lookup: Lookup,
+    debug: Arc<DebugReceiver>,
+    max_body: usize,
+    meter: &Meter,
+) -> Router
 where
     A: ServerAuthenticator<Future: Send> + Send + Sync + 'static,
 {
-    let authenticate = AuthenticateLayer::new(authenticator).with_lookup(lookup).with_agent_answers().with_meter(meter);
+    let authenticate = AuthenticateLayer::new(authenticator)
+        .with_lookup(lookup)
+        .with_agent_answers()
+        .with_meter(meter);
     let router = Router::new().fallback(receive).with_state(Agent { debug, max_body });
     router.layer(middleware::from_fn(usage::record)).layer(authenticate)
 }
@@ -35,8 +45,12 @@ async fn receive(State(agent): State<Agent>, request: Request) -> StatusCode {
     let path = request.uri().path();
     let path = path.strip_prefix(route::RECEIVER_PREFIX).unwrap_or(path);
     match path.strip_prefix(route::AGENT_PREFIX) {
-        Some(route::VALIDATE) if matches!(*request.method(), Method::GET | Method::HEAD) => StatusCode::OK,
-        Some(rest) if rest.starts_with('/') && request.method() == Method::POST => agent.discard(request).await,
+        Some(route::VALIDATE) if matches!(*request.method(), Method::GET | Method::HEAD) => {
+            StatusCode::OK
+        }
+        Some(rest) if rest.starts_with('/') && request.method() == Method::POST => {
+            agent.discard(request).await
+        }
         // Agents take it for a feature that is not there.
         _ => StatusCode::NOT_FOUND,
     }
@@ -45,7 +59,9 @@ async fn receive(State(agent): State<Agent>, request: Request) -> StatusCode {
 impl Agent {
     async fn discard(&self, request: Request) -> StatusCode {
         let (parts, body) = request.into_parts();
-        let Some(identity) = parts.extensions.get::<Identity>() else { return StatusCode::INTERNAL_SERVER_ERROR };
+        let Some(identity) = parts.extensions.get::<Identity>() else {
+            return StatusCode::INTERNAL_SERVER_ERROR;
+        };
         match body::discard(body, self.max_body).await {
             Ok(()) => {
                 self.debug.discard(identity, Item::AgentRequest, 1);

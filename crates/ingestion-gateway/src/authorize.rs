@@ -1,7 +1,7 @@
 //! Is this key good? Asked by what stands elsewhere in front of a receiver.
 //!
-//! Callers keep a 403 for good, wait for ever, and lose a connection for each body that they are sent. So: 403 only if it is certain, an answer
-//! at once, and never a body.
+//! Callers keep a 403 for good, wait for ever, and lose a connection for each body that they are
+//! sent. So: 403 only if it is certain, an answer at once, and never a body.
 
 use std::sync::Arc;
 
@@ -44,21 +44,32 @@ enum Answer {
 impl Authorizer {
     pub(crate) fn new(ring: Arc<Ring>, receiver: Option<Arc<FixedTokens>>, meter: &Meter) -> Self {
         let answers = meter.u64_counter("ingestion.authorize.answers").with_unit("{answer}");
-        Self { ring, receiver, answers: answers.with_description("Keys that others asked about").build() }
+        Self {
+            ring,
+            receiver,
+            answers: answers.with_description("Keys that others asked about").build(),
+        }
     }
 
     /// The authorize listener.
     pub(crate) fn router(self) -> Router {
         let not_found = async || StatusCode::NOT_FOUND;
-        let answer = async |State(authorizer): State<Self>, request: Request| authorizer.answer(request).await;
-        Router::new().route(route::INTERNAL_AUTHORIZE, post(answer)).fallback(not_found).with_state(self)
+        let answer = async |State(authorizer): State<Self>, request: Request| {
+            authorizer.answer(request).await
+        };
+        Router::new()
+            .route(route::INTERNAL_AUTHORIZE, post(answer))
+            .fallback(not_found)
+            .with_state(self)
     }
 
     /// Answers a request, whoever sent it.
     pub(crate) async fn answer(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let answer = match read(&parts.uri, body).await {
-            Some((query, request)) => self.decide(request.api_key.expose_secret(), query.with_receiver_key),
+            Some((query, request)) => {
+                self.decide(request.api_key.expose_secret(), query.with_receiver_key)
+            }
             None => Answer::Broken,
         };
         let (outcome, status) = match answer {
@@ -76,8 +87,11 @@ impl Authorizer {
 
     /// As the receivers decide, without counting a use.
     fn decide(&self, key: &str, with_receiver_key: bool) -> Answer {
-        // HTTP takes blanks from the ends of a header, gRPC does not: whoever asks may pass them on.
-        let Ok(credential) = Credential::new("", key.trim_matches([' ', '\t'])) else { return Answer::Refused };
+        // HTTP takes blanks from the ends of a header, gRPC does not: whoever asks may pass them
+        // on.
+        let Ok(credential) = Credential::new("", key.trim_matches([' ', '\t'])) else {
+            return Answer::Refused;
+        };
         if with_receiver_key
             && let Some(receiver) = &self.receiver
             && matches!(receiver.decide(&credential), Ok(Decision::Allow(_)))

@@ -6,7 +6,8 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
-/// How much of a body that is too large is read and thrown away, so that a sender in the middle of writing it reads the answer instead of a reset..
+/// How much of a body that is too large is read and thrown away, so that a sender in the middle of
+/// writing it reads the answer instead of a reset..
 const DRAIN_BYTES: usize = 32 << 20;
 
 /// ..and for how long.

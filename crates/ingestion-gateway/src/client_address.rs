@@ -12,15 +12,17 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) struct ClientAddress(pub(crate) IpAddr);
 
 impl ClientAddress {
-    /// That of the peer; if it is a trusted proxy, the last one in `X-Forwarded-For` that is none. What stands before it anybody may have written.
-    /// `Forwarded` (RFC 7239) is not read: a proxy that writes one and passes the other on would let clients choose their address.
+    /// That of the peer; if it is a trusted proxy, the last one in `X-Forwarded-For` that is none.
+    /// What stands before it anybody may have written. `Forwarded` (RFC 7239) is not read: a proxy
+    /// that writes one and passes the other on would let clients choose their address.
     pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let peer = peer.to_canonical();
         let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
         if !is_trusted(&peer) {
             return Self(peer);
         }
-        let lines: Vec<_> = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+        let lines: Vec<_> =
+            headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
         let mut client = peer;
         for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
             let Some(address) = address(hop.trim()) else { break };
@@ -44,8 +46,9 @@ fn address(hop: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    // Scenario: requests directly, through one and two trusted proxies, with and without ports, and with forged headers.
-    // Guarantee: the nearest address that no trusted proxy has; what cannot be read ends the way.
+    // Scenario: requests directly, through one and two trusted proxies, with and without ports, and
+    // with forged headers. Guarantee: the nearest address that no trusted proxy has; what cannot be
+    // read ends the way.
     #[test]
     fn only_trusted_proxies_are_believed() {
         let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];

@@ -1,4 +1,5 @@
-//! The debug receiver: where telemetry goes while there is no upstream. It is counted, printed and discarded.
+//! The debug receiver: where telemetry goes while there is no upstream. It is counted, printed and
+//! discarded.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use crate::output::Output;
 
 /// Said at the start and by `/readyz`.
-pub(crate) const DISCARDS: &str = "no upstream is configured: what is received is decoded, counted, printed and discarded";
+pub(crate) const DISCARDS: &str =
+    "no upstream is configured: what is received is decoded, counted, printed and discarded";
 
 /// Keys of a line; more would not be read.
 const SHOWN_KEYS: usize = 5;
@@ -68,7 +70,8 @@ impl DebugReceiver {
         let count = count as u64;
         // The number of keys is bounded by those that are let in, and their number by the SDK.
         let key = identity.id().map_or_else(|| identity.name().to_owned(), |id| id.to_string());
-        self.items.add(count, &[KeyValue::new("item", item.as_str()), KeyValue::new("key.id", key)]);
+        self.items
+            .add(count, &[KeyValue::new("item", item.as_str()), KeyValue::new("key.id", key)]);
         let mut counts = self.lock();
         counts.by_item[item as usize] += count;
         *counts.by_key.entry(identity.clone()).or_default() += count;

@@ -1,4 +1,5 @@
-//! `ingestion-gateway`: the program around the library. It reads the command line and the environment, and turns failures into exit codes.
+//! `ingestion-gateway`: the program around the library. It reads the command line and the
+//! environment, and turns failures into exit codes.
 
 mod cli;
 
@@ -98,10 +99,11 @@ fn serve(config: Config, cli: &Cli) -> ExitCode {
     };
     let code = runtime.block_on(async {
         // Before anything else: a signal at any moment is a clean stop.
-        let (mut interrupt, mut terminate) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-            (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
-            (Err(error), _) | (_, Err(error)) => return fail(&error, INTERNAL),
-        };
+        let (mut interrupt, mut terminate) =
+            match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+                (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
+                (Err(error), _) | (_, Err(error)) => return fail(&error, INTERNAL),
+            };
         let stop = async {
             tokio::select! {
                 _ = interrupt.recv() => {}
@@ -124,7 +126,8 @@ fn fail(error: &(dyn Error + 'static), code: u8) -> ExitCode {
     code.into()
 }
 
-/// At levels below `info` only what is ours is logged: nobody knows what others write there, and requests carry secrets.
+/// At levels below `info` only what is ours is logged: nobody knows what others write there, and
+/// requests carry secrets.
 fn log_to(log: Output, logs: &LogsConfig) {
     let level = logs.level.parse().unwrap_or(LevelFilter::INFO);
     let others = level.min(LevelFilter::INFO);

@@ -9,7 +9,8 @@ use std::time::Duration;
 /// Lines that wait to be written; more are dropped.
 const MAX_WAITING: usize = 8192;
 
-/// Writes lines on a thread of its own. While nobody reads them they wait, up to a number, and then are lost; how many is logged once there is room again.
+/// Writes lines on a thread of its own. While nobody reads them they wait, up to a number, and then
+/// are lost; how many is logged once there is room again.
 ///
 /// The thread is never waited for: it may hang in a write for ever.
 #[derive(Clone, Debug)]
@@ -35,14 +36,26 @@ impl Output {
     ///
     /// When the operating system has no thread left.
     pub fn new(name: &'static str, writer: impl Write + Send + 'static) -> io::Result<Self> {
-        let log = move |lost| tracing::warn!(output = name, lost, "lines were lost: nobody read those before them in time");
+        let log = move |lost| {
+            tracing::warn!(
+                output = name,
+                lost,
+                "lines were lost: nobody read those before them in time"
+            )
+        };
         Self::telling(name, writer, log)
     }
 
-    fn telling(name: &str, writer: impl Write + Send + 'static, tell: impl Fn(u64) + Send + 'static) -> io::Result<Self> {
+    fn telling(
+        name: &str,
+        writer: impl Write + Send + 'static,
+        tell: impl Fn(u64) + Send + 'static,
+    ) -> io::Result<Self> {
         let output = Self(Arc::default());
         let shared = Arc::clone(&output.0);
-        thread::Builder::new().name(name.to_owned()).spawn(move || shared.write_for_ever(writer, tell))?;
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || shared.write_for_ever(writer, tell))?;
         Ok(output)
     }
 
@@ -127,13 +140,16 @@ mod tests {
         }
     }
 
-    // Scenario: far more lines are pushed than fit while the first one cannot be written; then it can.
-    // Guarantee: nothing waits for it; as many lines as fit are written after it, the oldest, and how many were lost is told once.
+    // Scenario: far more lines are pushed than fit while the first one cannot be written; then it
+    // can. Guarantee: nothing waits for it; as many lines as fit are written after it, the oldest,
+    // and how many were lost is told once.
     #[test]
     fn a_reader_that_stalls_stops_nobody() {
         let ((tell, told), (go, on)) = (channel(), channel());
         let (tell_lost, lost) = channel();
-        let output = Output::telling("test", Stalled(tell, on), move |lost| tell_lost.send(lost).unwrap()).unwrap();
+        let output =
+            Output::telling("test", Stalled(tell, on), move |lost| tell_lost.send(lost).unwrap())
+                .unwrap();
         output.push(b"first".to_vec());
         assert_eq!(told.recv().unwrap(), b"first");
         (0..2 * MAX_WAITING).for_each(|number| output.push(number.to_string().into_bytes()));

@@ -31,7 +31,10 @@ pub(crate) fn prepare(ready_file: &Path) -> io::Result<()> {
 
 /// A file beside this one, with nothing in it yet.
 fn unnamed(ready_file: &Path) -> io::Result<NamedTempFile> {
-    let directory = ready_file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = ready_file
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     // Who waits for it may be somebody else, and it holds no secret.
     tempfile::Builder::new().permissions(Permissions::from_mode(0o644)).tempfile_in(directory)
 }

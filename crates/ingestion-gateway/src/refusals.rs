@@ -34,7 +34,9 @@ struct Told(Mutex<HashMap<(KeyId, DenyReason), Instant>>);
 impl TellingRing {
     pub(crate) fn new(ring: Arc<Ring>, meter: &Meter) -> Self {
         let refusals = meter.u64_counter("ingestion.key.refusals").with_unit("{request}");
-        let refusals = refusals.with_description("Requests with a key that was deleted or disabled, or has expired").build();
+        let refusals = refusals
+            .with_description("Requests with a key that was deleted or disabled, or has expired")
+            .build();
         Self { ring, told: Arc::default(), refusals }
     }
 
@@ -43,7 +45,10 @@ impl TellingRing {
         let Some(inspection) = self.ring.inspect(credential) else { return };
         let (id, reason_name) = (inspection.id.to_string(), reason.as_str());
         // The number of ids is bounded by the SDK.
-        self.refusals.add(1, &[KeyValue::new("key.id", id.clone()), KeyValue::new("deny.reason", reason_name)]);
+        self.refusals.add(
+            1,
+            &[KeyValue::new("key.id", id.clone()), KeyValue::new("deny.reason", reason_name)],
+        );
         if self.told.is_due(inspection.id, reason, Instant::now()) {
             tracing::info!(key.id = %id, reason = reason_name, "a key is refused");
         }
@@ -90,8 +95,9 @@ impl Told {
 mod tests {
     use super::*;
 
-    // Scenario: keys are refused again and again, for two reasons, and more of them than are told about.
-    // Guarantee: one line a minute for each key and reason, and none for those that there is no room for.
+    // Scenario: keys are refused again and again, for two reasons, and more of them than are told
+    // about. Guarantee: one line a minute for each key and reason, and none for those that there is
+    // no room for.
     #[test]
     fn a_key_is_told_about_once_a_minute() {
         let (told, start) = (Told::default(), Instant::now());
@@ -101,7 +107,9 @@ mod tests {
         assert!(!told.is_due(key(1), DenyReason::Revoked, start));
         assert!(told.is_due(key(1), DenyReason::Expired, start));
         assert!(told.is_due(key(1), DenyReason::Revoked, later));
-        let lines = (1..=2 * MAX_TOLD).filter(|id| told.is_due(key(*id), DenyReason::Expired, later)).count();
+        let lines = (1..=2 * MAX_TOLD)
+            .filter(|id| told.is_due(key(*id), DenyReason::Expired, later))
+            .count();
         assert_eq!(lines, MAX_TOLD - 1);
         assert_eq!(told.0.lock().unwrap().len(), MAX_TOLD);
     }

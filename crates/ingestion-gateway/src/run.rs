@@ -76,22 +76,30 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// What the process ends with: 69 for what somebody has to make available, 70 for what is wrong in here.
+    /// What the process ends with: 69 for what somebody has to make available, 70 for what is wrong
+    /// in here.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Store { .. } | Self::AdminTokens(_) | Self::Bind { .. } | Self::ReadyFile(_) => 69,
+            Self::Store { .. } | Self::AdminTokens(_) | Self::Bind { .. } | Self::ReadyFile(_) => {
+                69
+            }
             Self::Metrics(_) | Self::Tokens(_) | Self::Management(_) | Self::Ended(_) => 70,
         }
     }
 }
 
-/// Runs until `stop` resolves: then nothing is accepted any more, requests in flight end within the grace, usage is flushed.
+/// Runs until `stop` resolves: then nothing is accepted any more, requests in flight end within the
+/// grace, usage is flushed.
 ///
 /// # Errors
 ///
 /// When it cannot start, or something within it fails that never should.
-pub async fn run(config: Config, ready_file: Option<&Path>, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+pub async fn run(
+    config: Config,
+    ready_file: Option<&Path>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RunError> {
     let mut stop = std::pin::pin!(stop);
     let gateway = tokio::select! {
         () = &mut stop => return Ok(()),
@@ -114,7 +122,8 @@ impl Gateway {
     async fn start(config: &Config, ready_file: Option<&Path>) -> Result<Self, RunError> {
         let unusable = |source| RunError::Store { path: config.storage.path.clone(), source };
         let store = Arc::new(open(&config.storage.path).await?.map_err(unusable)?);
-        // Who waits for the file must not find that of the last run. Before the lock is held, it may be that of a gateway that runs.
+        // Who waits for the file must not find that of the last run. Before the lock is held, it
+        // may be that of a gateway that runs.
         let prepared = ready_file.map(ready::prepare).transpose();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let options = RingOptions {
@@ -126,7 +135,12 @@ impl Gateway {
         ring.catch_up(&*store).await.map_err(unusable)?;
         // It hides nothing that is wrong with the database.
         prepared.map_err(RunError::ReadyFile)?;
-        let service = KeyService::new(store.clone(), Arc::clone(&ring), Arc::clone(&clock), Arc::new(SystemEntropy));
+        let service = KeyService::new(
+            store.clone(),
+            Arc::clone(&ring),
+            Arc::clone(&clock),
+            Arc::new(SystemEntropy),
+        );
         let admin_tokens = admin_tokens::open(&config.management.admin_token_file)?;
         let sockets = Sockets::bind(config).await?;
         let addresses = sockets.addresses(config)?;
@@ -139,7 +153,13 @@ impl Gateway {
         gateway.serve(
             sockets,
             config,
-            Parts { service: service.clone(), admin_tokens, clock, telemetry, debug: Arc::clone(&debug) },
+            Parts {
+                service: service.clone(),
+                admin_tokens,
+                clock,
+                telemetry,
+                debug: Arc::clone(&debug),
+            },
         )?;
         Ok(gateway.with_background(config, service, debug))
     }
@@ -149,14 +169,27 @@ impl Gateway {
         let meter = telemetry.meter();
         let max_body = config.limits.max_request_body_size.bytes();
         let authenticator = self.authenticator(config, &meter)?;
-        let authorizer = Authorizer::new(Arc::clone(&self.ring), config.auth.receiver.clone(), &meter);
+        let authorizer =
+            Authorizer::new(Arc::clone(&self.ring), config.auth.receiver.clone(), &meter);
         let receiver = Receiver::new(Arc::clone(&debug), max_body);
 
-        let grpc = Receiver::behind(receiver.grpc(), authenticator.clone(), config.auth.otlp.clone(), &meter);
-        let http = Receiver::behind(receiver.http(), authenticator.clone(), config.auth.otlp.clone(), &meter);
+        let grpc = Receiver::behind(
+            receiver.grpc(),
+            authenticator.clone(),
+            config.auth.otlp.clone(),
+            &meter,
+        );
+        let http = Receiver::behind(
+            receiver.http(),
+            authenticator.clone(),
+            config.auth.otlp.clone(),
+            &meter,
+        );
         let http = otlp::http::cors(http, &config.receivers.otlp.protocols.http.cors);
-        let agent = agent::router(authenticator, config.auth.agent.clone(), debug, max_body, &meter);
-        let management = management::router(service, authorizer.clone(), admin_tokens, clock, &meter)?;
+        let agent =
+            agent::router(authenticator, config.auth.agent.clone(), debug, max_body, &meter);
+        let management =
+            management::router(service, authorizer.clone(), admin_tokens, clock, &meter)?;
         let telemetry = telemetry.router(Arc::clone(&self.ring), self.server.stopping().clone());
 
         self.server.serve(sockets.otlp_grpc, grpc);
@@ -173,7 +206,8 @@ impl Gateway {
         &self,
         config: &Config,
         meter: &Meter,
-    ) -> Result<impl ServerAuthenticator<Future: Send> + Clone + Send + Sync + use<>, RunError> {
+    ) -> Result<impl ServerAuthenticator<Future: Send> + Clone + Send + Sync + use<>, RunError>
+    {
         let receiver = match &config.auth.receiver {
             Some(tokens) => Arc::clone(tokens),
             None => Arc::new(FixedTokens::new(std::iter::empty::<(String, String)>())?),
@@ -181,15 +215,22 @@ impl Gateway {
         Ok(receiver.or(TellingRing::new(Arc::clone(&self.ring), meter)))
     }
 
-    fn with_background(mut self, config: &Config, service: KeyService, debug: Arc<DebugReceiver>) -> Self {
-        let (store, ring, poll_interval) = (Arc::clone(&self.store), Arc::clone(&self.ring), config.storage.poll_interval);
+    fn with_background(
+        mut self,
+        config: &Config,
+        service: KeyService,
+        debug: Arc<DebugReceiver>,
+    ) -> Self {
+        let (store, ring, poll_interval) =
+            (Arc::clone(&self.store), Arc::clone(&self.ring), config.storage.poll_interval);
         self.background.spawn(async move { match ring.follow(&*store, poll_interval).await {} });
         let stop = self.server.stopping().clone();
         self.background.spawn(async move {
             debug.print(&stop).await;
             std::future::pending().await
         });
-        let (store, ring, interval) = (Arc::clone(&self.store), Arc::clone(&self.ring), config.usage.flush_interval);
+        let (store, ring, interval) =
+            (Arc::clone(&self.store), Arc::clone(&self.ring), config.usage.flush_interval);
         let stop = self.server.stopping().clone();
         self.background.spawn(async move {
             // A flush is never dropped in the middle: some of it might be counted twice.
@@ -201,7 +242,10 @@ impl Gateway {
         self.background.spawn(async move {
             loop {
                 if let Err(error) = service.prune().await {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "old tombstones cannot be forgotten");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "old tombstones cannot be forgotten"
+                    );
                 }
                 tokio::time::sleep(PRUNE_INTERVAL).await;
             }
@@ -209,14 +253,21 @@ impl Gateway {
         self
     }
 
-    async fn until(mut self, stop: impl Future<Output = ()>, grace: Duration) -> Result<(), RunError> {
+    async fn until(
+        mut self,
+        stop: impl Future<Output = ()>,
+        grace: Duration,
+    ) -> Result<(), RunError> {
         let failed = tokio::select! {
             () = stop => None,
             ended = self.background.join_next() => ended.and_then(Result::err),
         };
         tracing::info!(?grace, "stopping");
         if !self.server.shut_down(grace).await {
-            tracing::warn!(?grace, "requests were still in flight after the grace: they were dropped");
+            tracing::warn!(
+                ?grace,
+                "requests were still in flight after the grace: they were dropped"
+            );
         }
         // Waits for one that is being written.
         if tokio::time::timeout(LAST_FLUSH, flush(&self.ring, &*self.store)).await.is_err() {
@@ -293,6 +344,9 @@ async fn open(path: &Path) -> Result<Result<SqliteStore, StoreError>, JoinError>
 
 async fn flush(ring: &Ring, store: &dyn KeyStore) {
     if let Err(error) = ring.flush_usage(store).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "usage cannot be written: it is kept for the next time");
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "usage cannot be written: it is kept for the next time"
+        );
     }
 }

@@ -66,7 +66,8 @@ impl Server {
         });
     }
 
-    /// Stops accepting, and waits for what is in flight; returns whether all of it ended within `grace`.
+    /// Stops accepting, and waits for what is in flight; returns whether all of it ended within
+    /// `grace`.
     pub(crate) async fn shut_down(&self, grace: Duration) -> bool {
         self.stop.cancel();
         self.connections.close();
@@ -86,7 +87,13 @@ impl Server {
         }
     }
 
-    async fn connection(self, stream: TcpStream, peer: SocketAddr, router: Router, _permit: OwnedSemaphorePermit) {
+    async fn connection(
+        self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        router: Router,
+        _permit: OwnedSemaphorePermit,
+    ) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
@@ -94,7 +101,8 @@ impl Server {
         let service = service_fn(|request: Request<Incoming>| {
             let busy = activity.begin();
             let client = ClientAddress::of(peer.ip(), request.headers(), &self.trusted_proxies);
-            let mut request = request.map(|body| Body::new(TimeoutBody::new(self.limits.idle_timeout, body)));
+            let mut request =
+                request.map(|body| Body::new(TimeoutBody::new(self.limits.idle_timeout, body)));
             request.extensions_mut().insert(client);
             let response = router.clone().oneshot(request);
             async move {
@@ -114,7 +122,8 @@ impl Server {
                 tokio::select! {
                     ended = connection.as_mut() => ended,
                     () = self.abandon.cancelled() => return,
-                    // A peer that does not read what it was answered would keep its connection for ever.
+                    // A peer that does not read what it was answered would keep its connection for
+                    // ever.
                     () = activity.stalled(self.limits.idle_timeout) => {
                         return tracing::debug!(%peer, "connection dropped: what was answered is not read");
                     }
@@ -135,9 +144,15 @@ impl Server {
     }
 
     fn builder(&self) -> Builder<TokioExecutor> {
-        let LimitsConfig { max_header_size, max_streams, header_read_timeout, idle_timeout, .. } = self.limits;
+        let LimitsConfig {
+            max_header_size, max_streams, header_read_timeout, idle_timeout, ..
+        } = self.limits;
         let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(header_read_timeout).max_buf_size(max_header_size.bytes());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(header_read_timeout)
+            .max_buf_size(max_header_size.bytes());
         builder
             .http2()
             .timer(TokioTimer::new())

@@ -36,7 +36,10 @@ struct Health {
 impl Telemetry {
     pub(crate) fn new() -> Result<Self, OTelSdkError> {
         let registry = Registry::new();
-        let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone()).without_target_info().build()?;
+        let exporter = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .without_target_info()
+            .build()?;
         Ok(Self { registry, provider: SdkMeterProvider::builder().with_reader(exporter).build() })
     }
 
@@ -75,7 +78,9 @@ async fn metrics(State(health): State<Health>) -> Response {
 
 /// Ready means that decisions are made.
 async fn ready(State(health): State<Health>) -> Response {
-    let unready = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response();
+    let unready = |why: &str| {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
+    };
     if health.stopping.is_cancelled() {
         return unready("stopping");
     }

@@ -13,11 +13,16 @@ use crate::client_address::ClientAddress;
 
 /// Notes where an allowed request came from, and counts the bytes of its body as they arrive.
 pub(crate) async fn record(request: Request, next: Next) -> Response {
-    let Some(identity) = request.extensions().get::<Identity>().cloned() else { return next.run(request).await };
+    let Some(identity) = request.extensions().get::<Identity>().cloned() else {
+        return next.run(request).await;
+    };
     if let Some(handle) = identity.handle::<KeyHandle>()
         && let Some(ClientAddress(address)) = request.extensions().get()
     {
-        handle.add_source(*address, request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok()));
+        handle.add_source(
+            *address,
+            request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok()),
+        );
     }
     let counted = request.map(|body| {
         Body::new(body.map_frame(move |frame| {

@@ -1,4 +1,5 @@
-//! One decision of a ring of a million keys, from a header map to the verdict. `cargo xtask bench verdict` runs it beside fixed tokens.
+//! One decision of a ring of a million keys, from a header map to the verdict. `cargo xtask bench
+//! verdict` runs it beside fixed tokens.
 //!
 //! Every key has been used once before, so that its usage is counted.
 
@@ -32,13 +33,17 @@ const CHANGES: u32 = 2000;
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let store = MemoryStore::new([0; 16]);
-    let ring = Ring::new(Arc::new(SystemClock), RingOptions { max_staleness: Duration::MAX, ..RingOptions::default() });
+    let ring = Ring::new(
+        Arc::new(SystemClock),
+        RingOptions { max_staleness: Duration::MAX, ..RingOptions::default() },
+    );
     runtime.block_on(ring.catch_up(&store)).unwrap();
     (0..KEYS).for_each(|number| ring.apply(&[live(number)]));
 
     // Any order that is not that in which they came.
     let shuffled = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % KEYS;
-    let hot: Vec<_> = (0..HOT).map(|part| headers(&key((2 * part + 1) * KEYS / (2 * HOT)))).collect();
+    let hot: Vec<_> =
+        (0..HOT).map(|part| headers(&key((2 * part + 1) * KEYS / (2 * HOT)))).collect();
     case("ring_1m_hot", &ring, &hot, Some(true));
     let one = [headers(&key(KEYS / 3))];
     // As busy keys are found: by what is flushed.
@@ -91,26 +96,29 @@ fn churn(name: &str, ring: &Ring, presented: &[HeaderMap]) {
     });
 }
 
-/// The same key on one core, and then on all at once: what a decision takes on each. In the time of the processor, so that others who use the
-/// machine do not count; waiting for a cache line does.
+/// The same key on one core, and then on all at once: what a decision takes on each. In the time of
+/// the processor, so that others who use the machine do not count; waiting for a cache line does.
 fn all_cores(name: &str, ring: &Ring, presented: &HeaderMap) {
     const DECISIONS: u32 = 2_000_000;
-    let alone_and_together = [1, std::thread::available_parallelism().unwrap().get()].map(|cores| {
-        let barrier = Barrier::new(cores);
-        let decide_on_and_on = || {
-            barrier.wait();
-            let start = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-            for _ in 0..DECISIONS {
-                let _verdict = std::hint::black_box(decide(ring, std::hint::black_box(presented)));
-            }
-            let end = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-            ((end.tv_sec - start.tv_sec) as f64 * 1e9 + (end.tv_nsec - start.tv_nsec) as f64) / f64::from(DECISIONS)
-        };
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..cores).map(|_| scope.spawn(decide_on_and_on)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).sum::<f64>() / cores as f64
-        })
-    });
+    let alone_and_together =
+        [1, std::thread::available_parallelism().unwrap().get()].map(|cores| {
+            let barrier = Barrier::new(cores);
+            let decide_on_and_on = || {
+                barrier.wait();
+                let start = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+                for _ in 0..DECISIONS {
+                    let _verdict =
+                        std::hint::black_box(decide(ring, std::hint::black_box(presented)));
+                }
+                let end = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+                ((end.tv_sec - start.tv_sec) as f64 * 1e9 + (end.tv_nsec - start.tv_nsec) as f64)
+                    / f64::from(DECISIONS)
+            };
+            std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..cores).map(|_| scope.spawn(decide_on_and_on)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).sum::<f64>() / cores as f64
+            })
+        });
     let [alone, together] = alone_and_together;
     measure::report(name, Some("one_core"), alone, None);
     measure::report(name, None, together, None);
@@ -131,7 +139,11 @@ fn allows(ring: &Ring, headers: &HeaderMap) -> bool {
 }
 
 fn live(number: u64) -> Change {
-    change(number, 1, KeyState::Live { name: format!("sender-{number}"), expires_at: None, enabled: true })
+    change(
+        number,
+        1,
+        KeyState::Live { name: format!("sender-{number}"), expires_at: None, enabled: true },
+    )
 }
 
 fn deleted(number: u64) -> Change {
@@ -140,7 +152,12 @@ fn deleted(number: u64) -> Change {
 
 fn change(number: u64, revision: i64, state: KeyState) -> Change {
     let id = KeyId::new(number as i64 + 1).unwrap();
-    Change { revision, id, digest: KeyDigest::of(&IngestionKey::parse(&key(number)).unwrap()), state }
+    Change {
+        revision,
+        id,
+        digest: KeyDigest::of(&IngestionKey::parse(&key(number)).unwrap()),
+        state,
+    }
 }
 
 /// The key of this number, the same in every run.
@@ -160,5 +177,8 @@ fn key(number: u64) -> String {
 }
 
 fn headers(token: &str) -> HeaderMap {
-    HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&format!("StackState {token}")).unwrap())])
+    HeaderMap::from_iter([(
+        AUTHORIZATION,
+        HeaderValue::from_str(&format!("StackState {token}")).unwrap(),
+    )])
 }

@@ -1,4 +1,5 @@
-//! Time, handed in: the wall clock for what people agreed on, a steady one for how long ago something was.
+//! Time, handed in: the wall clock for what people agreed on, a steady one for how long ago
+//! something was.
 
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime};
@@ -44,8 +45,8 @@ pub trait Clock: Debug + Send + Sync + 'static {
     /// The wall clock, which may jump.
     fn wall(&self) -> Timestamp;
 
-    /// Time since some moment in the past. It goes on while the process is stopped, never backwards, and is read for every decision: a
-    /// resolution of milliseconds is enough.
+    /// Time since some moment in the past. It goes on while the process is stopped, never
+    /// backwards, and is read for every decision: a resolution of milliseconds is enough.
     fn steady(&self) -> Duration;
 }
 

@@ -23,7 +23,10 @@ impl Entropy for CountingEntropy {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
         for chunk in bytes.chunks_mut(8) {
             // SplitMix64.
-            let state = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed).wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let state = self
+                .0
+                .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
+                .wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             chunk.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes()[..chunk.len()]);
@@ -63,7 +66,13 @@ pub(crate) fn commit(change: u8, writes: Vec<Write>) -> Commit {
         Write::Update(record) => (AuditAction::Update, record),
         Write::Delete(record) => (AuditAction::Delete, record),
     };
-    let audit = AuditNote { action, key_id: record.id, key_name: record.name.clone(), other_key_id: None, changes: Vec::new() };
+    let audit = AuditNote {
+        action,
+        key_id: record.id,
+        key_name: record.name.clone(),
+        other_key_id: None,
+        changes: Vec::new(),
+    };
     Commit { change_id: [change; 16], at: NOW, who: "test".to_owned(), audit, writes }
 }
 

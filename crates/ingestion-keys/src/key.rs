@@ -51,7 +51,8 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// The SHA-256 of a key: all that is kept of it. Keys have 142 random bits, so that nothing slower is needed.
+/// The SHA-256 of a key: all that is kept of it. Keys have 142 random bits, so that nothing slower
+/// is needed.
 ///
 /// Equal in constant time.
 #[derive(Clone, Copy)]
@@ -86,12 +87,21 @@ impl KeyDigest {
     }
 }
 
-/// SHA-256 of a message of the length of a key: with its padding it is one block, and needs no buffer. A third quicker.
+/// SHA-256 of a message of the length of a key: with its padding it is one block, and needs no
+/// buffer. A third quicker.
 #[inline]
 fn digest_of_one_block(key: &[u8; KEY_LEN]) -> [u8; 32] {
     /// The initial hash value (FIPS 180-4, section 5.3.3).
-    const INITIAL: [u32; 8] =
-        [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+    const INITIAL: [u32; 8] = [
+        0x6a09_e667,
+        0xbb67_ae85,
+        0x3c6e_f372,
+        0xa54f_f53a,
+        0x510e_527f,
+        0x9b05_688c,
+        0x1f83_d9ab,
+        0x5be0_cd19,
+    ];
     /// The padding of such a message (section 5.1.1): a one, zeros, and its length in bits.
     const PADDED: [u8; 64] = {
         let mut block = [0; 64];
@@ -177,20 +187,27 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Adds what happened since. At most `sources` places are kept, and none last used before `oldest`.
+    /// Adds what happened since. At most `sources` places are kept, and none last used before
+    /// `oldest`.
     pub fn add(&mut self, since: Self, sources: usize, oldest: Option<Timestamp>) {
         self.accepted = self.accepted.saturating_add(since.accepted);
         self.denied = self.denied.saturating_add(since.denied);
         self.bytes = self.bytes.saturating_add(since.bytes);
         self.last_used_at = self.last_used_at.max(since.last_used_at);
         for source in since.sources {
-            let same = |known: &KeySource| known.address == source.address && known.user_agent == source.user_agent;
+            let same = |known: &KeySource| {
+                known.address == source.address && known.user_agent == source.user_agent
+            };
             match self.sources.iter_mut().find(|known| same(known)) {
-                Some(known) => known.last_used_timestamp = known.last_used_timestamp.max(source.last_used_timestamp),
+                Some(known) => {
+                    known.last_used_timestamp =
+                        known.last_used_timestamp.max(source.last_used_timestamp)
+                }
                 None => self.sources.push(source),
             }
         }
-        self.sources.retain(|source| Some(Timestamp::from_millis(source.last_used_timestamp)) >= oldest);
+        self.sources
+            .retain(|source| Some(Timestamp::from_millis(source.last_used_timestamp)) >= oldest);
         // Stable: among those of one flush the order stays.
         self.sources.sort_by_key(|source| std::cmp::Reverse(source.last_used_timestamp));
         self.sources.truncate(sources);

@@ -1,10 +1,14 @@
-//! Ingestion API keys as a domain: issued once, kept as digests, revoked, and decided on from memory.
+//! Ingestion API keys as a domain: issued once, kept as digests, revoked, and decided on from
+//! memory.
 //!
-//! - [`service::KeyService`] is the only place of policy: it creates, changes, rotates and deletes keys.
+//! - [`service::KeyService`] is the only place of policy: it creates, changes, rotates and deletes
+//!   keys.
 //! - [`store`] is where they are kept: one trait, one contract that every store fulfils.
-//! - [`ring::Ring`] has every key in memory, follows a store, and is an authenticator of `otlp-auth`.
+//! - [`ring::Ring`] has every key in memory, follows a store, and is an authenticator of
+//!   `otlp-auth`.
 //!
-//! It knows no HTTP, and no key: a plaintext exists while it is issued, and as its SHA-256 from then on.
+//! It knows no HTTP, and no key: a plaintext exists while it is issued, and as its SHA-256 from
+//! then on.
 //!
 //! # Features
 //!

@@ -1,4 +1,5 @@
-//! One header put on a request, and what checking it adds. `cargo xtask bench client` runs it and takes medians.
+//! One header put on a request, and what checking it adds. `cargo xtask bench client` runs it and
+//! takes medians.
 //!
 //! The peer `constant_header` puts the same header there without an authenticator.
 
@@ -20,8 +21,12 @@ use http_body::{Body, Frame};
 use http_body_util::{Empty, Full};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use otlp_auth::Credential;
 use otlp_auth::client::BearerTokenAuth;
 use otlp_auth::server::{AuthenticateLayer, FixedTokens};
@@ -44,11 +49,19 @@ fn main() {
     let constant = ConstantHeader { value: value.clone(), inner: NoOp };
 
     let (mut ours, mut peer) = (fixed.layer().layer(NoOp), constant.clone());
-    compare("layer", || now(ours.call(export())).unwrap(), || now(Service::call(&mut peer, export())).unwrap());
+    compare(
+        "layer",
+        || now(ours.call(export())).unwrap(),
+        || now(Service::call(&mut peer, export())).unwrap(),
+    );
     // With a token that can change, the body is recorded while it is read and the answer looked at.
     let (mut ours, mut peer) = (file.layer().layer(Reads), ConstantHeader { value, inner: Reads });
     let call = || export().map(tonic::body::Body::new);
-    compare("layer_file", || now(ours.call(call())).unwrap(), || now(Service::call(&mut peer, call())).unwrap());
+    compare(
+        "layer_file",
+        || now(ours.call(call())).unwrap(),
+        || now(Service::call(&mut peer, call())).unwrap(),
+    );
     let (mut ours, mut peer) = (fixed.interceptor(), constant.clone());
     compare(
         "interceptor",
@@ -56,7 +69,11 @@ fn main() {
         || Interceptor::call(&mut peer, tonic::Request::new(())),
     );
     let ours = fixed.http_client(NoOp);
-    compare("http_client", || now(ours.send_bytes(post())).unwrap(), || now(constant.send_bytes(post())).unwrap());
+    compare(
+        "http_client",
+        || now(ours.send_bytes(post())).unwrap(),
+        || now(constant.send_bytes(post())).unwrap(),
+    );
     channel(&file, &constant);
     server_layer();
 }
@@ -70,12 +87,18 @@ fn compare<T, U>(case: &str, mut ours: impl FnMut() -> T, mut peer: impl FnMut()
     measure::report(case, None, ours, added);
 }
 
-/// A call through the in-process pipe beside one through an interceptor, both to a server on loopback.
+/// A call through the in-process pipe beside one through an interceptor, both to a server on
+/// loopback.
 fn channel(auth: &BearerTokenAuth, constant: &ConstantHeader) {
     let runtime = Runtime::new().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-    let endpoint = Endpoint::try_from(format!("http://{}", listener.local_addr().unwrap())).unwrap();
-    runtime.spawn(Server::builder().add_service(TraceServiceServer::new(NoOp)).serve_with_incoming(TcpIncoming::from(listener)));
+    let endpoint =
+        Endpoint::try_from(format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    runtime.spawn(
+        Server::builder()
+            .add_service(TraceServiceServer::new(NoOp))
+            .serve_with_incoming(TcpIncoming::from(listener)),
+    );
 
     let entered = runtime.enter();
     let pipe = auth.for_endpoint(&endpoint).unwrap().channel().unwrap();
@@ -125,7 +148,10 @@ fn received() -> Request<Empty<Bytes>> {
     headers.insert(USER_AGENT, HeaderValue::from_static("OTel-OTLP-Exporter-Rust/0.33.1"));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-    headers.insert(AUTHORIZATION, HeaderValue::from_static("StackState iapikeyok-00000000-Zq3LrT8w-mK2vB6xY-000000"));
+    headers.insert(
+        AUTHORIZATION,
+        HeaderValue::from_static("StackState iapikeyok-00000000-Zq3LrT8w-mK2vB6xY-000000"),
+    );
     request
 }
 
@@ -202,9 +228,17 @@ impl Body for Trailers {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let read = std::mem::replace(&mut self.0, true);
-        let trailers = || HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
+        let trailers = || {
+            HeaderMap::from_iter([(
+                HeaderName::from_static("grpc-status"),
+                HeaderValue::from_static("0"),
+            )])
+        };
         Poll::Ready((!read).then(|| Ok(Frame::trailers(trailers()))))
     }
 }

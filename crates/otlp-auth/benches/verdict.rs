@@ -1,4 +1,5 @@
-//! One server decision, from a header map to the verdict. `cargo xtask bench verdict` runs it beside its peers.
+//! One server decision, from a header map to the verdict. `cargo xtask bench verdict` runs it
+//! beside its peers.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
@@ -20,7 +21,11 @@ fn main() {
     hits("fixed_10_hit", 10, &[9]);
     hits("fixed_1k_hit", 1000, &[999]);
     // The middle of each of 64 equal parts.
-    hits("fixed_100k_hit", 100_000, &std::array::from_fn::<_, HOT, _>(|part| (2 * part + 1) * 100_000 / (2 * HOT)));
+    hits(
+        "fixed_100k_hit",
+        100_000,
+        &std::array::from_fn::<_, HOT, _>(|part| (2 * part + 1) * 100_000 / (2 * HOT)),
+    );
     let thousand = tokens(1000);
     case("fixed_1k_unknown", &thousand, &[headers(&token(UNKNOWN))], false);
     case("malformed", &thousand, &[headers("iapikeyok-malformed,token")], false);
@@ -60,5 +65,8 @@ fn tokens(size: usize) -> FixedTokens {
 }
 
 fn headers(token: &str) -> HeaderMap {
-    HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&format!("StackState {token}")).unwrap())])
+    HeaderMap::from_iter([(
+        AUTHORIZATION,
+        HeaderValue::from_str(&format!("StackState {token}")).unwrap(),
+    )])
 }

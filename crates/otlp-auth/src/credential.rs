@@ -6,7 +6,8 @@ use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-/// Longest token that is read or sent, in bytes. Longer ones are refused before anything is copied or hashed.
+/// Longest token that is read or sent, in bytes. Longer ones are refused before anything is copied
+/// or hashed.
 pub const MAX_TOKEN_LEN: usize = 4096;
 
 /// Longest authentication scheme, in bytes.
@@ -15,14 +16,17 @@ pub const MAX_SCHEME_LEN: usize = 64;
 /// Longest header value that is looked at: scheme, blanks and token together.
 const MAX_VALUE_LEN: usize = MAX_TOKEN_LEN + 2 * MAX_SCHEME_LEN;
 
-/// An authentication scheme and a token, borrowed from where they were presented if they stand there as they are.
+/// An authentication scheme and a token, borrowed from where they were presented if they stand
+/// there as they are.
 ///
-/// The token consists of visible ASCII characters without comma and double quote, at most [`MAX_TOKEN_LEN`] of them. A comma would make two
-/// values joined by an intermediary (RFC 9110 section 5.3) look like one; a quote belongs to authentication parameters.
-/// The scheme is a `token` of RFC 9110 section 5.6.2 and is compared without regard to case (section 11.1); it is empty
-/// where a header carries the bare token.
+/// The token consists of visible ASCII characters without comma and double quote, at most
+/// [`MAX_TOKEN_LEN`] of them. A comma would make two values joined by an intermediary (RFC 9110
+/// section 5.3) look like one; a quote belongs to authentication parameters. The scheme is a
+/// `token` of RFC 9110 section 5.6.2 and is compared without regard to case (section 11.1); it is
+/// empty where a header carries the bare token.
 ///
-/// `Debug` shows neither; the token is read with [`expose_token`](Self::expose_token), so that every place that does can be found.
+/// `Debug` shows neither; the token is read with [`expose_token`](Self::expose_token), so that
+/// every place that does can be found.
 ///
 /// # Examples
 ///
@@ -41,12 +45,14 @@ pub struct Credential<'a> {
     scheme: &'a str,
     /// Where it was presented: legal, hence text. Empty if it had to be decoded.
     token: &'a [u8],
-    /// Decoded from a percent-encoded query parameter or the password of Basic. A field beside `token`, and not an `enum` with it, because that
-    /// moves in fewer instructions, and a credential is moved for every request.
+    /// Decoded from a percent-encoded query parameter or the password of Basic. A field beside
+    /// `token`, and not an `enum` with it, because that moves in fewer instructions, and a
+    /// credential is moved for every request.
     decoded: Option<SecretString>,
 }
 
-/// Why a scheme, a token or a header value is not a credential. No variant carries what was presented.
+/// Why a scheme, a token or a header value is not a credential. No variant carries what was
+/// presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {
@@ -71,11 +77,13 @@ pub enum CredentialError {
 }
 
 impl<'a> Credential<'a> {
-    /// A credential of `scheme` and `token`; `scheme` is empty for a header that carries the bare token.
+    /// A credential of `scheme` and `token`; `scheme` is empty for a header that carries the bare
+    /// token.
     ///
     /// # Errors
     ///
-    /// When the scheme is not an RFC 9110 token, or the token is empty, too long or has an illegal character.
+    /// When the scheme is not an RFC 9110 token, or the token is empty, too long or has an illegal
+    /// character.
     pub fn new(scheme: &'a str, token: &'a str) -> Result<Self, CredentialError> {
         if scheme.len() > MAX_SCHEME_LEN {
             return Err(CredentialError::SchemeTooLong);
@@ -86,9 +94,9 @@ impl<'a> Credential<'a> {
         Ok(Self { scheme, token: legal_token(token.as_bytes())?, decoded: None })
     }
 
-    /// Reads `scheme SP+ token` (RFC 9110 section 11.4). Spaces and tabs at both ends of the value are trimmed first, as
-    /// HTTP/1.1 servers do and HTTP/2 ones do not (section 5.5), so that a credential has the same verdict on both; after that
-    /// only spaces separate.
+    /// Reads `scheme SP+ token` (RFC 9110 section 11.4). Spaces and tabs at both ends of the value
+    /// are trimmed first, as HTTP/1.1 servers do and HTTP/2 ones do not (section 5.5), so that a
+    /// credential has the same verdict on both; after that only spaces separate.
     ///
     /// # Errors
     ///
@@ -96,7 +104,11 @@ impl<'a> Credential<'a> {
     pub fn from_header_value(value: &'a HeaderValue) -> Result<Self, CredentialError> {
         let bytes = trimmed(value)?;
         let Some(space) = bytes.iter().position(|&byte| byte == b' ') else {
-            return Err(if bytes.len() > MAX_TOKEN_LEN { CredentialError::TokenTooLong } else { CredentialError::MissingToken });
+            return Err(if bytes.len() > MAX_TOKEN_LEN {
+                CredentialError::TokenTooLong
+            } else {
+                CredentialError::MissingToken
+            });
         };
         let (scheme, rest) = bytes.split_at(space);
         if scheme.len() > MAX_SCHEME_LEN {
@@ -109,20 +121,23 @@ impl<'a> Credential<'a> {
         Ok(Self { scheme, token: legal_token(without_spaces(rest))?, decoded: None })
     }
 
-    /// As [`from_header_value`](Self::from_header_value), if the scheme is `scheme`; nothing if it is another one or there is no token.
+    /// As [`from_header_value`](Self::from_header_value), if the scheme is `scheme`; nothing if it
+    /// is another one or there is no token.
     // Always, with its caller: a fifth of a verdict's time went into moving the result.
     #[inline(always)]
     pub(crate) fn of_scheme(scheme: &'a str, value: &'a HeaderValue) -> Option<Self> {
         let bytes = trimmed(value).ok()?;
         let (presented, rest) = bytes.split_at_checked(scheme.len())?;
-        let same = presented == scheme.as_bytes() || presented.eq_ignore_ascii_case(scheme.as_bytes());
+        let same =
+            presented == scheme.as_bytes() || presented.eq_ignore_ascii_case(scheme.as_bytes());
         if !same || rest.first() != Some(&b' ') {
             return None;
         }
         Some(Self { scheme, token: legal_token(without_spaces(rest)).ok()?, decoded: None })
     }
 
-    /// Reads a header value that is the token alone, as in `sts-api-key: <key>`. Blanks at both ends are trimmed.
+    /// Reads a header value that is the token alone, as in `sts-api-key: <key>`. Blanks at both
+    /// ends are trimmed.
     ///
     /// # Errors
     ///
@@ -131,7 +146,8 @@ impl<'a> Credential<'a> {
         Ok(Self { scheme: "", token: legal_token(trimmed(value)?)?, decoded: None })
     }
 
-    /// A credential whose token had to be decoded. The buffer is wiped when the credential is dropped.
+    /// A credential whose token had to be decoded. The buffer is wiped when the credential is
+    /// dropped.
     pub(crate) fn decoded(scheme: &'a str, token: SecretString) -> Result<Self, CredentialError> {
         legal_token(token.expose_secret().as_bytes())?;
         Ok(Self { scheme, token: b"", decoded: Some(token) })
@@ -158,7 +174,8 @@ impl<'a> Credential<'a> {
         }
     }
 
-    /// The token: a secret. Without a look at whether it is text, which it is: for a decision from memory.
+    /// The token: a secret. Without a look at whether it is text, which it is: for a decision from
+    /// memory.
     #[inline]
     #[must_use]
     pub fn expose_token_bytes(&self) -> &[u8] {
@@ -168,15 +185,17 @@ impl<'a> Credential<'a> {
         }
     }
 
-    /// Whether both carry the same token, compared in constant time for tokens of one length. The schemes are not looked at.
+    /// Whether both carry the same token, compared in constant time for tokens of one length. The
+    /// schemes are not looked at.
     #[inline]
     #[must_use]
     pub fn same_token(&self, other: &Credential<'_>) -> bool {
         self.expose_token_bytes().ct_eq(other.expose_token_bytes()).into()
     }
 
-    /// `scheme SP token`, or the bare token if the scheme is empty; marked sensitive, so that `Debug` hides it and HTTP/2 does
-    /// not keep it in a compression table (RFC 7541 section 7.1.3).
+    /// `scheme SP token`, or the bare token if the scheme is empty; marked sensitive, so that
+    /// `Debug` hides it and HTTP/2 does not keep it in a compression table (RFC 7541 section
+    /// 7.1.3).
     #[must_use]
     pub fn to_header_value(&self) -> HeaderValue {
         let token = self.expose_token();
@@ -235,19 +254,25 @@ pub(crate) fn legal_token(token: &[u8]) -> Result<&[u8], CredentialError> {
     if token.len() > MAX_TOKEN_LEN {
         return Err(CredentialError::TokenTooLong);
     }
-    // Without an early exit this compiles to vector instructions; the last bytes of a long token are looked at twice rather than one by one.
+    // Without an early exit this compiles to vector instructions; the last bytes of a long token
+    // are looked at twice rather than one by one.
     let illegal = |bytes: &[u8]| {
         let illegal = |byte: u8| !byte.is_ascii_graphic() | (byte == b',') | (byte == b'"');
         bytes.iter().fold(false, |any, &byte| any | illegal(byte))
     };
     let any_illegal = match token.last_chunk::<LANES>() {
-        Some(last) => token.as_chunks::<LANES>().0.iter().fold(illegal(last), |any, chunk| any | illegal(chunk)),
+        Some(last) => token
+            .as_chunks::<LANES>()
+            .0
+            .iter()
+            .fold(illegal(last), |any, chunk| any | illegal(chunk)),
         None => illegal(token),
     };
     if any_illegal { Err(CredentialError::IllegalToken) } else { Ok(token) }
 }
 
-/// Whether HTTP or gRPC needs this header for itself: neither a credential nor a configured header may take its place.
+/// Whether HTTP or gRPC needs this header for itself: neither a credential nor a configured header
+/// may take its place.
 pub(crate) fn is_protocol_header(name: &HeaderName) -> bool {
     use http::header::*;
     const NAMES: [HeaderName; 11] = [
@@ -263,11 +288,15 @@ pub(crate) fn is_protocol_header(name: &HeaderName) -> bool {
         TRANSFER_ENCODING,
         UPGRADE,
     ];
-    // The hop-by-hop ones that HTTP/2 forbids (RFC 9113 section 8.2.2) and the `http` crate has no name for.
+    // The hop-by-hop ones that HTTP/2 forbids (RFC 9113 section 8.2.2) and the `http` crate has no
+    // name for.
     const OTHERS: [&str; 2] = ["keep-alive", "proxy-connection"];
     let text = name.as_str();
     // gRPC reserves `grpc-`, and the value of a `-bin` header is base64.
-    NAMES.contains(name) || OTHERS.contains(&text) || text.starts_with("grpc-") || text.ends_with("-bin")
+    NAMES.contains(name)
+        || OTHERS.contains(&text)
+        || text.starts_with("grpc-")
+        || text.ends_with("-bin")
 }
 
 fn is_tchar(byte: u8) -> bool {

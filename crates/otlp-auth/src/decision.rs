@@ -11,8 +11,8 @@ use http::StatusCode;
 
 /// The verdict on a credential.
 ///
-/// A denial is a value, not an error: it is certain, and senders drop their data when they see it. What could not be decided
-/// is [`Undecided`].
+/// A denial is a value, not an error: it is certain, and senders drop their data when they see it.
+/// What could not be decided is [`Undecided`].
 #[derive(Clone, Debug)]
 pub enum Decision {
     /// The credential is good; this is whose it is.
@@ -26,7 +26,8 @@ pub enum Decision {
 /// From outside only "no credential" and "refused" can be told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-// A word, so that results that carry a reason are moved in words: a tenth of a verdict's time went into stalls on single bytes.
+// A word, so that results that carry a reason are moved in words: a tenth of a verdict's time went
+// into stalls on single bytes.
 #[repr(usize)]
 pub enum DenyReason {
     /// The request carries no credential.
@@ -52,7 +53,8 @@ pub struct Identity {
     shared: Arc<Shared>,
 }
 
-// As written: uses are counted in the cache line of the reference count, which is written to anyway.
+// As written: uses are counted in the cache line of the reference count, which is written to
+// anyway.
 #[repr(C)]
 struct Shared {
     uses: AtomicU64,
@@ -63,7 +65,8 @@ struct Shared {
 
 /// No verdict: the authenticator could not reach what it decides from.
 ///
-/// It is answered with 503 or `UNAVAILABLE`, which senders retry, and never let through. The cause is logged and not sent.
+/// It is answered with 503 or `UNAVAILABLE`, which senders retry, and never let through. The cause
+/// is logged and not sent.
 #[derive(Debug)]
 pub struct Undecided {
     source: Box<Box<dyn Error + Send + Sync>>,
@@ -79,8 +82,8 @@ impl Identity {
         Self::of(name.into(), None, None)
     }
 
-    /// An identity that has a number besides, because names need not be unique, and a handle: a way back to whoever decided, for what is learnt about
-    /// the request afterwards.
+    /// An identity that has a number besides, because names need not be unique, and a handle: a way
+    /// back to whoever decided, for what is learnt about the request afterwards.
     ///
     /// # Examples
     ///
@@ -114,7 +117,8 @@ impl Identity {
         self.clone()
     }
 
-    /// How often it was given to a request, for authenticators that count: all clones share it, and whoever reads it may set it back.
+    /// How often it was given to a request, for authenticators that count: all clones share it, and
+    /// whoever reads it may set it back.
     #[must_use]
     pub fn uses(&self) -> &AtomicU64 {
         &self.shared.uses
@@ -155,7 +159,10 @@ impl Hash for Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("name", &self.name()).field("id", &self.id()).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("name", &self.name())
+            .field("id", &self.id())
+            .finish_non_exhaustive()
     }
 }
 
@@ -180,7 +187,8 @@ impl Error for Undecided {
 }
 
 impl DenyReason {
-    /// The label of logs and metrics: `missing`, `malformed`, `conflicting`, `unknown`, `revoked`, `expired`.
+    /// The label of logs and metrics: `missing`, `malformed`, `conflicting`, `unknown`, `revoked`,
+    /// `expired`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -196,7 +204,9 @@ impl DenyReason {
     pub(crate) fn answer(self) -> Answer {
         match self {
             Self::Missing => Answer::MISSING,
-            Self::Malformed | Self::Conflicting | Self::Unknown | Self::Revoked | Self::Expired => Answer::REFUSED,
+            Self::Malformed | Self::Conflicting | Self::Unknown | Self::Revoked | Self::Expired => {
+                Answer::REFUSED
+            }
         }
     }
 }
@@ -212,13 +222,15 @@ impl fmt::Display for DenyReason {
 pub(crate) struct Answer {
     /// Status on OTLP/HTTP.
     pub(crate) http: StatusCode,
-    /// Status on the routes of StackState's agents, which drop data on 403, retry 503, and take 401 for "no key given".
+    /// Status on the routes of StackState's agents, which drop data on 403, retry 503, and take 401
+    /// for "no key given".
     pub(crate) agent: StatusCode,
     /// Status on gRPC; also `code` in the body on OTLP/HTTP.
     pub(crate) grpc: i32,
     /// All that a sender is told.
     pub(crate) message: &'static str,
-    /// Whether the challenge says `error="invalid_token"` (RFC 6750 section 3.1: not where no credential was given).
+    /// Whether the challenge says `error="invalid_token"` (RFC 6750 section 3.1: not where no
+    /// credential was given).
     pub(crate) invalid_token: bool,
     /// Whether the sender is told when to try again.
     pub(crate) retry: bool,

@@ -1,26 +1,31 @@
 //! Authentication for OTLP pipelines: both ends of one header.
 //!
-//! A sender of telemetry proves who it is with `Authorization: StackState <key>`. This library puts that header on every request of
-//! an OTLP client and checks it in front of an OTLP server, the same on gRPC and on HTTP:
+//! A sender of telemetry proves who it is with `Authorization: StackState <key>`. This library puts
+//! that header on every request of an OTLP client and checks it in front of an OTLP server, the
+//! same on gRPC and on HTTP:
 //!
-//! - [`client::BearerTokenAuth`] keeps the current token ready, from a Collector's own `bearertokenauth` configuration, a fixed
-//!   value or a file that it follows; it goes into opentelemetry-rust's exporters, tonic clients and any tower client.
-//! - [`server::AuthenticateLayer`] decides before the body is read, in front of tonic, axum and hyper. It attaches an [`Identity`] or
-//!   answers as the OTLP specification demands.
+//! - [`client::BearerTokenAuth`] keeps the current token ready, from a Collector's own
+//!   `bearertokenauth` configuration, a fixed value or a file that it follows; it goes into
+//!   opentelemetry-rust's exporters, tonic clients and any tower client.
+//! - [`server::AuthenticateLayer`] decides before the body is read, in front of tonic, axum and
+//!   hyper. It attaches an [`Identity`] or answers as the OTLP specification demands.
 //!
-//! It is no key store and no server: it knows tokens and asks a [`server::ServerAuthenticator`], which may be yours.
+//! It is no key store and no server: it knows tokens and asks a [`server::ServerAuthenticator`],
+//! which may be yours.
 //!
 //! # What it holds to
 //!
-//! - *No verdict is not a denial.* OTLP senders drop their data on 401 and `UNAUTHENTICATED`, and try again on 503 and
-//!   `UNAVAILABLE`. A [`Decision`] is certain; who cannot decide returns [`Undecided`], which is never let through and never looks
-//!   like a refusal.
+//! - *No verdict is not a denial.* OTLP senders drop their data on 401 and `UNAUTHENTICATED`, and
+//!   try again on 503 and `UNAVAILABLE`. A [`Decision`] is certain; who cannot decide returns
+//!   [`Undecided`], which is never let through and never looks like a refusal.
 //! - *The same credential, the same answer*, on every transport.
-//! - *Secrets live in few places.* No token is in a log, an error, a metric or `Debug` output, and nothing that was presented is ever
-//!   repeated. Comparisons take constant time.
-//! - *A client sends exactly one credential*: it replaces any other, never sends an empty one, keeps the last good one when its
-//!   file breaks, and where it knows the endpoint does not send it over plaintext to another host unless told to.
-//! - *A decision from memory* takes no lock, no I/O and no allocation, and costs the same for one token as for 100,000.
+//! - *Secrets live in few places.* No token is in a log, an error, a metric or `Debug` output, and
+//!   nothing that was presented is ever repeated. Comparisons take constant time.
+//! - *A client sends exactly one credential*: it replaces any other, never sends an empty one,
+//!   keeps the last good one when its file breaks, and where it knows the endpoint does not send it
+//!   over plaintext to another host unless told to.
+//! - *A decision from memory* takes no lock, no I/O and no allocation, and costs the same for one
+//!   token as for 100,000.
 //!
 //! # Features
 //!

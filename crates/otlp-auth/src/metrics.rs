@@ -1,6 +1,7 @@
 //! What the library counts, through the OpenTelemetry metrics API.
 //!
-//! The instruments and their attributes are a table in the documentation of the crate. No attribute is taken from a request.
+//! The instruments and their attributes are a table in the documentation of the crate. No attribute
+//! is taken from a request.
 
 use std::time::Duration;
 
@@ -31,7 +32,10 @@ pub(crate) struct Resends {
 impl Reloads {
     pub(crate) fn new(meter: &Meter, side: &'static str) -> Self {
         let reloads = meter.u64_counter("ingestion.auth.reloads").with_unit("{reload}");
-        Self { reloads: reloads.with_description("Changes of a token file that were read").build(), side }
+        Self {
+            reloads: reloads.with_description("Changes of a token file that were read").build(),
+            side,
+        }
     }
 
     pub(crate) fn count(&self, success: bool) {
@@ -64,7 +68,9 @@ impl Decisions {
         let outcome = KeyValue::new("outcome", outcome);
         self.duration.record(elapsed.as_secs_f64(), &[outcome.clone(), transport.clone()]);
         match reason {
-            Some(reason) => self.decisions.add(1, &[outcome, transport, KeyValue::new("deny.reason", reason.as_str())]),
+            Some(reason) => self
+                .decisions
+                .add(1, &[outcome, transport, KeyValue::new("deny.reason", reason.as_str())]),
             None => self.decisions.add(1, &[outcome, transport]),
         }
     }
@@ -73,7 +79,11 @@ impl Decisions {
 impl Resends {
     pub(crate) fn new(meter: &Meter) -> Self {
         let resends = meter.u64_counter("ingestion.auth.resends").with_unit("{request}");
-        Self { resends: resends.with_description("Requests sent again with a token read after a refusal").build() }
+        Self {
+            resends: resends
+                .with_description("Requests sent again with a token read after a refusal")
+                .build(),
+        }
     }
 
     pub(crate) fn count(&self, transport: &'static str) {

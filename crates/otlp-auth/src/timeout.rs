@@ -1,4 +1,5 @@
-//! A bound on waiting that needs no runtime: neither the export threads of an SDK nor every server has Tokio's timers.
+//! A bound on waiting that needs no runtime: neither the export threads of an SDK nor every server
+//! has Tokio's timers.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -14,7 +15,9 @@ pub(crate) async fn timeout<T>(limit: Duration, work: impl Future<Output = T>) -
     poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
         // Only what has to wait pays for a timer.
-        Poll::Pending => Pin::new(delay.get_or_insert_with(|| Delay::new(limit))).poll(cx).map(|()| None),
+        Poll::Pending => {
+            Pin::new(delay.get_or_insert_with(|| Delay::new(limit))).poll(cx).map(|()| None)
+        }
     })
     .await
 }

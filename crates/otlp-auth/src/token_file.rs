@@ -56,18 +56,23 @@ pub enum TokenFileError {
 
 /// The bytes of the regular file at `path`, wiped when dropped.
 pub(crate) fn read(path: &Path) -> Result<SecretSlice<u8>, TokenFileError> {
-    // Asked before it is opened: opening a FIFO waits for its writer. Who swaps the file in between may write tokens anyway.
+    // Asked before it is opened: opening a FIFO waits for its writer. Who swaps the file in between
+    // may write tokens anyway.
     if !fs::metadata(path).map_err(TokenFileError::Read)?.is_file() {
         return Err(TokenFileError::NotAFile);
     }
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes)).map_err(TokenFileError::Read)?;
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes))
+        .map_err(TokenFileError::Read)?;
     if bytes.len() as u64 > MAX_FILE_LEN { Err(TokenFileError::TooLong) } else { Ok(bytes.into()) }
 }
 
-/// The lines that carry a token. A byte order mark, carriage returns, blanks at both ends of a line and blank lines are
-/// skipped; any other line has to be a token, bare or as `name=token`.
-pub(crate) fn parse(content: &SecretSlice<u8>) -> impl Iterator<Item = Result<Line<'_>, TokenFileError>> {
+/// The lines that carry a token. A byte order mark, carriage returns, blanks at both ends of a line
+/// and blank lines are skipped; any other line has to be a token, bare or as `name=token`.
+pub(crate) fn parse(
+    content: &SecretSlice<u8>,
+) -> impl Iterator<Item = Result<Line<'_>, TokenFileError>> {
     let bytes = content.expose_secret();
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     bytes
@@ -75,15 +80,26 @@ pub(crate) fn parse(content: &SecretSlice<u8>) -> impl Iterator<Item = Result<Li
         .map(<[u8]>::trim_ascii)
         .enumerate()
         .filter(|(_, line)| !line.is_empty())
-        .map(|(index, line)| Line::of(line).map_err(|source| TokenFileError::Line { line: index + 1, source }))
+        .map(|(index, line)| {
+            Line::of(line).map_err(|source| TokenFileError::Line { line: index + 1, source })
+        })
 }
 
 impl<'a> Line<'a> {
-    /// `name=token` only if the left side is a name and something other than `=` follows: base64 padding names nothing.
+    /// `name=token` only if the left side is a name and something other than `=` follows: base64
+    /// padding names nothing.
     fn of(line: &'a [u8]) -> Result<Self, CredentialError> {
         let text = |bytes| std::str::from_utf8(bytes).map_err(|_| CredentialError::IllegalToken);
-        let (name, token) = match line.iter().position(|&byte| byte == b'=').map(|equals| (&line[..equals], &line[equals + 1..])) {
-            Some((name, token)) if is_name(name) && !token.is_empty() && !token.starts_with(b"=") => (Some(text(name)?), token),
+        let (name, token) = match line
+            .iter()
+            .position(|&byte| byte == b'=')
+            .map(|equals| (&line[..equals], &line[equals + 1..]))
+        {
+            Some((name, token))
+                if is_name(name) && !token.is_empty() && !token.starts_with(b"=") =>
+            {
+                (Some(text(name)?), token)
+            }
             _ => (None, line),
         };
         Ok(Self { name, token: text(credential::legal_token(token)?)? })

@@ -1,4 +1,5 @@
-//! A small file that is followed while it changes, on a thread of its own: the watcher of both ends.
+//! A small file that is followed while it changes, on a thread of its own: the watcher of both
+//! ends.
 
 use std::collections::hash_map::RandomState;
 use std::error::Error;
@@ -24,16 +25,19 @@ pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Shortest time between two reads that were asked for by [`WatchedFile::reload`].
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A change is read when the directory has been quiet for so long, so that a rewrite in several steps is seen as one..
+/// A change is read when the directory has been quiet for so long, so that a rewrite in several
+/// steps is seen as one..
 const QUIET: Duration = Duration::from_millis(20);
 
 /// ..but not later than this, however busy the directory is.
 const MAX_UNQUIET: Duration = Duration::from_millis(200);
 
-/// New content is taken when two reads this far apart agree: a writer in the middle of its work is not overtaken.
+/// New content is taken when two reads this far apart agree: a writer in the middle of its work is
+/// not overtaken.
 const AGREE: Duration = Duration::from_millis(2);
 
-/// The same for content whose last line does not end: a writer that pauses may have left half a token, which is a legal one.
+/// The same for content whose last line does not end: a writer that pauses may have left half a
+/// token, which is a legal one.
 const AGREE_UNENDED: Duration = Duration::from_millis(500);
 
 /// A file that is followed until this is dropped.
@@ -63,9 +67,14 @@ struct Counts {
 }
 
 impl WatchedFile {
-    /// Follows the file at `path`, whose content was `content`, and calls `apply` with each new one. Content that `apply` refuses is
-    /// counted and logged once.
-    pub(crate) fn follow<F>(path: &Path, content: &SecretSlice<u8>, interval: Duration, apply: F) -> Result<Self, TokenFileError>
+    /// Follows the file at `path`, whose content was `content`, and calls `apply` with each new
+    /// one. Content that `apply` refuses is counted and logged once.
+    pub(crate) fn follow<F>(
+        path: &Path,
+        content: &SecretSlice<u8>,
+        interval: Duration,
+        apply: F,
+    ) -> Result<Self, TokenFileError>
     where
         F: FnMut(&SecretSlice<u8>) -> Result<(), TokenFileError> + Send + 'static,
     {
@@ -95,8 +104,8 @@ impl WatchedFile {
         Ok(Self { path: path.to_owned(), commands, counts })
     }
 
-    /// Resolves when a read that began after this call has ended. Reads asked for in this way are at least a second apart, and
-    /// serve everyone who waits.
+    /// Resolves when a read that began after this call has ended. Reads asked for in this way are
+    /// at least a second apart, and serve everyone who waits.
     pub(crate) fn reload(&self) -> impl Future<Output = ()> + Send + use<> {
         let (done, wait) = oneshot::channel();
         // A thread that is gone drops `done`, which ends the wait as well.
@@ -136,12 +145,19 @@ impl fmt::Debug for WatchedFile {
     }
 }
 
-/// Watches the directory and not the file: a file that is replaced takes its watch with it, and Kubernetes swaps a symbolic
-/// link (`..data`) beside the file. Without a watcher polling has to do.
-fn watch_directory(path: &Path, commands: Sender<Command>, changed: Arc<AtomicBool>) -> Option<RecommendedWatcher> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+/// Watches the directory and not the file: a file that is replaced takes its watch with it, and
+/// Kubernetes swaps a symbolic link (`..data`) beside the file. Without a watcher polling has to
+/// do.
+fn watch_directory(
+    path: &Path,
+    commands: Sender<Command>,
+    changed: Arc<AtomicBool>,
+) -> Option<RecommendedWatcher> {
+    let directory =
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let on_event = move |event: notify::Result<notify::Event>| {
-        // Being read is no change; the watcher's own reads would call it for ever. All other kinds differ between file systems.
+        // Being read is no change; the watcher's own reads would call it for ever. All other kinds
+        // differ between file systems.
         let only_read = |kind| matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write));
         let relevant = !event.is_ok_and(|event| only_read(event.kind));
         if relevant && !changed.swap(true, Ordering::AcqRel) {
@@ -201,7 +217,9 @@ impl<F: FnMut(&SecretSlice<u8>) -> Result<(), TokenFileError>> Follower<F> {
         loop {
             let reload_at = (!waiting.is_empty()).then_some(may_reload_at);
             let due = match self.candidate {
-                Some(candidate) => settled_at.map_or(candidate.due, |settled| settled.min(candidate.due)),
+                Some(candidate) => {
+                    settled_at.map_or(candidate.due, |settled| settled.min(candidate.due))
+                }
                 None => [settled_at, reload_at].into_iter().flatten().fold(poll_at, Instant::min),
             };
             match commands.recv_timeout(due.saturating_duration_since(Instant::now())) {
@@ -252,8 +270,14 @@ impl<F: FnMut(&SecretSlice<u8>) -> Result<(), TokenFileError>> Follower<F> {
             let candidate = match earlier {
                 Some(earlier) if earlier.fingerprint == *fingerprint => earlier,
                 // A writer that is busy is not watched at every step.
-                Some(_) => Candidate { fingerprint: *fingerprint, due: now + if ended { QUIET } else { AGREE_UNENDED } },
-                None => Candidate { fingerprint: *fingerprint, due: now + if ended { AGREE } else { AGREE_UNENDED } },
+                Some(_) => Candidate {
+                    fingerprint: *fingerprint,
+                    due: now + if ended { QUIET } else { AGREE_UNENDED },
+                },
+                None => Candidate {
+                    fingerprint: *fingerprint,
+                    due: now + if ended { AGREE } else { AGREE_UNENDED },
+                },
             };
             if candidate.due > now {
                 self.candidate = Some(candidate);

@@ -14,7 +14,10 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    pub(crate) fn new(variables: impl IntoIterator<Item = (OsString, OsString)>, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        now: Timestamp,
+    ) -> Self {
         Self { variables: variables.into_iter().collect(), now }
     }
 

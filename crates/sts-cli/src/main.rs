@@ -28,7 +28,8 @@ use printer::Printer;
 const MINIMUM_SERVER: &str = "5.0.0";
 
 fn main() -> ExitCode {
-    // The only provider, named as rustls wants it: nothing depends on which ones happen to be linked.
+    // The only provider, named as rustls wants it: nothing depends on which ones happen to be
+    // linked.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let environment = Environment::new(std::env::vars_os(), jiff::Timestamp::now());
     let args = std::env::args_os().collect::<Vec<_>>();
@@ -42,7 +43,11 @@ fn main() -> ExitCode {
             exit_code(&printer, printer.text(&text).map_err(Failure::from))
         }
         Err(failure) => {
-            let printer = Printer::without_flags(cli::wants_json(&args), cli::wants_color(&args), &environment);
+            let printer = Printer::without_flags(
+                cli::wants_json(&args),
+                cli::wants_color(&args),
+                &environment,
+            );
             exit_code(&printer, Err(failure))
         }
     }

@@ -2,7 +2,9 @@
 
 use clap::Parser;
 use otlp_auth::server::{AuthenticateLayer, TokenFile};
-use otlp_auth_examples::{Receiver, ReceiverArgs, TlsListener, log_to_stderr, report_reloads, stop_signal};
+use otlp_auth_examples::{
+    Receiver, ReceiverArgs, TlsListener, log_to_stderr, report_reloads, stop_signal,
+};
 
 /// Receives OTLP from senders with a known token, on axum
 #[derive(Parser)]
@@ -22,13 +24,18 @@ async fn main() -> anyhow::Result<()> {
 
     let receiver = Receiver::printing();
     // The layer comes last: it stands in front of all routes that were added before it.
-    let router = receiver.http_routes().merge(receiver.grpc_routes().into_axum_router()).layer(authenticate);
+    let router =
+        receiver.http_routes().merge(receiver.grpc_routes().into_axum_router()).layer(authenticate);
 
     let stop = stop_signal()?;
     let tls = args.tls()?;
     let listener = args.bind().await?;
     match tls {
-        Some(tls) => axum::serve(TlsListener::new(listener, tls)?, router).with_graceful_shutdown(stop).await?,
+        Some(tls) => {
+            axum::serve(TlsListener::new(listener, tls)?, router)
+                .with_graceful_shutdown(stop)
+                .await?
+        }
         None => axum::serve(listener, router).with_graceful_shutdown(stop).await?,
     }
     Ok(())

@@ -39,7 +39,13 @@ async fn main() -> anyhow::Result<()> {
     let grpc = receiver.grpc_routes();
     let service = authenticate.layer(service_fn(move |request: Request<Incoming>| {
         let (receiver, mut grpc) = (receiver.clone(), grpc.clone());
-        async move { if is_grpc(&request) { grpc.call(request).await } else { Ok(receiver.http(request).await.map(Body::new)) } }
+        async move {
+            if is_grpc(&request) {
+                grpc.call(request).await
+            } else {
+                Ok(receiver.http(request).await.map(Body::new))
+            }
+        }
     }));
     let service = TowerToHyperService::new(service);
 
@@ -70,7 +76,10 @@ async fn main() -> anyhow::Result<()> {
                 None => Either::Right(stream),
             };
             let server = auto::Builder::new(TokioExecutor::new());
-            if let Err(error) = watcher.watch(server.serve_connection(TokioIo::new(stream), service).into_owned()).await {
+            if let Err(error) = watcher
+                .watch(server.serve_connection(TokioIo::new(stream), service).into_owned())
+                .await
+            {
                 tracing::debug!(%error, "connection failed");
             }
         });
@@ -82,5 +91,8 @@ async fn main() -> anyhow::Result<()> {
 }
 
 fn is_grpc<B>(request: &Request<B>) -> bool {
-    request.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    request
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }

@@ -18,7 +18,8 @@ use super::hay::Hay;
 #[tokio::test]
 async fn debug_shows_no_key() {
     let directory = tempfile::tempdir().expect("a directory");
-    let store = SqliteStore::open(&SqliteOptions::new(directory.path().join("keys.db"))).expect("a database");
+    let store = SqliteStore::open(&SqliteOptions::new(directory.path().join("keys.db")))
+        .expect("a database");
     let store: Arc<dyn KeyStore> = Arc::new(store);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let options = RingOptions {
@@ -28,26 +29,40 @@ async fn debug_shows_no_key() {
     };
     let ring = Arc::new(Ring::new(Arc::clone(&clock), options));
     ring.catch_up(&*store).await.expect("an empty store");
-    let service = KeyService::new(Arc::clone(&store), Arc::clone(&ring), clock, Arc::new(SystemEntropy));
+    let service =
+        KeyService::new(Arc::clone(&store), Arc::clone(&ring), clock, Arc::new(SystemEntropy));
 
     let request = GenerateRequest { name: "visible".to_owned(), ..GenerateRequest::default() };
     let created = service.create("admin", request).await.expect("a key");
-    let rotated = service.rotate("admin", created.key.id, RotateRequest::default()).await.expect("a key");
+    let rotated =
+        service.rotate("admin", created.key.id, RotateRequest::default()).await.expect("a key");
     let mut hay = Hay::default();
     let mut keys = Vec::new();
     for made in [&created, &rotated] {
         let json = serde_json::to_value(made).expect("JSON");
         let key = json["apiKey"].as_str().expect("a key").to_owned();
         let credential = Credential::new("StackState", &key).expect("a credential");
-        let Ok(Decision::Allow(identity)) = ring.decide(&credential) else { panic!("a new key is not let in") };
-        let authorize: AuthorizeRequest = serde_json::from_value(serde_json::json!({"apiKey": key})).expect("a request");
+        let Ok(Decision::Allow(identity)) = ring.decide(&credential) else {
+            panic!("a new key is not let in")
+        };
+        let authorize: AuthorizeRequest =
+            serde_json::from_value(serde_json::json!({"apiKey": key})).expect("a request");
         let parsed = IngestionKey::parse(&key).expect("a key");
         let mistyped = IngestionKey::parse(&key[..key.len() - 1]).map(|_| ());
-        hay.add("debug", format!("{made:?} {credential:?} {identity:?} {authorize:?} {parsed:?} {mistyped:?}"));
+        hay.add(
+            "debug",
+            format!("{made:?} {credential:?} {identity:?} {authorize:?} {parsed:?} {mistyped:?}"),
+        );
         keys.push(key);
     }
     let kept = store.snapshot().await.expect("a snapshot");
-    hay.add("debug", format!("{service:?} {ring:?} {store:?} {kept:?} {:?}", service.list().await.expect("keys")));
+    hay.add(
+        "debug",
+        format!(
+            "{service:?} {ring:?} {store:?} {kept:?} {:?}",
+            service.list().await.expect("keys")
+        ),
+    );
     assert!(hay.has("debug", "visible"));
     for key in &keys {
         for part in key.split('-').skip(2).take(2).chain([key.as_str()]) {

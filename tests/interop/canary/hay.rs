@@ -16,7 +16,8 @@ pub(super) struct Hay {
 
 impl Hay {
     pub(super) fn add(&mut self, place: &str, content: impl AsRef<[u8]>) {
-        self.places.push((place.to_owned(), String::from_utf8_lossy(content.as_ref()).into_owned()));
+        self.places
+            .push((place.to_owned(), String::from_utf8_lossy(content.as_ref()).into_owned()));
     }
 
     /// Every file below a directory, as it is now.
@@ -42,17 +43,28 @@ impl Hay {
         for (place, content) in &self.places {
             let Some((before, _)) = content.split_once(text) else { continue };
             let line = before.rsplit('\n').next().unwrap_or_default();
-            assert!(except.iter().any(|except| place.ends_with(except)), "{what} is in {place}, after: {line}");
+            assert!(
+                except.iter().any(|except| place.ends_with(except)),
+                "{what} is in {place}, after: {line}"
+            );
         }
     }
 }
 
 /// Sends a request of HTTP/1.1, and returns all that is answered.
-pub(super) fn request(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
+pub(super) fn request(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> String {
     let mut stream = TcpStream::connect(address).expect("a listener");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    let mut text =
-        format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    let mut text = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }

@@ -1,4 +1,5 @@
-//! Keys are used in every way there is, and then searched for in all that was printed, answered and kept.
+//! Keys are used in every way there is, and then searched for in all that was printed, answered and
+//! kept.
 
 mod debug;
 mod hay;
@@ -16,7 +17,8 @@ const RECEIVER_KEY: &str = "receiver-canary-b7Qx93LmZt";
 
 const NAME: &str = "visible-canary";
 
-/// What has to be found: what is searched is what it should be, and all that was asked for was done.
+/// What has to be found: what is searched is what it should be, and all that was asked for was
+/// done.
 const VISIBLE: [(&str, &str); 10] = [
     ("the gateway's output", NAME),
     ("the gateway's output", "DEBUG"),
@@ -45,10 +47,12 @@ fn unknown_key() -> String {
     }
 }
 
-/// Created, rotated and deleted keys, an unknown and a mistyped one, the receiver's key and the admin token are used right and wrong on every
-/// listener and by every command, while the gateway logs all that it can, as text and as JSON.
-/// None of them, nor a part of one, is in a log, an answer, a metric, the audit, the configuration that is shown or a byte of a file; a key is in
-/// the output of the one command that made it, and the admin token in the two files that are made for it.
+/// Created, rotated and deleted keys, an unknown and a mistyped one, the receiver's key and the
+/// admin token are used right and wrong on every listener and by every command, while the gateway
+/// logs all that it can, as text and as JSON. None of them, nor a part of one, is in a log, an
+/// answer, a metric, the audit, the configuration that is shown or a byte of a file; a key is in
+/// the output of the one command that made it, and the admin token in the two files that are made
+/// for it.
 #[test]
 fn no_secret_is_in_anything_that_is_printed_or_kept() {
     for format in ["text", "json"] {
@@ -59,7 +63,8 @@ fn no_secret_is_in_anything_that_is_printed_or_kept() {
 
         let created = make(&home, &mut hay, &["create", "--name", NAME]);
         use_up(&home, &gateway, &mut hay, &created.secret);
-        let rotated = make(&home, &mut hay, &["rotate", "--overlap", "1h", "--id", &created.id.to_string()]);
+        let rotated =
+            make(&home, &mut hay, &["rotate", "--overlap", "1h", "--id", &created.id.to_string()]);
         use_up(&home, &gateway, &mut hay, &rotated.secret);
         let deleted = make(&home, &mut hay, &["create", "--name", NAME]);
         use_up(&home, &gateway, &mut hay, &deleted.secret);
@@ -82,9 +87,12 @@ fn no_secret_is_in_anything_that_is_printed_or_kept() {
         }
         hay.assert_free_of("admin token", &home.admin_token(), &["admin-tokens", "config.yaml"]);
         hay.assert_free_of("receiver key", RECEIVER_KEY, &[]);
-        for (what, key) in
-            [("created", &created.secret), ("rotated", &rotated.secret), ("deleted", &deleted.secret), ("unknown", &unknown)]
-        {
+        for (what, key) in [
+            ("created", &created.secret),
+            ("rotated", &rotated.secret),
+            ("deleted", &deleted.secret),
+            ("unknown", &unknown),
+        ] {
             hay.assert_free_of(what, key, &[]);
             // The first of three parts begins with what identifies a key to people.
             for part in key.split('-').skip(2).take(2) {
@@ -98,9 +106,17 @@ fn no_secret_is_in_anything_that_is_printed_or_kept() {
 /// The gateway with a receiver API key, and everything in its log.
 fn configured(home: &Home, format: &str) -> Command {
     let mut command = home.gateway();
-    command.args(["--set", "auth.receiver_api_key=${env:RECEIVER_API_KEY}", "--set", "telemetry.logs.level=trace"]);
+    command.args([
+        "--set",
+        "auth.receiver_api_key=${env:RECEIVER_API_KEY}",
+        "--set",
+        "telemetry.logs.level=trace",
+    ]);
     command.args(["--set", &format!("telemetry.logs.format={format}")]);
-    command.env("RECEIVER_API_KEY", RECEIVER_KEY).env("RUST_LOG", "trace").env("RUST_BACKTRACE", "1");
+    command
+        .env("RECEIVER_API_KEY", RECEIVER_KEY)
+        .env("RUST_LOG", "trace")
+        .env("RUST_BACKTRACE", "1");
     command
 }
 
@@ -110,7 +126,8 @@ fn start(home: &Home, format: &str) -> Gateway {
 
 fn save_context(home: &Home, gateway: &Gateway) -> String {
     let url = gateway.url("management");
-    let outcome = home.sts(&["context", "save", "-vv", "--url", &url, "--api-token", &home.admin_token()]);
+    let outcome =
+        home.sts(&["context", "save", "-vv", "--url", &url, "--api-token", &home.admin_token()]);
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     text(&outcome)
 }
@@ -123,17 +140,37 @@ fn make(home: &Home, hay: &mut Hay, arguments: &[&str]) -> Key {
     Key::of(&serde_json::from_str(&outcome.stdout).expect("JSON"))
 }
 
-/// Presents a key in every place of every listener, alone and beside another, by hand and by our programs.
+/// Presents a key in every place of every listener, alone and beside another, by hand and by our
+/// programs.
 fn use_up(home: &Home, gateway: &Gateway, hay: &mut Hay, key: &str) {
     for scheme in ["StackState", "SUSEObservability", "ApiKey", "Bearer", "stackstate  "] {
         let credential = format!("{scheme} {key}");
-        for (listener, path) in [("otlp_http", "/v1/traces"), ("agent", "/stsAgent/intake"), ("management", "/api/server/info")] {
-            hay.add(listener, request(gateway.address(listener), "POST", path, &[("authorization", &credential)], "{}"));
+        for (listener, path) in [
+            ("otlp_http", "/v1/traces"),
+            ("agent", "/stsAgent/intake"),
+            ("management", "/api/server/info"),
+        ] {
+            hay.add(
+                listener,
+                request(
+                    gateway.address(listener),
+                    "POST",
+                    path,
+                    &[("authorization", &credential)],
+                    "{}",
+                ),
+            );
         }
     }
     let agent = gateway.address("agent");
-    hay.add("agent", request(agent, "GET", &format!("/stsAgent/api/v1/validate?api_key={key}"), &[], ""));
-    hay.add("agent", request(agent, "POST", &format!("/receiver/stsAgent/intake/?api_key={key}&x=y"), &[], "{}"));
+    hay.add(
+        "agent",
+        request(agent, "GET", &format!("/stsAgent/api/v1/validate?api_key={key}"), &[], ""),
+    );
+    hay.add(
+        "agent",
+        request(agent, "POST", &format!("/receiver/stsAgent/intake/?api_key={key}&x=y"), &[], "{}"),
+    );
     hay.add("agent", request(agent, "GET", &format!("/elsewhere/{key}?api_key={key}"), &[], ""));
     for headers in [
         &[("sts-api-key", key)][..],
@@ -144,18 +181,36 @@ fn use_up(home: &Home, gateway: &Gateway, hay: &mut Hay, key: &str) {
         &[("cookie", key), ("user-agent", "canary")],
     ] {
         for listener in ["agent", "otlp_http", "management", "telemetry"] {
-            hay.add(listener, request(gateway.address(listener), "POST", "/stsAgent/api/v1/validate", headers, ""));
+            hay.add(
+                listener,
+                request(
+                    gateway.address(listener),
+                    "POST",
+                    "/stsAgent/api/v1/validate",
+                    headers,
+                    "",
+                ),
+            );
         }
     }
     let authorize = "/internal/api/security/ingestion/authorize";
-    for body in
-        [format!(r#"{{"apiKey":"{key}"}}"#), format!(r#"{{"apiKey":"{key}"#), format!(r#"["{key}"]"#), format!(r#"{{"{key}":1}}"#)]
-    {
+    for body in [
+        format!(r#"{{"apiKey":"{key}"}}"#),
+        format!(r#"{{"apiKey":"{key}"#),
+        format!(r#"["{key}"]"#),
+        format!(r#"{{"{key}":1}}"#),
+    ] {
         for query in ["", "?withReceiverKey=true", &format!("?withReceiverKey={key}")] {
             let path = format!("{authorize}{query}");
             hay.add(
                 "authorize",
-                request(gateway.address("authorize"), "POST", &path, &[("content-type", "application/json")], &body),
+                request(
+                    gateway.address("authorize"),
+                    "POST",
+                    &path,
+                    &[("content-type", "application/json")],
+                    &body,
+                ),
             );
         }
     }
@@ -165,10 +220,17 @@ fn use_up(home: &Home, gateway: &Gateway, hay: &mut Hay, key: &str) {
     check.args(["ingestion-api-key", "check", "-vv", "--otlp-grpc", &gateway.url("otlp_grpc")]);
     check.args(["--otlp-http", &gateway.url("otlp_http"), "--agent", &gateway.url("agent")]);
     hay.add("check", text(&Outcome::of(check.env("API_KEY", key))));
-    for arguments in [&["delete", "--id", key][..], &["describe", key], &["create", "--name", "x", "--expiration", key]] {
+    for arguments in [
+        &["delete", "--id", key][..],
+        &["describe", key],
+        &["create", "--name", "x", "--expiration", key],
+    ] {
         // Receivers' keys can be anything: nothing tells them from a mistyped argument.
         if key != RECEIVER_KEY {
-            hay.add("a key as an argument", text(&home.sts(&[&["ingestion-api-key"], arguments].concat())));
+            hay.add(
+                "a key as an argument",
+                text(&home.sts(&[&["ingestion-api-key"], arguments].concat())),
+            );
         }
     }
 }
@@ -203,7 +265,10 @@ fn manage(home: &Home, hay: &mut Hay, key: &Key) {
         &["delete", "--id", &id],
         &["delete", "--id", &id],
     ] {
-        hay.add(arguments[0], text(&home.sts(&[&["ingestion-api-key", "-vv"], arguments].concat())));
+        hay.add(
+            arguments[0],
+            text(&home.sts(&[&["ingestion-api-key", "-vv"], arguments].concat())),
+        );
     }
 }
 
@@ -219,7 +284,11 @@ fn call_management(home: &Home, gateway: &Gateway, hay: &mut Hay, key: &Key) {
         ("PUT", format!("/api/{secret}?{secret}"), String::new()),
         ("POST", keys.to_owned(), format!(r#"{{"name":"x","expiration":"{secret}"}}"#)),
         ("POST", keys.to_owned(), format!(r#"{{"name":{{"{secret}":1}}}}"#)),
-        ("POST", "/api/security/ingestion/authorize".to_owned(), format!(r#"{{"apiKey":"{secret}"}}"#)),
+        (
+            "POST",
+            "/api/security/ingestion/authorize".to_owned(),
+            format!(r#"{{"apiKey":"{secret}"}}"#),
+        ),
     ] {
         for headers in [&[("x-api-token", token.as_str())][..], &[]] {
             hay.add("management", request(address, method, &path, headers, &body));

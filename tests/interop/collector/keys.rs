@@ -14,9 +14,10 @@ fn config(exporter: &str, rest: &str) -> String {
     [DOCUMENTED, "  exporters:\n    ", exporter, rest].concat()
 }
 
-/// A key is created with `sts` and given to a Collector (OTLP/HTTP: the gateway ends no TLS yet, without which a Collector sends no key over
-/// gRPC) and to our exporter (OTLP/gRPC); then it is deleted.
-/// Both are let in without any delay and every item is counted once for this key; once `sts` says that it is deleted, not one more is.
+/// A key is created with `sts` and given to a Collector (OTLP/HTTP: the gateway ends no TLS yet,
+/// without which a Collector sends no key over gRPC) and to our exporter (OTLP/gRPC); then it is
+/// deleted. Both are let in without any delay and every item is counted once for this key; once
+/// `sts` says that it is deleted, not one more is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_lets_in_at_once_and_is_refused_at_once() {
     let home = Home::new();
@@ -24,8 +25,10 @@ async fn a_key_lets_in_at_once_and_is_refused_at_once() {
     home.save_context(&gateway);
     let key = home.create_key("collector");
 
-    let over_http =
-        format!("otlphttp/stackstate: {{endpoint: \"{}\", auth: {{authenticator: bearertokenauth}}}}\n", gateway.url("otlp_http"));
+    let over_http = format!(
+        "otlphttp/stackstate: {{endpoint: \"{}\", auth: {{authenticator: bearertokenauth}}}}\n",
+        gateway.url("otlp_http")
+    );
     let rest = [OPEN_RECEIVER, &service("bearertokenauth", "otlphttp/stackstate")].concat();
     let mut collector = Collector::start(&config(&over_http, &rest), &key.secret);
     for _ in 0..BATCHES {
@@ -35,7 +38,10 @@ async fn a_key_lets_in_at_once_and_is_refused_at_once() {
         "otlp/stackstate: {{endpoint: \"{}\", tls: {{insecure: true}}, auth: {{authenticator: bearertokenauth}}}}\n",
         gateway.address("otlp_grpc")
     );
-    let yaml = TestFile::new("exporter.yaml", &config(&over_grpc, "  service:\n    extensions: [bearertokenauth]\n"));
+    let yaml = TestFile::new(
+        "exporter.yaml",
+        &config(&over_grpc, "  service:\n    extensions: [bearertokenauth]\n"),
+    );
     let (code, lines) = start_exporter(&yaml.path(), &[], &key.secret).end();
     let totals = Totals::of(&lines);
     assert!(code == Some(0) && totals.sent > 0 && totals.failed == 0, "{lines:#?}");

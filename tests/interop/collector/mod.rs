@@ -62,7 +62,12 @@ impl Collector {
     fn start(config: &str, api_key: &str) -> Self {
         let config = TestFile::new("collector.yaml", config);
         let mut command = peer("otelcol");
-        command.arg("--config").arg(config.path()).env("API_KEY", api_key).env_remove("HTTPS_PROXY").env_remove("HTTP_PROXY");
+        command
+            .arg("--config")
+            .arg(config.path())
+            .env("API_KEY", api_key)
+            .env_remove("HTTPS_PROXY")
+            .env_remove("HTTP_PROXY");
         let mut program = Program::start(&mut command);
         let (mut grpc, mut http) = (0, None);
         program.wait_until("Everything is ready", |line| {

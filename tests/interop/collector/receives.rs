@@ -37,12 +37,19 @@ fn config(port: u16) -> String {
 fn exporter_config(exporter: &str) -> TestFile {
     TestFile::new(
         "exporter.yaml",
-        &[super::DOCUMENTED, "  exporters:\n", exporter, "  service:\n    extensions: [bearertokenauth]\n"].concat(),
+        &[
+            super::DOCUMENTED,
+            "  exporters:\n",
+            exporter,
+            "  service:\n    extensions: [bearertokenauth]\n",
+        ]
+        .concat(),
     )
 }
 
 /// Our exporter sends this host's telemetry over each transport to a Collector that checks its key.
-/// What it says it sent is what comes out of the Collector; with a wrong key it says so, ends with an error, and nothing comes out.
+/// What it says it sent is what comes out of the Collector; with a wrong key it says so, ends with
+/// an error, and nothing comes out.
 #[test]
 fn our_exporter_is_let_in_with_the_right_key_only() {
     let tokens = TestFile::new("tokens", &format!("collector={FORWARDING_KEY}\n"));
@@ -51,13 +58,16 @@ fn our_exporter_is_let_in_with_the_right_key_only() {
     let (grpc, http) = (collector.grpc, collector.http.expect("an HTTP receiver"));
     let auth = "auth: {authenticator: bearertokenauth}";
     let exporters = [
-        format!("    otlp/stackstate: {{endpoint: \"127.0.0.1:{grpc}\", tls: {{insecure: true}}, {auth}}}\n"),
+        format!(
+            "    otlp/stackstate: {{endpoint: \"127.0.0.1:{grpc}\", tls: {{insecure: true}}, {auth}}}\n"
+        ),
         format!("    otlphttp/stackstate: {{endpoint: \"http://127.0.0.1:{http}\", {auth}}}\n"),
     ];
     let mut sent = 0;
     for exporter in &exporters {
         let config = exporter_config(exporter);
-        let (code, lines) = start_exporter(&config.path(), &["--rounds", "2", "--interval", "10ms"], KEY).end();
+        let (code, lines) =
+            start_exporter(&config.path(), &["--rounds", "2", "--interval", "10ms"], KEY).end();
         let totals = Totals::of(&lines);
         assert_eq!(code, Some(0), "{lines:#?}");
         assert!(totals.sent > 0 && totals.failed == 0, "{lines:#?}");

@@ -10,7 +10,8 @@ use crate::{TestFile, start_receiver};
 const OLD: &str = "iapikeyok-OldKey00-ToBeRota-tedOut00-7a8b9c";
 const NEW: &str = "iapikeyok-NewKey00-ToBeRota-tedIn000-9c8b7a";
 
-/// After the old key alone: the receiving end learns the new one, the sending end takes it, the old one goes.
+/// After the old key alone: the receiving end learns the new one, the sending end takes it, the old
+/// one goes.
 fn steps() -> [String; 3] {
     [format!("{OLD}\n{NEW}\n"), format!("{NEW}\n{OLD}\n"), format!("{NEW}\n")]
 }
@@ -44,7 +45,9 @@ async fn from_a_collector_to_our_receiver() {
         tokens = tokens.path().display(),
         ca = certificate.cert().display()
     );
-    let config = [&head, OPEN_RECEIVER, &service("bearertokenauth", "otlp/stackstate, otlphttp/stackstate")].concat();
+    let config =
+        [&head, OPEN_RECEIVER, &service("bearertokenauth", "otlp/stackstate, otlphttp/stackstate")]
+            .concat();
     let mut collector = Collector::start(&config, "");
 
     // Sends without a pause until told to stop; answers how many batches.
@@ -73,12 +76,13 @@ async fn from_a_collector_to_our_receiver() {
     assert_eq!(Items::of(&receiver.stop()).total(), batches * ITEMS * 3 * 2);
 }
 
-/// Our exporter sends to a Collector that checks its key, from one token file, while that is rotated; once over each transport.
-/// Everything that was sent is received, and nothing failed.
+/// Our exporter sends to a Collector that checks its key, from one token file, while that is
+/// rotated; once over each transport. Everything that was sent is received, and nothing failed.
 #[test]
 fn from_our_exporter_to_a_collector() {
     for grpc in [true, false] {
-        let behind_tokens = TestFile::new("tokens", "collector=iapikeyok-Forward0-FromTheC-ollector-4d5e6f\n");
+        let behind_tokens =
+            TestFile::new("tokens", "collector=iapikeyok-Forward0-FromTheC-ollector-4d5e6f\n");
         let (mut behind, port) = start_receiver("receiver-axum", &behind_tokens.path(), None);
         let tokens = TestFile::new("tokens", &format!("{OLD}\n"));
         let path = tokens.path();
@@ -101,18 +105,27 @@ fn from_our_exporter_to_a_collector() {
       auth: {{authenticator: bearertokenauth/forward}}
 "#
         );
-        let mut collector =
-            Collector::start(&(head + &service("bearertokenauth, bearertokenauth/forward", "otlphttp/forward")), "");
+        let mut collector = Collector::start(
+            &(head + &service("bearertokenauth, bearertokenauth/forward", "otlphttp/forward")),
+            "",
+        );
         let exporter = match grpc {
-            true => format!("otlp: {{endpoint: \"127.0.0.1:{}\", tls: {{insecure: true}}", collector.grpc),
-            false => format!("otlphttp: {{endpoint: \"http://127.0.0.1:{}\"", collector.http.expect("an HTTP receiver")),
+            true => format!(
+                "otlp: {{endpoint: \"127.0.0.1:{}\", tls: {{insecure: true}}",
+                collector.grpc
+            ),
+            false => format!(
+                "otlphttp: {{endpoint: \"http://127.0.0.1:{}\"",
+                collector.http.expect("an HTTP receiver")
+            ),
         };
         let config = format!(
             "extensions:\n  bearertokenauth: {from_file}}}\nexporters:\n  {exporter}, auth: {{authenticator: bearertokenauth}}}}\n\
              service:\n  extensions: [bearertokenauth]\n"
         );
         let config = TestFile::new("exporter.yaml", &config);
-        let mut exporter = start_exporter(&config.path(), &["--rounds", "0", "--interval", "10ms"], "");
+        let mut exporter =
+            start_exporter(&config.path(), &["--rounds", "0", "--interval", "10ms"], "");
         exporter.wait_for("sent ");
         for step in steps() {
             tokens.replace(&step);

@@ -27,11 +27,17 @@ fn config(port: u16, certificate: &Certificate) -> String {
 ",
         ca = ca.display()
     );
-    [DOCUMENTED, OPEN_RECEIVER, &exporters, &service("bearertokenauth", "otlp/stackstate, otlphttp/stackstate")].concat()
+    [
+        DOCUMENTED,
+        OPEN_RECEIVER,
+        &exporters,
+        &service("bearertokenauth", "otlp/stackstate, otlphttp/stackstate"),
+    ]
+    .concat()
 }
 
-/// A Collector sends all three signals over both transports to each of our receivers, with the right key.
-/// Every item arrives exactly once on each transport, under the name of the key.
+/// A Collector sends all three signals over both transports to each of our receivers, with the
+/// right key. Every item arrives exactly once on each transport, under the name of the key.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_right_key_everything_arrives() {
     for name in RECEIVERS {
@@ -46,7 +52,8 @@ async fn with_the_right_key_everything_arrives() {
         let mut items = Items::default();
         receiver.wait_until("all items", |line| {
             items.add_line(line);
-            (items.reach("grpc", BATCHES * ITEMS) && items.reach("http", BATCHES * ITEMS)).then_some(())
+            (items.reach("grpc", BATCHES * ITEMS) && items.reach("http", BATCHES * ITEMS))
+                .then_some(())
         });
         collector.program.stop();
         let items = Items::of(&receiver.stop());
@@ -82,6 +89,9 @@ async fn with_a_wrong_key_nothing_is_accepted() {
         collector.program.stop();
         let lines = receiver.stop();
         assert_eq!(Items::of(&lines).total(), 0, "{name}");
-        assert!(!lines.iter().any(|line| line.contains(WRONG_KEY)), "{name} repeats what was presented");
+        assert!(
+            !lines.iter().any(|line| line.contains(WRONG_KEY)),
+            "{name} repeats what was presented"
+        );
     }
 }

@@ -4,7 +4,9 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use otlp_auth::server::{AuthenticateLayer, FixedTokens, InMemoryAuthenticator, ServerAuthenticator};
+use otlp_auth::server::{
+    AuthenticateLayer, FixedTokens, InMemoryAuthenticator, ServerAuthenticator,
+};
 use otlp_auth::{Credential, Undecided, Verdict};
 use otlp_auth_examples::{Accepted, Receiver, TlsListener, server_config};
 use otlp_auth_tests::{Certificate, Items, PATIENCE, send};
@@ -38,8 +40,9 @@ impl ServerAuthenticator for Interrupted {
     }
 }
 
-/// A Collector sends over both transports while nobody can decide on its key, and goes on until somebody can.
-/// Afterwards every item has arrived: an outage of the authenticator costs no telemetry.
+/// A Collector sends over both transports while nobody can decide on its key, and goes on until
+/// somebody can. Afterwards every item has arrived: an outage of the authenticator costs no
+/// telemetry.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_costs_no_telemetry() {
     let certificate = Certificate::new();
@@ -55,7 +58,9 @@ async fn an_outage_costs_no_telemetry() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let tls = server_config(&certificate.cert(), &certificate.key()).expect("a certificate");
-    tokio::spawn(axum::serve(TlsListener::new(listener, tls).expect("a listener"), router).into_future());
+    tokio::spawn(
+        axum::serve(TlsListener::new(listener, tls).expect("a listener"), router).into_future(),
+    );
 
     let exporters = format!(
         "
@@ -71,22 +76,33 @@ async fn an_outage_costs_no_telemetry() {
 ",
         ca = certificate.cert().display()
     );
-    let config =
-        [DOCUMENTED, OPEN_RECEIVER, &exporters, &service("bearertokenauth", "otlp/stackstate, otlphttp/stackstate")].concat();
+    let config = [
+        DOCUMENTED,
+        OPEN_RECEIVER,
+        &exporters,
+        &service("bearertokenauth", "otlp/stackstate, otlphttp/stackstate"),
+    ]
+    .concat();
     let collector = Collector::start(&config, KEY);
     for _ in 0..BATCHES {
         send(&collector.channel(), ITEMS).await;
     }
     // Every batch of every signal has been turned away once, on both transports.
     for _ in 0..BATCHES * 3 * 2 {
-        timeout(PATIENCE, was_asked.recv()).await.expect("the Collector sends").expect("the authenticator lives");
+        timeout(PATIENCE, was_asked.recv())
+            .await
+            .expect("the Collector sends")
+            .expect("the authenticator lives");
     }
     assert!(batches.try_recv().is_err(), "an undecided request was let through");
     out_of_order.store(false, Ordering::SeqCst);
 
     let mut items = Items::default();
     while !(items.reach("grpc", BATCHES * ITEMS) && items.reach("http", BATCHES * ITEMS)) {
-        let batch = timeout(PATIENCE, batches.recv()).await.expect("the Collector tries again").expect("the receiver lives");
+        let batch = timeout(PATIENCE, batches.recv())
+            .await
+            .expect("the Collector tries again")
+            .expect("the receiver lives");
         items.add(&batch.signal.to_string(), &batch.transport.to_string(), batch.items);
     }
     let lines = collector.program.stop();

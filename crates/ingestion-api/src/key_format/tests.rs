@@ -26,8 +26,8 @@ fn check(text: &str) -> Result<(), KeyFormatError> {
 }
 
 proptest! {
-    // Scenario: keys are generated from any randomness.
-    // Guarantee: each is 43 characters, matches the published expression as a whole and inside a text, and passes the check.
+    // Scenario: keys are generated from any randomness. Guarantee: each is 43 characters, matches
+    // the published expression as a whole and inside a text, and passes the check.
     #[test]
     fn what_is_generated_is_a_key(seed: u64) {
         let key = key_of(seed);

@@ -63,7 +63,9 @@ impl AuthConfig {
             for (node, scheme) in strings(&node) {
                 match self.otlp.clone().with_scheme(scheme) {
                     Ok(lookup) => self.otlp = lookup,
-                    Err(_) => node.problem("expected an authentication scheme: letters, digits and !#$%&'*+-.^_`|~"),
+                    Err(_) => node.problem(
+                        "expected an authentication scheme: letters, digits and !#$%&'*+-.^_`|~",
+                    ),
                 }
                 self.schemes.push(scheme.to_owned());
             }
@@ -82,16 +84,22 @@ impl AuthConfig {
         // Nothing at all is as good as not given: the documented `${env:RECEIVER_API_KEY:-}`.
         let Some(key) = node.string().filter(|key| !key.is_empty()) else { return };
         if key == print::MASK {
-            return node.problem("is the mask that `config print` shows in place of a key: give the key itself");
+            return node.problem(
+                "is the mask that `config print` shows in place of a key: give the key itself",
+            );
         }
         match FixedTokens::new([(RECEIVER, key)]) {
             Ok(tokens) => {
                 if key.len() < SHORT_KEY {
-                    node.warning(format!("is shorter than {SHORT_KEY} characters and can be guessed"));
+                    node.warning(format!(
+                        "is shorter than {SHORT_KEY} characters and can be guessed"
+                    ));
                 }
                 (self.receiver, self.receiver_api_key) = (Some(Arc::new(tokens)), true);
             }
-            Err(_) => node.problem("expected at most 4096 characters of visible ASCII, without comma and quote"),
+            Err(_) => node.problem(
+                "expected at most 4096 characters of visible ASCII, without comma and quote",
+            ),
         }
     }
 
@@ -100,7 +108,8 @@ impl AuthConfig {
         let lookup = match self.query_parameter {
             true => lookup.with_query_parameter(
                 header::QUERY_PARAMETER,
-                ["", route::RECEIVER_PREFIX].map(|prefix| format!("{prefix}{}/", route::AGENT_PREFIX)),
+                ["", route::RECEIVER_PREFIX]
+                    .map(|prefix| format!("{prefix}{}/", route::AGENT_PREFIX)),
             ),
             false => lookup,
         };

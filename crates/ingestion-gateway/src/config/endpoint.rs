@@ -21,7 +21,9 @@ impl Endpoint {
     pub(super) fn read(node: &Node<'_>) -> Option<Self> {
         let endpoint = Self::parse(node.string()?);
         if endpoint.is_none() {
-            node.problem("expected host:port, as in 127.0.0.1:4317 or [::1]:4317; port 0 takes a free one");
+            node.problem(
+                "expected host:port, as in 127.0.0.1:4317 or [::1]:4317; port 0 takes a free one",
+            );
         }
         endpoint
     }
@@ -49,7 +51,8 @@ impl Endpoint {
     /// Whether only this host can reach it.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        self.host == "localhost"
+            || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 }
 

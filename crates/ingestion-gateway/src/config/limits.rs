@@ -44,15 +44,23 @@ impl Default for LimitsConfig {
 impl LimitsConfig {
     pub(super) fn read(&mut self, map: &mut Map<'_>, root: &Value) {
         // Less than 8 KiB the HTTP/1.1 parser cannot work with; more than 1 MiB is no header.
-        let header = |node: Node<'_>| ByteSize::read(&node, root, ByteSize::kib(8), ByteSize::mib(1));
-        let body = |node: Node<'_>| ByteSize::read(&node, root, ByteSize::kib(1), ByteSize::mib(1024));
+        let header =
+            |node: Node<'_>| ByteSize::read(&node, root, ByteSize::kib(8), ByteSize::mib(1));
+        let body =
+            |node: Node<'_>| ByteSize::read(&node, root, ByteSize::kib(1), ByteSize::mib(1024));
         set(&mut self.max_request_body_size, map.get("max_request_body_size").and_then(body));
         set(&mut self.max_header_size, map.get("max_header_size").and_then(header));
         let connections = map.get("max_connections").and_then(|node| positive::<u32>(&node));
         set(&mut self.max_connections, connections.map(|connections| connections as usize));
         set(&mut self.max_streams, map.get("max_streams").and_then(|node| positive(&node)));
-        set(&mut self.header_read_timeout, map.get("header_read_timeout").and_then(|node| positive_duration(&node)));
-        set(&mut self.idle_timeout, map.get("idle_timeout").and_then(|node| positive_duration(&node)));
+        set(
+            &mut self.header_read_timeout,
+            map.get("header_read_timeout").and_then(|node| positive_duration(&node)),
+        );
+        set(
+            &mut self.idle_timeout,
+            map.get("idle_timeout").and_then(|node| positive_duration(&node)),
+        );
     }
 }
 
@@ -80,7 +88,10 @@ impl UsageConfig {
     const MAX_SOURCES: u64 = 100;
 
     pub(super) fn read(&mut self, map: &mut Map<'_>) {
-        set(&mut self.flush_interval, map.get("flush_interval").and_then(|node| positive_duration(&node)));
+        set(
+            &mut self.flush_interval,
+            map.get("flush_interval").and_then(|node| positive_duration(&node)),
+        );
         let sources = map.get("sources").and_then(|node| Some((node.u64()?, node)));
         if let Some((sources, node)) = sources {
             match usize::try_from(sources) {

@@ -140,7 +140,10 @@ impl Default for AuthorizeConfig {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { endpoint: Endpoint::loopback(8888), logs: LogsConfig { level: "info", format: LogFormat::Text } }
+        Self {
+            endpoint: Endpoint::loopback(8888),
+            logs: LogsConfig { level: "info", format: LogFormat::Text },
+        }
     }
 }
 
@@ -165,7 +168,10 @@ impl CorsConfig {
         let Some(node) = map.get("allowed_origins") else { return };
         for (node, origin) in strings(&node) {
             let is_origin = origin == "*" || (origin.contains("://") && !origin.ends_with('/'));
-            if !is_origin || origin.len() > 1 && origin.contains('*') || HeaderValue::from_str(origin).is_err() {
+            if !is_origin
+                || origin.len() > 1 && origin.contains('*')
+                || HeaderValue::from_str(origin).is_err()
+            {
                 node.problem("expected an origin as in https://shop.example.com, or `*` for all");
             }
             self.allowed_origins.push(origin.to_owned());
@@ -191,7 +197,9 @@ impl AuthorizeConfig {
     pub(super) fn read(&mut self, map: &mut Map<'_>) {
         endpoint(map, &mut self.endpoint);
         if !self.endpoint.is_loopback() {
-            map.node().warning("asks for no credential and can be reached from other hosts: keep it private");
+            map.node().warning(
+                "asks for no credential and can be reached from other hosts: keep it private",
+            );
         }
     }
 }
@@ -207,7 +215,13 @@ impl TelemetryConfig {
     }
 }
 
-const LEVELS: [(&str, &str); 5] = [("error", "error"), ("warn", "warn"), ("info", "info"), ("debug", "debug"), ("trace", "trace")];
+const LEVELS: [(&str, &str); 5] = [
+    ("error", "error"),
+    ("warn", "warn"),
+    ("info", "info"),
+    ("debug", "debug"),
+    ("trace", "trace"),
+];
 
 fn endpoint(map: &mut Map<'_>, endpoint: &mut Endpoint) {
     set(endpoint, map.get("endpoint").and_then(|node| Endpoint::read(&node)));

@@ -1,7 +1,8 @@
 //! What the gateway is told: files, `--set`, the environment, and a default for everything.
 //!
-//! The language is that of the Collector ([`otlp_auth::confmap`]). Every problem is told at once, with its path; no message holds a value.
-//! What a later version will know is an error that says so, never ignored.
+//! The language is that of the Collector ([`otlp_auth::confmap`]). Every problem is told at once,
+//! with its path; no message holds a value. What a later version will know is an error that says
+//! so, never ignored.
 
 mod auth;
 mod endpoint;
@@ -26,8 +27,8 @@ pub use auth::AuthConfig;
 pub use endpoint::Endpoint;
 pub use limits::{LimitsConfig, UsageConfig};
 pub use listener::{
-    AgentConfig, AuthorizeConfig, CorsConfig, GrpcConfig, HttpConfig, LogFormat, LogsConfig, ManagementConfig, OtlpConfig,
-    Protocols, ReceiversConfig, TelemetryConfig,
+    AgentConfig, AuthorizeConfig, CorsConfig, GrpcConfig, HttpConfig, LogFormat, LogsConfig,
+    ManagementConfig, OtlpConfig, Protocols, ReceiversConfig, TelemetryConfig,
 };
 pub use size::ByteSize;
 pub use source::Sources;
@@ -36,7 +37,8 @@ pub use storage::StorageConfig;
 /// Said of keys that are in the documentation and not in this version.
 const NOT_BUILT: &str = "not built yet in this version";
 
-/// A configuration that can be used. Serialized it is what `config print` shows: secrets are masked.
+/// A configuration that can be used. Serialized it is what `config print` shows: secrets are
+/// masked.
 #[derive(Debug, Serialize)]
 pub struct Config {
     /// Where keys are kept.
@@ -63,7 +65,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the sources, later ones over earlier ones, and substitutes from `env`. Returns warnings besides.
+    /// Reads the sources, later ones over earlier ones, and substitutes from `env`. Returns
+    /// warnings besides.
     ///
     /// # Errors
     ///
@@ -103,10 +106,13 @@ impl Config {
         section(&mut root, "receivers", |map| receivers.read(map));
         section(&mut root, "auth", |map| auth.read(map));
         if let Some(node) = root.get("upstream") {
-            node.problem(format!("{NOT_BUILT}: without it what is received is counted and discarded"));
+            node.problem(format!(
+                "{NOT_BUILT}: without it what is received is counted and discarded"
+            ));
         }
         section(&mut root, "limits", |map| limits.read(map, value));
-        let trusted_proxies = root.get("trusted_proxies").map(|node| networks(&node)).unwrap_or_default();
+        let trusted_proxies =
+            root.get("trusted_proxies").map(|node| networks(&node)).unwrap_or_default();
         section(&mut root, "usage", |map| usage.read(map));
         section(&mut root, "management", |map| management.read(map));
         section(&mut root, "authorize", |map| authorize.read(map));
@@ -115,9 +121,23 @@ impl Config {
         root.deny_unknown();
         let storage = storage?;
         if management.admin_token_file.as_os_str().is_empty() {
-            management.admin_token_file = storage.path.parent().map_or_else(PathBuf::new, |parent| parent.join("admin-tokens"));
+            management.admin_token_file = storage
+                .path
+                .parent()
+                .map_or_else(PathBuf::new, |parent| parent.join("admin-tokens"));
         }
-        Some(Self { storage, receivers, auth, limits, trusted_proxies, usage, management, authorize, telemetry, shutdown_grace })
+        Some(Self {
+            storage,
+            receivers,
+            auth,
+            limits,
+            trusted_proxies,
+            usage,
+            management,
+            authorize,
+            telemetry,
+            shutdown_grace,
+        })
     }
 
     /// The configuration as YAML, with every default and without secrets.
@@ -173,7 +193,9 @@ fn strings<'a>(node: &Node<'a>) -> Vec<(Node<'a>, &'a str)> {
 fn networks(node: &Node<'_>) -> Vec<IpNet> {
     let network = |(node, text): (Node<'_>, &str)| {
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map_err(|_| node.problem("expected an IP address or a network, as in 10.0.0.0/8")).ok()
+        network
+            .map_err(|_| node.problem("expected an IP address or a network, as in 10.0.0.0/8"))
+            .ok()
     };
     strings(node).into_iter().filter_map(network).collect()
 }

@@ -26,7 +26,8 @@ impl ByteSize {
         self.0
     }
 
-    /// Reads `20MiB`, `512KiB`, `100B`, or a bare number of bytes as the Collector has it, from `least` to `most`.
+    /// Reads `20MiB`, `512KiB`, `100B`, or a bare number of bytes as the Collector has it, from
+    /// `least` to `most`.
     pub(super) fn read(node: &Node<'_>, root: &Value, least: Self, most: Self) -> Option<Self> {
         let size = match number(root, node.path()) {
             Some(bytes) => usize::try_from(bytes).ok().map(Self),
@@ -34,13 +35,18 @@ impl ByteSize {
         };
         let size = size.filter(|size| (least..=most).contains(size));
         if size.is_none() {
-            node.problem(format!("expected a size as in 512KiB, 20MiB or 1GiB, from {least} to {most}"));
+            node.problem(format!(
+                "expected a size as in 512KiB, 20MiB or 1GiB, from {least} to {most}"
+            ));
         }
         size
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let (number, unit) = UNITS.iter().find_map(|(name, bytes)| Some((text.strip_suffix(name)?, bytes))).unwrap_or((text, &1));
+        let (number, unit) = UNITS
+            .iter()
+            .find_map(|(name, bytes)| Some((text.strip_suffix(name)?, bytes)))
+            .unwrap_or((text, &1));
         let number = number.trim_end();
         if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
@@ -49,17 +55,22 @@ impl ByteSize {
     }
 }
 
-/// The value at this path if it is a bare number: asking the node itself would report that it is none.
+/// The value at this path if it is a bare number: asking the node itself would report that it is
+/// none.
 fn number(root: &Value, path: &str) -> Option<u64> {
     let unread = Report::new();
-    let found = path.split('.').try_fold(Node::root(root, &unread), |node, key| node.map()?.get(key));
+    let found =
+        path.split('.').try_fold(Node::root(root, &unread), |node, key| node.map()?.get(key));
     found.and_then(|node| node.u64())
 }
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(bytes) = self;
-        let (name, unit) = UNITS.iter().find(|(_, unit)| *bytes > 0 && bytes.is_multiple_of(*unit)).unwrap_or(&("B", 1));
+        let (name, unit) = UNITS
+            .iter()
+            .find(|(_, unit)| *bytes > 0 && bytes.is_multiple_of(*unit))
+            .unwrap_or(&("B", 1));
         write!(f, "{}{name}", bytes / unit)
     }
 }

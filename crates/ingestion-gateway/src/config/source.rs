@@ -14,13 +14,18 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// All of them that can be read as one tree, and what is wrong with the others. Nothing is substituted yet.
+    /// All of them that can be read as one tree, and what is wrong with the others. Nothing is
+    /// substituted yet.
     pub(super) fn read(&self) -> Result<(Value, Vec<Problem>), Problem> {
         let files = self.files.iter().map(|path| {
             Value::read_file(path).map_err(|problem| {
                 let shown = path.display().to_string();
                 let known = problem.message().contains(&shown);
-                let message = if known { problem.message().to_owned() } else { format!("{shown}: {}", problem.message()) };
+                let message = if known {
+                    problem.message().to_owned()
+                } else {
+                    format!("{shown}: {}", problem.message())
+                };
                 Problem::new(problem.path(), problem.line(), message)
             })
         });
@@ -44,26 +49,44 @@ impl Sources {
 /// `a.b=c` as the tree `a: {b: c}`.
 fn parse_set(text: &str) -> Result<Value, Problem> {
     const EXPECTED: &str = "--set: expected path.to.key=value";
-    let Some((path, value)) = text.split_once('=') else { return Err(Problem::new("", None, EXPECTED)) };
-    let is_key = |key: &str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let Some((path, value)) = text.split_once('=') else {
+        return Err(Problem::new("", None, EXPECTED));
+    };
+    let is_key = |key: &str| {
+        !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
     if !path.split('.').all(is_key) {
-        return Err(Problem::new("", None, format!("{EXPECTED}; the keys of a path are letters, digits and `_`")));
+        return Err(Problem::new(
+            "",
+            None,
+            format!("{EXPECTED}; the keys of a path are letters, digits and `_`"),
+        ));
     }
     if value.contains(['\n', '\r']) {
         return Err(Problem::new(path, None, "--set: the value has more than one line"));
     }
     if has_comment(value) {
-        return Err(Problem::new(path, None, "--set: ` #` begins a comment; quote the value, as in '\"a #b\"'"));
+        return Err(Problem::new(
+            path,
+            None,
+            "--set: ` #` begins a comment; quote the value, as in '\"a #b\"'",
+        ));
     }
     let mut yaml = String::new();
     for (depth, key) in path.split('.').enumerate() {
-        yaml.push_str(&format!("{}{}{key}: ", if depth == 0 { "" } else { "\n" }, " ".repeat(depth)));
+        yaml.push_str(&format!(
+            "{}{}{key}: ",
+            if depth == 0 { "" } else { "\n" },
+            " ".repeat(depth)
+        ));
     }
     yaml.push_str(value);
-    Value::parse(&yaml).map_err(|problem| Problem::new(path, None, format!("--set: {}", problem.message())))
+    Value::parse(&yaml)
+        .map_err(|problem| Problem::new(path, None, format!("--set: {}", problem.message())))
 }
 
-/// Whether YAML would drop the end of a value without a word. What stands before a `#` is whole in itself, unless a quote is open there.
+/// Whether YAML would drop the end of a value without a word. What stands before a `#` is whole in
+/// itself, unless a quote is open there.
 fn has_comment(value: &str) -> bool {
     let starts = value.match_indices('#').map(|(start, _)| &value[..start]);
     starts

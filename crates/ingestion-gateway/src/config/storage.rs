@@ -26,22 +26,30 @@ pub struct StorageConfig {
 impl StorageConfig {
     pub(super) fn read(root: &mut Map<'_>, env: Env<'_>, report: &Report) -> Option<Self> {
         let mut given = None;
-        let (mut path, mut poll_interval, mut max_staleness) = (None, Duration::from_secs(5), Duration::from_secs(600));
+        let (mut path, mut poll_interval, mut max_staleness) =
+            (None, Duration::from_secs(5), Duration::from_secs(600));
         section(root, "storage", |map| {
             given = map.get("url");
             path = given.as_ref().and_then(sqlite_path);
             if let Some(node) = map.get("password_file") {
                 node.problem(format!("{NOT_BUILT}: it is for PostgreSQL"));
             }
-            set(&mut poll_interval, map.get("poll_interval").and_then(|node| positive_duration(&node)));
+            set(
+                &mut poll_interval,
+                map.get("poll_interval").and_then(|node| positive_duration(&node)),
+            );
             let staleness = map.get("max_staleness");
             set(&mut max_staleness, staleness.as_ref().and_then(positive_duration));
             if max_staleness <= poll_interval {
-                staleness.as_ref().unwrap_or(map.node()).problem("`max_staleness` must be longer than `poll_interval`");
+                staleness
+                    .as_ref()
+                    .unwrap_or(map.node())
+                    .problem("`max_staleness` must be longer than `poll_interval`");
             }
         });
         if given.is_none() {
-            path = state_directory(env).map(|directory| directory.join("ingestion-gateway/keys.db"));
+            path =
+                state_directory(env).map(|directory| directory.join("ingestion-gateway/keys.db"));
             if path.is_none() {
                 let why = "there is no state directory: neither XDG_STATE_HOME nor HOME is set to an absolute path; say sqlite:///path/to/keys.db";
                 report.problem(Problem::new("storage.url", None, why));
@@ -58,10 +66,13 @@ fn sqlite_path(node: &Node<'_>) -> Option<PathBuf> {
         node.problem(format!("PostgreSQL is {NOT_BUILT}; {EXPECTED}"));
         return None;
     }
-    let path = text.strip_prefix("sqlite://").filter(|path| path.starts_with('/') && !path.contains(['?', '#']));
+    let path = text
+        .strip_prefix("sqlite://")
+        .filter(|path| path.starts_with('/') && !path.contains(['?', '#']));
     let path = path.and_then(|path| percent_decode_str(path).decode_utf8().ok());
     // A directory, or the root itself.
-    let path = path.map(|path| PathBuf::from(path.as_ref())).filter(|path| path.file_name().is_some());
+    let path =
+        path.map(|path| PathBuf::from(path.as_ref())).filter(|path| path.file_name().is_some());
     if path.is_none() {
         node.problem(EXPECTED);
     }
@@ -75,7 +86,9 @@ fn state_directory(env: Env<'_>) -> Option<PathBuf> {
 }
 
 fn url<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    let path = path.to_str().ok_or_else(|| serde::ser::Error::custom("the path of the database is not UTF-8"))?;
+    let path = path
+        .to_str()
+        .ok_or_else(|| serde::ser::Error::custom("the path of the database is not UTF-8"))?;
     // What would end the path, or be taken for an escape.
     let escaped = path.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
     serializer.collect_str(&format_args!("sqlite://{escaped}"))

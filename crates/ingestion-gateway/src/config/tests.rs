@@ -22,8 +22,14 @@ fn paths(text: &str) -> Vec<String> {
 fn everything_has_a_default() {
     let (config, warnings) = load("").unwrap();
     assert!(warnings.is_empty());
-    assert_eq!(config.storage.path, PathBuf::from("/home/ops/.local/state/ingestion-gateway/keys.db"));
-    assert_eq!(config.management.admin_token_file, PathBuf::from("/home/ops/.local/state/ingestion-gateway/admin-tokens"));
+    assert_eq!(
+        config.storage.path,
+        PathBuf::from("/home/ops/.local/state/ingestion-gateway/keys.db")
+    );
+    assert_eq!(
+        config.management.admin_token_file,
+        PathBuf::from("/home/ops/.local/state/ingestion-gateway/admin-tokens")
+    );
     let expected = "\
 storage:
   url: sqlite:///home/ops/.local/state/ingestion-gateway/keys.db
@@ -81,21 +87,32 @@ fn what_is_printed_can_be_read() {
                 receivers: {otlp: {protocols: {http: {endpoint: '[::1]:0'}}}}\ntrusted_proxies: [10.0.0.0/8, 192.0.2.1]";
     let printed = load(text).unwrap().0.to_yaml().unwrap();
     assert!(printed.contains("sqlite:///var/lib/a b%3F/keys.db"), "{printed}");
-    assert!(printed.contains("1048577B") && printed.contains("[::1]:0") && printed.contains("192.0.2.1/32"), "{printed}");
+    assert!(
+        printed.contains("1048577B")
+            && printed.contains("[::1]:0")
+            && printed.contains("192.0.2.1/32"),
+        "{printed}"
+    );
     assert_eq!(load(&printed).unwrap().0.to_yaml().unwrap(), printed);
 }
 
-// Scenario: a shared key comes from the environment.
-// Guarantee: it is in force, masked where it is printed, and not in `Debug`; the mask is not taken for a key.
+// Scenario: a shared key comes from the environment. Guarantee: it is in force, masked where it is
+// printed, and not in `Debug`; the mask is not taken for a key.
 #[test]
 fn secrets_are_masked() {
     let (config, _) = load("auth: {receiver_api_key: '${env:KEY}'}").unwrap();
     assert!(config.auth.receiver.is_some());
     let printed = config.to_yaml().unwrap();
-    assert!(printed.contains("receiver_api_key: \"***\"") || printed.contains("receiver_api_key: '***'"), "{printed}");
+    assert!(
+        printed.contains("receiver_api_key: \"***\"")
+            || printed.contains("receiver_api_key: '***'"),
+        "{printed}"
+    );
     assert!(!printed.contains("a-shared-key") && !format!("{config:?}").contains("a-shared-key"));
     assert_eq!(paths(&printed), ["auth.receiver_api_key"]);
-    assert!(load("auth: {receiver_api_key: '${env:NOT_SET:-}'}").unwrap().0.auth.receiver.is_none());
+    assert!(
+        load("auth: {receiver_api_key: '${env:NOT_SET:-}'}").unwrap().0.auth.receiver.is_none()
+    );
 }
 
 // Scenario: a file in which nearly everything is wrong.
@@ -137,27 +154,47 @@ fn what_is_not_built_is_said() {
                 management: {tls: {cert_file: /c}}\nreceivers: {otlp: {protocols: {grpc: {tls: {}}}}}";
     let problems = load(text).unwrap_err();
     assert_eq!(problems.len(), 5, "{problems:?}");
-    assert!(problems.iter().all(|problem| problem.message().contains("not built yet")), "{problems:?}");
+    assert!(
+        problems.iter().all(|problem| problem.message().contains("not built yet")),
+        "{problems:?}"
+    );
 }
 
-// Scenario: two files and settings of the command line name the same keys; some settings are no settings.
-// Guarantee: the later wins key by key; what cannot be read is told with its path, all of it.
+// Scenario: two files and settings of the command line name the same keys; some settings are no
+// settings. Guarantee: the later wins key by key; what cannot be read is told with its path, all of
+// it.
 #[test]
 fn later_sources_override() {
     let directory = tempfile::tempdir().unwrap();
     let files: Vec<_> = ["a.yaml", "b.yaml"].map(|name| directory.path().join(name)).into();
-    std::fs::write(&files[0], "limits: {max_streams: 1, max_connections: 2}\nshutdown_grace: 1s").unwrap();
+    std::fs::write(&files[0], "limits: {max_streams: 1, max_connections: 2}\nshutdown_grace: 1s")
+        .unwrap();
     std::fs::write(&files[1], "limits: {max_streams: 3}").unwrap();
     let env = |name: &str| (name == "XDG_STATE_HOME").then(|| "/state".to_owned());
     let load = |sets: &[&str]| {
-        Config::load(&Sources { files: files.clone(), sets: sets.iter().map(|set| (*set).to_owned()).collect() }, &env)
+        Config::load(
+            &Sources {
+                files: files.clone(),
+                sets: sets.iter().map(|set| (*set).to_owned()).collect(),
+            },
+            &env,
+        )
     };
-    let (config, _) = load(&["shutdown_grace=2s", "telemetry.logs.level=${env:LEVEL:-debug}"]).unwrap();
+    let (config, _) =
+        load(&["shutdown_grace=2s", "telemetry.logs.level=${env:LEVEL:-debug}"]).unwrap();
     assert_eq!((config.limits.max_streams, config.limits.max_connections), (3, 2));
-    assert_eq!((config.shutdown_grace, config.telemetry.logs.level), (Duration::from_secs(2), "debug"));
+    assert_eq!(
+        (config.shutdown_grace, config.telemetry.logs.level),
+        (Duration::from_secs(2), "debug")
+    );
     assert_eq!(config.storage.path, PathBuf::from("/state/ingestion-gateway/keys.db"));
-    let problems = load(&["nonsense", "a-b=1", "limits.max_streams=[", "limits.max_streams=1\nx: 2"]).unwrap_err();
-    assert_eq!(problems.iter().map(Problem::path).collect::<Vec<_>>(), ["", "", "limits.max_streams", "limits.max_streams"]);
+    let problems =
+        load(&["nonsense", "a-b=1", "limits.max_streams=[", "limits.max_streams=1\nx: 2"])
+            .unwrap_err();
+    assert_eq!(
+        problems.iter().map(Problem::path).collect::<Vec<_>>(),
+        ["", "", "limits.max_streams", "limits.max_streams"]
+    );
     let problems = load(&["nonsense", "limits.max_streams=many"]).unwrap_err();
     assert_eq!(problems.iter().map(Problem::path).collect::<Vec<_>>(), ["", "limits.max_streams"]);
     let problems = load(&["limits.max_streams=many"]).unwrap_err();
@@ -170,19 +207,32 @@ fn later_sources_override() {
 fn settings_have_no_comments() {
     let load = |set: &str| {
         let env = |_: &str| Some("/state".to_owned());
-        Config::load(&Sources { files: Vec::new(), sets: vec![format!("management.admin_token_file={set}")] }, &env)
+        Config::load(
+            &Sources {
+                files: Vec::new(),
+                sets: vec![format!("management.admin_token_file={set}")],
+            },
+            &env,
+        )
     };
     for cut in ["#abc", "/abc #def", "/a\t#def", "'/abc' #'"] {
         let problems = load(cut).unwrap_err();
-        assert!(problems[0].message().contains("comment") && problems[0].path() == "management.admin_token_file", "{problems:?}");
+        assert!(
+            problems[0].message().contains("comment")
+                && problems[0].path() == "management.admin_token_file",
+            "{problems:?}"
+        );
     }
-    for (whole, expected) in [("/abc#def", "/abc#def"), ("'/abc #def'", "/abc #def"), ("\"/a' #b\"", "/a' #b")] {
+    for (whole, expected) in
+        [("/abc#def", "/abc#def"), ("'/abc #def'", "/abc #def"), ("\"/a' #b\"", "/a' #b")]
+    {
         assert_eq!(load(whole).unwrap().0.management.admin_token_file, PathBuf::from(expected));
     }
 }
 
-// Scenario: neither a home nor a state directory, and no path; the authorize endpoint is open to others; a shared key is short.
-// Guarantee: the first is an error that says what to do, the others are warnings.
+// Scenario: neither a home nor a state directory, and no path; the authorize endpoint is open to
+// others; a shared key is short. Guarantee: the first is an error that says what to do, the others
+// are warnings.
 #[test]
 fn surroundings_are_looked_at() {
     let problems = Config::load(&Sources::default(), &|_| None).unwrap_err();

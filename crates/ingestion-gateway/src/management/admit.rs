@@ -37,13 +37,18 @@ impl Admission {
             .with_header(AUTHORIZATION.as_str(), header::API_KEY_SCHEME)?
             .with_header(AUTHORIZATION.as_str(), SERVICE_BEARER_SCHEME)?;
         let refusals = meter.u64_counter("ingestion.management.refusals").with_unit("{request}");
-        let refusals = refusals.with_description("Calls without the token of an administrator").build();
+        let refusals =
+            refusals.with_description("Calls without the token of an administrator").build();
         Ok(Self { tokens: tokens.with_meter(meter), lookup, refusals })
     }
 }
 
 /// Lets a call go on with the [`Identity`](otlp_auth::Identity) of its administrator.
-pub(super) async fn admit(State(admission): State<Arc<Admission>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn admit(
+    State(admission): State<Arc<Admission>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let decision = match admission.lookup.find(request.headers(), request.uri()) {
         Ok(credential) => admission.tokens.decide(&credential),
         Err(reason) => Ok(Decision::Deny(reason)),
@@ -54,13 +59,26 @@ pub(super) async fn admit(State(admission): State<Arc<Admission>>, mut request: 
             next.run(request).await
         }
         Ok(Decision::Deny(reason)) => {
-            let source = request.extensions().get::<ClientAddress>().map(|ClientAddress(address)| address.to_string());
+            let source = request
+                .extensions()
+                .get::<ClientAddress>()
+                .map(|ClientAddress(address)| address.to_string());
             admission.refusals.add(1, &[KeyValue::new("deny.reason", reason.as_str())]);
             let call = call(&request);
-            let tracking_key = request.extensions().get::<TrackingKey>().map(tracing::field::display);
-            tracing::warn!(tracking_key, reason = reason.as_str(), source, call, "a management call was refused");
-            let message =
-                if reason == DenyReason::Missing { "an admin token is required" } else { "the admin token is not accepted" };
+            let tracking_key =
+                request.extensions().get::<TrackingKey>().map(tracing::field::display);
+            tracing::warn!(
+                tracking_key,
+                reason = reason.as_str(),
+                source,
+                call,
+                "a management call was refused"
+            );
+            let message = if reason == DenyReason::Missing {
+                "an admin token is required"
+            } else {
+                "the admin token is not accepted"
+            };
             let problem = Problem::new(StatusCode::UNAUTHORIZED, "Unauthorized", message);
             ([(WWW_AUTHENTICATE, CHALLENGE)], problem).into_response()
         }

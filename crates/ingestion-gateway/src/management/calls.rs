@@ -8,18 +8,26 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{StatusCode, Uri};
 use ingestion_api::{
-    AuditPage, AuditQuery, AuthorizeQuery, AuthorizeRequest, ErrorBody, GenerateRequest, GeneratedKey, IngestionApiKey,
-    RotateRequest, ServerInfo, UpdateRequest, Version, route,
+    AuditPage, AuditQuery, AuthorizeQuery, AuthorizeRequest, ErrorBody, GenerateRequest,
+    GeneratedKey, IngestionApiKey, RotateRequest, ServerInfo, UpdateRequest, Version, route,
 };
 use otlp_auth::Identity;
 
 use super::problem::Problem;
 use super::{Management, json};
 
-/// The version that clients compare with the one they need; the number of the API, not of this program.
+/// The version that clients compare with the one they need; the number of the API, not of this
+/// program.
 const API_VERSION: Version =
     // Anything in `diff` or `commit` would make it older than it is, to the original client.
-    Version { major: 6, minor: 0, patch: 0, diff: String::new(), commit: String::new(), is_dev: false };
+    Version {
+        major: 6,
+        minor: 0,
+        patch: 0,
+        diff: String::new(),
+        commit: String::new(),
+        is_dev: false,
+    };
 
 type Answer = Result<Response, Problem>;
 
@@ -27,7 +35,14 @@ type Answer = Result<Response, Problem>;
 #[utoipa::path(get, path = route::SERVER_INFO, responses((status = 200, description = "What it is", body = ServerInfo)))]
 pub(super) async fn server_info() -> Response {
     let platform_version = Some(API_VERSION.to_string());
-    json::answer(StatusCode::OK, &ServerInfo { version: API_VERSION, deployment_mode: "SelfHosted".to_owned(), platform_version })
+    json::answer(
+        StatusCode::OK,
+        &ServerInfo {
+            version: API_VERSION,
+            deployment_mode: "SelfHosted".to_owned(),
+            platform_version,
+        },
+    )
 }
 
 /// This document
@@ -51,7 +66,11 @@ pub(super) async fn list(State(management): State<Management>) -> Answer {
         (status = 413, description = "The body is too long", body = ErrorBody),
     ),
 )]
-pub(super) async fn create(State(management): State<Management>, Extension(who): Extension<Identity>, body: Body) -> Answer {
+pub(super) async fn create(
+    State(management): State<Management>,
+    Extension(who): Extension<Identity>,
+    body: Body,
+) -> Answer {
     let request: GenerateRequest = json::read(body).await?;
     Ok(json::answer(StatusCode::OK, &management.service.create(who.name(), request).await?))
 }
@@ -98,7 +117,11 @@ pub(super) async fn update(
         (status = 404, description = "There is no such key", body = ErrorBody),
     ),
 )]
-pub(super) async fn delete(State(management): State<Management>, Extension(who): Extension<Identity>, Id(id): Id) -> Answer {
+pub(super) async fn delete(
+    State(management): State<Management>,
+    Extension(who): Extension<Identity>,
+    Id(id): Id,
+) -> Answer {
     management.service.delete(who.name(), id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -133,7 +156,13 @@ pub(super) async fn rotate(
     ),
 )]
 pub(super) async fn audit(State(management): State<Management>, uri: Uri) -> Answer {
-    let invalid = |_| Problem::new(StatusCode::BAD_REQUEST, "InvalidRequest", "`after` and `limit`: expected numbers");
+    let invalid = |_| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "InvalidRequest",
+            "`after` and `limit`: expected numbers",
+        )
+    };
     let Query(query) = Query::<AuditQuery>::try_from_uri(&uri).map_err(invalid)?;
     Ok(json::answer(StatusCode::OK, &management.service.audit(query).await?))
 }
@@ -152,18 +181,28 @@ pub(super) async fn authorize(State(management): State<Management>, request: Req
     management.authorizer.answer(request).await
 }
 
-/// The key that the path names: decimal digits; whether there is such a key is the service's to say.
+/// The key that the path names: decimal digits; whether there is such a key is the service's to
+/// say.
 pub(super) struct Id(i64);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let text = Path::<String>::from_request_parts(parts, state).await.map(|Path(text)| text).unwrap_or_default();
+        let text = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map(|Path(text)| text)
+            .unwrap_or_default();
         let digits = text.strip_prefix('-').unwrap_or(&text);
         let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         let id = if is_number { text.parse().ok() } else { None };
-        let expected = || Problem::new(StatusCode::BAD_REQUEST, "InvalidRequest", "`id`: expected a decimal number below 2^53");
+        let expected = || {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "InvalidRequest",
+                "`id`: expected a decimal number below 2^53",
+            )
+        };
         id.map(Self).ok_or_else(expected)
     }
 }

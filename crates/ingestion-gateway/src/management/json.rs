@@ -18,7 +18,8 @@ pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 
 /// Reads a body; nothing at all is an empty object.
 pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
-    let invalid = |message: String| Problem::new(StatusCode::BAD_REQUEST, "InvalidRequest", message);
+    let invalid =
+        |message: String| Problem::new(StatusCode::BAD_REQUEST, "InvalidRequest", message);
     let body = match body::read(body, MAX_BODY).await {
         Ok(body) => body,
         Err(BodyError::TooLarge) => {
@@ -55,7 +56,9 @@ fn wrong(path: &str, error: &serde_json::Error) -> String {
     }
     match text.rsplit_once("expected ") {
         Some((_, expected)) => format!("{field}: expected {expected}"),
-        None if text.starts_with("duplicate field") => format!("{field}: a field stands there twice"),
+        None if text.starts_with("duplicate field") => {
+            format!("{field}: a field stands there twice")
+        }
         None => format!("{field}: not as expected"),
     }
 }
@@ -82,24 +85,46 @@ mod tests {
     }
 
     // Scenario: bodies with wrong types, missing fields, no JSON, too many bytes, and nothing.
-    // Guarantee: the message names the field and not its value; unknown fields and nothing at all are fine.
+    // Guarantee: the message names the field and not its value; unknown fields and nothing at all
+    // are fine.
     #[tokio::test]
     async fn what_is_wrong_is_named() {
         assert_eq!(message::<GenerateRequest>(r#"{"name": 7}"#).await, "`name`: expected a string");
-        assert_eq!(message::<GenerateRequest>(r#"{"name": "n", "expiration": "soon"}"#).await, "`expiration`: expected i64");
+        assert_eq!(
+            message::<GenerateRequest>(r#"{"name": "n", "expiration": "soon"}"#).await,
+            "`expiration`: expected i64"
+        );
         assert_eq!(
             message::<GenerateRequest>(r#"{"name": "n", "expiration": 9223372036854775808}"#).await,
             "`expiration`: expected i64"
         );
-        assert_eq!(message::<GenerateRequest>(r#"{"description": "x"}"#).await, "`name` is required");
+        assert_eq!(
+            message::<GenerateRequest>(r#"{"description": "x"}"#).await,
+            "`name` is required"
+        );
         assert_eq!(message::<GenerateRequest>("").await, "`name` is required");
         assert_eq!(message::<GenerateRequest>("[1]").await, "the body: expected an object");
-        assert_eq!(message::<UpdateRequest>(r#"{"enabled": "canary"}"#).await, "`enabled`: expected a boolean");
+        assert_eq!(
+            message::<UpdateRequest>(r#"{"enabled": "canary"}"#).await,
+            "`enabled`: expected a boolean"
+        );
         assert_eq!(message::<RotateRequest>(r#"{"overlap": -1}"#).await, "`overlap`: expected u64");
-        assert_eq!(message::<GenerateRequest>("{\"name\":\n").await, "the body is not JSON (line 2, column 0)");
-        assert_eq!(message::<GenerateRequest>("{\"name\": \"n\"} x").await, "the body is not JSON (line 1, column 15)");
-        assert_eq!(message::<GenerateRequest>(vec![b' '; MAX_BODY + 1]).await, "the body has more than 65536 bytes");
+        assert_eq!(
+            message::<GenerateRequest>("{\"name\":\n").await,
+            "the body is not JSON (line 2, column 0)"
+        );
+        assert_eq!(
+            message::<GenerateRequest>("{\"name\": \"n\"} x").await,
+            "the body is not JSON (line 1, column 15)"
+        );
+        assert_eq!(
+            message::<GenerateRequest>(vec![b' '; MAX_BODY + 1]).await,
+            "the body has more than 65536 bytes"
+        );
         assert_eq!(read::<RotateRequest>(Body::empty()).await.unwrap(), RotateRequest::default());
-        assert_eq!(read::<GenerateRequest>(Body::from(r#"{"name":"n","more":{}}"#)).await.unwrap().name, "n");
+        assert_eq!(
+            read::<GenerateRequest>(Body::from(r#"{"name":"n","more":{}}"#)).await.unwrap().name,
+            "n"
+        );
     }
 }

@@ -44,7 +44,8 @@ struct Management {
     document: Bytes,
 }
 
-/// The management listener: no call without the token of an administrator, not even one that is not there.
+/// The management listener: no call without the token of an administrator, not even one that is not
+/// there.
 pub(crate) fn router(
     service: KeyService,
     authorizer: Authorizer,
@@ -61,12 +62,17 @@ pub(crate) fn router(
         .routes(routes!(calls::audit))
         .routes(routes!(calls::authorize))
         .routes(routes!(calls::openapi));
-    let (api, document) = OpenApiRouter::with_openapi(openapi::frame()).nest(route::API_PATH, api).split_for_parts();
+    let (api, document) =
+        OpenApiRouter::with_openapi(openapi::frame()).nest(route::API_PATH, api).split_for_parts();
     let document = openapi::finish(document)?;
     Ok(api
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "NotFound", "there is no such call"))
         .method_not_allowed_fallback(async || {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "the call does not have this method")
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "MethodNotAllowed",
+                "the call does not have this method",
+            )
         })
         .layer(middleware::from_fn_with_state(admission, admit::admit))
         .layer(middleware::from_fn_with_state(clock, problem::tell))

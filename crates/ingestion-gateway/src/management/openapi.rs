@@ -1,4 +1,5 @@
-//! The management API as an OpenAPI document: each call tells of itself, this of what is common to all.
+//! The management API as an OpenAPI document: each call tells of itself, this of what is common to
+//! all.
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
@@ -30,7 +31,8 @@ const COMMON: [(&str, &str); 3] = [
 /// The document before there are any calls in it.
 pub(super) fn frame() -> OpenApi {
     let header = |name| SecurityScheme::ApiKey(ApiKey::Header(name));
-    let authorization = ApiKeyValue::with_description(AUTHORIZATION.as_str(), "`ApiKey`, a space, and the token");
+    let authorization =
+        ApiKeyValue::with_description(AUTHORIZATION.as_str(), "`ApiKey`, a space, and the token");
     let forms = [
         ("ApiToken", header(ApiKeyValue::new(header::API_TOKEN))),
         ("ServiceToken", header(ApiKeyValue::new(header::API_KEY))),
@@ -39,7 +41,8 @@ pub(super) fn frame() -> OpenApi {
     ];
     let mut frame = Frame::openapi();
     // Any one of them.
-    frame.security = Some(forms.iter().map(|&(name, _)| SecurityRequirement::new(name, [""; 0])).collect());
+    frame.security =
+        Some(forms.iter().map(|&(name, _)| SecurityRequirement::new(name, [""; 0])).collect());
     let components = frame.components.get_or_insert_default();
     components.security_schemes.extend(forms.map(|(name, form)| (name.to_owned(), form.into())));
     frame
@@ -51,7 +54,11 @@ pub(super) fn finish(mut document: OpenApi) -> Result<Bytes, serde_json::Error> 
         let methods = [&mut path.get, &mut path.post, &mut path.patch, &mut path.delete];
         for operation in methods.into_iter().flatten() {
             for (status, description) in COMMON {
-                operation.responses.responses.entry(status.to_owned()).or_insert_with(|| refusal(description).into());
+                operation
+                    .responses
+                    .responses
+                    .entry(status.to_owned())
+                    .or_insert_with(|| refusal(description).into());
             }
         }
     }

@@ -16,7 +16,8 @@ use ingestion_keys::service::IssueError;
 use super::json;
 use crate::authorize::retry_after;
 
-/// An error as it is answered. It travels in the extensions of a response until its body is written.
+/// An error as it is answered. It travels in the extensions of a response until its body is
+/// written.
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -35,7 +36,13 @@ enum Kind {
 
 impl Problem {
     pub(super) fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind: Kind::Named(kind), message: message.into(), successor: None, detail: None }
+        Self {
+            status,
+            kind: Kind::Named(kind),
+            message: message.into(),
+            successor: None,
+            detail: None,
+        }
     }
 
     /// Worth another try.
@@ -54,8 +61,17 @@ impl Problem {
         match self.kind {
             Kind::InvalidExpiry => ErrorBody::InvalidExpiry { message },
             Kind::Named(kind) => {
-                let error = ApiError { kind: kind.to_owned(), message, error_code: None, successor: self.successor };
-                ErrorBody::ErrorsResponse(ErrorsResponse { tracking_key, server_timestamp, errors: vec![error] })
+                let error = ApiError {
+                    kind: kind.to_owned(),
+                    message,
+                    error_code: None,
+                    successor: self.successor,
+                };
+                ErrorBody::ErrorsResponse(ErrorsResponse {
+                    tracking_key,
+                    server_timestamp,
+                    errors: vec![error],
+                })
             }
         }
     }
@@ -66,7 +82,10 @@ impl From<IssueError> for Problem {
         let message = error.to_string();
         let problem = |status, kind| Self::new(status, kind, message.as_str());
         match &error {
-            IssueError::ExpirationPast => Self { kind: Kind::InvalidExpiry, ..problem(StatusCode::BAD_REQUEST, "InvalidRequest") },
+            IssueError::ExpirationPast => Self {
+                kind: Kind::InvalidExpiry,
+                ..problem(StatusCode::BAD_REQUEST, "InvalidRequest")
+            },
             IssueError::NameEmpty
             | IssueError::NameTooLong
             | IssueError::NameCharacter
@@ -74,16 +93,21 @@ impl From<IssueError> for Problem {
             | IssueError::DescriptionCharacter
             | IssueError::ExpirationTooLate => problem(StatusCode::BAD_REQUEST, "InvalidRequest"),
             IssueError::NotFound { .. } => problem(StatusCode::NOT_FOUND, "NotFound"),
-            IssueError::Rotated { successor } => {
-                Self { successor: Some(successor.get()), ..problem(StatusCode::CONFLICT, "Conflict") }
-            }
+            IssueError::Rotated { successor } => Self {
+                successor: Some(successor.get()),
+                ..problem(StatusCode::CONFLICT, "Conflict")
+            },
             IssueError::Expired | IssueError::Disabled => problem(StatusCode::CONFLICT, "Conflict"),
             IssueError::Contended => Self::unavailable(message),
             // The operator is the one who calls, and has to know which.
-            IssueError::Store(source) => Self { detail: Some(chain(&error)), ..Self::unavailable(format!("{message}: {source}")) },
-            IssueError::Entropy(_) => {
-                Self { detail: Some(chain(&error)), ..problem(StatusCode::INTERNAL_SERVER_ERROR, "InternalError") }
-            }
+            IssueError::Store(source) => Self {
+                detail: Some(chain(&error)),
+                ..Self::unavailable(format!("{message}: {source}"))
+            },
+            IssueError::Entropy(_) => Self {
+                detail: Some(chain(&error)),
+                ..problem(StatusCode::INTERNAL_SERVER_ERROR, "InternalError")
+            },
         }
     }
 }
@@ -107,14 +131,23 @@ impl fmt::Display for TrackingKey {
 }
 
 /// Writes the bodies of problems, and logs them.
-pub(super) async fn tell(State(clock): State<Arc<dyn Clock>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn tell(
+    State(clock): State<Arc<dyn Clock>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let call = call(&request);
     let tracking_key = TrackingKey(fastrand::u64(..));
     request.extensions_mut().insert(tracking_key);
     let mut response = next.run(request).await;
-    let Some(problem) = response.extensions_mut().remove::<Problem>().or_else(|| of_axum(&response)) else { return response };
+    let Some(problem) =
+        response.extensions_mut().remove::<Problem>().or_else(|| of_axum(&response))
+    else {
+        return response;
+    };
     if problem.status.is_server_error() {
-        let (status, error) = (problem.status.as_u16(), problem.detail.as_ref().unwrap_or(&problem.message));
+        let (status, error) =
+            (problem.status.as_u16(), problem.detail.as_ref().unwrap_or(&problem.message));
         tracing::error!(%tracking_key, call, status, error, "a management call failed");
     } else if problem.status != StatusCode::UNAUTHORIZED {
         // That one was logged with its source, where it was refused.
@@ -138,14 +171,19 @@ pub(super) async fn tell(State(clock): State<Arc<dyn Clock>>, mut request: Reque
 
 /// What axum refuses by itself it says as text, which nothing else here is.
 fn of_axum(response: &Response) -> Option<Problem> {
-    let is_text = response.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/plain"));
+    let is_text = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"text/plain"));
     let kind = if response.status().is_server_error() { "InternalError" } else { "InvalidRequest" };
     is_text.then(|| Problem::new(response.status(), kind, "the request is not as expected"))
 }
 
-/// Which call a request is, for the log. Nothing of the path that the client chose: a key may have slipped into it.
+/// Which call a request is, for the log. Nothing of the path that the client chose: a key may have
+/// slipped into it.
 pub(super) fn call(request: &Request) -> String {
-    let path = request.extensions().get::<MatchedPath>().map_or("an unknown path", MatchedPath::as_str);
+    let path =
+        request.extensions().get::<MatchedPath>().map_or("an unknown path", MatchedPath::as_str);
     format!("{} {path}", request.method())
 }
 

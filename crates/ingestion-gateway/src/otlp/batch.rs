@@ -1,7 +1,8 @@
 //! What a batch is, whichever way it came.
 //!
-//! Items are counted where they stand, in protobuf and in JSON: nothing is built from a batch, which may be a thousand times as large in memory.
-//! They are counted and not validated: what lies below an item is skipped and never decoded, so that it cannot recurse. Groups in protobuf and
+//! Items are counted where they stand, in protobuf and in JSON: nothing is built from a batch,
+//! which may be a thousand times as large in memory. They are counted and not validated: what lies
+//! below an item is skipped and never decoded, so that it cannot recurse. Groups in protobuf and
 //! brackets in JSON are nested up to a limit.
 
 use std::fmt;
@@ -40,12 +41,20 @@ impl Step {
 
 pub(super) const TRACES: Signal = Signal {
     item: Item::Span,
-    path: &[Step::list(&[(1, "resourceSpans")]), Step::list(&[(2, "scopeSpans")]), Step::list(&[(2, "spans")])],
+    path: &[
+        Step::list(&[(1, "resourceSpans")]),
+        Step::list(&[(2, "scopeSpans")]),
+        Step::list(&[(2, "spans")]),
+    ],
 };
 
 pub(super) const LOGS: Signal = Signal {
     item: Item::LogRecord,
-    path: &[Step::list(&[(1, "resourceLogs")]), Step::list(&[(2, "scopeLogs")]), Step::list(&[(2, "logRecords")])],
+    path: &[
+        Step::list(&[(1, "resourceLogs")]),
+        Step::list(&[(2, "scopeLogs")]),
+        Step::list(&[(2, "logRecords")]),
+    ],
 };
 
 pub(super) const METRICS: Signal = Signal {
@@ -55,7 +64,13 @@ pub(super) const METRICS: Signal = Signal {
         Step::list(&[(2, "scopeMetrics")]),
         Step::list(&[(2, "metrics")]),
         Step {
-            fields: &[(5, "gauge"), (7, "sum"), (9, "histogram"), (10, "exponentialHistogram"), (11, "summary")],
+            fields: &[
+                (5, "gauge"),
+                (7, "sum"),
+                (9, "histogram"),
+                (10, "exponentialHistogram"),
+                (11, "summary"),
+            ],
             is_list: false,
         },
         Step::list(&[(1, "dataPoints")]),
@@ -63,12 +78,14 @@ pub(super) const METRICS: Signal = Signal {
 };
 
 impl Signal {
-    /// How many items a request has; its own fields and those of each message down to the items have to be well-formed.
+    /// How many items a request has; its own fields and those of each message down to the items
+    /// have to be well-formed.
     pub(super) fn count_protobuf(&self, request: Bytes) -> Result<usize, DecodeError> {
         count_protobuf(self.path, request)
     }
 
-    /// The same of a request in JSON. Everywhere `null` is what is empty, as proto3 has it for fields.
+    /// The same of a request in JSON. Everywhere `null` is what is empty, as proto3 has it for
+    /// fields.
     pub(super) fn count_json(&self, request: &[u8]) -> serde_json::Result<usize> {
         if is_nested_deeper(request, MAX_DEPTH) {
             return Err(serde::de::Error::custom("nested too deep"));
@@ -108,8 +125,9 @@ fn skip_fields(mut message: Bytes) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// Whether there are more brackets in each other. serde_json has a limit for what it builds, and none for what it skips; strings are not looked into, because
-/// senders cut them within a character, which it would not build.
+/// Whether there are more brackets in each other. serde_json has a limit for what it builds, and
+/// none for what it skips; strings are not looked into, because senders cut them within a
+/// character, which it would not build.
 fn is_nested_deeper(json: &[u8], limit: usize) -> bool {
     let mut depth = 0_usize;
     let mut bytes = json.iter();
@@ -248,23 +266,28 @@ mod tests {
         (in_protobuf, signal.count_json(&serde_json::to_vec(&request).unwrap()).unwrap())
     }
 
-    // Scenario: requests of each signal, as the published messages write them, with several resources and scopes and every kind of metric.
-    // Guarantee: each item is counted once, in protobuf and in JSON.
+    // Scenario: requests of each signal, as the published messages write them, with several
+    // resources and scopes and every kind of metric. Guarantee: each item is counted once, in
+    // protobuf and in JSON.
     #[test]
     fn items_are_counted() {
-        let scopes = |list: &str| json!([{"scope": {"name": "s"}, list: [{}, {}]}, {list: [{}]}, {}]);
+        let scopes =
+            |list: &str| json!([{"scope": {"name": "s"}, list: [{}, {}]}, {list: [{}]}, {}]);
         let resource = json!({"attributes": [{"key": "k", "value": {"stringValue": "v"}}]});
-        let traces =
-            json!({"resourceSpans": [{"resource": resource, "scopeSpans": scopes("spans")}, {"scopeSpans": scopes("spans")}]});
+        let traces = json!({"resourceSpans": [{"resource": resource, "scopeSpans": scopes("spans")}, {"scopeSpans": scopes("spans")}]});
         assert_eq!(counts::<ExportTraceServiceRequest>(&TRACES, &traces), (6, 6));
-        let logs = json!({"resourceLogs": [{"resource": resource, "scopeLogs": scopes("logRecords")}]});
+        let logs =
+            json!({"resourceLogs": [{"resource": resource, "scopeLogs": scopes("logRecords")}]});
         assert_eq!(counts::<ExportLogsServiceRequest>(&LOGS, &logs), (3, 3));
         let kinds = ["gauge", "sum", "histogram", "exponentialHistogram", "summary"];
         let metrics: Vec<_> = kinds
             .iter()
             .map(|kind| {
-                let temporality =
-                    if ["gauge", "summary"].contains(kind) { json!({}) } else { json!({"aggregationTemporality": 2}) };
+                let temporality = if ["gauge", "summary"].contains(kind) {
+                    json!({})
+                } else {
+                    json!({"aggregationTemporality": 2})
+                };
                 let mut data = temporality;
                 data["dataPoints"] = json!([{}, {}]);
                 json!({"name": "m", *kind: data})
@@ -272,15 +295,21 @@ mod tests {
             .collect();
         let metrics = json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": metrics}, {"metrics": [{"name": "none"}]}]}]});
         assert_eq!(counts::<ExportMetricsServiceRequest>(&METRICS, &metrics), (10, 10));
-        assert_eq!((TRACES.count_protobuf(Bytes::new()).unwrap(), TRACES.count_json(b"{}").unwrap()), (0, 0));
+        assert_eq!(
+            (TRACES.count_protobuf(Bytes::new()).unwrap(), TRACES.count_json(b"{}").unwrap()),
+            (0, 0)
+        );
     }
 
-    // Scenario: `null` instead of a list, of a message in one, of a field and of the whole; a string that was cut within a character.
-    // Guarantee: it is as good as nothing at all, and what stands beside it is counted.
+    // Scenario: `null` instead of a list, of a message in one, of a field and of the whole; a
+    // string that was cut within a character. Guarantee: it is as good as nothing at all, and what
+    // stands beside it is counted.
     #[test]
     fn null_is_empty() {
         let count = |signal: &Signal, request: &str| signal.count_json(request.as_bytes()).unwrap();
-        for empty in ["null", r#"{"resourceSpans":null}"#, r#"{"resourceSpans":[null,{"scopeSpans":null}]}"#] {
+        for empty in
+            ["null", r#"{"resourceSpans":null}"#, r#"{"resourceSpans":[null,{"scopeSpans":null}]}"#]
+        {
             assert_eq!(count(&TRACES, empty), 0, "{empty}");
         }
         let spans = r#"{"resourceSpans":[{"resource":null,"scopeSpans":[{"spans":null},{"spans":[{"name":"\ud83d"}]}]}]}"#;
@@ -296,19 +325,42 @@ mod tests {
         let request = b"\x0a\x06\x12\x04\x12\x02\x2a\x00";
         assert_eq!(TRACES.count_protobuf(Bytes::from_static(request)).unwrap(), 1);
         for end in 1..request.len() {
-            assert!(TRACES.count_protobuf(Bytes::copy_from_slice(&request[..end])).is_err(), "{end}");
+            assert!(
+                TRACES.count_protobuf(Bytes::copy_from_slice(&request[..end])).is_err(),
+                "{end}"
+            );
         }
-        for wrong in [&b"\x08\x01"[..], b"\x0a\x02\x12\x05", b"\x0a\x06\x12\x04\x12\x02\x2a\x01", b"hello", &[0x1b; 100_000]] {
+        for wrong in [
+            &b"\x08\x01"[..],
+            b"\x0a\x02\x12\x05",
+            b"\x0a\x06\x12\x04\x12\x02\x2a\x01",
+            b"hello",
+            &[0x1b; 100_000],
+        ] {
             assert!(TRACES.count_protobuf(Bytes::copy_from_slice(wrong)).is_err(), "{wrong:?}");
         }
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         let below_item = |depth| {
             let value = nested(depth);
-            format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"name":"[[\"[{{","x":{value}}}]}}]}}]}}"#)
+            format!(
+                r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"name":"[[\"[{{","x":{value}}}]}}]}}]}}"#
+            )
         };
         assert_eq!(TRACES.count_json(below_item(MAX_DEPTH - 7).as_bytes()).unwrap(), 1);
-        let nested = [format!("{{\"x\":{}}}", nested(MAX_DEPTH)), below_item(MAX_DEPTH - 6), nested(100_000)];
-        let wrong = ["", "[]", "{", "{} x", r#"{"resourceSpans": {}}"#, r#"{"resourceSpans": [1]}"#, r#"{"resourceSpans": [{]}"#];
+        let nested = [
+            format!("{{\"x\":{}}}", nested(MAX_DEPTH)),
+            below_item(MAX_DEPTH - 6),
+            nested(100_000),
+        ];
+        let wrong = [
+            "",
+            "[]",
+            "{",
+            "{} x",
+            r#"{"resourceSpans": {}}"#,
+            r#"{"resourceSpans": [1]}"#,
+            r#"{"resourceSpans": [{]}"#,
+        ];
         for wrong in wrong.into_iter().chain(nested.iter().map(String::as_str)) {
             assert!(TRACES.count_json(wrong.as_bytes()).is_err(), "{wrong:.40}");
         }

@@ -14,8 +14,8 @@ use super::batch::Signal;
 use crate::authorize::retry_after;
 use crate::body::{self, BodyError};
 
-/// The memory that a zstd frame may ask for, as a power of two: 32 MiB, more than a request may have. That of gRPC is tonic's, and has the library's own
-/// limit of 128 MiB.
+/// The memory that a zstd frame may ask for, as a power of two: 32 MiB, more than a request may
+/// have. That of gRPC is tonic's, and has the library's own limit of 128 MiB.
 const MAX_WINDOW_LOG: u32 = 25;
 
 /// How messages are written.
@@ -32,15 +32,22 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub(super) const NOT_FOUND: Self = Self::new(StatusCode::NOT_FOUND, "use /v1/traces, /v1/metrics or /v1/logs");
+    pub(super) const NOT_FOUND: Self =
+        Self::new(StatusCode::NOT_FOUND, "use /v1/traces, /v1/metrics or /v1/logs");
     pub(super) const NOT_POST: Self = Self::new(StatusCode::METHOD_NOT_ALLOWED, "use POST");
-    pub(super) const NO_IDENTITY: Self = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "nobody authenticated the request");
-    const TYPE: Self = Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "use application/x-protobuf or application/json");
-    const COMPRESSION: Self = Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "use gzip, zstd, snappy or no compression");
+    pub(super) const NO_IDENTITY: Self =
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "nobody authenticated the request");
+    const TYPE: Self = Self::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "use application/x-protobuf or application/json",
+    );
+    const COMPRESSION: Self =
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "use gzip, zstd, snappy or no compression");
     const TOO_LARGE: Self = Self::new(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large");
     /// The network's fault and not the batch's, which a sender would drop after a 400.
     const UNREADABLE: Self = Self::new(StatusCode::SERVICE_UNAVAILABLE, "the body ended early");
-    const NOT_COMPRESSED: Self = Self::new(StatusCode::BAD_REQUEST, "the body is not what content-encoding says");
+    const NOT_COMPRESSED: Self =
+        Self::new(StatusCode::BAD_REQUEST, "the body is not what content-encoding says");
     const NOT_A_BATCH: Self = Self::new(StatusCode::BAD_REQUEST, "the body is not an OTLP request");
 
     const fn new(status: StatusCode, message: &'static str) -> Self {
@@ -55,10 +62,16 @@ impl Refusal {
             StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
             _ => Code::InvalidArgument,
         };
-        let status = tonic_types::Status { code: code.into(), message: self.message.to_owned(), details: Vec::new() };
+        let status = tonic_types::Status {
+            code: code.into(),
+            message: self.message.to_owned(),
+            details: Vec::new(),
+        };
         let body = match encoding {
             Encoding::Protobuf => prost::Message::encode_to_vec(&status),
-            Encoding::Json => serde_json::json!({"code": status.code, "message": status.message}).to_string().into_bytes(),
+            Encoding::Json => serde_json::json!({"code": status.code, "message": status.message})
+                .to_string()
+                .into_bytes(),
         };
         let mut response = encoding.response(self.status, body);
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
@@ -76,7 +89,8 @@ impl Refusal {
 impl Encoding {
     /// What a request asks for; answers to those that ask for anything else are JSON.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
-        let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let value =
+            headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         match value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
             "application/x-protobuf" => Ok(Self::Protobuf),
             "application/json" => Ok(Self::Json),
@@ -117,8 +131,13 @@ impl Encoding {
     }
 }
 
-/// Reads a body, and undoes its compression. It may have `max_body` bytes on the wire, and [`MAX_DECODED`] then.
-pub(super) async fn read(headers: &HeaderMap, body: Body, max_body: usize) -> Result<Bytes, Refusal> {
+/// Reads a body, and undoes its compression. It may have `max_body` bytes on the wire, and
+/// [`MAX_DECODED`] then.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    max_body: usize,
+) -> Result<Bytes, Refusal> {
     let body = match body::read(body, max_body).await {
         Ok(body) => body,
         Err(BodyError::TooLarge) => return Err(Refusal::TOO_LARGE),
@@ -128,7 +147,8 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, max_body: usize) -> Re
         b"identity" => Ok(body),
         b"gzip" => inflate(flate2::read::MultiGzDecoder::new(&body[..])),
         b"zstd" => {
-            let mut decoder = zstd::Decoder::with_buffer(&body[..]).map_err(|_| Refusal::NOT_COMPRESSED)?;
+            let mut decoder =
+                zstd::Decoder::with_buffer(&body[..]).map_err(|_| Refusal::NOT_COMPRESSED)?;
             decoder.window_log_max(MAX_WINDOW_LOG).map_err(|_| Refusal::NOT_COMPRESSED)?;
             inflate(decoder)
         }
@@ -139,7 +159,10 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, max_body: usize) -> Re
 
 /// The one coding of a body, in lower case; nothing counts as `identity`.
 fn compression(headers: &HeaderMap) -> Result<Vec<u8>, Refusal> {
-    let lines = headers.get_all(CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let lines = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let codings = lines.map(|coding| coding.trim_ascii().to_ascii_lowercase());
     let mut codings = codings.filter(|coding| !coding.is_empty() && coding != b"identity");
     match (codings.next(), codings.next()) {
@@ -163,7 +186,10 @@ fn inflate(decoder: impl Read) -> Result<Bytes, Refusal> {
 fn unsnap(body: &[u8]) -> Result<Bytes, Refusal> {
     match snap::raw::decompress_len(body) {
         Ok(length) if length > MAX_DECODED => Err(Refusal::TOO_LARGE),
-        Ok(_) => snap::raw::Decoder::new().decompress_vec(body).map(Bytes::from).map_err(|_| Refusal::NOT_COMPRESSED),
+        Ok(_) => snap::raw::Decoder::new()
+            .decompress_vec(body)
+            .map(Bytes::from)
+            .map_err(|_| Refusal::NOT_COMPRESSED),
         Err(_) => Err(Refusal::NOT_COMPRESSED),
     }
 }
@@ -172,8 +198,9 @@ fn unsnap(body: &[u8]) -> Result<Bytes, Refusal> {
 mod tests {
     use super::*;
 
-    // Scenario: `content-encoding` without a value, several times, in a list, and with more than one coding.
-    // Guarantee: what says nothing is nothing; two codings are refused, whichever they are.
+    // Scenario: `content-encoding` without a value, several times, in a list, and with more than
+    // one coding. Guarantee: what says nothing is nothing; two codings are refused, whichever they
+    // are.
     #[test]
     fn there_is_one_compression() {
         let found = |values: &[&'static str]| {

@@ -22,31 +22,50 @@ impl Receiver {
     /// The three services. Those that are generated from the protocol would build every message.
     pub(crate) fn grpc(&self) -> Router {
         let export = |signal: &'static Signal| {
-            any(async move |State(receiver): State<Self>, request: Request| receiver.export(signal, request).await)
+            any(async move |State(receiver): State<Self>, request: Request| {
+                receiver.export(signal, request).await
+            })
         };
         Router::new()
-            .route("/opentelemetry.proto.collector.trace.v1.TraceService/Export", export(&batch::TRACES))
-            .route("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", export(&batch::METRICS))
-            .route("/opentelemetry.proto.collector.logs.v1.LogsService/Export", export(&batch::LOGS))
+            .route(
+                "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+                export(&batch::TRACES),
+            )
+            .route(
+                "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+                export(&batch::METRICS),
+            )
+            .route(
+                "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+                export(&batch::LOGS),
+            )
             .fallback(async || Status::unimplemented("there is no such call").into_http::<Body>())
             .with_state(self.clone())
     }
 
     async fn export(&self, signal: &'static Signal, request: Request) -> Response {
-        let mut grpc =
-            Grpc::new(Counting(signal)).accept_compressed(Gzip).accept_compressed(Zstd).max_decoding_message_size(MAX_DECODED);
-        let service = service_fn(|request: tonic::Request<usize>| ready(self.grpc_batch(signal, &request)));
+        let mut grpc = Grpc::new(Counting(signal))
+            .accept_compressed(Gzip)
+            .accept_compressed(Zstd)
+            .max_decoding_message_size(MAX_DECODED);
+        let service =
+            service_fn(|request: tonic::Request<usize>| ready(self.grpc_batch(signal, &request)));
         grpc.unary(service, request.map(|body| limited(body, self.max_body))).await.map(Body::new)
     }
 
-    fn grpc_batch(&self, signal: &Signal, request: &tonic::Request<usize>) -> Result<tonic::Response<()>, Status> {
+    fn grpc_batch(
+        &self,
+        signal: &Signal,
+        request: &tonic::Request<usize>,
+    ) -> Result<tonic::Response<()>, Status> {
         self.accept(signal, *request.get_ref(), request.extensions())
             .ok_or_else(|| Status::internal("nobody authenticated the request"))?;
         Ok(tonic::Response::new(()))
     }
 }
 
-/// A body of at most so many bytes. tonic finds the status among the causes of the error, and answers with it.
+/// A body of at most so many bytes. tonic finds the status among the causes of the error, and
+/// answers with it.
 fn limited(body: Body, limit: usize) -> Body {
     let status = |error: BoxError| match error.is::<LengthLimitError>() {
         true => Status::resource_exhausted("the request is too large"),

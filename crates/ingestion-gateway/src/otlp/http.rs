@@ -16,7 +16,8 @@ const RETRY_AFTER: HeaderName = http::header::RETRY_AFTER;
 impl Receiver {
     /// The three paths.
     pub(crate) fn http(&self) -> Router {
-        let receive = async |State(receiver): State<Self>, request: Request| receiver.receive(request).await;
+        let receive =
+            async |State(receiver): State<Self>, request: Request| receiver.receive(request).await;
         Router::new().fallback(receive).with_state(self.clone())
     }
 
@@ -37,19 +38,24 @@ impl Receiver {
             return Err(Refusal::NOT_POST);
         }
         let encoding = Encoding::of(&parts.headers)?;
-        // What it becomes is counted before anything else is waited for: there is never more of it than threads.
-        let items = encoding.count(signal, content::read(&parts.headers, body, self.max_body).await?)?;
+        // What it becomes is counted before anything else is waited for: there is never more of it
+        // than threads.
+        let items =
+            encoding.count(signal, content::read(&parts.headers, body, self.max_body).await?)?;
         self.accept(signal, items, &parts.extensions).ok_or(Refusal::NO_IDENTITY)?;
         Ok(encoding.success())
     }
 }
 
-/// Lets web pages of these origins send. It stands in front of the authenticator: browsers ask first, without a credential.
+/// Lets web pages of these origins send. It stands in front of the authenticator: browsers ask
+/// first, without a credential.
 pub(crate) fn cors(router: Router, config: &CorsConfig) -> Router {
     let origins = &config.allowed_origins;
     let origin = match origins.iter().any(|origin| origin == "*") {
         true => AllowOrigin::any(),
-        false => AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
+        false => AllowOrigin::list(
+            origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()),
+        ),
     };
     match origins.is_empty() {
         true => router,

@@ -35,12 +35,21 @@ impl Receiver {
     }
 
     /// Puts an authenticator in front of one of the routers.
-    pub(crate) fn behind<A>(router: Router, authenticator: A, lookup: Lookup, meter: &Meter) -> Router
+    pub(crate) fn behind<A>(
+        router: Router,
+        authenticator: A,
+        lookup: Lookup,
+        meter: &Meter,
+    ) -> Router
     where
         A: ServerAuthenticator<Future: Send> + Send + Sync + 'static,
     {
-        let authenticate = AuthenticateLayer::new(authenticator).with_lookup(lookup).with_meter(meter);
-        router.layer(middleware::from_fn(usage::record)).layer(DefaultBodyLimit::disable()).layer(authenticate)
+        let authenticate =
+            AuthenticateLayer::new(authenticator).with_lookup(lookup).with_meter(meter);
+        router
+            .layer(middleware::from_fn(usage::record))
+            .layer(DefaultBodyLimit::disable())
+            .layer(authenticate)
     }
 
     /// Nothing if nobody authenticated the request.

@@ -13,7 +13,12 @@ const UNKNOWN_KEY: &str = "iapikeyok-12345678-9ABCDEFG-HIJKLMNO-4UUaeN";
 async fn entrances(gateway: &Gateway, secret: &str) -> (Code, StatusCode, StatusCode, StatusCode) {
     let authorize = gateway.authorize("", &json!({"apiKey": secret}).to_string()).await;
     let http = gateway.send_http(secret).await.status();
-    (gateway.send_grpc(secret, 1, None).await, http, gateway.validate(secret).await, authorize.status())
+    (
+        gateway.send_grpc(secret, 1, None).await,
+        http,
+        gateway.validate(secret).await,
+        authorize.status(),
+    )
 }
 
 // Scenario: a key is created, disabled, enabled and deleted; a key that never was is presented.
@@ -21,7 +26,12 @@ async fn entrances(gateway: &Gateway, secret: &str) -> (Code, StatusCode, Status
 #[tokio::test]
 async fn a_change_is_in_force_at_once() {
     let good = (Code::Ok, StatusCode::OK, StatusCode::OK, StatusCode::NO_CONTENT);
-    let refused = (Code::Unauthenticated, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::FORBIDDEN);
+    let refused = (
+        Code::Unauthenticated,
+        StatusCode::UNAUTHORIZED,
+        StatusCode::FORBIDDEN,
+        StatusCode::FORBIDDEN,
+    );
     let gateway = Gateway::start().await;
     let key = gateway.create("edge").await;
     assert_eq!(entrances(&gateway, &key.secret).await, good);
@@ -37,14 +47,18 @@ async fn a_change_is_in_force_at_once() {
     assert!(!gateway.log.all().contains(&key.secret));
 }
 
-// Scenario: a deleted key and one that has expired are sent to every receiver, twice.
-// Guarantee: a line names the key and why, once for all of them; the metric counts each request of the key; the key itself is nowhere.
+// Scenario: a deleted key and one that has expired are sent to every receiver, twice. Guarantee: a
+// line names the key and why, once for all of them; the metric counts each request of the key; the
+// key itself is nowhere.
 #[tokio::test]
 async fn a_refused_key_is_told_by_its_id() {
     let gateway = Gateway::start().await;
     let (deleted, expired) = (gateway.create("deleted").await, gateway.create("expired").await);
     gateway.delete(deleted.id).await;
-    let rotate = gateway.call(reqwest::Method::POST, &format!("/api/security/ingestion/api_keys/{}/rotate", expired.id));
+    let rotate = gateway.call(
+        reqwest::Method::POST,
+        &format!("/api/security/ingestion/api_keys/{}/rotate", expired.id),
+    );
     assert_eq!(rotate.json(&json!({"overlap": 0})).send().await.unwrap().status(), StatusCode::OK);
     for (key, reason) in [(deleted, "revoked"), (expired, "expired")] {
         for _ in 0..2 {
@@ -52,21 +66,39 @@ async fn a_refused_key_is_told_by_its_id() {
             assert_eq!(gateway.send_http(&key.secret).await.status(), StatusCode::UNAUTHORIZED);
             assert_eq!(gateway.validate(&key.secret).await, StatusCode::FORBIDDEN);
         }
-        let line = gateway.log.wait_for(&format!("a key is refused key.id={} reason=\"{reason}\"", key.id)).await;
+        let line = gateway
+            .log
+            .wait_for(&format!("a key is refused key.id={} reason=\"{reason}\"", key.id))
+            .await;
         assert_eq!(gateway.log.all().matches(line.split_once("a key").unwrap().1).count(), 1);
-        let metrics = gateway.client.get(gateway.url("telemetry", "/metrics")).send().await.unwrap().text().await.unwrap();
-        let is_counted = |line: &&str| line.starts_with("ingestion_key_refusals_total") && line.contains(&key.id.to_string());
+        let metrics = gateway
+            .client
+            .get(gateway.url("telemetry", "/metrics"))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        let is_counted = |line: &&str| {
+            line.starts_with("ingestion_key_refusals_total") && line.contains(&key.id.to_string())
+        };
         let counted = metrics.lines().find(is_counted).unwrap();
-        assert!(counted.contains(&format!("deny_reason=\"{reason}\"")) && counted.ends_with(" 6"), "{counted}");
+        assert!(
+            counted.contains(&format!("deny_reason=\"{reason}\"")) && counted.ends_with(" 6"),
+            "{counted}"
+        );
         assert!(!gateway.log.all().contains(&key.secret) && !metrics.contains(&key.secret));
     }
 }
 
-// Scenario: keys of every kind, with and without the receiver API key asked for, broken bodies, on both authorize endpoints.
-// Guarantee: 204 and 403 exactly and without a body; a broken body is 400 and never 403.
+// Scenario: keys of every kind, with and without the receiver API key asked for, broken bodies, on
+// both authorize endpoints. Guarantee: 204 and 403 exactly and without a body; a broken body is 400
+// and never 403.
 #[tokio::test]
 async fn authorize_answers_exactly() {
-    let gateway = Gateway::start_with(&["--set", &format!("auth.receiver_api_key={RECEIVER_KEY}")]).await;
+    let gateway =
+        Gateway::start_with(&["--set", &format!("auth.receiver_api_key={RECEIVER_KEY}")]).await;
     let key = gateway.create("edge").await.secret;
     let asked = |secret: &str| json!({"apiKey": secret, "more": 1}).to_string();
     let with = "?withReceiverKey=true";
@@ -90,21 +122,33 @@ async fn authorize_answers_exactly() {
         ("?withReceiverKey=perhaps", asked(&key), 400),
     ];
     for (query, body, expected) in cases {
-        let public = gateway.call(reqwest::Method::POST, &format!("/api/security/ingestion/authorize{query}")).body(body.clone());
+        let public = gateway
+            .call(reqwest::Method::POST, &format!("/api/security/ingestion/authorize{query}"))
+            .body(body.clone());
         for response in [gateway.authorize(query, &body).await, public.send().await.unwrap()] {
             assert_eq!(response.status().as_u16(), expected, "{query} {body}");
             assert!(response.text().await.unwrap().is_empty());
         }
     }
-    let listed = gateway.call(reqwest::Method::GET, "/api/security/ingestion/api_keys").send().await.unwrap();
-    assert_eq!(listed.json::<serde_json::Value>().await.unwrap()[0]["accepted"], 0, "asking is no use");
+    let listed = gateway
+        .call(reqwest::Method::GET, "/api/security/ingestion/api_keys")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        listed.json::<serde_json::Value>().await.unwrap()[0]["accepted"],
+        0,
+        "asking is no use"
+    );
 }
 
-// Scenario: the shared key of the installation is sent everywhere, with and without being configured.
-// Guarantee: it lets in where it is configured, under the name `receiver`, and nowhere else.
+// Scenario: the shared key of the installation is sent everywhere, with and without being
+// configured. Guarantee: it lets in where it is configured, under the name `receiver`, and nowhere
+// else.
 #[tokio::test]
 async fn the_receiver_key_lets_in() {
-    let gateway = Gateway::start_with(&["--set", &format!("auth.receiver_api_key={RECEIVER_KEY}")]).await;
+    let gateway =
+        Gateway::start_with(&["--set", &format!("auth.receiver_api_key={RECEIVER_KEY}")]).await;
     assert_eq!(gateway.send_http(RECEIVER_KEY).await.status(), StatusCode::OK);
     assert_eq!(gateway.send_grpc(RECEIVER_KEY, 1, None).await, Code::Ok);
     assert_eq!(gateway.validate(RECEIVER_KEY).await, StatusCode::OK);
@@ -113,8 +157,9 @@ async fn the_receiver_key_lets_in() {
     assert_eq!(gateway.send_http(RECEIVER_KEY).await.status(), StatusCode::UNAUTHORIZED);
 }
 
-// Scenario: agents send their key in every place they know, on routes with and without `/receiver`; none, two different ones, a wrong one.
-// Guarantee: every place is looked at; 401 without a key, 403 for a refused one, and no answer has a body.
+// Scenario: agents send their key in every place they know, on routes with and without `/receiver`;
+// none, two different ones, a wrong one. Guarantee: every place is looked at; 401 without a key,
+// 403 for a refused one, and no answer has a body.
 #[tokio::test]
 async fn agents_are_let_in_by_any_place() {
     let gateway = Gateway::start().await;
@@ -125,11 +170,13 @@ async fn agents_are_let_in_by_any_place() {
         let bytes = format!("apikey:{key}").into_bytes();
         let mut text = String::new();
         for chunk in bytes.chunks(3) {
-            let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+            let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte))
+                << (8 * (3 - chunk.len()));
             for index in 0..4 {
-                let digit =
-                    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[(bits >> (18 - 6 * index) & 63) as usize];
-                write!(text, "{}", if index > chunk.len() { '=' } else { char::from(digit) }).unwrap();
+                let digit = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+                    [(bits >> (18 - 6 * index) & 63) as usize];
+                write!(text, "{}", if index > chunk.len() { '=' } else { char::from(digit) })
+                    .unwrap();
             }
         }
         format!("Basic {text}")
@@ -143,53 +190,93 @@ async fn agents_are_let_in_by_any_place() {
     ];
     for prefix in ["/stsAgent", "/receiver/stsAgent"] {
         for (name, value) in &places {
-            let post = gateway.client.post(gateway.url("agent", &format!("{prefix}/api/v1/series"))).body("{}");
+            let post = gateway
+                .client
+                .post(gateway.url("agent", &format!("{prefix}/api/v1/series")))
+                .body("{}");
             let response = post.header(*name, value).send().await.unwrap();
-            assert_eq!((response.status(), response.content_length()), (StatusCode::OK, Some(0)), "{prefix} {name}");
+            assert_eq!(
+                (response.status(), response.content_length()),
+                (StatusCode::OK, Some(0)),
+                "{prefix} {name}"
+            );
         }
-        let both =
-            gateway.client.post(gateway.url("agent", &format!("{prefix}/intake/?api_key={key}"))).header("sts-api-key", &key);
+        let both = gateway
+            .client
+            .post(gateway.url("agent", &format!("{prefix}/intake/?api_key={key}")))
+            .header("sts-api-key", &key);
         assert_eq!(both.send().await.unwrap().status(), StatusCode::OK);
-        let other =
-            gateway.client.post(gateway.url("agent", &format!("{prefix}/intake/?api_key={key}"))).header("sts-api-key", "other");
+        let other = gateway
+            .client
+            .post(gateway.url("agent", &format!("{prefix}/intake/?api_key={key}")))
+            .header("sts-api-key", "other");
         assert_eq!(other.send().await.unwrap().status(), StatusCode::FORBIDDEN);
-        for (url, expected) in
-            [("/api/v1/validate", StatusCode::UNAUTHORIZED), ("/api/v1/validate?api_key=wrong", StatusCode::FORBIDDEN)]
-        {
-            let response = gateway.client.get(gateway.url("agent", &format!("{prefix}{url}"))).send().await.unwrap();
+        for (url, expected) in [
+            ("/api/v1/validate", StatusCode::UNAUTHORIZED),
+            ("/api/v1/validate?api_key=wrong", StatusCode::FORBIDDEN),
+        ] {
+            let response = gateway
+                .client
+                .get(gateway.url("agent", &format!("{prefix}{url}")))
+                .send()
+                .await
+                .unwrap();
             assert_eq!(response.status(), expected, "{prefix}{url}");
             assert!(response.text().await.unwrap().is_empty());
         }
         use reqwest::Method;
-        let methods = [(Method::HEAD, 200), (Method::POST, 200), (Method::PUT, 404), (Method::DELETE, 404)];
+        let methods =
+            [(Method::HEAD, 200), (Method::POST, 200), (Method::PUT, 404), (Method::DELETE, 404)];
         for (method, expected) in methods {
             let url = gateway.url("agent", &format!("{prefix}/api/v1/validate"));
-            let response = gateway.client.request(method.clone(), url).header("sts-api-key", &key).send().await.unwrap();
+            let response = gateway
+                .client
+                .request(method.clone(), url)
+                .header("sts-api-key", &key)
+                .send()
+                .await
+                .unwrap();
             assert_eq!(response.status().as_u16(), expected, "{method}");
         }
-        let features = gateway.client.get(gateway.url("agent", &format!("{prefix}/features"))).header("sts-api-key", &key);
+        let features = gateway
+            .client
+            .get(gateway.url("agent", &format!("{prefix}/features")))
+            .header("sts-api-key", &key);
         assert_eq!(features.send().await.unwrap().status(), StatusCode::NOT_FOUND);
     }
     assert!(!gateway.log.all().contains(&key));
 }
 
-// Scenario: the database is lost, and could not be read for longer than `max_staleness`.
-// Guarantee: nobody is let in any more and nobody is refused: every entrance says to try again. What is no key is refused all the same.
+// Scenario: the database is lost, and could not be read for longer than `max_staleness`. Guarantee:
+// nobody is let in any more and nobody is refused: every entrance says to try again. What is no key
+// is refused all the same.
 #[tokio::test]
 async fn undecided_is_no_refusal() {
-    let gateway = Gateway::start_with(&["--set=storage.poll_interval=100ms", "--set=storage.max_staleness=1s"]).await;
+    let gateway = Gateway::start_with(&[
+        "--set=storage.poll_interval=100ms",
+        "--set=storage.max_staleness=1s",
+    ])
+    .await;
     let key = gateway.create("edge").await;
     std::fs::remove_file(gateway.state().join("keys.db")).unwrap();
     let stale = async { while gateway.send_http(&key.secret).await.status() == StatusCode::OK {} };
     tokio::time::timeout(PATIENCE, stale).await.unwrap();
     for secret in [key.secret.as_str(), UNKNOWN_KEY] {
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-        assert_eq!(entrances(&gateway, secret).await, (Code::Unavailable, unavailable, unavailable, unavailable));
+        assert_eq!(
+            entrances(&gateway, secret).await,
+            (Code::Unavailable, unavailable, unavailable, unavailable)
+        );
         let response = gateway.authorize("", &json!({"apiKey": secret}).to_string()).await;
         let seconds: u32 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
         assert!((1..=5).contains(&seconds) && response.text().await.unwrap().is_empty());
     }
-    let refused = (Code::Unauthenticated, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::FORBIDDEN);
+    let refused = (
+        Code::Unauthenticated,
+        StatusCode::UNAUTHORIZED,
+        StatusCode::FORBIDDEN,
+        StatusCode::FORBIDDEN,
+    );
     assert_eq!(entrances(&gateway, "no-key-of-ours").await, refused);
     let ready = gateway.client.get(gateway.url("telemetry", "/readyz")).send().await.unwrap();
     assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -11,10 +11,15 @@ const OPENAPI: &str = "/api/openapi.json";
 
 /// Every call there is, as the gateway's own document tells.
 async fn calls(gateway: &Gateway) -> Vec<(Method, String)> {
-    let document: Value = gateway.call(Method::GET, OPENAPI).send().await.unwrap().json().await.unwrap();
+    let document: Value =
+        gateway.call(Method::GET, OPENAPI).send().await.unwrap().json().await.unwrap();
     let calls = document["paths"].as_object().unwrap().iter().flat_map(|(path, methods)| {
         let path = path.replace("{id}", "1");
-        methods.as_object().unwrap().keys().map(move |method| (method.to_uppercase().parse().unwrap(), path.clone()))
+        methods
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(move |method| (method.to_uppercase().parse().unwrap(), path.clone()))
     });
     calls.collect()
 }
@@ -30,8 +35,9 @@ async fn message(response: Response) -> String {
     body["errors"][0]["message"].as_str().unwrap().to_owned()
 }
 
-// Scenario: every call, one that is not there and one with a wrong method, without a credential and with wrong ones in every header.
-// Guarantee: 401 with the challenge and an error body; it is counted, and logged with the address of who tried.
+// Scenario: every call, one that is not there and one with a wrong method, without a credential and
+// with wrong ones in every header. Guarantee: 401 with the challenge and an error body; it is
+// counted, and logged with the address of who tried.
 #[tokio::test]
 async fn no_call_without_a_credential() {
     let gateway = Gateway::start().await;
@@ -52,9 +58,15 @@ async fn no_call_without_a_credential() {
     for (method, path) in calls {
         for credential in presented {
             let request = gateway.client.request(method.clone(), gateway.url("management", &path));
-            let request = credential.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+            let request = credential
+                .into_iter()
+                .fold(request, |request, (name, value)| request.header(name, value));
             let response = request.send().await.unwrap();
-            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{method} {path} {credential:?}");
+            assert_eq!(
+                response.status(),
+                StatusCode::UNAUTHORIZED,
+                "{method} {path} {credential:?}"
+            );
             assert_eq!(response.headers()["www-authenticate"], r#"ApiKey realm="management""#);
             assert_eq!(content_type(&response), "application/json");
             assert!(!message(response).await.contains("canary"));
@@ -62,15 +74,30 @@ async fn no_call_without_a_credential() {
         }
     }
     let line = gateway.log.wait_for("reason=\"unknown\"").await;
-    assert!(line.contains("source=\"127.0.0.1\"") && line.contains("a management call was refused"), "{line}");
+    assert!(
+        line.contains("source=\"127.0.0.1\"") && line.contains("a management call was refused"),
+        "{line}"
+    );
     assert!(!gateway.log.all().contains("canary"));
-    let metrics = gateway.client.get(gateway.url("telemetry", "/metrics")).send().await.unwrap().text().await.unwrap();
-    let counted = metrics.lines().filter(|line| line.starts_with("ingestion_management_refusals_total"));
-    assert_eq!(counted.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u32>().unwrap()).sum::<u32>(), refused);
+    let metrics = gateway
+        .client
+        .get(gateway.url("telemetry", "/metrics"))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let counted =
+        metrics.lines().filter(|line| line.starts_with("ingestion_management_refusals_total"));
+    assert_eq!(
+        counted.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u32>().unwrap()).sum::<u32>(),
+        refused
+    );
 }
 
-// Scenario: the document of the API is asked for.
-// Guarantee: it is the one in the repository; `UPDATE_EXPECT=1 cargo test --package ingestion-gateway` writes that again.
+// Scenario: the document of the API is asked for. Guarantee: it is the one in the repository;
+// `UPDATE_EXPECT=1 cargo test --package ingestion-gateway` writes that again.
 #[tokio::test]
 async fn the_api_is_as_documented() {
     let gateway = Gateway::start().await;
@@ -93,26 +120,40 @@ async fn the_token_is_taken_in_every_form() {
         ("authorization", format!("apikey  {token}")),
     ];
     for (name, value) in forms {
-        let request = gateway.client.get(gateway.url("management", "/api/server/info")).header(name, value);
+        let request =
+            gateway.client.get(gateway.url("management", "/api/server/info")).header(name, value);
         let response = request.send().await.unwrap();
-        assert_eq!((response.status(), content_type(&response)), (StatusCode::OK, "application/json"), "{name}");
+        assert_eq!(
+            (response.status(), content_type(&response)),
+            (StatusCode::OK, "application/json"),
+            "{name}"
+        );
         let expected = r#"{"version":{"major":6,"minor":0,"patch":0,"diff":"","commit":"","isDev":false},"deploymentMode":"SelfHosted","platformVersion":"6.0.0"}"#;
         assert_eq!(response.text().await.unwrap(), expected);
     }
 }
 
 // Scenario: a key is created, found, changed, rotated and deleted by a named administrator.
-// Guarantee: each call answers as documented, and the audit tells all of it and by whom, without a secret.
+// Guarantee: each call answers as documented, and the audit tells all of it and by whom, without a
+// secret.
 #[tokio::test]
 async fn the_life_of_a_key() {
     let gateway = Gateway::start().await;
-    std::fs::write(gateway.state().join("admin-tokens"), format!("{}\nops=a-second-token-of-ops\n", gateway.token)).unwrap();
+    std::fs::write(
+        gateway.state().join("admin-tokens"),
+        format!("{}\nops=a-second-token-of-ops\n", gateway.token),
+    )
+    .unwrap();
     // The file is followed: the new token is in force when it is.
     let ops = |method: Method, path: &str| {
-        gateway.client.request(method, gateway.url("management", path)).header("x-api-key", "a-second-token-of-ops")
+        gateway
+            .client
+            .request(method, gateway.url("management", path))
+            .header("x-api-key", "a-second-token-of-ops")
     };
     let is_in_force = async {
-        while ops(Method::GET, "/api/server/info").send().await.unwrap().status() != StatusCode::OK {
+        while ops(Method::GET, "/api/server/info").send().await.unwrap().status() != StatusCode::OK
+        {
             tokio::task::yield_now().await;
         }
     };
@@ -122,24 +163,43 @@ async fn the_life_of_a_key() {
     let response = ops(Method::POST, KEYS).json(&body).send().await.unwrap();
     assert_eq!((response.status(), content_type(&response)), (StatusCode::OK, "application/json"));
     let created: Value = response.json().await.unwrap();
-    let (id, secret) = (created["id"].as_i64().unwrap(), created["apiKey"].as_str().unwrap().to_owned());
-    assert!(0 < id && id < 1 << 53 && created["name"] == "edge <b>" && created["status"] == "active", "{created}");
+    let (id, secret) =
+        (created["id"].as_i64().unwrap(), created["apiKey"].as_str().unwrap().to_owned());
+    assert!(
+        0 < id && id < 1 << 53 && created["name"] == "edge <b>" && created["status"] == "active",
+        "{created}"
+    );
     assert_eq!(created["duplicateName"], Value::Null);
-    let again: Value = ops(Method::POST, KEYS).json(&json!({"name": "edge <b>"})).send().await.unwrap().json().await.unwrap();
+    let again: Value = ops(Method::POST, KEYS)
+        .json(&json!({"name": "edge <b>"}))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(again["duplicateName"], true);
 
     let listed: Value = ops(Method::GET, KEYS).send().await.unwrap().json().await.unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 2);
     let one = format!("{KEYS}/{id}");
     let change = json!({"name": "edge", "expiration": null, "enabled": true});
-    let changed: Value = ops(Method::PATCH, &one).json(&change).send().await.unwrap().json().await.unwrap();
-    assert_eq!((&changed["name"], &changed["expiration"], &changed["description"]), (&json!("edge"), &Value::Null, &json!("d")));
+    let changed: Value =
+        ops(Method::PATCH, &one).json(&change).send().await.unwrap().json().await.unwrap();
+    assert_eq!(
+        (&changed["name"], &changed["expiration"], &changed["description"]),
+        (&json!("edge"), &Value::Null, &json!("d"))
+    );
 
     let response = ops(Method::POST, &format!("{one}/rotate")).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     let rotated: Value = response.json().await.unwrap();
     assert_ne!(rotated["apiKey"], created["apiKey"]);
-    let response = ops(Method::POST, &format!("{one}/rotate")).json(&json!({"overlap": 0})).send().await.unwrap();
+    let response = ops(Method::POST, &format!("{one}/rotate"))
+        .json(&json!({"overlap": 0}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), StatusCode::CONFLICT);
     let conflict: Value = response.json().await.unwrap();
     assert_eq!(conflict["errors"][0]["successor"], rotated["id"].to_string());
@@ -149,19 +209,40 @@ async fn the_life_of_a_key() {
     assert!(response.text().await.unwrap().is_empty());
     for method in [Method::GET, Method::PATCH, Method::DELETE] {
         let response = ops(method, &one).json(&json!({})).send().await.unwrap();
-        assert_eq!((response.status(), content_type(&response)), (StatusCode::NOT_FOUND, "application/json"));
+        assert_eq!(
+            (response.status(), content_type(&response)),
+            (StatusCode::NOT_FOUND, "application/json")
+        );
     }
 
-    let audit = ops(Method::GET, "/api/security/ingestion/audit?after=0&limit=100").send().await.unwrap().text().await.unwrap();
+    let audit = ops(Method::GET, "/api/security/ingestion/audit?after=0&limit=100")
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     let page: Value = serde_json::from_str(&audit).unwrap();
-    let actions: Vec<_> = page["entries"].as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    let actions: Vec<_> = page["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["action"].as_str().unwrap())
+        .collect();
     assert_eq!(actions, ["create", "create", "update", "rotate", "delete"]);
-    assert!(page["entries"].as_array().unwrap().iter().all(|entry| entry["who"] == "ops"), "{audit}");
-    assert!(!audit.contains(&secret) && !gateway.log.all().contains(&secret) && !gateway.log.all().contains(&gateway.token));
+    assert!(
+        page["entries"].as_array().unwrap().iter().all(|entry| entry["who"] == "ops"),
+        "{audit}"
+    );
+    assert!(
+        !audit.contains(&secret)
+            && !gateway.log.all().contains(&secret)
+            && !gateway.log.all().contains(&gateway.token)
+    );
 }
 
-// Scenario: requests with something wrong in them.
-// Guarantee: the status says which kind of wrong, the message which field, and it never repeats what was sent.
+// Scenario: requests with something wrong in them. Guarantee: the status says which kind of wrong,
+// the message which field, and it never repeats what was sent.
 #[tokio::test]
 async fn what_is_wrong_is_said() {
     let gateway = Gateway::start().await;
@@ -176,14 +257,32 @@ async fn what_is_wrong_is_said() {
     let wrong = [
         (Method::POST, KEYS.to_owned(), json!({"name": 7}).to_string(), 400, "`name`"),
         (Method::POST, KEYS.to_owned(), json!({"name": "  "}).to_string(), 400, "name is empty"),
-        (Method::POST, KEYS.to_owned(), json!({"name": "<canary\u{202e}>"}).to_string(), 400, "name"),
+        (
+            Method::POST,
+            KEYS.to_owned(),
+            json!({"name": "<canary\u{202e}>"}).to_string(),
+            400,
+            "name",
+        ),
         (Method::POST, KEYS.to_owned(), json!({"name": long}).to_string(), 400, "255"),
-        (Method::POST, KEYS.to_owned(), json!({"name": "n", "expiration": "canary"}).to_string(), 400, "`expiration`"),
+        (
+            Method::POST,
+            KEYS.to_owned(),
+            json!({"name": "n", "expiration": "canary"}).to_string(),
+            400,
+            "`expiration`",
+        ),
         (Method::POST, KEYS.to_owned(), "[\"canary\"]".to_owned(), 400, "object"),
         (Method::POST, KEYS.to_owned(), "{canary".to_owned(), 400, "JSON"),
         (Method::POST, KEYS.to_owned(), String::new(), 400, "`name` is required"),
         (Method::POST, KEYS.to_owned(), " ".repeat((64 << 10) + 1), 413, "65536"),
-        (Method::PATCH, format!("{KEYS}/1"), json!({"enabled": "canary"}).to_string(), 400, "`enabled`"),
+        (
+            Method::PATCH,
+            format!("{KEYS}/1"),
+            json!({"enabled": "canary"}).to_string(),
+            400,
+            "`enabled`",
+        ),
         (Method::PATCH, format!("{KEYS}/1"), json!({"name": null}).to_string(), 400, "`name`"),
         (Method::GET, format!("{KEYS}/0"), String::new(), 404, "no key"),
         (Method::GET, format!("{KEYS}/-1"), String::new(), 404, "no key"),
@@ -191,27 +290,49 @@ async fn what_is_wrong_is_said() {
         (Method::GET, format!("{KEYS}/9223372036854775808"), String::new(), 400, "`id`"),
         (Method::GET, format!("{KEYS}/0x10"), String::new(), 400, "`id`"),
         (Method::DELETE, format!("{KEYS}/canary"), String::new(), 400, "`id`"),
-        (Method::POST, format!("{KEYS}/5/rotate"), json!({"overlap": -1}).to_string(), 400, "`overlap`"),
-        (Method::GET, "/api/security/ingestion/audit?after=canary".to_owned(), String::new(), 400, "`after`"),
+        (
+            Method::POST,
+            format!("{KEYS}/5/rotate"),
+            json!({"overlap": -1}).to_string(),
+            400,
+            "`overlap`",
+        ),
+        (
+            Method::GET,
+            "/api/security/ingestion/audit?after=canary".to_owned(),
+            String::new(),
+            400,
+            "`after`",
+        ),
         (Method::GET, "/api/canary".to_owned(), String::new(), 404, "no such call"),
         (Method::PUT, KEYS.to_owned(), String::new(), 405, "method"),
     ];
     for (method, path, body, status, expected) in wrong {
         let response = gateway.call(method.clone(), &path).body(body).send().await.unwrap();
-        assert_eq!((response.status().as_u16(), content_type(&response)), (status, "application/json"), "{method} {path}");
+        assert_eq!(
+            (response.status().as_u16(), content_type(&response)),
+            (status, "application/json"),
+            "{method} {path}"
+        );
         let message = message(response).await;
-        assert!(message.contains(expected) && !message.contains("canary") && !message.contains(['<', '>']), "{path}: {message}");
+        assert!(
+            message.contains(expected)
+                && !message.contains("canary")
+                && !message.contains(['<', '>']),
+            "{path}: {message}"
+        );
     }
 }
 
-// Scenario: the database is removed under the running gateway.
-// Guarantee: nothing is acknowledged any more, the answer says why and when to come back, and decisions go on from memory.
+// Scenario: the database is removed under the running gateway. Guarantee: nothing is acknowledged
+// any more, the answer says why and when to come back, and decisions go on from memory.
 #[tokio::test]
 async fn a_lost_database_acknowledges_nothing() {
     let gateway = Gateway::start().await;
     let key = gateway.create("edge").await;
     std::fs::remove_file(gateway.state().join("keys.db")).unwrap();
-    let response = gateway.call(Method::POST, KEYS).json(&json!({"name": "lost"})).send().await.unwrap();
+    let response =
+        gateway.call(Method::POST, KEYS).json(&json!({"name": "lost"})).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     let seconds: u32 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=5).contains(&seconds));
@@ -220,15 +341,21 @@ async fn a_lost_database_acknowledges_nothing() {
     assert_eq!(gateway.send_http(&key.secret).await.status(), StatusCode::OK);
 }
 
-// Scenario: calls that are refused and that cannot be fulfilled, at the level that is logged by default.
-// Guarantee: the tracking key of the answer finds its line in the log.
+// Scenario: calls that are refused and that cannot be fulfilled, at the level that is logged by
+// default. Guarantee: the tracking key of the answer finds its line in the log.
 #[tokio::test]
 async fn a_tracking_key_is_in_the_log() {
     let gateway = Gateway::start().await;
     let nobody = gateway.client.get(gateway.url("management", KEYS));
-    for (request, expected) in [(nobody, "was refused"), (gateway.call(Method::GET, &format!("{KEYS}/5")), "was not fulfilled")] {
+    for (request, expected) in [
+        (nobody, "was refused"),
+        (gateway.call(Method::GET, &format!("{KEYS}/5")), "was not fulfilled"),
+    ] {
         let body: Value = request.send().await.unwrap().json().await.unwrap();
-        let line = gateway.log.wait_for(&format!("tracking_key={}", body["trackingKey"].as_str().unwrap())).await;
+        let line = gateway
+            .log
+            .wait_for(&format!("tracking_key={}", body["trackingKey"].as_str().unwrap()))
+            .await;
         assert!(line.contains(expected), "{line}");
     }
 }

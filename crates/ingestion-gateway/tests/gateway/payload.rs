@@ -29,8 +29,9 @@ fn compressed(content: &[u8]) -> [(&'static str, Vec<u8>); 4] {
     ]
 }
 
-// Scenario: the same batch in every compression over both protocols, and over HTTP one that is not what it says.
-// Guarantee: it is decoded; its spans, bytes and sender are counted for the key, and a line tells what was discarded.
+// Scenario: the same batch in every compression over both protocols, and over HTTP one that is not
+// what it says. Guarantee: it is decoded; its spans, bytes and sender are counted for the key, and
+// a line tells what was discarded.
 #[tokio::test]
 async fn batches_are_decoded_and_counted() {
     let gateway = Gateway::start().await;
@@ -41,25 +42,49 @@ async fn batches_are_decoded_and_counted() {
     }
     let content = traces(10).encode_to_vec();
     let post = |encoding: &str, body: Vec<u8>| {
-        let request = gateway.client.post(gateway.url("otlp_http", "/v1/traces")).header("content-type", "application/x-protobuf");
-        let request = request.header("content-encoding", encoding).header("user-agent", "a-sender/1").body(body);
+        let request = gateway
+            .client
+            .post(gateway.url("otlp_http", "/v1/traces"))
+            .header("content-type", "application/x-protobuf");
+        let request = request
+            .header("content-encoding", encoding)
+            .header("user-agent", "a-sender/1")
+            .body(body);
         request.header("authorization", format!("StackState {}", key.secret)).send()
     };
     for (encoding, body) in compressed(&content) {
         assert_eq!(post(encoding, body).await.unwrap().status(), StatusCode::OK, "{encoding}");
     }
     assert_eq!(post("gzip", content.clone()).await.unwrap().status(), StatusCode::BAD_REQUEST);
-    assert_eq!(post("br", content.clone()).await.unwrap().status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(
+        post("br", content.clone()).await.unwrap().status(),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE
+    );
     let wide = {
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
         encoder.window_log(27).unwrap();
         encoder.write_all(&content).unwrap();
         encoder.finish().unwrap()
     };
-    assert_eq!(post("zstd", wide).await.unwrap().status(), StatusCode::BAD_REQUEST, "a window of 128 MiB");
+    assert_eq!(
+        post("zstd", wide).await.unwrap().status(),
+        StatusCode::BAD_REQUEST,
+        "a window of 128 MiB"
+    );
     let key_id = key.id.to_string();
-    let metrics = gateway.client.get(gateway.url("telemetry", "/metrics")).send().await.unwrap().text().await.unwrap();
-    let counted = metrics.lines().find(|line| line.starts_with("ingestion_debug_items_total") && line.contains(&key_id)).unwrap();
+    let metrics = gateway
+        .client
+        .get(gateway.url("telemetry", "/metrics"))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let counted = metrics
+        .lines()
+        .find(|line| line.starts_with("ingestion_debug_items_total") && line.contains(&key_id))
+        .unwrap();
     assert!(counted.contains("item=\"spans\"") && counted.ends_with(" 70"), "{counted}");
     let line = gateway.output.wait_for("spans=").await;
     assert!(line.contains(&format!("\"edge\"({key_id})=")), "{line}");
@@ -67,17 +92,25 @@ async fn batches_are_decoded_and_counted() {
     assert_eq!(used["accepted"], 10);
     assert!(used["bytes"].as_u64().unwrap() > 2 * content.len() as u64, "{used}");
     let sources = used["sources"].as_array().unwrap();
-    assert!(sources.iter().any(|source| source["address"] == "127.0.0.1" && source["userAgent"] == "a-sender/1"), "{used}");
+    assert!(
+        sources
+            .iter()
+            .any(|source| source["address"] == "127.0.0.1" && source["userAgent"] == "a-sender/1"),
+        "{used}"
+    );
 }
 
-// Scenario: small bodies that become larger than 20 MiB, and bodies larger than the configured limit on the wire.
-// Guarantee: each is refused as too large and nothing of it is counted.
+// Scenario: small bodies that become larger than 20 MiB, and bodies larger than the configured
+// limit on the wire. Guarantee: each is refused as too large and nothing of it is counted.
 #[tokio::test]
 async fn too_much_is_refused() {
     let gateway = Gateway::start_with(&["--set", "limits.max_request_body_size=2MiB"]).await;
     let key = gateway.create("edge").await;
     let post = |listener: &str, path: &str, encoding: &str, body: Vec<u8>| {
-        let request = gateway.client.post(gateway.url(listener, path)).header("content-type", "application/x-protobuf");
+        let request = gateway
+            .client
+            .post(gateway.url(listener, path))
+            .header("content-type", "application/x-protobuf");
         let request = request.header("content-encoding", encoding).body(body);
         request.header("authorization", format!("StackState {}", key.secret)).send()
     };
@@ -91,18 +124,33 @@ async fn too_much_is_refused() {
             "{encoding}"
         );
     }
-    assert_eq!(post("agent", "/stsAgent/intake", "identity", content).await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(
+        post("agent", "/stsAgent/intake", "identity", content).await.unwrap().status(),
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
     for compression in [Gzip, Zstd] {
         let code = gateway.send_grpc(&key.secret, TOO_MANY_SPANS, Some(compression)).await;
         assert!(matches!(code, Code::OutOfRange | Code::ResourceExhausted), "{code:?}");
     }
-    assert_eq!(gateway.send_grpc(&key.secret, TOO_MANY_SPANS / 2, None).await, Code::ResourceExhausted);
-    let metrics = gateway.client.get(gateway.url("telemetry", "/metrics")).send().await.unwrap().text().await.unwrap();
+    assert_eq!(
+        gateway.send_grpc(&key.secret, TOO_MANY_SPANS / 2, None).await,
+        Code::ResourceExhausted
+    );
+    let metrics = gateway
+        .client
+        .get(gateway.url("telemetry", "/metrics"))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     assert!(!metrics.contains("ingestion_debug_items_total"), "{metrics}");
 }
 
 // Scenario: two million empty spans that compress to almost nothing, in protobuf and in JSON.
-// Guarantee: they are counted where they stand: the process never needs much more memory than their bytes.
+// Guarantee: they are counted where they stand: the process never needs much more memory than their
+// bytes.
 #[tokio::test]
 async fn small_bodies_do_not_become_large_messages() {
     let gateway = Gateway::start().await;
@@ -114,39 +162,93 @@ async fn small_bodies_do_not_become_large_messages() {
     };
     let spans = 2_000_000;
     let protobuf = nested(0x0a, nested(0x12, [0x12, 0].repeat(spans)));
-    let json = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{}}{}]}}]}}]}}"#, ",{}".repeat(spans - 1));
-    for (content_type, body) in [("application/x-protobuf", protobuf), ("application/json", json.into_bytes())] {
-        let request = gateway.client.post(gateway.url("otlp_http", "/v1/traces")).header("content-type", content_type);
-        let request = request.header("content-encoding", "gzip").header("authorization", format!("StackState {}", key.secret));
-        assert_eq!(request.body(gzip(&body)).send().await.unwrap().status(), StatusCode::OK, "{content_type}");
+    let json = format!(
+        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{}}{}]}}]}}]}}"#,
+        ",{}".repeat(spans - 1)
+    );
+    for (content_type, body) in
+        [("application/x-protobuf", protobuf), ("application/json", json.into_bytes())]
+    {
+        let request = gateway
+            .client
+            .post(gateway.url("otlp_http", "/v1/traces"))
+            .header("content-type", content_type);
+        let request = request
+            .header("content-encoding", "gzip")
+            .header("authorization", format!("StackState {}", key.secret));
+        assert_eq!(
+            request.body(gzip(&body)).send().await.unwrap().status(),
+            StatusCode::OK,
+            "{content_type}"
+        );
     }
-    let metrics = gateway.client.get(gateway.url("telemetry", "/metrics")).send().await.unwrap().text().await.unwrap();
-    let counted = metrics.lines().find(|line| line.starts_with("ingestion_debug_items_total")).unwrap();
+    let metrics = gateway
+        .client
+        .get(gateway.url("telemetry", "/metrics"))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let counted =
+        metrics.lines().find(|line| line.starts_with("ingestion_debug_items_total")).unwrap();
     assert!(counted.ends_with(&format!(" {}", 2 * spans)), "{counted}");
     let peak = gateway.peak_memory();
     assert!(peak < 200 << 20, "{peak} bytes");
 }
 
-// Scenario: requests of OTLP/HTTP that are none, by a known sender and by nobody; a page of an allowed origin asks first.
-// Guarantee: who is nobody learns nothing about paths; the others what is wrong; the page may send.
+// Scenario: requests of OTLP/HTTP that are none, by a known sender and by nobody; a page of an
+// allowed origin asks first. Guarantee: who is nobody learns nothing about paths; the others what
+// is wrong; the page may send.
 #[tokio::test]
 async fn what_is_no_batch_is_refused() {
-    let gateway =
-        Gateway::start_with(&["--set", "receivers.otlp.protocols.http.cors.allowed_origins=['https://shop.example.com']"]).await;
+    let gateway = Gateway::start_with(&[
+        "--set",
+        "receivers.otlp.protocols.http.cors.allowed_origins=['https://shop.example.com']",
+    ])
+    .await;
     let key = gateway.create("edge").await.secret;
     let url = |path: &str| gateway.url("otlp_http", path);
     for path in ["/v1/traces", "/v1/nothing", "/"] {
         let response = gateway.client.post(url(path)).body("").send().await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
     }
-    let known = |request: reqwest::RequestBuilder| request.header("authorization", format!("stackstate {key}"));
-    let status = async |request: reqwest::RequestBuilder| known(request).send().await.unwrap().status().as_u16();
+    let known = |request: reqwest::RequestBuilder| {
+        request.header("authorization", format!("stackstate {key}"))
+    };
+    let status = async |request: reqwest::RequestBuilder| {
+        known(request).send().await.unwrap().status().as_u16()
+    };
     assert_eq!(status(gateway.client.get(url("/v1/traces"))).await, 405);
     assert_eq!(status(gateway.client.post(url("/v1/nothing"))).await, 404);
-    assert_eq!(status(gateway.client.post(url("/v1/logs")).header("content-type", "text/plain")).await, 415);
-    assert_eq!(status(gateway.client.post(url("/v1/logs")).header("content-type", "application/json").body("{")).await, 400);
+    assert_eq!(
+        status(gateway.client.post(url("/v1/logs")).header("content-type", "text/plain")).await,
+        415
+    );
+    assert_eq!(
+        status(
+            gateway
+                .client
+                .post(url("/v1/logs"))
+                .header("content-type", "application/json")
+                .body("{")
+        )
+        .await,
+        400
+    );
     let nested = format!("{{\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    assert_eq!(status(gateway.client.post(url("/v1/logs")).header("content-type", "application/json").body(nested)).await, 400);
+    assert_eq!(
+        status(
+            gateway
+                .client
+                .post(url("/v1/logs"))
+                .header("content-type", "application/json")
+                .body(nested)
+        )
+        .await,
+        400
+    );
     let unknown = known(gateway.client.post(url("/v1/logs"))).send().await.unwrap();
     assert_eq!(unknown.headers()["content-type"], "application/json");
     assert_eq!(unknown.json::<serde_json::Value>().await.unwrap()["code"], 3);
@@ -154,21 +256,31 @@ async fn what_is_no_batch_is_refused() {
     assert_eq!(status(headers).await, 431);
 
     let preflight = gateway.client.request(reqwest::Method::OPTIONS, url("/v1/traces"));
-    let preflight = preflight.header("origin", "https://shop.example.com").header("access-control-request-method", "POST");
-    let response = preflight.header("access-control-request-headers", "authorization").send().await.unwrap();
+    let preflight = preflight
+        .header("origin", "https://shop.example.com")
+        .header("access-control-request-method", "POST");
+    let response =
+        preflight.header("access-control-request-headers", "authorization").send().await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.headers()["access-control-allow-origin"], "https://shop.example.com");
 }
 
 // Scenario: a sender behind a trusted proxy, and the same header without one being trusted.
-// Guarantee: the address that is kept is the sender's where the proxy is trusted, and the peer's where anybody may have written the header.
+// Guarantee: the address that is kept is the sender's where the proxy is trusted, and the peer's
+// where anybody may have written the header.
 #[tokio::test]
 async fn trusted_proxies_tell_who_sent() {
-    for (trusted, expected) in [("trusted_proxies=[127.0.0.0/8]", "192.0.2.7"), ("trusted_proxies=[]", "127.0.0.1")] {
+    for (trusted, expected) in
+        [("trusted_proxies=[127.0.0.0/8]", "192.0.2.7"), ("trusted_proxies=[]", "127.0.0.1")]
+    {
         let gateway = Gateway::start_with(&["--set", trusted]).await;
         let key = gateway.create("edge").await;
-        let request = gateway.client.post(gateway.url("agent", "/stsAgent/intake")).header("sts-api-key", &key.secret);
-        let response = request.header("x-forwarded-for", "198.51.100.9, 192.0.2.7").send().await.unwrap();
+        let request = gateway
+            .client
+            .post(gateway.url("agent", "/stsAgent/intake"))
+            .header("sts-api-key", &key.secret);
+        let response =
+            request.header("x-forwarded-for", "198.51.100.9, 192.0.2.7").send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(gateway.get(key.id).await["sources"][0]["address"], expected);
     }

@@ -11,13 +11,17 @@ use tokio::time::timeout;
 
 use crate::program::{Gateway, Lines, PATIENCE, command, free_ports, run_to_end, terminate};
 
-// Scenario: a file and `--set` with several mistakes, usage errors, and commands of a later version.
-// Guarantee: exit 64 with every problem and its path, before anything is created.
+// Scenario: a file and `--set` with several mistakes, usage errors, and commands of a later
+// version. Guarantee: exit 64 with every problem and its path, before anything is created.
 #[tokio::test]
 async fn every_problem_is_told() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("gateway.yaml");
-    fs::write(&file, "upstream: {agent: {endpoint: 'http://receiver:7077'}}\nlimits: {max_streams: many}\n").unwrap();
+    fs::write(
+        &file,
+        "upstream: {agent: {endpoint: 'http://receiver:7077'}}\nlimits: {max_streams: many}\n",
+    )
+    .unwrap();
     let file = file.to_str().unwrap();
     for arguments in [
         &["--config", file, "--set", "storage.url=postgres://db", "config", "check"][..],
@@ -26,11 +30,21 @@ async fn every_problem_is_told() {
     ] {
         let (code, _, errors) = run_to_end(directory.path(), arguments).await;
         assert_eq!(code, 64, "{errors}");
-        for path in ["upstream: not built yet", "limits.max_streams: expected", "storage.url: PostgreSQL is not built yet"] {
+        for path in [
+            "upstream: not built yet",
+            "limits.max_streams: expected",
+            "storage.url: PostgreSQL is not built yet",
+        ] {
             assert!(errors.contains(path), "{path}: {errors}");
         }
     }
-    for arguments in [&["storage", "copy"][..], &["--unknown"], &["--config", "/nowhere.yaml"], &["config"], &["--set", "x"]] {
+    for arguments in [
+        &["storage", "copy"][..],
+        &["--unknown"],
+        &["--config", "/nowhere.yaml"],
+        &["config"],
+        &["--set", "x"],
+    ] {
         let (code, output, errors) = run_to_end(directory.path(), arguments).await;
         assert_eq!((code, output.as_str()), (64, ""), "{arguments:?} {errors}");
         assert!(!errors.is_empty(), "{arguments:?}");
@@ -44,7 +58,8 @@ async fn every_problem_is_told() {
 async fn the_documented_configuration_is_the_default() {
     let directory = TempDir::new().unwrap();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/gateway.yaml");
-    let (code, _, errors) = run_to_end(directory.path(), &["--config", file, "config", "check"]).await;
+    let (code, _, errors) =
+        run_to_end(directory.path(), &["--config", file, "config", "check"]).await;
     assert_eq!((code, errors.as_str()), (0, ""));
     let documented = run_to_end(directory.path(), &["--config", file, "config", "print"]).await;
     assert_eq!(documented, run_to_end(directory.path(), &["config", "print"]).await);
@@ -60,9 +75,14 @@ async fn a_good_configuration_is_shown() {
     assert_eq!((code, output), (0, format!("ingestion-gateway {}\n", env!("CARGO_PKG_VERSION"))));
     let (code, output, _) = run_to_end(directory.path(), &["--set", set, "config", "check"]).await;
     assert_eq!((code, output.as_str()), (0, "the configuration is valid\n"));
-    let (code, output, errors) = run_to_end(directory.path(), &["config", "print", "--set", set]).await;
+    let (code, output, errors) =
+        run_to_end(directory.path(), &["config", "print", "--set", set]).await;
     assert_eq!(code, 0, "{errors}");
-    assert!(output.contains("shutdown_grace: 30s") && output.contains("***") && !(output + &errors).contains("canary"));
+    assert!(
+        output.contains("shutdown_grace: 30s")
+            && output.contains("***")
+            && !(output + &errors).contains("canary")
+    );
 }
 
 // Scenario: a port is taken; the database is no database; the token file is empty.
@@ -72,10 +92,14 @@ async fn what_is_unavailable_is_said() {
     let directory = TempDir::new().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let (database, tokens) = (directory.path().join("not-a.db"), directory.path().join("tokens"));
-    fs::write(&database, "this is no database, and longer than its header would be: ".repeat(100)).unwrap();
+    fs::write(&database, "this is no database, and longer than its header would be: ".repeat(100))
+        .unwrap();
     fs::write(&tokens, "\n").unwrap();
     let cases = [
-        (format!("telemetry.endpoint={}", taken.local_addr().unwrap()), "telemetry: cannot listen on"),
+        (
+            format!("telemetry.endpoint={}", taken.local_addr().unwrap()),
+            "telemetry: cannot listen on",
+        ),
         (format!("storage.url=sqlite://{}", database.display()), "the key database"),
         (format!("management.admin_token_file={}", tokens.display()), "the admin token file"),
     ];
@@ -105,8 +129,8 @@ async fn a_restart_keeps_everything() {
     assert_eq!(gateway.send_http(&key.secret).await.status(), StatusCode::OK);
 }
 
-// Scenario: a second gateway is started on the same file, once while the first stays and once while it stops.
-// Guarantee: it waits; then exit 69 with a clear error, or it takes over.
+// Scenario: a second gateway is started on the same file, once while the first stays and once while
+// it stops. Guarantee: it waits; then exit 69 with a clear error, or it takes over.
 #[tokio::test]
 async fn one_file_has_one_gateway() {
     let mut first = Gateway::start().await;
@@ -136,8 +160,9 @@ async fn waiting_can_be_stopped() {
     assert_eq!(timeout(PATIENCE, second.wait()).await.unwrap().unwrap().code(), Some(0));
 }
 
-// Scenario: a gateway is told to stop while many senders send without a pause.
-// Guarantee: exit 0; what was begun is answered, nobody is answered anything but success, and every success is counted in the database.
+// Scenario: a gateway is told to stop while many senders send without a pause. Guarantee: exit 0;
+// what was begun is answered, nobody is answered anything but success, and every success is counted
+// in the database.
 #[tokio::test]
 async fn stopping_under_load_loses_nothing() {
     let mut gateway = Gateway::start().await;
@@ -146,10 +171,13 @@ async fn stopping_under_load_loses_nothing() {
     let (mut senders, client) = (JoinSet::new(), gateway.client.clone());
     let (warm, mut warmed) = tokio::sync::mpsc::unbounded_channel();
     for _ in 0..8 {
-        let (url, client, secret, warm) = (url.clone(), client.clone(), key.secret.clone(), warm.clone());
+        let (url, client, secret, warm) =
+            (url.clone(), client.clone(), key.secret.clone(), warm.clone());
         senders.spawn(async move {
             let mut answered = 0_u64;
-            while let Ok(response) = client.post(&url).header("sts-api-key", &secret).body("data").send().await {
+            while let Ok(response) =
+                client.post(&url).header("sts-api-key", &secret).body("data").send().await
+            {
                 assert_eq!(response.status(), StatusCode::OK);
                 answered += 1;
                 let _ = warm.send(());
@@ -190,12 +218,13 @@ async fn the_grace_ends() {
     gateway.log.wait_for("still in flight after the grace").await;
 }
 
-// Scenario: the telemetry listener is asked for health.
-// Guarantee: alive and ready, and readiness says that telemetry is discarded; nothing else is there.
+// Scenario: the telemetry listener is asked for health. Guarantee: alive and ready, and readiness
+// says that telemetry is discarded; nothing else is there.
 #[tokio::test]
 async fn health_is_told() {
     let gateway = Gateway::start().await;
-    let get = async |path: &str| gateway.client.get(gateway.url("telemetry", path)).send().await.unwrap();
+    let get =
+        async |path: &str| gateway.client.get(gateway.url("telemetry", path)).send().await.unwrap();
     assert_eq!(get("/livez").await.status(), StatusCode::OK);
     let ready = get("/readyz").await;
     assert_eq!(ready.status(), StatusCode::OK);
@@ -203,6 +232,11 @@ async fn health_is_told() {
     gateway.create("edge").await;
     assert!(get("/metrics").await.text().await.unwrap().contains("ingestion_keys{"));
     assert_eq!(get("/api/server/info").await.status(), StatusCode::NOT_FOUND);
-    let post = gateway.client.request(Method::POST, gateway.url("telemetry", "/metrics")).send().await.unwrap();
+    let post = gateway
+        .client
+        .request(Method::POST, gateway.url("telemetry", "/metrics"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(post.status(), StatusCode::METHOD_NOT_ALLOWED);
 }

@@ -22,8 +22,14 @@ use tonic::codec::CompressionEncoding;
 /// Far more than anything takes: a test that waits for something that never comes fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-const LISTENERS: [&str; 6] =
-    ["receivers.otlp.protocols.grpc", "receivers.otlp.protocols.http", "receivers.agent", "management", "authorize", "telemetry"];
+const LISTENERS: [&str; 6] = [
+    "receivers.otlp.protocols.grpc",
+    "receivers.otlp.protocols.http",
+    "receivers.agent",
+    "management",
+    "authorize",
+    "telemetry",
+];
 
 /// A gateway that is ready. It is killed when this is dropped.
 pub(crate) struct Gateway {
@@ -47,7 +53,8 @@ pub(crate) struct Key {
     pub(crate) secret: String,
 }
 
-/// The program with the state of this directory and a few arguments; nothing else of the surroundings.
+/// The program with the state of this directory and a few arguments; nothing else of the
+/// surroundings.
 pub(crate) fn command(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ingestion-gateway"));
     command.args(arguments).env_clear().env("XDG_STATE_HOME", directory).kill_on_drop(true);
@@ -96,7 +103,8 @@ impl Gateway {
         all.extend(["--ready-file", ready_file.to_str().unwrap()]);
         all.extend(arguments);
         let mut child = command(directory.path(), &all).spawn().unwrap();
-        let (output, log) = (Lines::of(child.stdout.take().unwrap()), Lines::of(child.stderr.take().unwrap()));
+        let (output, log) =
+            (Lines::of(child.stdout.take().unwrap()), Lines::of(child.stderr.take().unwrap()));
         log.wait_for("otlp_grpc").await;
         let addresses = serde_json::from_slice(&std::fs::read(&ready_file).unwrap()).unwrap();
         let state = state(&directory);
@@ -120,7 +128,9 @@ impl Gateway {
     }
 
     pub(crate) async fn create(&self, name: &str) -> Key {
-        let request = self.call(Method::POST, "/api/security/ingestion/api_keys").json(&json!({"name": name}));
+        let request = self
+            .call(Method::POST, "/api/security/ingestion/api_keys")
+            .json(&json!({"name": name}));
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         let key: Value = response.json().await.unwrap();
@@ -140,19 +150,30 @@ impl Gateway {
     /// One span over OTLP/HTTP, as JSON.
     pub(crate) async fn send_http(&self, secret: &str) -> Response {
         let span = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"work"}]}]}]}"#;
-        let request = self.client.post(self.url("otlp_http", "/v1/traces")).header("content-type", "application/json").body(span);
+        let request = self
+            .client
+            .post(self.url("otlp_http", "/v1/traces"))
+            .header("content-type", "application/json")
+            .body(span);
         request.header("authorization", format!("StackState {secret}")).send().await.unwrap()
     }
 
     /// Spans over OTLP/gRPC.
-    pub(crate) async fn send_grpc(&self, secret: &str, spans: usize, compression: Option<CompressionEncoding>) -> Code {
+    pub(crate) async fn send_grpc(
+        &self,
+        secret: &str,
+        spans: usize,
+        compression: Option<CompressionEncoding>,
+    ) -> Code {
         let client = TraceServiceClient::connect(self.url("otlp_grpc", "")).await.unwrap();
         let mut client = match compression {
             Some(compression) => client.send_compressed(compression),
             None => client,
         };
         let mut request = tonic::Request::new(traces(spans));
-        request.metadata_mut().insert("authorization", format!("SUSEObservability {secret}").parse().unwrap());
+        request
+            .metadata_mut()
+            .insert("authorization", format!("SUSEObservability {secret}").parse().unwrap());
         client.export(request).await.map_or_else(|status| status.code(), |_| Code::Ok)
     }
 
@@ -164,13 +185,21 @@ impl Gateway {
 
     /// What the authorize listener says to a body.
     pub(crate) async fn authorize(&self, query: &str, body: &str) -> Response {
-        let url = self.url("authorize", &format!("/internal/api/security/ingestion/authorize{query}"));
-        self.client.post(url).header("content-type", "application/json").body(body.to_owned()).send().await.unwrap()
+        let url =
+            self.url("authorize", &format!("/internal/api/security/ingestion/authorize{query}"));
+        self.client
+            .post(url)
+            .header("content-type", "application/json")
+            .body(body.to_owned())
+            .send()
+            .await
+            .unwrap()
     }
 
     /// The most memory that it ever had, in bytes.
     pub(crate) fn peak_memory(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
     }
@@ -222,7 +251,9 @@ impl Lines {
 pub(crate) fn traces(spans: usize) -> ExportTraceServiceRequest {
     let spans = vec![Span { name: "work".repeat(10), ..Span::default() }; spans];
     let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
-    ExportTraceServiceRequest { resource_spans: vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }] }
+    ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }],
+    }
 }
 
 fn state(directory: &TempDir) -> PathBuf {

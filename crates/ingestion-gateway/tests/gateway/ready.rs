@@ -7,8 +7,9 @@ use tempfile::TempDir;
 
 use crate::program::{Gateway, free_ports, run_to_end};
 
-// Scenario: the ready file of the last run is there and the port is taken; the ready file cannot be written, alone or with the database.
-// Guarantee: exit 69; the first file is gone, in the second case nothing listens, and a database that cannot be used is said first.
+// Scenario: the ready file of the last run is there and the port is taken; the ready file cannot be
+// written, alone or with the database. Guarantee: exit 69; the first file is gone, in the second
+// case nothing listens, and a database that cannot be used is said first.
 #[tokio::test]
 async fn a_ready_file_is_of_this_run() {
     let directory = TempDir::new().unwrap();
@@ -22,9 +23,13 @@ async fn a_ready_file_is_of_this_run() {
     arguments.push("/nowhere/ready.json");
     let (code, _, errors) = run_to_end(directory.path(), &arguments).await;
     assert_eq!(code, 69, "{errors}");
-    assert!(errors.contains("the ready file cannot be written") && !errors.contains("cannot listen on"), "{errors}");
+    assert!(
+        errors.contains("the ready file cannot be written") && !errors.contains("cannot listen on"),
+        "{errors}"
+    );
     let unusable = ["--set", "storage.url=sqlite:///proc/nowhere/keys.db"];
-    let (code, _, errors) = run_to_end(directory.path(), &[&arguments[..], &unusable].concat()).await;
+    let (code, _, errors) =
+        run_to_end(directory.path(), &[&arguments[..], &unusable].concat()).await;
     assert_eq!(code, 69, "{errors}");
     assert!(errors.contains("the key database") && !errors.contains("the ready file"), "{errors}");
     *arguments.last_mut().unwrap() = ready_file.to_str().unwrap();

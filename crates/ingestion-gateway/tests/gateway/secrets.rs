@@ -10,19 +10,27 @@ use crate::program::Gateway;
 const KEYS: &str = "/api/security/ingestion/api_keys";
 const RECEIVER_KEY: &str = "canary-of-the-receiver-key";
 
-// Scenario: keys are issued, rotated, presented everywhere, well and badly formed, refused and deleted; everything is logged that can be.
-// Guarantee: no key and no admin token is in any log, answer, metric, audit entry or byte of the database.
+// Scenario: keys are issued, rotated, presented everywhere, well and badly formed, refused and
+// deleted; everything is logged that can be. Guarantee: no key and no admin token is in any log,
+// answer, metric, audit entry or byte of the database.
 #[tokio::test]
 async fn no_secret_is_left_behind() {
     let receiver = format!("auth.receiver_api_key={RECEIVER_KEY}");
     for format in ["text", "json"] {
         let format = format!("telemetry.logs.format={format}");
-        let arguments =
-            ["--set=telemetry.logs.level=trace", "--set", &receiver, "--set", &format, "--set=usage.flush_interval=10ms"];
+        let arguments = [
+            "--set=telemetry.logs.level=trace",
+            "--set",
+            &receiver,
+            "--set",
+            &format,
+            "--set=usage.flush_interval=10ms",
+        ];
         let mut gateway = Gateway::start_with(&arguments).await;
         let mut answers = String::new();
         let key = gateway.create("edge").await;
-        let rotated = gateway.call(Method::POST, &format!("{KEYS}/{}/rotate", key.id)).send().await.unwrap();
+        let rotated =
+            gateway.call(Method::POST, &format!("{KEYS}/{}/rotate", key.id)).send().await.unwrap();
         let rotated: Value = rotated.json().await.unwrap();
         let rotated = rotated["apiKey"].as_str().unwrap().to_owned();
         let secrets = [key.secret.clone(), rotated, RECEIVER_KEY.to_owned(), gateway.token.clone()];
@@ -31,21 +39,44 @@ async fn no_secret_is_left_behind() {
                 gateway.send_grpc(secret, 1, None).await;
                 answers += &gateway.send_http(secret).await.text().await.unwrap();
                 gateway.validate(secret).await;
-                for body in [json!({"apiKey": secret}), json!({"apiKey": [secret]}), json!(secret)] {
-                    answers += &gateway.authorize("", &body.to_string()).await.text().await.unwrap();
+                for body in [json!({"apiKey": secret}), json!({"apiKey": [secret]}), json!(secret)]
+                {
+                    answers +=
+                        &gateway.authorize("", &body.to_string()).await.text().await.unwrap();
                     let create = gateway.call(Method::POST, KEYS).json(&body).send().await.unwrap();
                     assert_eq!(create.status(), StatusCode::BAD_REQUEST);
                     answers += &create.text().await.unwrap();
                 }
-                for path in
-                    [format!("{KEYS}/{secret}"), format!("/{secret}"), format!("/api/security/ingestion/audit?after={secret}")]
-                {
-                    answers += &gateway.call(Method::GET, &path).send().await.unwrap().text().await.unwrap();
-                    let nobody = gateway.client.get(gateway.url("management", &path)).header("x-api-key", format!("{secret}x"));
+                for path in [
+                    format!("{KEYS}/{secret}"),
+                    format!("/{secret}"),
+                    format!("/api/security/ingestion/audit?after={secret}"),
+                ] {
+                    answers += &gateway
+                        .call(Method::GET, &path)
+                        .send()
+                        .await
+                        .unwrap()
+                        .text()
+                        .await
+                        .unwrap();
+                    let nobody = gateway
+                        .client
+                        .get(gateway.url("management", &path))
+                        .header("x-api-key", format!("{secret}x"));
                     answers += &nobody.send().await.unwrap().text().await.unwrap();
                 }
                 let url = gateway.url("agent", &format!("/stsAgent/{secret}?api_key={secret}"));
-                answers += &gateway.client.post(url).header("sts-api-key", "other").send().await.unwrap().text().await.unwrap();
+                answers += &gateway
+                    .client
+                    .post(url)
+                    .header("sts-api-key", "other")
+                    .send()
+                    .await
+                    .unwrap()
+                    .text()
+                    .await
+                    .unwrap();
             }
             if round == 0 {
                 gateway.delete(key.id).await;
@@ -54,17 +85,32 @@ async fn no_secret_is_left_behind() {
         for path in [KEYS, "/api/security/ingestion/audit"] {
             answers += &gateway.call(Method::GET, path).send().await.unwrap().text().await.unwrap();
         }
-        answers += &gateway.client.get(gateway.url("telemetry", "/metrics")).send().await.unwrap().text().await.unwrap();
+        answers += &gateway
+            .client
+            .get(gateway.url("telemetry", "/metrics"))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
         gateway.output.wait_for("discarded").await;
         gateway.signal();
         assert_eq!(gateway.ended().await.code(), Some(0));
         gateway.log.wait_for("stopped").await;
 
         let database = fs::read_dir(gateway.state()).unwrap().map(|entry| entry.unwrap().path());
-        let database: Vec<u8> =
-            database.filter(|path| path.file_name().unwrap() != "admin-tokens").flat_map(|path| fs::read(path).unwrap()).collect();
-        let places =
-            [answers.as_bytes(), gateway.log.all().as_bytes(), gateway.output.all().as_bytes(), &database].map(<[u8]>::to_vec);
+        let database: Vec<u8> = database
+            .filter(|path| path.file_name().unwrap() != "admin-tokens")
+            .flat_map(|path| fs::read(path).unwrap())
+            .collect();
+        let places = [
+            answers.as_bytes(),
+            gateway.log.all().as_bytes(),
+            gateway.output.all().as_bytes(),
+            &database,
+        ]
+        .map(<[u8]>::to_vec);
         for secret in &secrets {
             for (place, name) in places.iter().zip(["answers", "log", "output", "database"]) {
                 assert!(!place.is_empty());

@@ -16,25 +16,35 @@ use crate::program::{Gateway, Lines, PATIENCE, client, command, free_ports, term
 /// What a pipe takes while nobody reads it.
 const PIPE_BYTES: usize = 64 << 10;
 
-// Scenario: standard output is a pipe that is full and that nobody reads; telemetry comes in, and the gateway is told to stop.
-// Guarantee: the telemetry is accepted and the gateway ends with exit 0.
+// Scenario: standard output is a pipe that is full and that nobody reads; telemetry comes in, and
+// the gateway is told to stop. Guarantee: the telemetry is accepted and the gateway ends with exit
+// 0.
 #[tokio::test]
 async fn nobody_has_to_read_the_output() {
     let directory = TempDir::new().unwrap();
     let ready_file = directory.path().join("ready.json");
     let mut arguments = free_ports();
-    arguments
-        .extend(["--set=auth.receiver_api_key=a-key-of-some-length".to_owned(), format!("--ready-file={}", ready_file.display())]);
+    arguments.extend([
+        "--set=auth.receiver_api_key=a-key-of-some-length".to_owned(),
+        format!("--ready-file={}", ready_file.display()),
+    ]);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (_reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(&[b'.'; PIPE_BYTES]).unwrap();
-    let mut gateway = command(directory.path(), &arguments).stdout(Stdio::from(writer)).spawn().unwrap();
+    let mut gateway =
+        command(directory.path(), &arguments).stdout(Stdio::from(writer)).spawn().unwrap();
     let log = Lines::of(gateway.stderr.take().unwrap());
     log.wait_for("otlp_grpc").await;
 
     let addresses: Value = serde_json::from_slice(&std::fs::read(&ready_file).unwrap()).unwrap();
     let url = format!("http://{}/stsAgent/intake", addresses["agent"].as_str().unwrap());
-    let response = client().post(url).header("sts-api-key", "a-key-of-some-length").body("data").send().await.unwrap();
+    let response = client()
+        .post(url)
+        .header("sts-api-key", "a-key-of-some-length")
+        .body("data")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     terminate(&gateway);
     assert_eq!(timeout(PATIENCE, gateway.wait()).await.unwrap().unwrap().code(), Some(0));
@@ -47,7 +57,9 @@ async fn nobody_has_to_read_the_output() {
 async fn a_body_that_stalls_is_not_held_against_its_data() {
     let gateway = Gateway::start_with(&["--set", "limits.idle_timeout=2s"]).await;
     let key = gateway.create("edge").await.secret;
-    for (listener, path, expected) in [("otlp_http", "/v1/traces", "503"), ("agent", "/stsAgent/intake", "408")] {
+    for (listener, path, expected) in
+        [("otlp_http", "/v1/traces", "503"), ("agent", "/stsAgent/intake", "408")]
+    {
         let address = gateway.url(listener, "").split_off("http://".len());
         let (reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();
         let head = format!(
@@ -62,19 +74,26 @@ async fn a_body_that_stalls_is_not_held_against_its_data() {
     }
 }
 
-// Scenario: as many connections as there may be send requests without a credential for as long as they can, and read no answer.
-// Guarantee: each is dropped, and whoever comes after them is answered.
+// Scenario: as many connections as there may be send requests without a credential for as long as
+// they can, and read no answer. Guarantee: each is dropped, and whoever comes after them is
+// answered.
 #[tokio::test]
 async fn a_peer_that_does_not_read_is_dropped() {
-    let gateway = Gateway::start_with(&["--set=limits.max_connections=3", "--set=limits.idle_timeout=1s"]).await;
+    let gateway =
+        Gateway::start_with(&["--set=limits.max_connections=3", "--set=limits.idle_timeout=1s"])
+            .await;
     let address = gateway.url("otlp_http", "").split_off("http://".len());
     let mut peers = JoinSet::new();
     for _ in 0..3 {
         let mut stream = TcpStream::connect(&address).await.unwrap();
         // Answers are written until nobody takes them; from then on nothing is read either.
-        peers.spawn(async move { while stream.write_all(b"GET /x HTTP/1.1\r\nhost: g\r\n\r\n").await.is_ok() {} });
+        peers.spawn(async move {
+            while stream.write_all(b"GET /x HTTP/1.1\r\nhost: g\r\n\r\n").await.is_ok() {}
+        });
     }
-    let response = timeout(PATIENCE, client().get(gateway.url("otlp_http", "/v1/traces")).send()).await.unwrap();
+    let response = timeout(PATIENCE, client().get(gateway.url("otlp_http", "/v1/traces")).send())
+        .await
+        .unwrap();
     assert_eq!(response.unwrap().status(), StatusCode::UNAUTHORIZED);
     timeout(PATIENCE, peers.join_all()).await.unwrap();
 }

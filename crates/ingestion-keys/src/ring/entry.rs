@@ -62,8 +62,15 @@ impl Entry {
     }
 
     /// The same key, counted for each core on its own; nothing if it was never used or is already.
-    pub(super) fn spread(&self, digest: &HalfDigest, registry: &Registry, cores: usize) -> Option<Self> {
-        if self.state == State::Deleted || !matches!(self.identities.get(), Some(Identities::One(_))) {
+    pub(super) fn spread(
+        &self,
+        digest: &HalfDigest,
+        registry: &Registry,
+        cores: usize,
+    ) -> Option<Self> {
+        if self.state == State::Deleted
+            || !matches!(self.identities.get(), Some(Identities::One(_)))
+        {
             return None;
         }
         let identities = OnceLock::from(registry.each_core(self.id, &self.name, digest, cores));

@@ -14,8 +14,9 @@ use crate::store::{Changes, Cursor, KeyStore, Part, StoreError};
 const JUMP: Duration = Duration::from_secs(2);
 
 impl Ring {
-    /// Reads what is new in the store, or everything the first time and where changes are not enough. When it returns, what was in the store at
-    /// the time of the call is in force, and the ring is fresh from that time on.
+    /// Reads what is new in the store, or everything the first time and where changes are not
+    /// enough. When it returns, what was in the store at the time of the call is in force, and the
+    /// ring is fresh from that time on.
     ///
     /// # Errors
     ///
@@ -40,7 +41,8 @@ impl Ring {
         Ok(())
     }
 
-    /// Catches up whenever the store says that there is something new, and every `poll_interval` besides. Never ends; dropping it stops it.
+    /// Catches up whenever the store says that there is something new, and every `poll_interval`
+    /// besides. Never ends; dropping it stops it.
     pub async fn follow(&self, store: &dyn KeyStore, poll_interval: Duration) -> Infallible {
         let mut revision = store.revision();
         let mut failing = false;
@@ -53,7 +55,9 @@ impl Ring {
                     tracing::info!("the keys can be read again");
                 }
                 Ok(()) => {}
-                Err(error) if failing => tracing::debug!(error = &error as &dyn Error, "the keys cannot be read"),
+                Err(error) if failing => {
+                    tracing::debug!(error = &error as &dyn Error, "the keys cannot be read")
+                }
                 Err(error) => {
                     failing = true;
                     let fresh_for = self.fresh_for().unwrap_or_default();
@@ -78,7 +82,8 @@ impl Ring {
 
     /// Replaces everything by what the store has.
     async fn load(&self, store: &dyn KeyStore) -> Result<Cursor, StoreError> {
-        // Before the snapshot is begun: a change that is applied from now on and is not in it must not be undone by it.
+        // Before the snapshot is begun: a change that is applied from now on and is not in it must
+        // not be undone by it.
         self.lock().epoch += 1;
         let mut snapshot = store.snapshot().await?;
         let cursor = loop {
@@ -98,12 +103,15 @@ impl Ring {
             }
             stays
         });
-        writer.tombstones.retain(|(_, digest)| keys.get(digest).is_some_and(|entry| entry.state == State::Deleted));
+        writer.tombstones.retain(|(_, digest)| {
+            keys.get(digest).is_some_and(|entry| entry.state == State::Deleted)
+        });
         writer.tombstones.make_contiguous().sort_by_key(|(at, _)| *at);
         Ok(cursor)
     }
 
-    /// Tells when the wall clock was set. Nothing follows from it: staleness goes by the steady one.
+    /// Tells when the wall clock was set. Nothing follows from it: staleness goes by the steady
+    /// one.
     fn compare_clocks(&self, (wall, steady): (Timestamp, Duration)) -> (Timestamp, Duration) {
         let now = (self.clock.wall(), self.clock.steady());
         let expected = wall.saturating_add(now.1.saturating_sub(steady));

@@ -19,7 +19,9 @@ pub(super) type Map<V> = papaya::HashMap<HalfDigest, V, BuildHasherDefault<Prefi
 impl From<&KeyDigest> for HalfDigest {
     #[inline]
     fn from(digest: &KeyDigest) -> Self {
-        let [a, b, ..] = digest.as_bytes().as_chunks::<8>().0 else { unreachable!("a digest has four of them") };
+        let [a, b, ..] = digest.as_bytes().as_chunks::<8>().0 else {
+            unreachable!("a digest has four of them")
+        };
         Self([u64::from_le_bytes(*a), u64::from_le_bytes(*b)])
     }
 }

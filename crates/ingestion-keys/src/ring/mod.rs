@@ -27,11 +27,12 @@ use crate::key::{KeyDigest, KeyId};
 use crate::service::TOMBSTONES;
 use crate::store::{Change, Cursor, KeyState};
 
-/// All keys by their digests: an authenticator that decides without waiting, locking or, after a key's first use, allocating.
+/// All keys by their digests: an authenticator that decides without waiting, locking or, after a
+/// key's first use, allocating.
 ///
-/// It is undecided until it has read its store once ([`catch_up`](Self::catch_up)), and again when it could not read it for
-/// [`RingOptions::max_staleness`].
-/// What is not of the format of a key is refused even then.
+/// It is undecided until it has read its store once ([`catch_up`](Self::catch_up)), and again when
+/// it could not read it for [`RingOptions::max_staleness`]. What is not of the format of a key is
+/// refused even then.
 pub struct Ring {
     keys: Map<Entry>,
     /// When it stops to decide, in nanoseconds of the steady clock.
@@ -64,7 +65,8 @@ impl Default for RingOptions {
 /// What those who change the ring share.
 #[derive(Debug, Default)]
 struct Writer {
-    /// The snapshot that entries are from, or newer than: those of an older one are gone from the store.
+    /// The snapshot that entries are from, or newer than: those of an older one are gone from the
+    /// store.
     epoch: u32,
     /// How many entries there may be before the map needs more room.
     room: usize,
@@ -113,8 +115,8 @@ impl Ring {
         }
     }
 
-    /// Which key a credential is, for a log: what a refusal does not tell the sender. Not for decisions: nothing is counted, and it
-    /// does not look at whether the ring is fresh.
+    /// Which key a credential is, for a log: what a refusal does not tell the sender. Not for
+    /// decisions: nothing is counted, and it does not look at whether the ring is fresh.
     #[must_use]
     pub fn inspect(&self, credential: &Credential<'_>) -> Option<Inspection> {
         let presented = credential.expose_token_bytes();
@@ -138,10 +140,14 @@ impl Ring {
         self.len() == 0
     }
 
-    /// How long it goes on to decide if its store cannot be read any more; nothing when it does not decide.
+    /// How long it goes on to decide if its store cannot be read any more; nothing when it does not
+    /// decide.
     #[must_use]
     pub fn fresh_for(&self) -> Option<Duration> {
-        let left = self.fresh_until.load(Ordering::Acquire).checked_sub(nanoseconds(self.clock.steady()))?;
+        let left = self
+            .fresh_until
+            .load(Ordering::Acquire)
+            .checked_sub(nanoseconds(self.clock.steady()))?;
         (left > 0).then_some(Duration::from_nanos(left))
     }
 
@@ -237,11 +243,15 @@ impl ServerAuthenticator for Ring {
 
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ring").field("keys", &self.keys.len()).field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Ring")
+            .field("keys", &self.keys.len())
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
-/// The refusal of what has the checksum of a key and illegal characters: what is found needs no such look.
+/// The refusal of what has the checksum of a key and illegal characters: what is found needs no
+/// such look.
 fn malformed(presented: &[u8]) -> Option<Verdict> {
     IngestionKey::check(presented).is_err().then_some(Ok(Decision::Deny(DenyReason::Malformed)))
 }

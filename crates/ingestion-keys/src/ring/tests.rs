@@ -11,7 +11,8 @@ use crate::store::{KeyStore, MemoryStore, Write};
 
 const MAX_STALENESS: Duration = Duration::from_secs(600);
 
-/// Of the length of a key, with its prefix and the right checksum, and with a character that no key has.
+/// Of the length of a key, with its prefix and the right checksum, and with a character that no key
+/// has.
 const WRONG_CHARACTER: &str = "iapikeyok-1234567_-9ABCDEFG-HIJKLMNO-151WRN";
 
 struct House {
@@ -64,8 +65,8 @@ fn live(name: &str) -> KeyState {
     KeyState::Live { name: name.to_owned(), expires_at: None, enabled: true }
 }
 
-// Scenario: a ring that has read nothing is asked about a good key, and about things that are no key.
-// Guarantee: the key is undecided, the rest is refused.
+// Scenario: a ring that has read nothing is asked about a good key, and about things that are no
+// key. Guarantee: the key is undecided, the rest is refused.
 #[test]
 fn before_the_first_snapshot_only_formats_are_decided() {
     let house = House::new();
@@ -95,14 +96,16 @@ async fn every_state_has_its_verdict() {
     assert_eq!((house.says(1), house.says(2)), (allow("good"), Says::Deny(Revoked)));
     assert_eq!((house.says(3), house.says(4)), (Says::Deny(Revoked), Says::Deny(Unknown)));
     assert_eq!(house.ring.len(), 2);
-    let inspect = |number| house.ring.inspect(&Credential::new("", key(number).expose_secret()).unwrap());
+    let inspect =
+        |number| house.ring.inspect(&Credential::new("", key(number).expose_secret()).unwrap());
     let told = |id, deny_reason| Some(Inspection { id: KeyId::new(id).unwrap(), deny_reason });
     assert_eq!((inspect(1), inspect(2)), (told(1, None), told(2, Some(Revoked))));
     assert_eq!((inspect(3), inspect(4)), (told(3, Some(Revoked)), None));
 }
 
-// Scenario: the wall clock passes a key's end by milliseconds, jumps back an hour, and forward a year.
-// Guarantee: the key is good strictly before its end by the wall clock, and staleness does not change.
+// Scenario: the wall clock passes a key's end by milliseconds, jumps back an hour, and forward a
+// year. Guarantee: the key is good strictly before its end by the wall clock, and staleness does
+// not change.
 #[tokio::test]
 async fn expiry_is_exact() {
     let house = House::new();
@@ -122,8 +125,9 @@ async fn expiry_is_exact() {
     assert_eq!((house.says(2), house.ring.fresh_for()), (allow("for ever"), Some(MAX_STALENESS)));
 }
 
-// Scenario: the store cannot be read for as long as the ring may go on, and then again.
-// Guarantee: it decides until exactly then, is undecided from then on, and decides again; no-keys are refused throughout.
+// Scenario: the store cannot be read for as long as the ring may go on, and then again. Guarantee:
+// it decides until exactly then, is undecided from then on, and decides again; no-keys are refused
+// throughout.
 #[tokio::test]
 async fn staleness_is_exact() {
     let house = House::new();
@@ -155,9 +159,13 @@ async fn another_history_replaces_everything() {
     house.store.restart([9; 16]);
     house.insert(1, "kept").await;
     house.insert(21, "back").await;
-    assert_eq!((house.says(1), house.says(21), house.says(2)), (allow("kept"), allow("back"), Says::Deny(Unknown)));
+    assert_eq!(
+        (house.says(1), house.says(21), house.says(2)),
+        (allow("kept"), allow("back"), Says::Deny(Unknown))
+    );
     assert_eq!(house.ring.len(), 2);
-    // The tombstone is gone with the old history: nothing ends the key when it would have been forgotten.
+    // The tombstone is gone with the old history: nothing ends the key when it would have been
+    // forgotten.
     house.clock.advance(TOMBSTONES + Duration::from_secs(1));
     house.catch_up().await;
     assert_eq!(house.says(21), allow("back"));
@@ -165,8 +173,8 @@ async fn another_history_replaces_everything() {
     assert_eq!(house.says(30), allow("new"));
 }
 
-// Scenario: a change is put in force by whoever made it, and the store is read before and after with older news.
-// Guarantee: the newest stays, and a deleted key does not come back.
+// Scenario: a change is put in force by whoever made it, and the store is read before and after
+// with older news. Guarantee: the newest stays, and a deleted key does not come back.
 #[tokio::test]
 async fn what_is_newer_stays() {
     let house = House::new();
@@ -214,7 +222,8 @@ fn futures<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// Waits for what another task is about to bring about. Time stands still unless every task waits for it.
+/// Waits for what another task is about to bring about. Time stands still unless every task waits
+/// for it.
 async fn until(mut holds: impl FnMut() -> bool) {
     while !holds() {
         tokio::task::yield_now().await;
@@ -264,8 +273,9 @@ async fn a_follower_polls() {
     follower.abort();
 }
 
-// Scenario: a key is let in and refused after its end, the store fails at the first flush, and the key is renamed in between.
-// Guarantee: everything is counted once, whether asked for before or after a flush; last use is the flush's time.
+// Scenario: a key is let in and refused after its end, the store fails at the first flush, and the
+// key is renamed in between. Guarantee: everything is counted once, whether asked for before or
+// after a flush; last use is the flush's time.
 #[tokio::test]
 async fn usage_is_counted_once() {
     let house = House::new();
@@ -274,7 +284,8 @@ async fn usage_is_counted_once() {
         let stored = house.store.get(key.id).await.unwrap().unwrap();
         house.ring.pending_usage().await.added_to(stored, NOW).usage
     };
-    let usage = |accepted, denied| Usage { accepted, denied, last_used_at: Some(NOW), ..Usage::default() };
+    let usage =
+        |accepted, denied| Usage { accepted, denied, last_used_at: Some(NOW), ..Usage::default() };
     for _ in 0..3 {
         assert_eq!(house.says(1), allow("n"));
     }
@@ -305,7 +316,9 @@ async fn the_handle_leads_to_the_key() {
     house.insert(1, "n").await;
     let credential = key(1);
     let credential = Credential::new("StackState", credential.expose_secret()).unwrap();
-    let Ok(Decision::Allow(identity)) = house.ring.decide(&credential) else { panic!("it is good") };
+    let Ok(Decision::Allow(identity)) = house.ring.decide(&credential) else {
+        panic!("it is good")
+    };
     assert_eq!((identity.name(), identity.id()), ("n", Some(1)));
     let handle = identity.handle::<KeyHandle>().unwrap();
     let address = |last: u8| IpAddr::from([192, 0, 2, last]);
@@ -319,7 +332,11 @@ async fn the_handle_leads_to_the_key() {
     house.flush().await;
     let usage = house.usage(1).await;
     assert_eq!((usage.accepted, usage.bytes), (1, 400));
-    let places: Vec<_> = usage.sources.iter().map(|place| (place.address.as_str(), place.user_agent.as_deref())).collect();
+    let places: Vec<_> = usage
+        .sources
+        .iter()
+        .map(|place| (place.address.as_str(), place.user_agent.as_deref()))
+        .collect();
     assert_eq!(places[0], ("192.0.2.3", None));
     assert_eq!(places[1].1.map(str::len), Some(128));
     assert_eq!(places.len(), 2);
@@ -350,7 +367,10 @@ async fn junk_is_not_remembered() {
     for number in 0..10_000 {
         assert_eq!(house.says(number), Says::Deny(Unknown));
     }
-    assert_eq!((house.ring.keys.len(), format!("{:?}", house.ring.usage).as_str()), (0, "Registry { used: 0, .. }"));
+    assert_eq!(
+        (house.ring.keys.len(), format!("{:?}", house.ring.usage).as_str()),
+        (0, "Registry { used: 0, .. }")
+    );
 }
 
 // Scenario: a key is used from several threads before and after it is found to be busy.
@@ -384,7 +404,8 @@ async fn a_decision_allocates_nothing() {
     house.write(Write::Insert(KeyRecord { enabled: false, ..record(2, "n") })).await;
     house.catch_up().await;
     let keys: Vec<_> = (1..=3).map(key).collect();
-    let presented: Vec<_> = keys.iter().map(IngestionKey::expose_secret).chain(["receiver-api-key"]).collect();
+    let presented: Vec<_> =
+        keys.iter().map(IngestionKey::expose_secret).chain(["receiver-api-key"]).collect();
     for presented in presented {
         let credential = Credential::new("StackState", presented).unwrap();
         let decide = || drop(house.ring.decide(&credential));
@@ -393,8 +414,9 @@ async fn a_decision_allocates_nothing() {
     }
 }
 
-// Scenario: a key is always there while others come and go by the thousand, and each that goes is presented after that.
-// Guarantee: the first is let in throughout; none of the others once it is gone.
+// Scenario: a key is always there while others come and go by the thousand, and each that goes is
+// presented after that. Guarantee: the first is let in throughout; none of the others once it is
+// gone.
 #[test]
 fn decisions_go_on_while_keys_change() {
     let house = House::new();

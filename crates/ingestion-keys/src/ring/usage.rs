@@ -71,7 +71,8 @@ struct Source {
 #[derive(Default)]
 pub(super) struct Registry {
     used: papaya::HashMap<KeyId, Arc<Mutex<KeyUse>>>,
-    /// Keys that are gone, and whether a flush has seen them so: a decision that began before may still count on one.
+    /// Keys that are gone, and whether a flush has seen them so: a decision that began before may
+    /// still count on one.
     retired: Mutex<HashMap<KeyId, bool>>,
     flushing: tokio::sync::Mutex<()>,
     sources: usize,
@@ -88,14 +89,16 @@ struct KeyUse {
 /// An identity that counts.
 struct Counted {
     identity: Identity,
-    /// Whether another took its place before the last flush: it was of another name, or of one core among several.
+    /// Whether another took its place before the last flush: it was of another name, or of one core
+    /// among several.
     replaced: bool,
 }
 
 /// A key with something to be flushed.
 type Unflushed = (KeyId, Arc<Mutex<KeyUse>>);
 
-/// Usage that is not in the store yet. While it is held, nothing is flushed: who reads the store meanwhile counts everything once.
+/// Usage that is not in the store yet. While it is held, nothing is flushed: who reads the store
+/// meanwhile counts everything once.
 #[derive(Debug)]
 pub struct PendingUsage<'a> {
     registry: &'a Registry,
@@ -105,8 +108,8 @@ pub struct PendingUsage<'a> {
 }
 
 impl Ring {
-    /// Writes what was counted since the last time. What could not be written is kept for the next time. Dropped while it writes, it may count a batch
-    /// twice.
+    /// Writes what was counted since the last time. What could not be written is kept for the next
+    /// time. Dropped while it writes, it may count a batch twice.
     ///
     /// # Errors
     ///
@@ -117,9 +120,14 @@ impl Ring {
         let (unflushed, busy) = self.usage.take(now);
         self.spread(&busy);
         for keys in unflushed.chunks(BATCH) {
-            let usage = keys.iter().filter_map(|(id, key)| Some((*id, lock(key).unflushed.as_deref()?.clone()))).collect();
+            let usage = keys
+                .iter()
+                .filter_map(|(id, key)| Some((*id, lock(key).unflushed.as_deref()?.clone())))
+                .collect();
             let oldest_source = Some(now.saturating_sub(self.options.retain_sources));
-            store.add_usage(UsageBatch { usage, sources: self.options.sources, oldest_source }).await?;
+            store
+                .add_usage(UsageBatch { usage, sources: self.options.sources, oldest_source })
+                .await?;
             for (_, key) in keys {
                 lock(key).unflushed = None;
             }
@@ -137,7 +145,9 @@ impl Ring {
         let _writer = self.lock();
         let keys = self.keys.pin();
         for digest in busy {
-            if let Some(entry) = keys.get(digest).and_then(|entry| entry.spread(digest, &self.usage, cores)) {
+            if let Some(entry) =
+                keys.get(digest).and_then(|entry| entry.spread(digest, &self.usage, cores))
+            {
                 keys.insert(*digest, entry);
             }
         }
@@ -146,7 +156,11 @@ impl Ring {
     /// What was counted and is not in the store.
     pub async fn pending_usage(&self) -> PendingUsage<'_> {
         let retain_sources = self.options.retain_sources;
-        PendingUsage { _flushing: self.usage.flushing.lock().await, registry: &self.usage, retain_sources }
+        PendingUsage {
+            _flushing: self.usage.flushing.lock().await,
+            registry: &self.usage,
+            retain_sources,
+        }
     }
 }
 
@@ -181,25 +195,46 @@ impl Registry {
     }
 
     /// Begins to count for each core.
-    pub(super) fn each_core(&self, id: KeyId, name: &str, digest: &HalfDigest, cores: usize) -> Identities {
-        let identities: Arc<[_]> = std::iter::repeat_with(|| self.identity(id, name)).take(cores).collect();
+    pub(super) fn each_core(
+        &self,
+        id: KeyId,
+        name: &str,
+        digest: &HalfDigest,
+        cores: usize,
+    ) -> Identities {
+        let identities: Arc<[_]> =
+            std::iter::repeat_with(|| self.identity(id, name)).take(cores).collect();
         self.count(id, digest, &identities);
         Identities::Each(identities)
     }
 
     fn identity(&self, id: KeyId, name: &str) -> Identity {
-        let handle =
-            KeyHandle { bytes: AtomicU64::new(0), denied: AtomicU64::new(0), sources: Mutex::default(), limit: self.sources };
+        let handle = KeyHandle {
+            bytes: AtomicU64::new(0),
+            denied: AtomicU64::new(0),
+            sources: Mutex::default(),
+            limit: self.sources,
+        };
         Identity::with_handle(name, id.get().unsigned_abs(), handle)
     }
 
     /// Counts these from now on, and those before for as long as a request may have them.
     fn count(&self, id: KeyId, digest: &HalfDigest, identities: &[Identity]) {
         let used = self.used.pin();
-        let new = || Arc::new(Mutex::new(KeyUse { digest: *digest, counted: Vec::with_capacity(1), unflushed: None }));
+        let new = || {
+            Arc::new(Mutex::new(KeyUse {
+                digest: *digest,
+                counted: Vec::with_capacity(1),
+                unflushed: None,
+            }))
+        };
         let mut key = lock(used.get_or_insert_with(id, new));
         key.counted.iter_mut().for_each(|counted| counted.replaced = true);
-        key.counted.extend(identities.iter().map(|identity| Counted { identity: identity.clone(), replaced: false }));
+        key.counted.extend(
+            identities
+                .iter()
+                .map(|identity| Counted { identity: identity.clone(), replaced: false }),
+        );
     }
 
     /// The key is gone.
@@ -222,7 +257,8 @@ impl Registry {
         });
     }
 
-    /// Empties the counters; returns what is to be flushed, and which keys are so busy that cores would wait for each other.
+    /// Empties the counters; returns what is to be flushed, and which keys are so busy that cores
+    /// would wait for each other.
     fn take(&self, now: Timestamp) -> (Vec<Unflushed>, Vec<HalfDigest>) {
         let used = self.used.pin();
         let (mut unflushed, mut busy) = (Vec::new(), Vec::new());
@@ -238,7 +274,8 @@ impl Registry {
                 if any {
                     key.unflushed.get_or_insert_default().add(usage, self.sources, None);
                 }
-                // One that was replaced is kept for as long as requests have it, as far as can be seen.
+                // One that was replaced is kept for as long as requests have it, as far as can be
+                // seen.
                 any || !counted.replaced
             });
             if key.unflushed.is_some() {
@@ -293,13 +330,22 @@ impl Counted {
         self.collect(now, take, |source| std::mem::take(&mut source.fresh))
     }
 
-    fn collect(&self, now: Timestamp, count: impl Fn(&AtomicU64) -> u64, fresh: impl Fn(&mut Source) -> bool) -> Usage {
+    fn collect(
+        &self,
+        now: Timestamp,
+        count: impl Fn(&AtomicU64) -> u64,
+        fresh: impl Fn(&mut Source) -> bool,
+    ) -> Usage {
         let accepted = count(self.identity.uses());
-        let mut usage = Usage { accepted, last_used_at: (accepted > 0).then_some(now), ..Usage::default() };
+        let mut usage =
+            Usage { accepted, last_used_at: (accepted > 0).then_some(now), ..Usage::default() };
         if let Some(handle) = self.identity.handle::<KeyHandle>() {
             usage.denied = count(&handle.denied);
             usage.bytes = count(&handle.bytes);
-            for source in lock(&handle.sources).iter_mut().filter_map(|source| fresh(source).then_some(&*source)) {
+            for source in lock(&handle.sources)
+                .iter_mut()
+                .filter_map(|source| fresh(source).then_some(&*source))
+            {
                 usage.sources.push(KeySource {
                     address: source.address.to_string(),
                     user_agent: source.user_agent.as_deref().map(str::to_owned),
@@ -317,11 +363,13 @@ impl KeyHandle {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Notes where a request that was let in came from. Of many at once some are passed over: nobody waits here.
+    /// Notes where a request that was let in came from. Of many at once some are passed over:
+    /// nobody waits here.
     pub fn add_source(&self, address: IpAddr, user_agent: Option<&str>) {
         let Ok(mut sources) = self.sources.try_lock() else { return };
         let user_agent = user_agent.map(shortened);
-        let same = |known: &Source| known.address == address && known.user_agent.as_deref() == user_agent;
+        let same =
+            |known: &Source| known.address == address && known.user_agent.as_deref() == user_agent;
         if let Some(known) = sources.iter_mut().find(|known| same(known)) {
             known.fresh = true;
         } else if self.limit > 0 {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingestion_api::{
-    AuditAction, AuditPage, AuditQuery, FieldChange, GenerateRequest, GeneratedKey, IngestionApiKey, IngestionKey, KeyStatus,
-    RotateRequest, UpdateRequest,
+    AuditAction, AuditPage, AuditQuery, FieldChange, GenerateRequest, GeneratedKey,
+    IngestionApiKey, IngestionKey, KeyStatus, RotateRequest, UpdateRequest,
 };
 
 pub use error::{IssueError, MAX_DESCRIPTION_LEN, MAX_NAME_LEN};
@@ -30,13 +30,15 @@ const EXPIRING: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// How long a deleted key is remembered, so that its refusals say why.
 pub(crate) const TOMBSTONES: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// How often a change is attempted that somebody else came before, and an id is drawn that was taken.
+/// How often a change is attempted that somebody else came before, and an id is drawn that was
+/// taken.
 const ATTEMPTS: usize = 16;
 
 /// Most entries of one page of the audit.
 const AUDIT_LIMIT: u32 = 1000;
 
-/// Issues, changes, rotates and deletes keys. A change that was answered is kept by the store and in force on the ring.
+/// Issues, changes, rotates and deletes keys. A change that was answered is kept by the store and
+/// in force on the ring.
 ///
 /// # Examples
 ///
@@ -82,7 +84,12 @@ pub struct KeyService {
 impl KeyService {
     /// A service for the keys of `store`, which `ring` follows.
     #[must_use]
-    pub fn new(store: Arc<dyn KeyStore>, ring: Arc<Ring>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+    pub fn new(
+        store: Arc<dyn KeyStore>,
+        ring: Arc<Ring>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
         Self { store, ring, clock, entropy }
     }
 
@@ -90,18 +97,30 @@ impl KeyService {
     ///
     /// # Errors
     ///
-    /// When the name, the description or the expiration is not allowed, or the key could not be kept.
-    pub async fn create(&self, who: &str, request: GenerateRequest) -> Result<GeneratedKey, IssueError> {
+    /// When the name, the description or the expiration is not allowed, or the key could not be
+    /// kept.
+    pub async fn create(
+        &self,
+        who: &str,
+        request: GenerateRequest,
+    ) -> Result<GeneratedKey, IssueError> {
         let now = self.clock.wall();
         let name = validate::name(&request.name)?;
         let description = request.description.map(validate::description).transpose()?;
-        let expires_at = request.expiration.map(|millis| validate::expiration(millis, now)).transpose()?;
+        let expires_at =
+            request.expiration.map(|millis| validate::expiration(millis, now)).transpose()?;
         for _ in 0..ATTEMPTS {
             let (key, record) = self.draw(name.clone(), description.clone(), expires_at, now)?;
             let audit = note(AuditAction::Create, &record, changes(None, &record));
-            if let Some(committed) = self.commit(who, now, audit, vec![Write::Insert(record.clone())]).await? {
+            if let Some(committed) =
+                self.commit(who, now, audit, vec![Write::Insert(record.clone())]).await?
+            {
                 let duplicate_name = committed.duplicate_name.then_some(true);
-                return Ok(GeneratedKey { key: item(unused(record), now), api_key: key.into_secret(), duplicate_name });
+                return Ok(GeneratedKey {
+                    key: item(unused(record), now),
+                    api_key: key.into_secret(),
+                    duplicate_name,
+                });
             }
         }
         Err(IssueError::Contended)
@@ -114,10 +133,15 @@ impl KeyService {
     /// When the store cannot be read.
     pub async fn list(&self) -> Result<Vec<IngestionApiKey>, IssueError> {
         let now = self.clock.wall();
-        // Before the store is read, so that nothing is flushed in between and counted never or twice.
+        // Before the store is read, so that nothing is flushed in between and counted never or
+        // twice.
         let pending = self.ring.pending_usage().await;
         let keys = self.store.list().await?;
-        Ok(keys.into_iter().map(|key| item(pending.added_to(key, now), now)).map(without_sources).collect())
+        Ok(keys
+            .into_iter()
+            .map(|key| item(pending.added_to(key, now), now))
+            .map(without_sources)
+            .collect())
     }
 
     /// One key, with the places it was used from.
@@ -135,13 +159,24 @@ impl KeyService {
     ///
     /// # Errors
     ///
-    /// [`IssueError::NotFound`]; [`IssueError::Rotated`] if a key that has a successor would be good for longer; as [`create`](Self::create).
-    pub async fn update(&self, who: &str, id: i64, request: UpdateRequest) -> Result<IngestionApiKey, IssueError> {
+    /// [`IssueError::NotFound`]; [`IssueError::Rotated`] if a key that has a successor would be
+    /// good for longer; as [`create`](Self::create).
+    pub async fn update(
+        &self,
+        who: &str,
+        id: i64,
+        request: UpdateRequest,
+    ) -> Result<IngestionApiKey, IssueError> {
         let now = self.clock.wall();
         let name = request.name.as_deref().map(validate::name).transpose()?;
-        let description = request.description.map(|text| text.map(validate::description).transpose()).transpose()?;
-        let expires_at =
-            request.expiration.map(|millis| millis.map(|millis| validate::expiration(millis, now)).transpose()).transpose()?;
+        let description = request
+            .description
+            .map(|text| text.map(validate::description).transpose())
+            .transpose()?;
+        let expires_at = request
+            .expiration
+            .map(|millis| millis.map(|millis| validate::expiration(millis, now)).transpose())
+            .transpose()?;
         for _ in 0..ATTEMPTS {
             let pending = self.ring.pending_usage().await;
             let StoredKey { record: old, usage } = pending.added_to(self.find(id).await?, now);
@@ -156,7 +191,9 @@ impl KeyService {
             }
             // Its time was given to the key in its place.
             if let Some(successor) = old.successor
-                && old.expires_at.is_some_and(|end| new.expires_at.is_none_or(|new_end| end < new_end))
+                && old
+                    .expires_at
+                    .is_some_and(|end| new.expires_at.is_none_or(|new_end| end < new_end))
             {
                 return Err(IssueError::Rotated { successor });
             }
@@ -186,15 +223,23 @@ impl KeyService {
         Err(IssueError::Contended)
     }
 
-    /// Makes a key in place of another, with its name and description. It lives as long as the old one was given, from now, unless the request says
-    /// until when; the old one ends after the overlap if it does not end before.
+    /// Makes a key in place of another, with its name and description. It lives as long as the old
+    /// one was given, from now, unless the request says until when; the old one ends after the
+    /// overlap if it does not end before.
     ///
     /// # Errors
     ///
-    /// [`IssueError::Rotated`], [`IssueError::Expired`] or [`IssueError::Disabled`] if there is nothing to rotate; as [`create`](Self::create).
-    pub async fn rotate(&self, who: &str, id: i64, request: RotateRequest) -> Result<GeneratedKey, IssueError> {
+    /// [`IssueError::Rotated`], [`IssueError::Expired`] or [`IssueError::Disabled`] if there is
+    /// nothing to rotate; as [`create`](Self::create).
+    pub async fn rotate(
+        &self,
+        who: &str,
+        id: i64,
+        request: RotateRequest,
+    ) -> Result<GeneratedKey, IssueError> {
         let now = self.clock.wall();
-        let expires_at = request.expiration.map(|millis| validate::expiration(millis, now)).transpose()?;
+        let expires_at =
+            request.expiration.map(|millis| validate::expiration(millis, now)).transpose()?;
         let overlap = request.overlap.map_or(OVERLAP, Duration::from_millis);
         for _ in 0..ATTEMPTS {
             let old = self.find(id).await?.record;
@@ -213,16 +258,36 @@ impl KeyService {
                 _ => validate::not_too_late(end)?,
             };
             let lifetime = old.expires_at.map(|expires_at| expires_at.since(old.created_at));
-            let same_lifetime = lifetime.map(|lifetime| validate::not_too_late(now.saturating_add(lifetime))).transpose()?;
-            let (key, new) = self.draw(old.name.clone(), old.description.clone(), expires_at.or(same_lifetime), now)?;
+            let same_lifetime = lifetime
+                .map(|lifetime| validate::not_too_late(now.saturating_add(lifetime)))
+                .transpose()?;
+            let (key, new) = self.draw(
+                old.name.clone(),
+                old.description.clone(),
+                expires_at.or(same_lifetime),
+                now,
+            )?;
             if new.expires_at.is_some_and(|expires_at| expires_at <= now) {
                 return Err(IssueError::ExpirationPast);
             }
-            let ended = KeyRecord { expires_at: Some(ends_at), successor: Some(new.id), updated_at: now, ..old.clone() };
+            let ended = KeyRecord {
+                expires_at: Some(ends_at),
+                successor: Some(new.id),
+                updated_at: now,
+                ..old.clone()
+            };
             let mut audit = note(AuditAction::Rotate, &old, changes(Some(&old), &ended));
             audit.other_key_id = Some(new.id);
-            if self.commit(who, now, audit, vec![Write::Update(ended), Write::Insert(new.clone())]).await?.is_some() {
-                return Ok(GeneratedKey { key: item(unused(new), now), api_key: key.into_secret(), duplicate_name: None });
+            if self
+                .commit(who, now, audit, vec![Write::Update(ended), Write::Insert(new.clone())])
+                .await?
+                .is_some()
+            {
+                return Ok(GeneratedKey {
+                    key: item(unused(new), now),
+                    api_key: key.into_secret(),
+                    duplicate_name: None,
+                });
             }
         }
         Err(IssueError::Contended)
@@ -304,7 +369,8 @@ impl KeyService {
         let commit = Commit { change_id, at, who: who.to_owned(), audit, writes: writes.clone() };
         match self.store.commit(commit).await {
             Ok(committed) => {
-                let changes: Vec<_> = writes.iter().map(|write| write.change(committed.revision, at)).collect();
+                let changes: Vec<_> =
+                    writes.iter().map(|write| write.change(committed.revision, at)).collect();
                 self.ring.apply(&changes);
                 Ok(Some(committed))
             }
@@ -362,7 +428,9 @@ fn changes(old: Option<&KeyRecord>, new: &KeyRecord) -> Vec<FieldChange> {
     let fields = [
         field("name", &|key| Some(key.name.clone())),
         field("description", &|key| key.description.clone()),
-        field("expiration", &|key| key.expires_at.map(|expires_at| expires_at.as_millis().to_string())),
+        field("expiration", &|key| {
+            key.expires_at.map(|expires_at| expires_at.as_millis().to_string())
+        }),
         field("enabled", &|key| Some(key.enabled.to_string())),
     ];
     fields.into_iter().flatten().collect()

@@ -22,9 +22,17 @@ impl House {
     async fn new() -> Self {
         let store = Arc::new(MemoryStore::new([0; 16]));
         let clock = Arc::new(ManualClock::at(NOW));
-        let ring = Arc::new(Ring::new(clock.clone(), RingOptions { max_staleness: Duration::MAX, ..RingOptions::default() }));
+        let ring = Arc::new(Ring::new(
+            clock.clone(),
+            RingOptions { max_staleness: Duration::MAX, ..RingOptions::default() },
+        ));
         ring.catch_up(&*store).await.unwrap();
-        let service = KeyService::new(store.clone(), Arc::clone(&ring), clock.clone(), Arc::new(CountingEntropy::default()));
+        let service = KeyService::new(
+            store.clone(),
+            Arc::clone(&ring),
+            clock.clone(),
+            Arc::new(CountingEntropy::default()),
+        );
         Self { service, store, ring, clock }
     }
 
@@ -36,7 +44,12 @@ impl House {
         self.service.update("ops", id, request).await
     }
 
-    async fn rotate(&self, id: i64, overlap: Option<u64>, expiration: Option<i64>) -> Result<GeneratedKey, IssueError> {
+    async fn rotate(
+        &self,
+        id: i64,
+        overlap: Option<u64>,
+        expiration: Option<i64>,
+    ) -> Result<GeneratedKey, IssueError> {
         self.service.rotate("ops", id, RotateRequest { overlap, expiration }).await
     }
 
@@ -57,26 +70,35 @@ fn now() -> i64 {
     NOW.as_millis()
 }
 
-// Scenario: a key is created with everything, and listed.
-// Guarantee: it is let in at once; the answer has its secret and what the list has, the list has no secret.
+// Scenario: a key is created with everything, and listed. Guarantee: it is let in at once; the
+// answer has its secret and what the list has, the list has no secret.
 #[tokio::test]
 async fn a_created_key_is_in_force() {
     let house = House::new().await;
-    let request =
-        GenerateRequest { name: "  edge ".to_owned(), description: Some("d".to_owned()), expiration: Some(now() + 100 * DAY) };
+    let request = GenerateRequest {
+        name: "  edge ".to_owned(),
+        description: Some("d".to_owned()),
+        expiration: Some(now() + 100 * DAY),
+    };
     let generated = house.service.create("ops", request).await.unwrap();
     assert_eq!(house.says(&generated), allow("edge"));
     assert_eq!(generated.duplicate_name, None);
     let key = &generated.key;
     assert!(KeyId::new(key.id).is_some());
-    assert_eq!((key.name.as_str(), key.description.as_deref(), key.expiration), ("edge", Some("d"), Some(now() + 100 * DAY)));
+    assert_eq!(
+        (key.name.as_str(), key.description.as_deref(), key.expiration),
+        ("edge", Some("d"), Some(now() + 100 * DAY))
+    );
     assert_eq!((key.created_timestamp, key.last_update_timestamp), (Some(now()), now()));
     assert_eq!((key.status, key.enabled), (Some(KeyStatus::Active), Some(true)));
     assert_eq!(generated.api_key.expose_secret()[10..14], *key.key_start.as_deref().unwrap());
     let listed = house.service.list().await.unwrap();
     let accepted = Some(1);
     let last_used_timestamp = Some(now());
-    assert_eq!(listed, [IngestionApiKey { accepted, last_used_timestamp, sources: None, ..key.clone() }]);
+    assert_eq!(
+        listed,
+        [IngestionApiKey { accepted, last_used_timestamp, sources: None, ..key.clone() }]
+    );
 }
 
 // Scenario: requests with a bad name, description or expiration, to create and to update.
@@ -85,16 +107,24 @@ async fn a_created_key_is_in_force() {
 async fn bad_requests_change_nothing() {
     let house = House::new().await;
     let key = house.create("edge", None).await.key;
-    let create = async |name: &str, expiration| house.service.create("ops", named(name, expiration)).await.unwrap_err();
+    let create = async |name: &str, expiration| {
+        house.service.create("ops", named(name, expiration)).await.unwrap_err()
+    };
     assert!(matches!(create(" ", None).await, IssueError::NameEmpty));
     assert!(matches!(create("a\nb", None).await, IssueError::NameCharacter));
     assert!(matches!(create("n", Some(now())).await, IssueError::ExpirationPast));
     assert!(matches!(create("n", Some(i64::MAX)).await, IssueError::ExpirationTooLate));
     let update = async |request| house.update(key.id, request).await.unwrap_err();
     let too_long = Some(Some("d".repeat(4097)));
-    assert!(matches!(update(UpdateRequest { description: too_long, ..Default::default() }).await, IssueError::DescriptionTooLong));
+    assert!(matches!(
+        update(UpdateRequest { description: too_long, ..Default::default() }).await,
+        IssueError::DescriptionTooLong
+    ));
     let past = Some(Some(now() - 1));
-    assert!(matches!(update(UpdateRequest { expiration: past, ..Default::default() }).await, IssueError::ExpirationPast));
+    assert!(matches!(
+        update(UpdateRequest { expiration: past, ..Default::default() }).await,
+        IssueError::ExpirationPast
+    ));
     assert_eq!(house.service.list().await.unwrap(), [without_sources(key)]);
     assert_eq!(house.store.audit(0, 10).await.unwrap().len(), 1);
 }
@@ -138,22 +168,51 @@ async fn updates_are_in_force() {
     let key = house.create("edge", Some(now() + DAY)).await;
     let id = key.key.id;
     house.wait(5);
-    let disabled = house.update(id, UpdateRequest { enabled: Some(false), ..Default::default() }).await.unwrap();
+    let disabled = house
+        .update(id, UpdateRequest { enabled: Some(false), ..Default::default() })
+        .await
+        .unwrap();
     assert_eq!(house.says(&key), Says::Deny(Revoked));
-    assert_eq!((disabled.status, disabled.expiration), (Some(KeyStatus::Disabled), Some(now() + DAY)));
-    assert_eq!((disabled.last_update_timestamp, disabled.created_timestamp), (now() + 5, Some(now())));
-    house.update(id, UpdateRequest { enabled: Some(true), name: Some("core".to_owned()), ..Default::default() }).await.unwrap();
+    assert_eq!(
+        (disabled.status, disabled.expiration),
+        (Some(KeyStatus::Disabled), Some(now() + DAY))
+    );
+    assert_eq!(
+        (disabled.last_update_timestamp, disabled.created_timestamp),
+        (now() + 5, Some(now()))
+    );
+    house
+        .update(
+            id,
+            UpdateRequest {
+                enabled: Some(true),
+                name: Some("core".to_owned()),
+                ..Default::default()
+            },
+        )
+        .await
+        .unwrap();
     assert_eq!(house.says(&key), allow("core"));
-    let clear = UpdateRequest { expiration: Some(None), description: Some(Some("d".to_owned())), ..Default::default() };
+    let clear = UpdateRequest {
+        expiration: Some(None),
+        description: Some(Some("d".to_owned())),
+        ..Default::default()
+    };
     let cleared = house.update(id, clear).await.unwrap();
     assert_eq!((cleared.expiration, cleared.description.as_deref()), (None, Some("d")));
     house.wait(2 * DAY);
     assert_eq!(house.says(&key), allow("core"));
-    house.update(id, UpdateRequest { expiration: Some(Some(now() + 3 * DAY)), ..Default::default() }).await.unwrap();
+    house
+        .update(id, UpdateRequest { expiration: Some(Some(now() + 3 * DAY)), ..Default::default() })
+        .await
+        .unwrap();
     house.wait(DAY);
     assert_eq!(house.says(&key), Says::Deny(Expired));
     // One that has ended may be given a new end.
-    house.update(id, UpdateRequest { expiration: Some(Some(now() + 5 * DAY)), ..Default::default() }).await.unwrap();
+    house
+        .update(id, UpdateRequest { expiration: Some(Some(now() + 5 * DAY)), ..Default::default() })
+        .await
+        .unwrap();
     assert_eq!(house.says(&key), allow("core"));
 }
 
@@ -164,7 +223,8 @@ async fn an_empty_update_is_no_change() {
     let house = House::new().await;
     let key = house.create("edge", None).await.key;
     house.wait(5);
-    let request = UpdateRequest { name: Some("edge ".to_owned()), enabled: Some(true), ..Default::default() };
+    let request =
+        UpdateRequest { name: Some("edge ".to_owned()), enabled: Some(true), ..Default::default() };
     assert_eq!(house.update(key.id, request).await.unwrap(), key);
     assert_eq!(house.store.audit(0, 10).await.unwrap().len(), 1);
 }
@@ -186,8 +246,9 @@ async fn the_status_follows_the_clock() {
     }
 }
 
-// Scenario: keys with and without an end are rotated, with no, a short, a long and the longest overlap.
-// Guarantee: the new key lives as long as the old one was given, or as asked; the old one ends at the earlier of its own end and the overlap's.
+// Scenario: keys with and without an end are rotated, with no, a short, a long and the longest
+// overlap. Guarantee: the new key lives as long as the old one was given, or as asked; the old one
+// ends at the earlier of its own end and the overlap's.
 #[tokio::test]
 async fn rotation_has_an_overlap() {
     for (expiration, overlap, asked, old_end, new_end) in [
@@ -203,10 +264,19 @@ async fn rotation_has_an_overlap() {
         let old = house.create("edge", expiration.map(relative)).await;
         house.wait(HOUR);
         let new = house.rotate(old.key.id, overlap, asked.map(relative)).await.unwrap();
-        assert_eq!((new.key.name.as_str(), new.key.expiration, new.duplicate_name), ("edge", new_end.map(relative), None));
-        assert_ne!((new.key.id, new.api_key.expose_secret()), (old.key.id, old.api_key.expose_secret()));
+        assert_eq!(
+            (new.key.name.as_str(), new.key.expiration, new.duplicate_name),
+            ("edge", new_end.map(relative), None)
+        );
+        assert_ne!(
+            (new.key.id, new.api_key.expose_secret()),
+            (old.key.id, old.api_key.expose_secret())
+        );
         let ended = house.service.get(old.key.id).await.unwrap();
-        assert_eq!((ended.expiration, ended.successor), (Some(relative(old_end)), Some(new.key.id)));
+        assert_eq!(
+            (ended.expiration, ended.successor),
+            (Some(relative(old_end)), Some(new.key.id))
+        );
         house.clock.jump_to(Timestamp::from_millis(relative(old_end) - 1));
         assert_eq!((house.says(&old), house.says(&new)), (allow("edge"), allow("edge")));
         house.clock.jump_to(Timestamp::from_millis(relative(old_end)));
@@ -214,38 +284,47 @@ async fn rotation_has_an_overlap() {
     }
 }
 
-// Scenario: keys that were rotated, have ended or are disabled are rotated; and one for longer than can be told.
-// Guarantee: none is, the first names its successor, and nothing changes.
+// Scenario: keys that were rotated, have ended or are disabled are rotated; and one for longer than
+// can be told. Guarantee: none is, the first names its successor, and nothing changes.
 #[tokio::test]
 async fn what_has_ended_is_not_rotated() {
     let house = House::new().await;
     let old = house.create("old", None).await.key.id;
     let new = house.rotate(old, Some(0), None).await.unwrap().key.id;
-    assert!(matches!(house.rotate(old, None, None).await, Err(IssueError::Rotated { successor }) if successor.get() == new));
+    assert!(
+        matches!(house.rotate(old, None, None).await, Err(IssueError::Rotated { successor }) if successor.get() == new)
+    );
     let ended = house.create("ended", Some(now() + 1)).await.key.id;
     house.wait(1);
     assert!(matches!(house.rotate(ended, None, None).await, Err(IssueError::Expired)));
-    assert!(matches!(house.rotate(new, Some(u64::MAX), None).await, Err(IssueError::ExpirationTooLate)));
+    assert!(matches!(
+        house.rotate(new, Some(u64::MAX), None).await,
+        Err(IssueError::ExpirationTooLate)
+    ));
     assert!(matches!(house.rotate(new, None, Some(now())).await, Err(IssueError::ExpirationPast)));
     house.update(new, UpdateRequest { enabled: Some(false), ..Default::default() }).await.unwrap();
     assert!(matches!(house.rotate(new, None, None).await, Err(IssueError::Disabled)));
     assert_eq!(house.service.list().await.unwrap().len(), 3);
 }
 
-// Scenario: a key that has a successor is to be good for longer, for ever, shorter, and under another name.
-// Guarantee: not longer, for which the successor is named; the rest is done.
+// Scenario: a key that has a successor is to be good for longer, for ever, shorter, and under
+// another name. Guarantee: not longer, for which the successor is named; the rest is done.
 #[tokio::test]
 async fn what_was_rotated_ends() {
     let house = House::new().await;
     let old = house.create("old", None).await.key.id;
     let new = house.rotate(old, Some(DAY.unsigned_abs()), None).await.unwrap().key.id;
     let update = async |expiration, name: Option<&str>| {
-        let request = UpdateRequest { expiration, name: name.map(str::to_owned), ..Default::default() };
+        let request =
+            UpdateRequest { expiration, name: name.map(str::to_owned), ..Default::default() };
         house.update(old, request).await.map(|key| key.expiration)
     };
     for longer in [None, Some(now() + DAY + 1)] {
         let refused = update(Some(longer), None).await;
-        assert!(matches!(refused, Err(IssueError::Rotated { successor }) if successor.get() == new), "{longer:?}");
+        assert!(
+            matches!(refused, Err(IssueError::Rotated { successor }) if successor.get() == new),
+            "{longer:?}"
+        );
     }
     assert_eq!(update(None, Some("renamed")).await.unwrap(), Some(now() + DAY));
     assert_eq!(update(Some(Some(now() + HOUR)), None).await.unwrap(), Some(now() + HOUR));
@@ -258,13 +337,33 @@ async fn everything_is_audited() {
     let house = House::new().await;
     let key = house.create("edge", None).await;
     let id = key.key.id;
-    house.service.update("ada", id, UpdateRequest { name: Some("core".to_owned()), ..Default::default() }).await.unwrap();
-    let new = house.service.rotate("bob", id, RotateRequest { overlap: Some(5), expiration: None }).await.unwrap();
+    house
+        .service
+        .update("ada", id, UpdateRequest { name: Some("core".to_owned()), ..Default::default() })
+        .await
+        .unwrap();
+    let new = house
+        .service
+        .rotate("bob", id, RotateRequest { overlap: Some(5), expiration: None })
+        .await
+        .unwrap();
     house.service.delete("eve", id).await.unwrap();
     let all = house.service.audit(AuditQuery::default()).await.unwrap();
-    let told: Vec<_> = all.entries.iter().map(|entry| (entry.who.as_str(), entry.action, entry.key_name.as_str())).collect();
+    let told: Vec<_> = all
+        .entries
+        .iter()
+        .map(|entry| (entry.who.as_str(), entry.action, entry.key_name.as_str()))
+        .collect();
     use AuditAction::{Create, Delete, Rotate, Update};
-    assert_eq!(told, [("ops", Create, "edge"), ("ada", Update, "core"), ("bob", Rotate, "core"), ("eve", Delete, "core")]);
+    assert_eq!(
+        told,
+        [
+            ("ops", Create, "edge"),
+            ("ada", Update, "core"),
+            ("bob", Rotate, "core"),
+            ("eve", Delete, "core")
+        ]
+    );
     assert!(all.entries.iter().all(|entry| entry.key_id == id));
     assert_eq!(all.entries[2].other_key_id, Some(new.key.id));
     let change = |field: &str, from: Option<&str>, to: Option<String>| {
@@ -278,9 +377,15 @@ async fn everything_is_audited() {
     }
     let mut query = AuditQuery { after: None, limit: Some(3) };
     let first = house.service.audit(query).await.unwrap();
-    assert_eq!((&first.entries[..], first.next), (&all.entries[..3], Some(all.entries[2].revision)));
+    assert_eq!(
+        (&first.entries[..], first.next),
+        (&all.entries[..3], Some(all.entries[2].revision))
+    );
     query.after = first.next;
-    assert_eq!(house.service.audit(query).await.unwrap(), AuditPage { entries: all.entries[3..].to_vec(), next: None });
+    assert_eq!(
+        house.service.audit(query).await.unwrap(),
+        AuditPage { entries: all.entries[3..].to_vec(), next: None }
+    );
 }
 
 // Scenario: the store fails while keys are created, changed and deleted.
@@ -290,7 +395,10 @@ async fn a_store_that_fails_changes_nothing() {
     let house = House::new().await;
     let key = house.create("edge", None).await;
     house.store.fail(true);
-    assert!(matches!(house.service.create("ops", named("n", None)).await, Err(IssueError::Store(_))));
+    assert!(matches!(
+        house.service.create("ops", named("n", None)).await,
+        Err(IssueError::Store(_))
+    ));
     assert!(matches!(house.service.delete("ops", key.key.id).await, Err(IssueError::Store(_))));
     assert!(matches!(house.rotate(key.key.id, None, None).await, Err(IssueError::Store(_))));
     assert!(matches!(house.service.list().await, Err(IssueError::Store(_))));

@@ -26,7 +26,10 @@ pub(super) fn description(description: String) -> Result<String, IssueError> {
     if description.chars().nth(MAX_DESCRIPTION_LEN).is_some() {
         return Err(IssueError::DescriptionTooLong);
     }
-    if description.chars().any(|character| character.is_control() && !matches!(character, '\t' | '\n' | '\r')) {
+    if description
+        .chars()
+        .any(|character| character.is_control() && !matches!(character, '\t' | '\n' | '\r'))
+    {
         return Err(IssueError::DescriptionCharacter);
     }
     Ok(description)
@@ -46,8 +49,9 @@ pub(super) fn not_too_late(moment: Timestamp) -> Result<Timestamp, IssueError> {
     if moment <= LAST_EXPIRATION { Ok(moment) } else { Err(IssueError::ExpirationTooLate) }
 }
 
-/// Embeddings, overrides and isolates (Unicode standard annex 9): with them a name is shown as another. The marks U+200E, U+200F and U+061C, which
-/// right-to-left names need, turn nothing but themselves.
+/// Embeddings, overrides and isolates (Unicode standard annex 9): with them a name is shown as
+/// another. The marks U+200E, U+200F and U+061C, which right-to-left names need, turn nothing but
+/// themselves.
 fn overrides_direction(character: char) -> bool {
     matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -81,7 +85,9 @@ mod tests {
         assert!(matches!(name(""), Err(IssueError::NameEmpty)));
         assert!(matches!(name(" \u{a0}\n"), Err(IssueError::NameEmpty)));
         assert!(matches!(name(&"é".repeat(256)), Err(IssueError::NameTooLong)));
-        for refused in ["a\nb", "a\0b", "a\u{1b}[31mb", "a\u{202e}b", "a\u{2066}b", "a\u{7f}", "a\u{85}b"] {
+        for refused in
+            ["a\nb", "a\0b", "a\u{1b}[31mb", "a\u{202e}b", "a\u{2066}b", "a\u{7f}", "a\u{85}b"]
+        {
             assert!(matches!(name(refused), Err(IssueError::NameCharacter)), "{refused:?}");
         }
     }

@@ -1,4 +1,5 @@
-//! What every store does, as tests that each store runs: `contract!(make)`, where `make` returns an empty one and what keeps it alive.
+//! What every store does, as tests that each store runs: `contract!(make)`, where `make` returns an
+//! empty one and what keeps it alive.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +33,8 @@ pub(super) use contract;
 type Store = Arc<dyn KeyStore>;
 
 async fn insert(store: &Store, number: i64, name: &str) -> KeyRecord {
-    let committed = store.commit(commit(1, vec![Write::Insert(record(number, name))])).await.unwrap();
+    let committed =
+        store.commit(commit(1, vec![Write::Insert(record(number, name))])).await.unwrap();
     KeyRecord { revision: committed.revision, ..record(number, name) }
 }
 
@@ -90,13 +92,17 @@ pub(super) async fn a_change_is_whole_or_not_at_all(store: Store) {
     let old = insert(&store, 1, "old").await;
     let before = cursor(&store).await;
     let stale = KeyRecord { revision: old.revision + 1, name: "renamed".to_owned(), ..old.clone() };
-    let refused = store.commit(commit(2, vec![Write::Insert(record(2, "new")), Write::Update(stale)])).await;
+    let refused =
+        store.commit(commit(2, vec![Write::Insert(record(2, "new")), Write::Update(stale)])).await;
     assert!(matches!(refused, Err(CommitError::Changed)));
     assert_eq!(store.list().await.unwrap().len(), 1);
     assert_eq!(store.get(id(1)).await.unwrap().unwrap().record, old);
     assert_eq!(store.audit(0, 10).await.unwrap().len(), 1);
     assert_eq!(since(&store, before).await, (vec![], before));
-    let both = vec![Write::Insert(record(2, "new")), Write::Update(KeyRecord { name: "renamed".to_owned(), ..old })];
+    let both = vec![
+        Write::Insert(record(2, "new")),
+        Write::Update(KeyRecord { name: "renamed".to_owned(), ..old }),
+    ];
     let revision = store.commit(commit(2, both)).await.unwrap().revision;
     assert!(store.list().await.unwrap().iter().all(|key| key.record.revision == revision));
 }
@@ -118,7 +124,8 @@ pub(super) async fn ids_are_never_used_again(store: Store) {
 pub(super) async fn a_key_that_changed_is_not_changed(store: Store) {
     let old = insert(&store, 1, "a").await;
     let new = KeyRecord { name: "b".to_owned(), ..old.clone() };
-    let revision = store.commit(commit(2, vec![Write::Update(new.clone())])).await.unwrap().revision;
+    let revision =
+        store.commit(commit(2, vec![Write::Update(new.clone())])).await.unwrap().revision;
     for write in [Write::Update(old.clone()), Write::Delete(old.clone())] {
         assert!(matches!(store.commit(commit(3, vec![write])).await, Err(CommitError::Changed)));
     }
@@ -133,8 +140,13 @@ pub(super) async fn a_key_that_changed_is_not_changed(store: Store) {
 // Scenario: keys are inserted with a name that nobody, somebody, and nobody any more has.
 // Guarantee: only the second is told to be a duplicate; names are equal byte for byte.
 pub(super) async fn equal_names_are_told(store: Store) {
-    let insert =
-        async |number, name: &str| store.commit(commit(1, vec![Write::Insert(record(number, name))])).await.unwrap().duplicate_name;
+    let insert = async |number, name: &str| {
+        store
+            .commit(commit(1, vec![Write::Insert(record(number, name))]))
+            .await
+            .unwrap()
+            .duplicate_name
+    };
     assert!(!insert(1, "edge").await);
     assert!(!insert(2, "Edge").await);
     assert!(insert(3, "edge").await);
@@ -153,9 +165,18 @@ pub(super) async fn changes_follow_a_cursor(store: Store) {
     assert_eq!(changes, [Change::from(&first), Change::from(&second)]);
     assert_eq!(after.revision, second.revision);
     assert_eq!(since(&store, after).await, (vec![], after));
-    let revision = store.commit(commit(9, vec![Write::Delete(first.clone())])).await.unwrap().revision;
-    let deleted = Change { revision, id: first.id, digest: first.digest, state: KeyState::Deleted { at: NOW } };
-    assert_eq!(since(&store, after).await, (vec![deleted.clone()], Cursor { revision, change_id: [9; 16] }));
+    let revision =
+        store.commit(commit(9, vec![Write::Delete(first.clone())])).await.unwrap().revision;
+    let deleted = Change {
+        revision,
+        id: first.id,
+        digest: first.digest,
+        state: KeyState::Deleted { at: NOW },
+    };
+    assert_eq!(
+        since(&store, after).await,
+        (vec![deleted.clone()], Cursor { revision, change_id: [9; 16] })
+    );
     assert_eq!(since(&store, start).await.0, [Change::from(&second), deleted]);
 }
 
@@ -166,13 +187,14 @@ pub(super) async fn a_key_that_changed_often_is_told_once(store: Store) {
     let start = cursor(&store).await;
     for (change, enabled) in [(2, false), (3, true), (4, false)] {
         key.enabled = enabled;
-        key.revision = store.commit(commit(change, vec![Write::Update(key.clone())])).await.unwrap().revision;
+        key.revision =
+            store.commit(commit(change, vec![Write::Update(key.clone())])).await.unwrap().revision;
     }
     assert_eq!(since(&store, start).await.0, [Change::from(&key)]);
 }
 
-// Scenario: cursors of a change that never was, of another change at the same revision, and of one that was pruned.
-// Guarantee: each is answered with "snapshot needed".
+// Scenario: cursors of a change that never was, of another change at the same revision, and of one
+// that was pruned. Guarantee: each is answered with "snapshot needed".
 pub(super) async fn a_cursor_of_another_history_is_not_followed(store: Store) {
     let start = cursor(&store).await;
     insert(&store, 1, "n").await;
@@ -194,32 +216,52 @@ pub(super) async fn a_snapshot_has_everything(store: Store) {
     let writes = (1..=5000).map(|number| Write::Insert(record(number, "n"))).collect();
     store.commit(commit(1, writes)).await.unwrap();
     let last = store.get(id(5000)).await.unwrap().unwrap().record;
-    let revision = store.commit(commit(2, vec![Write::Delete(last.clone())])).await.unwrap().revision;
+    let revision =
+        store.commit(commit(2, vec![Write::Delete(last.clone())])).await.unwrap().revision;
     let (changes, cursor) = whole(&store).await;
     assert_eq!(cursor, Cursor { revision, change_id: [2; 16] });
     let by_id: BTreeMap<_, _> = changes.iter().map(|change| (change.id, &change.state)).collect();
     assert_eq!((changes.len(), by_id.len()), (5000, 5000));
     assert_eq!(by_id[&last.id], &KeyState::Deleted { at: NOW });
-    assert!(matches!(by_id[&id(1)], KeyState::Live { name, expires_at: None, enabled: true } if name == "n"));
+    assert!(
+        matches!(by_id[&id(1)], KeyState::Live { name, expires_at: None, enabled: true } if name == "n")
+    );
 }
 
-// Scenario: three changes, one of them of two keys and two fields.
-// Guarantee: each has one entry, oldest first, with everything that was noted; pages follow each other.
+// Scenario: three changes, one of them of two keys and two fields. Guarantee: each has one entry,
+// oldest first, with everything that was noted; pages follow each other.
 pub(super) async fn the_audit_tells_every_change(store: Store) {
     let key = insert(&store, 1, "old").await;
     let changes = vec![
         FieldChange { field: "name".to_owned(), from: Some("a \"b\"".to_owned()), to: None },
         FieldChange { field: "enabled".to_owned(), from: None, to: Some("true".to_owned()) },
     ];
-    let audit =
-        AuditNote { action: AuditAction::Rotate, key_id: id(1), key_name: "old".to_owned(), other_key_id: Some(id(2)), changes };
+    let audit = AuditNote {
+        action: AuditAction::Rotate,
+        key_id: id(1),
+        key_name: "old".to_owned(),
+        other_key_id: Some(id(2)),
+        changes,
+    };
     let writes = vec![Write::Insert(record(2, "old")), Write::Update(key)];
-    store.commit(Commit { change_id: [2; 16], at: NOW, who: "ops".to_owned(), audit: audit.clone(), writes }).await.unwrap();
+    store
+        .commit(Commit {
+            change_id: [2; 16],
+            at: NOW,
+            who: "ops".to_owned(),
+            audit: audit.clone(),
+            writes,
+        })
+        .await
+        .unwrap();
     let second = store.get(id(2)).await.unwrap().unwrap().record;
     store.commit(commit(3, vec![Write::Delete(second)])).await.unwrap();
     let entries = store.audit(0, 10).await.unwrap();
     let actions: Vec<_> = entries.iter().map(|entry| (entry.action, entry.key_id)).collect();
-    assert_eq!(actions, [(AuditAction::Create, 1), (AuditAction::Rotate, 1), (AuditAction::Delete, 2)]);
+    assert_eq!(
+        actions,
+        [(AuditAction::Create, 1), (AuditAction::Rotate, 1), (AuditAction::Delete, 2)]
+    );
     assert_eq!(entries[1], audit.entry(entries[1].revision, NOW, "ops".to_owned()));
     assert_eq!(store.audit(0, 1).await.unwrap(), entries[..1]);
     assert_eq!(store.audit(entries[0].revision, 1).await.unwrap(), entries[1..2]);
@@ -227,15 +269,22 @@ pub(super) async fn the_audit_tells_every_change(store: Store) {
 }
 
 fn used(accepted: u64, at: i64) -> Usage {
-    Usage { accepted, denied: 1, bytes: 10, last_used_at: Some(Timestamp::from_millis(at)), sources: Vec::new() }
+    Usage {
+        accepted,
+        denied: 1,
+        bytes: 10,
+        last_used_at: Some(Timestamp::from_millis(at)),
+        sources: Vec::new(),
+    }
 }
 
 fn batch(usage: Vec<(KeyId, Usage)>) -> UsageBatch {
     UsageBatch { usage, sources: 2, oldest_source: Some(Timestamp::from_millis(100)) }
 }
 
-// Scenario: usage is added in batches, the later one last used earlier, and the key is changed in between and deleted at the end.
-// Guarantee: it adds up, the latest use stays, changes do not touch it and it does not count as one; it goes with the key.
+// Scenario: usage is added in batches, the later one last used earlier, and the key is changed in
+// between and deleted at the end. Guarantee: it adds up, the latest use stays, changes do not touch
+// it and it does not count as one; it goes with the key.
 pub(super) async fn usage_adds_up(store: Store) {
     let key = insert(&store, 1, "n").await;
     insert(&store, 2, "n").await;
@@ -244,28 +293,40 @@ pub(super) async fn usage_adds_up(store: Store) {
     let after = cursor(&store).await;
     assert_eq!(before, after);
     let updated = KeyRecord { name: "m".to_owned(), ..key };
-    let revision = store.commit(commit(2, vec![Write::Update(updated.clone())])).await.unwrap().revision;
+    let revision =
+        store.commit(commit(2, vec![Write::Update(updated.clone())])).await.unwrap().revision;
     store.add_usage(batch(vec![(id(1), used(4, 150))])).await.unwrap();
-    let sum = Usage { accepted: 7, denied: 2, bytes: 20, last_used_at: Some(Timestamp::from_millis(200)), sources: Vec::new() };
+    let sum = Usage {
+        accepted: 7,
+        denied: 2,
+        bytes: 20,
+        last_used_at: Some(Timestamp::from_millis(200)),
+        sources: Vec::new(),
+    };
     assert_eq!(store.get(id(1)).await.unwrap().unwrap().usage, sum);
     assert_eq!(store.list().await.unwrap()[1].usage, used(1, 300));
     store.commit(commit(3, vec![Write::Delete(KeyRecord { revision, ..updated })])).await.unwrap();
     assert_eq!(store.list().await.unwrap().len(), 1);
 }
 
-// Scenario: more places than are kept, one of them again, one of them long ago.
-// Guarantee: the latest few are told, the latest first, each once, and only where one key is asked for.
+// Scenario: more places than are kept, one of them again, one of them long ago. Guarantee: the
+// latest few are told, the latest first, each once, and only where one key is asked for.
 pub(super) async fn places_are_few_and_recent(store: Store) {
     insert(&store, 1, "n").await;
     let from = |address: &str, at| {
-        let place = KeySource { address: address.to_owned(), user_agent: Some("a".to_owned()), last_used_timestamp: at };
+        let place = KeySource {
+            address: address.to_owned(),
+            user_agent: Some("a".to_owned()),
+            last_used_timestamp: at,
+        };
         Usage { sources: vec![place], ..Usage::default() }
     };
     for (address, at) in [("a", 99), ("b", 110), ("c", 120), ("b", 130), ("d", 125)] {
         store.add_usage(batch(vec![(id(1), from(address, at))])).await.unwrap();
     }
     let places = store.get(id(1)).await.unwrap().unwrap().usage.sources;
-    let places: Vec<_> = places.iter().map(|place| (place.address.as_str(), place.last_used_timestamp)).collect();
+    let places: Vec<_> =
+        places.iter().map(|place| (place.address.as_str(), place.last_used_timestamp)).collect();
     assert_eq!(places, [("b", 130), ("d", 125)]);
     assert!(store.list().await.unwrap()[0].usage.sources.is_empty());
 }
@@ -284,7 +345,8 @@ pub(super) async fn usage_of_no_key_is_passed_over(store: Store) {
 pub(super) async fn old_tombstones_are_forgotten(store: Store) {
     for (number, at) in [(1, 1000), (2, 2000)] {
         let key = insert(&store, number, "n").await;
-        let delete = Commit { at: Timestamp::from_millis(at), ..commit(2, vec![Write::Delete(key)]) };
+        let delete =
+            Commit { at: Timestamp::from_millis(at), ..commit(2, vec![Write::Delete(key)]) };
         store.commit(delete).await.unwrap();
     }
     store.prune(Timestamp::from_millis(2000)).await.unwrap();
@@ -304,8 +366,8 @@ pub(super) async fn a_change_wakes_followers(store: Store) {
     assert!(!revision.has_changed().unwrap());
 }
 
-// Scenario: one follower reads after every change, one after every seventh, while keys come, change and go.
-// Guarantee: both have what a snapshot has.
+// Scenario: one follower reads after every change, one after every seventh, while keys come, change
+// and go. Guarantee: both have what a snapshot has.
 pub(super) async fn followers_converge(store: Store) {
     let start = cursor(&store).await;
     let (mut often, mut seldom) = ((start, BTreeMap::new()), (start, BTreeMap::new()));
@@ -326,7 +388,8 @@ pub(super) async fn followers_converge(store: Store) {
         }
     }
     follow(&store, &mut seldom).await;
-    let snapshot: BTreeMap<_, _> = whole(&store).await.0.into_iter().map(|change| (change.id, change)).collect();
+    let snapshot: BTreeMap<_, _> =
+        whole(&store).await.0.into_iter().map(|change| (change.id, change)).collect();
     assert!(!snapshot.is_empty());
     assert_eq!(often.1, snapshot);
     assert_eq!(seldom.1, snapshot);

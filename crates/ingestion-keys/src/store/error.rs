@@ -9,7 +9,9 @@ pub enum StoreError {
     #[error("another process is writing to this database")]
     Locked,
     /// The database was made by a newer version; it was not touched.
-    #[error("the database has schema {found}, and this version knows {known}: a newer version wrote it")]
+    #[error(
+        "the database has schema {found}, and this version knows {known}: a newer version wrote it"
+    )]
     Newer {
         /// The version of its schema.
         found: i64,
@@ -26,9 +28,12 @@ pub enum StoreError {
     #[error("another program wrote to the database file: restore it and restart")]
     Overwritten,
     /// The file is empty and the log of its changes is not: with another file these would be lost.
-    #[error("the database file is empty and its log is not: restore the database, or remove the log too")]
+    #[error(
+        "the database file is empty and its log is not: restore the database, or remove the log too"
+    )]
     Emptied,
-    /// The file has a second name, under which there would be another log of changes and another lock.
+    /// The file has a second name, under which there would be another log of changes and another
+    /// lock.
     #[error("the database file has more than one name (hard links): leave it one")]
     Linked,
     /// There is no space left.

@@ -8,8 +8,8 @@ use ingestion_api::AuditEntry;
 use tokio::sync::watch;
 
 use super::{
-    Change, ChangeId, Changes, Commit, CommitError, Committed, Cursor, KeyState, KeyStore, Part, Snapshot, StoreError, UsageBatch,
-    Write,
+    Change, ChangeId, Changes, Commit, CommitError, Committed, Cursor, KeyState, KeyStore, Part,
+    Snapshot, StoreError, UsageBatch, Write,
 };
 use crate::clock::Timestamp;
 use crate::key::{KeyId, StoredKey, Usage};
@@ -37,8 +37,14 @@ impl MemoryStore {
     #[must_use]
     pub fn new(origin: ChangeId) -> Self {
         let log = BTreeMap::from([(0, (origin, Timestamp::from_millis(0)))]);
-        let content =
-            Content { keys: BTreeMap::new(), tombstones: BTreeMap::new(), log, audit: Vec::new(), fails: false, mute: false };
+        let content = Content {
+            keys: BTreeMap::new(),
+            tombstones: BTreeMap::new(),
+            log,
+            audit: Vec::new(),
+            fails: false,
+            mute: false,
+        };
         Self { content: Mutex::new(content), revision: watch::Sender::new(0) }
     }
 
@@ -71,13 +77,17 @@ impl MemoryStore {
 
 impl Content {
     fn cursor(&self) -> Cursor {
-        let (&revision, &(change_id, _)) = self.log.last_key_value().unwrap_or((&0, &([0; 16], Timestamp::from_millis(0))));
+        let (&revision, &(change_id, _)) =
+            self.log.last_key_value().unwrap_or((&0, &([0; 16], Timestamp::from_millis(0))));
         Cursor { revision, change_id }
     }
 
     fn changes(&self, after: i64) -> Vec<Change> {
         let live = self.keys.values().map(|key| Change::from(&key.record));
-        let mut changes: Vec<_> = live.chain(self.tombstones.values().cloned()).filter(|change| change.revision > after).collect();
+        let mut changes: Vec<_> = live
+            .chain(self.tombstones.values().cloned())
+            .filter(|change| change.revision > after)
+            .collect();
         changes.sort_by_key(|change| change.revision);
         changes
     }
@@ -86,7 +96,11 @@ impl Content {
         match write {
             Write::Insert(record) => {
                 let audited = self.audit.iter().any(|entry| entry.key_id == record.id.get());
-                if audited || self.keys.contains_key(&record.id) { Err(CommitError::IdTaken) } else { Ok(()) }
+                if audited || self.keys.contains_key(&record.id) {
+                    Err(CommitError::IdTaken)
+                } else {
+                    Ok(())
+                }
             }
             Write::Update(record) | Write::Delete(record) => match self.keys.get(&record.id) {
                 Some(key) if key.record.revision == record.revision => Ok(()),
@@ -190,7 +204,9 @@ impl KeyStore for MemoryStore {
         let mut content = self.content()?;
         let last = content.cursor().revision;
         content.log.retain(|revision, (_, at)| *revision == last || *at >= before);
-        content.tombstones.retain(|_, change| !matches!(change.state, KeyState::Deleted { at } if at < before));
+        content
+            .tombstones
+            .retain(|_, change| !matches!(change.state, KeyState::Deleted { at } if at < before));
         Ok(())
     }
 

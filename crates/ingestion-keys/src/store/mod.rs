@@ -1,6 +1,7 @@
 //! Where keys are kept: what every store does, and how a ring follows one.
 //!
-//! A store knows no policy. It keeps what it is given, all of a [`Commit`] or nothing, and tells in which order it was given.
+//! A store knows no policy. It keeps what it is given, all of a [`Commit`] or nothing, and tells in
+//! which order it was given.
 
 #[cfg(test)]
 mod contract;
@@ -29,14 +30,17 @@ use crate::key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
 
 /// A place where keys are kept.
 ///
-/// Every change has a revision, one more than the change before it. All of them are read in that order, by [`changes_since`](Self::changes_since).
+/// Every change has a revision, one more than the change before it. All of them are read in that
+/// order, by [`changes_since`](Self::changes_since).
 #[async_trait]
 pub trait KeyStore: Debug + Send + Sync + 'static {
-    /// Makes a change: all its writes and its audit entry, or nothing. When it returns, the change survives a crash.
+    /// Makes a change: all its writes and its audit entry, or nothing. When it returns, the change
+    /// survives a crash.
     ///
     /// # Errors
     ///
-    /// [`CommitError::Changed`] and [`CommitError::IdTaken`] if the change does not fit what is there; [`CommitError::Store`] if it could not be made.
+    /// [`CommitError::Changed`] and [`CommitError::IdTaken`] if the change does not fit what is
+    /// there; [`CommitError::Store`] if it could not be made.
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
 
     /// All keys, by id, without the places they were used from.
@@ -60,7 +64,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// When the store cannot be read.
     async fn snapshot(&self) -> Result<Snapshot, StoreError>;
 
-    /// What is different since `cursor`, in the order of the changes: of a key that changed several times, only what it became.
+    /// What is different since `cursor`, in the order of the changes: of a key that changed several
+    /// times, only what it became.
     ///
     /// # Errors
     ///
@@ -81,14 +86,16 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// When the store cannot be written.
     async fn add_usage(&self, batch: UsageBatch) -> Result<(), StoreError>;
 
-    /// Forgets tombstones, and changes a cursor may stand on, from before this moment; never the last change. Audit entries stay.
+    /// Forgets tombstones, and changes a cursor may stand on, from before this moment; never the
+    /// last change. Audit entries stay.
     ///
     /// # Errors
     ///
     /// When the store cannot be written.
     async fn prune(&self, before: Timestamp) -> Result<(), StoreError>;
 
-    /// The last revision this store knows of: it wakes who follows, who then reads by cursor. A wake-up that gets lost costs time and no change.
+    /// The last revision this store knows of: it wakes who follows, who then reads by cursor. A
+    /// wake-up that gets lost costs time and no change.
     fn revision(&self) -> watch::Receiver<i64>;
 }
 
@@ -129,7 +136,8 @@ pub enum Write {
     Insert(KeyRecord),
     /// This key as it becomes, if its revision is still that of the record.
     Update(KeyRecord),
-    /// The end of this key, if its revision is still that of the record. Its digest and id stay as a tombstone.
+    /// The end of this key, if its revision is still that of the record. Its digest and id stay as
+    /// a tombstone.
     Delete(KeyRecord),
 }
 
@@ -145,7 +153,8 @@ pub struct Committed {
 /// The random part of a [`Cursor`].
 pub type ChangeId = [u8; 16];
 
-/// A place in the history of one store: a revision, and which change that was. A history that was rewound has another change there.
+/// A place in the history of one store: a revision, and which change that was. A history that was
+/// rewound has another change there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// The revision.
@@ -212,14 +221,23 @@ impl Write {
     pub fn change(&self, revision: i64, at: Timestamp) -> Change {
         match self {
             Self::Insert(record) | Self::Update(record) => Change { revision, ..record.into() },
-            Self::Delete(record) => Change { revision, id: record.id, digest: record.digest, state: KeyState::Deleted { at } },
+            Self::Delete(record) => Change {
+                revision,
+                id: record.id,
+                digest: record.digest,
+                state: KeyState::Deleted { at },
+            },
         }
     }
 }
 
 impl From<&KeyRecord> for Change {
     fn from(record: &KeyRecord) -> Self {
-        let state = KeyState::Live { name: record.name.clone(), expires_at: record.expires_at, enabled: record.enabled };
+        let state = KeyState::Live {
+            name: record.name.clone(),
+            expires_at: record.expires_at,
+            enabled: record.enabled,
+        };
         Self { revision: record.revision, id: record.id, digest: record.digest, state }
     }
 }

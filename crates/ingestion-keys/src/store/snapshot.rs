@@ -1,4 +1,5 @@
-//! Everything a store has at one moment, piece by piece: a million keys do not have to be in memory twice.
+//! Everything a store has at one moment, piece by piece: a million keys do not have to be in memory
+//! twice.
 
 use tokio::sync::mpsc;
 
@@ -36,7 +37,8 @@ impl Snapshot {
         (SnapshotSender { parts: sender }, Self { parts: receiver })
     }
 
-    /// The next piece. A snapshot that stops without [`Part::End`] is not whole, and that is an error: what is missing from it would be refused.
+    /// The next piece. A snapshot that stops without [`Part::End`] is not whole, and that is an
+    /// error: what is missing from it would be refused.
     ///
     /// # Errors
     ///

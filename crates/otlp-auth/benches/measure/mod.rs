@@ -1,6 +1,8 @@
-//! Timing of single operations, for both benchmarks: one round over all cases a run, one JSON object a line.
+//! Timing of single operations, for both benchmarks: one round over all cases a run, one JSON
+//! object a line.
 //!
-//! The caller repeats the run in turn with its peers and takes medians, so that all of them see the same states of the machine.
+//! The caller repeats the run in turn with its peers and takes medians, so that all of them see the
+//! same states of the machine.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +12,17 @@ const BATCH: Duration = Duration::from_millis(2);
 /// Batches a case; their median is its result.
 const BATCHES: usize = 15;
 
-/// Nanoseconds that one call of `operation` takes. `operation` makes one call; what it returns is dropped inside the measured time.
+/// Nanoseconds that one call of `operation` takes. `operation` makes one call; what it returns is
+/// dropped inside the measured time.
 pub(crate) fn nanoseconds<T>(operation: impl FnMut() -> T) -> f64 {
     nanoseconds_of_two(operation, || ()).0
 }
 
 /// The same of two operations, batch by batch in turn.
-pub(crate) fn nanoseconds_of_two<T, U>(mut first: impl FnMut() -> T, mut second: impl FnMut() -> U) -> (f64, f64) {
+pub(crate) fn nanoseconds_of_two<T, U>(
+    mut first: impl FnMut() -> T,
+    mut second: impl FnMut() -> U,
+) -> (f64, f64) {
     let calls = (calls_in_a_batch(&mut first), calls_in_a_batch(&mut second));
     let mut samples = (Vec::new(), Vec::new());
     for _ in 0..BATCHES {
@@ -38,9 +44,18 @@ pub(crate) fn allocations<T>(mut operation: impl FnMut() -> T) -> f64 {
 }
 
 /// Prints a result: `value` in the unit of the case, of `peer` or, without one, of this library.
-pub(crate) fn report(case: &str, peer: Option<&str>, value: f64, allocations: impl Into<Option<f64>>) {
-    let peer = peer.map(|peer| format!(r#","peer":"{peer}","version":"{}""#, env!("CARGO_PKG_VERSION"))).unwrap_or_default();
-    let allocations = allocations.into().map_or_else(|| "null".to_owned(), |allocations| format!("{allocations:.3}"));
+pub(crate) fn report(
+    case: &str,
+    peer: Option<&str>,
+    value: f64,
+    allocations: impl Into<Option<f64>>,
+) {
+    let peer = peer
+        .map(|peer| format!(r#","peer":"{peer}","version":"{}""#, env!("CARGO_PKG_VERSION")))
+        .unwrap_or_default();
+    let allocations = allocations
+        .into()
+        .map_or_else(|| "null".to_owned(), |allocations| format!("{allocations:.3}"));
     println!(r#"{{"case":"{case}"{peer},"value":{value:.2},"allocations":{allocations}}}"#);
 }
 

@@ -29,18 +29,22 @@ const FIRST_FRAME_BOUND: Duration = Duration::from_secs(1);
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Puts the current credential on every request, in place of any other; made by [`BearerTokenAuth::layer`](super::BearerTokenAuth::layer).
+/// Puts the current credential on every request, in place of any other; made by
+/// [`BearerTokenAuth::layer`](super::BearerTokenAuth::layer).
 ///
-/// Where the token can change (it comes from a file), a refusal by the server makes the layer read its source again. If that gives another token, the request
-/// is sent once more. For that the body is recorded while it is sent, up to 4 MiB; once more than that has been sent, there is no second time. Neither is
-/// there for a body of a type that cannot be rebuilt. These can: `tonic::body::Body`, and `UnsyncBoxBody` and `BoxBody` (with boxed errors),
-/// `Full` and `Empty` of `http-body-util`. With a fixed token nothing is recorded.
+/// Where the token can change (it comes from a file), a refusal by the server makes the layer read
+/// its source again. If that gives another token, the request is sent once more. For that the body
+/// is recorded while it is sent, up to 4 MiB; once more than that has been sent, there is no second
+/// time. Neither is there for a body of a type that cannot be rebuilt. These can:
+/// `tonic::body::Body`, and `UnsyncBoxBody` and `BoxBody` (with boxed errors), `Full` and `Empty`
+/// of `http-body-util`. With a fixed token nothing is recorded.
 ///
-/// A server refuses with HTTP 401, or with `grpc-status: 16` among the headers or in trailers. To see the latter, the answer to a gRPC request that has been
-/// sent whole is held back until its first frame, for up to a second. A deadline (`grpc-timeout`) holds for both times together.
+/// A server refuses with HTTP 401, or with `grpc-status: 16` among the headers or in trailers. To
+/// see the latter, the answer to a gRPC request that has been sent whole is held back until its
+/// first frame, for up to a second. A deadline (`grpc-timeout`) holds for both times together.
 ///
-/// A request with an absolute URI is only sent over plaintext to a loopback address, unless plaintext is
-/// [allowed](super::BearerTokenAuth::allow_plaintext).
+/// A request with an absolute URI is only sent over plaintext to a loopback address, unless
+/// plaintext is [allowed](super::BearerTokenAuth::allow_plaintext).
 ///
 /// # Examples
 ///
@@ -116,7 +120,9 @@ where
         let (parts, body) = request.into_parts();
         let (body, recording) = record::record(body);
         let Some(recording) = recording else {
-            return ResponseFuture { state: State::Once { response: self.inner.call(Request::from_parts(parts, body)) } };
+            return ResponseFuture {
+                state: State::Once { response: self.inner.call(Request::from_parts(parts, body)) },
+            };
         };
         let mut again = Request::new(());
         *again.method_mut() = parts.method.clone();
@@ -126,7 +132,14 @@ where
         *again.extensions_mut() = parts.extensions.clone();
         let response = self.inner.call(Request::from_parts(parts, body));
         let deadline = Deadline::of(again.headers());
-        let resend = Resend { service: self.inner.clone(), token: Arc::clone(&self.layer.token), sent, again, recording, deadline };
+        let resend = Resend {
+            service: self.inner.clone(),
+            token: Arc::clone(&self.layer.token),
+            sent,
+            again,
+            recording,
+            deadline,
+        };
         ResponseFuture { state: State::Resending { response: Box::pin(resend.run(response)) } }
     }
 }
@@ -171,9 +184,10 @@ where
     }
 }
 
-/// The response, and whether it refuses the credential. A gRPC response without a status among its headers may have one in its trailers; its first frame
-/// is awaited for a while once the request is complete, and taken if it is there already before: a client that still streams may be waiting for
-/// these headers.
+/// The response, and whether it refuses the credential. A gRPC response without a status among its
+/// headers may have one in its trailers; its first frame is awaited for a while once the request is
+/// complete, and taken if it is there already before: a client that still streams may be waiting
+/// for these headers.
 async fn look_at<RB: Body<Data = Bytes>>(
     response: Response<RB>,
     request_complete: impl Fn() -> bool,
@@ -194,7 +208,13 @@ async fn look_at<RB: Body<Data = Bytes>>(
     });
     let first = timeout(FIRST_FRAME_BOUND, first).await.flatten();
     let refused = matches!(&first, Some(Some(Ok(frame))) if frame.trailers_ref().is_some_and(has_unauthenticated));
-    (Response::from_parts(parts, ResponseBody { body: Looked::At { body: Box::new((first, body)) } }), refused)
+    (
+        Response::from_parts(
+            parts,
+            ResponseBody { body: Looked::At { body: Box::new((first, body)) } },
+        ),
+        refused,
+    )
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
@@ -236,9 +256,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProject::Once { response } => {
-                response.poll(cx).map(|result| result.map(|response| response.map(ResponseBody::untouched)).map_err(Into::into))
-            }
+            StateProject::Once { response } => response.poll(cx).map(|result| {
+                result.map(|response| response.map(ResponseBody::untouched)).map_err(Into::into)
+            }),
             StateProject::Resending { response } => response.as_mut().poll(cx),
             StateProject::Refused { error } => match error.take() {
                 Some(error) => Poll::Ready(Err(error.into())),
@@ -283,7 +303,10 @@ impl<B: Body> Body for ResponseBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         match self.project().body.project() {
             LookedProject::Away { body } => body.poll_frame(cx),
             LookedProject::At { body } => match body.0.take() {

@@ -25,22 +25,27 @@ use tower_service::Service;
 use super::BearerTokenAuth;
 use super::add_credential::AddCredential;
 
-/// Room in each direction of the pipe, and for what one stream of it may have under way: a batch passes without waiting for the other end.
+/// Room in each direction of the pipe, and for what one stream of it may have under way: a batch
+/// passes without waiting for the other end.
 const PIPE_BYTES: u32 = 1 << 20;
 
 /// Headers are limited at the real channel, not in the pipe.
 const PIPE_HEADER_BYTES: u32 = 16 << 20;
 
 impl BearerTokenAuth<Endpoint> {
-    /// A [`Channel`] to the endpoint that puts the credential on every request and, like the [`layer`](Self::layer), sends a refused one again with a token
-    /// that was read after the refusal.
+    /// A [`Channel`] to the endpoint that puts the credential on every request and, like the
+    /// [`layer`](Self::layer), sends a refused one again with a token that was read after the
+    /// refusal.
     ///
-    /// The OTLP/gRPC exporters of opentelemetry-rust take a concrete `Channel` and a synchronous interceptor and nothing else. This
-    /// channel is a pipe inside the process: its connector leads to an HTTP/2 server on a thread of its own, and that to the real channel
-    /// through the layer. A request costs the second passage through HTTP/2; where a rotation cannot refuse a token that is still in use, or the
-    /// token is fixed, the [`interceptor`](Self::interceptor) does the same for less.
+    /// The OTLP/gRPC exporters of opentelemetry-rust take a concrete `Channel` and a synchronous
+    /// interceptor and nothing else. This channel is a pipe inside the process: its connector leads
+    /// to an HTTP/2 server on a thread of its own, and that to the real channel through the layer.
+    /// A request costs the second passage through HTTP/2; where a rotation cannot refuse a token
+    /// that is still in use, or the token is fixed, the [`interceptor`](Self::interceptor) does the
+    /// same for less.
     ///
-    /// The thread ends when the last clone of the channel is dropped and the answers under way have been received. Connections are made when they are needed.
+    /// The thread ends when the last clone of the channel is dropped and the answers under way have
+    /// been received. Connections are made when they are needed.
     ///
     /// # Errors
     ///
@@ -72,7 +77,8 @@ impl BearerTokenAuth<Endpoint> {
             .connect_with_connector_lazy(connector);
         drop(entered);
         thread::Builder::new().name("otlp-auth-channel".to_owned()).spawn(move || {
-            // Nobody sends: this ends when the connector, which the channel owns, and its connections are gone.
+            // Nobody sends: this ends when the connector, which the channel owns, and its
+            // connections are gone.
             let _ = runtime.block_on(dropped);
         })?;
         Ok(pipe)
@@ -84,7 +90,8 @@ impl BearerTokenAuth<Endpoint> {
 struct Connector {
     service: AddCredential<Channel>,
     runtime: runtime::Handle,
-    /// Dropped with the last clone of this and the last connection: an answer may outlive the channel.
+    /// Dropped with the last clone of this and the last connection: an answer may outlive the
+    /// channel.
     alive: Arc<oneshot::Sender<Infallible>>,
 }
 
@@ -120,8 +127,8 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Sends the request on. A failure becomes the status that a client of the real channel would have seen: an unreachable server is `UNAVAILABLE`, and
-/// worth another try.
+/// Sends the request on. A failure becomes the status that a client of the real channel would have
+/// seen: an unreachable server is `UNAVAILABLE`, and worth another try.
 async fn forward(mut client: AddCredential<Channel>, request: Request<Incoming>) -> Response<Body> {
     let mut request = request.map(Body::new);
     unsign(request.headers_mut());
@@ -140,10 +147,16 @@ async fn forward(mut client: AddCredential<Channel>, request: Request<Incoming>)
     }
 }
 
-/// Takes away what the pipe's own channel wrote at the end of the user agent: the real one will write it again.
+/// Takes away what the pipe's own channel wrote at the end of the user agent: the real one will
+/// write it again.
 fn unsign(headers: &mut HeaderMap) {
     let Entry::Occupied(mut agent) = headers.entry(USER_AGENT) else { return };
-    let theirs = agent.get().to_str().ok().and_then(|agent| agent.rsplit_once("tonic/")).map(|(theirs, _)| theirs.trim_end());
+    let theirs = agent
+        .get()
+        .to_str()
+        .ok()
+        .and_then(|agent| agent.rsplit_once("tonic/"))
+        .map(|(theirs, _)| theirs.trim_end());
     match theirs.map(HeaderValue::from_str) {
         Some(Ok(theirs)) if !theirs.is_empty() => _ = agent.insert(theirs),
         Some(_) => _ = agent.remove(),
@@ -151,8 +164,9 @@ fn unsign(headers: &mut HeaderMap) {
     }
 }
 
-/// A request whose connection broke is `UNKNOWN` to tonic, which exporters do not send again. To gRPC it is `UNAVAILABLE` ("some data
-/// transmitted before connection breaks", doc/statuscodes.md), which they do.
+/// A request whose connection broke is `UNKNOWN` to tonic, which exporters do not send again. To
+/// gRPC it is `UNAVAILABLE` ("some data transmitted before connection breaks", doc/statuscodes.md),
+/// which they do.
 fn retryable(status: Status) -> Status {
     match status.code() {
         Code::Unknown => Status::unavailable(status.message()),

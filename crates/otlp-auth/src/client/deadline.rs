@@ -95,7 +95,9 @@ mod tests {
     /// It is read back as at most what it was, and less than a second below it.
     #[test]
     fn what_is_left_is_read_back() {
-        for time in [0, 1, 999_999, 99_999_999, 100_000_000, 99_999_999_999_999].map(Duration::from_micros) {
+        for time in
+            [0, 1, 999_999, 99_999_999, 100_000_000, 99_999_999_999_999].map(Duration::from_micros)
+        {
             let read = parse(&written(time)).unwrap();
             assert!(read <= time && time - read < Duration::from_secs(1), "{time:?}: {read:?}");
         }

@@ -12,7 +12,8 @@ use http::uri::{InvalidUri, Scheme};
 /// | `str`, `String`, [`Uri`] | `BearerTokenAuth<Uri>` |
 /// | `tonic::transport::Endpoint` | `BearerTokenAuth<tonic::transport::Endpoint>`, which has `channel` |
 ///
-/// A Unix socket counts as plaintext to another host, because tonic does not tell it from one: allow plaintext for it.
+/// A Unix socket counts as plaintext to another host, because tonic does not tell it from one:
+/// allow plaintext for it.
 pub trait Endpoint: sealed::Sealed {
     /// What the authenticator keeps of it.
     type Bound;
@@ -35,7 +36,9 @@ pub enum EndpointError {
     #[error("the URL has no scheme or no host: it should begin with https://")]
     Relative,
     /// A credential would be sent over plaintext to another host.
-    #[error("a credential is not sent to {host} over plaintext: use https, or allow plaintext where the network encrypts")]
+    #[error(
+        "a credential is not sent to {host} over plaintext: use https, or allow plaintext where the network encrypts"
+    )]
     Plaintext {
         /// The host of the endpoint.
         host: String,
@@ -106,8 +109,14 @@ pub(crate) fn check(uri: &Uri, allow_plaintext: bool) -> Result<(), EndpointErro
     if uri.scheme() == Some(&Scheme::HTTPS) {
         return Ok(());
     }
-    let (Some(_), Some(host)) = (uri.scheme(), uri.host()) else { return Err(EndpointError::Relative) };
-    if allow_plaintext || is_loopback(host) { Ok(()) } else { Err(EndpointError::Plaintext { host: host.to_owned() }) }
+    let (Some(_), Some(host)) = (uri.scheme(), uri.host()) else {
+        return Err(EndpointError::Relative);
+    };
+    if allow_plaintext || is_loopback(host) {
+        Ok(())
+    } else {
+        Err(EndpointError::Plaintext { host: host.to_owned() })
+    }
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -11,7 +11,8 @@ use super::token::CurrentToken;
 /// An [`opentelemetry_http::HttpClient`] that puts the current credential on every request; made by
 /// [`BearerTokenAuth::http_client`](super::BearerTokenAuth::http_client).
 ///
-/// A request over plaintext to anything but a loopback address ends in an [`EndpointError`](super::EndpointError), unless plaintext is
+/// A request over plaintext to anything but a loopback address ends in an
+/// [`EndpointError`](super::EndpointError), unless plaintext is
 /// [allowed](super::BearerTokenAuth::allow_plaintext).
 #[derive(Clone, Debug)]
 pub struct HttpClient<C> {
@@ -37,7 +38,9 @@ impl<C: opentelemetry_http::HttpClient> opentelemetry_http::HttpClient for HttpC
         // The bytes are shared, not copied.
         let again = request.clone();
         let response = self.inner.send_bytes(request).await?;
-        if response.status() != http::StatusCode::UNAUTHORIZED || !self.token.changed_since(sent, None).await {
+        if response.status() != http::StatusCode::UNAUTHORIZED
+            || !self.token.changed_since(sent, None).await
+        {
             return Ok(response);
         }
         self.token.count_resend("http");

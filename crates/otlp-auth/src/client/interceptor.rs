@@ -6,7 +6,8 @@ use tonic::{Request, Status};
 
 use super::token::CurrentToken;
 
-/// Puts the current credential on every request, in place of any other; made by [`BearerTokenAuth::interceptor`](super::BearerTokenAuth::interceptor).
+/// Puts the current credential on every request, in place of any other; made by
+/// [`BearerTokenAuth::interceptor`](super::BearerTokenAuth::interceptor).
 ///
 /// # Examples
 ///

@@ -34,12 +34,14 @@ use token::CurrentToken;
 
 /// A `bearertokenauth`-style authenticator: one header with the current token, for every request.
 ///
-/// The token is fixed, or the first one of a file that is followed while it changes. All ways out are made from one authenticator and
-/// share its token:
+/// The token is fixed, or the first one of a file that is followed while it changes. All ways out
+/// are made from one authenticator and share its token:
 ///
 /// - [`layer`](Self::layer): a tower layer for any HTTP or gRPC client,
-/// - `interceptor`: for tonic clients and opentelemetry-rust's OTLP/gRPC exporters (feature `tonic`),
-/// - `channel`: for the same exporters, surviving the refusal of a token that was replaced (feature `tonic`),
+/// - `interceptor`: for tonic clients and opentelemetry-rust's OTLP/gRPC exporters (feature
+///   `tonic`),
+/// - `channel`: for the same exporters, surviving the refusal of a token that was replaced (feature
+///   `tonic`),
 /// - `http_client`: for opentelemetry-rust's OTLP/HTTP exporters (feature `opentelemetry-http`).
 ///
 /// They send exactly one credential: whatever the header held before is replaced.
@@ -110,10 +112,15 @@ impl BearerTokenAuth {
     /// Starts from the header `Authorization` and the scheme `StackState`.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder { header: AUTHORIZATION.as_str().to_owned(), scheme: "StackState".to_owned(), source: None }
+        Builder {
+            header: AUTHORIZATION.as_str().to_owned(),
+            scheme: "StackState".to_owned(),
+            source: None,
+        }
     }
 
-    /// Reads a Collector's `bearertokenauth` block, with the environment of this process for its `${env:..}`.
+    /// Reads a Collector's `bearertokenauth` block, with the environment of this process for its
+    /// `${env:..}`.
     ///
     /// Here, as in the Collector, the scheme is `Bearer` unless the block gives one.
     ///
@@ -131,13 +138,18 @@ impl BearerTokenAuth {
     /// ```
     #[cfg(feature = "yaml")]
     pub fn from_yaml(block: &str) -> Result<Self, BuildError> {
-        #[expect(clippy::disallowed_methods, reason = "the documented shorthand; `from_config` takes any environment")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the documented shorthand; `from_config` takes any environment"
+        )]
         let env = |name: &str| std::env::var(name).ok();
-        let config = crate::config::BearerTokenAuthConfig::from_yaml(block, &env).map_err(BuildError::Config)?;
+        let config = crate::config::BearerTokenAuthConfig::from_yaml(block, &env)
+            .map_err(BuildError::Config)?;
         Self::from_config(&config)
     }
 
-    /// Makes the authenticator of a `bearertokenauth` block that was read before. Of several tokens the first is sent.
+    /// Makes the authenticator of a `bearertokenauth` block that was read before. Of several tokens
+    /// the first is sent.
     ///
     /// # Errors
     ///
@@ -158,22 +170,32 @@ impl BearerTokenAuth {
 
     /// Binds it to the endpoint that its requests will go to.
     ///
-    /// A layer above a channel sees no scheme and an interceptor no address: this is where plaintext can be noticed. `endpoint` is a URL, or
-    /// a [`tonic::transport::Endpoint`](https://docs.rs/tonic/latest/tonic/transport/struct.Endpoint.html), which makes `channel` available.
+    /// A layer above a channel sees no scheme and an interceptor no address: this is where
+    /// plaintext can be noticed. `endpoint` is a URL, or a
+    /// [`tonic::transport::Endpoint`](https://docs.rs/tonic/latest/tonic/transport/struct.Endpoint.html),
+    /// which makes `channel` available.
     ///
     /// # Errors
     ///
-    /// [`EndpointError::Plaintext`] for `http` to anything but a loopback address, unless [allowed](Self::allow_plaintext);
-    /// [`EndpointError::Invalid`] when it is not a URL.
-    pub fn for_endpoint<E: Endpoint + ?Sized>(&self, endpoint: &E) -> Result<BearerTokenAuth<E::Bound>, EndpointError> {
+    /// [`EndpointError::Plaintext`] for `http` to anything but a loopback address, unless
+    /// [allowed](Self::allow_plaintext); [`EndpointError::Invalid`] when it is not a URL.
+    pub fn for_endpoint<E: Endpoint + ?Sized>(
+        &self,
+        endpoint: &E,
+    ) -> Result<BearerTokenAuth<E::Bound>, EndpointError> {
         let endpoint = endpoint.bound()?;
         endpoint::check(E::uri(&endpoint), self.allow_plaintext)?;
-        Ok(BearerTokenAuth { token: Arc::clone(&self.token), endpoint, allow_plaintext: self.allow_plaintext })
+        Ok(BearerTokenAuth {
+            token: Arc::clone(&self.token),
+            endpoint,
+            allow_plaintext: self.allow_plaintext,
+        })
     }
 }
 
 impl<E> BearerTokenAuth<E> {
-    /// Sends the token over plaintext connections to any host, for a service mesh that encrypts them.
+    /// Sends the token over plaintext connections to any host, for a service mesh that encrypts
+    /// them.
     #[must_use]
     pub fn allow_plaintext(self) -> Self {
         Self { allow_plaintext: true, ..self }
@@ -181,8 +203,9 @@ impl<E> BearerTokenAuth<E> {
 
     /// A tower layer that puts the credential on every request.
     ///
-    /// Where the token comes from a file and the server refuses it (HTTP 401, `UNAUTHENTICATED`), the file is read again and, if it gave
-    /// another token, the request is sent once more; see [`AddCredentialLayer`].
+    /// Where the token comes from a file and the server refuses it (HTTP 401, `UNAUTHENTICATED`),
+    /// the file is read again and, if it gave another token, the request is sent once more; see
+    /// [`AddCredentialLayer`].
     #[must_use]
     pub fn layer(&self) -> AddCredentialLayer {
         AddCredentialLayer::new(Arc::clone(&self.token), self.allow_plaintext)
@@ -190,7 +213,8 @@ impl<E> BearerTokenAuth<E> {
 
     /// A tonic interceptor that puts the credential on every request.
     ///
-    /// It does not see responses: a refused request is not sent again. Use [`layer`](Self::layer) or `channel` for that.
+    /// It does not see responses: a refused request is not sent again. Use [`layer`](Self::layer)
+    /// or `channel` for that.
     #[cfg(feature = "tonic")]
     #[must_use]
     pub fn interceptor(&self) -> Interceptor {
@@ -199,23 +223,25 @@ impl<E> BearerTokenAuth<E> {
 
     /// Wraps an HTTP client of the opentelemetry-rust exporters.
     ///
-    /// The credential replaces what `OTEL_EXPORTER_OTLP_HEADERS` or `with_headers` put there. A refused request is sent again as by the
-    /// [`layer`](Self::layer). It runs without a Tokio runtime if `client` does. Give it a client that follows no redirects and, for plaintext to loopback,
-    /// uses no proxy: either might lead the credential elsewhere.
+    /// The credential replaces what `OTEL_EXPORTER_OTLP_HEADERS` or `with_headers` put there. A
+    /// refused request is sent again as by the [`layer`](Self::layer). It runs without a Tokio
+    /// runtime if `client` does. Give it a client that follows no redirects and, for plaintext to
+    /// loopback, uses no proxy: either might lead the credential elsewhere.
     #[cfg(feature = "opentelemetry-http")]
     #[must_use]
     pub fn http_client<C: opentelemetry_http::HttpClient>(&self, client: C) -> HttpClient<C> {
         HttpClient::new(client, Arc::clone(&self.token), self.allow_plaintext)
     }
 
-    /// Counts the changes of the token file that were taken over: 0 for the file as it was first read, and for a fixed token.
+    /// Counts the changes of the token file that were taken over: 0 for the file as it was first
+    /// read, and for a fixed token.
     #[must_use]
     pub fn generation(&self) -> watch::Receiver<u64> {
         self.token.generation()
     }
 
-    /// Counts the changes of the token file that were not taken over: it was missing, empty or illegal, and the last good token
-    /// stayed.
+    /// Counts the changes of the token file that were not taken over: it was missing, empty or
+    /// illegal, and the last good token stayed.
     #[must_use]
     pub fn failed_reloads(&self) -> u64 {
         self.token.failed_reloads()
@@ -251,8 +277,9 @@ impl Builder {
 
     /// The first token of this file, followed while it changes.
     ///
-    /// The file has one token a line, bare or as `name=token`. It is followed on a thread of its own, until everything made
-    /// from the authenticator is dropped; see [`TokenFile`](crate::server::TokenFile) for what it survives.
+    /// The file has one token a line, bare or as `name=token`. It is followed on a thread of its
+    /// own, until everything made from the authenticator is dropped; see
+    /// [`TokenFile`](crate::server::TokenFile) for what it survives.
     #[must_use]
     pub fn file(self, path: impl Into<PathBuf>) -> Self {
         Self { source: Some(Source::File(path.into())), ..self }
@@ -262,7 +289,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When there is no token, when header, scheme or token are illegal, or when the file cannot be used.
+    /// When there is no token, when header, scheme or token are illegal, or when the file cannot be
+    /// used.
     pub fn build(self) -> Result<BearerTokenAuth, BuildError> {
         let header = HeaderName::try_from(self.header).map_err(BuildError::Header)?;
         if is_protocol_header(&header) {
@@ -270,7 +298,8 @@ impl Builder {
         }
         let token = match self.source.ok_or(BuildError::NoToken)? {
             Source::Token(token) => {
-                CurrentToken::fixed(header, &self.scheme, token.expose_secret()).map_err(BuildError::Credential)?
+                CurrentToken::fixed(header, &self.scheme, token.expose_secret())
+                    .map_err(BuildError::Credential)?
             }
             Source::File(path) => {
                 let token = CurrentToken::from_file(header, self.scheme, &path);
@@ -283,7 +312,11 @@ impl Builder {
 
 impl<E: Clone> Clone for BearerTokenAuth<E> {
     fn clone(&self) -> Self {
-        Self { token: Arc::clone(&self.token), endpoint: self.endpoint.clone(), allow_plaintext: self.allow_plaintext }
+        Self {
+            token: Arc::clone(&self.token),
+            endpoint: self.endpoint.clone(),
+            allow_plaintext: self.allow_plaintext,
+        }
     }
 }
 

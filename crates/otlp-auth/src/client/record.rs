@@ -25,13 +25,13 @@ pub(crate) trait Recording<B>: Send + Sync {
     /// Whether the body has been sent to its end.
     fn is_complete(&self) -> bool;
 
-    /// The body from its beginning, unless it was too large. If it was still being sent, what was not sent yet comes with it, and
-    /// the first sending ends in an error.
+    /// The body from its beginning, unless it was too large. If it was still being sent, what was
+    /// not sent yet comes with it, and the first sending ends in an error.
     fn replay(self: Box<Self>) -> Option<B>;
 }
 
-/// Prepares `body` for being sent twice, if it is of a type that can be: tonic's, and the boxed, full and empty ones of `http-body-util`.
-/// A body of another type is returned as it was.
+/// Prepares `body` for being sent twice, if it is of a type that can be: tonic's, and the boxed,
+/// full and empty ones of `http-body-util`. A body of another type is returned as it was.
 pub(crate) fn record<B: Send + 'static>(body: B) -> (B, Option<Box<dyn Recording<B>>>) {
     #[cfg(feature = "tonic")]
     let body = match record_as::<tonic::body::Body, B>(body) {
@@ -58,7 +58,8 @@ pub(crate) fn record<B: Send + 'static>(body: B) -> (B, Option<Box<dyn Recording
 
 /// A body type that can be made of a recorded one.
 trait Rebuild: Body<Data = Bytes> + Send + Unpin + 'static {
-    fn rebuild<B: Body<Data = Bytes, Error = Self::Error> + Send + Sync + 'static>(body: B) -> Self;
+    fn rebuild<B: Body<Data = Bytes, Error = Self::Error> + Send + Sync + 'static>(body: B)
+    -> Self;
     /// What the first sending of a body ends in when the second one took the rest of it.
     fn taken_over() -> Self::Error;
 }
@@ -85,7 +86,9 @@ impl Rebuild for UnsyncBoxBody<Bytes, BoxError> {
 }
 
 impl Rebuild for BoxBody<Bytes, BoxError> {
-    fn rebuild<B: Body<Data = Bytes, Error = Self::Error> + Send + Sync + 'static>(body: B) -> Self {
+    fn rebuild<B: Body<Data = Bytes, Error = Self::Error> + Send + Sync + 'static>(
+        body: B,
+    ) -> Self {
         Self::new(body)
     }
 
@@ -103,14 +106,22 @@ fn record_as<T: Rebuild, B: 'static>(body: B) -> Result<(B, Box<dyn Recording<B>
     let frames = fits.then(VecDeque::new);
     // An empty body is complete, and nobody polls it.
     let complete = body.is_end_stream();
-    let shared = Arc::new(Mutex::new(Shared { body: Some(body), frames, recorded: 0, complete, waiting: None }));
+    let shared = Arc::new(Mutex::new(Shared {
+        body: Some(body),
+        frames,
+        recorded: 0,
+        complete,
+        waiting: None,
+    }));
     let sending = T::rebuild(Recorded { shared: Arc::clone(&shared) });
     let recording: Box<dyn Recording<T>> = Box::new(Handle { shared });
     Ok((same(sending), same(recording)))
 }
 
 /// Keeps a copy of `body` if `B` is `T`, whose copies share their bytes.
-fn keep_as<T: Body<Data = Bytes> + Clone + Send + Sync + 'static, B: 'static>(body: B) -> Result<(B, Box<dyn Recording<B>>), B> {
+fn keep_as<T: Body<Data = Bytes> + Clone + Send + Sync + 'static, B: 'static>(
+    body: B,
+) -> Result<(B, Box<dyn Recording<B>>), B> {
     let body: T = cast(body)?;
     let recording: Box<dyn Recording<T>> = Box::new(Kept(body.clone()));
     Ok((same(body), same(recording)))
@@ -142,7 +153,8 @@ impl<B: Send + Sync> Recording<B> for Kept<B> {
     }
 }
 
-/// The body while it is sent and recorded. Whoever holds the lock reads on: first the sending, then its replay.
+/// The body while it is sent and recorded. Whoever holds the lock reads on: first the sending, then
+/// its replay.
 struct Shared<B> {
     body: Option<B>,
     /// What was sent so far; nothing if it was too much.
@@ -202,7 +214,8 @@ impl<B: Rebuild> Recording<B> for Handle<B> {
         let mut shared = lock(&self.shared);
         let frames = shared.frames.take()?;
         let rest = if shared.complete { None } else { shared.body.take().map(Mutex::new) };
-        // The body will wake its replay from now on: the first sending has to hear of its end in another way.
+        // The body will wake its replay from now on: the first sending has to hear of its end in
+        // another way.
         let waiting = shared.waiting.take();
         drop(shared);
         if let Some(waiting) = waiting {
@@ -227,7 +240,10 @@ impl<B: Rebuild> Body for Recorded<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut shared = lock(&self.shared);
         let Some(body) = &mut shared.body else { return Poll::Ready(Some(Err(B::taken_over()))) };
         let polled = Pin::new(&mut *body).poll_frame(cx);
@@ -265,12 +281,17 @@ impl<B: Rebuild> Body for Replay<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         if let Some(frame) = self.frames.pop_front() {
             return Poll::Ready(Some(Ok(frame.into_frame())));
         }
         match &mut self.rest {
-            Some(rest) => Pin::new(rest.get_mut().unwrap_or_else(PoisonError::into_inner)).poll_frame(cx),
+            Some(rest) => {
+                Pin::new(rest.get_mut().unwrap_or_else(PoisonError::into_inner)).poll_frame(cx)
+            }
             None => Poll::Ready(None),
         }
     }
@@ -281,7 +302,10 @@ impl<B: Rebuild> Body for Replay<B> {
 
     fn size_hint(&self) -> SizeHint {
         let recorded: usize = self.frames.iter().map(Recollection::len).sum();
-        let rest = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| lock(rest).size_hint());
+        let rest = self
+            .rest
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), |rest| lock(rest).size_hint());
         let mut hint = SizeHint::new();
         hint.set_lower(recorded as u64 + rest.lower());
         if let Some(upper) = rest.upper() {

@@ -34,11 +34,15 @@ fn rotate(directory: &TempDir, token: &str) {
 async fn refused_200_times(auth: &BearerTokenAuth) {
     let refuse = service_fn(|_: Request<Full<Bytes>>| {
         ready(Ok::<_, Infallible>(
-            Response::builder().status(StatusCode::UNAUTHORIZED).body(Full::new(Bytes::from_static(b"no"))).unwrap(),
+            Response::builder()
+                .status(StatusCode::UNAUTHORIZED)
+                .body(Full::new(Bytes::from_static(b"no")))
+                .unwrap(),
         ))
     });
     let mut service = auth.layer().layer(refuse);
-    let mut under_way: Vec<_> = (0..200).map(|_| Box::pin(service.call(Request::new(Full::default())))).collect();
+    let mut under_way: Vec<_> =
+        (0..200).map(|_| Box::pin(service.call(Request::new(Full::default())))).collect();
     std::future::poll_fn(|cx| {
         under_way.retain_mut(|request| match request.as_mut().poll(cx) {
             Poll::Ready(response) => {
@@ -52,8 +56,9 @@ async fn refused_200_times(auth: &BearerTokenAuth) {
     .await;
 }
 
-/// 200 requests with a dead key are refused at the same time, where there is no Tokio runtime, and where it has no timers.
-/// They share a read of the file, or two: it is not read more often than once a second for any number of refusals, and all of them end.
+/// 200 requests with a dead key are refused at the same time, where there is no Tokio runtime, and
+/// where it has no timers. They share a read of the file, or two: it is not read more often than
+/// once a second for any number of refusals, and all of them end.
 #[test]
 fn refusals_share_their_reads() {
     fn counted(refuse: impl FnOnce(&BearerTokenAuth)) {
@@ -61,7 +66,8 @@ fn refusals_share_their_reads() {
         let started = Instant::now();
         refuse(&auth);
         let reads = auth.token.reads();
-        // One at once, one for those who came after it had begun; and whatever a very slow machine gives time for.
+        // One at once, one for those who came after it had begun; and whatever a very slow machine
+        // gives time for.
         assert!((1..=2 + started.elapsed().as_secs()).contains(&reads), "{reads} reads");
     }
     counted(|auth| futures_executor::block_on(refused_200_times(auth)));
@@ -69,8 +75,8 @@ fn refusals_share_their_reads() {
     counted(|auth| no_timers.block_on(refused_200_times(auth)));
 }
 
-/// A request was sent with the token before the current one and is refused late.
-/// The current token is used at once: the source is not read again for it, and nothing is waited for.
+/// A request was sent with the token before the current one and is refused late. The current token
+/// is used at once: the source is not read again for it, and nothing is waited for.
 #[test]
 fn a_late_refusal_reads_nothing() {
     let (auth, directory) = from_file();
@@ -85,8 +91,8 @@ fn a_late_refusal_reads_nothing() {
     assert_eq!(headers[AUTHORIZATION], "StackState token-1");
 }
 
-/// A line is added below the first one, and the request that follows is refused.
-/// The file was taken over, but there is no other token for a client: the request need not be sent again.
+/// A line is added below the first one, and the request that follows is refused. The file was taken
+/// over, but there is no other token for a client: the request need not be sent again.
 #[test]
 fn a_change_below_the_first_line_is_no_new_token() {
     let (auth, directory) = from_file();

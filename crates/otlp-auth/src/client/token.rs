@@ -18,7 +18,8 @@ use crate::timeout::timeout;
 use crate::token_file::{self, TokenFileError};
 use crate::watched_file::{POLL_INTERVAL, WatchedFile};
 
-/// How long a refused request waits for its source to be read again. Reads are at most a second apart, so this is enough for one.
+/// How long a refused request waits for its source to be read again. Reads are at most a second
+/// apart, so this is enough for one.
 const RELOAD_BOUND: Duration = Duration::from_secs(2);
 
 /// The header, and the value that it has now.
@@ -48,13 +49,25 @@ struct TokenValue {
 pub(crate) struct Generation(u64);
 
 impl CurrentToken {
-    pub(crate) fn fixed(header: HeaderName, scheme: &str, token: &str) -> Result<Self, CredentialError> {
-        Ok(Self::new(header, Source::Fixed(Credential::new(scheme, token)?.to_header_value(), watch::Sender::new(0))))
+    pub(crate) fn fixed(
+        header: HeaderName,
+        scheme: &str,
+        token: &str,
+    ) -> Result<Self, CredentialError> {
+        Ok(Self::new(
+            header,
+            Source::Fixed(Credential::new(scheme, token)?.to_header_value(), watch::Sender::new(0)),
+        ))
     }
 
-    pub(crate) fn from_file(header: HeaderName, scheme: String, path: &Path) -> Result<Self, TokenFileError> {
+    pub(crate) fn from_file(
+        header: HeaderName,
+        scheme: String,
+        path: &Path,
+    ) -> Result<Self, TokenFileError> {
         let content = token_file::read(path)?;
-        let first = TokenValue { value: first_token(&scheme, &content)?, generation: Generation(0) };
+        let first =
+            TokenValue { value: first_token(&scheme, &content)?, generation: Generation(0) };
         let current = Arc::new(ArcSwap::from_pointee(first));
         let swap = Arc::clone(&current);
         let apply = move |content: &SecretSlice<u8>| {
@@ -95,13 +108,15 @@ impl CurrentToken {
         }
     }
 
-    /// Whether another token can come after a refusal; otherwise there is no point in preparing for one.
+    /// Whether another token can come after a refusal; otherwise there is no point in preparing for
+    /// one.
     pub(crate) fn can_change(&self) -> bool {
         matches!(self.source, Source::File { .. })
     }
 
-    /// After the server refused the token of generation `sent`: whether there is another one now. Unless there already is, the source is
-    /// read again; the wait for that is bounded, and no longer than the request has time `left`.
+    /// After the server refused the token of generation `sent`: whether there is another one now.
+    /// Unless there already is, the source is read again; the wait for that is bounded, and no
+    /// longer than the request has time `left`.
     ///
     /// A refusal takes nothing away: the token stays until its source gives another one.
     pub(crate) async fn changed_since(&self, sent: Generation, left: Option<Duration>) -> bool {
@@ -113,7 +128,10 @@ impl CurrentToken {
     }
 
     pub(crate) fn count_resend(&self, transport: &'static str) {
-        tracing::debug!(transport, "the token was refused and has changed since: the request is sent again");
+        tracing::debug!(
+            transport,
+            "the token was refused and has changed since: the request is sent again"
+        );
         #[cfg(feature = "metrics")]
         if let Some(resends) = self.resends.get() {
             resends.count(transport);

@@ -10,7 +10,8 @@ use super::{ConfigError, header};
 use crate::Credential;
 use crate::confmap::{Env, Map, Node, Problem, Report, Value};
 
-const NO_TOKEN: &str = "there is no token: give `token`, as in token: \"${env:API_KEY}\", or `tokens`, or `filename`";
+const NO_TOKEN: &str =
+    "there is no token: give `token`, as in token: \"${env:API_KEY}\", or `tokens`, or `filename`";
 
 /// Which credential is sent, and in which header: the `bearertokenauth` block of a Collector.
 ///
@@ -47,7 +48,8 @@ pub struct BearerTokenAuthConfig {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TokenSource {
-    /// The tokens themselves: at least one, each legal in a [`Credential`]. A client sends the first, a server accepts any.
+    /// The tokens themselves: at least one, each legal in a [`Credential`]. A client sends the
+    /// first, a server accepts any.
     Tokens(Vec<SecretString>),
     /// A file with one token a line. It was not looked at.
     File(PathBuf),
@@ -58,8 +60,9 @@ impl BearerTokenAuthConfig {
     ///
     /// # Errors
     ///
-    /// All problems of the text: it is not YAML, a substitution fails, a key is unknown or has a wrong type, there is not exactly one
-    /// source of tokens, or a token or the scheme is not legal in a header.
+    /// All problems of the text: it is not YAML, a substitution fails, a key is unknown or has a
+    /// wrong type, there is not exactly one source of tokens, or a token or the scheme is not legal
+    /// in a header.
     pub fn from_yaml(text: &str, env: Env<'_>) -> Result<Self, ConfigError> {
         let value = Value::parse(text)?.expand(env);
         let report = Report::new();
@@ -136,7 +139,10 @@ fn source(map: &mut Map<'_>) -> Option<TokenSource> {
         }
         // Each element is looked at, also after a bad one.
         let lists: Vec<_> = items.iter().map(tokens).collect();
-        return lists.into_iter().collect::<Option<Vec<_>>>().map(|lists| TokenSource::Tokens(lists.concat()));
+        return lists
+            .into_iter()
+            .collect::<Option<Vec<_>>>()
+            .map(|lists| TokenSource::Tokens(lists.concat()));
     }
     let Some(file) = file else {
         map.node().problem(NO_TOKEN);

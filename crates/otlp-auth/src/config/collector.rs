@@ -11,8 +11,9 @@ const AUTHENTICATOR: &str = "bearertokenauth";
 
 /// The OTLP exporters of a Collector's configuration file.
 ///
-/// Read are `exporters` of the types `otlp`, `otlp_grpc`, `otlphttp` and `otlp_http`, the `bearertokenauth` extensions they use,
-/// and `service.extensions`. The rest of the file is not looked at.
+/// Read are `exporters` of the types `otlp`, `otlp_grpc`, `otlphttp` and `otlp_http`, the
+/// `bearertokenauth` extensions they use, and `service.extensions`. The rest of the file is not
+/// looked at.
 ///
 /// # Examples
 ///
@@ -104,13 +105,15 @@ impl CollectorConfig {
             (_, []) => Err(SelectExporterError::NoExporter),
             (None, [only]) => Ok(only),
             (None, _) => Err(SelectExporterError::Ambiguous { ids: ids() }),
-            (Some(name), exporters) => {
-                exporters.iter().find(|exporter| exporter.id() == name).ok_or_else(|| SelectExporterError::Unknown { ids: ids() })
-            }
+            (Some(name), exporters) => exporters
+                .iter()
+                .find(|exporter| exporter.id() == name)
+                .ok_or_else(|| SelectExporterError::Unknown { ids: ids() }),
         }
     }
 
-    /// What is odd about the file but does not keep it from being used, settings without effect in the first place.
+    /// What is odd about the file but does not keep it from being used, settings without effect in
+    /// the first place.
     #[must_use]
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
@@ -131,7 +134,9 @@ fn exporters(mut root: Map<'_>) -> Vec<ExporterConfig> {
     if let Some(mut map) = root.get("exporters").and_then(|node| node.map()) {
         for (id, node) in map.entries() {
             if let Some(protocol) = Protocol::of_type(type_of(id)) {
-                exporters.extend(ExporterConfig::read(id, protocol, &node, &|name| extensions.resolve(name)));
+                exporters.extend(ExporterConfig::read(id, protocol, &node, &|name| {
+                    extensions.resolve(name)
+                }));
             }
         }
     }
@@ -151,10 +156,19 @@ struct Extensions<'a> {
 
 impl<'a> Extensions<'a> {
     fn read(root: &mut Map<'a>) -> Self {
-        let entries = root.get("extensions").and_then(|node| node.map()).map(|mut map| map.entries()).unwrap_or_default();
-        let defined: BTreeMap<_, _> = entries.into_iter().filter(|(id, _)| type_of(id) == AUTHENTICATOR).collect();
+        let entries = root
+            .get("extensions")
+            .and_then(|node| node.map())
+            .map(|mut map| map.entries())
+            .unwrap_or_default();
+        let defined: BTreeMap<_, _> =
+            entries.into_iter().filter(|(id, _)| type_of(id) == AUTHENTICATOR).collect();
         let enabled = root.get("service").map(|service| {
-            let listed = service.map().and_then(|mut map| map.get("extensions")).and_then(|node| node.list()).unwrap_or_default();
+            let listed = service
+                .map()
+                .and_then(|mut map| map.get("extensions"))
+                .and_then(|node| node.list())
+                .unwrap_or_default();
             listed
                 .iter()
                 .filter_map(|node| Some((node.string()?, node)))
@@ -164,11 +178,14 @@ impl<'a> Extensions<'a> {
         Self { defined, enabled }
     }
 
-    /// Looks at what `service.extensions` starts: it must be defined, and valid even if no exporter uses it.
+    /// Looks at what `service.extensions` starts: it must be defined, and valid even if no exporter
+    /// uses it.
     fn check(defined: &BTreeMap<&str, Node<'_>>, id: &'a str, node: &Node<'_>) -> &'a str {
         match defined.get(id) {
             Some(extension) => drop(BearerTokenAuthConfig::read(extension)),
-            None if type_of(id) == AUTHENTICATOR => node.problem(format!("is not defined in `extensions`; {}", list(defined))),
+            None if type_of(id) == AUTHENTICATOR => {
+                node.problem(format!("is not defined in `extensions`; {}", list(defined)))
+            }
             None => {}
         }
         id
@@ -178,7 +195,10 @@ impl<'a> Extensions<'a> {
     fn resolve(&self, name: &Node<'a>) -> Option<BearerTokenAuthConfig> {
         let id = name.string()?;
         let Some(extension) = self.defined.get(id) else {
-            name.problem(format!("is not a `{AUTHENTICATOR}` extension of this file; {}", list(&self.defined)));
+            name.problem(format!(
+                "is not a `{AUTHENTICATOR}` extension of this file; {}",
+                list(&self.defined)
+            ));
             return None;
         };
         match &self.enabled {
@@ -194,8 +214,13 @@ impl<'a> Extensions<'a> {
 
 fn list(defined: &BTreeMap<&str, Node<'_>>) -> String {
     // The last part of a path is the id, unless that was substituted.
-    let ids: Vec<_> = defined.values().map(|node| node.path().trim_start_matches("extensions.")).collect();
-    if ids.is_empty() { "none is defined".to_owned() } else { format!("defined are: {}", ids.join(", ")) }
+    let ids: Vec<_> =
+        defined.values().map(|node| node.path().trim_start_matches("extensions.")).collect();
+    if ids.is_empty() {
+        "none is defined".to_owned()
+    } else {
+        format!("defined are: {}", ids.join(", "))
+    }
 }
 
 /// The type of `type/name`.

@@ -19,16 +19,21 @@ impl Endpoint {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, authority) = (self.0.scheme_str().unwrap_or_default(), self.0.authority().map_or("", Authority::as_str));
+        let (scheme, authority) = (
+            self.0.scheme_str().unwrap_or_default(),
+            self.0.authority().map_or("", Authority::as_str),
+        );
         write!(f, "{scheme}://{authority}{}", self.0.path())?;
         f.write_str(if self.0.query().is_some() { "?.." } else { "" })
     }
 }
 
-/// Reads the endpoint of an OTLP/gRPC exporter: `host:port`, with `http://`, `https://` or `dns:///` before it or without.
-/// Without a scheme it is `https`, or `http` if the connection is `insecure`.
+/// Reads the endpoint of an OTLP/gRPC exporter: `host:port`, with `http://`, `https://` or
+/// `dns:///` before it or without. Without a scheme it is `https`, or `http` if the connection is
+/// `insecure`.
 pub(super) fn grpc(node: &Node<'_>, insecure: bool) -> Option<Endpoint> {
-    const EXPECTED: &str = "expected host:port, or http://host:port, https://host:port, dns:///host:port";
+    const EXPECTED: &str =
+        "expected host:port, or http://host:port, https://host:port, dns:///host:port";
     let text = text(node)?;
     let (scheme, target) = if let Some(target) = text.strip_prefix("https://") {
         (Scheme::HTTPS, target)
@@ -47,12 +52,13 @@ pub(super) fn grpc(node: &Node<'_>, insecure: bool) -> Option<Endpoint> {
     uri.map(Endpoint).map_err(|_| node.problem(EXPECTED)).ok()
 }
 
-/// Reads an endpoint of an OTLP/HTTP exporter: an `http://` or `https://` URL. Only that of a single signal may have a query,
-/// since the path of the signal is appended to the others.
+/// Reads an endpoint of an OTLP/HTTP exporter: an `http://` or `https://` URL. Only that of a
+/// single signal may have a query, since the path of the signal is appended to the others.
 pub(super) fn http(node: &Node<'_>, query: bool) -> Option<Endpoint> {
     const EXPECTED: &str = "expected a URL with a host that starts with http:// or https://";
     let text = text(node)?;
-    let Some(target) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
+    let Some(target) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))
+    else {
         node.problem(EXPECTED);
         return None;
     };

@@ -36,7 +36,8 @@ const NO_EFFECT: [&str; 24] = [
     "write_buffer_size",
 ];
 
-/// An exporter of a Collector file. `Debug` hides what may be secret: tokens, private keys, the values of headers and the queries of endpoints.
+/// An exporter of a Collector file. `Debug` hides what may be secret: tokens, private keys, the
+/// values of headers and the queries of endpoints.
 #[derive(Clone, Debug)]
 pub struct ExporterConfig {
     id: String,
@@ -112,7 +113,8 @@ impl Signal {
 }
 
 impl ExporterConfig {
-    /// The name in the file: its type, and after a slash what tells it from others of that type, as in `otlp/stackstate`.
+    /// The name in the file: its type, and after a slash what tells it from others of that type, as
+    /// in `otlp/stackstate`.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -124,15 +126,16 @@ impl ExporterConfig {
         self.protocol
     }
 
-    /// The endpoint as an absolute URI whose scheme says whether the connection is plaintext. OTLP/gRPC always has one; OTLP/HTTP
-    /// may name [those of signals](Self::signal_endpoint) only.
+    /// The endpoint as an absolute URI whose scheme says whether the connection is plaintext.
+    /// OTLP/gRPC always has one; OTLP/HTTP may name [those of signals](Self::signal_endpoint) only.
     #[must_use]
     pub fn endpoint(&self) -> Option<&Uri> {
         self.endpoint.as_ref().map(Endpoint::uri)
     }
 
-    /// Where a signal is sent. On OTLP/HTTP that is `traces_endpoint`, `metrics_endpoint` or `logs_endpoint`, else `endpoint` with
-    /// `/v1/traces` and so on; on OTLP/gRPC the endpoint. `None` if the exporter sends only other signals.
+    /// Where a signal is sent. On OTLP/HTTP that is `traces_endpoint`, `metrics_endpoint` or
+    /// `logs_endpoint`, else `endpoint` with `/v1/traces` and so on; on OTLP/gRPC the endpoint.
+    /// `None` if the exporter sends only other signals.
     #[must_use]
     pub fn signal_endpoint(&self, signal: Signal) -> Option<Uri> {
         let endpoint = self.endpoint();
@@ -169,7 +172,8 @@ impl ExporterConfig {
         &self.headers
     }
 
-    /// How long a request may take; `None` is for ever. The default is 5 s on OTLP/gRPC and 30 s on OTLP/HTTP.
+    /// How long a request may take; `None` is for ever. The default is 5 s on OTLP/gRPC and 30 s on
+    /// OTLP/HTTP.
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
@@ -181,7 +185,8 @@ impl ExporterConfig {
         &self.retry
     }
 
-    /// Reads the exporter at `node`; `auth` resolves the authenticator that a node names. Gives `None` after a problem.
+    /// Reads the exporter at `node`; `auth` resolves the authenticator that a node names. Gives
+    /// `None` after a problem.
     pub(super) fn read<'a>(
         id: &str,
         protocol: Protocol,
@@ -200,16 +205,26 @@ impl ExporterConfig {
         });
         let tls = map.get("tls").and_then(|node| TlsConfig::read(&node)).unwrap_or_default();
         let (endpoint, signal_endpoints) = endpoints(&mut map, protocol, tls.is_insecure());
-        let compression = map.get("compression").and_then(|node| compression(&node, protocol)).unwrap_or_default();
+        let compression = map
+            .get("compression")
+            .and_then(|node| compression(&node, protocol))
+            .unwrap_or_default();
         let headers = map.get("headers").map(|node| header::map(&node)).unwrap_or_default();
         if let Some(auth) = &auth
             && headers.contains_key(auth.header())
         {
-            map.node().warning(format!("the authenticator replaces the header `{}` that `headers` sets", auth.header()));
+            map.node().warning(format!(
+                "the authenticator replaces the header `{}` that `headers` sets",
+                auth.header()
+            ));
         }
         let timeout = map.get("timeout").and_then(|node| node.duration());
-        let timeout = timeout.unwrap_or(Duration::from_secs(if protocol == Protocol::Grpc { 5 } else { 30 }));
-        let retry = map.get("retry_on_failure").and_then(|node| RetryConfig::read(&node)).unwrap_or_default();
+        let timeout =
+            timeout.unwrap_or(Duration::from_secs(if protocol == Protocol::Grpc { 5 } else { 30 }));
+        let retry = map
+            .get("retry_on_failure")
+            .and_then(|node| RetryConfig::read(&node))
+            .unwrap_or_default();
         for key in NO_EFFECT {
             if let Some(node) = map.get(key) {
                 node.warning("has no effect here");
@@ -231,9 +246,16 @@ impl ExporterConfig {
     }
 }
 
-fn endpoints(map: &mut Map<'_>, protocol: Protocol, insecure: bool) -> (Option<Endpoint>, [Option<Endpoint>; 3]) {
+fn endpoints(
+    map: &mut Map<'_>,
+    protocol: Protocol,
+    insecure: bool,
+) -> (Option<Endpoint>, [Option<Endpoint>; 3]) {
     if protocol == Protocol::Grpc {
-        return (map.required("endpoint").and_then(|node| endpoint::grpc(&node, insecure)), [None, None, None]);
+        return (
+            map.required("endpoint").and_then(|node| endpoint::grpc(&node, insecure)),
+            [None, None, None],
+        );
     }
     let base = map.get("endpoint");
     let signals = Signal::ALL.map(|signal| map.get(&format!("{}_endpoint", signal.name())));

@@ -1,8 +1,10 @@
-//! The Collector's configuration of an OTLP client: one `bearertokenauth` block, or a whole Collector file.
+//! The Collector's configuration of an OTLP client: one `bearertokenauth` block, or a whole
+//! Collector file.
 //!
-//! [`BearerTokenAuthConfig`] is the block that says which credential is sent, [`CollectorConfig`] a file of which the OTLP
-//! exporters are read. Both keep the Collector's names and defaults; the language around them is [`confmap`](crate::confmap).
-//! Every problem of a configuration is told at once ([up to a hundred](crate::confmap#limits)), and no message holds a value.
+//! [`BearerTokenAuthConfig`] is the block that says which credential is sent, [`CollectorConfig`] a
+//! file of which the OTLP exporters are read. Both keep the Collector's names and defaults; the
+//! language around them is [`confmap`](crate::confmap). Every problem of a configuration is told at
+//! once ([up to a hundred](crate::confmap#limits)), and no message holds a value.
 //!
 //! # Differences from the Collector
 //!
@@ -51,8 +53,9 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// What is wrong, in the order in which it was found; of more than [`MAX_PROBLEMS`](crate::confmap::MAX_PROBLEMS) the first ones, and
-    /// then how many more there are.
+    /// What is wrong, in the order in which it was found; of more than
+    /// [`MAX_PROBLEMS`](crate::confmap::MAX_PROBLEMS) the first ones, and then how many more there
+    /// are.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems

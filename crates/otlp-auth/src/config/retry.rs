@@ -44,8 +44,8 @@ impl RetryConfig {
         let mut duration = |key: &str| map.get(key).and_then(|node| node.duration());
         let initial_interval = duration("initial_interval").unwrap_or(default.initial_interval);
         let max_interval = duration("max_interval").unwrap_or(default.max_interval);
-        let max_elapsed_time =
-            duration("max_elapsed_time").map_or(default.max_elapsed_time, |time| Some(time).filter(|time| !time.is_zero()));
+        let max_elapsed_time = duration("max_elapsed_time")
+            .map_or(default.max_elapsed_time, |time| Some(time).filter(|time| !time.is_zero()));
         let mut number = |key: &str, range: RangeInclusive<f64>, expected: &str| {
             let node = map.get(key)?;
             let number = node.f64()?;
@@ -55,9 +55,18 @@ impl RetryConfig {
             Some(number)
         };
         let randomization_factor =
-            number("randomization_factor", 0.0..=1.0, "expected a number from 0 to 1").unwrap_or(default.randomization_factor);
-        let multiplier = number("multiplier", 1.0..=f64::MAX, "expected a number of at least 1").unwrap_or(default.multiplier);
+            number("randomization_factor", 0.0..=1.0, "expected a number from 0 to 1")
+                .unwrap_or(default.randomization_factor);
+        let multiplier = number("multiplier", 1.0..=f64::MAX, "expected a number of at least 1")
+            .unwrap_or(default.multiplier);
         map.warn_unknown();
-        Some(Self { enabled, initial_interval, randomization_factor, multiplier, max_interval, max_elapsed_time })
+        Some(Self {
+            enabled,
+            initial_interval,
+            randomization_factor,
+            multiplier,
+            max_interval,
+            max_elapsed_time,
+        })
     }
 }

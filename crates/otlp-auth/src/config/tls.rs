@@ -77,7 +77,8 @@ impl TlsConfig {
         self.identity.as_ref()
     }
 
-    /// The name that the server's certificate must have, if it is not the endpoint's: `server_name_override`.
+    /// The name that the server's certificate must have, if it is not the endpoint's:
+    /// `server_name_override`.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()
@@ -100,7 +101,10 @@ impl TlsConfig {
         if insecure && (ca.is_some() || cert.is_some()) {
             node.problem("`insecure` and certificates contradict each other: remove one of them");
         }
-        let server_name = map.get("server_name_override").and_then(|node| node.string()).filter(|name| !name.is_empty());
+        let server_name = map
+            .get("server_name_override")
+            .and_then(|node| node.string())
+            .filter(|name| !name.is_empty());
         for key in NO_EFFECT {
             if let Some(node) = map.get(key) {
                 node.warning("has no effect here");

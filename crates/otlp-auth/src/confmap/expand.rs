@@ -32,29 +32,49 @@ impl Expander<'_> {
                 let value = self.scalar(scalar, line, substituted, depth);
                 return Value { origin: origin.or(value.origin), ..value };
             }
-            Content::List(items) => Content::List(items.into_iter().map(|item| self.value(item, depth + 1)).collect()),
+            Content::List(items) => {
+                Content::List(items.into_iter().map(|item| self.value(item, depth + 1)).collect())
+            }
             Content::Map(entries) => Content::Map(
-                entries.into_iter().map(|Entry { key, value }| Entry { key, value: self.value(value, depth + 1) }).collect(),
+                entries
+                    .into_iter()
+                    .map(|Entry { key, value }| Entry { key, value: self.value(value, depth + 1) })
+                    .collect(),
             ),
             content => content,
         };
         Value { content, line, original, substituted, origin }
     }
 
-    fn scalar(&mut self, scalar: Scalar, line: usize, mut substituted: bool, depth: usize) -> Value {
+    fn scalar(
+        &mut self,
+        scalar: Scalar,
+        line: usize,
+        mut substituted: bool,
+        depth: usize,
+    ) -> Value {
         // What the document itself says may be shown; what came through `${..}` may not.
         let written = if substituted { String::new() } else { scalar.text.clone() };
         let Scalar { mut text, kind, quoted } = scalar;
-        let failed = |message| Value { substituted: true, ..Value::new(Content::Unresolved(message), line) };
+        let failed =
+            |message| Value { substituted: true, ..Value::new(Content::Unresolved(message), line) };
         let mut origins = Vec::new();
         let mut start = 0;
         for _ in 0..MAX_ROUNDS {
             let Some(found) = find(&text, &mut start) else {
-                let content = Content::Scalar(Scalar { text: text.replace("$$", "$"), kind, quoted });
-                return Value { substituted, origin: origin(&origins), ..Value::new(content, line) };
+                let content =
+                    Content::Scalar(Scalar { text: text.replace("$$", "$"), kind, quoted });
+                return Value {
+                    substituted,
+                    origin: origin(&origins),
+                    ..Value::new(content, line)
+                };
             };
             let whole = found == (0..text.len());
-            let reference = Reference { text: &text[found.clone()], public: written.contains(&text[found.clone()]) };
+            let reference = Reference {
+                text: &text[found.clone()],
+                public: written.contains(&text[found.clone()]),
+            };
             let source = match self.resolve(&reference) {
                 Ok(source) => source,
                 Err(message) => return failed(message),
@@ -67,7 +87,10 @@ impl Expander<'_> {
             if !whole {
                 text.replace_range(found, source.as_text());
                 if text.len() > super::MAX_TEXT_LEN {
-                    return failed(format!("substituted to more than {} bytes", super::MAX_TEXT_LEN));
+                    return failed(format!(
+                        "substituted to more than {} bytes",
+                        super::MAX_TEXT_LEN
+                    ));
                 }
                 continue;
             }
@@ -84,9 +107,18 @@ impl Expander<'_> {
     }
 
     /// The value of a whole setting, if it is not a string.
-    fn typed(&mut self, source: &Source, line: usize, depth: usize, origins: &[String]) -> Result<Option<Value>, String> {
-        // What is not YAML is text. That includes a tree beyond the limits: secrets may look like anything.
-        let Ok(mut value) = parse::document(&source.text, &mut Budget::default()) else { return Ok(None) };
+    fn typed(
+        &mut self,
+        source: &Source,
+        line: usize,
+        depth: usize,
+        origins: &[String],
+    ) -> Result<Option<Value>, String> {
+        // What is not YAML is text. That includes a tree beyond the limits: secrets may look like
+        // anything.
+        let Ok(mut value) = parse::document(&source.text, &mut Budget::default()) else {
+            return Ok(None);
+        };
         let text = source.as_text();
         match &mut value.content {
             Content::Scalar(Scalar { kind: Kind::String, .. }) => return Ok(None),
@@ -95,7 +127,9 @@ impl Expander<'_> {
         }
         let size = value.measure();
         if depth + size.levels > MAX_DEPTH {
-            return Err(format!("nested deeper than {MAX_DEPTH} levels: does a value refer to itself?"));
+            return Err(format!(
+                "nested deeper than {MAX_DEPTH} levels: does a value refer to itself?"
+            ));
         }
         self.budget.charge_nodes(size.nodes)?;
         mark(&mut value, line, origin(origins).as_ref());
@@ -117,8 +151,14 @@ impl Expander<'_> {
         match scheme {
             "env" => self.variable(rest, reference),
             "file" => match file::read_text(Path::new(rest)) {
-                Ok(text) => Ok(Source { text, file: true, named: reference.public.then(|| reference.show("the file", rest)) }),
-                Err(error) => Err(format!("cannot read {}: {error}", reference.show("the file", rest))),
+                Ok(text) => Ok(Source {
+                    text,
+                    file: true,
+                    named: reference.public.then(|| reference.show("the file", rest)),
+                }),
+                Err(error) => {
+                    Err(format!("cannot read {}: {error}", reference.show("the file", rest)))
+                }
             },
             _ => Err(format!(
                 "{} is not supported; there are ${{env:NAME}}, ${{env:NAME:-default}}, ${{NAME}} and ${{file:path}}",
@@ -133,7 +173,10 @@ impl Expander<'_> {
             None => (rest, None),
         };
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        if name.is_empty() || name.starts_with(|first: char| first.is_ascii_digit()) || !name.bytes().all(legal) {
+        if name.is_empty()
+            || name.starts_with(|first: char| first.is_ascii_digit())
+            || !name.bytes().all(legal)
+        {
             return Err(format!(
                 "{} is not the name of an environment variable: letters, digits and `_`, not a digit first",
                 reference.show("the reference", name)
@@ -141,7 +184,8 @@ impl Expander<'_> {
         }
         match (self.env)(name).or_else(|| default.map(str::to_owned)) {
             Some(text) => {
-                let named = reference.public.then(|| reference.show("the environment variable", name));
+                let named =
+                    reference.public.then(|| reference.show("the environment variable", name));
                 Ok(Source { text, file: false, named })
             }
             None => Err(format!(
@@ -160,7 +204,11 @@ struct Reference<'a> {
 
 impl Reference<'_> {
     fn show(&self, what: &str, name: &str) -> String {
-        if self.public { format!("{what} `{}`", name.escape_debug()) } else { format!("{what} that a substitution names") }
+        if self.public {
+            format!("{what} `{}`", name.escape_debug())
+        } else {
+            format!("{what} that a substitution names")
+        }
     }
 }
 
@@ -192,8 +240,9 @@ impl Source {
     }
 }
 
-/// The first `}` from `start` on with a `${` before it that is not escaped: the innermost reference of the first one. `start`
-/// moves behind every `}` that belongs to none, so that a next round need not look at them again.
+/// The first `}` from `start` on with a `${` before it that is not escaped: the innermost reference
+/// of the first one. `start` moves behind every `}` that belongs to none, so that a next round need
+/// not look at them again.
 fn find(text: &str, start: &mut usize) -> Option<Range<usize>> {
     while let Some(length) = text[*start..].find('}') {
         let end = *start + length + 1;
@@ -220,7 +269,9 @@ fn mark(value: &mut Value, line: usize, origin: Option<&Arc<str>>) {
     value.origin = origin.cloned();
     match &mut value.content {
         Content::List(items) => items.iter_mut().for_each(|item| mark(item, line, origin)),
-        Content::Map(entries) => entries.iter_mut().for_each(|entry| mark(&mut entry.value, line, origin)),
+        Content::Map(entries) => {
+            entries.iter_mut().for_each(|entry| mark(&mut entry.value, line, origin))
+        }
         Content::Scalar(_) | Content::Unresolved(_) => {}
     }
 }

@@ -18,9 +18,11 @@ pub(super) enum FileError {
     NotUtf8,
 }
 
-/// Reads the regular file at `path`, but never more than the longest allowed text and one byte. A byte order mark is dropped.
+/// Reads the regular file at `path`, but never more than the longest allowed text and one byte. A
+/// byte order mark is dropped.
 pub(super) fn read_text(path: &Path) -> Result<String, FileError> {
-    // Asked before it is opened: opening a FIFO waits for its writer. Who swaps the file in between may change the configuration anyway.
+    // Asked before it is opened: opening a FIFO waits for its writer. Who swaps the file in between
+    // may change the configuration anyway.
     if !fs::metadata(path)?.is_file() {
         return Err(FileError::NotAFile);
     }

@@ -1,8 +1,8 @@
 //! The Collector's configuration language: YAML with `${..}`.
 //!
-//! [`Value::parse`] makes a tree of a text, [`Value::expand`] substitutes, and a [`Node`] reads settings from it into a
-//! [`Report`] that tells every problem at once, each with its path and line. The environment is handed in; nothing here reads
-//! the one of the process.
+//! [`Value::parse`] makes a tree of a text, [`Value::expand`] substitutes, and a [`Node`] reads
+//! settings from it into a [`Report`] that tells every problem at once, each with its path and
+//! line. The environment is handed in; nothing here reads the one of the process.
 //!
 //! # Substitution
 //!
@@ -15,9 +15,10 @@
 //! | `$$` | `$`; so `$${env:NAME}` stays as it is, less one `$` |
 //! | `$NAME` | the same: braces are needed |
 //!
-//! A setting that is nothing but one `${..}` takes the type of what is substituted, read as YAML, and a string setting takes its
-//! exact text: `0123` stays `0123`. Text that is not valid YAML is a string. Within a longer text the result is a string.
-//! What is substituted is expanded in turn, and its `$$` halved. Keys are never expanded.
+//! A setting that is nothing but one `${..}` takes the type of what is substituted, read as YAML,
+//! and a string setting takes its exact text: `0123` stays `0123`. Text that is not valid YAML is a
+//! string. Within a longer text the result is a string. What is substituted is expanded in turn,
+//! and its `$$` halved. Keys are never expanded.
 //!
 //! # Differences from the Collector
 //!
@@ -36,10 +37,12 @@
 //!
 //! # Limits
 //!
-//! Only regular files are read, no FIFO, socket or device. A text or file has at most 1 MiB ([`MAX_TEXT_LEN`]), 64 levels ([`MAX_DEPTH`]) and 100,000 nodes ([`MAX_NODES`]), keys, each
-//! expansion of an alias and the copy behind each anchor included. Aliases and substitutions copy at most 8 MiB, and a setting
-//! has at most 1000 substitutions. Duplicate keys and several documents are errors. Of many problems 100 ([`MAX_PROBLEMS`]) are
-//! told, and how many more there are.
+//! Only regular files are read, no FIFO, socket or device. A text or file has at most 1 MiB
+//! ([`MAX_TEXT_LEN`]), 64 levels ([`MAX_DEPTH`]) and 100,000 nodes ([`MAX_NODES`]), keys, each
+//! expansion of an alias and the copy behind each anchor included. Aliases and substitutions copy
+//! at most 8 MiB, and a setting has at most 1000 substitutions. Duplicate keys and several
+//! documents are errors. Of many problems 100 ([`MAX_PROBLEMS`]) are told, and how many more there
+//! are.
 
 mod duration;
 mod expand;
@@ -95,13 +98,15 @@ impl Budget {
     }
 
     fn charge_nodes(&mut self, nodes: usize) -> Result<(), String> {
-        self.nodes = self.nodes.checked_sub(nodes).ok_or_else(|| format!("more than {MAX_NODES} nodes"))?;
+        self.nodes =
+            self.nodes.checked_sub(nodes).ok_or_else(|| format!("more than {MAX_NODES} nodes"))?;
         Ok(())
     }
 
     fn charge_copied(&mut self, bytes: usize) -> Result<(), String> {
-        self.copied =
-            self.copied.checked_sub(bytes).ok_or_else(|| format!("aliases and substitutions copy more than {MAX_COPIED} bytes"))?;
+        self.copied = self.copied.checked_sub(bytes).ok_or_else(|| {
+            format!("aliases and substitutions copy more than {MAX_COPIED} bytes")
+        })?;
         Ok(())
     }
 }

@@ -8,8 +8,9 @@ use super::{Problem, Report, Value, duration};
 
 /// A value of a configuration together with its path, and the report that takes its problems.
 ///
-/// The readers ([`string`](Self::string), [`bool`](Self::bool), ..) give `None` where a value has another type, which is then a
-/// problem in the report, and where it is null, which is none: a key without a value leaves the default.
+/// The readers ([`string`](Self::string), [`bool`](Self::bool), ..) give `None` where a value has
+/// another type, which is then a problem in the report, and where it is null, which is none: a key
+/// without a value leaves the default.
 #[derive(Clone, Debug)]
 pub struct Node<'a> {
     value: &'a Value,
@@ -24,7 +25,8 @@ impl<'a> Node<'a> {
         Self { value, path: String::new(), report }
     }
 
-    /// The path, as in `exporters.otlp.tls.ca_file`. A key that came through `${..}` stands in it as `(key 1)`.
+    /// The path, as in `exporters.otlp.tls.ca_file`. A key that came through `${..}` stands in it
+    /// as `(key 1)`.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
@@ -69,9 +71,14 @@ impl<'a> Node<'a> {
             return Some(text);
         }
         match &self.value.content {
-            Content::Scalar(scalar) if scalar.kind == Kind::String || self.value.substituted => Some(&scalar.text),
+            Content::Scalar(scalar) if scalar.kind == Kind::String || self.value.substituted => {
+                Some(&scalar.text)
+            }
             Content::Scalar(scalar) if scalar.kind != Kind::Null => {
-                self.problem(format!("expected a string, found {}: put it in quotes", self.value.describe()));
+                self.problem(format!(
+                    "expected a string, found {}: put it in quotes",
+                    self.value.describe()
+                ));
                 None
             }
             _ => self.mismatch("a string"),
@@ -106,7 +113,10 @@ impl<'a> Node<'a> {
     #[must_use]
     pub fn f64(&self) -> Option<f64> {
         match self.kind() {
-            #[expect(clippy::cast_precision_loss, reason = "the setting is a fraction, an integer is a short way to write it")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "the setting is a fraction, an integer is a short way to write it"
+            )]
             Some(Kind::Int(value)) => Some(value as f64),
             Some(Kind::Float(value)) if value.is_finite() => Some(value),
             _ => self.mismatch("a finite number"),
@@ -122,7 +132,9 @@ impl<'a> Node<'a> {
             (Some(Kind::String), Content::Scalar(scalar)) => {
                 let duration = duration::parse(&scalar.text);
                 if duration.is_none() {
-                    self.problem(format!("expected {EXPECTED}, neither negative nor longer than 292 years"));
+                    self.problem(format!(
+                        "expected {EXPECTED}, neither negative nor longer than 292 years"
+                    ));
                 }
                 duration
             }
@@ -134,7 +146,11 @@ impl<'a> Node<'a> {
     #[must_use]
     pub fn list(&self) -> Option<Vec<Self>> {
         let Content::List(items) = &self.value.content else { return self.mismatch("a list") };
-        let node = |(index, value)| Self { value, path: format!("{}[{index}]", self.path), report: self.report };
+        let node = |(index, value)| Self {
+            value,
+            path: format!("{}[{index}]", self.path),
+            report: self.report,
+        };
         Some(items.iter().enumerate().map(node).collect())
     }
 
@@ -142,7 +158,9 @@ impl<'a> Node<'a> {
     #[must_use]
     pub fn map(&self) -> Option<Map<'a>> {
         match &self.value.content {
-            Content::Map(_) => Some(Map { node: self.clone(), asked: Vec::new(), all_known: false }),
+            Content::Map(_) => {
+                Some(Map { node: self.clone(), asked: Vec::new(), all_known: false })
+            }
             _ => self.mismatch("a map"),
         }
     }
@@ -168,7 +186,8 @@ impl<'a> Node<'a> {
     }
 }
 
-/// A map of a configuration. It remembers which keys were asked for, so that the others can be reported.
+/// A map of a configuration. It remembers which keys were asked for, so that the others can be
+/// reported.
 #[derive(Clone, Debug)]
 pub struct Map<'a> {
     node: Node<'a>,
@@ -183,7 +202,8 @@ impl<'a> Map<'a> {
         &self.node
     }
 
-    /// The value of `key`. A key without a value counts as absent; one that was substituted by nothing does not.
+    /// The value of `key`. A key without a value counts as absent; one that was substituted by
+    /// nothing does not.
     pub fn get(&mut self, key: &str) -> Option<Node<'a>> {
         if !self.asked.iter().any(|asked| asked == key) {
             self.asked.push(key.to_owned());
@@ -232,7 +252,11 @@ impl<'a> Map<'a> {
         self.values().enumerate().map(|(index, (key, value))| {
             // What was substituted may be a secret that happens to look like a map.
             let hidden = self.node.value.substituted;
-            let shown = if hidden { format!("(key {})", index + 1) } else { key.escape_debug().to_string() };
+            let shown = if hidden {
+                format!("(key {})", index + 1)
+            } else {
+                key.escape_debug().to_string()
+            };
             (key, self.child(&shown, value))
         })
     }
@@ -246,7 +270,11 @@ impl<'a> Map<'a> {
     }
 
     fn child(&self, key: &str, value: &'a Value) -> Node<'a> {
-        let path = if self.node.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.node.path) };
+        let path = if self.node.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.node.path)
+        };
         Node { value, path, report: self.node.report }
     }
 }

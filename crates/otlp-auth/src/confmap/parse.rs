@@ -19,7 +19,8 @@ pub(super) fn document(text: &str, budget: &mut Budget) -> Result<Value, Problem
         if matches!(event, Event::DocumentStart(_)) {
             documents += 1;
             if documents > 1 {
-                return Err(ellipsis(text, line).unwrap_or_else(|| problem(line, "there is more than one YAML document")));
+                return Err(ellipsis(text, line)
+                    .unwrap_or_else(|| problem(line, "there is more than one YAML document")));
             }
         }
         builder.event(event, line)?;
@@ -68,14 +69,21 @@ impl Builder<'_> {
             }
             Event::MappingStart(anchor, tag) => {
                 check_tag(tag.as_deref(), "map", line)?;
-                let kind = CollectionKind::Map { entries: Vec::new(), keys: HashSet::new(), key: None, merged: Vec::new() };
+                let kind = CollectionKind::Map {
+                    entries: Vec::new(),
+                    keys: HashSet::new(),
+                    key: None,
+                    merged: Vec::new(),
+                };
                 self.open(Collection { line, anchor, kind })
             }
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
                 Some(collection) => {
                     let content = match collection.kind {
                         CollectionKind::List(items) => Content::List(items),
-                        CollectionKind::Map { entries, keys, merged, .. } => Content::Map(merge(entries, keys, merged, line)?),
+                        CollectionKind::Map { entries, keys, merged, .. } => {
+                            Content::Map(merge(entries, keys, merged, line)?)
+                        }
                     };
                     self.complete(Value::new(content, collection.line), collection.anchor)
                 }
@@ -94,7 +102,11 @@ impl Builder<'_> {
                 value.line = line;
                 self.place(value)
             }
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => Ok(()),
+            Event::Nothing
+            | Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(_)
+            | Event::DocumentEnd => Ok(()),
         }
     }
 
@@ -138,13 +150,21 @@ fn new_key(value: Value, keys: &mut HashSet<String>, merged: bool) -> Result<Key
     let merge = scalar.text == "<<" && !scalar.quoted;
     let duplicate = if merge { merged } else { !keys.insert(scalar.text.clone()) };
     if duplicate {
-        return Err(problem(value.line, format!("the key `{}` stands twice in one map", scalar.text.escape_debug())));
+        return Err(problem(
+            value.line,
+            format!("the key `{}` stands twice in one map", scalar.text.escape_debug()),
+        ));
     }
     Ok(if merge { Key::Merge } else { Key::Name(scalar.text) })
 }
 
 /// Adds what `<<` names: keys of the map itself win, then earlier maps.
-fn merge(mut entries: Vec<Entry>, mut keys: HashSet<String>, merged: Vec<Value>, line: usize) -> Result<Vec<Entry>, Problem> {
+fn merge(
+    mut entries: Vec<Entry>,
+    mut keys: HashSet<String>,
+    merged: Vec<Value>,
+    line: usize,
+) -> Result<Vec<Entry>, Problem> {
     let maps = merged.into_iter().flat_map(|value| match value.content {
         Content::List(items) => items,
         content => vec![Value::new(content, value.line)],
@@ -152,7 +172,10 @@ fn merge(mut entries: Vec<Entry>, mut keys: HashSet<String>, merged: Vec<Value>,
     for map in maps {
         let found = map.describe();
         let Content::Map(more) = map.content else {
-            return Err(problem(line, format!("`<<` expected a map or a list of maps, found {found}")));
+            return Err(problem(
+                line,
+                format!("`<<` expected a map or a list of maps, found {found}"),
+            ));
         };
         entries.extend(more.into_iter().filter(|entry| keys.insert(entry.key.clone())));
     }
@@ -169,17 +192,24 @@ fn kind(text: &str, quoted: bool, tag: Option<&Tag>, line: usize) -> Result<Kind
         ("str", _) => Ok(Kind::String),
         // The non-specific tag `!`.
         ("", _) if tag.handle.is_empty() && tag.suffix == "!" => Ok(Kind::String),
-        ("null", Kind::Null) | ("bool", Kind::Bool(_)) | ("int", Kind::Int(_)) | ("float", Kind::Float(_)) => Ok(kind),
+        ("null", Kind::Null)
+        | ("bool", Kind::Bool(_))
+        | ("int", Kind::Int(_))
+        | ("float", Kind::Float(_)) => Ok(kind),
         #[expect(clippy::cast_precision_loss, reason = "that is what the tag asks for")]
         ("float", Kind::Int(value)) => Ok(Kind::Float(value as f64)),
-        ("null" | "bool" | "int" | "float", _) => Err(problem(line, format!("the value is not what its tag `!!{name}` says"))),
+        ("null" | "bool" | "int" | "float", _) => {
+            Err(problem(line, format!("the value is not what its tag `!!{name}` says")))
+        }
         _ => Err(unsupported_tag(line)),
     }
 }
 
 fn check_tag(tag: Option<&Tag>, expected: &str, line: usize) -> Result<(), Problem> {
     match tag {
-        Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix == expected) => Err(unsupported_tag(line)),
+        Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix == expected) => {
+            Err(unsupported_tag(line))
+        }
         _ => Ok(()),
     }
 }
@@ -205,15 +235,23 @@ fn plain(text: String) -> Content {
 
 fn syntax(error: &ScanError, text: &str) -> Problem {
     let line = error.marker().line();
-    ellipsis(text, line)
-        .unwrap_or_else(|| problem(line, format!("not valid YAML: {}, at column {}", error.info(), error.marker().col() + 1)))
+    ellipsis(text, line).unwrap_or_else(|| {
+        problem(
+            line,
+            format!("not valid YAML: {}, at column {}", error.info(), error.marker().col() + 1),
+        )
+    })
 }
 
-/// Examples in documentation leave parts out with `...`, which YAML takes for the end of a document or for a broken key. The
-/// parser notices in that line, or in the next one that holds something.
+/// Examples in documentation leave parts out with `...`, which YAML takes for the end of a document
+/// or for a broken key. The parser notices in that line, or in the next one that holds something.
 fn ellipsis(text: &str, until: usize) -> Option<Problem> {
     let lines: Vec<_> = text.lines().map(str::trim).zip(1..=until).collect();
-    let mut written = lines.into_iter().rev().filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
+    let mut written =
+        lines.into_iter().rev().filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
     let (_, line) = written.by_ref().take(2).find(|(line, _)| *line == "...")?;
-    Some(problem(line, "a line holds nothing but `...`: it stands for something left out of an example; remove it"))
+    Some(problem(
+        line,
+        "a line holds nothing but `...`: it stands for something left out of an example; remove it",
+    ))
 }

@@ -9,7 +9,8 @@ use super::MAX_PROBLEMS;
 
 /// One thing that is wrong with a configuration, or worth a warning.
 ///
-/// It names the path of the setting, its line, and what was expected; it never holds a value, since values may be secrets.
+/// It names the path of the setting, its line, and what was expected; it never holds a value, since
+/// values may be secrets.
 ///
 /// # Examples
 ///
@@ -33,18 +34,21 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of the setting at `path` (empty for the whole text) in `line`. The message must not hold a value.
+    /// A problem of the setting at `path` (empty for the whole text) in `line`. The message must
+    /// not hold a value.
     pub fn new(path: impl Into<String>, line: Option<usize>, message: impl Into<String>) -> Self {
         Self { path: path.into(), line, message: message.into() }
     }
 
-    /// Where the setting is, as in `exporters.otlp/backend.tls.ca_file`; empty if it is the text as a whole.
+    /// Where the setting is, as in `exporters.otlp/backend.tls.ca_file`; empty if it is the text as
+    /// a whole.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The line in the configuration, from 1, if the problem has one. For a substituted value it is the line of its `${..}`.
+    /// The line in the configuration, from 1, if the problem has one. For a substituted value it is
+    /// the line of its `${..}`.
     #[must_use]
     pub fn line(&self) -> Option<usize> {
         self.line
@@ -72,7 +76,8 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// Collects the problems and warnings of a configuration while it is read, so that all of them are told at once.
+/// Collects the problems and warnings of a configuration while it is read, so that all of them are
+/// told at once.
 #[derive(Debug, Default)]
 pub struct Report {
     problems: RefCell<Entries>,
@@ -96,7 +101,8 @@ impl Report {
         self.warnings.borrow_mut().add(warning);
     }
 
-    /// The warnings, if there is no problem: at most [`MAX_PROBLEMS`], then one that tells how many more there are.
+    /// The warnings, if there is no problem: at most [`MAX_PROBLEMS`], then one that tells how many
+    /// more there are.
     ///
     /// # Errors
     ///
@@ -107,7 +113,8 @@ impl Report {
     }
 }
 
-/// Problems, each of them once: a node may be read more than once, as an extension is that two exporters use.
+/// Problems, each of them once: a node may be read more than once, as an extension is that two
+/// exporters use.
 #[derive(Debug, Default)]
 struct Entries {
     first: Vec<Problem>,

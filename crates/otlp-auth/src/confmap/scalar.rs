@@ -16,7 +16,11 @@ pub(super) fn resolve(text: &str) -> Kind {
 fn int(text: &str) -> Option<Kind> {
     let digits = |digits: &str, radix| {
         // `from_str_radix` takes a second sign.
-        digits.chars().all(|digit| digit.is_digit(radix)).then(|| i128::from_str_radix(digits, radix).ok()).flatten()
+        digits
+            .chars()
+            .all(|digit| digit.is_digit(radix))
+            .then(|| i128::from_str_radix(digits, radix).ok())
+            .flatten()
     };
     if let Some(octal) = text.strip_prefix("0o") {
         return digits(octal, 8).map(Kind::Int);
@@ -33,10 +37,16 @@ fn int(text: &str) -> Option<Kind> {
 fn float(text: &str) -> Option<Kind> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     if matches!(unsigned, ".inf" | ".Inf" | ".INF") {
-        return Some(Kind::Float(if text.starts_with('-') { f64::NEG_INFINITY } else { f64::INFINITY }));
+        return Some(Kind::Float(if text.starts_with('-') {
+            f64::NEG_INFINITY
+        } else {
+            f64::INFINITY
+        }));
     }
     // Rust also reads `inf`, `nan` and `infinity`, which are strings here.
     let numeric = unsigned.starts_with(|first: char| first.is_ascii_digit() || first == '.')
-        && unsigned.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'-' | b'+'));
+        && unsigned
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'-' | b'+'));
     numeric.then(|| text.parse().ok()).flatten().map(Kind::Float)
 }

@@ -9,8 +9,8 @@ use super::{Budget, Env, Problem, expand, file, parse};
 
 /// A configuration as a tree of maps, lists and scalars, read with a [`Node`](super::Node).
 ///
-/// Every node knows its line. A scalar keeps its text, its type by the YAML 1.2 core schema, and whether it was quoted.
-/// `Debug` tells kinds and lines, not values.
+/// Every node knows its line. A scalar keeps its text, its type by the YAML 1.2 core schema, and
+/// whether it was quoted. `Debug` tells kinds and lines, not values.
 ///
 /// # Examples
 ///
@@ -32,11 +32,13 @@ use super::{Budget, Env, Problem, expand, file, parse};
 pub struct Value {
     pub(super) content: Content,
     pub(super) line: usize,
-    /// The text behind a whole-value substitution that parsed as a list or map; a string field takes it.
+    /// The text behind a whole-value substitution that parsed as a list or map; a string field
+    /// takes it.
     pub(super) original: Option<String>,
     /// Whether this came through `${..}`: then even its keys may be secret.
     pub(super) substituted: bool,
-    /// What of that the document itself names, and how it can be the reason that this is empty. It holds no value.
+    /// What of that the document itself names, and how it can be the reason that this is empty. It
+    /// holds no value.
     pub(super) origin: Option<Arc<str>>,
 }
 
@@ -73,14 +75,20 @@ pub(super) struct Entry {
 }
 
 impl Value {
-    /// Reads one YAML document. An empty one is an empty map. Nothing is substituted yet; see [`expand`](Self::expand).
+    /// Reads one YAML document. An empty one is an empty map. Nothing is substituted yet; see
+    /// [`expand`](Self::expand).
     ///
     /// # Errors
     ///
-    /// When the text is not one YAML document, has a duplicate key, or is beyond one of the [limits](super#limits).
+    /// When the text is not one YAML document, has a duplicate key, or is beyond one of the
+    /// [limits](super#limits).
     pub fn parse(text: &str) -> Result<Self, Problem> {
         if text.len() > super::MAX_TEXT_LEN {
-            return Err(Problem::new("", None, format!("the text is longer than {} bytes", super::MAX_TEXT_LEN)));
+            return Err(Problem::new(
+                "",
+                None,
+                format!("the text is longer than {} bytes", super::MAX_TEXT_LEN),
+            ));
         }
         let mut value = parse::document(text, &mut Budget::default())?;
         if value.is_null() {
@@ -93,22 +101,26 @@ impl Value {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is none (but a directory, FIFO, socket or device), is not UTF-8 or is too long, which is found without reading all of it; and as for `parse`.
+    /// When the file cannot be read, is none (but a directory, FIFO, socket or device), is not
+    /// UTF-8 or is too long, which is found without reading all of it; and as for `parse`.
     pub fn read_file(path: &Path) -> Result<Self, Problem> {
-        let text =
-            file::read_text(path).map_err(|error| Problem::new("", None, format!("cannot read `{}`: {error}", path.display())))?;
+        let text = file::read_text(path).map_err(|error| {
+            Problem::new("", None, format!("cannot read `{}`: {error}", path.display()))
+        })?;
         Self::parse(&text)
     }
 
     /// Substitutes every `${..}` in values, and `$$` by `$`; `env` looks up environment variables.
     ///
-    /// A substitution that fails becomes a problem when its node is read, so that those in settings nobody reads do no harm.
+    /// A substitution that fails becomes a problem when its node is read, so that those in settings
+    /// nobody reads do no harm.
     #[must_use]
     pub fn expand(self, env: Env<'_>) -> Self {
         expand::expand(self, env)
     }
 
-    /// Puts `later` over this: maps are merged key by key, anything else is replaced. That is how a Collector reads several files.
+    /// Puts `later` over this: maps are merged key by key, anything else is replaced. That is how a
+    /// Collector reads several files.
     ///
     /// ```
     /// use otlp_auth::confmap::{Node, Report, Value};
@@ -124,7 +136,8 @@ impl Value {
     pub fn merge(&mut self, later: Self) {
         match (&mut self.content, later) {
             (Content::Map(entries), Self { content: Content::Map(more), .. }) => {
-                let known: HashMap<_, _> = entries.iter().map(|entry| entry.key.clone()).zip(0..).collect();
+                let known: HashMap<_, _> =
+                    entries.iter().map(|entry| entry.key.clone()).zip(0..).collect();
                 for Entry { key, value } in more {
                     match known.get(&key) {
                         Some(&index) => entries[index].value.merge(value),
@@ -157,7 +170,11 @@ impl Value {
             Content::Scalar(Scalar { kind: Kind::Bool(_), .. }) => "a boolean",
             Content::Scalar(Scalar { kind: Kind::Int(_), .. }) => "an integer",
             Content::Scalar(Scalar { kind: Kind::Float(_), .. }) => "a number with a fraction",
-            Content::Scalar(Scalar { kind: Kind::String, quoted: true, .. }) if !self.substituted => "a quoted string",
+            Content::Scalar(Scalar { kind: Kind::String, quoted: true, .. })
+                if !self.substituted =>
+            {
+                "a quoted string"
+            }
             Content::Scalar(Scalar { kind: Kind::String, .. }) => "a string",
             Content::List(_) => "a list",
             Content::Map(_) => "a map",
@@ -170,14 +187,20 @@ impl Value {
         let inner = |values: &mut dyn Iterator<Item = (&Self, usize)>| {
             values.fold(Size { nodes: 1, bytes: 0, levels: 1 }, |sum, (value, key)| {
                 let size = value.measure();
-                Size { nodes: sum.nodes + size.nodes, bytes: sum.bytes + size.bytes + key, levels: sum.levels.max(size.levels + 1) }
+                Size {
+                    nodes: sum.nodes + size.nodes,
+                    bytes: sum.bytes + size.bytes + key,
+                    levels: sum.levels.max(size.levels + 1),
+                }
             })
         };
         match &self.content {
             Content::Scalar(scalar) => Size { nodes: 1, bytes: scalar.text.len(), levels: 0 },
             Content::Unresolved(_) => Size { nodes: 1, bytes: 0, levels: 0 },
             Content::List(items) => inner(&mut items.iter().map(|item| (item, 0))),
-            Content::Map(entries) => inner(&mut entries.iter().map(|entry| (&entry.value, entry.key.len()))),
+            Content::Map(entries) => {
+                inner(&mut entries.iter().map(|entry| (&entry.value, entry.key.len())))
+            }
         }
     }
 }

@@ -1,7 +1,9 @@
 use http::HeaderValue;
 use proptest::prelude::*;
 
-use super::CredentialError::{Empty, IllegalScheme, IllegalToken, MissingToken, SchemeTooLong, TokenTooLong};
+use super::CredentialError::{
+    Empty, IllegalScheme, IllegalToken, MissingToken, SchemeTooLong, TokenTooLong,
+};
 use super::*;
 
 fn value(bytes: &[u8]) -> HeaderValue {
@@ -15,8 +17,9 @@ fn read(bytes: &[u8]) -> Result<(String, String), CredentialError> {
     Ok((credential.scheme().to_owned(), credential.expose_token().to_owned()))
 }
 
-// Scenario: a sender puts something else than one credential into the header, in each way that was ever seen.
-// Guarantee: each has its one decided error, and none panics or is taken for a credential.
+// Scenario: a sender puts something else than one credential into the header, in each way that was
+// ever seen. Guarantee: each has its one decided error, and none panics or is taken for a
+// credential.
 #[test]
 fn a_bad_header_value_is_refused_for_its_reason() {
     let megabyte = [b"StackState ".as_slice(), &vec![b'a'; 1 << 20]].concat();
@@ -68,8 +71,8 @@ fn control_characters_are_no_header_value() {
     }
 }
 
-// Scenario: the same credential arrives in another case, with more spaces, or with blanks at its ends, which HTTP/2 keeps.
-// Guarantee: it is the same credential.
+// Scenario: the same credential arrives in another case, with more spaces, or with blanks at its
+// ends, which HTTP/2 keeps. Guarantee: it is the same credential.
 #[test]
 fn spelling_makes_no_other_credential() {
     let plain = value(b"StackState token");
@@ -85,12 +88,18 @@ fn spelling_makes_no_other_credential() {
     ] {
         let value = value(bytes);
         let credential = Credential::from_header_value(&value).unwrap();
-        assert!(credential.has_scheme("StackState") && plain.has_scheme(credential.scheme()), "{value:?}");
+        assert!(
+            credential.has_scheme("StackState") && plain.has_scheme(credential.scheme()),
+            "{value:?}"
+        );
         assert!(credential.same_token(&plain) && credential.expose_token() == "token", "{value:?}");
     }
     let padded = [b" ".repeat(9000).as_slice(), b"StackState token", &b"\t".repeat(9000)].concat();
     assert_eq!(read(&padded), read(b"StackState token"), "blanks at the ends have no length");
-    assert!(!plain.same_token(&Credential::new("StackState", "Token").unwrap()), "tokens do have a case");
+    assert!(
+        !plain.same_token(&Credential::new("StackState", "Token").unwrap()),
+        "tokens do have a case"
+    );
     assert!(!plain.same_token(&Credential::new("StackState", "toke").unwrap()));
 }
 
@@ -108,11 +117,15 @@ fn lengths_are_exact() {
     assert_eq!(Credential::new(&scheme, &format!("{token}t")).unwrap_err(), TokenTooLong);
     assert_eq!(Credential::new(&format!("{scheme}s"), &token).unwrap_err(), SchemeTooLong);
     assert!(Credential::from_bare_header_value(&value(token.as_bytes())).is_ok());
-    assert_eq!(Credential::from_bare_header_value(&value(format!("{token}t").as_bytes())).unwrap_err(), TokenTooLong);
+    assert_eq!(
+        Credential::from_bare_header_value(&value(format!("{token}t").as_bytes())).unwrap_err(),
+        TokenTooLong
+    );
 }
 
-// Scenario: each byte value stands at the first, middle and last place of tokens around the lengths that are read in one go.
-// Guarantee: visible ASCII without comma and quote passes wherever it stands, nothing else does.
+// Scenario: each byte value stands at the first, middle and last place of tokens around the lengths
+// that are read in one go. Guarantee: visible ASCII without comma and quote passes wherever it
+// stands, nothing else does.
 #[test]
 fn every_byte_of_a_token_is_looked_at() {
     for len in [1, 2, 15, 16, 17, 31, 32, 33, 43, 48, 100] {
@@ -127,12 +140,14 @@ fn every_byte_of_a_token_is_looked_at() {
     }
 }
 
-// Scenario: a header that carries the token alone.
-// Guarantee: blanks at its ends are trimmed, a blank inside is illegal, and the credential has no scheme.
+// Scenario: a header that carries the token alone. Guarantee: blanks at its ends are trimmed, a
+// blank inside is illegal, and the credential has no scheme.
 #[test]
 fn a_bare_value_is_a_token() {
-    let bare =
-        |bytes: &[u8]| Credential::from_bare_header_value(&value(bytes)).map(|credential| credential.expose_token().to_owned());
+    let bare = |bytes: &[u8]| {
+        Credential::from_bare_header_value(&value(bytes))
+            .map(|credential| credential.expose_token().to_owned())
+    };
     assert_eq!(bare(b"\t token "), Ok("token".to_owned()));
     assert_eq!(bare(b"StackState token"), Err(IllegalToken));
     assert_eq!(bare(b"one,two"), Err(IllegalToken));
@@ -181,8 +196,8 @@ proptest! {
         prop_assert_eq!(read(spaced.as_bytes()), Ok((scheme, token)));
     }
 
-    // Scenario: any bytes at all as a header value.
-    // Guarantee: no panic, and what is read consists of one legal scheme and one legal token that stand in the value.
+    // Scenario: any bytes at all as a header value. Guarantee: no panic, and what is read consists
+    // of one legal scheme and one legal token that stand in the value.
     #[test]
     fn whatever_is_read_is_legal(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
@@ -198,8 +213,8 @@ proptest! {
         }
     }
 
-    // Scenario: printable text near the form of a credential as a header value.
-    // Guarantee: it is read exactly if the grammar `scheme SP+ token` between optional blanks says so.
+    // Scenario: printable text near the form of a credential as a header value. Guarantee: it is
+    // read exactly if the grammar `scheme SP+ token` between optional blanks says so.
     #[test]
     fn reading_is_the_grammar(text in "[ \t]{0,2}[Aa/,]{0,3}[ \t]{0,2}[Bb,\" ]{0,3}[ \t]{0,2}") {
         let trimmed = text.trim_matches([' ', '\t']);

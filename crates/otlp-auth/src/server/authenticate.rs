@@ -23,17 +23,19 @@ use super::response::{self, Challenges, Form, ResponseBody};
 use crate::decision::{Answer, Decision, Verdict};
 use crate::timeout::timeout;
 
-/// How much of the body of a refused HTTP/1.1 request is read and thrown away, so that a sender in the middle of writing
-/// it reads the answer instead of a reset..
+/// How much of the body of a refused HTTP/1.1 request is read and thrown away, so that a sender in
+/// the middle of writing it reads the answer instead of a reset..
 const DRAIN_BYTES: usize = 256 << 10;
 
 /// ..and for how long.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// Puts an authenticator in front of a service: a tonic `Server`, an axum `Router`, a hyper service, gRPC and HTTP on one port.
+/// Puts an authenticator in front of a service: a tonic `Server`, an axum `Router`, a hyper
+/// service, gRPC and HTTP on one port.
 ///
-/// The decision is made from the headers, before the body is read. An allowed request goes on with an
-/// [`Identity`](crate::Identity) in its extensions and without its credential; any other is answered here:
+/// The decision is made from the headers, before the body is read. An allowed request goes on with
+/// an [`Identity`](crate::Identity) in its extensions and without its credential; any other is
+/// answered here:
 ///
 /// | outcome | OTLP/HTTP | OTLP/gRPC | agent routes |
 /// |---|---|---|---|
@@ -41,8 +43,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// | refused | 401, challenge with `error="invalid_token"` | 16 `UNAUTHENTICATED` | 403 |
 /// | undecided | 503 and `Retry-After` | 14 `UNAVAILABLE` and `RetryInfo` | 503 and `Retry-After` |
 ///
-/// gRPC answers are trailers-only. HTTP ones carry a `google.rpc.Status` in the encoding of the request, as the OTLP specification
-/// demands, and every 401 a challenge for each accepted scheme (RFC 9110 section 15.5.2). Nothing that was presented is repeated.
+/// gRPC answers are trailers-only. HTTP ones carry a `google.rpc.Status` in the encoding of the
+/// request, as the OTLP specification demands, and every 401 a challenge for each accepted scheme
+/// (RFC 9110 section 15.5.2). Nothing that was presented is repeated.
 ///
 /// # Examples
 ///
@@ -108,14 +111,15 @@ impl<A> AuthenticateLayer<A> {
         })
     }
 
-    /// Lets requests to exactly this path pass without a credential and without an identity: health checks, reflection.
+    /// Lets requests to exactly this path pass without a credential and without an identity: health
+    /// checks, reflection.
     #[must_use]
     pub fn exempt_path(self, path: impl Into<String>) -> Self {
         self.refined(|policy| policy.exempt_paths.push(path.into()))
     }
 
-    /// Lets CORS preflight requests pass without an identity: browsers send them without credentials (Fetch standard, "CORS-preflight fetch").
-    /// The inner service has to answer them.
+    /// Lets CORS preflight requests pass without an identity: browsers send them without
+    /// credentials (Fetch standard, "CORS-preflight fetch"). The inner service has to answer them.
     #[must_use]
     pub fn allow_cors_preflight(self) -> Self {
         self.refined(|policy| policy.cors_preflight = true)
@@ -127,7 +131,8 @@ impl<A> AuthenticateLayer<A> {
         self.refined(|policy| policy.keep_credential = true)
     }
 
-    /// Answers as the routes of StackState's agents do: 401 without a credential, 403 for a refused one, with empty bodies.
+    /// Answers as the routes of StackState's agents do: 401 without a credential, 403 for a refused
+    /// one, with empty bodies.
     #[must_use]
     pub fn with_agent_answers(self) -> Self {
         self.refined(|policy| policy.agent_answers = true)
@@ -210,7 +215,9 @@ where
         let (mut parts, body) = request.into_parts();
         if policy.passes_unasked(&parts) {
             policy.strip(&mut parts);
-            return ResponseFuture { state: State::Inner { response: self.inner.call(Request::from_parts(parts, body)) } };
+            return ResponseFuture {
+                state: State::Inner { response: self.inner.call(Request::from_parts(parts, body)) },
+            };
         }
         let started = policy.reporter.started();
         let form = policy.form(&parts.headers);
@@ -238,7 +245,8 @@ impl Policy {
                 && parts.headers.contains_key(ORIGIN)
                 && parts.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
         };
-        (self.cors_preflight && preflight()) || self.exempt_paths.iter().any(|path| path == parts.uri.path())
+        (self.cors_preflight && preflight())
+            || self.exempt_paths.iter().any(|path| path == parts.uri.path())
     }
 
     fn strip(&self, parts: &mut Parts) {
@@ -296,12 +304,18 @@ where
             match state.as_mut().project() {
                 StateProject::Deciding { verdict, pending } => {
                     let verdict = ready!(verdict.poll(cx));
-                    let Some(pending) = pending.take() else { unreachable!("a future is not polled after it has ended") };
+                    let Some(pending) = pending.take() else {
+                        unreachable!("a future is not polled after it has ended")
+                    };
                     state.set(pending.go_on(verdict));
                 }
-                StateProject::Inner { response } => return response.poll(cx).map_ok(|response| response.map(ResponseBody::inner)),
+                StateProject::Inner { response } => {
+                    return response.poll(cx).map_ok(|response| response.map(ResponseBody::inner));
+                }
                 StateProject::Refused { response } => {
-                    let Some(response) = response.take() else { unreachable!("a future is not polled after it has ended") };
+                    let Some(response) = response.take() else {
+                        unreachable!("a future is not polled after it has ended")
+                    };
                     return Poll::Ready(Ok(response));
                 }
             }
@@ -335,15 +349,19 @@ where
     }
 }
 
-/// Reads on for a while what an HTTP/1.1 sender is writing while its request was refused. Other versions refuse a stream without closing the
-/// connection, and a sender that expects `100 Continue` has not begun to write.
+/// Reads on for a while what an HTTP/1.1 sender is writing while its request was refused. Other
+/// versions refuse a stream without closing the connection, and a sender that expects `100
+/// Continue` has not begun to write.
 fn drain<B>(parts: &Parts, body: B)
 where
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Send,
 {
-    if parts.version > Version::HTTP_11 || parts.headers.contains_key(EXPECT) || body.is_end_stream() {
+    if parts.version > Version::HTTP_11
+        || parts.headers.contains_key(EXPECT)
+        || body.is_end_stream()
+    {
         return;
     }
     // Without a Tokio runtime there is nothing to read on with; the answer is sent all the same.

@@ -11,8 +11,9 @@ use crate::decision::{Decision, Verdict};
 
 /// Decides whose a credential is.
 ///
-/// The future does not borrow the credential: whoever has to wait copies what it needs. Those that decide from memory return
-/// [`std::future::Ready`] and implement [`InMemoryAuthenticator`] besides.
+/// The future does not borrow the credential: whoever has to wait copies what it needs. Those that
+/// decide from memory return [`std::future::Ready`] and implement [`InMemoryAuthenticator`]
+/// besides.
 ///
 /// # Examples
 ///
@@ -45,8 +46,8 @@ pub trait ServerAuthenticator {
     /// Decides on a credential that is well formed.
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future;
 
-    /// Asks `next` where this one does not allow. Allow beats all; else undecided beats deny; else this one's denial stands
-    /// unless `next` knows a better reason than "unknown".
+    /// Asks `next` where this one does not allow. Allow beats all; else undecided beats deny; else
+    /// this one's denial stands unless `next` knows a better reason than "unknown".
     fn or<A: ServerAuthenticator>(self, next: A) -> Chain<Self, A>
     where
         Self: InMemoryAuthenticator + Sized,
@@ -81,7 +82,8 @@ impl<A: InMemoryAuthenticator + ?Sized> InMemoryAuthenticator for Arc<A> {
 
 /// Two authenticators asked in order; made by [`ServerAuthenticator::or`].
 ///
-/// The first decides from memory, so that the second, which may have to ask somebody, is only asked when it is needed.
+/// The first decides from memory, so that the second, which may have to ask somebody, is only asked
+/// when it is needed.
 #[derive(Clone, Debug)]
 pub struct Chain<A, B> {
     first: A,
@@ -93,8 +95,12 @@ impl<A: InMemoryAuthenticator, B: ServerAuthenticator> ServerAuthenticator for C
 
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
         match self.first.decide(credential) {
-            Ok(Decision::Allow(identity)) => ChainFuture { first: Some(Ok(Decision::Allow(identity))), next: None },
-            first => ChainFuture { first: Some(first), next: Some(self.next.authenticate(credential)) },
+            Ok(Decision::Allow(identity)) => {
+                ChainFuture { first: Some(Ok(Decision::Allow(identity))), next: None }
+            }
+            first => {
+                ChainFuture { first: Some(first), next: Some(self.next.authenticate(credential)) }
+            }
         }
     }
 }

@@ -18,8 +18,8 @@ const SHORT_TOKEN: usize = 16;
 
 /// A set of named tokens. A decision costs the same whether the set has one or a hundred thousand.
 ///
-/// No token is kept: each is stored as its 128-bit SipHash under a random key of this set, and compared in constant time.
-/// Several tokens may have one name, as while one replaces the other.
+/// No token is kept: each is stored as its 128-bit SipHash under a random key of this set, and
+/// compared in constant time. Several tokens may have one name, as while one replaces the other.
 ///
 /// # Examples
 ///
@@ -70,10 +70,13 @@ impl FixedTokens {
     /// # Errors
     ///
     /// When one is not a token, or one token has two names.
-    pub fn new<N: Into<String>, T: AsRef<str>>(tokens: impl IntoIterator<Item = (N, T)>) -> Result<Self, FixedTokensError> {
+    pub fn new<N: Into<String>, T: AsRef<str>>(
+        tokens: impl IntoIterator<Item = (N, T)>,
+    ) -> Result<Self, FixedTokensError> {
         let mut key = [0; 16];
         getrandom::fill(&mut key).map_err(FixedTokensError::Random)?;
-        let mut set = Self { hasher: SipHasher13::new_with_key(&key), identities: HashMap::default() };
+        let mut set =
+            Self { hasher: SipHasher13::new_with_key(&key), identities: HashMap::default() };
         for (name, token) in tokens {
             set.insert(name.into(), token.as_ref())?;
         }
@@ -86,7 +89,10 @@ impl FixedTokens {
             Err(source) => return Err(FixedTokensError::Token { name, source }),
         };
         if token.len() < SHORT_TOKEN {
-            tracing::warn!(name, "a token is shorter than {SHORT_TOKEN} characters and can be guessed");
+            tracing::warn!(
+                name,
+                "a token is shorter than {SHORT_TOKEN} characters and can be guessed"
+            );
         }
         match self.identities.entry(Digest::of(&self.hasher, &credential)) {
             Entry::Vacant(entry) => {
@@ -94,7 +100,10 @@ impl FixedTokens {
                 Ok(())
             }
             Entry::Occupied(entry) if entry.get().name() == name => Ok(()),
-            Entry::Occupied(entry) => Err(FixedTokensError::TwoNames { first: entry.get().name().to_owned(), second: name }),
+            Entry::Occupied(entry) => Err(FixedTokensError::TwoNames {
+                first: entry.get().name().to_owned(),
+                second: name,
+            }),
         }
     }
 

@@ -11,10 +11,12 @@ use super::report::Reporter;
 use super::response::{details, retry_seconds};
 use crate::decision::{Answer, Decision};
 
-/// An authenticator as a [`tonic::service::Interceptor`], for one tonic service rather than a whole server.
+/// An authenticator as a [`tonic::service::Interceptor`], for one tonic service rather than a whole
+/// server.
 ///
-/// An interceptor sees neither path nor query: there are no exempt paths and no query parameter here. Use
-/// [`AuthenticateLayer`](super::AuthenticateLayer) where they are needed, or where the authenticator has to ask somebody.
+/// An interceptor sees neither path nor query: there are no exempt paths and no query parameter
+/// here. Use [`AuthenticateLayer`](super::AuthenticateLayer) where they are needed, or where the
+/// authenticator has to ask somebody.
 ///
 /// # Examples
 ///
@@ -37,7 +39,11 @@ pub struct Interceptor<A> {
 impl<A: InMemoryAuthenticator> Interceptor<A> {
     /// Asks `authenticator` about the credential in `authorization`, of the scheme `StackState`.
     pub fn new(authenticator: A) -> Self {
-        Self { authenticator: Arc::new(authenticator), lookup: Arc::default(), reporter: Reporter::default() }
+        Self {
+            authenticator: Arc::new(authenticator),
+            lookup: Arc::default(),
+            reporter: Reporter::default(),
+        }
     }
 
     /// Looks for the credential in these headers instead.
@@ -76,7 +82,11 @@ impl<A: InMemoryAuthenticator> tonic::service::Interceptor for Interceptor<A> {
             Err(_) => {
                 let answer = Answer::UNDECIDED;
                 let details = details(answer, retry_seconds());
-                Err(Status::with_details(Code::from_i32(answer.grpc), answer.message, details.into()))
+                Err(Status::with_details(
+                    Code::from_i32(answer.grpc),
+                    answer.message,
+                    details.into(),
+                ))
             }
         }
     }
@@ -84,7 +94,11 @@ impl<A: InMemoryAuthenticator> tonic::service::Interceptor for Interceptor<A> {
 
 impl<A> Clone for Interceptor<A> {
     fn clone(&self) -> Self {
-        Self { authenticator: Arc::clone(&self.authenticator), lookup: Arc::clone(&self.lookup), reporter: self.reporter.clone() }
+        Self {
+            authenticator: Arc::clone(&self.authenticator),
+            lookup: Arc::clone(&self.lookup),
+            reporter: self.reporter.clone(),
+        }
     }
 }
 

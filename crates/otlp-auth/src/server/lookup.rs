@@ -13,15 +13,17 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::credential::{Credential, CredentialError, MAX_TOKEN_LEN};
 use crate::decision::DenyReason;
 
-/// Longest query string in which a credential is looked for, in bytes: a token of full length, percent-encoded, and as much again.
+/// Longest query string in which a credential is looked for, in bytes: a token of full length,
+/// percent-encoded, and as much again.
 const MAX_QUERY_LEN: usize = 6 * MAX_TOKEN_LEN;
 
 const BASIC: &str = "Basic";
 
 /// Where a credential may stand in a request, and in which schemes.
 ///
-/// Every place is looked at. The same token in several places counts once; two different ones are refused, and so is a place that
-/// holds anything else than a credential of an accepted form. All places are removed before the request goes on.
+/// Every place is looked at. The same token in several places counts once; two different ones are
+/// refused, and so is a place that holds anything else than a credential of an accepted form. All
+/// places are removed before the request goes on.
 ///
 /// The default is `Authorization` with the scheme `StackState`.
 ///
@@ -126,19 +128,29 @@ impl Lookup {
         Ok(self)
     }
 
-    /// Looks in `Authorization` for Basic (RFC 7617) with this user, in place of one named before: the password is the token.
+    /// Looks in `Authorization` for Basic (RFC 7617) with this user, in place of one named before:
+    /// the password is the token.
     #[must_use]
     pub fn with_basic_user(mut self, user: &str) -> Self {
         self.header(AUTHORIZATION).basic_user = Some(user.to_owned());
         self
     }
 
-    /// Looks in the query, for `parameter`, on these paths only, in place of others named before; a path that ends in `/` means everything below it.
+    /// Looks in the query, for `parameter`, on these paths only, in place of others named before; a
+    /// path that ends in `/` means everything below it.
     ///
-    /// A query is written into the logs of whatever stands in between: prefer a header where senders can be changed.
+    /// A query is written into the logs of whatever stands in between: prefer a header where
+    /// senders can be changed.
     #[must_use]
-    pub fn with_query_parameter<P: Into<String>>(mut self, parameter: &str, paths: impl IntoIterator<Item = P>) -> Self {
-        self.query = Some(Query { parameter: parameter.to_owned(), paths: paths.into_iter().map(Into::into).collect() });
+    pub fn with_query_parameter<P: Into<String>>(
+        mut self,
+        parameter: &str,
+        paths: impl IntoIterator<Item = P>,
+    ) -> Self {
+        self.query = Some(Query {
+            parameter: parameter.to_owned(),
+            paths: paths.into_iter().map(Into::into).collect(),
+        });
         self
     }
 
@@ -148,7 +160,11 @@ impl Lookup {
     ///
     /// [`DenyReason::Missing`], [`DenyReason::Malformed`] or [`DenyReason::Conflicting`].
     #[inline]
-    pub fn find<'r>(&'r self, headers: &'r HeaderMap, uri: &'r Uri) -> Result<Credential<'r>, DenyReason> {
+    pub fn find<'r>(
+        &'r self,
+        headers: &'r HeaderMap,
+        uri: &'r Uri,
+    ) -> Result<Credential<'r>, DenyReason> {
         match self.query.as_ref().filter(|query| query.applies_to(uri)) {
             Some(query) => only(self.in_headers(headers).chain(query.credentials(uri))),
             None => self.find_in_headers(headers),
@@ -157,7 +173,10 @@ impl Lookup {
 
     /// The credential in these headers.
     #[inline]
-    pub(crate) fn find_in_headers<'r>(&'r self, headers: &'r HeaderMap) -> Result<Credential<'r>, DenyReason> {
+    pub(crate) fn find_in_headers<'r>(
+        &'r self,
+        headers: &'r HeaderMap,
+    ) -> Result<Credential<'r>, DenyReason> {
         if let [header] = self.headers.as_slice() {
             let mut values = headers.get_all(&header.name).into_iter();
             let Some(value) = values.next() else { return Err(DenyReason::Missing) };
@@ -170,7 +189,10 @@ impl Lookup {
     }
 
     /// What stands in the places among these headers.
-    fn in_headers<'r>(&'r self, headers: &'r HeaderMap) -> impl Iterator<Item = Result<Credential<'r>, DenyReason>> {
+    fn in_headers<'r>(
+        &'r self,
+        headers: &'r HeaderMap,
+    ) -> impl Iterator<Item = Result<Credential<'r>, DenyReason>> {
         self.headers.iter().flat_map(|header| header.read_all(headers))
     }
 
@@ -188,11 +210,17 @@ impl Lookup {
         }
     }
 
-    /// The schemes of the challenges of a 401, each once, in the order they were added; RFC 9110 section 15.5.2 wants at least one.
+    /// The schemes of the challenges of a 401, each once, in the order they were added; RFC 9110
+    /// section 15.5.2 wants at least one.
     pub(crate) fn challenge_schemes(&self) -> Vec<&str> {
         let mut schemes: Vec<&str> = Vec::new();
         for header in &self.headers {
-            for scheme in header.schemes.iter().map(String::as_str).chain(header.basic_user.as_ref().map(|_| BASIC)) {
+            for scheme in header
+                .schemes
+                .iter()
+                .map(String::as_str)
+                .chain(header.basic_user.as_ref().map(|_| BASIC))
+            {
                 if !schemes.iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
                     schemes.push(scheme);
                 }
@@ -206,10 +234,16 @@ impl Lookup {
 
     /// The place of this header, made if there is none.
     fn header(&mut self, name: HeaderName) -> &mut Header {
-        let index = self.headers.iter().position(|header| header.name == name).unwrap_or_else(|| {
-            self.headers.push(Header { name, schemes: Vec::new(), basic_user: None, bare: false });
-            self.headers.len() - 1
-        });
+        let index =
+            self.headers.iter().position(|header| header.name == name).unwrap_or_else(|| {
+                self.headers.push(Header {
+                    name,
+                    schemes: Vec::new(),
+                    basic_user: None,
+                    bare: false,
+                });
+                self.headers.len() - 1
+            });
         &mut self.headers[index]
     }
 }
@@ -217,8 +251,14 @@ impl Lookup {
 impl Header {
     /// What this header holds, each time that it occurs.
     #[inline]
-    fn read_all<'r>(&'r self, headers: &'r HeaderMap) -> impl Iterator<Item = Result<Credential<'r>, DenyReason>> {
-        headers.get_all(&self.name).into_iter().map(|value| self.read(value).ok_or(DenyReason::Malformed))
+    fn read_all<'r>(
+        &'r self,
+        headers: &'r HeaderMap,
+    ) -> impl Iterator<Item = Result<Credential<'r>, DenyReason>> {
+        headers
+            .get_all(&self.name)
+            .into_iter()
+            .map(|value| self.read(value).ok_or(DenyReason::Malformed))
     }
 
     #[inline(always)]
@@ -228,12 +268,16 @@ impl Header {
         {
             return Some(credential);
         }
-        if let Some(credential) = self.schemes.iter().find_map(|scheme| Credential::of_scheme(scheme, value)) {
+        if let Some(credential) =
+            self.schemes.iter().find_map(|scheme| Credential::of_scheme(scheme, value))
+        {
             return Some(credential);
         }
         let user = self.basic_user.as_ref()?;
         let credential = Credential::of_scheme(BASIC, value)?;
-        let decoded = SecretString::from(String::from_utf8(STANDARD.decode(credential.expose_token()).ok()?).ok()?);
+        let decoded = SecretString::from(
+            String::from_utf8(STANDARD.decode(credential.expose_token()).ok()?).ok()?,
+        );
         let (presented, password) = decoded.expose_secret().split_once(':')?;
         if presented == user { Credential::decoded(BASIC, password.into()).ok() } else { None }
     }
@@ -243,21 +287,33 @@ impl Query {
     fn applies_to(&self, uri: &Uri) -> bool {
         let path = uri.path();
         uri.query().is_some()
-            && self.paths.iter().any(|listed| path == listed || (listed.ends_with('/') && path.starts_with(listed.as_str())))
+            && self.paths.iter().any(|listed| {
+                path == listed || (listed.ends_with('/') && path.starts_with(listed.as_str()))
+            })
     }
 
-    fn credentials<'r>(&self, uri: &'r Uri) -> impl Iterator<Item = Result<Credential<'r>, DenyReason>> {
+    fn credentials<'r>(
+        &self,
+        uri: &'r Uri,
+    ) -> impl Iterator<Item = Result<Credential<'r>, DenyReason>> {
         let query = uri.query().unwrap_or_default();
         let too_long = (query.len() > MAX_QUERY_LEN).then_some(Err(DenyReason::Malformed));
         let query = if too_long.is_some() { "" } else { query };
-        let values = parse_query(query.as_bytes()).filter(|(name, _)| *name == self.parameter).map(|(_, value)| value.into_owned());
-        too_long.into_iter().chain(values.map(|token| Credential::decoded("", token.into()).map_err(|_| DenyReason::Malformed)))
+        let values = parse_query(query.as_bytes())
+            .filter(|(name, _)| *name == self.parameter)
+            .map(|(_, value)| value.into_owned());
+        too_long.into_iter().chain(
+            values.map(|token| {
+                Credential::decoded("", token.into()).map_err(|_| DenyReason::Malformed)
+            }),
+        )
     }
 
     /// Takes the parameter out, and leaves everything else as it was written.
     fn strip(&self, uri: &mut Uri) {
         let query = uri.query().unwrap_or_default();
-        let is_ours = |pair: &&str| parse_query(pair.as_bytes()).any(|(name, _)| name == self.parameter);
+        let is_ours =
+            |pair: &&str| parse_query(pair.as_bytes()).any(|(name, _)| name == self.parameter);
         let kept: Vec<_> = query.split('&').filter(|pair| !is_ours(pair)).collect();
         let path_and_query = match kept.is_empty() {
             true => uri.path().to_owned(),
@@ -272,7 +328,9 @@ impl Query {
 
 /// The one credential in all these places: the same one again counts once.
 #[inline]
-fn only<'r>(mut places: impl Iterator<Item = Result<Credential<'r>, DenyReason>>) -> Result<Credential<'r>, DenyReason> {
+fn only<'r>(
+    mut places: impl Iterator<Item = Result<Credential<'r>, DenyReason>>,
+) -> Result<Credential<'r>, DenyReason> {
     let first = places.next().unwrap_or(Err(DenyReason::Missing))?;
     let mut same = true;
     for again in places {

@@ -1,4 +1,5 @@
-//! The receiving end: find the credential, decide, answer or pass on with an [`Identity`](crate::Identity).
+//! The receiving end: find the credential, decide, answer or pass on with an
+//! [`Identity`](crate::Identity).
 
 mod authenticate;
 mod authenticator;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::decision::{Decision, Verdict};
 
-/// Shortest time between two warnings of an authenticator without a verdict. Each request would be one, and senders are told to come back.
+/// Shortest time between two warnings of an authenticator without a verdict. Each request would be
+/// one, and senders are told to come back.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Reports verdicts.
@@ -33,15 +34,29 @@ impl Reporter {
         None
     }
 
-    #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "durations are a metric"))]
-    pub(crate) fn report(&self, verdict: &Verdict, transport: &'static str, started: Option<Instant>) {
+    #[cfg_attr(
+        not(feature = "metrics"),
+        expect(unused_variables, reason = "durations are a metric")
+    )]
+    pub(crate) fn report(
+        &self,
+        verdict: &Verdict,
+        transport: &'static str,
+        started: Option<Instant>,
+    ) {
         match verdict {
             Ok(Decision::Allow(_)) => {}
-            Ok(Decision::Deny(reason)) => tracing::debug!(reason = reason.as_str(), transport, "request refused"),
+            Ok(Decision::Deny(reason)) => {
+                tracing::debug!(reason = reason.as_str(), transport, "request refused")
+            }
             Err(undecided) => {
                 let error: &dyn Error = undecided;
                 if self.may_warn() {
-                    tracing::warn!(error, transport, "no verdict on a request: its sender is asked to try again");
+                    tracing::warn!(
+                        error,
+                        transport,
+                        "no verdict on a request: its sender is asked to try again"
+                    );
                 } else {
                     tracing::debug!(error, transport, "no verdict on a request");
                 }

@@ -18,7 +18,8 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
-/// Bounds of the advice when to try again, in seconds. It is spread, so that senders do not return together.
+/// Bounds of the advice when to try again, in seconds. It is spread, so that senders do not return
+/// together.
 const RETRY_SECONDS: std::ops::RangeInclusive<u32> = 1..=5;
 
 /// The form of an answer: which kind of client reads it.
@@ -35,11 +36,15 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// The form for a request with these headers: that of its content type, and JSON if it has none or an unknown one.
+    /// The form for a request with these headers: that of its content type, and JSON if it has none
+    /// or an unknown one.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         // Parameters, and what gRPC puts behind a plus, make no difference.
-        let end = content_type.iter().position(|byte| b"+; ".contains(byte)).unwrap_or(content_type.len());
+        let end = content_type
+            .iter()
+            .position(|byte| b"+; ".contains(byte))
+            .unwrap_or(content_type.len());
         let essence = &content_type[..end];
         if essence.eq_ignore_ascii_case(b"application/grpc") {
             Self::Grpc
@@ -57,26 +62,39 @@ impl Form {
 }
 
 /// What answers a request that does not go on; `challenges` go with a 401.
-pub(crate) fn refusal<B>(answer: Answer, form: Form, challenges: &Challenges) -> Response<ResponseBody<B>> {
+pub(crate) fn refusal<B>(
+    answer: Answer,
+    form: Form,
+    challenges: &Challenges,
+) -> Response<ResponseBody<B>> {
     let retry_after = answer.retry.then(retry_seconds);
-    let status = Status { code: answer.grpc, message: answer.message.to_owned(), details: Vec::new() };
+    let status =
+        Status { code: answer.grpc, message: answer.message.to_owned(), details: Vec::new() };
     let (http, body) = match form {
         Form::Grpc => return trailers_only(answer, retry_after),
         Form::Agent => (answer.agent, Bytes::new()),
         Form::Protobuf => (answer.http, status.encode_to_vec().into()),
         // Neither value has a character that JSON escapes.
-        Form::Json => (answer.http, format!(r#"{{"code":{},"message":"{}"}}"#, answer.grpc, answer.message).into()),
+        Form::Json => (
+            answer.http,
+            format!(r#"{{"code":{},"message":"{}"}}"#, answer.grpc, answer.message).into(),
+        ),
     };
     let mut response = Response::new(ResponseBody::refusal(body));
     *response.status_mut() = http;
     let headers = response.headers_mut();
     match form {
-        Form::Protobuf => _ = headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf")),
-        Form::Json => _ = headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        Form::Protobuf => {
+            _ = headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"))
+        }
+        Form::Json => {
+            _ = headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        }
         Form::Grpc | Form::Agent => {}
     }
     if http == http::StatusCode::UNAUTHORIZED {
-        let challenges = if answer.invalid_token { &challenges.invalid_token } else { &challenges.plain };
+        let challenges =
+            if answer.invalid_token { &challenges.invalid_token } else { &challenges.plain };
         for challenge in challenges {
             headers.append(WWW_AUTHENTICATE, challenge.clone());
         }
@@ -87,7 +105,8 @@ pub(crate) fn refusal<B>(answer: Answer, form: Form, challenges: &Challenges) ->
     response
 }
 
-/// HTTP 200 with the status among the headers and no body, as the gRPC protocol has it for errors without a message.
+/// HTTP 200 with the status among the headers and no body, as the gRPC protocol has it for errors
+/// without a message.
 fn trailers_only<B>(answer: Answer, retry_after: Option<u32>) -> Response<ResponseBody<B>> {
     let mut response = Response::new(ResponseBody::refusal(Bytes::new()));
     let headers = response.headers_mut();
@@ -110,8 +129,12 @@ pub(crate) fn retry_seconds() -> u32 {
 /// A `google.rpc.Status` with a `google.rpc.RetryInfo` of so many seconds.
 pub(crate) fn details(answer: Answer, retry_seconds: u32) -> Vec<u8> {
     let retry_info = RetryInfo { retry_delay: Some(Duration { seconds: retry_seconds.into() }) };
-    let any = Any { type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(), value: retry_info.encode_to_vec() };
-    Status { code: answer.grpc, message: answer.message.to_owned(), details: vec![any] }.encode_to_vec()
+    let any = Any {
+        type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(),
+        value: retry_info.encode_to_vec(),
+    };
+    Status { code: answer.grpc, message: answer.message.to_owned(), details: vec![any] }
+        .encode_to_vec()
 }
 
 /// The `WWW-Authenticate` values of a 401, ready made.
@@ -125,7 +148,8 @@ impl Challenges {
     /// One for each of `schemes`, which are legal schemes.
     pub(crate) fn new(schemes: &[&str]) -> Self {
         let values = |parameters: &str| {
-            let challenge = |scheme| HeaderValue::try_from(format!("{scheme} realm=\"otlp\"{parameters}")).ok();
+            let challenge =
+                |scheme| HeaderValue::try_from(format!("{scheme} realm=\"otlp\"{parameters}")).ok();
             schemes.iter().filter_map(challenge).collect()
         };
         Self { plain: values(""), invalid_token: values(", error=\"invalid_token\"") }
@@ -194,7 +218,10 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
         match this.inner.as_pin_mut() {
             Some(inner) => inner.poll_frame(cx),
@@ -208,6 +235,8 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(self.refusal.len() as u64), Body::size_hint)
+        self.inner
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(self.refusal.len() as u64), Body::size_hint)
     }
 }

@@ -20,13 +20,15 @@ use crate::watched_file::{POLL_INTERVAL, WatchedFile};
 
 /// The tokens of a file: one a line, bare or as `name=token`, followed while the file changes.
 ///
-/// The left side of a `=` is a name if it is a letter followed by letters, digits, `.`, `_` or `-`, and something other than
-/// `=` follows. A bare token is named after its place: `token-1` is the first of the file. Blank lines, blanks at both ends of a
-/// line, carriage returns and a byte order mark are skipped.
+/// The left side of a `=` is a name if it is a letter followed by letters, digits, `.`, `_` or `-`,
+/// and something other than `=` follows. A bare token is named after its place: `token-1` is the
+/// first of the file. Blank lines, blanks at both ends of a line, carriage returns and a byte order
+/// mark are skipped.
 ///
-/// The directory of the file is watched and the file is read every few seconds besides, so that a Kubernetes secret, a rename, a
-/// rewrite in place and a network file system are all followed. A file that is missing, empty or has an illegal line changes nothing: the last
-/// good tokens stay, the failure is counted and logged.
+/// The directory of the file is watched and the file is read every few seconds besides, so that a
+/// Kubernetes secret, a rename, a rewrite in place and a network file system are all followed. A
+/// file that is missing, empty or has an illegal line changes nothing: the last good tokens stay,
+/// the failure is counted and logged.
 ///
 /// # Examples
 ///
@@ -45,7 +47,8 @@ pub struct TokenFile {
 }
 
 impl TokenFile {
-    /// Reads the file and follows it from then on, on a thread of its own that ends when this is dropped.
+    /// Reads the file and follows it from then on, on a thread of its own that ends when this is
+    /// dropped.
     ///
     /// # Errors
     ///
@@ -69,8 +72,8 @@ impl TokenFile {
         Ok(Self { current, file })
     }
 
-    /// Counts the changes that were taken over: 0 for the file as it was opened. A receiver that waits for a number here knows that the
-    /// tokens written before are in force.
+    /// Counts the changes that were taken over: 0 for the file as it was opened. A receiver that
+    /// waits for a number here knows that the tokens written before are in force.
     #[must_use]
     pub fn generation(&self) -> watch::Receiver<u64> {
         self.file.generation()
@@ -107,7 +110,10 @@ impl ServerAuthenticator for TokenFile {
 
 impl fmt::Debug for TokenFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenFile").field("file", &self.file).field("tokens", &self.current.load()).finish()
+        f.debug_struct("TokenFile")
+            .field("file", &self.file)
+            .field("tokens", &self.current.load())
+            .finish()
     }
 }
 
@@ -117,7 +123,8 @@ fn tokens(content: &SecretSlice<u8>) -> Result<FixedTokens, TokenFileError> {
     if lines.is_empty() {
         return Err(TokenFileError::Empty);
     }
-    let mut seen: HashSet<&str> = lines.iter().filter(|line| line.name.is_some()).map(|line| line.token).collect();
+    let mut seen: HashSet<&str> =
+        lines.iter().filter(|line| line.name.is_some()).map(|line| line.token).collect();
     let named = lines.iter().enumerate().filter_map(|(index, line)| match line.name {
         Some(name) => Some((name.to_owned(), line.token)),
         None => seen.insert(line.token).then(|| (format!("token-{}", index + 1), line.token)),

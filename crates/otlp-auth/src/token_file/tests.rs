@@ -17,8 +17,8 @@ fn bare(tokens: &[&str]) -> Result<Vec<(Option<String>, String)>, String> {
     Ok(tokens.iter().map(|token| (None, (*token).to_owned())).collect())
 }
 
-// Scenario: a file written by any editor: CRLF, a byte order mark, blank lines, blanks around, no final newline.
-// Guarantee: its tokens are read, and a blank line is none.
+// Scenario: a file written by any editor: CRLF, a byte order mark, blank lines, blanks around, no
+// final newline. Guarantee: its tokens are read, and a blank line is none.
 #[test]
 fn every_way_to_end_a_line_is_read() {
     for content in [
@@ -33,13 +33,15 @@ fn every_way_to_end_a_line_is_read() {
     ] {
         assert_eq!(lines(content), bare(&["one", "two"]), "{content:?}");
     }
-    for nothing in [b"".as_slice(), b"\n", b"\r\n", b" \t\n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n"] {
+    for nothing in
+        [b"".as_slice(), b"\n", b"\r\n", b" \t\n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n"]
+    {
         assert_eq!(lines(nothing), bare(&[]), "{nothing:?}");
     }
 }
 
-// Scenario: lines with an equals sign at every place.
-// Guarantee: it names a token only after a letter followed by letters, digits, `.`, `_`, `-`, and before something other than `=`.
+// Scenario: lines with an equals sign at every place. Guarantee: it names a token only after a
+// letter followed by letters, digits, `.`, `_`, `-`, and before something other than `=`.
 #[test]
 fn a_name_is_told_from_padding() {
     for (line, name, token) in [
@@ -50,7 +52,11 @@ fn a_name_is_told_from_padding() {
         ("team=token==", "team", "token=="),
         ("team=a=b", "team", "a=b"),
     ] {
-        assert_eq!(lines(line.as_bytes()), Ok(vec![(Some(name.to_owned()), token.to_owned())]), "{line}");
+        assert_eq!(
+            lines(line.as_bytes()),
+            Ok(vec![(Some(name.to_owned()), token.to_owned())]),
+            "{line}"
+        );
     }
     for line in [
         "token",
@@ -78,15 +84,19 @@ fn a_name_is_told_from_padding() {
 fn a_name_takes_nothing_from_the_token() {
     let token = "t".repeat(crate::MAX_TOKEN_LEN);
     assert_eq!(lines(token.as_bytes()), bare(&[&token]));
-    assert_eq!(lines(format!("name={token}").as_bytes()), Ok(vec![(Some("name".to_owned()), token.clone())]));
+    assert_eq!(
+        lines(format!("name={token}").as_bytes()),
+        Ok(vec![(Some("name".to_owned()), token.clone())])
+    );
     assert_eq!(
         lines(format!("name={token}t").as_bytes()).unwrap_err(),
         "line 1 of the token file is not a token: the token is longer than 4096 bytes"
     );
 }
 
-// Scenario: a line with a space, a tab, a comma, a quote, NUL, a lone carriage return, or something other than ASCII.
-// Guarantee: an error with its number, counted with the blank lines, and nothing that stands in it.
+// Scenario: a line with a space, a tab, a comma, a quote, NUL, a lone carriage return, or something
+// other than ASCII. Guarantee: an error with its number, counted with the blank lines, and nothing
+// that stands in it.
 #[test]
 fn an_illegal_line_is_named_by_its_number() {
     for line in [
@@ -113,8 +123,9 @@ fn an_illegal_line_is_named_by_its_number() {
     assert!(lines(b"c\0a\0n\0a\0r\0y\0").is_err(), "UTF-16");
 }
 
-// Scenario: the path leads to a FIFO that nobody writes to, a link to it, a socket, an endless device, or a directory.
-// Guarantee: each is refused at once as no regular file, and a link to a regular file is read.
+// Scenario: the path leads to a FIFO that nobody writes to, a link to it, a socket, an endless
+// device, or a directory. Guarantee: each is refused at once as no regular file, and a link to a
+// regular file is read.
 #[cfg(unix)]
 #[test]
 fn only_regular_files_are_read() {
@@ -126,7 +137,14 @@ fn only_regular_files_are_read() {
     let link = |name: &str, to: &str| std::os::unix::fs::symlink(path(to), path(name)).unwrap();
     link("to-fifo", "fifo");
     link("to-file", "file");
-    for refused in [path("fifo"), path("to-fifo"), path("socket"), "/dev/zero".into(), "/dev/null".into(), path("")] {
+    for refused in [
+        path("fifo"),
+        path("to-fifo"),
+        path("socket"),
+        "/dev/zero".into(),
+        "/dev/null".into(),
+        path(""),
+    ] {
         assert!(matches!(read(&refused), Err(TokenFileError::NotAFile)), "{}", refused.display());
     }
     assert!(matches!(read(&path("absent")), Err(TokenFileError::Read(_))));

@@ -9,7 +9,8 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// What was applied so far, and the function that applies it.
 type Applied = Arc<Mutex<Vec<Vec<u8>>>>;
 
-fn recording() -> (Applied, impl FnMut(&SecretSlice<u8>) -> Result<(), TokenFileError> + Send + 'static) {
+fn recording()
+-> (Applied, impl FnMut(&SecretSlice<u8>) -> Result<(), TokenFileError> + Send + 'static) {
     let applied = Applied::default();
     let apply = {
         let applied = Arc::clone(&applied);
@@ -39,8 +40,9 @@ fn a_change_before_the_watch_is_found() {
     assert_eq!(*applied.lock().unwrap(), [b"new\n"]);
 }
 
-// Scenario: a writer rewrites the file in place, and pauses in the middle of a token.
-// Guarantee: the half is not taken while the writer may still come back; the whole is, once two reads agree on it.
+// Scenario: a writer rewrites the file in place, and pauses in the middle of a token. Guarantee:
+// the half is not taken while the writer may still come back; the whole is, once two reads agree on
+// it.
 #[test]
 fn half_a_token_waits() {
     let directory = tempfile::tempdir().unwrap();

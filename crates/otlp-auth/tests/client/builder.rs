@@ -11,11 +11,16 @@ use tower::{Layer, Service, service_fn};
 use crate::support::{Tokens, header, http_client};
 
 /// Runs a request through the layer, and gives what came out at the other end.
-fn through_layer(auth: &BearerTokenAuth, request: Request<()>) -> Result<Request<()>, Box<dyn Error + Send + Sync>> {
+fn through_layer(
+    auth: &BearerTokenAuth,
+    request: Request<()>,
+) -> Result<Request<()>, Box<dyn Error + Send + Sync>> {
     let (sender, receiver) = std::sync::mpsc::channel();
     let inner = service_fn(move |request: Request<()>| {
         sender.send(request).unwrap();
-        std::future::ready(Ok::<_, std::convert::Infallible>(Response::new(http_body_util::Empty::<bytes::Bytes>::new())))
+        std::future::ready(Ok::<_, std::convert::Infallible>(Response::new(
+            http_body_util::Empty::<bytes::Bytes>::new(),
+        )))
     });
     futures_executor::block_on(auth.layer().layer(inner).call(request))?;
     Ok(receiver.recv()?)
@@ -26,17 +31,33 @@ fn through_layer(auth: &BearerTokenAuth, request: Request<()>) -> Result<Request
 #[test]
 fn replaces_every_earlier_value() {
     let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
-    let request = Request::builder().header("authorization", "Bearer a").header("Authorization", "Bearer b").body(()).unwrap();
+    let request = Request::builder()
+        .header("authorization", "Bearer a")
+        .header("Authorization", "Bearer b")
+        .body(())
+        .unwrap();
     let sent = through_layer(&auth, request).unwrap();
-    assert_eq!(sent.headers().get_all("authorization").iter().collect::<Vec<_>>(), ["StackState token-0"]);
+    assert_eq!(
+        sent.headers().get_all("authorization").iter().collect::<Vec<_>>(),
+        ["StackState token-0"]
+    );
 }
 
 /// The header is another one, and the scheme empty.
 /// The bare token is sent there, and `Authorization` is left to whoever set it.
 #[test]
 fn another_header_and_no_scheme() {
-    let auth = BearerTokenAuth::builder().header("STS-Api-Key").scheme("").token("token-0").build().unwrap();
-    let request = Request::builder().header("authorization", "Basic abc").header("sts-api-key", "old").body(()).unwrap();
+    let auth = BearerTokenAuth::builder()
+        .header("STS-Api-Key")
+        .scheme("")
+        .token("token-0")
+        .build()
+        .unwrap();
+    let request = Request::builder()
+        .header("authorization", "Basic abc")
+        .header("sts-api-key", "old")
+        .body(())
+        .unwrap();
     let sent = through_layer(&auth, request).unwrap();
     assert_eq!(sent.headers().get_all("sts-api-key").iter().collect::<Vec<_>>(), ["token-0"]);
     assert_eq!(sent.headers()["authorization"], "Basic abc");
@@ -48,8 +69,14 @@ fn another_header_and_no_scheme() {
 fn the_last_source_counts() {
     let tokens = Tokens::new("from-file");
     let builder = || BearerTokenAuth::builder().scheme("Bearer");
-    assert_eq!(header(&builder().token("fixed").file(tokens.path()).build().unwrap()), "Bearer from-file");
-    assert_eq!(header(&builder().file(tokens.path()).token("fixed").build().unwrap()), "Bearer fixed");
+    assert_eq!(
+        header(&builder().token("fixed").file(tokens.path()).build().unwrap()),
+        "Bearer from-file"
+    );
+    assert_eq!(
+        header(&builder().file(tokens.path()).token("fixed").build().unwrap()),
+        "Bearer fixed"
+    );
 }
 
 /// Everything that holds a token, or a header with one, is printed.
@@ -61,11 +88,15 @@ fn no_token_is_printed() {
     let builder = BearerTokenAuth::builder().token(canary);
     assert!(!format!("{builder:?}").contains("canary"));
     for auth in [builder.build().unwrap(), tokens.auth()] {
-        let service = auth.layer().layer(service_fn(async |_: Request<()>| Ok::<_, ()>(Response::new(()))));
+        let service =
+            auth.layer().layer(service_fn(async |_: Request<()>| Ok::<_, ()>(Response::new(()))));
         let bound = auth.for_endpoint("https://otlp.example.com").unwrap();
-        let printed = format!("{auth:?} {bound:?} {:?} {service:?} {:?} {:?}", auth.layer(), auth.interceptor(), {
-            auth.http_client(http_client())
-        });
+        let printed = format!(
+            "{auth:?} {bound:?} {:?} {service:?} {:?} {:?}",
+            auth.layer(),
+            auth.interceptor(),
+            { auth.http_client(http_client()) }
+        );
         assert!(!printed.contains("canary"), "{printed}");
         let sent = through_layer(&auth, Request::new(())).unwrap();
         assert!(sent.headers()["authorization"].is_sensitive());
@@ -100,11 +131,24 @@ fn illegal_parts_are_refused() {
     };
     assert!(matches!(refused(builder(), "no token"), BuildError::NoToken));
     for header in ["", "a b", "x:y", "h\u{e4}ader", "a\r\nb"] {
-        assert!(matches!(refused(builder().header(header).token("t"), "not a header name"), BuildError::Header(_)));
+        assert!(matches!(
+            refused(builder().header(header).token("t"), "not a header name"),
+            BuildError::Header(_)
+        ));
     }
-    for header in ["Host", "content-length", "TE", "Content-Type", "transfer-encoding", "grpc-timeout", "x-token-bin"] {
+    for header in [
+        "Host",
+        "content-length",
+        "TE",
+        "Content-Type",
+        "transfer-encoding",
+        "grpc-timeout",
+        "x-token-bin",
+    ] {
         let error = refused(builder().header(header).token("t"), "cannot carry a credential");
-        assert!(matches!(error, BuildError::ProtocolHeader(name) if name.as_str() == header.to_ascii_lowercase()));
+        assert!(
+            matches!(error, BuildError::ProtocolHeader(name) if name.as_str() == header.to_ascii_lowercase())
+        );
     }
     let long_scheme = "s".repeat(65);
     for (scheme, token, expected) in [
@@ -120,7 +164,10 @@ fn illegal_parts_are_refused() {
         ("StackState", "canary\u{e4}", "the token has a character"),
         ("StackState", &"canary".repeat(1000), "the token is longer"),
     ] {
-        assert!(matches!(refused(builder().scheme(scheme).token(token), expected), BuildError::Credential(_)));
+        assert!(matches!(
+            refused(builder().scheme(scheme).token(token), expected),
+            BuildError::Credential(_)
+        ));
     }
 }
 
@@ -129,9 +176,13 @@ fn illegal_parts_are_refused() {
 #[test]
 fn unusable_files_are_refused_by_name() {
     let refused = |tokens: &Tokens, scheme: &str, expected: &str| {
-        let error = BearerTokenAuth::builder().scheme(scheme).file(tokens.path()).build().unwrap_err();
+        let error =
+            BearerTokenAuth::builder().scheme(scheme).file(tokens.path()).build().unwrap_err();
         let text = chain(&error);
-        assert!(text.contains(&tokens.path().display().to_string()) && text.contains(expected), "{text}");
+        assert!(
+            text.contains(&tokens.path().display().to_string()) && text.contains(expected),
+            "{text}"
+        );
         assert!(!text.contains("canary") && !format!("{error:?}").contains("canary"), "{error:?}");
         assert!(matches!(error, BuildError::File { path, .. } if path == tokens.path()));
     };
@@ -139,7 +190,11 @@ fn unusable_files_are_refused_by_name() {
         refused(&Tokens::new(content), "StackState", "has no token");
     }
     refused(&Tokens::new("canary canary"), "StackState", "line 1 of the token file is not a token");
-    refused(&Tokens::new("good\n\nbad canary\n"), "StackState", "line 3 of the token file is not a token");
+    refused(
+        &Tokens::new("good\n\nbad canary\n"),
+        "StackState",
+        "line 3 of the token file is not a token",
+    );
     refused(&Tokens::new(b"canary\xff"), "StackState", "line 1");
     refused(&Tokens::new(b"canary\0"), "StackState", "line 1");
     refused(&Tokens::new("canary"), "no scheme", "scheme");
@@ -151,8 +206,8 @@ fn unusable_files_are_refused_by_name() {
     refused(&missing, "StackState", "not a regular file");
 }
 
-/// Files with a byte order mark, Windows line ends, blanks, blank lines, names and no final newline are read.
-/// The first token is sent, and nothing around it.
+/// Files with a byte order mark, Windows line ends, blanks, blank lines, names and no final newline
+/// are read. The first token is sent, and nothing around it.
 #[test]
 fn the_first_token_of_a_file() {
     for (content, expected) in [
@@ -163,7 +218,11 @@ fn the_first_token_of_a_file() {
         ("dG9rZW4=\n", "dG9rZW4="),
         ("dG9rZW4==\n", "dG9rZW4=="),
     ] {
-        assert_eq!(header(&Tokens::new(content).auth()), format!("StackState {expected}"), "{content:?}");
+        assert_eq!(
+            header(&Tokens::new(content).auth()),
+            format!("StackState {expected}"),
+            "{content:?}"
+        );
     }
 }
 
@@ -191,8 +250,9 @@ const URIS: [(&str, bool); 20] = [
     ("grpc://otlp.example.com", false),
 ];
 
-/// An authenticator is bound to endpoints near and far, and requests with absolute URIs pass the layer.
-/// Both let the credential go to the same places; the refusal names the host, and plaintext can be allowed.
+/// An authenticator is bound to endpoints near and far, and requests with absolute URIs pass the
+/// layer. Both let the credential go to the same places; the refusal names the host, and plaintext
+/// can be allowed.
 #[test]
 fn plaintext_goes_to_this_machine_only() {
     let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
@@ -202,7 +262,9 @@ fn plaintext_goes_to_this_machine_only() {
         let host = request().uri().host().unwrap().to_owned();
         let refused = |error: &EndpointError| matches!(error, EndpointError::Plaintext { host: named } if *named == host);
         match (auth.for_endpoint(uri), through_layer(&auth, request())) {
-            (Ok(_), Ok(sent)) => assert!(allowed && sent.headers().contains_key("authorization"), "{uri}"),
+            (Ok(_), Ok(sent)) => {
+                assert!(allowed && sent.headers().contains_key("authorization"), "{uri}")
+            }
             (Err(bound), Err(sent)) => {
                 let sent = sent.downcast_ref().expect("it is our error");
                 assert!(!allowed && refused(&bound) && refused(sent), "{uri}");
@@ -222,17 +284,28 @@ fn kinds_of_endpoints() {
     let near = "http://127.0.0.1:1";
     let far = "http://otlp.example.com";
     assert!(auth.for_endpoint(near).is_ok() && auth.for_endpoint(far).is_err());
-    assert!(auth.for_endpoint(&near.to_owned()).is_ok() && auth.for_endpoint(&far.to_owned()).is_err());
-    assert!(auth.for_endpoint(&Uri::from_static(near)).is_ok() && auth.for_endpoint(&Uri::from_static(far)).is_err());
+    assert!(
+        auth.for_endpoint(&near.to_owned()).is_ok() && auth.for_endpoint(&far.to_owned()).is_err()
+    );
+    assert!(
+        auth.for_endpoint(&Uri::from_static(near)).is_ok()
+            && auth.for_endpoint(&Uri::from_static(far)).is_err()
+    );
     let tonic = tonic::transport::Endpoint::from_static;
     assert!(auth.for_endpoint(&tonic(near)).is_ok() && auth.for_endpoint(&tonic(far)).is_err());
     let allowing = auth.allow_plaintext();
     assert!(allowing.for_endpoint(&tonic(far)).is_ok());
     for relative in ["/v1/traces", "otlp.example.com:4317", "localhost"] {
-        assert!(matches!(allowing.for_endpoint(relative), Err(EndpointError::Relative)), "{relative}");
+        assert!(
+            matches!(allowing.for_endpoint(relative), Err(EndpointError::Relative)),
+            "{relative}"
+        );
     }
     for invalid in ["", "http://", "https://a b", "http://[::1"] {
-        assert!(matches!(allowing.for_endpoint(invalid), Err(EndpointError::Invalid(_))), "{invalid:?}");
+        assert!(
+            matches!(allowing.for_endpoint(invalid), Err(EndpointError::Invalid(_))),
+            "{invalid:?}"
+        );
     }
 }
 
@@ -241,6 +314,7 @@ fn kinds_of_endpoints() {
 #[test]
 fn a_path_alone_passes_the_layer() {
     let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
-    let sent = through_layer(&auth, Request::builder().uri("/v1/traces").body(()).unwrap()).unwrap();
+    let sent =
+        through_layer(&auth, Request::builder().uri("/v1/traces").body(()).unwrap()).unwrap();
     assert_eq!(sent.headers()["authorization"], "StackState token-0");
 }

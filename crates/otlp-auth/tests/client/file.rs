@@ -11,7 +11,9 @@ use http_body_util::Full;
 use otlp_auth::client::BearerTokenAuth;
 use tower::{Layer, Service};
 
-use crate::support::{Log, Refusal, Tokens, header, http_client, service, wait_for_end, wait_for_header};
+use crate::support::{
+    Log, Refusal, Tokens, header, http_client, service, wait_for_end, wait_for_header,
+};
 
 /// Returns after the file was read again, which a refusal asks for.
 fn read_again(auth: &BearerTokenAuth) {
@@ -30,8 +32,9 @@ fn wait_for_failures(auth: &BearerTokenAuth, expected: u64) {
     assert_eq!(auth.failed_reloads(), expected);
 }
 
-/// A Kubernetes secret volume is updated twice: a new directory, and `..data` renamed over to lead there.
-/// Each new token is taken over, although the file that requests it is always the same symbolic link.
+/// A Kubernetes secret volume is updated twice: a new directory, and `..data` renamed over to lead
+/// there. Each new token is taken over, although the file that requests it is always the same
+/// symbolic link.
 #[test]
 fn kubernetes_swaps_a_link() {
     let tokens = Tokens::new("unused");
@@ -80,8 +83,8 @@ fn writers_of_all_kinds() {
     wait_for_header(&auth, "StackState token-3");
 }
 
-/// The file is deleted, and later written again.
-/// The last good token stays, the failure is counted once however often it is met, and the new token is taken over.
+/// The file is deleted, and later written again. The last good token stays, the failure is counted
+/// once however often it is met, and the new token is taken over.
 #[test]
 fn deletion_and_return() {
     let tokens = Tokens::new("token-0");
@@ -112,8 +115,9 @@ fn the_directory_comes_back() {
     wait_for_header(&auth, "StackState token-1");
 }
 
-/// The file becomes empty, blank, torn in the middle of a later line, not text, too long, or a directory.
-/// The last good token stays, one failure is counted, and the old content counts as no change when it comes back.
+/// The file becomes empty, blank, torn in the middle of a later line, not text, too long, or a
+/// directory. The last good token stays, one failure is counted, and the old content counts as no
+/// change when it comes back.
 #[test]
 fn bad_content_keeps_the_last_good_token() {
     let contents: [&[u8]; 8] = [
@@ -153,8 +157,8 @@ fn bad_content_keeps_the_last_good_token() {
     });
 }
 
-/// The file changes from Unix line ends to Windows ones with a byte order mark, and the token with it.
-/// The token alone is sent.
+/// The file changes from Unix line ends to Windows ones with a byte order mark, and the token with
+/// it. The token alone is sent.
 #[test]
 fn the_encoding_changes() {
     let tokens = Tokens::new("token-0\n");
@@ -163,8 +167,9 @@ fn the_encoding_changes() {
     wait_for_header(&auth, "StackState token-1");
 }
 
-/// The file is rewritten as fast as one thread can, in place and by renames, with tokens of many lengths, while requests are made.
-/// Each request carries a token that was written, whole, and no older one than the request before; in the end it is the last one.
+/// The file is rewritten as fast as one thread can, in place and by renames, with tokens of many
+/// lengths, while requests are made. Each request carries a token that was written, whole, and no
+/// older one than the request before; in the end it is the last one.
 #[test]
 fn thousands_of_rewrites() {
     const REWRITES: usize = 5000;
@@ -175,14 +180,22 @@ fn thousands_of_rewrites() {
     thread::scope(|scope| {
         scope.spawn(|| {
             for number in 1..=REWRITES {
-                if number % 2 == 0 { tokens.replace(token(number)) } else { fs::write(tokens.path(), token(number)).unwrap() }
+                if number % 2 == 0 {
+                    tokens.replace(token(number))
+                } else {
+                    fs::write(tokens.path(), token(number)).unwrap()
+                }
             }
             done.store(true, Ordering::Release);
         });
         let mut last = 0;
         while !done.load(Ordering::Acquire) {
             let sent = header(&auth);
-            let number = sent.split('-').nth(1).and_then(|number| number.parse().ok()).expect("it is a token");
+            let number = sent
+                .split('-')
+                .nth(1)
+                .and_then(|number| number.parse().ok())
+                .expect("it is a token");
             assert_eq!(sent, format!("StackState {}", token(number)));
             assert!(number >= last, "{number} after {last}");
             last = number;
@@ -200,7 +213,8 @@ fn the_thread_ends_with_its_last_user() {
     let generation = auth.generation();
     let bound = auth.for_endpoint("http://127.0.0.1:1").unwrap();
     let layer = auth.layer();
-    let client = layer.layer(service::<Full<Bytes>, _>(&Log::default(), |_| Refusal::Http.response()));
+    let client =
+        layer.layer(service::<Full<Bytes>, _>(&Log::default(), |_| Refusal::Http.response()));
     let interceptor = auth.interceptor();
     let http_client = auth.http_client(http_client());
     drop((auth, bound, layer, client, interceptor));

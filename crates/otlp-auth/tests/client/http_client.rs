@@ -1,4 +1,5 @@
-//! The wrapper of the OTLP/HTTP exporters' client, with a scripted client and with reqwest before a real server.
+//! The wrapper of the OTLP/HTTP exporters' client, with a scripted client and with reqwest before a
+//! real server.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -28,15 +29,22 @@ struct Scripted {
 }
 
 impl Scripted {
-    fn new(answer: impl Fn(&Request<Bytes>) -> Result<Response<Bytes>, HttpError> + Send + Sync + 'static) -> Self {
+    fn new(
+        answer: impl Fn(&Request<Bytes>) -> Result<Response<Bytes>, HttpError> + Send + Sync + 'static,
+    ) -> Self {
         Self { sent: Arc::default(), answer: Arc::new(Box::new(answer)) }
     }
 
     /// The credentials of each request.
     fn credentials(&self) -> Vec<Vec<String>> {
         let sent = self.sent.lock().unwrap();
-        let of =
-            |headers: &HeaderMap| headers.get_all("authorization").iter().map(|value| value.to_str().unwrap().to_owned()).collect();
+        let of = |headers: &HeaderMap| {
+            headers
+                .get_all("authorization")
+                .iter()
+                .map(|value| value.to_str().unwrap().to_owned())
+                .collect()
+        };
         sent.iter().map(|request| of(request.headers())).collect()
     }
 }
@@ -61,14 +69,20 @@ fn answer(status: StatusCode) -> Result<Response<Bytes>, HttpError> {
 }
 
 fn request() -> Request<Bytes> {
-    Request::post("https://otlp.example.com/v1/traces").header("x-tenant", "a").body(Bytes::from_static(b"batch")).unwrap()
+    Request::post("https://otlp.example.com/v1/traces")
+        .header("x-tenant", "a")
+        .body(Bytes::from_static(b"batch"))
+        .unwrap()
 }
 
-/// The exporter has put headers of `OTEL_EXPORTER_OTLP_HEADERS` on the request, a credential among them.
-/// The credential is replaced, and the rest stays.
+/// The exporter has put headers of `OTEL_EXPORTER_OTLP_HEADERS` on the request, a credential among
+/// them. The credential is replaced, and the rest stays.
 #[test]
 fn replaces_every_earlier_value() {
-    for auth in [BearerTokenAuth::builder().token("token-0").build().unwrap(), Tokens::new("token-0").auth()] {
+    for auth in [
+        BearerTokenAuth::builder().token("token-0").build().unwrap(),
+        Tokens::new("token-0").auth(),
+    ] {
         let inner = Scripted::new(|_| answer(StatusCode::OK));
         let mut request = request();
         request.headers_mut().append("authorization", "Bearer a".parse().unwrap());
@@ -79,8 +93,8 @@ fn replaces_every_earlier_value() {
     }
 }
 
-/// The server refuses the token, and the file has another one by then.
-/// The same request is sent once more with that one, without a runtime, and the second answer is returned whatever it is.
+/// The server refuses the token, and the file has another one by then. The same request is sent
+/// once more with that one, without a runtime, and the second answer is returned whatever it is.
 #[test]
 fn a_refused_request_is_sent_again() {
     for second in [StatusCode::OK, StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE] {
@@ -95,28 +109,32 @@ fn a_refused_request_is_sent_again() {
                 _ => answer(second),
             }
         });
-        let response = block_on(tokens.auth().http_client(inner.clone()).send_bytes(request())).unwrap();
+        let response =
+            block_on(tokens.auth().http_client(inner.clone()).send_bytes(request())).unwrap();
         assert_eq!(response.status(), second);
         assert_eq!(inner.credentials(), [["StackState token-0"], ["StackState token-1"]]);
         let sent = inner.sent.lock().unwrap();
-        assert!(
-            sent.iter()
-                .all(|sent| (sent.method(), sent.uri(), sent.body()) == (request().method(), request().uri(), request().body()))
-        );
+        assert!(sent.iter().all(|sent| (sent.method(), sent.uri(), sent.body())
+            == (request().method(), request().uri(), request().body())));
         assert_eq!(sent[1].headers()["x-tenant"], "a");
     }
 }
 
-/// A fixed token is refused, and one whose file has not changed; other failures come from a server, and errors from the client.
-/// All are returned as they are, and the request is sent once.
+/// A fixed token is refused, and one whose file has not changed; other failures come from a server,
+/// and errors from the client. All are returned as they are, and the request is sent once.
 #[test]
 fn nothing_else_is_sent_again() {
     let fixed = BearerTokenAuth::builder().token("token-0").build().unwrap();
     for auth in [fixed, Tokens::new("token-0").auth()] {
-        for status in [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::SERVICE_UNAVAILABLE] {
+        for status in
+            [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::SERVICE_UNAVAILABLE]
+        {
             let inner = Scripted::new(move |_| answer(status));
             let response = block_on(auth.http_client(inner.clone()).send_bytes(request())).unwrap();
-            assert_eq!((response.status(), &response.body()[..]), (status, &b"said the server"[..]));
+            assert_eq!(
+                (response.status(), &response.body()[..]),
+                (status, &b"said the server"[..])
+            );
             assert_eq!(inner.credentials().len(), 1);
         }
         let inner = Scripted::new(|_| Err("no route".into()));
@@ -126,8 +144,9 @@ fn nothing_else_is_sent_again() {
     }
 }
 
-/// Requests go to hosts near and far, over TLS and plaintext, and to no host at all.
-/// Each is checked by itself: what would send the credential in the clear is not sent, unless that is allowed.
+/// Requests go to hosts near and far, over TLS and plaintext, and to no host at all. Each is
+/// checked by itself: what would send the credential in the clear is not sent, unless that is
+/// allowed.
 #[test]
 fn each_request_is_checked() {
     let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
@@ -138,9 +157,16 @@ fn each_request_is_checked() {
         let sent = inner.credentials().len();
         let result = block_on(client.send_bytes(Request::post(uri).body(Bytes::new()).unwrap()));
         assert_eq!(inner.credentials().len(), sent + usize::from(result.is_ok()), "{uri}");
-        result.map(drop).map_err(|error| *error.downcast::<EndpointError>().expect("it is our error"))
+        result
+            .map(drop)
+            .map_err(|error| *error.downcast::<EndpointError>().expect("it is our error"))
     };
-    for uri in ["https://otlp.example.com/", "http://127.0.0.1:1/", "http://[::1]/", "http://LOCALHOST/v1/traces"] {
+    for uri in [
+        "https://otlp.example.com/",
+        "http://127.0.0.1:1/",
+        "http://[::1]/",
+        "http://LOCALHOST/v1/traces",
+    ] {
         send(&client, uri).unwrap();
     }
     for uri in ["http://otlp.example.com/", "http://127.0.0.1@evil.example/"] {
@@ -151,8 +177,12 @@ fn each_request_is_checked() {
     assert!(matches!(send(&allowing, "/v1/traces"), Err(EndpointError::Relative)));
 }
 
-/// A real HTTP/1.1 server behind the authentication of this library. Calls `on_refusal` before the refused sender knows.
-async fn serve(tokens: &Tokens, on_refusal: impl Fn() + Clone + Send + 'static) -> (SocketAddr, Arc<Mutex<Vec<Bytes>>>) {
+/// A real HTTP/1.1 server behind the authentication of this library. Calls `on_refusal` before the
+/// refused sender knows.
+async fn serve(
+    tokens: &Tokens,
+    on_refusal: impl Fn() + Clone + Send + 'static,
+) -> (SocketAddr, Arc<Mutex<Vec<Bytes>>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let accepted = Arc::new(Mutex::new(Vec::new()));
@@ -181,14 +211,18 @@ async fn serve(tokens: &Tokens, on_refusal: impl Fn() + Clone + Send + 'static) 
                     Ok::<_, Infallible>(response)
                 }
             });
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service),
+            );
         }
     });
     (address, accepted)
 }
 
-/// reqwest sends to a real server that knows the new token only, and the client's file gets it after the request was sent.
-/// The request arrives, once; with a dead token the server's refusal is returned.
+/// reqwest sends to a real server that knows the new token only, and the client's file gets it
+/// after the request was sent. The request arrives, once; with a dead token the server's refusal is
+/// returned.
 #[tokio::test]
 async fn reqwest_before_a_real_server() {
     let (server_tokens, client_tokens) = (Tokens::new("token-1"), Tokens::new("token-0"));
@@ -200,7 +234,11 @@ async fn reqwest_before_a_real_server() {
     let auth = client_tokens.auth();
     let reqwest = http_client();
     let client = auth.http_client(reqwest.clone());
-    let request = || Request::post(format!("http://{address}/v1/traces")).body(Bytes::from_static(b"batch")).unwrap();
+    let request = || {
+        Request::post(format!("http://{address}/v1/traces"))
+            .body(Bytes::from_static(b"batch"))
+            .unwrap()
+    };
     let response = client.send_bytes(request()).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(*accepted.lock().unwrap(), ["batch"]);
@@ -210,9 +248,9 @@ async fn reqwest_before_a_real_server() {
     assert_eq!(accepted.lock().unwrap().len(), 1);
 }
 
-/// The OTLP/HTTP exporter of opentelemetry-rust sends a span through the wrapper, with a credential of its own configuration, while the
-/// token is rotated.
-/// The span arrives, and the exporter's credential was replaced.
+/// The OTLP/HTTP exporter of opentelemetry-rust sends a span through the wrapper, with a credential
+/// of its own configuration, while the token is rotated. The span arrives, and the exporter's
+/// credential was replaced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_exporter_of_opentelemetry() {
     let (server_tokens, client_tokens) = (Tokens::new("token-1"), Tokens::new("token-0"));

@@ -18,7 +18,10 @@ fn replaces_every_earlier_value() {
     request.metadata_mut().append("authorization", MetadataValue::from_static("Bearer b"));
     request.metadata_mut().insert("x-tenant", MetadataValue::from_static("a"));
     let request = auth.interceptor().call(request).unwrap();
-    assert_eq!(request.metadata().get_all("authorization").iter().collect::<Vec<_>>(), ["StackState token-0"]);
+    assert_eq!(
+        request.metadata().get_all("authorization").iter().collect::<Vec<_>>(),
+        ["StackState token-0"]
+    );
     assert_eq!(request.metadata().get("x-tenant").unwrap(), "a");
 }
 
@@ -35,7 +38,10 @@ fn wraps_a_users_own() {
     });
     let request = interceptor.call(Request::new(())).unwrap();
     assert_eq!(request.metadata().get("x-tenant").unwrap(), "a");
-    assert_eq!(request.metadata().get_all("authorization").iter().collect::<Vec<_>>(), ["StackState token-0"]);
+    assert_eq!(
+        request.metadata().get_all("authorization").iter().collect::<Vec<_>>(),
+        ["StackState token-0"]
+    );
 }
 
 /// The user's own interceptor refuses a request.
@@ -43,13 +49,15 @@ fn wraps_a_users_own() {
 #[test]
 fn a_users_error_passes() {
     let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
-    let mut interceptor = auth.interceptor().after(|_: Request<()>| Err(Status::resource_exhausted("enough")));
+    let mut interceptor =
+        auth.interceptor().after(|_: Request<()>| Err(Status::resource_exhausted("enough")));
     let status = interceptor.call(Request::new(())).unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, "enough"));
 }
 
-/// A tonic client with the interceptor sends to a real server, with metadata of its own, before and after a rotation of the token.
-/// The server accepts the old token and then the new one; a token it does not know is refused once, for an interceptor sees no answers.
+/// A tonic client with the interceptor sends to a real server, with metadata of its own, before and
+/// after a rotation of the token. The server accepts the old token and then the new one; a token it
+/// does not know is refused once, for an interceptor sees no answers.
 #[test]
 fn with_a_real_server() {
     let (server_tokens, client_tokens) = (Tokens::new("token-0\ntoken-1"), Tokens::new("token-0"));
@@ -61,14 +69,19 @@ fn with_a_real_server() {
         let channel = collector.endpoint().connect().await.unwrap();
         let mut client = TraceServiceClient::with_interceptor(channel, bound.interceptor());
         let mut request = Request::new(batch("old"));
-        request.metadata_mut().insert("authorization", MetadataValue::from_static("Bearer of-somebody-else"));
+        request
+            .metadata_mut()
+            .insert("authorization", MetadataValue::from_static("Bearer of-somebody-else"));
         client.export(request).await.unwrap();
         client_tokens.replace("token-1");
         wait_for_header(&auth, "StackState token-1");
         client.export(batch("new")).await.unwrap();
         client_tokens.replace("token-2");
         wait_for_header(&auth, "StackState token-2");
-        assert_eq!(client.export(batch("unknown")).await.unwrap_err().code(), Code::Unauthenticated);
+        assert_eq!(
+            client.export(batch("unknown")).await.unwrap_err().code(),
+            Code::Unauthenticated
+        );
     });
     assert_eq!(collector.received.spans(), ["new", "old"]);
 }

@@ -15,17 +15,26 @@ use tower::{Layer, ServiceExt};
 use crate::support::{Log, Refusal, Tokens, accepted, service, wait_for_end, wait_for_header};
 
 /// The value of each counter by its name and attributes.
-fn counters(provider: &SdkMeterProvider, exporter: &InMemoryMetricExporter) -> BTreeMap<String, u64> {
+fn counters(
+    provider: &SdkMeterProvider,
+    exporter: &InMemoryMetricExporter,
+) -> BTreeMap<String, u64> {
     provider.force_flush().unwrap();
     let exported = exporter.get_finished_metrics().unwrap();
     let last = exported.last().into_iter().flat_map(|metrics| metrics.scope_metrics());
     let mut counters = BTreeMap::new();
     for metric in last.flat_map(|scope| scope.metrics()) {
-        let AggregatedMetrics::U64(MetricData::Sum(sum)) = metric.data() else { panic!("{metric:?} is no counter") };
+        let AggregatedMetrics::U64(MetricData::Sum(sum)) = metric.data() else {
+            panic!("{metric:?} is no counter")
+        };
         for point in sum.data_points() {
-            let mut attributes: Vec<_> = point.attributes().map(|pair| format!("{}={}", pair.key, pair.value)).collect();
+            let mut attributes: Vec<_> =
+                point.attributes().map(|pair| format!("{}={}", pair.key, pair.value)).collect();
             attributes.sort();
-            counters.insert(format!("{} {} {}", metric.name(), metric.unit(), attributes.join(" ")), point.value());
+            counters.insert(
+                format!("{} {} {}", metric.name(), metric.unit(), attributes.join(" ")),
+                point.value(),
+            );
         }
     }
     counters
@@ -47,12 +56,15 @@ impl HttpClient for RefusesOld {
     }
 }
 
-/// Requests over the layer as HTTP and as gRPC, and over the HTTP wrapper, are refused and sent again; files change for better and worse.
-/// Resends are counted by transport, reloads by outcome, and nothing else is: no token, no host, no path.
+/// Requests over the layer as HTTP and as gRPC, and over the HTTP wrapper, are refused and sent
+/// again; files change for better and worse. Resends are counted by transport, reloads by outcome,
+/// and nothing else is: no token, no host, no path.
 #[test]
 fn resends_and_reloads() {
     let exporter = InMemoryMetricExporter::default();
-    let provider = SdkMeterProvider::builder().with_reader(PeriodicReader::builder(exporter.clone()).build()).build();
+    let provider = SdkMeterProvider::builder()
+        .with_reader(PeriodicReader::builder(exporter.clone()).build())
+        .build();
     let meter = provider.meter("test");
     let mut followed = Vec::new();
     for refusal in [Refusal::Http, Refusal::TrailersOnly, Refusal::Trailers] {
@@ -66,22 +78,28 @@ fn resends_and_reloads() {
             tokens.replace("token-1");
             refusal.response()
         });
-        block_on(auth.layer().layer(server).oneshot(Request::new(Full::new(Bytes::from("batch"))))).unwrap();
+        block_on(auth.layer().layer(server).oneshot(Request::new(Full::new(Bytes::from("batch")))))
+            .unwrap();
     }
     let tokens = Tokens::new("token-0");
     let auth = tokens.auth().with_meter(&meter);
     followed.push(auth.generation());
     let client = auth.http_client(RefusesOld(tokens.clone()));
     drop(auth);
-    block_on(client.send_bytes(Request::post("https://otlp.example.com").body(Bytes::new()).unwrap())).unwrap();
+    block_on(
+        client.send_bytes(Request::post("https://otlp.example.com").body(Bytes::new()).unwrap()),
+    )
+    .unwrap();
     drop(client);
-    // A bad file, once bad and once good again; what refused requests ask for is a read and no reload.
+    // A bad file, once bad and once good again; what refused requests ask for is a read and no
+    // reload.
     let tokens = Tokens::new("token-0");
     let auth = tokens.auth().with_meter(&meter);
     tokens.replace("two words");
     while auth.failed_reloads() == 0 {
         let refusing = service(&Log::default(), |_| Refusal::Http.response());
-        block_on(auth.layer().layer(refusing).oneshot(Request::new(Full::<Bytes>::default()))).unwrap();
+        block_on(auth.layer().layer(refusing).oneshot(Request::new(Full::<Bytes>::default())))
+            .unwrap();
     }
     tokens.replace("token-1");
     wait_for_header(&auth, "StackState token-1");
@@ -95,5 +113,8 @@ fn resends_and_reloads() {
         ("ingestion.auth.resends {request} transport=grpc", 2),
         ("ingestion.auth.resends {request} transport=http", 2),
     ];
-    assert_eq!(counters(&provider, &exporter), expected.map(|(name, value)| (name.to_owned(), value)).into());
+    assert_eq!(
+        counters(&provider, &exporter),
+        expected.map(|(name, value)| (name.to_owned(), value)).into()
+    );
 }

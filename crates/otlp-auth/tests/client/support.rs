@@ -16,8 +16,12 @@ use http_body::{Body, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
 use opentelemetry::trace::{Tracer, TracerProvider};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use otlp_auth::client::BearerTokenAuth;
@@ -70,11 +74,15 @@ impl Tokens {
     }
 }
 
-/// An HTTP client that goes where it is told and nowhere else. Other packages of the workspace may have given reqwest its TLS, which wants a
-/// provider.
+/// An HTTP client that goes where it is told and nowhere else. Other packages of the workspace may
+/// have given reqwest its TLS, which wants a provider.
 pub(crate) fn http_client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .unwrap()
 }
 
 /// The credential that a request gets now.
@@ -95,7 +103,8 @@ pub(crate) fn wait_for_header<E>(auth: &BearerTokenAuth<E>, expected: &str) {
     }
 }
 
-/// Waits until everything that was made from an authenticator of a file is gone, its threads included.
+/// Waits until everything that was made from an authenticator of a file is gone, its threads
+/// included.
 pub(crate) fn wait_for_end(mut generation: watch::Receiver<u64>) {
     while futures_executor::block_on(generation.changed()).is_ok() {}
 }
@@ -120,7 +129,10 @@ impl Body for Fed {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.0.poll_recv(cx)
     }
 }
@@ -227,13 +239,22 @@ pub(crate) enum Refusal {
 impl Refusal {
     pub(crate) fn response(self) -> Response<BoxBody> {
         let grpc = || Response::builder().header("content-type", "application/grpc");
-        let status = || Frame::trailers(trailers(&[("grpc-status", "16"), ("grpc-message", "credential refused")]));
+        let status = || {
+            Frame::trailers(trailers(&[
+                ("grpc-status", "16"),
+                ("grpc-message", "credential refused"),
+            ]))
+        };
         let empty = || Empty::new().map_err(|error| match error {});
         match self {
-            Self::Http => Response::builder().status(StatusCode::UNAUTHORIZED).body(BoxBody::new(empty())),
+            Self::Http => {
+                Response::builder().status(StatusCode::UNAUTHORIZED).body(BoxBody::new(empty()))
+            }
             Self::TrailersOnly => grpc().header("grpc-status", "16").body(BoxBody::new(empty())),
             Self::Trailers => grpc().body(BoxBody::new(Fed::with([status()]))),
-            Self::TrailersAfterData => grpc().body(BoxBody::new(Fed::with([Frame::data("answer".into()), status()]))),
+            Self::TrailersAfterData => {
+                grpc().body(BoxBody::new(Fed::with([Frame::data("answer".into()), status()])))
+            }
         }
         .unwrap()
     }
@@ -241,11 +262,15 @@ impl Refusal {
 
 /// An answer of a gRPC server that all went well.
 pub(crate) fn accepted() -> Response<BoxBody> {
-    let body = Fed::with([Frame::data(Bytes::from_static(b"thanks")), Frame::trailers(trailers(&[("grpc-status", "0")]))]);
+    let body = Fed::with([
+        Frame::data(Bytes::from_static(b"thanks")),
+        Frame::trailers(trailers(&[("grpc-status", "0")])),
+    ]);
     Response::builder().header("content-type", "application/grpc").body(BoxBody::new(body)).unwrap()
 }
 
-/// A real server of OTLP/gRPC traces behind the authentication of this library, on a thread of its own until it is dropped.
+/// A real server of OTLP/gRPC traces behind the authentication of this library, on a thread of its
+/// own until it is dropped.
 pub(crate) struct Collector {
     pub(crate) address: SocketAddr,
     pub(crate) received: Received,
@@ -261,8 +286,12 @@ impl Received {
     /// The names of all spans, sorted.
     pub(crate) fn spans(&self) -> Vec<String> {
         let requests = self.0.lock().unwrap();
-        let spans = requests.iter().flat_map(|request| &request.resource_spans).flat_map(|spans| &spans.scope_spans);
-        let mut names: Vec<_> = spans.flat_map(|spans| &spans.spans).map(|span| span.name.clone()).collect();
+        let spans = requests
+            .iter()
+            .flat_map(|request| &request.resource_spans)
+            .flat_map(|spans| &spans.scope_spans);
+        let mut names: Vec<_> =
+            spans.flat_map(|spans| &spans.spans).map(|span| span.name.clone()).collect();
         names.sort();
         names
     }
@@ -278,9 +307,15 @@ impl TraceService for Received {
         if request.metadata().contains_key("x-fail") {
             let mut metadata = tonic::metadata::MetadataMap::new();
             metadata.insert("x-reason", "because".parse().unwrap());
-            metadata.insert_bin("x-reason-bin", tonic::metadata::MetadataValue::from_bytes(&[0, 255]));
+            metadata
+                .insert_bin("x-reason-bin", tonic::metadata::MetadataValue::from_bytes(&[0, 255]));
             let details = Bytes::from_static(&[1, 2, 0, 255]);
-            return Err(tonic::Status::with_details_and_metadata(tonic::Code::DataLoss, "lost: 100 % ü", details, metadata));
+            return Err(tonic::Status::with_details_and_metadata(
+                tonic::Code::DataLoss,
+                "lost: 100 % ü",
+                details,
+                metadata,
+            ));
         }
         let echoed = request.metadata().get("x-echo").cloned();
         self.0.lock().unwrap().push(request.into_inner());
@@ -300,7 +335,11 @@ impl Collector {
     }
 
     /// Calls `on_refusal` after a request was refused, before its sender knows.
-    pub(crate) fn start_at(address: SocketAddr, tokens: TokenFile, on_refusal: impl Fn() + Clone + Send + 'static) -> Self {
+    pub(crate) fn start_at(
+        address: SocketAddr,
+        tokens: TokenFile,
+        on_refusal: impl Fn() + Clone + Send + 'static,
+    ) -> Self {
         let listener = std::net::TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -317,7 +356,10 @@ impl Collector {
         });
         let server = async move {
             let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener).unwrap());
-            let server = Server::builder().layer(watched).layer(AuthenticateLayer::new(tokens)).add_service(service);
+            let server = Server::builder()
+                .layer(watched)
+                .layer(AuthenticateLayer::new(tokens))
+                .add_service(service);
             tokio::select! {
                 ended = server.serve_with_incoming(incoming) => ended.unwrap(),
                 _ = stopped => {}
@@ -338,7 +380,10 @@ impl Drop for Collector {
     fn drop(&mut self) {
         drop(self.stop.take());
         let ended = self.thread.take().map(thread::JoinHandle::join);
-        assert!(thread::panicking() || ended.is_some_and(|ended| ended.is_ok()), "the server did not panic");
+        assert!(
+            thread::panicking() || ended.is_some_and(|ended| ended.is_ok()),
+            "the server did not panic"
+        );
     }
 }
 
@@ -346,7 +391,9 @@ impl Drop for Collector {
 pub(crate) fn batch(name: impl Into<String>) -> ExportTraceServiceRequest {
     let span = Span { name: name.into(), ..Span::default() };
     let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
-    ExportTraceServiceRequest { resource_spans: vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }] }
+    ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }],
+    }
 }
 
 /// A span as the SDK hands it to an exporter.

@@ -67,10 +67,18 @@ fn cases() -> Vec<(Headers, Outcome)> {
         text(format!("StackState {OUTAGE} "), Undecided),
         two(("authorization", good.clone()), ("authorization", good.clone()), Allowed("team-a")),
         two(("authorization", good.clone()), ("sts-api-key", TEAM_A.to_owned()), Allowed("team-a")),
-        two(("authorization", good.clone()), ("authorization", format!("StackState {TEAM_B}")), Refused),
+        two(
+            ("authorization", good.clone()),
+            ("authorization", format!("StackState {TEAM_B}")),
+            Refused,
+        ),
         two(("authorization", good.clone()), ("sts-api-key", TEAM_B.to_owned()), Refused),
         two(("authorization", good), ("sts-api-key", String::new()), Refused),
-        two(("sts-api-key", TEAM_B.to_owned()), ("x-other", "not a credential".to_owned()), Allowed("team-b")),
+        two(
+            ("sts-api-key", TEAM_B.to_owned()),
+            ("x-other", "not a credential".to_owned()),
+            Allowed("team-b"),
+        ),
     ]
 }
 
@@ -102,11 +110,16 @@ fn refusal(outcome: Outcome, protobuf: bool, retry_after: Option<&str>) -> Answe
         (Allowed(_), _) => unreachable!("allowed"),
     };
     let content_type = if protobuf { "application/x-protobuf" } else { "application/json" };
-    let mut headers = vec![("content-length", body.len().to_string()), ("content-type", content_type.to_owned())];
+    let mut headers =
+        vec![("content-length", body.len().to_string()), ("content-type", content_type.to_owned())];
     headers.extend(retry_after.map(|seconds| ("retry-after", seconds.to_owned())));
     let error = if outcome == Refused { r#", error="invalid_token""# } else { "" };
     let challenges = if status == 401 { ["StackState", "ApiKey", "Basic"].as_slice() } else { &[] };
-    headers.extend(challenges.iter().map(|scheme| ("www-authenticate", format!(r#"{scheme} realm="otlp"{error}"#))));
+    headers.extend(
+        challenges
+            .iter()
+            .map(|scheme| ("www-authenticate", format!(r#"{scheme} realm="otlp"{error}"#))),
+    );
     let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Answer { status, headers, body: body.to_vec(), trailers: None }
 }
@@ -115,13 +128,20 @@ fn refusal(outcome: Outcome, protobuf: bool, retry_after: Option<&str>) -> Answe
 fn retry_after(answer: &Answer) -> Option<&str> {
     let seconds = answer.header("retry-after");
     assert_eq!(seconds.is_some(), answer.status == 503, "{answer:?}");
-    assert!(seconds.is_none_or(|seconds| ["1", "2", "3", "4", "5"].contains(&seconds)), "{answer:?}");
+    assert!(
+        seconds.is_none_or(|seconds| ["1", "2", "3", "4", "5"].contains(&seconds)),
+        "{answer:?}"
+    );
     seconds
 }
 
 fn check_http(answer: &Answer, outcome: Outcome, protobuf: bool, case: &str) {
     if let Allowed(name) = outcome {
-        assert_eq!((answer.status, answer.text()), (200, format!("identity={name}\nuri=/v1/traces\nbody=2\n").as_str()), "{case}");
+        assert_eq!(
+            (answer.status, answer.text()),
+            (200, format!("identity={name}\nuri=/v1/traces\nbody=2\n").as_str()),
+            "{case}"
+        );
         return;
     }
     assert_eq!(*answer, refusal(outcome, protobuf, retry_after(answer)), "{case}");
@@ -142,46 +162,81 @@ fn check_grpc(answer: &Answer, outcome: Outcome, case: &str) {
         Refused => ("16", "credential refused"),
         _ => ("14", "authentication unavailable"),
     };
-    let mut expected = vec![("content-type", "application/grpc"), ("grpc-message", message), ("grpc-status", status)];
+    let mut expected = vec![
+        ("content-type", "application/grpc"),
+        ("grpc-message", message),
+        ("grpc-status", status),
+    ];
     if outcome == Undecided {
         let headers: HeaderMap = answer
             .headers
             .iter()
-            .map(|(name, value)| (HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap()))
+            .map(|(name, value)| {
+                (HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap())
+            })
             .collect();
         let status = tonic::Status::from_header_map(&headers).unwrap();
-        assert_eq!((status.code(), status.message()), (tonic::Code::Unavailable, message), "{case}");
+        assert_eq!(
+            (status.code(), status.message()),
+            (tonic::Code::Unavailable, message),
+            "{case}"
+        );
         let details = tonic_types::pb::Status::decode(status.details()).unwrap();
-        assert_eq!((details.code, details.message.as_str(), details.details.len()), (14, message, 1), "{case}");
+        assert_eq!(
+            (details.code, details.message.as_str(), details.details.len()),
+            (14, message, 1),
+            "{case}"
+        );
         let delay = status.get_details_retry_info().unwrap().retry_delay.unwrap();
-        assert!((1..=5).contains(&delay.as_secs()) && delay.subsec_nanos() == 0, "{case}: {delay:?}");
-        expected.push(("grpc-status-details-bin", answer.header("grpc-status-details-bin").unwrap()));
+        assert!(
+            (1..=5).contains(&delay.as_secs()) && delay.subsec_nanos() == 0,
+            "{case}: {delay:?}"
+        );
+        expected
+            .push(("grpc-status-details-bin", answer.header("grpc-status-details-bin").unwrap()));
     }
-    let headers: Vec<_> = answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let headers: Vec<_> =
+        answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(headers, expected, "{case}");
 }
 
-// Scenario: each way to present a credential, right, wrong or not at all, over HTTP/1.1, HTTP/2 and gRPC, in each encoding, to tonic, axum and hyper.
-// Guarantee: the outcome is the same everywhere, and the answer is that of the table, byte for byte.
+// Scenario: each way to present a credential, right, wrong or not at all, over HTTP/1.1, HTTP/2 and
+// gRPC, in each encoding, to tonic, axum and hyper. Guarantee: the outcome is the same everywhere,
+// and the answer is that of the table, byte for byte.
 #[tokio::test]
 async fn every_outcome_has_its_answer_everywhere() {
     for server in Server::ALL {
         let address = server.start(layer()).await;
         let mut http2 = Http2::connect(address).await;
         for (headers, outcome) in cases() {
-            let shown: Vec<_> =
-                headers.iter().map(|(name, value)| format!("{name}: {:.60}", String::from_utf8_lossy(value))).collect();
+            let shown: Vec<_> = headers
+                .iter()
+                .map(|(name, value)| format!("{name}: {:.60}", String::from_utf8_lossy(value)))
+                .collect();
             for (encoding, protobuf) in ENCODINGS {
                 let call = with(Call::post("/v1/traces"), &headers);
-                let call = if let Some(encoding) = encoding { call.header("content-type", encoding) } else { call };
+                let call = if let Some(encoding) = encoding {
+                    call.header("content-type", encoding)
+                } else {
+                    call
+                };
                 let case = |transport| format!("{server:?} {transport} {encoding:?} {shown:?}");
-                check_http(&Http1::connect(address).await.call(&call).await, outcome, protobuf, &case("HTTP/1.1"));
+                check_http(
+                    &Http1::connect(address).await.call(&call).await,
+                    outcome,
+                    protobuf,
+                    &case("HTTP/1.1"),
+                );
                 check_http(&http2.call(&call).await, outcome, protobuf, &case("HTTP/2"));
             }
             for encoding in ["application/grpc", "application/grpc+proto"] {
                 let mut call = with(Call::grpc(), &headers);
                 call.headers[0] = ("content-type", encoding.as_bytes().to_vec());
-                check_grpc(&http2.call(&call).await, outcome, &format!("{server:?} gRPC {encoding} {shown:?}"));
+                check_grpc(
+                    &http2.call(&call).await,
+                    outcome,
+                    &format!("{server:?} gRPC {encoding} {shown:?}"),
+                );
             }
         }
     }
@@ -194,32 +249,41 @@ async fn agents_are_understood_everywhere() {
     for server in Server::ALL {
         let address = server.start(layer()).await;
         // apikey:iapikeyok-of-team-a
-        let basic = Call::post("/v1/traces").header("authorization", "Basic YXBpa2V5OmlhcGlrZXlvay1vZi10ZWFtLWE=");
-        let query = Call::post(&format!("/stsAgent/intake?x=%20&api_key={TEAM_A}&y")).header("sts-api-key", TEAM_A);
+        let basic = Call::post("/v1/traces")
+            .header("authorization", "Basic YXBpa2V5OmlhcGlrZXlvay1vZi10ZWFtLWE=");
+        let query = Call::post(&format!("/stsAgent/intake?x=%20&api_key={TEAM_A}&y"))
+            .header("sts-api-key", TEAM_A);
         let elsewhere = Call::post(&format!("/v1/traces?api_key={TEAM_A}"));
         for (call, status, text) in [
             (basic, 200, "identity=team-a\nuri=/v1/traces\nbody=2\n"),
             (query, 200, "identity=team-a\nuri=/stsAgent/intake?x=%20&y\nbody=2\n"),
             (elsewhere, 401, r#"{"code":16,"message":"missing credential"}"#),
         ] {
-            for answer in [Http1::connect(address).await.call(&call).await, Http2::connect(address).await.call(&call).await] {
+            for answer in [
+                Http1::connect(address).await.call(&call).await,
+                Http2::connect(address).await.call(&call).await,
+            ] {
                 assert_eq!((answer.status, answer.text()), (status, text), "{server:?} {call:?}");
             }
         }
     }
 }
 
-// Scenario: a layer for the routes of agents.
-// Guarantee: 401 without a credential, 403 for a refused one, 503 without a verdict, and never a body.
+// Scenario: a layer for the routes of agents. Guarantee: 401 without a credential, 403 for a
+// refused one, 503 without a verdict, and never a body.
 #[tokio::test]
 async fn agents_are_answered_with_a_status_alone() {
     for server in Server::ALL {
         let address = server.start(layer().with_agent_answers()).await;
         let mut http2 = Http2::connect(address).await;
         for (headers, outcome) in cases() {
-            let call = with(Call::post("/v1/traces").header("content-type", "application/x-protobuf"), &headers);
+            let call = with(
+                Call::post("/v1/traces").header("content-type", "application/x-protobuf"),
+                &headers,
+            );
             let case = format!("{server:?} {outcome:?} {headers:?}");
-            let (one, two) = (Http1::connect(address).await.call(&call).await, http2.call(&call).await);
+            let (one, two) =
+                (Http1::connect(address).await.call(&call).await, http2.call(&call).await);
             if let Allowed(name) = outcome {
                 check_http(&one, Allowed(name), true, &case);
                 check_http(&two, Allowed(name), true, &case);
@@ -235,14 +299,24 @@ async fn agents_are_answered_with_a_status_alone() {
                 expected.extend(retry_after(&answer).map(|seconds| ("retry-after", seconds)));
                 if status == 401 {
                     expected.extend(
-                        [r#"StackState realm="otlp""#, r#"ApiKey realm="otlp""#, r#"Basic realm="otlp""#]
-                            .map(|c| ("www-authenticate", c)),
+                        [
+                            r#"StackState realm="otlp""#,
+                            r#"ApiKey realm="otlp""#,
+                            r#"Basic realm="otlp""#,
+                        ]
+                        .map(|c| ("www-authenticate", c)),
                     );
                 }
                 // Over HTTP/2 some servers say that nothing has a length of nothing.
-                let headers = answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-                let headers: Vec<_> = headers.filter(|header| *header != ("content-length", "0")).collect();
-                assert_eq!((answer.status, headers, answer.body.as_slice()), (status, expected, b"".as_slice()), "{case}");
+                let headers =
+                    answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+                let headers: Vec<_> =
+                    headers.filter(|header| *header != ("content-length", "0")).collect();
+                assert_eq!(
+                    (answer.status, headers, answer.body.as_slice()),
+                    (status, expected, b"".as_slice()),
+                    "{case}"
+                );
             }
         }
     }
@@ -256,31 +330,47 @@ async fn advice_to_try_again_is_spread() {
     let mut http2 = Http2::connect(address).await;
     let (mut http, mut grpc) = (HashSet::new(), HashSet::new());
     for _ in 0..200 {
-        let answer = http2.call(&Call::post("/v1/traces").header("authorization", format!("StackState {OUTAGE}"))).await;
+        let answer = http2
+            .call(&Call::post("/v1/traces").header("authorization", format!("StackState {OUTAGE}")))
+            .await;
         http.insert(answer.header("retry-after").unwrap().to_owned());
-        let answer = http2.call(&Call::grpc().header("authorization", format!("StackState {OUTAGE}"))).await;
+        let answer =
+            http2.call(&Call::grpc().header("authorization", format!("StackState {OUTAGE}"))).await;
         grpc.insert(answer.header("grpc-status-details-bin").unwrap().to_owned());
     }
     assert_eq!((http.len(), grpc.len()), (5, 5));
 }
 
-// Scenario: a request to a path or by a method that the service does not know, and one of the longest header that a server reads, or longer.
-// Guarantee: without a credential the first tells nothing about the service; the second never passes.
+// Scenario: a request to a path or by a method that the service does not know, and one of the
+// longest header that a server reads, or longer. Guarantee: without a credential the first tells
+// nothing about the service; the second never passes.
 #[tokio::test]
 async fn nothing_gets_around_the_layer() {
     for server in Server::ALL {
         let address = server.start(layer()).await;
         let mut http2 = Http2::connect(address).await;
-        for (method, path) in
-            [(Method::GET, "/"), (Method::DELETE, "/v1/traces"), (Method::POST, "/nowhere"), (Method::OPTIONS, "/v1/traces")]
-        {
+        for (method, path) in [
+            (Method::GET, "/"),
+            (Method::DELETE, "/v1/traces"),
+            (Method::POST, "/nowhere"),
+            (Method::OPTIONS, "/v1/traces"),
+        ] {
             let call = Call::post(path).method(method);
             assert_eq!(http2.call(&call).await.status, 401, "{server:?} {call:?}");
-            assert_eq!(Http1::connect(address).await.call(&call).await.status, 401, "{server:?} {call:?}");
+            assert_eq!(
+                Http1::connect(address).await.call(&call).await.status,
+                401,
+                "{server:?} {call:?}"
+            );
         }
         for length in [15_000, 1 << 20] {
-            let call = Call::post("/v1/traces").header("authorization", format!("StackState {}", "x".repeat(length)));
-            let status = Http2::connect(address).await.try_call(&call).await.map_or(0, |answer| answer.status);
+            let call = Call::post("/v1/traces")
+                .header("authorization", format!("StackState {}", "x".repeat(length)));
+            let status = Http2::connect(address)
+                .await
+                .try_call(&call)
+                .await
+                .map_or(0, |answer| answer.status);
             assert!([0, 401, 431].contains(&status), "{server:?} HTTP/2 {length}: {status}");
             let mut http1 = Http1::connect(address).await;
             let call = call.header("content-length", "0").header("connection", "close");
@@ -288,7 +378,8 @@ async fn nothing_gets_around_the_layer() {
             let _ = http1.try_write(&head(&call, Version::HTTP_11)).await;
             let answer = String::from_utf8(http1.read_to_end().await).unwrap();
             assert!(
-                ["", "HTTP/1.1 401", "HTTP/1.1 431"].contains(&answer.get(..12).unwrap_or_default()),
+                ["", "HTTP/1.1 401", "HTTP/1.1 431"]
+                    .contains(&answer.get(..12).unwrap_or_default()),
                 "{server:?} {answer:.99}"
             );
         }

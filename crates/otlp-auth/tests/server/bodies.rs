@@ -16,7 +16,8 @@ use tower::{Layer, ServiceExt, service_fn};
 use crate::peers::{Call, Http1, head};
 use crate::receivers::{OUTAGE, Server, TEAM_A, layer, teams};
 
-/// A body of endless, equal frames, or one that never sends any; it counts what is taken and says when it is dropped.
+/// A body of endless, equal frames, or one that never sends any; it counts what is taken and says
+/// when it is dropped.
 struct Endless {
     frame: Option<usize>,
     polls: Arc<AtomicUsize>,
@@ -33,7 +34,8 @@ struct Traces {
 
 impl Endless {
     fn new(frame: Option<usize>) -> (Self, Traces) {
-        let (polls, taken, (sender, dropped)) = (Arc::default(), Arc::default(), oneshot::channel());
+        let (polls, taken, (sender, dropped)) =
+            (Arc::default(), Arc::default(), oneshot::channel());
         let traces = Traces { polls: Arc::clone(&polls), taken: Arc::clone(&taken), dropped };
         (Self { frame, polls, taken, _dropped: sender }, traces)
     }
@@ -43,7 +45,10 @@ impl Body for Endless {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.polls.fetch_add(1, Ordering::Relaxed);
         let Some(frame) = self.frame else { return Poll::Pending };
         self.taken.fetch_add(frame as u64, Ordering::Relaxed);
@@ -51,7 +56,8 @@ impl Body for Endless {
     }
 }
 
-/// Sends a request with this body through the layer, to a service that drops it unread and counts its calls.
+/// Sends a request with this body through the layer, to a service that drops it unread and counts
+/// its calls.
 async fn send(version: Version, credential: &str, expect: bool, body: Endless) -> (u16, usize) {
     let calls = Arc::new(AtomicUsize::new(0));
     let service = layer().layer(service_fn({
@@ -61,7 +67,8 @@ async fn send(version: Version, credential: &str, expect: bool, body: Endless) -
             std::future::ready(Ok::<_, Infallible>(Response::new(String::new())))
         }
     }));
-    let mut request = Request::post("/v1/traces").version(version).header("authorization", credential);
+    let mut request =
+        Request::post("/v1/traces").version(version).header("authorization", credential);
     if expect {
         request = request.header("expect", "100-continue");
     }
@@ -76,14 +83,21 @@ const REFUSED: [(&str, u16); 4] = [
     ("StackState iapikeyok-in-an-outage", 503),
 ];
 
-// Scenario: a request is refused over HTTP/2, or over HTTP/1.1 where the sender waits for `100 Continue`.
-// Guarantee: its body is dropped without having been polled, and the service is not called.
+// Scenario: a request is refused over HTTP/2, or over HTTP/1.1 where the sender waits for `100
+// Continue`. Guarantee: its body is dropped without having been polled, and the service is not
+// called.
 #[tokio::test]
 async fn a_refused_body_is_not_read() {
-    for (version, expect) in [(Version::HTTP_2, false), (Version::HTTP_3, false), (Version::HTTP_11, true)] {
+    for (version, expect) in
+        [(Version::HTTP_2, false), (Version::HTTP_3, false), (Version::HTTP_11, true)]
+    {
         for (credential, status) in REFUSED {
             let (body, traces) = Endless::new(Some(1));
-            assert_eq!(send(version, credential, expect, body).await, (status, 0), "{version:?} {credential}");
+            assert_eq!(
+                send(version, credential, expect, body).await,
+                (status, 0),
+                "{version:?} {credential}"
+            );
             assert!(traces.dropped.await.is_err());
             assert_eq!(traces.polls.load(Ordering::Relaxed), 0, "{version:?} {credential}");
         }
@@ -102,8 +116,9 @@ async fn an_allowed_body_is_left_to_the_service() {
     }
 }
 
-// Scenario: a refused sender of HTTP/1 goes on writing without an end, or writes nothing more and does not close.
-// Guarantee: the first is read until 256 KiB and one frame further, the second for a while; then the body is dropped.
+// Scenario: a refused sender of HTTP/1 goes on writing without an end, or writes nothing more and
+// does not close. Guarantee: the first is read until 256 KiB and one frame further, the second for
+// a while; then the body is dropped.
 #[tokio::test]
 async fn a_refused_body_is_drained_within_bounds() {
     let mut waiting = Vec::new();
@@ -112,11 +127,19 @@ async fn a_refused_body_is_drained_within_bounds() {
             let (body, traces) = Endless::new(Some(16 << 10));
             assert_eq!(send(version, credential, false, body).await, (status, 0));
             assert!(traces.dropped.await.is_err());
-            assert_eq!(traces.taken.load(Ordering::Relaxed), (256 << 10) + (16 << 10), "{credential}");
+            assert_eq!(
+                traces.taken.load(Ordering::Relaxed),
+                (256 << 10) + (16 << 10),
+                "{credential}"
+            );
 
             let (body, mut traces) = Endless::new(None);
             assert_eq!(send(version, credential, false, body).await, (status, 0));
-            assert_eq!(traces.dropped.try_recv(), Err(oneshot::error::TryRecvError::Empty), "the answer does not wait");
+            assert_eq!(
+                traces.dropped.try_recv(),
+                Err(oneshot::error::TryRecvError::Empty),
+                "the answer does not wait"
+            );
             waiting.push(traces);
         }
     }
@@ -134,7 +157,9 @@ async fn a_refusal_does_not_wait_for_the_body() {
         let address = server.start(layer()).await;
         for (credential, status) in REFUSED {
             let mut connection = Http1::connect(address).await;
-            let call = Call::post("/v1/traces").header("authorization", credential).header("content-length", "1000");
+            let call = Call::post("/v1/traces")
+                .header("authorization", credential)
+                .header("content-length", "1000");
             connection.write(&head(&call, Version::HTTP_11)).await;
             let answer = connection.read_answer().await;
             assert_eq!(
@@ -149,12 +174,15 @@ async fn a_refusal_does_not_wait_for_the_body() {
 
 /// `body` in chunks, as HTTP/1.1 frames it.
 fn chunked(body: &[u8]) -> Vec<u8> {
-    let chunks = body.chunks(10_000).map(|chunk| [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
+    let chunks = body
+        .chunks(10_000)
+        .map(|chunk| [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
     [chunks.collect::<Vec<_>>().concat().as_slice(), b"0\r\n\r\n"].concat()
 }
 
-// Scenario: fifty times in a row a client writes 200 kB, with a length or in chunks, and then reads; its credential is wrong, and in the end right.
-// Guarantee: it reads the refusal every time, and the connection is kept, so that the last request goes through.
+// Scenario: fifty times in a row a client writes 200 kB, with a length or in chunks, and then
+// reads; its credential is wrong, and in the end right. Guarantee: it reads the refusal every time,
+// and the connection is kept, so that the last request goes through.
 #[tokio::test]
 async fn a_sender_in_the_middle_of_its_body_reads_the_refusal() {
     let body = vec![b'x'; 200_000];
@@ -163,8 +191,11 @@ async fn a_sender_in_the_middle_of_its_body_reads_the_refusal() {
         for in_chunks in [false, true] {
             let mut connection = Http1::connect(address).await;
             for turn in 0..=50 {
-                let (credential, status) =
-                    if turn < 50 { REFUSED[turn % REFUSED.len()] } else { ("StackState iapikeyok-of-team-a", 200) };
+                let (credential, status) = if turn < 50 {
+                    REFUSED[turn % REFUSED.len()]
+                } else {
+                    ("StackState iapikeyok-of-team-a", 200)
+                };
                 let call = Call::post("/v1/traces").header("authorization", credential);
                 let (call, framed) = match in_chunks {
                     true => (call.header("transfer-encoding", "chunked"), chunked(&body)),
@@ -174,7 +205,11 @@ async fn a_sender_in_the_middle_of_its_body_reads_the_refusal() {
                 let answer = connection.read_answer().await;
                 assert_eq!(answer.status, status, "{server:?} in chunks: {in_chunks}, turn {turn}");
                 assert_eq!(answer.header("connection"), None, "{server:?}");
-                assert!(status != 200 || answer.text().ends_with("body=200000\n"), "{server:?} {}", answer.text());
+                assert!(
+                    status != 200 || answer.text().ends_with("body=200000\n"),
+                    "{server:?} {}",
+                    answer.text()
+                );
             }
         }
     }
@@ -189,23 +224,36 @@ async fn a_connection_that_closes_delivers_the_refusal_first() {
         let address = server.start(layer()).await;
         for turn in 0..50 {
             let (credential, status) = REFUSED[turn % REFUSED.len()];
-            let call = Call::post("/v1/traces").header("authorization", credential).header("connection", "close");
+            let call = Call::post("/v1/traces")
+                .header("authorization", credential)
+                .header("connection", "close");
             let mut connection = Http1::connect(address).await;
-            connection.write(&[head(&call.header("content-length", "200000"), Version::HTTP_11), body.clone()].concat()).await;
+            connection
+                .write(
+                    &[
+                        head(&call.header("content-length", "200000"), Version::HTTP_11),
+                        body.clone(),
+                    ]
+                    .concat(),
+                )
+                .await;
             assert_eq!(connection.read_answer().await.status, status, "{server:?} turn {turn}");
             assert_eq!(connection.read_to_end().await, b"", "{server:?} turn {turn}");
         }
     }
 }
 
-// Scenario: a client sends `Expect: 100-continue` and waits.
-// Guarantee: refused, it reads the refusal at once and no `100`, and the connection ends; allowed, it reads `100`, sends, and is served.
+// Scenario: a client sends `Expect: 100-continue` and waits. Guarantee: refused, it reads the
+// refusal at once and no `100`, and the connection ends; allowed, it reads `100`, sends, and is
+// served.
 #[tokio::test]
 async fn a_sender_that_asks_first_is_told() {
     for server in Server::ALL {
         let address = server.start(layer()).await;
         let call = |credential: &str| {
-            let call = Call::post("/v1/traces").header("authorization", credential).header("expect", "100-continue");
+            let call = Call::post("/v1/traces")
+                .header("authorization", credential)
+                .header("expect", "100-continue");
             head(&call.header("content-length", "5"), Version::HTTP_11)
         };
         for (credential, status) in REFUSED {
@@ -219,7 +267,11 @@ async fn a_sender_that_asks_first_is_told() {
         assert_eq!(connection.read_head().await, (100, vec![]), "{server:?}");
         connection.write(b"12345").await;
         let answer = connection.read_answer().await;
-        assert_eq!((answer.status, answer.text()), (200, "identity=team-a\nuri=/v1/traces\nbody=5\n"), "{server:?}");
+        assert_eq!(
+            (answer.status, answer.text()),
+            (200, "identity=team-a\nuri=/v1/traces\nbody=5\n"),
+            "{server:?}"
+        );
     }
 }
 
@@ -229,11 +281,14 @@ async fn a_sender_that_asks_first_is_told() {
 async fn http_1_0_is_answered() {
     for server in Server::ALL {
         let address = server.start(layer()).await;
-        for (credential, status) in REFUSED.into_iter().chain([("StackState iapikeyok-of-team-a", 200)]) {
+        for (credential, status) in
+            REFUSED.into_iter().chain([("StackState iapikeyok-of-team-a", 200)])
+        {
             for body in [b"".as_slice(), &[b'x'; 100_000]] {
                 let mut connection = Http1::connect(address).await;
-                let call =
-                    Call::post("/v1/traces").header("authorization", credential).header("content-length", body.len().to_string());
+                let call = Call::post("/v1/traces")
+                    .header("authorization", credential)
+                    .header("content-length", body.len().to_string());
                 connection.write(&[head(&call, Version::HTTP_10).as_slice(), body].concat()).await;
                 let answer = connection.read_answer().await;
                 assert_eq!(answer.status, status, "{server:?} {credential}");
@@ -247,8 +302,9 @@ async fn http_1_0_is_answered() {
 // Guarantee: the refusal is answered all the same.
 #[test]
 fn no_runtime_is_needed_to_refuse() {
-    let service = otlp_auth::server::AuthenticateLayer::new(teams())
-        .layer(service_fn(async |_: Request<Endless>| Ok::<_, Infallible>(Response::new(String::new()))));
+    let service = otlp_auth::server::AuthenticateLayer::new(teams()).layer(service_fn(
+        async |_: Request<Endless>| Ok::<_, Infallible>(Response::new(String::new())),
+    ));
     let request = Request::post("/v1/traces").body(Endless::new(Some(1)).0).unwrap();
     let response = futures_executor::block_on(service.oneshot(request)).unwrap();
     assert_eq!(response.status(), 401);
@@ -267,9 +323,14 @@ async fn a_request_that_is_given_up_is_dropped() {
         }
     }
     let layer = otlp_auth::server::AuthenticateLayer::new(Never);
-    let service = layer.layer(service_fn(async |_: Request<Endless>| Ok::<_, Infallible>(Response::new(String::new()))));
+    let service = layer.layer(service_fn(async |_: Request<Endless>| {
+        Ok::<_, Infallible>(Response::new(String::new()))
+    }));
     let (body, traces) = Endless::new(None);
-    let request = Request::post("/").header("authorization", format!("StackState {OUTAGE}")).body(body).unwrap();
+    let request = Request::post("/")
+        .header("authorization", format!("StackState {OUTAGE}"))
+        .body(body)
+        .unwrap();
     let mut response = Box::pin(service.oneshot(request));
     std::future::poll_fn(|cx| {
         assert!(response.as_mut().poll(cx).is_pending());

@@ -24,15 +24,24 @@ async fn begin(address: std::net::SocketAddr, headers: &[(&str, &str)]) -> TcpSt
     let mut block = Vec::new();
     let pseudo = [(":method", "POST"), (":scheme", "http"), (":authority", "localhost")];
     for (name, value) in pseudo.iter().chain(headers) {
-        // A literal without indexing, in plain text (RFC 7541 section 6.2.2); all are shorter than 127.
-        block.extend([&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat());
+        // A literal without indexing, in plain text (RFC 7541 section 6.2.2); all are shorter than
+        // 127.
+        block.extend(
+            [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()]
+                .concat(),
+        );
     }
     let frame = |kind, flags, stream: u8, payload: &[u8]| {
-        [&(payload.len() as u32).to_be_bytes()[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
+        [&(payload.len() as u32).to_be_bytes()[1..], &[kind, flags, 0, 0, 0, stream], payload]
+            .concat()
     };
     let mut connection = TcpStream::connect(address).await.unwrap();
     connection.set_nodelay(true).unwrap();
-    let begin = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &[]), frame(HEADERS, END_HEADERS, 1, &block)];
+    let begin = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        frame(SETTINGS, 0, 0, &[]),
+        frame(HEADERS, END_HEADERS, 1, &block),
+    ];
     connection.write_all(&begin.concat()).await.unwrap();
     connection
 }
@@ -50,22 +59,39 @@ async fn next(connection: &mut TcpStream) -> Frame {
     }
 }
 
-const EXPORT: (&str, &str) = (":path", "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+const EXPORT: (&str, &str) =
+    (":path", "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
 
-// Scenario: a gRPC client has sent its headers only, and is refused or finds no verdict.
-// Guarantee: the answer is one HEADERS frame that ends the stream, with nothing after it but the request to send no more.
+// Scenario: a gRPC client has sent its headers only, and is refused or finds no verdict. Guarantee:
+// the answer is one HEADERS frame that ends the stream, with nothing after it but the request to
+// send no more.
 #[tokio::test]
 async fn a_grpc_refusal_is_trailers_only_and_does_not_wait() {
     let outage = format!("StackState {OUTAGE}");
     for server in Server::ALL {
         let address = server.start(layer()).await;
-        for credential in ["nonsense", "StackState iapikeyok-of-nobody", "StackState iapikeyok-revoked", &outage] {
-            let headers = [EXPORT, ("content-type", "application/grpc"), ("te", "trailers"), ("authorization", credential)];
+        for credential in
+            ["nonsense", "StackState iapikeyok-of-nobody", "StackState iapikeyok-revoked", &outage]
+        {
+            let headers = [
+                EXPORT,
+                ("content-type", "application/grpc"),
+                ("te", "trailers"),
+                ("authorization", credential),
+            ];
             let mut connection = begin(address, &headers).await;
             let answer = next(&mut connection).await;
-            assert_eq!((answer.kind, answer.flags), (HEADERS, END_HEADERS | END_STREAM), "{server:?} {credential}");
+            assert_eq!(
+                (answer.kind, answer.flags),
+                (HEADERS, END_HEADERS | END_STREAM),
+                "{server:?} {credential}"
+            );
             let end = next(&mut connection).await;
-            assert_eq!((end.kind, end.payload.as_slice()), (RST_STREAM, [0; 4].as_slice()), "{server:?}: no error");
+            assert_eq!(
+                (end.kind, end.payload.as_slice()),
+                (RST_STREAM, [0; 4].as_slice()),
+                "{server:?}: no error"
+            );
         }
     }
 }
@@ -78,9 +104,13 @@ async fn an_http_refusal_does_not_wait_for_the_body() {
         let address = server.start(layer()).await;
         for (credential, body) in [
             ("StackState iapikeyok-of-nobody", r#"{"code":16,"message":"credential refused"}"#),
-            ("StackState iapikeyok-in-an-outage", r#"{"code":14,"message":"authentication unavailable"}"#),
+            (
+                "StackState iapikeyok-in-an-outage",
+                r#"{"code":14,"message":"authentication unavailable"}"#,
+            ),
         ] {
-            let mut connection = begin(address, &[(":path", "/v1/traces"), ("authorization", credential)]).await;
+            let mut connection =
+                begin(address, &[(":path", "/v1/traces"), ("authorization", credential)]).await;
             let headers = next(&mut connection).await;
             assert_eq!((headers.kind, headers.flags), (HEADERS, END_HEADERS), "{server:?}");
             let mut received = Vec::new();
@@ -97,18 +127,28 @@ async fn an_http_refusal_does_not_wait_for_the_body() {
     }
 }
 
-// Scenario: the value of the header ends, or begins, with blanks on the wire of HTTP/2, where nobody takes them away.
-// Guarantee: the request is allowed: the service answers it (its 200 is sent as an index, hence the first byte).
+// Scenario: the value of the header ends, or begins, with blanks on the wire of HTTP/2, where
+// nobody takes them away. Guarantee: the request is allowed: the service answers it (its 200 is
+// sent as an index, hence the first byte).
 #[tokio::test]
 async fn blanks_at_the_ends_are_trimmed_on_http2() {
     for server in Server::ALL {
         let address = server.start(layer()).await;
-        for value in [format!("StackState {TEAM_A}"), format!("StackState {TEAM_A} \t "), format!("\t StackState {TEAM_A}")] {
-            let mut connection = begin(address, &[(":path", "/v1/traces"), ("authorization", &value)]).await;
+        for value in [
+            format!("StackState {TEAM_A}"),
+            format!("StackState {TEAM_A} \t "),
+            format!("\t StackState {TEAM_A}"),
+        ] {
+            let mut connection =
+                begin(address, &[(":path", "/v1/traces"), ("authorization", &value)]).await;
             // The body has to end for the service to answer.
             connection.write_all(&[0, 0, 0, DATA, END_STREAM, 0, 0, 0, 1]).await.unwrap();
             let answer = next(&mut connection).await;
-            assert_eq!((answer.kind, answer.payload.first()), (HEADERS, Some(&0x88)), "{server:?} {value:?}");
+            assert_eq!(
+                (answer.kind, answer.payload.first()),
+                (HEADERS, Some(&0x88)),
+                "{server:?} {value:?}"
+            );
         }
     }
 }

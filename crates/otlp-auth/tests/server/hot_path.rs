@@ -3,27 +3,36 @@
 use std::hint::black_box;
 
 use http::{HeaderMap, HeaderValue, Uri};
-use otlp_auth::server::{FixedTokens, InMemoryAuthenticator, Lookup, ServerAuthenticator, TokenFile};
+use otlp_auth::server::{
+    FixedTokens, InMemoryAuthenticator, Lookup, ServerAuthenticator, TokenFile,
+};
 use otlp_auth::{Decision, DenyReason};
 
 use crate::receivers::{TEAM_A, lookup, teams};
 
-fn decide(lookup: &Lookup, authenticator: &impl InMemoryAuthenticator, headers: &HeaderMap, uri: &Uri) -> Decision {
+fn decide(
+    lookup: &Lookup,
+    authenticator: &impl InMemoryAuthenticator,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Decision {
     match lookup.find(headers, uri) {
         Ok(credential) => authenticator.decide(&credential).unwrap(),
         Err(reason) => Decision::Deny(reason),
     }
 }
 
-// Scenario: a request is decided from memory: a hit among many, an unknown, a malformed, a missing, a conflicting one, by a set, a chain and a file.
-// Guarantee: no allocation.
+// Scenario: a request is decided from memory: a hit among many, an unknown, a malformed, a missing,
+// a conflicting one, by a set, a chain and a file. Guarantee: no allocation.
 #[test]
 fn a_decision_allocates_nothing() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("tokens"), format!("team-a={TEAM_A}\n")).unwrap();
     let file = TokenFile::open(directory.path().join("tokens")).unwrap();
     let many = FixedTokens::new(
-        (0..1000).map(|i| (format!("name-{i}"), format!("iapikeyok-number-{i}"))).chain([("team-a".to_owned(), TEAM_A.to_owned())]),
+        (0..1000)
+            .map(|i| (format!("name-{i}"), format!("iapikeyok-number-{i}")))
+            .chain([("team-a".to_owned(), TEAM_A.to_owned())]),
     );
     let chain = many.unwrap().or(teams()).or(file);
     let (default, agent) = (Lookup::default(), lookup());
@@ -43,8 +52,10 @@ fn a_decision_allocates_nothing() {
     ];
     let uri = Uri::from_static("/v1/traces?x=y");
     for (values, expected) in cases {
-        let headers: HeaderMap =
-            values.iter().map(|value| (http::header::AUTHORIZATION, HeaderValue::from_str(value).unwrap())).collect();
+        let headers: HeaderMap = values
+            .iter()
+            .map(|value| (http::header::AUTHORIZATION, HeaderValue::from_str(value).unwrap()))
+            .collect();
         for lookup in [&default, &agent] {
             // What is set up at its first use is not counted.
             let first = decide(lookup, &chain, &headers, &uri);

@@ -36,32 +36,44 @@ impl InMemoryAuthenticator for Unloaded {
     }
 }
 
-async fn start(interceptor: impl tonic::service::Interceptor + Clone + Send + Sync + 'static) -> TraceServiceClient<Channel> {
+async fn start(
+    interceptor: impl tonic::service::Interceptor + Clone + Send + Sync + 'static,
+) -> TraceServiceClient<Channel> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let service = TraceServiceServer::with_interceptor(Traces, interceptor);
-    tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)));
+    tokio::spawn(
+        Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)),
+    );
     TraceServiceClient::connect(format!("http://{address}")).await.unwrap()
 }
 
 type Metadata<'a> = &'a [(&'static str, &'a [u8])];
 
 /// The identity that the service saw.
-async fn export(client: &mut TraceServiceClient<Channel>, metadata: Metadata<'_>) -> Result<String, Status> {
+async fn export(
+    client: &mut TraceServiceClient<Channel>,
+    metadata: Metadata<'_>,
+) -> Result<String, Status> {
     let mut request = Request::new(ExportTraceServiceRequest::default());
     for (name, value) in metadata {
         request.metadata_mut().append(*name, MetadataValue::try_from(*value).unwrap());
     }
-    client.export(request).await.map(|response| response.into_inner().partial_success.unwrap().error_message)
+    client
+        .export(request)
+        .await
+        .map(|response| response.into_inner().partial_success.unwrap().error_message)
 }
 
-// Scenario: a tonic service behind the interceptor is called with credentials right, wrong, twice, and with blanks at the ends.
-// Guarantee: its verdicts are those of the layer; the service sees the identity and no credential.
+// Scenario: a tonic service behind the interceptor is called with credentials right, wrong, twice,
+// and with blanks at the ends. Guarantee: its verdicts are those of the layer; the service sees the
+// identity and no credential.
 #[tokio::test]
 async fn the_interceptor_decides_as_the_layer() {
     let mut client = start(Interceptor::new(teams().or(Unloaded)).with_lookup(lookup())).await;
     let good = format!("StackState {TEAM_A}");
-    let (blank, other, twice) = (format!(" {good}\t "), format!("apikey {TEAM_B}"), format!("{good}, {good}"));
+    let (blank, other, twice) =
+        (format!(" {good}\t "), format!("apikey {TEAM_B}"), format!("{good}, {good}"));
     let allowed: [(Metadata<'_>, &str); 5] = [
         (&[("authorization", good.as_bytes())], "team-a"),
         (&[("authorization", blank.as_bytes())], "team-a"),
@@ -82,8 +94,10 @@ async fn the_interceptor_decides_as_the_layer() {
         &[("authorization", twice.as_bytes())],
         &[("authorization", good.as_bytes()), ("sts-api-key", TEAM_B.as_bytes())],
     ];
-    for (metadata, message) in
-        refused.into_iter().map(|metadata| (metadata, "credential refused")).chain([([].as_slice(), "missing credential")])
+    for (metadata, message) in refused
+        .into_iter()
+        .map(|metadata| (metadata, "credential refused"))
+        .chain([([].as_slice(), "missing credential")])
     {
         let status = export(&mut client, metadata).await.unwrap_err();
         assert_eq!(
@@ -94,14 +108,18 @@ async fn the_interceptor_decides_as_the_layer() {
     }
 }
 
-// Scenario: the authenticator has no verdict.
-// Guarantee: `UNAVAILABLE` with the advice to try again in one to five seconds, which a sender's retry understands.
+// Scenario: the authenticator has no verdict. Guarantee: `UNAVAILABLE` with the advice to try again
+// in one to five seconds, which a sender's retry understands.
 #[tokio::test]
 async fn no_verdict_is_unavailable() {
     let mut client = start(Interceptor::new(Unloaded)).await;
     let credential = format!("StackState {OUTAGE}");
-    let status = export(&mut client, &[("authorization", credential.as_bytes())]).await.unwrap_err();
-    assert_eq!((status.code(), status.message()), (Code::Unavailable, "authentication unavailable"));
+    let status =
+        export(&mut client, &[("authorization", credential.as_bytes())]).await.unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::Unavailable, "authentication unavailable")
+    );
     let delay = status.get_details_retry_info().unwrap().retry_delay.unwrap();
     assert!((1..=5).contains(&delay.as_secs()), "{delay:?}");
 }

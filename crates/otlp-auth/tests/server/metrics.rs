@@ -12,7 +12,10 @@ use tower::{Layer, ServiceExt, service_fn};
 use crate::receivers::{EXPIRED, OUTAGE, REVOKED, TEAM_A, TEAM_B, layer};
 
 /// The value of each counter and the count of each histogram, by instrument, unit and attributes.
-pub(crate) fn exported(provider: &SdkMeterProvider, exporter: &InMemoryMetricExporter) -> BTreeMap<String, u64> {
+pub(crate) fn exported(
+    provider: &SdkMeterProvider,
+    exporter: &InMemoryMetricExporter,
+) -> BTreeMap<String, u64> {
     provider.force_flush().unwrap();
     let finished = exporter.get_finished_metrics().unwrap();
     let mut points = BTreeMap::new();
@@ -20,17 +23,25 @@ pub(crate) fn exported(provider: &SdkMeterProvider, exporter: &InMemoryMetricExp
         let mut add = |kind: &str, attributes: Vec<String>, value| {
             let mut attributes = attributes;
             attributes.sort();
-            points.insert(format!("{} {} {kind} {}", metric.name(), metric.unit(), attributes.join(" ")), value);
+            points.insert(
+                format!("{} {} {kind} {}", metric.name(), metric.unit(), attributes.join(" ")),
+                value,
+            );
         };
         let shown = |pair: &opentelemetry::KeyValue| format!("{}={}", pair.key, pair.value);
         match metric.data() {
             AggregatedMetrics::U64(MetricData::Sum(sum)) => {
                 assert!(sum.is_monotonic());
-                sum.data_points().for_each(|point| add("counter", point.attributes().map(shown).collect(), point.value()));
+                sum.data_points().for_each(|point| {
+                    add("counter", point.attributes().map(shown).collect(), point.value())
+                });
             }
             AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
                 for point in histogram.data_points() {
-                    assert!(point.bounds().next().unwrap() <= 1e-6 && point.sum() > 0.0, "{point:?}");
+                    assert!(
+                        point.bounds().next().unwrap() <= 1e-6 && point.sum() > 0.0,
+                        "{point:?}"
+                    );
                     add("histogram", point.attributes().map(shown).collect(), point.count());
                 }
             }
@@ -40,14 +51,19 @@ pub(crate) fn exported(provider: &SdkMeterProvider, exporter: &InMemoryMetricExp
     points
 }
 
-// Scenario: requests of every outcome, over HTTP and gRPC, and one that is exempt.
-// Guarantee: each decision counts once, under exactly the instruments, units and attributes of the table; nothing is taken from a request.
+// Scenario: requests of every outcome, over HTTP and gRPC, and one that is exempt. Guarantee: each
+// decision counts once, under exactly the instruments, units and attributes of the table; nothing
+// is taken from a request.
 #[tokio::test]
 async fn decisions_are_counted() {
     let exporter = InMemoryMetricExporter::default();
-    let provider = SdkMeterProvider::builder().with_reader(PeriodicReader::builder(exporter.clone()).build()).build();
+    let provider = SdkMeterProvider::builder()
+        .with_reader(PeriodicReader::builder(exporter.clone()).build())
+        .build();
     let layer = layer().exempt_path("/health").with_meter(&provider.meter("test"));
-    let service = layer.layer(service_fn(async |_: Request<String>| Ok::<_, Infallible>(Response::new(String::new()))));
+    let service = layer.layer(service_fn(async |_: Request<String>| {
+        Ok::<_, Infallible>(Response::new(String::new()))
+    }));
     let credentials: [(&str, &[&str]); 9] = [
         ("allow", &[TEAM_A]),
         ("allow", &[TEAM_B]),
@@ -59,9 +75,11 @@ async fn decisions_are_counted() {
         ("expired", &[EXPIRED]),
         ("undecided", &[OUTAGE]),
     ];
-    for (content_type, path, times) in
-        [("application/grpc", "/v1/traces", 1), ("application/x-protobuf", "/v1/traces", 2), ("", "/health", 5)]
-    {
+    for (content_type, path, times) in [
+        ("application/grpc", "/v1/traces", 1),
+        ("application/x-protobuf", "/v1/traces", 2),
+        ("", "/health", 5),
+    ] {
         for (_, tokens) in credentials {
             for _ in 0..times {
                 let mut request = Request::post(path).header("content-type", content_type);
@@ -75,7 +93,12 @@ async fn decisions_are_counted() {
     let mut expected = BTreeMap::new();
     for (transport, times) in [("grpc", 1), ("http", 2)] {
         for (outcome, count) in [("allow", 2), ("deny", 6), ("undecided", 1)] {
-            expected.insert(format!("ingestion.auth.duration s histogram outcome={outcome} transport={transport}"), count * times);
+            expected.insert(
+                format!(
+                    "ingestion.auth.duration s histogram outcome={outcome} transport={transport}"
+                ),
+                count * times,
+            );
         }
         for (outcome, count) in [("allow", 2), ("undecided", 1)] {
             expected.insert(
@@ -85,7 +108,10 @@ async fn decisions_are_counted() {
         }
         for reason in ["missing", "malformed", "conflicting", "unknown", "revoked", "expired"] {
             let attributes = format!("deny.reason={reason} outcome=deny transport={transport}");
-            expected.insert(format!("ingestion.auth.decisions {{decision}} counter {attributes}"), times);
+            expected.insert(
+                format!("ingestion.auth.decisions {{decision}} counter {attributes}"),
+                times,
+            );
         }
     }
     assert_eq!(exported(&provider, &exporter), expected);

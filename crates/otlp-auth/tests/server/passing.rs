@@ -20,22 +20,48 @@ async fn answer(address: std::net::SocketAddr, call: &Call) -> (u16, String) {
     (one.status, one.text().to_owned())
 }
 
-// Scenario: health checks and neighbours of their path, without a credential, with a wrong one, with a right one.
-// Guarantee: exactly the exempt path passes, unasked and hence without an identity, and no credential goes on.
+// Scenario: health checks and neighbours of their path, without a credential, with a wrong one,
+// with a right one. Guarantee: exactly the exempt path passes, unasked and hence without an
+// identity, and no credential goes on.
 #[tokio::test]
 async fn an_exempt_path_passes_unasked() {
     for server in Server::ALL {
-        let address = server.start(layer().exempt_path("/health").exempt_path("/stsAgent/intake")).await;
+        let address =
+            server.start(layer().exempt_path("/health").exempt_path("/stsAgent/intake")).await;
         let passed = |uri: &str| (200, format!("identity=none\nuri={uri}\nbody=2\n"));
-        for credential in
-            ["", "nonsense", "StackState iapikeyok-of-nobody", &format!("StackState {TEAM_A}"), &format!("StackState {OUTAGE}")]
-        {
+        for credential in [
+            "",
+            "nonsense",
+            "StackState iapikeyok-of-nobody",
+            &format!("StackState {TEAM_A}"),
+            &format!("StackState {OUTAGE}"),
+        ] {
             let call = Call::post("/health?deep=1").header("authorization", credential);
-            assert_eq!(answer(address, &call).await, passed("/health?deep=1"), "{server:?} {credential}");
+            assert_eq!(
+                answer(address, &call).await,
+                passed("/health?deep=1"),
+                "{server:?} {credential}"
+            );
         }
-        assert_eq!(answer(address, &Call::post("/health").method(Method::GET)).await, passed("/health"));
-        assert_eq!(answer(address, &Call::post("/stsAgent/intake?api_key=x&y")).await, passed("/stsAgent/intake?y"), "{server:?}");
-        for near in ["/health/", "/Health", "/healthz", "/%68ealth", "//health", "/", "/v1/health", "/health/../v1/traces"] {
+        assert_eq!(
+            answer(address, &Call::post("/health").method(Method::GET)).await,
+            passed("/health")
+        );
+        assert_eq!(
+            answer(address, &Call::post("/stsAgent/intake?api_key=x&y")).await,
+            passed("/stsAgent/intake?y"),
+            "{server:?}"
+        );
+        for near in [
+            "/health/",
+            "/Health",
+            "/healthz",
+            "/%68ealth",
+            "//health",
+            "/",
+            "/v1/health",
+            "/health/../v1/traces",
+        ] {
             assert_eq!(answer(address, &Call::post(near)).await.0, 401, "{server:?} {near}");
         }
     }
@@ -52,12 +78,17 @@ async fn a_grpc_method_can_be_exempt() {
         assert_eq!(answer.trailers.unwrap()["grpc-status"], "0", "{server:?}");
         assert!(answer.body.ends_with(b"none"), "{server:?}");
         let address = server.start(layer()).await;
-        assert_eq!(Http2::connect(address).await.call(&call).await.header("grpc-status"), Some("16"), "{server:?}");
+        assert_eq!(
+            Http2::connect(address).await.call(&call).await.header("grpc-status"),
+            Some("16"),
+            "{server:?}"
+        );
     }
 }
 
 // Scenario: a browser asks before it sends: OPTIONS with Origin and Access-Control-Request-Method.
-// Guarantee: this passes where it is allowed and only then; what lacks one of the three is asked for its credential.
+// Guarantee: this passes where it is allowed and only then; what lacks one of the three is asked
+// for its credential.
 #[tokio::test]
 async fn a_preflight_passes_where_it_is_allowed() {
     let options = || Call::post("/v1/traces").method(Method::OPTIONS);
@@ -65,8 +96,13 @@ async fn a_preflight_passes_where_it_is_allowed() {
     let asks = |call: Call| call.header("access-control-request-method", "POST");
     for server in Server::ALL {
         let address = server.start(layer().allow_cors_preflight()).await;
-        assert_eq!(answer(address, &asks(origin(options()))).await, (200, "identity=none\nuri=/v1/traces\nbody=2\n".to_owned()));
-        for call in [options(), origin(options()), asks(options()), asks(origin(Call::post("/v1/traces")))] {
+        assert_eq!(
+            answer(address, &asks(origin(options()))).await,
+            (200, "identity=none\nuri=/v1/traces\nbody=2\n".to_owned())
+        );
+        for call in
+            [options(), origin(options()), asks(options()), asks(origin(Call::post("/v1/traces")))]
+        {
             assert_eq!(answer(address, &call).await.0, 401, "{server:?} {call:?}");
         }
         let address = server.start(layer()).await;
@@ -75,7 +111,8 @@ async fn a_preflight_passes_where_it_is_allowed() {
 }
 
 // Scenario: a good credential stands in every place at once, beside other headers and parameters.
-// Guarantee: nothing of it reaches the service, unless it is kept on purpose; then it arrives as it was sent.
+// Guarantee: nothing of it reaches the service, unless it is kept on purpose; then it arrives as it
+// was sent.
 #[tokio::test]
 async fn a_credential_is_taken_out_or_kept() {
     let call = Call::post(&format!("/stsAgent/intake?a=%2f&api_key={TEAM_A}&b"))
@@ -84,7 +121,8 @@ async fn a_credential_is_taken_out_or_kept() {
         .header("dd-api-key", "not looked at");
     for server in Server::ALL {
         let address = server.start(layer()).await;
-        let stripped = "identity=team-a\nuri=/stsAgent/intake?a=%2f&b\ndd-api-key=not looked at\nbody=2\n";
+        let stripped =
+            "identity=team-a\nuri=/stsAgent/intake?a=%2f&b\ndd-api-key=not looked at\nbody=2\n";
         assert_eq!(answer(address, &call).await, (200, stripped.to_owned()), "{server:?}");
         let address = server.start(layer().keep_credential()).await;
         let kept = format!(
@@ -97,7 +135,8 @@ async fn a_credential_is_taken_out_or_kept() {
     }
 }
 
-/// A service that may only be called after it was ready, as tower has it. A clone has to become ready itself.
+/// A service that may only be called after it was ready, as tower has it. A clone has to become
+/// ready itself.
 #[derive(Debug)]
 struct OnceReady {
     ready: bool,
@@ -130,11 +169,13 @@ fn request(credential: &str, path: &str) -> Request<String> {
     Request::post(path).header("authorization", credential).body(String::new()).unwrap()
 }
 
-// Scenario: a service that has to be ready before each call is called many times, in turn with refusals and exempt requests.
-// Guarantee: the instance that was ready is the one that is called, also when the verdict comes later.
+// Scenario: a service that has to be ready before each call is called many times, in turn with
+// refusals and exempt requests. Guarantee: the instance that was ready is the one that is called,
+// also when the verdict comes later.
 #[tokio::test]
 async fn the_ready_service_is_called() {
-    let mut service: Authenticate<OnceReady, Authenticator> = layer().exempt_path("/health").layer(OnceReady { ready: false });
+    let mut service: Authenticate<OnceReady, Authenticator> =
+        layer().exempt_path("/health").layer(OnceReady { ready: false });
     let good = format!("StackState {TEAM_A}");
     for _ in 0..3 {
         for (credential, path, status) in [
@@ -144,7 +185,8 @@ async fn the_ready_service_is_called() {
             ("nonsense", "/health", 200),
             (good.as_str(), "/v1/traces", 200),
         ] {
-            let response = service.ready().await.unwrap().call(request(credential, path)).await.unwrap();
+            let response =
+                service.ready().await.unwrap().call(request(credential, path)).await.unwrap();
             assert_eq!(response.status(), status, "{credential} {path}");
         }
     }
@@ -166,13 +208,19 @@ async fn an_identity_is_replaced() {
 #[tokio::test]
 async fn a_clone_keeps_its_settings() {
     let first = AuthenticateLayer::new(teams());
-    let second = first.clone().exempt_path("/health").with_lookup(Lookup::nowhere().with_header("x-key", "Key").unwrap());
+    let second = first
+        .clone()
+        .exempt_path("/health")
+        .with_lookup(Lookup::nowhere().with_header("x-key", "Key").unwrap());
     let answer = async |layer: &AuthenticateLayer<_>, path: &str| {
         layer.layer(OnceReady { ready: false }).oneshot(request("", path)).await.unwrap()
     };
     assert_eq!(answer(&first, "/health").await.status(), 401);
     assert_eq!(answer(&second, "/health").await.status(), 200);
-    assert_eq!(answer(&first, "/").await.headers()["www-authenticate"], r#"StackState realm="otlp", error="invalid_token""#);
+    assert_eq!(
+        answer(&first, "/").await.headers()["www-authenticate"],
+        r#"StackState realm="otlp", error="invalid_token""#
+    );
     assert_eq!(answer(&second, "/").await.headers()["www-authenticate"], r#"Key realm="otlp""#);
 }
 
@@ -181,10 +229,13 @@ async fn a_clone_keeps_its_settings() {
 #[tokio::test]
 async fn the_answer_of_the_service_is_not_touched() {
     let good = format!("StackState {TEAM_A}");
-    let fails = layer().layer(service_fn(async |_: Request<String>| Err::<Response<String>, _>("broken")));
+    let fails =
+        layer().layer(service_fn(async |_: Request<String>| Err::<Response<String>, _>("broken")));
     assert_eq!(fails.oneshot(request(&good, "/")).await.unwrap_err(), "broken");
     let refuses = layer().with_lookup(lookup()).layer(service_fn(async |_: Request<String>| {
-        Ok::<_, Infallible>(Response::builder().status(401).header("x-mine", "1").body("mine".to_owned()).unwrap())
+        Ok::<_, Infallible>(
+            Response::builder().status(401).header("x-mine", "1").body("mine".to_owned()).unwrap(),
+        )
     }));
     let response = refuses.oneshot(request(&good, "/")).await.unwrap();
     assert_eq!((response.status().as_u16(), response.headers().len()), (401, 1));
@@ -199,6 +250,9 @@ async fn an_authenticator_can_be_shared() {
     let shared = Arc::new(teams());
     for _ in 0..2 {
         let service = AuthenticateLayer::new(Arc::clone(&shared)).layer(OnceReady { ready: false });
-        assert_eq!(service.oneshot(request(&format!("StackState {TEAM_B}"), "/")).await.unwrap().status(), 200);
+        assert_eq!(
+            service.oneshot(request(&format!("StackState {TEAM_B}"), "/")).await.unwrap().status(),
+            200
+        );
     }
 }

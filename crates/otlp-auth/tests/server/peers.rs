@@ -30,7 +30,12 @@ pub(crate) struct Answer {
 
 impl Call {
     pub(crate) fn post(path: &str) -> Self {
-        Self { method: Method::POST, path: path.to_owned(), headers: Vec::new(), body: b"{}".to_vec() }
+        Self {
+            method: Method::POST,
+            path: path.to_owned(),
+            headers: Vec::new(),
+            body: b"{}".to_vec(),
+        }
     }
 
     /// An empty export of traces.
@@ -51,7 +56,12 @@ impl Call {
 }
 
 impl Answer {
-    fn new(status: u16, headers: impl Iterator<Item = (String, String)>, body: Vec<u8>, trailers: Option<HeaderMap>) -> Self {
+    fn new(
+        status: u16,
+        headers: impl Iterator<Item = (String, String)>,
+        body: Vec<u8>,
+        trailers: Option<HeaderMap>,
+    ) -> Self {
         let mut headers: Vec<_> = headers.filter(|(name, _)| name != "date").collect();
         // Stable: values of one name keep their order.
         headers.sort_by(|one, other| one.0.cmp(&other.0));
@@ -115,12 +125,19 @@ impl Http1 {
     /// The status and the headers of an answer, also of one that is informational.
     pub(crate) async fn read_head(&mut self) -> (u16, Vec<(String, String)>) {
         let status = self.read_line().await;
-        let status = status.split(' ').nth(1).unwrap_or_else(|| panic!("not a status: {status:?}")).parse().unwrap();
+        let status = status
+            .split(' ')
+            .nth(1)
+            .unwrap_or_else(|| panic!("not a status: {status:?}"))
+            .parse()
+            .unwrap();
         let mut headers = Vec::new();
         loop {
             let line = self.read_line().await;
             match line.split_once(':') {
-                Some((name, value)) => headers.push((name.to_ascii_lowercase(), value.trim().to_owned())),
+                Some((name, value)) => {
+                    headers.push((name.to_ascii_lowercase(), value.trim().to_owned()))
+                }
                 None => return (status, headers),
             }
         }
@@ -142,7 +159,8 @@ impl Http1 {
 
 /// The head of a request as HTTP/1 writes it.
 pub(crate) fn head(call: &Call, version: Version) -> Vec<u8> {
-    let mut bytes = format!("{} {} {version:?}\r\nhost: localhost\r\n", call.method, call.path).into_bytes();
+    let mut bytes =
+        format!("{} {} {version:?}\r\nhost: localhost\r\n", call.method, call.path).into_bytes();
     for (name, value) in &call.headers {
         bytes.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
     }
@@ -170,11 +188,16 @@ impl Http2 {
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = format!("http://localhost{}", call.path).parse().unwrap();
         for (name, value) in &call.headers {
-            request.headers_mut().append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
+            request
+                .headers_mut()
+                .append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
         }
         self.0.ready().await?;
         let (parts, body) = self.0.send_request(request).await?.into_parts();
-        let headers = parts.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
+        let headers = parts
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
         let body = body.collect().await?;
         let trailers = body.trailers().cloned();
         Ok(Answer::new(parts.status.as_u16(), headers, body.to_bytes().to_vec(), trailers))

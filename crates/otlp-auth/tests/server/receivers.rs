@@ -1,4 +1,5 @@
-//! The three servers that the layer is made for, on loopback, and an authenticator with every outcome.
+//! The three servers that the layer is made for, on loopback, and an authenticator with every
+//! outcome.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,7 +12,9 @@ use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
@@ -54,9 +57,14 @@ pub(crate) fn teams() -> FixedTokens {
     FixedTokens::new([("team-a", TEAM_A), ("team-b", TEAM_B)]).unwrap()
 }
 
-/// `StackState`, `ApiKey` and Basic in `Authorization`, a bare header, and a parameter below `/stsAgent/`.
+/// `StackState`, `ApiKey` and Basic in `Authorization`, a bare header, and a parameter below
+/// `/stsAgent/`.
 pub(crate) fn lookup() -> Lookup {
-    let lookup = Lookup::default().with_scheme("ApiKey").unwrap().with_basic_user("apikey").with_bare_header("sts-api-key");
+    let lookup = Lookup::default()
+        .with_scheme("ApiKey")
+        .unwrap()
+        .with_basic_user("apikey")
+        .with_bare_header("sts-api-key");
     lookup.unwrap().with_query_parameter("api_key", ["/stsAgent/"])
 }
 
@@ -83,9 +91,14 @@ impl Server {
         let address = listener.local_addr().unwrap();
         match self {
             Self::Tonic => {
-                let server =
-                    tonic::transport::Server::builder().accept_http1(true).layer(layer).add_routes(Routes::from(services()));
-                tokio::spawn(server.serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener)));
+                let server = tonic::transport::Server::builder()
+                    .accept_http1(true)
+                    .layer(layer)
+                    .add_routes(Routes::from(services()));
+                tokio::spawn(
+                    server
+                        .serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener)),
+                );
             }
             Self::Axum => {
                 let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
@@ -98,7 +111,9 @@ impl Server {
                         stream.set_nodelay(true).unwrap();
                         let service = TowerToHyperService::new(service.clone());
                         tokio::spawn(async move {
-                            auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await
+                            auto::Builder::new(TokioExecutor::new())
+                                .serve_connection(TokioIo::new(stream), service)
+                                .await
                         });
                     }
                 });
@@ -117,11 +132,15 @@ pub(crate) fn services() -> Router {
     Routes::new(TraceServiceServer::new(Traces)).into_axum_router().merge(http)
 }
 
-/// One line each: the identity, the length of the body, the URI, and the headers that may carry a credential.
+/// One line each: the identity, the length of the body, the URI, and the headers that may carry a
+/// credential.
 async fn say_what_came(request: Request) -> String {
     let (parts, body) = request.into_parts();
     let identity = parts.extensions.get::<Identity>().map_or("none", Identity::name);
-    let mut text = format!("identity={identity}\nuri={}\n", parts.uri.path_and_query().map_or("", |path| path.as_str()));
+    let mut text = format!(
+        "identity={identity}\nuri={}\n",
+        parts.uri.path_and_query().map_or("", |path| path.as_str())
+    );
     for name in ["authorization", "sts-api-key", "dd-api-key"] {
         for value in parts.headers.get_all(name) {
             text.push_str(&format!("{name}={}\n", value.to_str().unwrap_or("not ASCII")));
@@ -140,8 +159,17 @@ impl TraceService for Traces {
         request: tonic::Request<ExportTraceServiceRequest>,
     ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
         let identity = request.extensions().get::<Identity>().map_or("none", Identity::name);
-        let credential = if request.metadata().contains_key("authorization") { " with its credential" } else { "" };
-        let partial_success = ExportTracePartialSuccess { rejected_spans: 0, error_message: format!("{identity}{credential}") };
-        Ok(tonic::Response::new(ExportTraceServiceResponse { partial_success: Some(partial_success) }))
+        let credential = if request.metadata().contains_key("authorization") {
+            " with its credential"
+        } else {
+            ""
+        };
+        let partial_success = ExportTracePartialSuccess {
+            rejected_spans: 0,
+            error_message: format!("{identity}{credential}"),
+        };
+        Ok(tonic::Response::new(ExportTraceServiceResponse {
+            partial_success: Some(partial_success),
+        }))
     }
 }

@@ -9,7 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
-use otlp_auth::server::{AuthenticateLayer, FixedTokens, Interceptor, Lookup, ServerAuthenticator, TokenFile};
+use otlp_auth::server::{
+    AuthenticateLayer, FixedTokens, Interceptor, Lookup, ServerAuthenticator, TokenFile,
+};
 use otlp_auth::{Credential, CredentialError, Decision, DenyReason, Undecided, Verdict};
 use tower::Layer;
 
@@ -21,7 +23,8 @@ const CANARY: &str = "Q2FuYXJ5MTYxODAzMzk4ODc0OTg5NDg";
 /// No part of it this long may be seen anywhere.
 const PART: usize = 8;
 
-/// What must not be seen: the parts of the canary as it is, in hexadecimal, base64, and as `Debug` prints bytes.
+/// What must not be seen: the parts of the canary as it is, in hexadecimal, base64, and as `Debug`
+/// prints bytes.
 struct Parts {
     text: HashSet<String>,
     numbers: Vec<String>,
@@ -29,7 +32,8 @@ struct Parts {
 
 impl Parts {
     fn new() -> Self {
-        let spellings = [CANARY.to_owned(), hex(CANARY), STANDARD.encode(CANARY)].into_iter().chain(basics());
+        let spellings =
+            [CANARY.to_owned(), hex(CANARY), STANDARD.encode(CANARY)].into_iter().chain(basics());
         let text = spellings.flat_map(|text| parts(&text.to_lowercase()));
         let number = |bytes: &[u8]| format!("{bytes:?}").trim_matches(['[', ']']).to_owned();
         Self { text: text.collect(), numbers: CANARY.as_bytes().windows(4).map(number).collect() }
@@ -133,7 +137,11 @@ async fn present(address: SocketAddr) -> Vec<Vec<u8>> {
             }
         }
     }
-    for query in [format!("api_key={CANARY}"), format!("api_key={CANARY}%20x"), format!("api_key={CANARY}&api_key=x")] {
+    for query in [
+        format!("api_key={CANARY}"),
+        format!("api_key={CANARY}%20x"),
+        format!("api_key={CANARY}&api_key=x"),
+    ] {
         let call = Call::post(&format!("/stsAgent/intake?{query}"));
         shown.push(all_of(&Http1::connect(address).await.call(&call).await));
         shown.push(all_of(&http2.call(&call).await));
@@ -141,9 +149,10 @@ async fn present(address: SocketAddr) -> Vec<Vec<u8>> {
     shown
 }
 
-// Scenario: a token is presented right, wrong, malformed, conflicting, undecided, in the query and as Basic, to every server on every transport, with all
-// logs at TRACE and metrics on; and it stands in files and sets that are refused.
-// Guarantee: neither it nor a part of it is in any answer, log line, metric, `Debug` or error.
+// Scenario: a token is presented right, wrong, malformed, conflicting, undecided, in the query and
+// as Basic, to every server on every transport, with all logs at TRACE and metrics on; and it
+// stands in files and sets that are refused. Guarantee: neither it nor a part of it is in any
+// answer, log line, metric, `Debug` or error.
 #[tokio::test]
 async fn a_canary_is_never_repeated() {
     let log = Log::default();
@@ -153,19 +162,26 @@ async fn a_canary_is_never_repeated() {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
-    // As long as there is one subscriber only, tracing asks the thread that logs first whether anyone listens: that may be another test's.
+    // As long as there is one subscriber only, tracing asks the thread that logs first whether
+    // anyone listens: that may be another test's.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     // Everything below runs on this thread.
     let _guard = tracing::subscriber::set_default(subscriber);
     let exporter = InMemoryMetricExporter::default();
-    let provider = SdkMeterProvider::builder().with_reader(PeriodicReader::builder(exporter.clone()).build()).build();
+    let provider = SdkMeterProvider::builder()
+        .with_reader(PeriodicReader::builder(exporter.clone()).build())
+        .build();
 
     let meter = provider.meter("test");
     let mut shown = Vec::new();
     for (server, agent) in [(Server::Tonic, false), (Server::Axum, true), (Server::Hyper, false)] {
-        for authenticator in [Either::known(CANARY), Either::known("another-token-of-somebody"), Either::Nobody] {
-            let layer = AuthenticateLayer::new(authenticator).with_lookup(lookup()).with_meter(&meter);
-            let address = server.start(if agent { layer.with_agent_answers() } else { layer }).await;
+        for authenticator in
+            [Either::known(CANARY), Either::known("another-token-of-somebody"), Either::Nobody]
+        {
+            let layer =
+                AuthenticateLayer::new(authenticator).with_lookup(lookup()).with_meter(&meter);
+            let address =
+                server.start(if agent { layer.with_agent_answers() } else { layer }).await;
             shown.extend(present(address).await);
         }
     }
@@ -176,14 +192,17 @@ async fn a_canary_is_never_repeated() {
     parts.assert_not_in(format!("{:?}", crate::metrics::exported(&provider, &exporter)).as_bytes());
     let log = std::mem::take(&mut *log.0.lock().unwrap());
     let text = String::from_utf8(log).unwrap();
-    assert!(text.contains("request refused") && text.contains("no verdict on a request"), "the log is captured");
+    assert!(
+        text.contains("request refused") && text.contains("no verdict on a request"),
+        "the log is captured"
+    );
     if parts.are_in(text.as_bytes()) {
         text.lines().for_each(|line| parts.assert_not_in(line.as_bytes()));
     }
 }
 
-// Scenario: everything that holds, or was made from, a token is printed with `Debug`, and every error with all its sources.
-// Guarantee: the token is in none.
+// Scenario: everything that holds, or was made from, a token is printed with `Debug`, and every
+// error with all its sources. Guarantee: the token is in none.
 #[test]
 fn a_canary_is_in_no_debug_and_no_error() {
     let directory = tempfile::tempdir().unwrap();
@@ -241,8 +260,13 @@ fn a_canary_is_in_no_debug_and_no_error() {
 #[test]
 fn a_canary_would_be_seen() {
     let parts = Parts::new();
-    let spellings =
-        [CANARY[3..12].to_owned(), hex(CANARY), STANDARD.encode(CANARY), CANARY.to_uppercase(), format!("{:?}", CANARY.as_bytes())];
+    let spellings = [
+        CANARY[3..12].to_owned(),
+        hex(CANARY),
+        STANDARD.encode(CANARY),
+        CANARY.to_uppercase(),
+        format!("{:?}", CANARY.as_bytes()),
+    ];
     for text in spellings.into_iter().chain(basics()) {
         assert!(parts.are_in(format!("x{text}x").as_bytes()), "{text}");
     }

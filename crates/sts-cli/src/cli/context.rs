@@ -6,7 +6,9 @@ use clap::{Args, Subcommand};
 #[derive(Subcommand)]
 pub(crate) enum ContextCommand {
     /// Delete a context
-    #[command(long_about = "Delete a context from the configuration file. The current one stays: set another one first.")]
+    #[command(
+        long_about = "Delete a context from the configuration file. The current one stays: set another one first."
+    )]
     Delete(NameArgs),
     /// List all contexts
     #[command(long_about = "List the contexts of the configuration file.")]
@@ -46,7 +48,13 @@ pub(crate) struct OptionalNameArgs {
 #[derive(Args)]
 pub(crate) struct SaveArgs {
     /// Name of the context (default "default")
-    #[arg(long, short, value_name = "string", default_value = "default", hide_default_value = true)]
+    #[arg(
+        long,
+        short,
+        value_name = "string",
+        default_value = "default",
+        hide_default_value = true
+    )]
     pub(crate) name: String,
     /// Path of the API, after the URL (default "/api")
     #[arg(long, value_name = "string", default_value = ingestion_api::route::API_PATH, hide_default_value = true)]

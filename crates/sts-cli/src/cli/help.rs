@@ -21,9 +21,15 @@ pub(crate) fn help<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
         command = found;
         let _ = write!(name, " {part}");
     }
-    let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
+    let about = command
+        .get_long_about()
+        .or(command.get_about())
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let minimum = name.starts_with("sts ingestion-api-key ").then_some(crate::MINIMUM_SERVER);
-    let minimum = minimum.map(|version| format!("\n\nMinimum supported StackState version: {version}")).unwrap_or_default();
+    let minimum = minimum
+        .map(|version| format!("\n\nMinimum supported StackState version: {version}"))
+        .unwrap_or_default();
     format!("{about}{minimum}\n\n{}", usage(command, &name))
 }
 
@@ -46,9 +52,11 @@ fn usage(command: &Command, name: &str) -> String {
     let mut text = format!("Usage:\n  {}\n", usage_line(command, name));
     if has_commands {
         text.push_str("\nAvailable Commands:\n");
-        let mut commands = command.get_subcommands().filter(|command| !command.is_hide_set()).collect::<Vec<_>>();
+        let mut commands =
+            command.get_subcommands().filter(|command| !command.is_hide_set()).collect::<Vec<_>>();
         commands.sort_by_key(|command| command.get_name());
-        let width = commands.iter().map(|command| command.get_name().len()).fold(NAME_WIDTH, usize::max);
+        let width =
+            commands.iter().map(|command| command.get_name().len()).fold(NAME_WIDTH, usize::max);
         for command in commands {
             let about = command.get_about().map(ToString::to_string).unwrap_or_default();
             let _ = writeln!(text, "  {:width$} {about}", command.get_name());
@@ -59,7 +67,12 @@ fn usage(command: &Command, name: &str) -> String {
         text.push_str("\nArguments:\n");
     }
     for arg in positionals {
-        let _ = writeln!(text, "  {}   {}", arg.get_id(), arg.get_help().map(ToString::to_string).unwrap_or_default());
+        let _ = writeln!(
+            text,
+            "  {}   {}",
+            arg.get_id(),
+            arg.get_help().map(ToString::to_string).unwrap_or_default()
+        );
     }
     let is_root = !name.contains(' ');
     // Between the two, where commands are chosen and flags are not, the documentation shows none.
@@ -68,7 +81,10 @@ fn usage(command: &Command, name: &str) -> String {
         flags(&mut text, "Global Flags", command, name, |arg| !is_root && arg.is_global_set());
     }
     if has_commands {
-        let _ = writeln!(text, "\nUse \"{name} [command] --help\" for more information about a command.");
+        let _ = writeln!(
+            text,
+            "\nUse \"{name} [command] --help\" for more information about a command."
+        );
     }
     text
 }
@@ -79,9 +95,13 @@ fn usage_line(command: &Command, name: &str) -> String {
     }
     let mut line = name.to_owned();
     match name {
-        "sts context save" => line.push_str(" --url URL {--api-token TOKEN | --service-token TOKEN}"),
+        "sts context save" => {
+            line.push_str(" --url URL {--api-token TOKEN | --service-token TOKEN}")
+        }
         _ => {
-            for arg in command.get_arguments().filter(|arg| arg.is_required_set() || arg.is_positional()) {
+            for arg in
+                command.get_arguments().filter(|arg| arg.is_required_set() || arg.is_positional())
+            {
                 let _ = match arg.get_long() {
                     Some(long) => write!(line, " --{long} {}", long.to_uppercase()),
                     None if arg.is_required_set() => write!(line, " <{}>", arg.get_id()),
@@ -93,7 +113,13 @@ fn usage_line(command: &Command, name: &str) -> String {
     line + " [flags]"
 }
 
-fn flags(text: &mut String, title: &str, command: &Command, name: &str, is_shown: impl Fn(&Arg) -> bool) {
+fn flags(
+    text: &mut String,
+    title: &str,
+    command: &Command,
+    name: &str,
+    is_shown: impl Fn(&Arg) -> bool,
+) {
     let mut lines = command
         .get_arguments()
         .filter(|arg| !arg.is_hide_set() && is_shown(arg))
@@ -111,10 +137,17 @@ fn flags(text: &mut String, title: &str, command: &Command, name: &str, is_shown
 
 /// A flag with its value, and what it is for.
 fn line(arg: &Arg, name: &str) -> (String, String) {
-    let mut left = arg.get_short().map_or_else(|| "      ".to_owned(), |short| format!("  -{short}, "));
+    let mut left =
+        arg.get_short().map_or_else(|| "      ".to_owned(), |short| format!("  -{short}, "));
     let _ = write!(left, "--{}", arg.get_long().unwrap_or_default());
-    if matches!(arg.get_action(), ArgAction::Set) && arg.get_num_args().is_none_or(|values| values == ValueRange::SINGLE) {
-        let _ = write!(left, " {}", arg.get_value_names().and_then(<[_]>::first).map_or("string", |name| name.as_str()));
+    if matches!(arg.get_action(), ArgAction::Set)
+        && arg.get_num_args().is_none_or(|values| values == ValueRange::SINGLE)
+    {
+        let _ = write!(
+            left,
+            " {}",
+            arg.get_value_names().and_then(<[_]>::first).map_or("string", |name| name.as_str())
+        );
     }
     let about = match arg.get_action() {
         ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong => {

@@ -15,7 +15,9 @@ pub(crate) enum KeyCommand {
     )]
     Check(CheckArgs),
     /// Create a new Ingestion Api Key
-    #[command(long_about = "Create a key and print it. It is printed this once: it cannot be seen again.")]
+    #[command(
+        long_about = "Create a key and print it. It is printed this once: it cannot be seen again."
+    )]
     Create(CreateArgs),
     /// Delete an Ingestion Api Key
     #[command(long_about = "Delete a key. Whoever still uses it is refused from now on.")]
@@ -104,7 +106,8 @@ pub(crate) struct RotateArgs {
     /// How long both keys are let in, as in 24h, 30m or 0s (default "24h")
     #[arg(long, value_name = "duration", value_parser = value::overlap, allow_hyphen_values = true)]
     pub(crate) overlap: Option<Duration>,
-    /// Expiration date of the new key, yyyy-MM-dd; it lives as long as the other was given by default
+    /// Expiration date of the new key, yyyy-MM-dd; it lives as long as the other was given by
+    /// default
     #[arg(long, value_name = "date", value_parser = value::expiration, allow_hyphen_values = true)]
     pub(crate) expiration: Option<Expiration>,
 }

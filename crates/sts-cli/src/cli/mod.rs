@@ -15,11 +15,14 @@ use secrecy::SecretString;
 
 pub(crate) use context::{ContextCommand, SaveArgs};
 pub(crate) use help::{help, unknown};
-pub(crate) use key::{CheckArgs, CreateArgs, DeleteArgs, KeyCommand, ListArgs, RotateArgs, UpdateArgs};
+pub(crate) use key::{
+    CheckArgs, CreateArgs, DeleteArgs, KeyCommand, ListArgs, RotateArgs, UpdateArgs,
+};
 pub(crate) use parse::{Parsed, parse, wants_color, wants_json};
 pub(crate) use value::{Expiration, rotate_request};
 
-/// Manages StackState from the command line: ingestion API keys, and the connections they are managed over.
+/// Manages StackState from the command line: ingestion API keys, and the connections they are
+/// managed over.
 #[derive(Parser)]
 #[command(
     name = "sts",
@@ -46,7 +49,9 @@ pub(crate) enum Command {
     )]
     Completion(CompletionArgs),
     /// Manage the connections of this command line
-    #[command(long_about = "Manage the contexts of the configuration file: where a server is, and the token it is asked with.")]
+    #[command(
+        long_about = "Manage the contexts of the configuration file: where a server is, and the token it is asked with."
+    )]
     Context {
         #[command(subcommand)]
         command: Option<ContextCommand>,
@@ -54,7 +59,9 @@ pub(crate) enum Command {
     /// Help about any command
     Help(HelpArgs),
     /// Manage Ingestion API Keys
-    #[command(long_about = "Manage the API Keys that let data (traces, metrics, logs and so on) of agents and OTel Collectors in.")]
+    #[command(
+        long_about = "Manage the API Keys that let data (traces, metrics, logs and so on) of agents and OTel Collectors in."
+    )]
     IngestionApiKey {
         #[command(subcommand)]
         command: Option<KeyCommand>,
@@ -97,7 +104,14 @@ pub(crate) struct GlobalFlags {
     #[arg(long, short, global = true, value_name = "string")]
     pub(crate) context: Option<String>,
     /// Format of the output (must be { json | text })
-    #[arg(long, short, global = true, value_name = "enum", default_value = "text", hide_default_value = true)]
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_name = "enum",
+        default_value = "text",
+        hide_default_value = true
+    )]
     pub(crate) output: Output,
     /// Print no more than was asked for: of a created key, the key alone
     #[arg(long, short, global = true)]
@@ -105,7 +119,8 @@ pub(crate) struct GlobalFlags {
     /// Print no colors
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "bool")]
     pub(crate) no_color: bool,
-    /// Print what is asked of the server and what it answers, to stderr; secrets are left out (twice: headers too)
+    /// Print what is asked of the server and what it answers, to stderr; secrets are left out
+    /// (twice: headers too)
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
     /// The oldest server that this command line works with

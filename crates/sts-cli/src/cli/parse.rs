@@ -25,14 +25,22 @@ pub(crate) fn parse(args: &[OsString]) -> Result<Parsed, Failure> {
     let path = path(args);
     match error.kind() {
         ErrorKind::DisplayHelp => Ok(Parsed::Text(help(path.iter().map(String::as_str)))),
-        ErrorKind::DisplayVersion => Ok(Parsed::Text(format!("minimum supported StackState version: {}\n", crate::MINIMUM_SERVER))),
+        ErrorKind::DisplayVersion => Ok(Parsed::Text(format!(
+            "minimum supported StackState version: {}\n",
+            crate::MINIMUM_SERVER
+        ))),
         _ => Err(Failure::new(Kind::Usage, message(&error, &path)).with_usage(path)),
     }
 }
 
 /// Whether errors are to be printed as JSON, also errors in the arguments.
 pub(crate) fn wants_json(args: &[OsString]) -> bool {
-    let args = args.iter().skip(1).map(|arg| arg.to_string_lossy()).take_while(|arg| arg != "--").collect::<Vec<_>>();
+    let args = args
+        .iter()
+        .skip(1)
+        .map(|arg| arg.to_string_lossy())
+        .take_while(|arg| arg != "--")
+        .collect::<Vec<_>>();
     args.iter().enumerate().any(|(at, arg)| {
         let next = args.get(at + 1).map_or("", |next| next);
         match short_output(arg) {
@@ -52,7 +60,10 @@ fn short_output(arg: &str) -> Option<&str> {
 
 /// Whether errors in the arguments may have colours.
 pub(crate) fn wants_color(args: &[OsString]) -> bool {
-    !args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--no-color" || arg == "--no-color=true")
+    !args
+        .iter()
+        .take_while(|arg| *arg != "--")
+        .any(|arg| arg == "--no-color" || arg == "--no-color=true")
 }
 
 /// The commands among the arguments, from the root.
@@ -79,11 +90,15 @@ fn message(error: &clap::Error, path: &[String]) -> String {
     };
     let argument = text(ContextKind::InvalidArg) + &text(ContextKind::InvalidSubcommand);
     if argument.contains(KEY_PREFIX) || text(ContextKind::InvalidValue).contains(KEY_PREFIX) {
-        return "a key is never an argument: others could read it; use API_KEY or standard input".to_owned();
+        return "a key is never an argument: others could read it; use API_KEY or standard input"
+            .to_owned();
     }
-    let command = std::iter::once("sts").chain(path.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
+    let command =
+        std::iter::once("sts").chain(path.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
     match error.kind() {
-        ErrorKind::UnknownArgument if !argument.starts_with('-') => format!("unknown command {argument:?} for {command:?}"),
+        ErrorKind::UnknownArgument if !argument.starts_with('-') => {
+            format!("unknown command {argument:?} for {command:?}")
+        }
         ErrorKind::UnknownArgument => format!("unknown flag: {argument}"),
         ErrorKind::InvalidSubcommand => format!("unknown command {argument:?} for {command:?}"),
         ErrorKind::MissingRequiredArgument => missing(&argument),
@@ -94,13 +109,19 @@ fn message(error: &clap::Error, path: &[String]) -> String {
             let value = text(ContextKind::InvalidValue);
             let reason = match error.get(ContextKind::ValidValue) {
                 Some(ContextValue::Strings(valid)) => {
-                    format!("invalid enum value {value:?}, allowed values are [{}]", valid.join(", "))
+                    format!(
+                        "invalid enum value {value:?}, allowed values are [{}]",
+                        valid.join(", ")
+                    )
                 }
                 _ => std::error::Error::source(error).map(ToString::to_string).unwrap_or_default(),
             };
             match positional(&argument) {
                 Some(name) => format!("invalid argument {value:?} for {name}: {reason}"),
-                None => format!("invalid argument {value:?} for \"{}\" flag: {reason}", flag(&argument, path)),
+                None => format!(
+                    "invalid argument {value:?} for \"{}\" flag: {reason}",
+                    flag(&argument, path)
+                ),
             }
         }
         ErrorKind::ArgumentConflict => match text(ContextKind::PriorArg) {
@@ -117,14 +138,16 @@ fn missing(argument: &str) -> String {
     if let Some(name) = positional(argument) {
         return format!("required argument {name} not given");
     }
-    let (choices, flags): (Vec<_>, Vec<_>) = argument.split(", ").partition(|missing| missing.contains('|'));
+    let (choices, flags): (Vec<_>, Vec<_>) =
+        argument.split(", ").partition(|missing| missing.contains('|'));
     match (&flags[..], choices.first()) {
         ([], Some(choice)) => {
             let flags = choice.trim_matches(['<', '>']).split('|').map(bare).collect::<Vec<_>>();
             format!("nothing to do: at least one of the flags {} is needed", flags.join(", "))
         }
         _ => {
-            let names = flags.iter().map(|flag| bare(flag).trim_start_matches('-')).collect::<Vec<_>>();
+            let names =
+                flags.iter().map(|flag| bare(flag).trim_start_matches('-')).collect::<Vec<_>>();
             format!("required flag(s) \"{}\" not set", names.join("\", \""))
         }
     }
@@ -146,7 +169,11 @@ fn flag(argument: &str, path: &[String]) -> String {
     let long = bare(argument);
     let mut root = Cli::command();
     root.build();
-    let command = path.iter().fold(&root, |command, part| command.find_subcommand(part).unwrap_or(command));
-    let short = command.get_arguments().find(|arg| arg.get_long() == long.strip_prefix("--")).and_then(|arg| arg.get_short());
+    let command =
+        path.iter().fold(&root, |command, part| command.find_subcommand(part).unwrap_or(command));
+    let short = command
+        .get_arguments()
+        .find(|arg| arg.get_long() == long.strip_prefix("--"))
+        .and_then(|arg| arg.get_short());
     short.map_or_else(|| long.to_owned(), |short| format!("-{short}, {long}"))
 }

@@ -23,9 +23,13 @@ pub(super) fn expiration(text: &str) -> Result<Expiration, String> {
     let form = || "expected a date as in 2030-12-31 (yyyy-MM-dd)".to_owned();
     let parts = text.split('-').collect::<Vec<_>>();
     let [year, month, day] = parts[..] else { return Err(form()) };
-    let number =
-        |text: &str, digits| (text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok());
-    let (Some(Some(year)), Some(Some(month)), Some(Some(day))) = (number(year, 4), number(month, 2), number(day, 2)) else {
+    let number = |text: &str, digits| {
+        (text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit()))
+            .then(|| text.parse().ok())
+    };
+    let (Some(Some(year)), Some(Some(month)), Some(Some(day))) =
+        (number(year, 4), number(month, 2), number(day, 2))
+    else {
         return Err(form());
     };
     let (Ok(month), Ok(day)) = (i8::try_from(month), i8::try_from(day)) else { return Err(form()) };
@@ -54,12 +58,16 @@ pub(super) fn overlap(text: &str) -> Result<Duration, String> {
 
 /// How long to wait: not for nothing.
 pub(super) fn timeout(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text.trim()).ok().filter(|duration| !duration.is_zero());
+    let duration =
+        humantime::parse_duration(text.trim()).ok().filter(|duration| !duration.is_zero());
     duration.ok_or_else(|| "expected a duration as in 30s".to_owned())
 }
 
 /// A rotation, on the wire.
-pub(crate) fn rotate_request(overlap: Option<Duration>, expiration: Option<Expiration>) -> RotateRequest {
+pub(crate) fn rotate_request(
+    overlap: Option<Duration>,
+    expiration: Option<Expiration>,
+) -> RotateRequest {
     let overlap = overlap.and_then(|overlap| u64::try_from(overlap.as_millis()).ok());
     RotateRequest { overlap, expiration: expiration.map(Expiration::as_millis) }
 }
@@ -106,7 +114,20 @@ mod tests {
         assert_eq!(id("1"), Ok(1));
         assert_eq!(id("250558013078953"), Ok(250_558_013_078_953));
         assert_eq!(id("9223372036854775807"), Ok(i64::MAX));
-        for refused in ["", "0", "-1", "+1", "0x10", "010", "1_000", "9223372036854775808", "1.0", " 1", "foo", "١"] {
+        for refused in [
+            "",
+            "0",
+            "-1",
+            "+1",
+            "0x10",
+            "010",
+            "1_000",
+            "9223372036854775808",
+            "1.0",
+            " 1",
+            "foo",
+            "١",
+        ] {
             assert!(id(refused).is_err(), "{refused}");
         }
     }

@@ -22,17 +22,22 @@ pub(crate) struct Answer {
 impl Answer {
     /// As in `404 Not Found`.
     pub(crate) fn status_line(&self) -> String {
-        let reason = self.status.canonical_reason().map(|reason| format!(" {reason}")).unwrap_or_default();
+        let reason =
+            self.status.canonical_reason().map(|reason| format!(" {reason}")).unwrap_or_default();
         format!("{}{reason}", self.status.as_u16())
     }
 
     pub(crate) fn content_type(&self) -> String {
-        self.headers.get(CONTENT_TYPE).map_or_else(|| "no content type".to_owned(), |value| lossy(value.as_bytes()))
+        self.headers
+            .get(CONTENT_TYPE)
+            .map_or_else(|| "no content type".to_owned(), |value| lossy(value.as_bytes()))
     }
 
     /// The body as JSON, if it is an object or a list.
     pub(crate) fn json(&self) -> Option<Value> {
-        serde_json::from_slice(&self.body).ok().filter(|value: &Value| value.is_object() || value.is_array())
+        serde_json::from_slice(&self.body)
+            .ok()
+            .filter(|value: &Value| value.is_object() || value.is_array())
     }
 
     /// The body, when the status says that all is well.
@@ -41,10 +46,18 @@ impl Answer {
             // Its text may quote the body, and a secret with it.
             let place = format!("line {}, column {}", error.line(), error.column());
             let message = match error.is_data() {
-                true => format!("the server's answer has not the expected form ({} at {place})", self.status_line()),
-                false => format!("the server's answer is not JSON ({}, {})", self.status_line(), self.content_type()),
+                true => format!(
+                    "the server's answer has not the expected form ({} at {place})",
+                    self.status_line()
+                ),
+                false => format!(
+                    "the server's answer is not JSON ({}, {})",
+                    self.status_line(),
+                    self.content_type()
+                ),
             };
-            Failure::new(Kind::Answer, message).with_hint("Check that --url and the API path lead to the API of StackState")
+            Failure::new(Kind::Answer, message)
+                .with_hint("Check that --url and the API path lead to the API of StackState")
         })
     }
 
@@ -79,7 +92,9 @@ impl Answer {
         let has_message = self.json().is_some_and(|body| !messages(&body).is_empty());
         match self.status {
             StatusCode::NOT_FOUND => !has_message,
-            status => matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED),
+            status => {
+                matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)
+            }
         }
     }
 
@@ -99,7 +114,9 @@ impl Answer {
         }
         match self.status {
             StatusCode::FORBIDDEN => Some("The token is valid but may not do this".to_owned()),
-            _ if may_retry => Some("Try again; if it stays, look for it in the server's log".to_owned()),
+            _ if may_retry => {
+                Some("Try again; if it stays, look for it in the server's log".to_owned())
+            }
             _ => None,
         }
     }
@@ -107,15 +124,20 @@ impl Answer {
     /// A body that is a short text.
     fn plain_text(&self) -> Option<String> {
         let text = std::str::from_utf8(&self.body).ok()?.trim();
-        let fits = !text.is_empty() && text.len() <= MAX_TEXT && self.content_type().starts_with("text/plain");
+        let fits = !text.is_empty()
+            && text.len() <= MAX_TEXT
+            && self.content_type().starts_with("text/plain");
         fits.then(|| escape(text).into_owned())
     }
 }
 
 /// What an error body says, in any of the forms that servers have.
 fn messages(body: &Value) -> Vec<String> {
-    let errors = body.get("errors").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let all = std::iter::once(body).chain(errors).filter_map(|error| error.get("message").and_then(Value::as_str));
+    let errors =
+        body.get("errors").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let all = std::iter::once(body)
+        .chain(errors)
+        .filter_map(|error| error.get("message").and_then(Value::as_str));
     all.map(|message| escape(message).into_owned()).collect()
 }
 

@@ -1,4 +1,5 @@
-//! HTTP, as every call here is made: with timeouts, without redirects, and without a word about secrets.
+//! HTTP, as every call here is made: with timeouts, without redirects, and without a word about
+//! secrets.
 
 mod answer;
 mod server;
@@ -41,7 +42,12 @@ pub(crate) struct Http {
 
 impl Http {
     /// `http2` speaks HTTP/2 without asking, as gRPC does.
-    pub(crate) fn new(url: &Url, connection: &Connection, http2: bool, printer: Printer) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        url: &Url,
+        connection: &Connection,
+        http2: bool,
+        printer: Printer,
+    ) -> Result<Self, Failure> {
         let mut builder = Client::builder()
             .user_agent(concat!("StackStateCLI/", env!("CARGO_PKG_VERSION")))
             // The credential would go with it.
@@ -59,18 +65,27 @@ impl Http {
             let failure = |reason: String| {
                 Failure::new(
                     Kind::Configuration,
-                    format!("cannot use the certificates of {} ({reason})", escape(&path.to_string_lossy())),
+                    format!(
+                        "cannot use the certificates of {} ({reason})",
+                        escape(&path.to_string_lossy())
+                    ),
                 )
             };
             let pem = std::fs::read(path).map_err(|error| failure(error.to_string()))?;
-            let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| failure(chain(&error)))?;
+            let certificates =
+                Certificate::from_pem_bundle(&pem).map_err(|error| failure(chain(&error)))?;
             if certificates.is_empty() {
                 return Err(failure("there is none in it".to_owned()));
             }
             builder = builder.tls_certs_merge(certificates);
         }
-        let failure = |reason: String| Failure::new(Kind::Configuration, format!("no HTTP client ({reason})"));
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| failure(error.to_string()))?;
+        let failure = |reason: String| {
+            Failure::new(Kind::Configuration, format!("no HTTP client ({reason})"))
+        };
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| failure(error.to_string()))?;
         let client = builder.build().map_err(|error| failure(chain(&error)))?;
         Ok(Self { client, runtime, printer })
     }
@@ -89,10 +104,17 @@ impl Http {
             self.printer.trace(2, || format!("> {name}: {value}"));
         }
         let result = self.runtime.block_on(async {
-            let (parts, body) = http::Response::from(self.client.execute(request).await.map_err(Trouble::Send)?).into_parts();
+            let (parts, body) =
+                http::Response::from(self.client.execute(request).await.map_err(Trouble::Send)?)
+                    .into_parts();
             let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(Trouble::Receive)?;
             let trailers = body.trailers().cloned().unwrap_or_default();
-            Ok(Answer { status: parts.status, headers: parts.headers, trailers, body: body.to_bytes().to_vec() })
+            Ok(Answer {
+                status: parts.status,
+                headers: parts.headers,
+                trailers,
+                body: body.to_bytes().to_vec(),
+            })
         });
         self.printer.trace(1, || match &result {
             Ok(answer) => format!("{line}: {}", answer.status_line()),
@@ -100,7 +122,9 @@ impl Http {
         });
         if let Ok(answer) = &result {
             let content_type = answer.content_type();
-            self.printer.trace(2, || format!("< content-type: {content_type}, {} bytes", answer.body.len()));
+            self.printer.trace(2, || {
+                format!("< content-type: {content_type}, {} bytes", answer.body.len())
+            });
         }
         result
     }
@@ -117,7 +141,10 @@ pub(crate) fn shown(url: &Url) -> String {
 /// Warns when a secret goes to another host for all to read.
 pub(crate) fn warn_of_plaintext(url: &Url, printer: &Printer) {
     if url.scheme() == "http" && !is_loopback(url) {
-        printer.warning(&format!("{} is not encrypted: the credential can be read on its way; use https", shown(url)));
+        printer.warning(&format!(
+            "{} is not encrypted: the credential can be read on its way; use https",
+            shown(url)
+        ));
     }
 }
 

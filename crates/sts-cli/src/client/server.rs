@@ -1,7 +1,10 @@
 //! The management API.
 
 use http::{HeaderValue, Method, StatusCode};
-use ingestion_api::{GenerateRequest, GeneratedKey, IngestionApiKey, RotateRequest, ServerInfo, UpdateRequest, header, route};
+use ingestion_api::{
+    GenerateRequest, GeneratedKey, IngestionApiKey, RotateRequest, ServerInfo, UpdateRequest,
+    header, route,
+};
 use reqwest::{RequestBuilder, Url};
 use secrecy::ExposeSecret;
 use semver::Version;
@@ -24,11 +27,19 @@ pub(crate) struct Server {
 
 impl Server {
     /// Nothing is asked yet.
-    pub(crate) fn new(settings: &Settings, connection: &Connection, printer: Printer) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        settings: &Settings,
+        connection: &Connection,
+        printer: Printer,
+    ) -> Result<Self, Failure> {
         let join = |url: &str| {
-            format!("{}/{}", url.trim_end_matches('/'), settings.api_path.trim_start_matches('/')).trim_matches('/').to_owned()
+            format!("{}/{}", url.trim_end_matches('/'), settings.api_path.trim_start_matches('/'))
+                .trim_matches('/')
+                .to_owned()
         };
-        let invalid = |error: &dyn std::fmt::Display| Failure::new(Kind::Configuration, format!("the URL is none ({error})"));
+        let invalid = |error: &dyn std::fmt::Display| {
+            Failure::new(Kind::Configuration, format!("the URL is none ({error})"))
+        };
         let base = Url::parse(&settings.url).map_err(|error| invalid(&error))?;
         let url = join(&settings.url);
         Url::parse(&url).map_err(|error| invalid(&error))?;
@@ -38,8 +49,12 @@ impl Server {
             Token::Service(token) => (header::API_KEY, token, "service-token"),
             Token::Kubernetes(token) => (header::SERVICE_BEARER, token, "k8s-sa-token"),
         };
-        let mut value = HeaderValue::from_str(token.expose_secret())
-            .map_err(|_| Failure::new(Kind::Configuration, format!("the {what} has a character that no header can carry")))?;
+        let mut value = HeaderValue::from_str(token.expose_secret()).map_err(|_| {
+            Failure::new(
+                Kind::Configuration,
+                format!("the {what} has a character that no header can carry"),
+            )
+        })?;
         value.set_sensitive(true);
         let http = Http::new(&base, connection, false, printer)?;
         Ok(Self { http, shown: escape(&url).into_owned(), url, token: (name, value) })
@@ -51,7 +66,11 @@ impl Server {
         if answer.status == StatusCode::UNAUTHORIZED {
             return Err(self.bad_token());
         }
-        let result = if answer.status.is_success() { answer.read() } else { Err(answer.failure(Kind::Connection)) };
+        let result = if answer.status.is_success() {
+            answer.read()
+        } else {
+            Err(answer.failure(Kind::Connection))
+        };
         result.map_err(|failure| self.no_connection(&failure))
     }
 
@@ -59,13 +78,18 @@ impl Server {
     pub(crate) fn connect(&self) -> Result<(), Failure> {
         let version = self.info()?.version.to_string();
         let minimum = Version::parse(crate::MINIMUM_SERVER).ok();
-        let is_new_enough =
-            Version::parse(&version).is_ok_and(|version| minimum.is_some_and(|minimum| version.cmp_precedence(&minimum).is_ge()));
+        let is_new_enough = Version::parse(&version).is_ok_and(|version| {
+            minimum.is_some_and(|minimum| version.cmp_precedence(&minimum).is_ge())
+        });
         if is_new_enough {
             return Ok(());
         }
-        let text =
-            format!("this command needs StackState {} or newer, and {} is {}", crate::MINIMUM_SERVER, self.shown, escape(&version));
+        let text = format!(
+            "this command needs StackState {} or newer, and {} is {}",
+            crate::MINIMUM_SERVER,
+            self.shown,
+            escape(&version)
+        );
         Err(Failure::new(Kind::ServerTooOld, text))
     }
 
@@ -87,7 +111,11 @@ impl Server {
         if answer.is_unknown_call() { Ok(None) } else { self.checked(answer)?.read().map(Some) }
     }
 
-    pub(crate) fn update(&self, id: i64, change: &UpdateRequest) -> Result<IngestionApiKey, Failure> {
+    pub(crate) fn update(
+        &self,
+        id: i64,
+        change: &UpdateRequest,
+    ) -> Result<IngestionApiKey, Failure> {
         self.call(with_body(self.request(Method::PATCH, &route::api_key(id)), change)?)?.read()
     }
 
@@ -96,16 +124,25 @@ impl Server {
     }
 
     /// A call that makes a key. If its answer is lost, so is the key, and not its effect.
-    fn generate(&self, request: RequestBuilder, body: &impl Serialize) -> Result<GeneratedKey, Failure> {
+    fn generate(
+        &self,
+        request: RequestBuilder,
+        body: &impl Serialize,
+    ) -> Result<GeneratedKey, Failure> {
         let request = with_body(request, body)?;
         let lost = "A key may have been created all the same: look for it with `sts ingestion-api-key list`";
         let answer = self.http.send(request).map_err(|trouble| {
             let failure = self.unreachable(&trouble);
             // Without a connection nothing was sent.
-            if matches!(&trouble, Trouble::Send(error) if error.is_connect()) { failure } else { failure.with_hint(lost) }
+            if matches!(&trouble, Trouble::Send(error) if error.is_connect()) {
+                failure
+            } else {
+                failure.with_hint(lost)
+            }
         })?;
         if matches!(answer.status.as_u16(), 500 | 502 | 504) {
-            // Whoever answers so may have done it, or passed it on. Trying again would make another key.
+            // Whoever answers so may have done it, or passed it on. Trying again would make another
+            // key.
             return Err(answer.failure_without_retry(Kind::Answer).with_hint(lost));
         }
         self.checked(answer)?.read().map_err(|failure: Failure| failure.with_hint(lost))
@@ -130,13 +167,16 @@ impl Server {
         match answer.status {
             status if status.is_success() => Ok(answer),
             StatusCode::UNAUTHORIZED => Err(self.bad_token()),
-            _ if answer.is_unknown_call() => Err(answer.failure(Kind::Answer).with_hint("The server may not know this call")),
+            _ if answer.is_unknown_call() => {
+                Err(answer.failure(Kind::Answer).with_hint("The server may not know this call"))
+            }
             _ => Err(answer.failure(Kind::Answer)),
         }
     }
 
     fn unreachable(&self, trouble: &Trouble) -> Failure {
-        let message = format!("could not connect to {} ({})", self.shown, escape(&trouble.to_string()));
+        let message =
+            format!("could not connect to {} ({})", self.shown, escape(&trouble.to_string()));
         Failure::new(Kind::Connection, message).with_hint(trouble.hint())
     }
 

@@ -22,7 +22,8 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Send(error) if error.is_timeout() => f.write_str("no answer in time"),
-            // The error names the URL, with whatever stands in it, and its cause says no more than that there was no connection.
+            // The error names the URL, with whatever stands in it, and its cause says no more than
+            // that there was no connection.
             Self::Send(error) => {
                 let cause = error.source();
                 let cause = cause.and_then(Error::source).or(cause);
@@ -42,8 +43,12 @@ impl Trouble {
                 Some(rustls::Error::InvalidCertificate(_)) => {
                     "Its certificate is not trusted, or is another host's: check the URL, or name the authority with --ca-cert"
                 }
-                Some(_) => "Check that the server speaks TLS: the URL may have to begin with http://",
-                None => "Check the URL, that the server is up, and the proxy settings of the environment",
+                Some(_) => {
+                    "Check that the server speaks TLS: the URL may have to begin with http://"
+                }
+                None => {
+                    "Check the URL, that the server is up, and the proxy settings of the environment"
+                }
             },
             Self::Receive(error) if is_timeout(&**error) => TOO_LATE,
             Self::Receive(_) => "Try again",
@@ -62,7 +67,10 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
             return Some(error);
         }
         // An I/O error does not name what it carries as its source.
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).map(|inner| inner as &(dyn Error + 'static));
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .map(|inner| inner as &(dyn Error + 'static));
         next = inner.or_else(|| error.source());
     }
     None

@@ -42,12 +42,15 @@ pub(super) fn save(session: &Session<'_>, args: &SaveArgs) -> Result<(), Failure
     // Only flags count: what the environment says is in force anyway.
     let url = flags.url.clone().ok_or_else(|| misuse("required flag(s) \"url\" not set"))?;
     if flags.k8s_sa_token.is_some() || flags.k8s_sa_token_path.is_some() {
-        return Err(misuse("the token of a Kubernetes service account is not saved: it is short-lived"));
+        return Err(misuse(
+            "the token of a Kubernetes service account is not saved: it is short-lived",
+        ));
     }
     if args.name.is_empty() {
         return Err(misuse("the name of a context must not be empty"));
     }
-    let (api_token, service_token) = (given(flags.api_token.clone()), given(flags.service_token.clone()));
+    let (api_token, service_token) =
+        (given(flags.api_token.clone()), given(flags.service_token.clone()));
     if api_token.is_some() == service_token.is_some() {
         return Err(misuse("exactly one of the flags \"api-token\", \"service-token\" is needed"));
     }
@@ -61,7 +64,10 @@ pub(super) fn save(session: &Session<'_>, args: &SaveArgs) -> Result<(), Failure
         service_token,
         api_path: args.api_path.clone(),
         skip_ssl: flags.skip_ssl.unwrap_or(false),
-        ca_cert_path: flags.ca_cert.as_ref().map(|path| absolute(path).unwrap_or_else(|_| path.clone())),
+        ca_cert_path: flags
+            .ca_cert
+            .as_ref()
+            .map(|path| absolute(path).unwrap_or_else(|_| path.clone())),
         ..StsContext::default()
     };
     let file = session.config_file()?;
@@ -76,7 +82,8 @@ pub(super) fn save(session: &Session<'_>, args: &SaveArgs) -> Result<(), Failure
     config.save(&args.name, context);
     file.write(&config)?;
     if printer.is_json() {
-        return Ok(printer.json(&Saved { context: config.context(&args.name)?, current_context: &args.name })?);
+        return Ok(printer
+            .json(&Saved { context: config.context(&args.name)?, current_context: &args.name })?);
     }
     Ok(printer.success(&format!("Saved context: '{}'", escape(&args.name)))?)
 }
@@ -86,20 +93,29 @@ pub(super) fn list(session: &Session<'_>) -> Result<(), Failure> {
     if session.printer.is_json() {
         return Ok(session.printer.json(&Listed { contexts: &config.contexts })?);
     }
-    let rows = config.contexts.iter().map(|context| [context.name.clone(), shown_url(&context.context.url)]).collect();
-    Ok(session.printer.table(&Table { header: ["name", "url"], rows }, "No contexts found.", false)?)
+    let rows = config
+        .contexts
+        .iter()
+        .map(|context| [context.name.clone(), shown_url(&context.context.url)])
+        .collect();
+    Ok(session.printer.table(
+        &Table { header: ["name", "url"], rows },
+        "No contexts found.",
+        false,
+    )?)
 }
 
 pub(super) fn show(session: &Session<'_>) -> Result<(), Failure> {
     let config = session.config_file()?.require()?;
     if config.current_context.is_empty() {
-        return Err(
-            Failure::new(Kind::UnknownContext, "there is no current context").with_hint("Set one: `sts context set --name NAME`")
-        );
+        return Err(Failure::new(Kind::UnknownContext, "there is no current context")
+            .with_hint("Set one: `sts context set --name NAME`"));
     }
     let context = config.context(&config.current_context)?;
     if session.printer.is_json() {
-        return Ok(session.printer.json(&Shown { current_context: context, name: &config.current_context })?);
+        return Ok(session
+            .printer
+            .json(&Shown { current_context: context, name: &config.current_context })?);
     }
     Ok(session.printer.line(&config.current_context)?)
 }
@@ -125,7 +141,8 @@ pub(super) fn validate(session: &Session<'_>, name: Option<&str>) -> Result<(), 
     let context = config.context(name)?;
     let info = verify(session, &Settings::of(name, context.clone())?)?;
     if session.printer.is_json() {
-        let value = sorted(&json!({"connected": true, "context": name, "server-info": info})).map_err(std::io::Error::from)?;
+        let value = sorted(&json!({"connected": true, "context": name, "server-info": info}))
+            .map_err(std::io::Error::from)?;
         return Ok(session.printer.json(&value)?);
     }
     Ok(session.printer.success(&format!("Context {} is valid.\n", escape(name)))?)
@@ -137,8 +154,11 @@ pub(super) fn delete(session: &Session<'_>, name: &str) -> Result<(), Failure> {
     let _lock = file.lock()?;
     let mut config = file.require()?;
     if name == config.current_context {
-        return Err(Failure::new(Kind::Usage, format!("cannot delete the current context ({})", escape(name)))
-            .with_hint("Set another one first: `sts context set --name NAME`"));
+        return Err(Failure::new(
+            Kind::Usage,
+            format!("cannot delete the current context ({})", escape(name)),
+        )
+        .with_hint("Set another one first: `sts context set --name NAME`"));
     }
     config.delete(name)?;
     file.write(&config)?;
@@ -153,10 +173,15 @@ fn verify(session: &Session<'_>, settings: &Settings) -> Result<ServerInfo, Fail
     let info = session.server(settings)?.info()?;
     if !session.printer.is_json() {
         let version = match &info.platform_version {
-            Some(version) if !version.is_empty() => format!("Platform version: {}", escape(version)),
+            Some(version) if !version.is_empty() => {
+                format!("Platform version: {}", escape(version))
+            }
             _ => format!("StackState version: {}", escape(&info.version.to_string())),
         };
-        session.printer.success(&format!("Connection verified to {} ({version})", escape(&shown_url(&settings.url))))?;
+        session.printer.success(&format!(
+            "Connection verified to {} ({version})",
+            escape(&shown_url(&settings.url))
+        ))?;
     }
     Ok(info)
 }
@@ -164,7 +189,9 @@ fn verify(session: &Session<'_>, settings: &Settings) -> Result<ServerInfo, Fail
 /// As it was typed, unless there is a password in it.
 fn shown_url(url: &str) -> String {
     match Url::parse(url) {
-        Ok(parsed) if !parsed.username().is_empty() || parsed.password().is_some() => shown(&parsed),
+        Ok(parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {
+            shown(&parsed)
+        }
         _ => url.to_owned(),
     }
 }

@@ -31,12 +31,15 @@ pub(super) fn run(session: &Session<'_>, args: &CreateArgs) -> Result<(), Failur
 pub(super) fn print_secret(printer: &Printer, key: &GeneratedKey) -> Result<(), Failure> {
     let secret = escape(key.api_key.expose_secret());
     let result = if printer.is_json() {
-        sorted(&json!({"ingestion-api-key": key})).map_err(Into::into).and_then(|value| printer.json(&value))
+        sorted(&json!({"ingestion-api-key": key}))
+            .map_err(Into::into)
+            .and_then(|value| printer.json(&value))
     } else if printer.is_quiet() {
         printer.line(&secret)
     } else {
         printer.success(&format!("Ingestion API Key generated: {}\n", printer.highlight(&secret)))
     };
-    let hint = format!("The key with the id {} was created and nobody has seen it: delete it", key.key.id);
+    let hint =
+        format!("The key with the id {} was created and nobody has seen it: delete it", key.key.id);
     result.map_err(|error| Failure::from(error).with_hint(&hint))
 }

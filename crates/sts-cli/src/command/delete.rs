@@ -28,7 +28,8 @@ pub(super) fn run(session: &Session<'_>, args: &DeleteArgs) -> Result<(), Failur
     Ok(printer.success(&format!("Ingestion Api Key deleted: {id}"))?)
 }
 
-/// What to ask about a key that is in use. A server that does not say when it was used is no reason to ask, and neither is one that does not answer.
+/// What to ask about a key that is in use. A server that does not say when it was used is no reason
+/// to ask, and neither is one that does not answer.
 fn question(server: &Server, id: i64, now: Timestamp) -> Option<String> {
     let key = server.get(id).ok()??;
     let used = Timestamp::from_millisecond(key.last_used_timestamp?).ok()?;
@@ -38,5 +39,7 @@ fn question(server: &Server, id: i64, now: Timestamp) -> Option<String> {
     }
     let minutes = ago.as_mins().max(0);
     let name = escape(&key.name);
-    Some(format!("The key {name} ({id}) was used {minutes} min ago. Whoever uses it will be refused. Delete it?"))
+    Some(format!(
+        "The key {name} ({id}) was used {minutes} min ago. Whoever uses it will be refused. Delete it?"
+    ))
 }

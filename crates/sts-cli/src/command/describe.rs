@@ -14,11 +14,9 @@ pub(super) fn run(session: &Session<'_>, id: i64) -> Result<(), Failure> {
     let key = match server.get(id)? {
         Some(key) => key,
         // The original can only list them.
-        None => server
-            .list()?
-            .into_iter()
-            .find(|key| key.id == id)
-            .ok_or_else(|| Failure::new(Kind::Answer, format!("there is no key with the id {id}")))?,
+        None => server.list()?.into_iter().find(|key| key.id == id).ok_or_else(|| {
+            Failure::new(Kind::Answer, format!("there is no key with the id {id}"))
+        })?,
     };
     if session.printer.is_json() {
         let value = sorted(&json!({"ingestion-api-key": key})).map_err(std::io::Error::from)?;
@@ -37,11 +35,19 @@ fn describe(key: &IngestionApiKey) -> String {
         ("Name", Some(key.name.clone())),
         ("Description", key.description.clone()),
         ("Status", key.status.map(|status_of| status(status_of).to_owned())),
-        ("Starts with", key.key_start.as_ref().map(|start| format!("{}{start}", ingestion_api::KEY_PREFIX))),
+        (
+            "Starts with",
+            key.key_start.as_ref().map(|start| format!("{}{start}", ingestion_api::KEY_PREFIX)),
+        ),
         ("Expiration", key.expiration.map_or_else(never, |millis| Some(expiration(millis)))),
         ("Created", key.created_timestamp.map(timestamp)),
         ("Last update", Some(timestamp(key.last_update_timestamp))),
-        ("Last use", key.last_used_timestamp.map(timestamp).or_else(|| if is_counted { never() } else { None })),
+        (
+            "Last use",
+            key.last_used_timestamp
+                .map(timestamp)
+                .or_else(|| if is_counted { never() } else { None }),
+        ),
         ("Accepted", number(key.accepted)),
         ("Denied", number(key.denied)),
         ("Bytes", number(key.bytes)),
@@ -49,8 +55,15 @@ fn describe(key: &IngestionApiKey) -> String {
     ];
     let known = fields.into_iter().filter_map(|(label, value)| Some((label.to_owned(), value?)));
     let sources = key.sources.iter().flatten().map(|source| {
-        let agent = source.user_agent.as_deref().map(|agent| format!(", {agent}")).unwrap_or_default();
-        ("Used from".to_owned(), format!("{}{agent}, {}", source.address, timestamp(source.last_used_timestamp)))
+        let agent =
+            source.user_agent.as_deref().map(|agent| format!(", {agent}")).unwrap_or_default();
+        (
+            "Used from".to_owned(),
+            format!("{}{agent}, {}", source.address, timestamp(source.last_used_timestamp)),
+        )
     });
-    known.chain(sources).map(|(label, value)| format!("{:13}{}\n", format!("{label}:"), escape(&value))).collect()
+    known
+        .chain(sources)
+        .map(|(label, value)| format!("{:13}{}\n", format!("{label}:"), escape(&value)))
+        .collect()
 }

@@ -27,7 +27,17 @@ pub(super) fn run(session: &Session<'_>, args: &ListArgs) -> Result<(), Failure>
         return Ok(printer.json(&value)?);
     }
     if args.wide {
-        let header = ["id", "name", "status", "expiration", "last use", "accepted", "denied", "bytes", "description"];
+        let header = [
+            "id",
+            "name",
+            "status",
+            "expiration",
+            "last use",
+            "accepted",
+            "denied",
+            "bytes",
+            "description",
+        ];
         printer.table(&Table { header, rows: keys.iter().map(wide_row).collect() }, EMPTY, true)?;
     } else {
         let header = ["id", "name", "expiration", "description"];
@@ -65,7 +75,17 @@ fn wide_row(key: &IngestionApiKey) -> [String; 9] {
     };
     let number = |number: Option<u64>| or_dash(number.map(|number| number.to_string()));
     let status = or_dash(key.status.map(|key| status(key).to_owned()));
-    [id, name, status, ends, or_dash(last_use), number(key.accepted), number(key.denied), number(key.bytes), description]
+    [
+        id,
+        name,
+        status,
+        ends,
+        or_dash(last_use),
+        number(key.accepted),
+        number(key.denied),
+        number(key.bytes),
+        description,
+    ]
 }
 
 fn or_dash(value: Option<String>) -> String {
@@ -84,7 +104,13 @@ fn expiring(keys: &[IngestionApiKey], now: Timestamp) -> Option<String> {
     let first = soon.first()?;
     let named = soon.iter().take(MAX_NAMED);
     let mut names = named
-        .map(|key| format!("{} ({})", escape(&key.name), key.expiration.map(expiration).unwrap_or_default()))
+        .map(|key| {
+            format!(
+                "{} ({})",
+                escape(&key.name),
+                key.expiration.map(expiration).unwrap_or_default()
+            )
+        })
         .collect::<Vec<_>>();
     if soon.len() > MAX_NAMED {
         names.push(format!("and {} more", soon.len() - MAX_NAMED));

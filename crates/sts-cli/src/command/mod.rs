@@ -34,7 +34,9 @@ pub(crate) fn run(cli: &Cli, environment: &Environment, printer: Printer) -> Res
         Some(Command::Context { command: None }) => Ok(printer.text(&help(["context"]))?),
         Some(Command::Context { command: Some(command) }) => session.context(command),
         Some(Command::Help(args)) => session.help(&args.command),
-        Some(Command::IngestionApiKey { command: None }) => Ok(printer.text(&help(["ingestion-api-key"]))?),
+        Some(Command::IngestionApiKey { command: None }) => {
+            Ok(printer.text(&help(["ingestion-api-key"]))?)
+        }
         Some(Command::IngestionApiKey { command: Some(command) }) => session.key(command),
         Some(Command::Version) => version::run(&session),
     }
@@ -65,7 +67,10 @@ impl Session<'_> {
         };
         let known = known.iter().map(String::as_str).collect::<Vec<_>>();
         if name.contains(KEY_PREFIX) {
-            return Err(self.misuse("a key is never an argument: others could read it; use API_KEY or standard input", &known));
+            return Err(self.misuse(
+                "a key is never an argument: others could read it; use API_KEY or standard input",
+                &known,
+            ));
         }
         let command = [&["sts"], &known[..]].concat().join(" ");
         Err(self.misuse(format!("unknown command {name:?} for {command:?}"), &known))
@@ -92,7 +97,11 @@ impl Session<'_> {
     }
 
     fn server(&self, settings: &Settings) -> Result<Server, Failure> {
-        let connection = Connection { skip_ssl: settings.skip_ssl, ca_cert: settings.ca_cert.clone(), timeout: self.flags.timeout };
+        let connection = Connection {
+            skip_ssl: settings.skip_ssl,
+            ca_cert: settings.ca_cert.clone(),
+            timeout: self.flags.timeout,
+        };
         Server::new(settings, &connection, self.printer)
     }
 
@@ -102,6 +111,7 @@ impl Session<'_> {
 
     /// An argument that makes no sense.
     fn misuse(&self, message: impl Into<String>, command: &[&str]) -> Failure {
-        Failure::new(Kind::Usage, message).with_usage(command.iter().map(|part| (*part).to_owned()).collect())
+        Failure::new(Kind::Usage, message)
+            .with_usage(command.iter().map(|part| (*part).to_owned()).collect())
     }
 }

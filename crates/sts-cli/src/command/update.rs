@@ -11,8 +11,15 @@ use crate::printer::sorted;
 pub(super) fn run(session: &Session<'_>, args: &UpdateArgs) -> Result<(), Failure> {
     let change = UpdateRequest {
         name: args.name.clone(),
-        description: args.description.clone().map(|description| Some(description).filter(|text| !text.is_empty())),
-        expiration: if args.no_expiration { Some(None) } else { args.expiration.map(|date| Some(date.as_millis())) },
+        description: args
+            .description
+            .clone()
+            .map(|description| Some(description).filter(|text| !text.is_empty())),
+        expiration: if args.no_expiration {
+            Some(None)
+        } else {
+            args.expiration.map(|date| Some(date.as_millis()))
+        },
         enabled: args.enable.then_some(true).or(args.disable.then_some(false)),
     };
     let key = session.connect()?.update(args.key.id, &change)?;

@@ -21,7 +21,9 @@ pub(crate) struct ConfigFile {
 }
 
 /// Held from reading the file to writing it. The system lets go of it with the process.
-pub(crate) struct Lock(#[expect(dead_code, reason = "it is locked as long as it is open")] fs::File);
+pub(crate) struct Lock(
+    #[expect(dead_code, reason = "it is locked as long as it is open")] fs::File,
+);
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -37,11 +39,21 @@ pub(crate) enum ReadError {
 
 impl ConfigFile {
     /// The one that is named, or else the user's.
-    pub(crate) fn locate(named: Option<PathBuf>, environment: &Environment) -> Result<Self, Failure> {
-        let directory = || environment.path("XDG_CONFIG_HOME").or_else(|| Some(environment.path("HOME")?.join(".config")));
+    pub(crate) fn locate(
+        named: Option<PathBuf>,
+        environment: &Environment,
+    ) -> Result<Self, Failure> {
+        let directory = || {
+            environment
+                .path("XDG_CONFIG_HOME")
+                .or_else(|| Some(environment.path("HOME")?.join(".config")))
+        };
         let path = named.or_else(|| Some(directory()?.join("stackstate-cli").join("config.yaml")));
         let path = path.ok_or_else(|| {
-            Failure::new(Kind::Configuration, "there is no place for a configuration file: set HOME, or use --config")
+            Failure::new(
+                Kind::Configuration,
+                "there is no place for a configuration file: set HOME, or use --config",
+            )
         })?;
         Ok(Self { path })
     }
@@ -51,7 +63,9 @@ impl ConfigFile {
         let path = || self.path.clone();
         let text = match fs::read_to_string(&self.path) {
             Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(ReadError::Missing(path())),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(ReadError::Missing(path()));
+            }
             Err(source) => return Err(ReadError::Unreadable { path: path(), source }),
         };
         parse(&text).map_err(|error| {
@@ -65,12 +79,14 @@ impl ConfigFile {
         self.read().map_err(|error| error.to_failure())
     }
 
-    /// Keeps other commands from changing it until the lock is dropped. The lock's file stays: another command may have it open.
+    /// Keeps other commands from changing it until the lock is dropped. The lock's file stays:
+    /// another command may have it open.
     pub(crate) fn lock(&self) -> Result<Lock, Failure> {
         self.try_lock().map(Lock).map_err(|error| self.write_failure(&error))
     }
 
-    /// What it says; nothing if there is none yet. One that cannot be read is an error: it would be lost.
+    /// What it says; nothing if there is none yet. One that cannot be read is an error: it would be
+    /// lost.
     pub(crate) fn read_to_change(&self) -> Result<Config, Failure> {
         match self.read() {
             Err(ReadError::Missing(_)) => Ok(Config::default()),
@@ -84,7 +100,10 @@ impl ConfigFile {
     }
 
     fn write_failure(&self, error: &io::Error) -> Failure {
-        Failure::new(Kind::Write, format!("cannot write to file {} ({error})", escape(&self.path.to_string_lossy())))
+        Failure::new(
+            Kind::Write,
+            format!("cannot write to file {} ({error})", escape(&self.path.to_string_lossy())),
+        )
     }
 
     fn try_lock(&self) -> io::Result<fs::File> {
@@ -109,7 +128,8 @@ impl ConfigFile {
 
     fn replace(&self, config: &Config) -> io::Result<()> {
         let options = serde_saphyr::ser_options! { indent_step: 4, compact_list_indent: false, prefer_block_scalars: false };
-        let text = serde_saphyr::to_string_with_options(config, options).map_err(io::Error::other)?;
+        let text =
+            serde_saphyr::to_string_with_options(config, options).map_err(io::Error::other)?;
         let text = as_the_original(&text);
         let path = self.target();
         let directory = directory(&path);
@@ -125,7 +145,10 @@ impl ConfigFile {
 
 impl ReadError {
     pub(crate) fn to_failure(&self) -> Failure {
-        let failure = Failure::new(Kind::Configuration, format!("could not load StackState CLI config\n{self}"));
+        let failure = Failure::new(
+            Kind::Configuration,
+            format!("could not load StackState CLI config\n{self}"),
+        );
         match self {
             Self::Missing(_) => {
                 failure.with_hint("You do not have a config file. To create one try running `sts context save --help`")
@@ -136,7 +159,8 @@ impl ReadError {
     }
 }
 
-/// The keys below `context:` by four to the left: a list is no level of its own in the original's file.
+/// The keys below `context:` by four to the left: a list is no level of its own in the original's
+/// file.
 fn as_the_original(text: &str) -> String {
     let mut is_contexts = false;
     let lines = text.split_inclusive('\n').map(|line| {
@@ -158,11 +182,17 @@ fn parse(text: &str) -> Result<Config, serde_saphyr::Error> {
     struct Probe {
         contexts: Option<Value>,
     }
-    let Some(probe) = serde_saphyr::from_str::<Option<Probe>>(text)? else { return Ok(Config::default()) };
+    let Some(probe) = serde_saphyr::from_str::<Option<Probe>>(text)? else {
+        return Ok(Config::default());
+    };
     if probe.contexts.is_some() {
         return serde_saphyr::from_str(text);
     }
     let name = "default".to_owned();
     let context: StsContext = serde_saphyr::from_str(text)?;
-    Ok(Config { contexts: vec![NamedContext { name: name.clone(), context }], current_context: name, ..Config::default() })
+    Ok(Config {
+        contexts: vec![NamedContext { name: name.clone(), context }],
+        current_context: name,
+        ..Config::default()
+    })
 }

@@ -66,7 +66,8 @@ impl Config {
         found.map(|found| &found.context).ok_or_else(|| unknown(name))
     }
 
-    /// Adds the context, or puts it in place of the one with its name, and makes it the current one.
+    /// Adds the context, or puts it in place of the one with its name, and makes it the current
+    /// one.
     pub(crate) fn save(&mut self, name: &str, context: StsContext) {
         match self.contexts.iter_mut().find(|found| found.name == name) {
             Some(found) => found.context = context,
@@ -77,15 +78,22 @@ impl Config {
 
     /// Takes the context away.
     pub(crate) fn delete(&mut self, name: &str) -> Result<(), Failure> {
-        let at = self.contexts.iter().position(|context| context.name == name).ok_or_else(|| unknown(name))?;
+        let at = self
+            .contexts
+            .iter()
+            .position(|context| context.name == name)
+            .ok_or_else(|| unknown(name))?;
         self.contexts.remove(at);
         Ok(())
     }
 }
 
 fn unknown(name: &str) -> Failure {
-    Failure::new(Kind::UnknownContext, format!("Context with name '{}' not found", crate::printer::escape(name)))
-        .with_hint("The contexts that there are: `sts context list`")
+    Failure::new(
+        Kind::UnknownContext,
+        format!("Context with name '{}' not found", crate::printer::escape(name)),
+    )
+    .with_hint("The contexts that there are: `sts context list`")
 }
 
 fn api_path() -> String {

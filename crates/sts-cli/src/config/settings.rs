@@ -1,4 +1,5 @@
-//! What is in force: each setting from its flag, or else from the environment, or else from the file.
+//! What is in force: each setting from its flag, or else from the environment, or else from the
+//! file.
 
 use std::path::{Path, PathBuf};
 
@@ -33,25 +34,42 @@ pub(crate) enum Token {
 
 impl Settings {
     /// Puts together what flags, environment and file say.
-    pub(crate) fn load(flags: &GlobalFlags, environment: &Environment, printer: &Printer) -> Result<Self, Failure> {
+    pub(crate) fn load(
+        flags: &GlobalFlags,
+        environment: &Environment,
+        printer: &Printer,
+    ) -> Result<Self, Failure> {
         let given = Given::new(flags, environment)?;
-        let (config, error) = match ConfigFile::locate(flags.config.clone(), environment).map(|file| file.read()) {
-            Ok(Ok(config)) => (Some(config), None),
-            Ok(Err(error)) => (None, Some(error)),
-            Err(_) => (None, None),
-        };
-        let name = flags.context.clone().filter(|name| !name.is_empty()).or_else(|| environment.get("STS_CLI_CONTEXT"));
-        let name = name.or_else(|| config.as_ref().map(|config| config.current_context.clone())).unwrap_or_default();
+        let (config, error) =
+            match ConfigFile::locate(flags.config.clone(), environment).map(|file| file.read()) {
+                Ok(Ok(config)) => (Some(config), None),
+                Ok(Err(error)) => (None, Some(error)),
+                Err(_) => (None, None),
+            };
+        let name = flags
+            .context
+            .clone()
+            .filter(|name| !name.is_empty())
+            .or_else(|| environment.get("STS_CLI_CONTEXT"));
+        let name = name
+            .or_else(|| config.as_ref().map(|config| config.current_context.clone()))
+            .unwrap_or_default();
         let context = match &config {
             // A file may have contexts and none that is current.
             Some(config) if !name.is_empty() => Some(config.context(&name)?),
             _ => None,
         };
         printer.trace(2, || format!("context: {name:?}"));
-        let settings = given.over(context.cloned().unwrap_or_default(), Path::new(POD_TOKEN)).map_err(|problems| {
-            let title = if name.is_empty() { "Failed to validate the context:".to_owned() } else { validation_title(&name) };
-            problems.into_failure(&title, error.as_ref())
-        })?;
+        let settings = given
+            .over(context.cloned().unwrap_or_default(), Path::new(POD_TOKEN))
+            .map_err(|problems| {
+                let title = if name.is_empty() {
+                    "Failed to validate the context:".to_owned()
+                } else {
+                    validation_title(&name)
+                };
+                problems.into_failure(&title, error.as_ref())
+            })?;
         if let Some(error @ (ReadError::Malformed { .. } | ReadError::Unreadable { .. })) = error {
             printer.warning(&format!("{error}: ignored, since flags and environment suffice"));
         }
@@ -60,8 +78,10 @@ impl Settings {
 
     /// What a context says, and nothing else.
     pub(crate) fn of(name: &str, context: StsContext) -> Result<Self, Failure> {
-        let StsContext { url, api_token, service_token, api_path, skip_ssl, ca_cert_path, .. } = context;
-        let tokens = [given(api_token).map(Token::Api), given(service_token).map(Token::Service), None];
+        let StsContext { url, api_token, service_token, api_path, skip_ssl, ca_cert_path, .. } =
+            context;
+        let tokens =
+            [given(api_token).map(Token::Api), given(service_token).map(Token::Service), None];
         let failure = |problems: Problems| problems.into_failure(&validation_title(name), None);
         valid(url, api_path, tokens, skip_ssl, ca_cert_path).map_err(failure)
     }
@@ -81,18 +101,26 @@ struct Problems(Vec<String>);
 
 impl Given {
     fn new(flags: &GlobalFlags, environment: &Environment) -> Result<Self, Failure> {
-        let secret =
-            |flag: &Option<SecretString>, name| given(flag.clone()).or_else(|| environment.get(name).map(SecretString::from));
+        let secret = |flag: &Option<SecretString>, name| {
+            given(flag.clone()).or_else(|| environment.get(name).map(SecretString::from))
+        };
         let kubernetes = match (&flags.k8s_sa_token, &flags.k8s_sa_token_path) {
             (None, Some(path)) => Some(read_token(path)?),
-            (flag, _) => match (secret(flag, "STS_CLI_K8S_SA_TOKEN"), environment.path("STS_CLI_K8S_SA_TOKEN_PATH")) {
+            (flag, _) => match (
+                secret(flag, "STS_CLI_K8S_SA_TOKEN"),
+                environment.path("STS_CLI_K8S_SA_TOKEN_PATH"),
+            ) {
                 (None, Some(path)) => Some(read_token(&path)?),
                 (token, _) => token,
             },
         };
         let (skip_ssl, ca_cert) = tls(flags, environment)?;
         Ok(Self {
-            url: flags.url.clone().filter(|url| !url.is_empty()).or_else(|| environment.get("STS_CLI_URL")),
+            url: flags
+                .url
+                .clone()
+                .filter(|url| !url.is_empty())
+                .or_else(|| environment.get("STS_CLI_URL")),
             api_path: environment.get("STS_CLI_API_PATH"),
             tokens: [
                 secret(&flags.api_token, "STS_CLI_API_TOKEN").map(Token::Api),
@@ -108,7 +136,11 @@ impl Given {
     fn over(self, context: StsContext, pod_token: &Path) -> Result<Settings, Problems> {
         let mut tokens = self.tokens;
         if tokens.iter().all(Option::is_none) {
-            tokens = [given(context.api_token).map(Token::Api), given(context.service_token).map(Token::Service), None];
+            tokens = [
+                given(context.api_token).map(Token::Api),
+                given(context.service_token).map(Token::Service),
+                None,
+            ];
         }
         if tokens.iter().all(Option::is_none) {
             tokens[2] = read_token(pod_token).ok().map(Token::Kubernetes);
@@ -116,7 +148,13 @@ impl Given {
         let api_path = self.api_path.unwrap_or(context.api_path);
         let api_path = if api_path.is_empty() { super::api_path() } else { api_path };
         let skip_ssl = self.skip_ssl.unwrap_or(context.skip_ssl);
-        valid(self.url.unwrap_or(context.url), api_path, tokens, skip_ssl, self.ca_cert.or(context.ca_cert_path))
+        valid(
+            self.url.unwrap_or(context.url),
+            api_path,
+            tokens,
+            skip_ssl,
+            self.ca_cert.or(context.ca_cert_path),
+        )
     }
 }
 
@@ -156,7 +194,11 @@ fn valid(
         problems.push("Missing field: url".to_owned());
     } else if !url.starts_with("http://") && !url.starts_with("https://") {
         // What stands behind these may be a secret.
-        let shown = if url.contains(['@', '?', '#']) { String::new() } else { format!("{} ", escape(&url)) };
+        let shown = if url.contains(['@', '?', '#']) {
+            String::new()
+        } else {
+            format!("{} ", escape(&url))
+        };
         problems.push(format!("URL {shown}must start with \"https://\" or \"http://\""));
     } else {
         match reqwest::Url::parse(&url) {
@@ -174,10 +216,13 @@ fn valid(
     let mut tokens = tokens.into_iter().flatten();
     let (token, other) = (tokens.next(), tokens.next());
     if other.is_some() {
-        problems.push("Can only specify one of {api-token | service-token | k8s-sa-token}".to_owned());
+        problems
+            .push("Can only specify one of {api-token | service-token | k8s-sa-token}".to_owned());
     }
     match token {
-        Some(token) if problems.is_empty() => Ok(Settings { url, api_path, token, skip_ssl, ca_cert }),
+        Some(token) if problems.is_empty() => {
+            Ok(Settings { url, api_path, token, skip_ssl, ca_cert })
+        }
         Some(_) => Err(Problems(problems)),
         None => {
             problems.push("Missing field: {api-token | service-token | k8s-sa-token}".to_owned());
@@ -190,16 +235,26 @@ fn valid(
 fn read_token(path: &Path) -> Result<SecretString, Failure> {
     let path_text = path.to_string_lossy();
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::new(Kind::Configuration, format!("cannot read the Kubernetes token {} ({error})", escape(&path_text)))
+        Failure::new(
+            Kind::Configuration,
+            format!("cannot read the Kubernetes token {} ({error})", escape(&path_text)),
+        )
     })?;
     match text.trim() {
-        "" => Err(Failure::new(Kind::Configuration, format!("the Kubernetes token {} is empty", escape(&path_text)))),
+        "" => Err(Failure::new(
+            Kind::Configuration,
+            format!("the Kubernetes token {} is empty", escape(&path_text)),
+        )),
         token => Ok(SecretString::from(token)),
     }
 }
 
-/// Whether any certificate is taken, and which authorities are trusted, as flags and environment say.
-pub(crate) fn tls(flags: &GlobalFlags, environment: &Environment) -> Result<(Option<bool>, Option<PathBuf>), Failure> {
+/// Whether any certificate is taken, and which authorities are trusted, as flags and environment
+/// say.
+pub(crate) fn tls(
+    flags: &GlobalFlags,
+    environment: &Environment,
+) -> Result<(Option<bool>, Option<PathBuf>), Failure> {
     let skip_ssl = match (flags.skip_ssl, environment.get("STS_SKIP_SSL")) {
         (None, Some(text)) => Some(boolean(&text)?),
         (flag, _) => flag,
@@ -211,7 +266,10 @@ fn boolean(text: &str) -> Result<bool, Failure> {
     match text.to_lowercase().as_str() {
         "1" | "t" | "true" => Ok(true),
         "0" | "f" | "false" => Ok(false),
-        _ => Err(Failure::new(Kind::Configuration, "the environment variable STS_SKIP_SSL is neither true nor false")),
+        _ => Err(Failure::new(
+            Kind::Configuration,
+            "the environment variable STS_SKIP_SSL is neither true nor false",
+        )),
     }
 }
 
@@ -235,7 +293,9 @@ mod tests {
             };
             given.over(context, file.path()).ok().map(|settings| settings.token)
         };
-        assert!(matches!(load(StsContext::default()), Some(Token::Kubernetes(token)) if token.expose_secret() == "jwt"));
+        assert!(
+            matches!(load(StsContext::default()), Some(Token::Kubernetes(token)) if token.expose_secret() == "jwt")
+        );
         let context = StsContext { api_token: Some("api".into()), ..StsContext::default() };
         assert!(matches!(load(context), Some(Token::Api(token)) if token.expose_secret() == "api"));
     }

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::escape::is_harmful;
 
-/// Indented by two, with the characters escaped that the original escapes, and those that a terminal would act upon. Keys stay in their order.
+/// Indented by two, with the characters escaped that the original escapes, and those that a
+/// terminal would act upon. Keys stay in their order.
 pub(super) fn pretty(value: &impl Serialize) -> serde_json::Result<String> {
     let text = serde_json::to_string_pretty(value)?;
     let mut escaped = String::with_capacity(text.len());
@@ -41,8 +42,9 @@ fn write_escape(text: &mut String, character: char) {
 mod tests {
     use super::*;
 
-    // Scenario: an object with markup, a terminal sequence, an override of direction, a tag, a line end and an emoji.
-    // Guarantee: it is written as the original does, is harmless, and is read as the same.
+    // Scenario: an object with markup, a terminal sequence, an override of direction, a tag, a line
+    // end and an emoji. Guarantee: it is written as the original does, is harmless, and is read as
+    // the same.
     #[test]
     fn json_is_the_originals_and_harmless() {
         let value = serde_json::json!({"b": "<b>&\u{2028}", "a": ["\u{9b}\u{202e}\n\u{7f}", "🔑\u{e0041}"], "c": []});

@@ -41,7 +41,8 @@ pub(crate) struct Printer {
 impl Printer {
     /// As the flags and the environment say.
     pub(crate) fn new(flags: &GlobalFlags, environment: &Environment) -> Self {
-        let printer = Self::without_flags(flags.output == Output::Json, !flags.no_color, environment);
+        let printer =
+            Self::without_flags(flags.output == Output::Json, !flags.no_color, environment);
         Self { quiet: flags.quiet, verbosity: flags.verbose, ..printer }
     }
 
@@ -106,15 +107,23 @@ impl Printer {
         unless_closed(out(text))
     }
 
-    /// A table, or what to say when it has no rows. It may be wider than the screen only where `wide`: ids that are cut in two cannot be copied.
-    pub(crate) fn table<const N: usize>(&self, table: &Table<N>, empty: &str, wide: bool) -> io::Result<()> {
+    /// A table, or what to say when it has no rows. It may be wider than the screen only where
+    /// `wide`: ids that are cut in two cannot be copied.
+    pub(crate) fn table<const N: usize>(
+        &self,
+        table: &Table<N>,
+        empty: &str,
+        wide: bool,
+    ) -> io::Result<()> {
         if table.rows.is_empty() {
             return self.line(empty);
         }
-        let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+        let width =
+            terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
         let width = if wide { None } else { width.or(Some(DEFAULT_WIDTH)) };
         let color = self.stdout_color;
-        let text = table.render(width, |cell| if color { format!("{CYAN}{cell}{RESET}") } else { cell });
+        let text =
+            table.render(width, |cell| if color { format!("{CYAN}{cell}{RESET}") } else { cell });
         unless_closed(out(&format!("{text}\n")))
     }
 
@@ -174,7 +183,8 @@ impl Printer {
     pub(crate) fn ask(&self, question: &str) -> bool {
         error(&format!("{} [y/N] ", escape_lines(question)));
         let mut answer = String::new();
-        io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+        io::stdin().read_line(&mut answer).is_ok()
+            && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
     }
 
     fn error_json(&self, value: &Value) {
@@ -197,7 +207,8 @@ fn symbol(ok: bool, color: bool) -> String {
 
 /// A server's answer as YAML.
 fn yaml(body: &Value) -> Option<String> {
-    let options = serde_saphyr::ser_options! { compact_list_indent: false, prefer_block_scalars: false };
+    let options =
+        serde_saphyr::ser_options! { compact_list_indent: false, prefer_block_scalars: false };
     let text = serde_saphyr::to_string_with_options(&sorted(body).ok()?, options).ok()?;
     Some(format!("{}\n", escape_lines(text.trim_end())))
 }

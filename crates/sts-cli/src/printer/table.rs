@@ -13,9 +13,18 @@ pub(crate) struct Table<const N: usize> {
 }
 
 impl<const N: usize> Table<N> {
-    /// The lines of the table, each padded to its end. Cells that are wider than their share of `width` go on in the next line.
-    pub(super) fn render(&self, width: Option<usize>, paint_header: impl Fn(String) -> String) -> String {
-        let rows = self.rows.iter().map(|row| row.each_ref().map(|cell| escape(cell).into_owned())).collect::<Vec<_>>();
+    /// The lines of the table, each padded to its end. Cells that are wider than their share of
+    /// `width` go on in the next line.
+    pub(super) fn render(
+        &self,
+        width: Option<usize>,
+        paint_header: impl Fn(String) -> String,
+    ) -> String {
+        let rows = self
+            .rows
+            .iter()
+            .map(|row| row.each_ref().map(|cell| escape(cell).into_owned()))
+            .collect::<Vec<_>>();
         let mut wanted = self.header.map(UnicodeWidthStr::width);
         for row in &rows {
             for (wanted, cell) in wanted.iter_mut().zip(row) {
@@ -28,7 +37,9 @@ impl<const N: usize> Table<N> {
         for row in &rows {
             let wrapped: [Vec<String>; N] = std::array::from_fn(|at| wrap(&row[at], widths[at]));
             for at in 0..wrapped.iter().map(Vec::len).max().unwrap_or(1) {
-                let cells: [String; N] = std::array::from_fn(|column| wrapped[column].get(at).cloned().unwrap_or_default());
+                let cells: [String; N] = std::array::from_fn(|column| {
+                    wrapped[column].get(at).cloned().unwrap_or_default()
+                });
                 lines.push(line(&cells, widths, |cell| cell));
             }
         }
@@ -36,7 +47,11 @@ impl<const N: usize> Table<N> {
     }
 }
 
-fn line<const N: usize>(cells: &[String; N], widths: [usize; N], paint: impl Fn(String) -> String) -> String {
+fn line<const N: usize>(
+    cells: &[String; N],
+    widths: [usize; N],
+    paint: impl Fn(String) -> String,
+) -> String {
     let padded = cells.iter().zip(widths).map(|(cell, width)| {
         let blanks = " ".repeat(width.saturating_sub(cell.width()));
         paint(format!("{cell}{blanks}"))
@@ -50,7 +65,9 @@ fn shares<const N: usize>(wanted: [usize; N], width: usize) -> [usize; N] {
     let left: usize = wanted.iter().map(|wanted| average.saturating_sub(*wanted)).sum();
     let n_big = wanted.iter().filter(|wanted| **wanted >= average).count().max(1);
     // No column is so narrow that a wide character has no place.
-    wanted.map(|wanted| if wanted < average { wanted } else { wanted.min(average + left / n_big).max(2) })
+    wanted.map(
+        |wanted| if wanted < average { wanted } else { wanted.min(average + left / n_big).max(2) },
+    )
 }
 
 /// Cuts `text` into pieces that are not wider than `width`, wherever that is.
@@ -74,7 +91,11 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn render<const N: usize>(header: [&'static str; N], rows: &[[&str; N]], width: usize) -> String {
+    fn render<const N: usize>(
+        header: [&'static str; N],
+        rows: &[[&str; N]],
+        width: usize,
+    ) -> String {
         let rows = rows.iter().map(|row| row.map(str::to_owned)).collect();
         Table { header, rows }.render(Some(width), |cell| cell)
     }
@@ -83,7 +104,11 @@ mod tests {
     // Guarantee: it looks as documented, padded to the end.
     #[test]
     fn the_documented_table() {
-        let text = render(["id", "name", "expiration", "description"], &[["250558013078953", "my-ingestion-api-key", "", "-"]], 80);
+        let text = render(
+            ["id", "name", "expiration", "description"],
+            &[["250558013078953", "my-ingestion-api-key", "", "-"]],
+            80,
+        );
         let expected = "ID              | NAME                 | EXPIRATION | DESCRIPTION\n250558013078953 | my-ingestion-api-key |            | -          ";
         assert_eq!(text, expected);
     }
@@ -92,7 +117,11 @@ mod tests {
     // Guarantee: what the narrow ones leave is split, and the wide cells go on below.
     #[test]
     fn wide_cells_go_on_below() {
-        let text = render(["a", "b", "c"], &[["1", "abcdefghijklmnopqrst", "鍵鍵鍵鍵鍵鍵鍵鍵鍵鍵"], ["2", "x", ""]], 36);
+        let text = render(
+            ["a", "b", "c"],
+            &[["1", "abcdefghijklmnopqrst", "鍵鍵鍵鍵鍵鍵鍵鍵鍵鍵"], ["2", "x", ""]],
+            36,
+        );
         let expected = "A | B              | C             \n1 | abcdefghijklmn | 鍵鍵鍵鍵鍵鍵鍵\n  | opqrst         | 鍵鍵鍵        \n2 | x              |               ";
         assert_eq!(text, expected);
     }

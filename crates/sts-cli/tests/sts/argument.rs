@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use crate::mock::{KEY, Mock};
 use crate::sts::Sts;
 
-// Scenario: the help of the commands is asked for, in each way.
-// Guarantee: it has the documented sections and lines, and is the text that is kept beside this file.
+// Scenario: the help of the commands is asked for, in each way. Guarantee: it has the documented
+// sections and lines, and is the text that is kept beside this file.
 #[test]
 fn the_help_is_as_documented() {
     let sts = Sts::new();
@@ -24,7 +24,11 @@ fn the_help_is_as_documented() {
         (&["context", "save", "-h"], include_str!("help/save.txt")),
     ] {
         let outcome = sts.run(args);
-        assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()), (0, expected, ""), "{args:?}");
+        assert_eq!(
+            (outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()),
+            (0, expected, ""),
+            "{args:?}"
+        );
     }
     let help = sts.run(&["ingestion-api-key", "--help"]).stdout;
     for documented in [
@@ -47,11 +51,17 @@ const WRONG: [(&[&str], &str); 24] = [
     (&["ingestion-api-key", "create"], "required flag(s) \"name\" not set"),
     (&["ingestion-api-key", "delete"], "required flag(s) \"id\" not set"),
     (&["ingestion-api-key", "create", "--name"], "flag needs an argument: --name"),
-    (&["ingestion-api-key", "create", "--name", "a", "--name", "b"], "--name is given more than once"),
+    (
+        &["ingestion-api-key", "create", "--name", "a", "--name", "b"],
+        "--name is given more than once",
+    ),
     (&["ingestion-api-key", "create", "--bogus"], "unknown flag: --bogus"),
     (&["ingestion-api-key", "create", "-x"], "unknown flag: -x"),
     (&["ingestion-api-key", "bogus"], "unknown command \"bogus\" for \"sts ingestion-api-key\""),
-    (&["ingestion-api-key", "list", "bogus"], "unknown command \"bogus\" for \"sts ingestion-api-key list\""),
+    (
+        &["ingestion-api-key", "list", "bogus"],
+        "unknown command \"bogus\" for \"sts ingestion-api-key list\"",
+    ),
     (&["bogus"], "unknown command \"bogus\" for \"sts\""),
     (
         &["ingestion-api-key", "list", "--output", "yaml"],
@@ -97,15 +107,18 @@ const WRONG: [(&[&str], &str); 24] = [
         &["ingestion-api-key", "update", "-i", "7"],
         "nothing to do: at least one of the flags --name, --description, --expiration, --no-expiration, --enable, --disable is needed",
     ),
-    (&["ingestion-api-key", "update", "-i", "7", "--enable", "--disable"], "--enable and --disable exclude each other"),
+    (
+        &["ingestion-api-key", "update", "-i", "7", "--enable", "--disable"],
+        "--enable and --disable exclude each other",
+    ),
     (
         &["ingestion-api-key", "check", "--agent", "receiver:7077"],
         "invalid argument \"receiver:7077\" for \"--agent\" flag: expected a URL with http:// or https://",
     ),
 ];
 
-// Scenario: arguments are wrong in each way.
-// Guarantee: exit code 3, what is wrong on stderr, the usage of that command on stdout, and no request.
+// Scenario: arguments are wrong in each way. Guarantee: exit code 3, what is wrong on stderr, the
+// usage of that command on stdout, and no request.
 #[test]
 fn wrong_arguments_are_named() {
     let mock = Mock::contract();
@@ -113,10 +126,22 @@ fn wrong_arguments_are_named() {
         let outcome = Sts::of(&mock).with("API_KEY", "k").run(args);
         let mut expected = message.to_owned();
         expected[..1].make_ascii_uppercase();
-        assert_eq!((outcome.code, outcome.stderr), (3, format!("[ERROR] {expected}\n")), "{args:?}");
-        let command =
-            args.iter().take_while(|arg| !arg.starts_with('-') && **arg != "bogus").copied().collect::<Vec<_>>().join(" ");
-        assert!(outcome.stdout.starts_with(format!("Usage:\n  sts {command}").trim_end()), "{args:?}: {}", outcome.stdout);
+        assert_eq!(
+            (outcome.code, outcome.stderr),
+            (3, format!("[ERROR] {expected}\n")),
+            "{args:?}"
+        );
+        let command = args
+            .iter()
+            .take_while(|arg| !arg.starts_with('-') && **arg != "bogus")
+            .copied()
+            .collect::<Vec<_>>()
+            .join(" ");
+        assert!(
+            outcome.stdout.starts_with(format!("Usage:\n  sts {command}").trim_end()),
+            "{args:?}: {}",
+            outcome.stdout
+        );
     }
     assert!(mock.lines().is_empty());
 }
@@ -128,11 +153,17 @@ fn there_is_no_help_about_nothing() {
     for (args, message) in [
         (&["help", "nope"][..], "Unknown command \"nope\" for \"sts\""),
         (&["help", "context", "nope"], "Unknown command \"nope\" for \"sts context\""),
-        (&["help", KEY], "A key is never an argument: others could read it; use API_KEY or standard input"),
+        (
+            &["help", KEY],
+            "A key is never an argument: others could read it; use API_KEY or standard input",
+        ),
     ] {
         let outcome = Sts::new().run(args);
         assert_eq!((outcome.code, outcome.stderr), (3, format!("[ERROR] {message}\n")), "{args:?}");
-        assert!(outcome.stdout.starts_with("Usage:\n  sts ") && !outcome.stdout.contains(KEY), "{args:?}");
+        assert!(
+            outcome.stdout.starts_with("Usage:\n  sts ") && !outcome.stdout.contains(KEY),
+            "{args:?}"
+        );
     }
 }
 
@@ -152,20 +183,37 @@ fn wrong_arguments_are_named_in_json() {
 // Guarantee: stderr is the JSON error, but not where it is no flag.
 #[test]
 fn json_is_wanted_in_a_cluster() {
-    for (args, is_json) in [(&["-qo", "json"][..], true), (&["-qvojson"], true), (&["-qo=json"], true), (&["--", "-ojson"], false)]
-    {
+    for (args, is_json) in [
+        (&["-qo", "json"][..], true),
+        (&["-qvojson"], true),
+        (&["-qo=json"], true),
+        (&["--", "-ojson"], false),
+    ] {
         let outcome = Sts::new().run(&[&["--bogus"], args].concat());
-        assert_eq!((outcome.code, outcome.stderr.starts_with("{\n")), (3, is_json), "{args:?}: {}", outcome.stderr);
+        assert_eq!(
+            (outcome.code, outcome.stderr.starts_with("{\n")),
+            (3, is_json),
+            "{args:?}: {}",
+            outcome.stderr
+        );
     }
 }
 
-// Scenario: versions are asked for, and completions for each shell.
-// Guarantee: no server is needed; `--version` names the oldest server, whatever else is missing; a script knows the commands.
+// Scenario: versions are asked for, and completions for each shell. Guarantee: no server is needed;
+// `--version` names the oldest server, whatever else is missing; a script knows the commands.
 #[test]
 fn what_needs_no_server() {
     let sts = Sts::new();
-    for args in [&["--version"][..], &["ingestion-api-key", "create", "--version"], &["version", "--version"]] {
-        assert_eq!(sts.run(args).stdout, "minimum supported StackState version: 5.0.0\n", "{args:?}");
+    for args in [
+        &["--version"][..],
+        &["ingestion-api-key", "create", "--version"],
+        &["version", "--version"],
+    ] {
+        assert_eq!(
+            sts.run(args).stdout,
+            "minimum supported StackState version: 5.0.0\n",
+            "{args:?}"
+        );
     }
     assert!(sts.run(&["version"]).stdout.starts_with("VERSION"));
     let text = sts.run(&["version", "-o", "json"]).stdout;
@@ -173,13 +221,18 @@ fn what_needs_no_server() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let outcome = sts.run(&["completion", shell]);
         assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{shell}");
-        assert!(outcome.stdout.contains("rotate") && outcome.stdout.contains("validate"), "{shell}");
+        assert!(
+            outcome.stdout.contains("rotate") && outcome.stdout.contains("validate"),
+            "{shell}"
+        );
     }
     let outcome = sts.run(&["completion", "cmd"]);
     let message = "[ERROR] Invalid argument \"cmd\" for <shell>: invalid enum value \"cmd\", allowed values are [bash, elvish, fish, powershell, zsh]\n";
     assert_eq!((outcome.code, outcome.stderr.as_str()), (3, message));
     assert!(
-        outcome.stdout.starts_with("Usage:\n  sts completion <shell> [flags]\n\nArguments:\n  shell   One of bash, "),
+        outcome.stdout.starts_with(
+            "Usage:\n  sts completion <shell> [flags]\n\nArguments:\n  shell   One of bash, "
+        ),
         "{outcome:?}"
     );
 }

@@ -11,8 +11,9 @@ fn ok(stdout: &str) -> Outcome {
     Outcome { code: 0, stdout: stdout.to_owned(), stderr: String::new() }
 }
 
-// Scenario: a context is saved where there is no file, and a second one.
-// Guarantee: the server was asked with the token, the file has the original's shape and is for its owner only, and the latter context is current.
+// Scenario: a context is saved where there is no file, and a second one. Guarantee: the server was
+// asked with the token, the file has the original's shape and is for its owner only, and the latter
+// context is current.
 #[test]
 fn a_context_is_saved() {
     let mock = Mock::contract();
@@ -20,9 +21,14 @@ fn a_context_is_saved() {
     let outcome = sts.run(&["context", "save", "--url", &url, "--api-token", "tok"]);
     assert_eq!(
         outcome,
-        ok(&format!("[SUCCESS] Connection verified to {url} (Platform version: 6.0.0)\n[SUCCESS] Saved context: 'default'\n"))
+        ok(&format!(
+            "[SUCCESS] Connection verified to {url} (Platform version: 6.0.0)\n[SUCCESS] Saved context: 'default'\n"
+        ))
     );
-    assert_eq!((mock.last().line.as_str(), mock.last().header("x-api-token")), ("GET /api/server/info", "tok"));
+    assert_eq!(
+        (mock.last().line.as_str(), mock.last().header("x-api-token")),
+        ("GET /api/server/info", "tok")
+    );
     let args = [
         "context",
         "save",
@@ -58,17 +64,20 @@ current-context: other
 "
     );
     assert_eq!(sts.read_config(), expected);
-    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&sts.config()), 0o600);
-    let names = std::fs::read_dir(sts.config().parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = std::fs::read_dir(sts.config().parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
     let mut names = names.collect::<Vec<_>>();
     names.sort();
     assert_eq!(names, ["config.yaml", "config.yaml.lock"]);
     assert_eq!(mock.lines().len(), 1);
 }
 
-// Scenario: many processes save a context each, at once, and the server answers none before it was asked by all.
-// Guarantee: every context is there.
+// Scenario: many processes save a context each, at once, and the server answers none before it was
+// asked by all. Guarantee: every context is there.
 #[test]
 fn contexts_are_saved_at_once() {
     const N: usize = 8;
@@ -83,7 +92,8 @@ fn contexts_are_saved_at_once() {
             let (sts, url) = (&sts, &url);
             scope.spawn(move || {
                 let name = format!("c{at}");
-                let outcome = sts.run(&["context", "save", "-n", &name, "--url", url, "--api-token", "a"]);
+                let outcome =
+                    sts.run(&["context", "save", "-n", &name, "--url", url, "--api-token", "a"]);
                 assert_eq!(outcome.code, 0, "{outcome:?}");
             });
         }
@@ -103,9 +113,23 @@ fn links_are_followed() {
     std::os::unix::fs::symlink(path("second"), path("first")).unwrap();
     std::os::unix::fs::symlink("below/real.yaml", path("second")).unwrap();
     let first = path("first");
-    let args = ["context", "save", "--url", "http://x", "--api-token", "a", "--skip-validate", "--config", first.to_str().unwrap()];
+    let args = [
+        "context",
+        "save",
+        "--url",
+        "http://x",
+        "--api-token",
+        "a",
+        "--skip-validate",
+        "--config",
+        first.to_str().unwrap(),
+    ];
     assert_eq!(sts.run(&args).code, 0);
-    assert!(std::fs::read_to_string(path("below/real.yaml")).unwrap().contains("current-context: default"));
+    assert!(
+        std::fs::read_to_string(path("below/real.yaml"))
+            .unwrap()
+            .contains("current-context: default")
+    );
     assert!(first.is_symlink() && path("second").is_symlink());
 }
 
@@ -129,8 +153,8 @@ const ORIGINALS: &str = "contexts:
 current-context: default
 ";
 
-// Scenario: the original's file is listed, shown, and changed.
-// Guarantee: it is understood, the output is the original's in both forms, and what nobody here knows is kept.
+// Scenario: the original's file is listed, shown, and changed. Guarantee: it is understood, the
+// output is the original's in both forms, and what nobody here knows is kept.
 #[test]
 fn the_originals_file() {
     let sts = Sts::new();
@@ -138,20 +162,34 @@ fn the_originals_file() {
     std::fs::set_permissions(sts.config(), std::fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(
         sts.run(&["context", "list"]),
-        ok("NAME    | URL              \ndefault | https://a.example\nother   | https://b.example\n")
+        ok(
+            "NAME    | URL              \ndefault | https://a.example\nother   | https://b.example\n"
+        )
     );
     let listed = "{\n  \"contexts\": [\n    {\n      \"name\": \"default\",\n      \"context\": {\n        \"url\": \"https://a.example\",\n        \"api-token\": \"tok\",\n        \"api-path\": \"/api\",\n        \"admin-api-path\": \"/admin\",\n        \"skip-ssl\": false,\n        \"ca-cert-base64-data\": \"abc\"\n      }\n    },\n";
     assert!(sts.run(&["context", "list", "-o", "json"]).stdout.starts_with(listed));
     assert_eq!(sts.run(&["context", "show"]), ok("default\n"));
-    assert_eq!(sts.run(&["context", "set", "--name", "other"]), ok("Current context set to other\n"));
+    assert_eq!(
+        sts.run(&["context", "set", "--name", "other"]),
+        ok("Current context set to other\n")
+    );
     let shown = "{\n  \"current-context\": {\n    \"url\": \"https://b.example\",\n    \"service-token\": \"svctok-x\",\n    \"api-path\": \"/api\",\n    \"admin-api-path\": \"\",\n    \"skip-ssl\": true\n  },\n  \"name\": \"other\"\n}\n";
     assert_eq!(sts.run(&["context", "show", "-o", "json"]), ok(shown));
     assert!(sts.read_config().contains("ca-cert-base64-data: abc"));
     assert_eq!(std::fs::metadata(sts.config()).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(sts.run(&["context", "set", "-n", "default", "-o", "json"]), ok("{\n  \"current-context\": \"default\"\n}\n"));
-    assert_eq!(sts.run(&["context", "delete", "-n", "other"]), ok("[SUCCESS] Deleted context 'other'\n\n"));
+    assert_eq!(
+        sts.run(&["context", "set", "-n", "default", "-o", "json"]),
+        ok("{\n  \"current-context\": \"default\"\n}\n")
+    );
+    assert_eq!(
+        sts.run(&["context", "delete", "-n", "other"]),
+        ok("[SUCCESS] Deleted context 'other'\n\n")
+    );
     let outcome = sts.run(&["context", "delete", "-n", "default"]);
-    assert_eq!((outcome.code, outcome.stderr.lines().next().unwrap()), (3, "[ERROR] Cannot delete the current context (default)"));
+    assert_eq!(
+        (outcome.code, outcome.stderr.lines().next().unwrap()),
+        (3, "[ERROR] Cannot delete the current context (default)")
+    );
 }
 
 // Scenario: contexts that are not there are asked for.
@@ -184,30 +222,56 @@ fn unknown_contexts_are_named() {
 fn a_context_is_validated() {
     let mock = Mock::contract();
     let sts = Sts::new().with("STS_CLI_API_TOKEN", "env").with("STS_CLI_URL", "http://127.0.0.1:1");
-    assert_eq!(sts.run(&["context", "save", "-n", "a", "--url", &mock.url(), "--api-token", "file"]).code, 0);
-    let expected =
-        format!("[SUCCESS] Connection verified to {} (Platform version: 6.0.0)\n[SUCCESS] Context a is valid.\n\n", mock.url());
+    assert_eq!(
+        sts.run(&["context", "save", "-n", "a", "--url", &mock.url(), "--api-token", "file"]).code,
+        0
+    );
+    let expected = format!(
+        "[SUCCESS] Connection verified to {} (Platform version: 6.0.0)\n[SUCCESS] Context a is valid.\n\n",
+        mock.url()
+    );
     assert_eq!(sts.run(&["context", "validate"]), ok(&expected));
     assert_eq!(mock.last().header("x-api-token"), "file");
     let text = sts.run(&["context", "validate", "--name", "a", "-o", "json"]).stdout;
     let info = serde_json::from_str::<Value>(INFO).unwrap();
-    assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value!({"connected": true, "context": "a", "server-info": info}));
+    assert_eq!(
+        serde_json::from_str::<Value>(&text).unwrap(),
+        value!({"connected": true, "context": "a", "server-info": info})
+    );
     let old = Mock::start(|_| json(200, r#"{"version":{"major":4}}"#));
     let outcome = sts.run(&["context", "save", "--url", &old.url(), "--api-token", "file"]);
     assert!(outcome.stdout.contains("(StackState version: 4.0.0)\n"), "{outcome:?}");
 }
 
-// Scenario: a context is saved without a URL, without a name, with no token, with an empty one, with one that no header can carry, with two, with one of Kubernetes, and with a URL of another scheme.
-// Guarantee: each is refused before the server is asked and before anything is written; the environment does not help.
+// Scenario: a context is saved without a URL, without a name, with no token, with an empty one,
+// with one that no header can carry, with two, with one of Kubernetes, and with a URL of another
+// scheme. Guarantee: each is refused before the server is asked and before anything is written; the
+// environment does not help.
 #[test]
 fn what_cannot_be_saved() {
     let sts = Sts::new().with("STS_CLI_URL", "http://127.0.0.1:1").with("STS_CLI_API_TOKEN", "env");
     for (args, code, message) in [
         (&["--api-token", "a"][..], 3, "Required flag(s) \"url\" not set"),
-        (&["--url", "http://x", "--api-token", "a", "-n", ""], 3, "The name of a context must not be empty"),
-        (&["--url", "http://x", "--api-token", ""], 3, "Exactly one of the flags \"api-token\", \"service-token\" is needed"),
-        (&["--url", "http://x", "--service-token", "a\nb"], 3, "The token has a character that no header can carry"),
-        (&["--url", "http://x"], 3, "Exactly one of the flags \"api-token\", \"service-token\" is needed"),
+        (
+            &["--url", "http://x", "--api-token", "a", "-n", ""],
+            3,
+            "The name of a context must not be empty",
+        ),
+        (
+            &["--url", "http://x", "--api-token", ""],
+            3,
+            "Exactly one of the flags \"api-token\", \"service-token\" is needed",
+        ),
+        (
+            &["--url", "http://x", "--service-token", "a\nb"],
+            3,
+            "The token has a character that no header can carry",
+        ),
+        (
+            &["--url", "http://x"],
+            3,
+            "Exactly one of the flags \"api-token\", \"service-token\" is needed",
+        ),
         (
             &["--url", "http://x", "--api-token", "a", "--service-token", "b"],
             3,
@@ -225,13 +289,17 @@ fn what_cannot_be_saved() {
         ),
     ] {
         let outcome = sts.run(&[&["context", "save"], args].concat());
-        assert_eq!((outcome.code, outcome.stderr), (code, format!("[ERROR] {message}\n")), "{args:?}");
+        assert_eq!(
+            (outcome.code, outcome.stderr),
+            (code, format!("[ERROR] {message}\n")),
+            "{args:?}"
+        );
     }
     assert!(!sts.config().exists());
 }
 
-// Scenario: the file is not YAML, and is a directory.
-// Guarantee: saving is an error that says where it is, quotes nothing of it, and leaves it as it is.
+// Scenario: the file is not YAML, and is a directory. Guarantee: saving is an error that says where
+// it is, quotes nothing of it, and leaves it as it is.
 #[test]
 fn a_broken_file_is_not_overwritten() {
     let sts = Sts::new();
@@ -240,7 +308,12 @@ fn a_broken_file_is_not_overwritten() {
     let args = ["context", "save", "--url", "http://x", "--api-token", "a", "--skip-validate"];
     let outcome = sts.run(&args);
     assert_eq!(outcome.code, 1);
-    assert!(outcome.stderr.contains(&format!("{} is not a configuration file (line ", sts.config().display())), "{outcome:?}");
+    assert!(
+        outcome
+            .stderr
+            .contains(&format!("{} is not a configuration file (line ", sts.config().display())),
+        "{outcome:?}"
+    );
     assert!(!outcome.stderr.contains("canary"), "{outcome:?}");
     assert_eq!(sts.read_config(), broken);
     assert_eq!(sts.run(&["ingestion-api-key", "list"]).code, 1);
@@ -254,10 +327,23 @@ fn a_broken_file_is_not_overwritten() {
 // Guarantee: exit code 6, and the file is named.
 #[test]
 fn a_file_that_cannot_be_written() {
-    let args = ["context", "save", "--url", "http://x", "--api-token", "a", "--skip-validate", "--config", "/proc/sts/config.yaml"];
+    let args = [
+        "context",
+        "save",
+        "--url",
+        "http://x",
+        "--api-token",
+        "a",
+        "--skip-validate",
+        "--config",
+        "/proc/sts/config.yaml",
+    ];
     let outcome = Sts::new().run(&args);
     assert_eq!(outcome.code, 6);
-    assert!(outcome.stderr.starts_with("[ERROR] Cannot write to file /proc/sts/config.yaml ("), "{outcome:?}");
+    assert!(
+        outcome.stderr.starts_with("[ERROR] Cannot write to file /proc/sts/config.yaml ("),
+        "{outcome:?}"
+    );
 }
 
 // Scenario: a file has contexts and none that is current.
@@ -295,7 +381,15 @@ fn where_the_file_is() {
     ] {
         let args = ["context", "save", "--url", "http://x", "--api-token", "a", "--skip-validate"];
         let mut command = sts.command(&[&args[..], &flags].concat());
-        assert!(command.env_remove("XDG_CONFIG_HOME").env("HOME", home.path()).output().unwrap().status.success());
+        assert!(
+            command
+                .env_remove("XDG_CONFIG_HOME")
+                .env("HOME", home.path())
+                .output()
+                .unwrap()
+                .status
+                .success()
+        );
         assert!(std::fs::read_to_string(path).unwrap().contains("current-context: default"));
     }
     assert!(!sts.config().exists());

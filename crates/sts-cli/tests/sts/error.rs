@@ -10,8 +10,8 @@ use crate::sts::Sts;
 
 const ENVELOPE: &str = r#"{"trackingKey":"t","serverTimestamp":"1590105600000","_type":"ErrorsResponse","errors":[{"_type":"NotFound","message":"no key has this id\u001b[31m"}]}"#;
 
-// Scenario: a call is answered with a documented error.
-// Guarantee: exit code 2; the status, the message, and the body as YAML, harmless and sorted; JSON has both too.
+// Scenario: a call is answered with a documented error. Guarantee: exit code 2; the status, the
+// message, and the body as YAML, harmless and sorted; JSON has both too.
 #[test]
 fn an_error_of_the_call() {
     let mock = Mock::but("DELETE", |_| json(404, ENVELOPE));
@@ -35,8 +35,9 @@ trackingKey: t
     assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""));
 }
 
-// Scenario: the expiration is in the past, the body is empty, a text, a page, of a form that nobody knows, or the server is busy.
-// Guarantee: exit code 2, the status first, and what to do where something can be done; where a key may exist, that and not to try again.
+// Scenario: the expiration is in the past, the body is empty, a text, a page, of a form that nobody
+// knows, or the server is busy. Guarantee: exit code 2, the status first, and what to do where
+// something can be done; where a key may exist, that and not to try again.
 #[test]
 fn errors_in_every_form() {
     for (status, content_type, body, expected) in [
@@ -46,8 +47,18 @@ fn errors_in_every_form() {
             r#"{"_type":"IngestionApiKeyInvalidExpiryError","message":"it is in the past"}"#,
             "400 Bad Request (it is in the past)\n_type: IngestionApiKeyInvalidExpiryError\nmessage: it is in the past",
         ),
-        (409, "application/json; charset=utf-8", r#"{"what":["ever"]}"#, "409 Conflict\nwhat:\n  - ever"),
-        (403, "text/plain", "not\nallowed", "403 Forbidden (not\\nallowed)\nThe token is valid but may not do this"),
+        (
+            409,
+            "application/json; charset=utf-8",
+            r#"{"what":["ever"]}"#,
+            "409 Conflict\nwhat:\n  - ever",
+        ),
+        (
+            403,
+            "text/plain",
+            "not\nallowed",
+            "403 Forbidden (not\\nallowed)\nThe token is valid but may not do this",
+        ),
         (
             500,
             "text/html",
@@ -72,23 +83,36 @@ fn errors_in_every_form() {
             "",
             "504 Gateway Timeout\nA key may have been created all the same: look for it with `sts ingestion-api-key list`",
         ),
-        (503, "text/plain", "", "503 Service Unavailable\nTry again; if it stays, look for it in the server's log"),
+        (
+            503,
+            "text/plain",
+            "",
+            "503 Service Unavailable\nTry again; if it stays, look for it in the server's log",
+        ),
         (404, "text/plain", "", "404 Not Found\nThe server may not know this call"),
         (599, "text/plain", "", "599\nTry again; if it stays, look for it in the server's log"),
     ] {
         let mock = Mock::but("POST", move |_| reply(status, content_type, body));
         let outcome = Sts::of(&mock).try_key(&["create", "-n", "edge"]);
-        assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr), (2, "", format!("[ERROR] {expected}\n")), "{body}");
+        assert_eq!(
+            (outcome.code, outcome.stdout.as_str(), outcome.stderr),
+            (2, "", format!("[ERROR] {expected}\n")),
+            "{body}"
+        );
     }
 }
 
-// Scenario: a key is created, and the answer is no key.
-// Guarantee: exit code 2, nothing of the answer is printed, and a key that may exist is pointed out.
+// Scenario: a key is created, and the answer is no key. Guarantee: exit code 2, nothing of the
+// answer is printed, and a key that may exist is pointed out.
 #[test]
 fn a_key_that_cannot_be_read() {
     for (content_type, body, message) in [
         ("application/json", "", "The server's answer is not JSON (200 OK, application/json)"),
-        ("text/html", "<html>iapikeyok-canary", "The server's answer is not JSON (200 OK, text/html)"),
+        (
+            "text/html",
+            "<html>iapikeyok-canary",
+            "The server's answer is not JSON (200 OK, text/html)",
+        ),
         (
             "application/json",
             r#"{"apiKey":"iapikeyok-canary"}"#,
@@ -109,8 +133,8 @@ fn a_key_that_cannot_be_read() {
     }
 }
 
-// Scenario: the first question is refused: bad token, not allowed, broken, a page, JSON of another form.
-// Guarantee: exit code 4, and the server is named.
+// Scenario: the first question is refused: bad token, not allowed, broken, a page, JSON of another
+// form. Guarantee: exit code 4, and the server is named.
 #[test]
 fn no_connection_by_the_servers_word() {
     for (status, content_type, body, expected) in [
@@ -175,7 +199,11 @@ fn redirects_are_not_followed() {
             });
             let outcome = Sts::of(&mock).try_key(&["create", "-n", "edge"]);
             assert_eq!(outcome.code, code);
-            assert!(outcome.stderr.contains(&format!("The server redirects to {}. ", other.url())), "{}", outcome.stderr);
+            assert!(
+                outcome.stderr.contains(&format!("The server redirects to {}. ", other.url())),
+                "{}",
+                outcome.stderr
+            );
         }
     }
     assert!(other.lines().is_empty());
@@ -195,14 +223,18 @@ fn no_connection_at_all() {
     let mock = Mock::contract();
     let outcome = sts().try_key(&["list", "--url", &format!("https://{}", mock.address)]);
     assert!(
-        outcome.stderr.ends_with("\nCheck that the server speaks TLS: the URL may have to begin with http://\n"),
+        outcome.stderr.ends_with(
+            "\nCheck that the server speaks TLS: the URL may have to begin with http://\n"
+        ),
         "{}",
         outcome.stderr
     );
     let outcome = sts().try_key(&["list", "--url", "https://no.such.host.invalid"]);
     assert_eq!(outcome.code, 4);
     assert!(
-        outcome.stderr.ends_with("\nCheck the URL, that the server is up, and the proxy settings of the environment\n"),
+        outcome.stderr.ends_with(
+            "\nCheck the URL, that the server is up, and the proxy settings of the environment\n"
+        ),
         "{}",
         outcome.stderr
     );
@@ -221,19 +253,27 @@ fn an_answer_without_an_end() {
         // Until the client goes away.
         let _ = stream.read_to_end(&mut Vec::new());
     });
-    let outcome = Sts::new().try_key(&["list", "--url", &url, "--api-token", "t", "--timeout", "500ms"]);
+    let outcome =
+        Sts::new().try_key(&["list", "--url", &url, "--api-token", "t", "--timeout", "500ms"]);
     server.join().unwrap();
     assert_eq!(outcome.code, 4);
-    assert!(outcome.stderr.ends_with("\nCheck that the server is up, or give it more time with --timeout\n"), "{outcome:?}");
+    assert!(
+        outcome
+            .stderr
+            .ends_with("\nCheck that the server is up, or give it more time with --timeout\n"),
+        "{outcome:?}"
+    );
 }
 
 // Scenario: a server accepts the connection and never answers, at first and when a key is created.
-// Guarantee: the command gives up after its timeout with exit code 4, and says that a key may have been created.
+// Guarantee: the command gives up after its timeout with exit code 4, and says that a key may have
+// been created.
 #[test]
 fn a_silent_server() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
-    let outcome = Sts::new().try_key(&["list", "--url", &url, "--api-token", "t", "--timeout", "50ms"]);
+    let outcome =
+        Sts::new().try_key(&["list", "--url", &url, "--api-token", "t", "--timeout", "50ms"]);
     let expected = format!(
         "[ERROR] Could not connect to {url}/api (no answer in time)\nCheck that the server is up, or give it more time with --timeout\n"
     );

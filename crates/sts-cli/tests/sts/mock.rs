@@ -14,7 +14,8 @@ use tokio::runtime::Runtime;
 pub(crate) const KEY: &str = "iapikeyok-12345678-9ABCDEFG-HIJKLMNO-4UUaeN";
 pub(crate) const INFO: &str = r#"{"version":{"major":6,"minor":0,"patch":0,"diff":"","commit":"","isDev":false},"deploymentMode":"SelfHosted","platformVersion":"6.0.0"}"#;
 pub(crate) const CREATED: &str = r#"{"id":250558013078953,"lastUpdateTimestamp":1590105600001,"name":"my-ingestion-api-key","apiKey":"iapikeyok-12345678-9ABCDEFG-HIJKLMNO-4UUaeN"}"#;
-pub(crate) const LISTED: &str = r#"[{"id":250558013078953,"lastUpdateTimestamp":1590105600001,"name":"my-ingestion-api-key"}]"#;
+pub(crate) const LISTED: &str =
+    r#"[{"id":250558013078953,"lastUpdateTimestamp":1590105600001,"name":"my-ingestion-api-key"}]"#;
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
@@ -39,7 +40,9 @@ pub(crate) struct Mock {
 
 impl Mock {
     /// Answers every request with what `answer` makes of it.
-    pub(crate) fn start(answer: impl Fn(&Asked) -> Response + Clone + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(
+        answer: impl Fn(&Asked) -> Response + Clone + Send + Sync + 'static,
+    ) -> Self {
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
@@ -60,8 +63,13 @@ impl Mock {
         let log = Arc::clone(&asked);
         let router = Router::new().fallback(move |request: Request| async move {
             let (parts, body) = request.into_parts();
-            let body = String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
-            let asked = Asked { line: format!("{} {}", parts.method, parts.uri), headers: parts.headers, body };
+            let body =
+                String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
+            let asked = Asked {
+                line: format!("{} {}", parts.method, parts.uri),
+                headers: parts.headers,
+                body,
+            };
             let response = answer(&asked);
             log.lock().unwrap().push(asked);
             response
@@ -76,8 +84,13 @@ impl Mock {
     }
 
     /// The contract's server, but for the calls whose line begins with `line`.
-    pub(crate) fn but(line: &'static str, answer: impl Fn(&Asked) -> Response + Clone + Send + Sync + 'static) -> Self {
-        Self::start(move |asked| if asked.line.starts_with(line) { answer(asked) } else { contract(asked) })
+    pub(crate) fn but(
+        line: &'static str,
+        answer: impl Fn(&Asked) -> Response + Clone + Send + Sync + 'static,
+    ) -> Self {
+        Self::start(
+            move |asked| if asked.line.starts_with(line) { answer(asked) } else { contract(asked) },
+        )
     }
 
     pub(crate) fn url(&self) -> String {
@@ -103,7 +116,11 @@ pub(crate) fn json(status: u16, body: &str) -> Response {
 }
 
 pub(crate) fn reply(status: u16, content_type: &str, body: &str) -> Response {
-    Response::builder().status(status).header("content-type", content_type).body(Body::from(body.to_owned())).unwrap()
+    Response::builder()
+        .status(status)
+        .header("content-type", content_type)
+        .body(Body::from(body.to_owned()))
+        .unwrap()
 }
 
 pub(crate) fn empty(status: u16) -> Response {

@@ -7,8 +7,10 @@ use crate::sts::Sts;
 fn header(mock: &Mock) -> String {
     let asked = mock.last();
     let names = ["x-api-token", "x-api-key", "x-api-servicebearer", "authorization"];
-    let found =
-        names.into_iter().filter(|name| asked.headers.contains_key(*name)).map(|name| format!("{name}: {}", asked.header(name)));
+    let found = names
+        .into_iter()
+        .filter(|name| asked.headers.contains_key(*name))
+        .map(|name| format!("{name}: {}", asked.header(name)));
     found.collect::<Vec<_>>().join(", ")
 }
 
@@ -51,8 +53,9 @@ fn each_credential_has_its_header() {
     assert_eq!(header(&mock), "x-api-token: file-a");
 }
 
-// Scenario: URL, path, token and context are set in several places.
-// Guarantee: each setting comes from its flag, or else the environment, or else the file; a token from above hides the file's of any kind.
+// Scenario: URL, path, token and context are set in several places. Guarantee: each setting comes
+// from its flag, or else the environment, or else the file; a token from above hides the file's of
+// any kind.
 #[test]
 fn flag_over_environment_over_file() {
     let (mock, other) = (Mock::contract(), Mock::contract());
@@ -65,40 +68,64 @@ fn flag_over_environment_over_file() {
     assert_eq!(header(&mock), "x-api-token: file-a");
     sts(&[("STS_CLI_SERVICE_TOKEN", "env"), ("STS_CLI_URL", &mock.url())]).key(&["list"]);
     assert_eq!(header(&mock), "x-api-key: env");
-    sts(&[("STS_CLI_API_TOKEN", "env"), ("STS_CLI_URL", &mock.url())]).key(&["list", "--api-token", "flag"]);
+    sts(&[("STS_CLI_API_TOKEN", "env"), ("STS_CLI_URL", &mock.url())]).key(&[
+        "list",
+        "--api-token",
+        "flag",
+    ]);
     assert_eq!(header(&mock), "x-api-token: flag");
     sts(&[("STS_CLI_URL", ""), ("STS_CLI_API_TOKEN", "")]).key(&["list"]);
     assert_eq!(header(&other), "x-api-token: file-a");
     let outcome = sts(&[("STS_CLI_CONTEXT", "b")]).try_key(&["list"]);
-    assert_eq!((outcome.code, other.last().line.as_str(), header(&other).as_str()), (4, "GET /b/server/info", "x-api-key: file-b"));
+    assert_eq!(
+        (outcome.code, other.last().line.as_str(), header(&other).as_str()),
+        (4, "GET /b/server/info", "x-api-key: file-b")
+    );
     sts(&[("STS_CLI_CONTEXT", "b"), ("STS_CLI_API_PATH", "api/")]).key(&["list"]);
     assert_eq!(other.last().line, "GET /api/security/ingestion/api_keys");
     sts(&[("STS_CLI_CONTEXT", "b")]).key(&["list", "-c", "a"]);
     assert_eq!(header(&other), "x-api-token: file-a");
 }
 
-// Scenario: tokens of two kinds from flag and environment, in one file, and none at all; the URL is missing or of another scheme.
-// Guarantee: exit code 1, and all that is wrong is named.
+// Scenario: tokens of two kinds from flag and environment, in one file, and none at all; the URL is
+// missing or of another scheme. Guarantee: exit code 1, and all that is wrong is named.
 #[test]
 fn one_token_is_needed() {
     let two = "Could not load StackState CLI config\nFailed to validate the context:\n* Can only specify one of {api-token | service-token | k8s-sa-token}\n";
-    let outcome = Sts::new().with("STS_CLI_API_TOKEN", "a").try_key(&["list", "--service-token", "b", "--url", "http://x"]);
+    let outcome = Sts::new().with("STS_CLI_API_TOKEN", "a").try_key(&[
+        "list",
+        "--service-token",
+        "b",
+        "--url",
+        "http://x",
+    ]);
     assert_eq!(outcome.code, 1);
     assert!(outcome.stderr.starts_with(&format!("[ERROR] {two}")), "{}", outcome.stderr);
     let outcome = Sts::new().try_key(&["list"]);
     assert!(
-        outcome.stderr.contains("\n* Missing field: url\n* Missing field: {api-token | service-token | k8s-sa-token}\n"),
+        outcome.stderr.contains(
+            "\n* Missing field: url\n* Missing field: {api-token | service-token | k8s-sa-token}\n"
+        ),
         "{}",
         outcome.stderr
     );
-    assert!(outcome.stderr.ends_with("To create one try running `sts context save --help`\n"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.ends_with("To create one try running `sts context save --help`\n"),
+        "{}",
+        outcome.stderr
+    );
     let sts = Sts::new();
     sts.write_config(&file("sts.example", "api-token: a\n    service-token: b"));
     let expected = "[ERROR] Could not load StackState CLI config\nFailed to validate the 'a' context:\n* URL sts.example must start with \"https://\" or \"http://\"\n* Can only specify one of {api-token | service-token | k8s-sa-token}\n";
     let outcome = sts.try_key(&["list"]);
     assert_eq!((outcome.code, outcome.stderr.as_str()), (1, expected));
     let json = sts.try_key(&["list", "-o", "json"]).stderr;
-    assert!(json.starts_with("{\n  \"error\": true,\n  \"error-message\": \"could not load StackState CLI config\\n"), "{json}");
+    assert!(
+        json.starts_with(
+            "{\n  \"error\": true,\n  \"error-message\": \"could not load StackState CLI config\\n"
+        ),
+        "{json}"
+    );
 }
 
 // Scenario: tokens are empty, by flag and in the file.
@@ -143,11 +170,14 @@ fn a_broken_file_is_left_aside() {
     sts.write_config("contexts: [");
     let outcome = sts.try_key(&["list"]);
     assert_eq!(outcome.code, 0);
-    assert!(outcome.stderr.starts_with("[WARNING] ") && outcome.stderr.ends_with("ignored, since flags and environment suffice\n"));
+    assert!(
+        outcome.stderr.starts_with("[WARNING] ")
+            && outcome.stderr.ends_with("ignored, since flags and environment suffice\n")
+    );
 }
 
-// Scenario: variables that cannot be read: a boolean that is none, a token's file that is missing, a token with a line end.
-// Guarantee: each is an error that names it and prints no token.
+// Scenario: variables that cannot be read: a boolean that is none, a token's file that is missing,
+// a token with a line end. Guarantee: each is an error that names it and prints no token.
 #[test]
 fn unreadable_variables_are_named() {
     for (name, value, expected) in [
@@ -157,17 +187,32 @@ fn unreadable_variables_are_named() {
             "/nowhere/token",
             "Cannot read the Kubernetes token /nowhere/token (No such file or directory (os error 2))",
         ),
-        ("STS_CLI_CA_CERT", "/nowhere/ca", "Cannot use the certificates of /nowhere/ca (No such file or directory (os error 2))"),
-        ("STS_CLI_API_TOKEN", "canary\nx", "The api-token has a character that no header can carry"),
+        (
+            "STS_CLI_CA_CERT",
+            "/nowhere/ca",
+            "Cannot use the certificates of /nowhere/ca (No such file or directory (os error 2))",
+        ),
+        (
+            "STS_CLI_API_TOKEN",
+            "canary\nx",
+            "The api-token has a character that no header can carry",
+        ),
     ] {
-        let token = if name.ends_with("_PATH") || name.ends_with("_TOKEN") { &[][..] } else { &["--api-token", "t"] };
-        let outcome = Sts::new().with(name, value).try_key(&[&["list", "--url", "http://127.0.0.1:1"], token].concat());
+        let token = if name.ends_with("_PATH") || name.ends_with("_TOKEN") {
+            &[][..]
+        } else {
+            &["--api-token", "t"]
+        };
+        let outcome = Sts::new()
+            .with(name, value)
+            .try_key(&[&["list", "--url", "http://127.0.0.1:1"], token].concat());
         assert_eq!((outcome.code, outcome.stderr), (1, format!("[ERROR] {expected}\n")), "{name}");
     }
 }
 
 // Scenario: a proxy is named in the environment, and the server is another host, and this one.
-// Guarantee: the former is asked through the proxy, with a warning that the token can be read; the latter is not.
+// Guarantee: the former is asked through the proxy, with a warning that the token can be read; the
+// latter is not.
 #[test]
 fn proxies_of_the_environment() {
     let proxy = Mock::start(|_| crate::mock::json(200, crate::mock::INFO));

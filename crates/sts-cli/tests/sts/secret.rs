@@ -7,8 +7,8 @@ fn all(outcome: &Outcome) -> String {
     format!("{}{}", outcome.stdout, outcome.stderr)
 }
 
-// Scenario: every command runs with `-vv`, with each kind of token.
-// Guarantee: what is asked and answered is told, no token is, and a key is where it was asked for and nowhere else.
+// Scenario: every command runs with `-vv`, with each kind of token. Guarantee: what is asked and
+// answered is told, no token is, and a key is where it was asked for and nowhere else.
 #[test]
 fn nothing_secret_is_told() {
     let mock = Mock::contract();
@@ -21,7 +21,8 @@ fn nothing_secret_is_told() {
             &["rotate", "-i", "7"],
             &["update", "-i", "7", "--enable"],
         ] {
-            let outcome = Sts::new().try_key(&[args, &[token, "admin-token-canary", "--url", &url, "-vv"]].concat());
+            let outcome = Sts::new()
+                .try_key(&[args, &[token, "admin-token-canary", "--url", &url, "-vv"]].concat());
             assert!(!all(&outcome).contains("canary"), "{args:?}: {outcome:?}");
             assert!(outcome.stderr.contains("GET http://127.0.0.1:"), "{outcome:?}");
             assert!(outcome.stderr.contains(": ***\n"), "{outcome:?}");
@@ -37,7 +38,17 @@ fn nothing_secret_is_told() {
 fn a_checked_key_is_not_told() {
     let mock = Mock::start(|_| json(500, &format!("{{\"message\":\"{KEY}\"}}")));
     let url = mock.url();
-    let args = ["ingestion-api-key", "check", "--agent", &url, "--otlp-http", &url, "--otlp-grpc", &url, "-vv"];
+    let args = [
+        "ingestion-api-key",
+        "check",
+        "--agent",
+        &url,
+        "--otlp-http",
+        &url,
+        "--otlp-grpc",
+        &url,
+        "-vv",
+    ];
     let outcome = Sts::new().run_with_input(&args, KEY);
     assert_eq!(outcome.code, 2);
     assert_eq!(mock.lines().len(), 3);

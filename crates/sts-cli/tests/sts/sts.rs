@@ -53,7 +53,11 @@ impl Sts {
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sts"));
-        command.args(args).env_clear().env("XDG_CONFIG_HOME", self.home.path()).envs(self.variables.iter().cloned());
+        command
+            .args(args)
+            .env_clear()
+            .env("XDG_CONFIG_HOME", self.home.path())
+            .envs(self.variables.iter().cloned());
         command
     }
 
@@ -63,7 +67,12 @@ impl Sts {
 
     pub(crate) fn run_with_input(&self, args: &[&str], input: &str) -> Outcome {
         let mut command = self.command(args);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         // It may end without having read it.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();

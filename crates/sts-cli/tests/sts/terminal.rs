@@ -19,7 +19,8 @@ fn session(sts: &Sts, args: &[&str]) -> PtySession {
 
 fn end(mut session: PtySession) -> (String, i32) {
     // It reads a character for each byte.
-    let bytes = session.exp_eof().unwrap().chars().map(|byte| u8::try_from(byte).unwrap()).collect();
+    let bytes =
+        session.exp_eof().unwrap().chars().map(|byte| u8::try_from(byte).unwrap()).collect();
     let text = String::from_utf8(bytes).unwrap();
     match session.process().wait().unwrap() {
         WaitStatus::Exited(_, code) => (text, code),
@@ -42,7 +43,10 @@ fn the_documented_symbols() {
     assert_eq!(seen(&sts, &["create", "-n", "my-ingestion-api-key"]), (created, 0));
     let header = "\u{1b}[36mID             \u{1b}[0m | \u{1b}[36mNAME                \u{1b}[0m | \u{1b}[36mEXPIRATION\u{1b}[0m | \u{1b}[36mDESCRIPTION\u{1b}[0m\r\n";
     assert!(seen(&sts, &["list"]).0.starts_with(header));
-    assert_eq!(seen(&sts, &["delete", "-i", "7"]), ("✅ Ingestion Api Key deleted: 7\r\n".to_owned(), 0));
+    assert_eq!(
+        seen(&sts, &["delete", "-i", "7"]),
+        ("✅ Ingestion Api Key deleted: 7\r\n".to_owned(), 0)
+    );
     let (text, code) = seen(&sts, &["describe", "-i", "7"]);
     assert_eq!((text.as_str(), code), ("❌ There is no key with the id 7\r\n", 2));
     assert!(seen(&sts, &["describe"]).0.starts_with("❌ Required flag(s) "));
@@ -60,7 +64,10 @@ fn colours_are_taken_away() {
     let mut dumb = Sts::of(&mock).command(&["ingestion-api-key", "delete", "-i", "7"]);
     dumb.env("TERM", "Dumb");
     assert_eq!(end(spawn_command(dumb, Some(TIMEOUT_MS)).unwrap()), plain);
-    assert_eq!(seen(&Sts::of(&mock), &["delete", "-i", "7", "-o", "json"]).0, "{\r\n  \"deleted-ingestion-api-key\": 7\r\n}\r\n");
+    assert_eq!(
+        seen(&Sts::of(&mock), &["delete", "-i", "7", "-o", "json"]).0,
+        "{\r\n  \"deleted-ingestion-api-key\": 7\r\n}\r\n"
+    );
 }
 
 /// A server whose key was last used that long ago, and expires in a week.
@@ -68,19 +75,20 @@ fn used(ago: SignedDuration) -> Mock {
     let now = Timestamp::now();
     let last = now.checked_sub(ago).unwrap().as_millisecond();
     let end = now.checked_add(SignedDuration::from_hours(7 * 24)).unwrap().as_millisecond();
-    let key = format!(r#"{{"id":7,"lastUpdateTimestamp":1,"name":"edge\u001b","lastUsedTimestamp":{last},"expiration":{end}}}"#);
-    Mock::but(
-        "GET /api/security",
-        move |asked| if asked.line.ends_with("/7") { json(200, &key) } else { json(200, &format!("[{key}]")) },
-    )
+    let key = format!(
+        r#"{{"id":7,"lastUpdateTimestamp":1,"name":"edge\u001b","lastUsedTimestamp":{last},"expiration":{end}}}"#
+    );
+    Mock::but("GET /api/security", move |asked| {
+        if asked.line.ends_with("/7") { json(200, &key) } else { json(200, &format!("[{key}]")) }
+    })
 }
 
 fn was_deleted(mock: &Mock) -> bool {
     mock.lines().iter().any(|line| line.starts_with("DELETE"))
 }
 
-// Scenario: a key that was used half an hour ago is deleted, and the question is answered with no, with nothing, and with yes.
-// Guarantee: only yes deletes it; otherwise the exit code is 9.
+// Scenario: a key that was used half an hour ago is deleted, and the question is answered with no,
+// with nothing, and with yes. Guarantee: only yes deletes it; otherwise the exit code is 9.
 #[test]
 fn a_key_in_use_is_asked_about() {
     for (answer, code) in [("n", 9), ("", 9), ("y", 0), ("Yes", 0)] {
@@ -95,13 +103,15 @@ fn a_key_in_use_is_asked_about() {
     }
 }
 
-// Scenario: a key was used two hours ago, or `--yes` or `-o json` is given, or there is no terminal.
-// Guarantee: it is deleted without a question.
+// Scenario: a key was used two hours ago, or `--yes` or `-o json` is given, or there is no
+// terminal. Guarantee: it is deleted without a question.
 #[test]
 fn no_question_without_need() {
-    for (ago, args) in
-        [(121, &["delete", "-i", "7"][..]), (1, &["delete", "-i", "7", "--yes"]), (1, &["delete", "-i", "7", "-o", "json"])]
-    {
+    for (ago, args) in [
+        (121, &["delete", "-i", "7"][..]),
+        (1, &["delete", "-i", "7", "--yes"]),
+        (1, &["delete", "-i", "7", "-o", "json"]),
+    ] {
         let mock = used(SignedDuration::from_mins(ago));
         let (text, code) = seen(&Sts::of(&mock), args);
         assert!(code == 0 && was_deleted(&mock) && !text.contains("[y/N]"), "{args:?}: {text}");
@@ -118,8 +128,14 @@ fn a_wide_list_is_never_wrapped() {
     let mock = Mock::contract();
     let sts = Sts::of(&mock).command(&["ingestion-api-key", "list", "--wide"]);
     let mut narrow = std::process::Command::new("/bin/sh");
-    narrow.args(["-c", "stty cols 60 rows 24; exec \"$0\" \"$@\""]).arg(sts.get_program()).args(sts.get_args());
-    narrow.env_clear().envs(sts.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", "/usr/bin:/bin");
+    narrow
+        .args(["-c", "stty cols 60 rows 24; exec \"$0\" \"$@\""])
+        .arg(sts.get_program())
+        .args(sts.get_args());
+    narrow
+        .env_clear()
+        .envs(sts.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .env("PATH", "/usr/bin:/bin");
     let (text, _) = end(spawn_command(narrow, Some(TIMEOUT_MS)).unwrap());
     assert!(text.contains("\r\n250558013078953 | my-ingestion-api-key | -"), "{text}");
     assert_eq!(text.lines().count(), 2, "{text}");
@@ -132,7 +148,11 @@ fn keys_that_expire_are_hinted_at() {
     let mock = used(SignedDuration::ZERO);
     let sts = Sts::of(&mock);
     let (text, _) = seen(&sts, &["list"]);
-    assert!(text.contains("\r\nWithin 14 days these keys expire: edge\\u{1b} (") && text.contains("--id 7\r\n"), "{text}");
+    assert!(
+        text.contains("\r\nWithin 14 days these keys expire: edge\\u{1b} (")
+            && text.contains("--id 7\r\n"),
+        "{text}"
+    );
     for quiet in ["--quiet", "-ojson"] {
         assert!(!seen(&sts, &["list", quiet]).0.contains("Within 14 days"));
     }

@@ -48,7 +48,8 @@ fn server() -> (Mock, NamedTempFile) {
     let file = NamedTempFile::new().unwrap();
     std::fs::write(file.path(), made.cert.pem()).unwrap();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
-    let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder =
+        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
     let mut config = builder.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -64,8 +65,9 @@ fn server() -> (Mock, NamedTempFile) {
     (Mock::on(runtime, listener, address, answer), file)
 }
 
-// Scenario: a server with a certificate that nobody vouches for, without more, with `--ca-cert`, with `--skip-ssl`, and each by environment and file.
-// Guarantee: it is refused with what to do, unless it was told to trust it.
+// Scenario: a server with a certificate that nobody vouches for, without more, with `--ca-cert`,
+// with `--skip-ssl`, and each by environment and file. Guarantee: it is refused with what to do,
+// unless it was told to trust it.
 #[test]
 fn certificates_are_trusted_when_told() {
     let (mock, ca) = server();
@@ -74,7 +76,11 @@ fn certificates_are_trusted_when_told() {
     let outcome = sts().try_key(&["list"]);
     assert_eq!(outcome.code, 4);
     assert!(outcome.stderr.contains("invalid peer certificate"), "{}", outcome.stderr);
-    assert!(outcome.stderr.ends_with("check the URL, or name the authority with --ca-cert\n"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.ends_with("check the URL, or name the authority with --ca-cert\n"),
+        "{}",
+        outcome.stderr
+    );
     assert!(mock.lines().is_empty());
     sts().key(&["list", "--ca-cert", ca]);
     sts().key(&["list", "--skip-ssl"]);
@@ -82,9 +88,15 @@ fn certificates_are_trusted_when_told() {
     sts().with("STS_SKIP_SSL", "1").key(&["list"]);
     assert_eq!(sts().with("STS_SKIP_SSL", "true").try_key(&["list", "--skip-ssl=false"]).code, 4);
     let saved = Sts::new();
-    assert_eq!(saved.run(&["context", "save", "--url", &url, "--api-token", "t", "--ca-cert", ca]).code, 0);
+    assert_eq!(
+        saved.run(&["context", "save", "--url", &url, "--api-token", "t", "--ca-cert", ca]).code,
+        0
+    );
     saved.key(&["list"]);
-    assert_eq!(saved.run(&["context", "save", "--url", &url, "--api-token", "t", "--skip-ssl"]).code, 0);
+    assert_eq!(
+        saved.run(&["context", "save", "--url", &url, "--api-token", "t", "--skip-ssl"]).code,
+        0
+    );
     saved.key(&["list"]);
 }
 
@@ -96,9 +108,19 @@ fn endpoints_behind_tls_are_checked() {
     let url = format!("https://{}", mock.address);
     let args = ["check", "--otlp-grpc", &url, "--otlp-http", &url, "--agent", &url];
     let sts = || Sts::new().with("API_KEY", KEY);
-    assert_eq!(sts().key(&[&args[..], &["--ca-cert", ca.path().to_str().unwrap()]].concat()).matches(": accepted\n").count(), 3);
+    assert_eq!(
+        sts()
+            .key(&[&args[..], &["--ca-cert", ca.path().to_str().unwrap()]].concat())
+            .matches(": accepted\n")
+            .count(),
+        3
+    );
     let outcome = sts().try_key(&args);
-    assert_eq!((outcome.code, outcome.stdout.matches(": no answer (invalid peer certificate").count()), (4, 3), "{outcome:?}");
+    assert_eq!(
+        (outcome.code, outcome.stdout.matches(": no answer (invalid peer certificate").count()),
+        (4, 3),
+        "{outcome:?}"
+    );
 }
 
 // Scenario: the file with authorities has none.
@@ -107,7 +129,15 @@ fn endpoints_behind_tls_are_checked() {
 fn a_file_without_certificates() {
     let file = NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
-    let outcome = Sts::new().try_key(&["list", "--url", "https://127.0.0.1:1", "--api-token", "t", "--ca-cert", path]);
+    let outcome = Sts::new().try_key(&[
+        "list",
+        "--url",
+        "https://127.0.0.1:1",
+        "--api-token",
+        "t",
+        "--ca-cert",
+        path,
+    ]);
     assert_eq!(
         (outcome.code, outcome.stderr),
         (1, format!("[ERROR] Cannot use the certificates of {path} (there is none in it)\n"))

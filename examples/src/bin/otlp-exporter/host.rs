@@ -6,7 +6,8 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Meter};
 use sysinfo::{Disks, Networks, System};
 
-/// The host as it was at the last refresh. The instruments observe it whenever metrics are collected, and nothing after [`clear`](Self::clear).
+/// The host as it was at the last refresh. The instruments observe it whenever metrics are
+/// collected, and nothing after [`clear`](Self::clear).
 pub(crate) struct Host {
     system: System,
     observed: Observed,
@@ -105,11 +106,17 @@ impl Sample {
             let attributes = |state| {
                 [
                     KeyValue::new("system.device", disk.name().to_string_lossy().into_owned()),
-                    KeyValue::new("system.filesystem.mountpoint", disk.mount_point().to_string_lossy().into_owned()),
+                    KeyValue::new(
+                        "system.filesystem.mountpoint",
+                        disk.mount_point().to_string_lossy().into_owned(),
+                    ),
                     KeyValue::new("system.filesystem.state", state),
                 ]
             };
-            to.observe(disk.total_space().saturating_sub(disk.available_space()), &attributes("used"));
+            to.observe(
+                disk.total_space().saturating_sub(disk.available_space()),
+                &attributes("used"),
+            );
             to.observe(disk.available_space(), &attributes("free"));
         }
     }
@@ -118,16 +125,28 @@ impl Sample {
         for disk in &self.disks {
             let device = KeyValue::new("system.device", disk.name().to_string_lossy().into_owned());
             let usage = disk.usage();
-            to.observe(usage.total_read_bytes, &[device.clone(), KeyValue::new("disk.io.direction", "read")]);
-            to.observe(usage.total_written_bytes, &[device, KeyValue::new("disk.io.direction", "write")]);
+            to.observe(
+                usage.total_read_bytes,
+                &[device.clone(), KeyValue::new("disk.io.direction", "read")],
+            );
+            to.observe(
+                usage.total_written_bytes,
+                &[device, KeyValue::new("disk.io.direction", "write")],
+            );
         }
     }
 
     fn network_io(&self, to: &dyn AsyncInstrument<u64>) {
         for (name, network) in &self.networks {
             let device = KeyValue::new("network.interface.name", name.clone());
-            to.observe(network.total_received(), &[device.clone(), KeyValue::new("network.io.direction", "receive")]);
-            to.observe(network.total_transmitted(), &[device, KeyValue::new("network.io.direction", "transmit")]);
+            to.observe(
+                network.total_received(),
+                &[device.clone(), KeyValue::new("network.io.direction", "receive")],
+            );
+            to.observe(
+                network.total_transmitted(),
+                &[device, KeyValue::new("network.io.direction", "transmit")],
+            );
         }
     }
 }

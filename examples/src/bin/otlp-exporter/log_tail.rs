@@ -43,7 +43,8 @@ impl LogTail {
         Ok(path.map(|path| Self { path: path.to_owned(), position: Position::End }))
     }
 
-    /// Emits the lines that are new since the last call, at the first one the last lines; tells how many.
+    /// Emits the lines that are new since the last call, at the first one the last lines; tells how
+    /// many.
     pub(crate) fn emit(&mut self, logger: &impl Logger) -> usize {
         let lines = self.read().unwrap_or_else(|error| {
             // It may be between two files just now.
@@ -87,7 +88,9 @@ impl LogTail {
     fn start(&self, metadata: &Metadata) -> u64 {
         match self.position {
             Position::End => metadata.len().saturating_sub(FIRST_BYTES),
-            Position::At { file, offset } if file == metadata.ino() && offset <= metadata.len() => offset,
+            Position::At { file, offset } if file == metadata.ino() && offset <= metadata.len() => {
+                offset
+            }
             Position::At { .. } => 0,
         }
     }

@@ -67,11 +67,15 @@ struct Cli {
     allow_plaintext: bool,
 }
 
-/// Not `tokio::main`: exporting and flushing block, on this thread and on those of the SDK. The runtime has the connections.
+/// Not `tokio::main`: exporting and flushing block, on this thread and on those of the SDK. The
+/// runtime has the connections.
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr();
-    match Runtime::new().context("no runtime").and_then(|runtime| Ok((Exporter::new(&cli, &runtime)?, runtime))) {
+    match Runtime::new()
+        .context("no runtime")
+        .and_then(|runtime| Ok((Exporter::new(&cli, &runtime)?, runtime)))
+    {
         Ok((exporter, runtime)) => exporter.run(&cli, &runtime),
         Err(error) => {
             complain(format_args!("error: {error:#}"));
@@ -94,7 +98,8 @@ struct Exporter {
 
 impl Exporter {
     fn new(cli: &Cli, runtime: &Runtime) -> anyhow::Result<Self> {
-        // The only provider, named as rustls wants it: nothing depends on which ones happen to be linked.
+        // The only provider, named as rustls wants it: nothing depends on which ones happen to be
+        // linked.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // Channels and signal handlers belong to the runtime they are made in.
         let _entered = runtime.enter();
@@ -104,26 +109,32 @@ impl Exporter {
         let config = config.exporter(cli.exporter.as_deref()).context("--exporter")?;
         warn_of_environment();
 
-        let Exporters { spans, metrics, logs, generation } = client::exporters(config, cli.allow_plaintext)?;
+        let Exporters { spans, metrics, logs, generation } =
+            client::exporters(config, cli.allow_plaintext)?;
         if let Some(generation) = generation {
             runtime.spawn(report_reloads("token", generation));
         }
         let tallies = Tallies::default();
         let resource = Resource::builder()
             .with_service_name(NAME)
-            .with_attributes(sysinfo::System::host_name().map(|name| KeyValue::new("host.name", name)))
+            .with_attributes(
+                sysinfo::System::host_name().map(|name| KeyValue::new("host.name", name)),
+            )
             .build();
 
         let mut tracers = SdkTracerProvider::builder().with_resource(resource.clone());
         if let Some(exporter) = spans {
-            tracers = tracers.with_batch_exporter(Counted::new(exporter, tallies.of(Signal::Traces)));
+            tracers =
+                tracers.with_batch_exporter(Counted::new(exporter, tallies.of(Signal::Traces)));
         }
         let mut meters = SdkMeterProvider::builder().with_resource(resource.clone());
         let has_metrics = metrics.is_some();
         if let Some(exporter) = metrics {
             // A round flushes: the reader's own interval must not come between.
-            let reader = PeriodicReader::builder(Counted::new(exporter, tallies.of(Signal::Metrics)));
-            meters = meters.with_reader(reader.with_interval(Duration::from_secs(u32::MAX.into())).build());
+            let reader =
+                PeriodicReader::builder(Counted::new(exporter, tallies.of(Signal::Metrics)));
+            meters = meters
+                .with_reader(reader.with_interval(Duration::from_secs(u32::MAX.into())).build());
         }
         let mut loggers = SdkLoggerProvider::builder().with_resource(resource);
         if let Some(exporter) = logs {
@@ -134,17 +145,29 @@ impl Exporter {
         let host = has_metrics.then(|| Host::observed_by(&meters.meter(NAME)));
         let log = LogTail::open(cli.log_file.as_deref())?;
         if log.is_none() {
-            complain("warning: no log file is readable: no logs are sent; name one with --log-file");
+            complain(
+                "warning: no log file is readable: no logs are sent; name one with --log-file",
+            );
         }
         let stop = stop(runtime, &tallies)?;
-        Ok(Self { tracers: tracers.build(), meters, loggers: loggers.build(), tallies, host, log, stop })
+        Ok(Self {
+            tracers: tracers.build(),
+            meters,
+            loggers: loggers.build(),
+            tallies,
+            host,
+            log,
+            stop,
+        })
     }
 
     fn run(mut self, cli: &Cli, runtime: &Runtime) -> ExitCode {
         for round in 1.. {
             self.round();
             self.tallies.print_round();
-            if round == cli.rounds || runtime.block_on(stopped_within(*cli.interval, &mut self.stop)) {
+            if round == cli.rounds
+                || runtime.block_on(stopped_within(*cli.interval, &mut self.stop))
+            {
                 break;
             }
         }
@@ -204,7 +227,9 @@ fn warn_of_environment() {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("OTEL_EXPORTER_OTLP_") {
-            complain(format_args!("warning: the environment variable {name} is in effect besides the configuration"));
+            complain(format_args!(
+                "warning: the environment variable {name} is in effect besides the configuration"
+            ));
         }
     }
 }

@@ -42,7 +42,8 @@ struct Count {
 
 impl Default for Tallies {
     fn default() -> Self {
-        let tally = |signal| Arc::new(Tally { signal, counts: Mutex::default(), changed: Condvar::new() });
+        let tally =
+            |signal| Arc::new(Tally { signal, counts: Mutex::default(), changed: Condvar::new() });
         Self([Signal::Metrics, Signal::Logs, Signal::Traces].map(tally))
     }
 }
@@ -60,7 +61,8 @@ impl Tallies {
     /// Prints what happened since the last call.
     pub(crate) fn print_round(&self) {
         for tally in &self.0 {
-            let (signal, Count { sent, failed }) = (tally.signal, std::mem::take(&mut tally.counts().round));
+            let (signal, Count { sent, failed }) =
+                (tally.signal, std::mem::take(&mut tally.counts().round));
             if failed > 0 {
                 print_line(format_args!("failed signal={signal} items={failed}"));
             }
@@ -70,12 +72,14 @@ impl Tallies {
         }
     }
 
-    /// Prints everything, and tells whether something failed. What is still being sent counts as failed.
+    /// Prints everything, and tells whether something failed. What is still being sent counts as
+    /// failed.
     pub(crate) fn print_totals(&self) -> ExitCode {
         let mut code = ExitCode::SUCCESS;
         for tally in &self.0 {
             let counts = tally.counts();
-            let (signal, sent, failed) = (tally.signal, counts.total.sent, counts.total.failed + counts.pending);
+            let (signal, sent, failed) =
+                (tally.signal, counts.total.sent, counts.total.failed + counts.pending);
             print_line(format_args!("total signal={signal} sent={sent} failed={failed}"));
             if failed > 0 {
                 code = ExitCode::FAILURE;
@@ -86,19 +90,24 @@ impl Tallies {
 }
 
 impl Tally {
-    /// Flushes a batch processor that `items` were given to in this round. It waits five seconds for its exporter and no longer, but the exporter may
-    /// be about to try again.
+    /// Flushes a batch processor that `items` were given to in this round. It waits five seconds
+    /// for its exporter and no longer, but the exporter may be about to try again.
     pub(crate) fn flush(&self, items: usize, force_flush: impl Fn() -> OTelSdkResult) {
         while force_flush().is_err() {
             let waiting = |counts: &mut Counts| counts.round.sent + counts.round.failed < items;
-            let waited = self.changed.wait_timeout_while(self.counts(), Duration::from_secs(1), waiting);
+            let waited =
+                self.changed.wait_timeout_while(self.counts(), Duration::from_secs(1), waiting);
             if !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out() {
                 break;
             }
         }
     }
 
-    async fn record(&self, items: usize, export: impl Future<Output = OTelSdkResult>) -> OTelSdkResult {
+    async fn record(
+        &self,
+        items: usize,
+        export: impl Future<Output = OTelSdkResult>,
+    ) -> OTelSdkResult {
         self.counts().pending += items;
         let result = export.await;
         let counts = &mut *self.counts();

@@ -1,4 +1,5 @@
-//! A receiver with the library in front, and tokens in files: a wrong one is refused, and they are rotated under load.
+//! A receiver with the library in front, and tokens in files: a wrong one is refused, and they are
+//! rotated under load.
 
 use otlp_auth_tests::{Items, Totals, example};
 
@@ -20,21 +21,30 @@ pub(crate) fn run() {
     let line = receiver.wait_for("listening on ");
     let address = line.rsplit(' ').next().expect("an address").to_owned();
 
-    step("The Collector's configuration, as documented; only the endpoints are those of this receiver");
+    step(
+        "The Collector's configuration, as documented; only the endpoints are those of this receiver",
+    );
     files.write("collector.yaml", &configuration("token: \"${env:API_KEY}\"", &address, &address));
     let mut sent = Vec::new();
-    for (what, exporter) in [("OTLP/gRPC", "otlp/stackstate"), ("OTLP/HTTP", "otlphttp/stackstate")] {
+    for (what, exporter) in [("OTLP/gRPC", "otlp/stackstate"), ("OTLP/HTTP", "otlphttp/stackstate")]
+    {
         step(&format!("This host's telemetry over {what}, with API_KEY in the environment"));
         let (code, lines) = export(&files.path("collector.yaml"), exporter, OLD);
         let totals = Totals::of(&lines);
-        assert!(code == Some(0) && totals.sent > 0 && totals.failed == 0, "the export failed: {totals:?}");
+        assert!(
+            code == Some(0) && totals.sent > 0 && totals.failed == 0,
+            "the export failed: {totals:?}"
+        );
         sent.push(Sent { what, totals });
     }
 
     step("A wrong key is refused");
     let (code, lines) = export(&files.path("collector.yaml"), "otlp/stackstate", WRONG);
     let totals = Totals::of(&lines);
-    assert!(code == Some(1) && totals.sent == 0 && totals.failed > 0, "a wrong key was let in: {totals:?}");
+    assert!(
+        code == Some(1) && totals.sent == 0 && totals.failed > 0,
+        "a wrong key was let in: {totals:?}"
+    );
     sent.push(Sent { what: "wrong key", totals });
 
     step("Rotation under load: the exporter takes its token from a file");

@@ -23,7 +23,11 @@ fn line(command: &Command) -> String {
         let value = if name == "API_KEY" { "…".into() } else { value?.to_string_lossy() };
         Some(format!("{}={value}", name.to_string_lossy()))
     });
-    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let program = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let mut is_secret = false;
     let arguments = command.get_args().map(|argument| {
         let shown = if is_secret { "…".into() } else { argument.to_string_lossy() };

@@ -39,7 +39,9 @@ impl From<Failure> for StoreError {
 fn store_error(error: &Error) -> StoreError {
     let Error::SqliteFailure(failure, _) = error else {
         return match error {
-            Error::SqlInputError { error, .. } => StoreError::Database { code: error.extended_code },
+            Error::SqlInputError { error, .. } => {
+                StoreError::Database { code: error.extended_code }
+            }
             _ => StoreError::Row { table: "the database" },
         };
     };

@@ -15,7 +15,8 @@ const TRY_INTERVAL: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Held {
     path: PathBuf,
-    /// Kept open as long as SQLite has it: closing any descriptor of a file gives up the locks of the process on it (POSIX).
+    /// Kept open as long as SQLite has it: closing any descriptor of a file gives up the locks of
+    /// the process on it (POSIX).
     file: File,
 }
 
@@ -26,7 +27,9 @@ impl Held {
         options.read(true).write(true).create(true).truncate(false);
         private(&mut options);
         let file = options.open(path).map_err(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                StoreError::ReadOnly
+            }
             _ => StoreError::Io { action: "open the files of the database", source: error },
         })?;
         Ok(Self { path: path.to_owned(), file })
@@ -34,7 +37,9 @@ impl Held {
 
     /// How long the file is, and when it was last written to.
     pub(super) fn stamp(&self) -> Result<Stamp, StoreError> {
-        let stamp = self.file.metadata().and_then(|metadata| Ok(Stamp { len: metadata.len(), written_at: metadata.modified()? }));
+        let stamp = self.file.metadata().and_then(|metadata| {
+            Ok(Stamp { len: metadata.len(), written_at: metadata.modified()? })
+        });
         stamp.map_err(|source| StoreError::Io { action: "look at the open database file", source })
     }
 
@@ -43,7 +48,9 @@ impl Held {
     pub(super) fn has_one_name(&self) -> Result<(), StoreError> {
         use std::os::unix::fs::MetadataExt;
         let links = self.file.metadata().map(|metadata| metadata.nlink());
-        match links.map_err(|source| StoreError::Io { action: "look at the open database file", source })? {
+        match links
+            .map_err(|source| StoreError::Io { action: "look at the open database file", source })?
+        {
             0 | 1 => Ok(()),
             _ => Err(StoreError::Linked),
         }
@@ -58,8 +65,11 @@ impl Held {
     #[cfg(unix)]
     pub(super) fn make_private(&self) {
         use std::os::unix::fs::PermissionsExt;
-        let is_private = self.file.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o077 == 0);
-        if !is_private && let Err(error) = self.file.set_permissions(fs::Permissions::from_mode(0o600)) {
+        let is_private =
+            self.file.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o077 == 0);
+        if !is_private
+            && let Err(error) = self.file.set_permissions(fs::Permissions::from_mode(0o600))
+        {
             tracing::warn!(path = %self.path.display(), %error, "the database file is open to other users");
         }
     }
@@ -67,7 +77,8 @@ impl Held {
     #[cfg(not(unix))]
     pub(super) fn make_private(&self) {}
 
-    /// As [`open`](Self::open), and no other process has it until this is dropped. Waits for at most `wait`.
+    /// As [`open`](Self::open), and no other process has it until this is dropped. Waits for at
+    /// most `wait`.
     pub(super) fn lock(path: &Path, wait: Duration) -> Result<Self, StoreError> {
         // Without an end if it is further away than time goes.
         let deadline = Instant::now().checked_add(wait);
@@ -77,7 +88,9 @@ impl Held {
                 // Somebody may have removed the file that this one waited for.
                 Ok(()) if held.verify().is_ok() => return Ok(held),
                 Ok(()) | Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(source)) => return Err(StoreError::Io { action: "lock the lock file", source }),
+                Err(TryLockError::Error(source)) => {
+                    return Err(StoreError::Io { action: "lock the lock file", source });
+                }
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(StoreError::Locked);
@@ -92,7 +105,12 @@ impl Held {
         match fs::metadata(&self.path) {
             Ok(there) if is_same(&there, &self.file.metadata().map_err(io)?) => Ok(()),
             Ok(_) => Err(StoreError::Replaced),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
                 Err(StoreError::Replaced)
             }
             Err(source) => Err(StoreError::Io { action: "look at the database file", source }),
@@ -108,10 +126,12 @@ pub(super) struct Stamp {
     written_at: SystemTime,
 }
 
-/// The path itself, behind symbolic links: names beside it are the same whichever way it was named. The file is made if it is not there.
+/// The path itself, behind symbolic links: names beside it are the same whichever way it was named.
+/// The file is made if it is not there.
 pub(super) fn resolved(path: &Path) -> Result<PathBuf, StoreError> {
     Held::open(path)?;
-    fs::canonicalize(path).map_err(|source| StoreError::Io { action: "find the database file", source })
+    fs::canonicalize(path)
+        .map_err(|source| StoreError::Io { action: "find the database file", source })
 }
 
 /// The database's path with something behind it.
@@ -123,7 +143,10 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// Makes the directory of the file, for its owner alone; one that is there is left as it is.
 pub(super) fn make_directory(path: &Path) -> Result<(), StoreError> {
-    let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) else { return Ok(()) };
+    let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty())
+    else {
+        return Ok(());
+    };
     if directory.is_dir() {
         if is_open_to_others(directory) {
             tracing::warn!(path = %directory.display(), "the directory of the database is open to other users");
@@ -134,7 +157,9 @@ pub(super) fn make_directory(path: &Path) -> Result<(), StoreError> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory).map_err(|source| StoreError::Io { action: "make the directory of the database", source })
+    builder
+        .create(directory)
+        .map_err(|source| StoreError::Io { action: "make the directory of the database", source })
 }
 
 #[cfg(unix)]

@@ -22,7 +22,8 @@ use self::failure::Failure;
 use self::file::Held;
 use self::worker::{Files, Worker};
 use super::{
-    Change, Changes, Commit, CommitError, Committed, Cursor, KeyStore, Part, Snapshot, SnapshotSender, StoreError, UsageBatch,
+    Change, Changes, Commit, CommitError, Committed, Cursor, KeyStore, Part, Snapshot,
+    SnapshotSender, StoreError, UsageBatch,
 };
 use crate::clock::Timestamp;
 use crate::key::{KeyId, StoredKey};
@@ -45,12 +46,15 @@ pub struct SqliteOptions {
 
 /// Keys in an SQLite file.
 ///
-/// One process writes; a lock file beside the database, `<path>.lock`, holds off others. A change that was answered is on disk (write-ahead log,
-/// `synchronous=FULL`). Files are readable for their owner alone, and so are directories that are made; of those that were there and are open to
+/// One process writes; a lock file beside the database, `<path>.lock`, holds off others. A change
+/// that was answered is on disk (write-ahead log, `synchronous=FULL`). Files are readable for their
+/// owner alone, and so are directories that are made; of those that were there and are open to
 /// others a warning is logged.
 ///
-/// Before each call and every second the open file is still the file at the path, and as this process left it, or else nothing is read or written any
-/// more: a database that was unlinked or overwritten would go on acknowledging. Symbolic links are followed; a file with several names is refused.
+/// Before each call and every second the open file is still the file at the path, and as this
+/// process left it, or else nothing is read or written any more: a database that was unlinked or
+/// overwritten would go on acknowledging. Symbolic links are followed; a file with several names is
+/// refused.
 #[derive(Debug)]
 pub struct SqliteStore {
     writer: Worker,
@@ -66,7 +70,8 @@ impl SqliteOptions {
         Self { path: path.into(), lock_wait: Duration::from_secs(10) }
     }
 
-    /// How long to wait for a process that still has the database, as the one before during a restart; 10 seconds without.
+    /// How long to wait for a process that still has the database, as the one before during a
+    /// restart; 10 seconds without.
     #[must_use]
     pub fn with_lock_wait(self, lock_wait: Duration) -> Self {
         Self { lock_wait, ..self }
@@ -74,12 +79,14 @@ impl SqliteOptions {
 }
 
 impl SqliteStore {
-    /// Opens the database, and brings it to the version of this program. Blocks while it waits for the lock.
+    /// Opens the database, and brings it to the version of this program. Blocks while it waits for
+    /// the lock.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Locked`] if another process has it, [`StoreError::Newer`] and [`StoreError::Foreign`] if it is not ours to write; such a file
-    /// is not changed. Otherwise when the files cannot be opened or written.
+    /// [`StoreError::Locked`] if another process has it, [`StoreError::Newer`] and
+    /// [`StoreError::Foreign`] if it is not ours to write; such a file is not changed. Otherwise
+    /// when the files cannot be opened or written.
     ///
     /// # Examples
     ///
@@ -101,7 +108,9 @@ impl SqliteStore {
         let was_locked_before = lock_path.exists();
         let lock = Held::lock(&lock_path, options.lock_wait)?;
         let opened = Self::start(path, Held::open(path)?, lock).map_err(StoreError::from);
-        if matches!(opened, Err(StoreError::Foreign | StoreError::Newer { .. })) && !was_locked_before {
+        if matches!(opened, Err(StoreError::Foreign | StoreError::Newer { .. }))
+            && !was_locked_before
+        {
             // Nothing is left beside what is not ours.
             let _left = std::fs::remove_file(&lock_path);
         }
@@ -111,7 +120,8 @@ impl SqliteStore {
     fn start(path: &Path, database: Held, lock: Held) -> Result<Self, Failure> {
         database.has_one_name()?;
         let log_path = file::beside(path, "-wal");
-        if database.stamp()?.len == 0 && std::fs::metadata(&log_path).is_ok_and(|log| log.len() > 0) {
+        if database.stamp()?.len == 0 && std::fs::metadata(&log_path).is_ok_and(|log| log.len() > 0)
+        {
             return Err(StoreError::Emptied.into());
         }
         // Before the connections: let go of after them.
@@ -152,7 +162,8 @@ impl KeyStore for SqliteStore {
         let (files, revision) = (self.writer.files(), self.revision.clone());
         // Told on the thread: the change is made even if nobody waits for it any more.
         let told = move |connection: &mut Connection| {
-            let committed = write(connection, &files, |transaction| make_change(transaction, &commit))?;
+            let committed =
+                write(connection, &files, |transaction| make_change(transaction, &commit))?;
             revision.send_replace(committed.revision);
             Ok(committed)
         };
@@ -161,7 +172,8 @@ impl KeyStore for SqliteStore {
 
     async fn list(&self) -> Result<Vec<StoredKey>, StoreError> {
         let list = |connection: &mut Connection| {
-            let mut keys = collect(connection, &format!("{} ORDER BY k.id", rows::STORED), [], rows::stored)?;
+            let mut keys =
+                collect(connection, &format!("{} ORDER BY k.id", rows::STORED), [], rows::stored)?;
             keys.iter_mut().for_each(|key| key.usage.sources = Vec::new());
             Ok(keys)
         };
@@ -170,7 +182,12 @@ impl KeyStore for SqliteStore {
 
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
         let get = move |connection: &mut Connection| {
-            let found = collect(connection, &format!("{} WHERE k.id = ?1", rows::STORED), [id.get()], rows::stored)?;
+            let found = collect(
+                connection,
+                &format!("{} WHERE k.id = ?1", rows::STORED),
+                [id.get()],
+                rows::stored,
+            )?;
             Ok(found.into_iter().next())
         };
         Ok(self.reader.run(get).await?)
@@ -179,7 +196,8 @@ impl KeyStore for SqliteStore {
     async fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let (sender, snapshot) = Snapshot::channel();
         let (path, files) = (self.path.clone(), self.reader.files());
-        // On a thread and a connection of its own: it lasts, and waits for whoever takes the pieces.
+        // On a thread and a connection of its own: it lasts, and waits for whoever takes the
+        // pieces.
         let read = move || {
             if let Err(failure) = stream(&path, &files, &sender) {
                 sender.blocking_send(Err(failure.into()));
@@ -198,13 +216,17 @@ impl KeyStore for SqliteStore {
     async fn audit(&self, after: i64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
         let sql = "SELECT revision, changed_at, who, action, key_id, key_name, other_key_id, changes FROM audit \
              WHERE revision > ?1 ORDER BY revision LIMIT ?2";
-        let read = move |connection: &mut Connection| collect(connection, sql, params![after, limit], rows::audit_entry);
+        let read = move |connection: &mut Connection| {
+            collect(connection, sql, params![after, limit], rows::audit_entry)
+        };
         Ok(self.reader.run(read).await?)
     }
 
     async fn add_usage(&self, batch: UsageBatch) -> Result<(), StoreError> {
         let files = self.writer.files();
-        let add = move |connection: &mut Connection| write(connection, &files, |transaction| rows::write_usage(transaction, batch));
+        let add = move |connection: &mut Connection| {
+            write(connection, &files, |transaction| rows::write_usage(transaction, batch))
+        };
         Ok(self.writer.run(add).await?)
     }
 
@@ -212,7 +234,10 @@ impl KeyStore for SqliteStore {
         let files = self.writer.files();
         let prune = move |connection: &mut Connection| {
             write(connection, &files, |transaction| {
-                transaction.execute("DELETE FROM tombstones WHERE deleted_at < ?1", [before.as_millis()])?;
+                transaction.execute(
+                    "DELETE FROM tombstones WHERE deleted_at < ?1",
+                    [before.as_millis()],
+                )?;
                 let sql = "DELETE FROM changes WHERE changed_at < ?1 AND revision < (SELECT revision FROM last_change)";
                 transaction.execute(sql, [before.as_millis()])?;
                 Ok(())
@@ -228,7 +253,10 @@ impl KeyStore for SqliteStore {
 
 fn connect(path: &Path) -> Result<Connection, Failure> {
     // Made before, for its owner alone; never by SQLite.
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
@@ -247,7 +275,10 @@ fn write<T>(
     transaction.commit()?;
     if let Err(Failure(error)) = files.checkpoint(connection) {
         // The change is in the log, and stays there.
-        tracing::warn!(error = &error as &dyn std::error::Error, "the log of the database cannot be cut short");
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the log of the database cannot be cut short"
+        );
     }
     Ok(changed)
 }
@@ -256,7 +287,11 @@ fn make_change(transaction: &Transaction<'_>, commit: &Commit) -> Result<Committ
     let sql = "UPDATE last_change SET revision = revision + 1 RETURNING revision";
     let revision = transaction.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
     let sql = "INSERT INTO changes (revision, change_id, changed_at) VALUES (?1, ?2, ?3)";
-    transaction.prepare_cached(sql)?.execute(params![revision, commit.change_id, commit.at.as_millis()])?;
+    transaction.prepare_cached(sql)?.execute(params![
+        revision,
+        commit.change_id,
+        commit.at.as_millis()
+    ])?;
     let mut duplicate_name = false;
     for write in &commit.writes {
         duplicate_name |= rows::write(transaction, write, revision, commit.at)?;
@@ -269,7 +304,9 @@ fn changes(connection: &mut Connection, cursor: &Cursor) -> Result<Changes, Fail
     // One transaction: the cursor that goes out is that of what is read.
     let transaction = connection.transaction()?;
     let sql = "SELECT EXISTS (SELECT 1 FROM changes WHERE revision = ?1 AND change_id = ?2)";
-    let known: bool = transaction.prepare_cached(sql)?.query_row(params![cursor.revision, cursor.change_id], |row| row.get(0))?;
+    let known: bool = transaction
+        .prepare_cached(sql)?
+        .query_row(params![cursor.revision, cursor.change_id], |row| row.get(0))?;
     if !known {
         return Ok(Changes::SnapshotNeeded);
     }
@@ -278,7 +315,12 @@ fn changes(connection: &mut Connection, cursor: &Cursor) -> Result<Changes, Fail
         rows::LIVE,
         rows::DELETED
     );
-    let changes: Vec<Change> = collect(&transaction, &sql, params![cursor.revision, MAX_CHANGES as i64 + 1], rows::change)?;
+    let changes: Vec<Change> = collect(
+        &transaction,
+        &sql,
+        params![cursor.revision, MAX_CHANGES as i64 + 1],
+        rows::change,
+    )?;
     if changes.len() > MAX_CHANGES {
         return Ok(Changes::SnapshotNeeded);
     }
@@ -287,7 +329,8 @@ fn changes(connection: &mut Connection, cursor: &Cursor) -> Result<Changes, Fail
 
 /// Puts everything into `sender`, as it is at one moment.
 fn stream(path: &Path, files: &Files, sender: &SnapshotSender) -> Result<(), Failure> {
-    // Before and after: then it is the same file that is opened, and nothing of another gets into a ring.
+    // Before and after: then it is the same file that is opened, and nothing of another gets into a
+    // ring.
     files.verify()?;
     let mut connection = connect(path)?;
     files.verify()?;
@@ -300,7 +343,10 @@ fn stream(path: &Path, files: &Files, sender: &SnapshotSender) -> Result<(), Fai
         while let Some(row) = rows.next()? {
             piece.push(rows::change(row)?);
             if piece.len() == PIECE
-                && !sender.blocking_send(Ok(Part::Changes(std::mem::replace(&mut piece, Vec::with_capacity(PIECE)))))
+                && !sender.blocking_send(Ok(Part::Changes(std::mem::replace(
+                    &mut piece,
+                    Vec::with_capacity(PIECE),
+                ))))
             {
                 return Ok(());
             }

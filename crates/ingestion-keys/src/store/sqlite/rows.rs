@@ -6,7 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use super::failure::Failure;
 use crate::clock::Timestamp;
 use crate::key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
-use crate::store::{AuditNote, Change, CommitError, Cursor, KeyState, StoreError, UsageBatch, Write};
+use crate::store::{
+    AuditNote, Change, CommitError, Cursor, KeyState, StoreError, UsageBatch, Write,
+};
 
 /// The columns of a [`StoredKey`].
 pub(super) const STORED: &str = "SELECT k.id, k.digest, k.key_start, k.name, k.description, k.created_at, k.updated_at, k.expires_at, \
@@ -14,12 +16,17 @@ pub(super) const STORED: &str = "SELECT k.id, k.digest, k.key_start, k.name, k.d
      FROM keys k LEFT JOIN usage u ON u.key_id = k.id";
 
 /// The columns of a [`Change`], of keys and of tombstones.
-pub(super) const LIVE: &str = "SELECT revision, id, digest, name, expires_at, enabled, NULL FROM keys";
-pub(super) const DELETED: &str = "SELECT revision, id, digest, NULL, NULL, NULL, deleted_at FROM tombstones";
+pub(super) const LIVE: &str =
+    "SELECT revision, id, digest, name, expires_at, enabled, NULL FROM keys";
+pub(super) const DELETED: &str =
+    "SELECT revision, id, digest, NULL, NULL, NULL, deleted_at FROM tombstones";
 
 pub(super) fn cursor(connection: &Connection) -> Result<Cursor, Failure> {
     let sql = "SELECT c.revision, c.change_id FROM last_change l JOIN changes c ON c.revision = l.revision";
-    let row = connection.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let row = connection
+        .prepare_cached(sql)?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
     let (revision, change_id) = row.ok_or(StoreError::Row { table: "changes" })?;
     Ok(Cursor { revision, change_id })
 }
@@ -60,7 +67,12 @@ pub(super) fn change(row: &Row<'_>) -> Result<Change, Failure> {
             enabled: row.get(5)?,
         },
     };
-    Ok(Change { revision: row.get(0)?, id: key_id(row.get(1)?)?, digest: KeyDigest::from_bytes(row.get(2)?), state })
+    Ok(Change {
+        revision: row.get(0)?,
+        id: key_id(row.get(1)?)?,
+        digest: KeyDigest::from_bytes(row.get(2)?),
+        state,
+    })
 }
 
 pub(super) fn audit_entry(row: &Row<'_>) -> Result<AuditEntry, Failure> {
@@ -79,7 +91,12 @@ pub(super) fn audit_entry(row: &Row<'_>) -> Result<AuditEntry, Failure> {
 }
 
 /// Writes one write of a change. Whether it has a name that another key has.
-pub(super) fn write(transaction: &Transaction<'_>, write: &Write, revision: i64, at: Timestamp) -> Result<bool, Failure> {
+pub(super) fn write(
+    transaction: &Transaction<'_>,
+    write: &Write,
+    revision: i64,
+    at: Timestamp,
+) -> Result<bool, Failure> {
     match write {
         Write::Insert(record) => insert(transaction, record, revision),
         Write::Update(record) => update(transaction, record, revision).map(|()| false),
@@ -87,12 +104,18 @@ pub(super) fn write(transaction: &Transaction<'_>, write: &Write, revision: i64,
     }
 }
 
-fn insert(transaction: &Transaction<'_>, record: &KeyRecord, revision: i64) -> Result<bool, Failure> {
+fn insert(
+    transaction: &Transaction<'_>,
+    record: &KeyRecord,
+    revision: i64,
+) -> Result<bool, Failure> {
     let sql = "SELECT EXISTS (SELECT 1 FROM keys WHERE id = ?1) OR EXISTS (SELECT 1 FROM audit WHERE key_id = ?1), \
          EXISTS (SELECT 1 FROM keys WHERE name = ?2)";
     let mut statement = transaction.prepare_cached(sql)?;
-    let (taken, duplicate_name) =
-        statement.query_row(params![record.id.get(), record.name], |row| Ok((row.get::<_, bool>(0)?, row.get(1)?)))?;
+    let (taken, duplicate_name) = statement
+        .query_row(params![record.id.get(), record.name], |row| {
+            Ok((row.get::<_, bool>(0)?, row.get(1)?))
+        })?;
     if taken {
         return Err(Failure(CommitError::IdTaken));
     }
@@ -132,14 +155,25 @@ fn update(transaction: &Transaction<'_>, record: &KeyRecord, revision: i64) -> R
     if updated == 1 { Ok(()) } else { Err(Failure(CommitError::Changed)) }
 }
 
-fn delete(transaction: &Transaction<'_>, record: &KeyRecord, revision: i64, at: Timestamp) -> Result<(), Failure> {
+fn delete(
+    transaction: &Transaction<'_>,
+    record: &KeyRecord,
+    revision: i64,
+    at: Timestamp,
+) -> Result<(), Failure> {
     let id = record.id.get();
-    let mut statement = transaction.prepare_cached("DELETE FROM keys WHERE id = ?1 AND revision = ?2")?;
+    let mut statement =
+        transaction.prepare_cached("DELETE FROM keys WHERE id = ?1 AND revision = ?2")?;
     if statement.execute(params![id, record.revision])? != 1 {
         return Err(Failure(CommitError::Changed));
     }
     let sql = "INSERT INTO tombstones (id, digest, deleted_at, revision) VALUES (?1, ?2, ?3, ?4)";
-    transaction.prepare_cached(sql)?.execute(params![id, record.digest.as_bytes(), at.as_millis(), revision])?;
+    transaction.prepare_cached(sql)?.execute(params![
+        id,
+        record.digest.as_bytes(),
+        at.as_millis(),
+        revision
+    ])?;
     Ok(())
 }
 
@@ -156,22 +190,23 @@ pub(super) fn write_audit(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     let action = action(note.action)?;
     let (id, other_id) = (note.key_id.get(), note.other_key_id.map(KeyId::get));
-    let values = params![revision, at.as_millis(), who, action, id, note.key_name, other_id, changes];
+    let values =
+        params![revision, at.as_millis(), who, action, id, note.key_name, other_id, changes];
     transaction.prepare_cached(sql)?.execute(values)?;
     Ok(())
 }
 
 pub(super) fn write_usage(transaction: &Transaction<'_>, batch: UsageBatch) -> Result<(), Failure> {
     let mut find = transaction.prepare_cached(&format!("{STORED} WHERE k.id = ?1"))?;
-    let sql =
-        "INSERT OR REPLACE INTO usage (key_id, accepted, denied, bytes, last_used_at, sources) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let sql = "INSERT OR REPLACE INTO usage (key_id, accepted, denied, bytes, last_used_at, sources) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let mut replace = transaction.prepare_cached(sql)?;
     for (id, since) in batch.usage {
         let mut rows = find.query([id.get()])?;
         let Some(row) = rows.next()? else { continue };
         let mut usage = stored(row)?.usage;
         usage.add(since, batch.sources, batch.oldest_source);
-        let sources = serde_json::to_string(&usage.sources).map_err(|_| StoreError::Row { table: "usage" })?;
+        let sources = serde_json::to_string(&usage.sources)
+            .map_err(|_| StoreError::Row { table: "usage" })?;
         let last_used_at = usage.last_used_at.map(Timestamp::as_millis);
         replace.execute(params![
             id.get(),

@@ -1,4 +1,5 @@
-//! The versions of the schema. One that was released is never changed: a new one is added behind it.
+//! The versions of the schema. One that was released is never changed: a new one is added behind
+//! it.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -17,7 +18,8 @@ const APPLICATION_ID: i32 = 0x496e_674b;
 /// Fails if the database is another program's, or newer. Changes nothing.
 pub(super) fn check(connection: &Connection) -> Result<(), Failure> {
     let (application, version) = identity(connection)?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let is_new = application == 0 && version == 0 && tables == 0;
     if application != APPLICATION_ID && !is_new {
         return Err(StoreError::Foreign.into());
@@ -31,7 +33,9 @@ pub(super) fn check(connection: &Connection) -> Result<(), Failure> {
 /// Brings the database to the version of this program, each step whole or not at all.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), Failure> {
     let (_, version) = identity(connection)?;
-    for (from, migration) in MIGRATIONS.iter().enumerate().skip(usize::try_from(version).unwrap_or(usize::MAX)) {
+    for (from, migration) in
+        MIGRATIONS.iter().enumerate().skip(usize::try_from(version).unwrap_or(usize::MAX))
+    {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(migration)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;

@@ -53,11 +53,14 @@ async fn what_was_kept_is_found_again() {
     assert_eq!(*store.revision().borrow(), first.revision);
     assert_eq!(store.list().await.unwrap().len(), 1);
     assert_eq!(insert(&store, 2).await.unwrap().revision, first.revision + 1);
-    assert!(matches!(store.changes_since(&cursor).await.unwrap(), Changes::Since(changes, _) if changes.len() == 1));
+    assert!(
+        matches!(store.changes_since(&cursor).await.unwrap(), Changes::Since(changes, _) if changes.len() == 1)
+    );
 }
 
-// Scenario: a database is made in directories that are not there, and in one that is open to others.
-// Guarantee: what is made is its owner's alone; what was there stays as it is, except the database itself.
+// Scenario: a database is made in directories that are not there, and in one that is open to
+// others. Guarantee: what is made is its owner's alone; what was there stays as it is, except the
+// database itself.
 #[tokio::test]
 async fn files_are_private() {
     let directory = tempfile::tempdir().unwrap();
@@ -66,7 +69,11 @@ async fn files_are_private() {
     let store = open(&path).unwrap();
     insert(&store, 1).await.unwrap();
     assert_eq!(
-        (mode(directory.path()), mode(&directory.path().join("a")), mode(&directory.path().join("a/b"))),
+        (
+            mode(directory.path()),
+            mode(&directory.path().join("a")),
+            mode(&directory.path().join("a/b"))
+        ),
         (0o755, 0o700, 0o700)
     );
     let made = files(&directory.path().join("a/b"));
@@ -88,14 +95,15 @@ async fn one_writes_at_a_time() {
     assert!(matches!(open(&path), Err(StoreError::Locked)));
     insert(&store, 1).await.unwrap();
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| SqliteStore::open(&SqliteOptions::new(&path).with_lock_wait(Duration::MAX)));
+        let waiting = scope
+            .spawn(|| SqliteStore::open(&SqliteOptions::new(&path).with_lock_wait(Duration::MAX)));
         drop(store);
         waiting.join().unwrap().unwrap();
     });
 }
 
-// Scenario: a database of a newer version, of another program, and a file that is none.
-// Guarantee: each is refused for what it is, neither a byte nor who may read it changes, and no lock is left.
+// Scenario: a database of a newer version, of another program, and a file that is none. Guarantee:
+// each is refused for what it is, neither a byte nor who may read it changes, and no lock is left.
 #[test]
 fn what_is_not_ours_is_not_touched() {
     let directory = tempfile::tempdir().unwrap();
@@ -103,9 +111,17 @@ fn what_is_not_ours_is_not_touched() {
     drop(open(&path("newer.db")).unwrap());
     Connection::open(path("newer.db")).unwrap().pragma_update(None, "user_version", 99).unwrap();
     Connection::open(path("other.db")).unwrap().execute_batch("CREATE TABLE a (b)").unwrap();
-    fs::write(path("text.db"), "a text that is no database, and longer than its header is: ".repeat(10)).unwrap();
+    fs::write(
+        path("text.db"),
+        "a text that is no database, and longer than its header is: ".repeat(10),
+    )
+    .unwrap();
     for (name, is_refused) in [
-        ("newer.db", (|error| matches!(error, StoreError::Newer { found: 99, known: 1 })) as fn(&StoreError) -> bool),
+        (
+            "newer.db",
+            (|error| matches!(error, StoreError::Newer { found: 99, known: 1 }))
+                as fn(&StoreError) -> bool,
+        ),
         ("other.db", |error| matches!(error, StoreError::Foreign)),
         ("text.db", |error| matches!(error, StoreError::Foreign)),
     ] {
@@ -115,12 +131,17 @@ fn what_is_not_ours_is_not_touched() {
         let error = open(&path(name)).unwrap_err();
         assert!(is_refused(&error), "{name}: {error:?}");
         assert_eq!(fs::read(path(name)).unwrap(), before, "{name}");
-        assert_eq!((mode(&path(name)), file::beside(&path(name), ".lock").exists()), (0o664, false), "{name}");
+        assert_eq!(
+            (mode(&path(name)), file::beside(&path(name), ".lock").exists()),
+            (0o664, false),
+            "{name}"
+        );
     }
 }
 
-// Scenario: the database file is removed, then another is put in its place, then it is put back; and the same with its log and the lock file.
-// Guarantee: nothing is written or read while it is not there, and everything goes on when it is.
+// Scenario: the database file is removed, then another is put in its place, then it is put back;
+// and the same with its log and the lock file. Guarantee: nothing is written or read while it is
+// not there, and everything goes on when it is.
 #[tokio::test]
 async fn a_file_that_is_gone_is_not_written() {
     let directory = tempfile::tempdir().unwrap();
@@ -130,9 +151,15 @@ async fn a_file_that_is_gone_is_not_written() {
     for name in ["keys.db", "keys.db-wal", "keys.db.lock"] {
         let (path, aside) = (directory.path().join(name), directory.path().join("aside"));
         let is_refused = async || {
-            assert!(matches!(insert(&store, 2).await, Err(CommitError::Store(StoreError::Replaced))));
+            assert!(matches!(
+                insert(&store, 2).await,
+                Err(CommitError::Store(StoreError::Replaced))
+            ));
             assert!(matches!(store.list().await, Err(StoreError::Replaced)));
-            assert!(matches!(store.add_usage(UsageBatch::default()).await, Err(StoreError::Replaced)));
+            assert!(matches!(
+                store.add_usage(UsageBatch::default()).await,
+                Err(StoreError::Replaced)
+            ));
             assert!(matches!(store.prune(NOW).await, Err(StoreError::Replaced)));
             let mut snapshot = store.snapshot().await.unwrap();
             let end = loop {
@@ -154,16 +181,21 @@ async fn a_file_that_is_gone_is_not_written() {
 }
 
 // Scenario: a database is opened by a symbolic link and by its own path; then it has a second name.
-// Guarantee: it is one database, locked by whichever way came first, with everything beside the file itself; with two names it is refused.
+// Guarantee: it is one database, locked by whichever way came first, with everything beside the
+// file itself; with two names it is refused.
 #[tokio::test]
 async fn one_database_whichever_way_it_is_named() {
     let directory = tempfile::tempdir().unwrap();
-    let [path, link, other] = ["keys.db", "link.db", "other.db"].map(|name| directory.path().join(name));
+    let [path, link, other] =
+        ["keys.db", "link.db", "other.db"].map(|name| directory.path().join(name));
     std::os::unix::fs::symlink(&path, &link).unwrap();
     let store = open(&link).unwrap();
     insert(&store, 1).await.unwrap();
     assert!(matches!(open(&path), Err(StoreError::Locked)));
-    let beside_the_link = files(directory.path()).iter().filter(|file| file.to_string_lossy().contains("link.db")).count();
+    let beside_the_link = files(directory.path())
+        .iter()
+        .filter(|file| file.to_string_lossy().contains("link.db"))
+        .count();
     assert_eq!(beside_the_link, 1);
     drop(store);
     assert_eq!(open(&path).unwrap().list().await.unwrap().len(), 1);
@@ -173,8 +205,9 @@ async fn one_database_whichever_way_it_is_named() {
     assert_eq!(open(&link).unwrap().list().await.unwrap().len(), 1);
 }
 
-// Scenario: the open database is emptied, and in another run overwritten by a copy of before, as people restore it; after that the copy is opened.
-// Guarantee: nothing is acknowledged any more, and the copy is what it was.
+// Scenario: the open database is emptied, and in another run overwritten by a copy of before, as
+// people restore it; after that the copy is opened. Guarantee: nothing is acknowledged any more,
+// and the copy is what it was.
 #[tokio::test]
 async fn a_file_that_was_written_to_is_not_ours() {
     let directory = tempfile::tempdir().unwrap();
@@ -187,9 +220,15 @@ async fn a_file_that_was_written_to_is_not_ours() {
         let store = open(&path).unwrap();
         insert(&store, 2).await.unwrap();
         fs::write(&path, &content).unwrap();
-        assert!(matches!(insert(&store, 3).await, Err(CommitError::Store(StoreError::Overwritten))));
+        assert!(matches!(
+            insert(&store, 3).await,
+            Err(CommitError::Store(StoreError::Overwritten))
+        ));
         assert!(matches!(store.list().await, Err(StoreError::Overwritten)));
-        assert!(matches!(store.add_usage(UsageBatch::default()).await, Err(StoreError::Overwritten)));
+        assert!(matches!(
+            store.add_usage(UsageBatch::default()).await,
+            Err(StoreError::Overwritten)
+        ));
         drop(store);
         assert_eq!(fs::read(&path).unwrap(), content);
         if content.is_empty() {
@@ -201,8 +240,8 @@ async fn a_file_that_was_written_to_is_not_ours() {
     }
 }
 
-// Scenario: far more is written than a log should hold.
-// Guarantee: it is moved to the database now and then, which is no writing by somebody else, and nothing is lost by it.
+// Scenario: far more is written than a log should hold. Guarantee: it is moved to the database now
+// and then, which is no writing by somebody else, and nothing is lost by it.
 #[tokio::test]
 async fn the_log_is_cut_short() {
     let directory = tempfile::tempdir().unwrap();
@@ -210,7 +249,8 @@ async fn the_log_is_cut_short() {
     let store = open(&path).unwrap();
     let (mut last, mut longest, mut cuts) = (0, 0, 0);
     for first in (1..100_000).step_by(1000) {
-        let writes = (first..first + 1000).map(|number| Write::Insert(record(number, "n"))).collect();
+        let writes =
+            (first..first + 1000).map(|number| Write::Insert(record(number, "n"))).collect();
         store.commit(commit(1, writes)).await.unwrap();
         let len = fs::metadata(file::beside(&path, "-wal")).unwrap().len();
         cuts += u32::from(len < last);
@@ -222,8 +262,8 @@ async fn the_log_is_cut_short() {
     assert_eq!(open(&path).unwrap().list().await.unwrap().len(), 100_000);
 }
 
-// Scenario: the disk is full in the middle of a change.
-// Guarantee: that is what is said, nothing of the change is kept, reading goes on, and so does writing once there is space.
+// Scenario: the disk is full in the middle of a change. Guarantee: that is what is said, nothing of
+// the change is kept, reading goes on, and so does writing once there is space.
 #[tokio::test]
 async fn a_full_disk_keeps_nothing_of_a_change() {
     let directory = tempfile::tempdir().unwrap();
@@ -238,15 +278,19 @@ async fn a_full_disk_keeps_nothing_of_a_change() {
     let pages = limit(1 << 30).await;
     limit(pages).await;
     let writes = || (1..2000).map(|number| Write::Insert(record(number, "n"))).collect();
-    assert!(matches!(store.commit(commit(1, writes())).await, Err(CommitError::Store(StoreError::Full))));
+    assert!(matches!(
+        store.commit(commit(1, writes())).await,
+        Err(CommitError::Store(StoreError::Full))
+    ));
     assert!(store.list().await.unwrap().is_empty());
     assert!(store.audit(0, 10).await.unwrap().is_empty());
     limit(1 << 30).await;
     assert_eq!(store.commit(commit(1, writes())).await.unwrap().revision, 1);
 }
 
-// Scenario: pages in the middle of the file are overwritten while it is open.
-// Guarantee: reading says that the database is damaged; a ring goes on from memory, and is undecided once that is too old.
+// Scenario: pages in the middle of the file are overwritten while it is open. Guarantee: reading
+// says that the database is damaged; a ring goes on from memory, and is undecided once that is too
+// old.
 #[tokio::test]
 async fn a_damaged_database_is_not_believed() {
     let directory = tempfile::tempdir().unwrap();
@@ -254,7 +298,10 @@ async fn a_damaged_database_is_not_believed() {
     let store = open(&path).unwrap();
     let clock = Arc::new(ManualClock::at(NOW));
     let ring = Ring::new(clock.clone(), RingOptions::default());
-    store.commit(commit(1, (1..5000).map(|number| Write::Insert(record(number, "n"))).collect())).await.unwrap();
+    store
+        .commit(commit(1, (1..5000).map(|number| Write::Insert(record(number, "n"))).collect()))
+        .await
+        .unwrap();
     ring.catch_up(&store).await.unwrap();
     drop(store);
     let mut bytes = fs::read(&path).unwrap();
@@ -283,18 +330,24 @@ async fn a_panic_ends_one_call() {
         transaction.execute("DELETE FROM last_change", [])?;
         panic!("in the middle");
     };
-    assert!(matches!(store.writer.run(panics).await.map_err(StoreError::from), Err(StoreError::Closed)));
+    assert!(matches!(
+        store.writer.run(panics).await.map_err(StoreError::from),
+        Err(StoreError::Closed)
+    ));
     insert(&store, 1).await.unwrap();
 }
 
-/// Whether this process is root, to whom nothing is unreadable. Then the test was run again as nobody, and passed.
+/// Whether this process is root, to whom nothing is unreadable. Then the test was run again as
+/// nobody, and passed.
 fn was_run_as_nobody(test: &str) -> bool {
     if !rustix::process::geteuid().is_root() {
         return false;
     }
     let name = format!("store::sqlite::tests::{test}");
     let mut again = Command::new("setpriv");
-    again.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(std::env::current_exe().unwrap());
+    again
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(std::env::current_exe().unwrap());
     let output = again.args(["--exact", &name]).env("TMPDIR", "/tmp").output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && told.contains("1 passed"), "{told}");
@@ -344,12 +397,13 @@ async fn permissions_taken_later_lose_nothing() {
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     drop(store);
-    let kept: Vec<_> = open(&path).unwrap().list().await.unwrap().iter().map(|key| key.record.id.get()).collect();
+    let kept: Vec<_> =
+        open(&path).unwrap().list().await.unwrap().iter().map(|key| key.record.id.get()).collect();
     assert_eq!(kept, acknowledged);
 }
 
-// Scenario: keys are created, used, refused, rotated, listed and deleted; everything that was answered but the secret itself, every error, and every
-// byte of every file is searched for them.
+// Scenario: keys are created, used, refused, rotated, listed and deleted; everything that was
+// answered but the secret itself, every error, and every byte of every file is searched for them.
 // Guarantee: no key is found, nor any of its groups.
 #[tokio::test]
 async fn no_plaintext_is_kept() {
@@ -358,14 +412,23 @@ async fn no_plaintext_is_kept() {
     let clock = Arc::new(ManualClock::at(NOW));
     let ring = Arc::new(Ring::new(clock.clone(), RingOptions::default()));
     ring.catch_up(&*store).await.unwrap();
-    let service = KeyService::new(store.clone(), Arc::clone(&ring), clock, Arc::new(CountingEntropy::default()));
+    let service = KeyService::new(
+        store.clone(),
+        Arc::clone(&ring),
+        clock,
+        Arc::new(CountingEntropy::default()),
+    );
     let mut told = String::new();
     let mut tell = |what: &dyn std::fmt::Debug| told.push_str(&format!("{what:?}\n"));
 
-    let created = service.create("ops", GenerateRequest { name: "canary".to_owned(), ..Default::default() }).await.unwrap();
+    let created = service
+        .create("ops", GenerateRequest { name: "canary".to_owned(), ..Default::default() })
+        .await
+        .unwrap();
     let rotated = service.rotate("ops", created.key.id, RotateRequest::default()).await.unwrap();
     for generated in [&created, &rotated] {
-        let credential = otlp_auth::Credential::new("StackState", generated.api_key.expose_secret()).unwrap();
+        let credential =
+            otlp_auth::Credential::new("StackState", generated.api_key.expose_secret()).unwrap();
         let verdict = otlp_auth::server::InMemoryAuthenticator::decide(&*ring, &credential);
         if let Ok(otlp_auth::Decision::Allow(identity)) = &verdict {
             identity.handle::<KeyHandle>().unwrap().add_source([127, 0, 0, 1].into(), Some("test"));
@@ -374,16 +437,24 @@ async fn no_plaintext_is_kept() {
     }
     ring.flush_usage(&*store).await.unwrap();
     tell(&service.rotate("ops", created.key.id, RotateRequest::default()).await.unwrap_err());
-    tell(&(service.list().await, service.get(created.key.id).await, service.audit(Default::default()).await));
+    tell(&(
+        service.list().await,
+        service.get(created.key.id).await,
+        service.audit(Default::default()).await,
+    ));
     tell(&(&service, store.list().await));
     service.delete("ops", created.key.id).await.unwrap();
     assert!(matches!(says(&ring, created.api_key.expose_secret()), Says::Deny(_)));
     let in_use = files(directory.path());
-    let bytes: Vec<_> = in_use.iter().flat_map(|file| fs::read(file).unwrap()).chain(told.into_bytes()).collect();
+    let bytes: Vec<_> =
+        in_use.iter().flat_map(|file| fs::read(file).unwrap()).chain(told.into_bytes()).collect();
     assert!(in_use.iter().any(|file| fs::metadata(file).unwrap().size() > 4096));
     for generated in [&created, &rotated] {
         for group in generated.api_key.expose_secret().split('-').skip(1) {
-            assert!(!bytes.windows(group.len()).any(|window| window == group.as_bytes()), "a group of a key was kept");
+            assert!(
+                !bytes.windows(group.len()).any(|window| window == group.as_bytes()),
+                "a group of a key was kept"
+            );
         }
     }
 }

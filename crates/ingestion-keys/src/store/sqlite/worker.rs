@@ -17,12 +17,14 @@ use crate::store::StoreError;
 /// How often the file is looked at while there is nothing to do.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Length of a log whose changes are moved to the database, in bytes: SQLite's own default, a thousand pages.
+/// Length of a log whose changes are moved to the database, in bytes: SQLite's own default, a
+/// thousand pages.
 const LONG_LOG: u64 = 4096 * 1000;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// A connection on a thread of its own. Dropped, it finishes what it was given, closes the connection, and then lets go of the files.
+/// A connection on a thread of its own. Dropped, it finishes what it was given, closes the
+/// connection, and then lets go of the files.
 #[derive(Debug)]
 pub(super) struct Worker {
     jobs: Option<mpsc::Sender<Job>>,
@@ -30,7 +32,8 @@ pub(super) struct Worker {
     files: Arc<Files>,
 }
 
-/// The database file, the write-ahead log with its last changes, and the lock file of the one process that writes.
+/// The database file, the write-ahead log with its last changes, and the lock file of the one
+/// process that writes.
 #[derive(Debug)]
 pub(super) struct Files {
     database: Held,
@@ -46,12 +49,14 @@ impl Files {
         Ok(Self { database, log, lock, stamp })
     }
 
-    /// Fails unless all of them are still at their paths, and nobody else has written to the database.
+    /// Fails unless all of them are still at their paths, and nobody else has written to the
+    /// database.
     pub(super) fn verify(&self) -> Result<(), StoreError> {
         self.verify_as(*self.lock_stamp())
     }
 
-    /// Moves changes from the log to the database once there are many. SQLite does not do it by itself: then one would not know who wrote.
+    /// Moves changes from the log to the database once there are many. SQLite does not do it by
+    /// itself: then one would not know who wrote.
     pub(super) fn checkpoint(&self, connection: &Connection) -> Result<(), Failure> {
         if self.log.stamp()?.len < LONG_LOG {
             return Ok(());
@@ -76,7 +81,11 @@ impl Files {
 }
 
 impl Worker {
-    pub(super) fn start(name: &str, mut connection: Connection, files: Arc<Files>) -> Result<Self, StoreError> {
+    pub(super) fn start(
+        name: &str,
+        mut connection: Connection,
+        files: Arc<Files>,
+    ) -> Result<Self, StoreError> {
         let (jobs, received) = mpsc::channel::<Job>();
         let run = {
             let files = Arc::clone(&files);
@@ -85,7 +94,8 @@ impl Worker {
                 loop {
                     match received.recv_timeout(LOOK_INTERVAL) {
                         Ok(job) => {
-                            // A job that panicked answers nobody, and its transaction was rolled back.
+                            // A job that panicked answers nobody, and its transaction was rolled
+                            // back.
                             let _panicked = catch_unwind(AssertUnwindSafe(|| job(&mut connection)));
                         }
                         Err(RecvTimeoutError::Timeout) => look(&files, &mut lost),
@@ -93,17 +103,21 @@ impl Worker {
                     }
                 }
                 if matches!(files.verify(), Err(StoreError::Overwritten)) {
-                    // Changes of before, moved there from the log, would make neither the old database nor the new one.
-                    let _kept_apart = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+                    // Changes of before, moved there from the log, would make neither the old
+                    // database nor the new one.
+                    let _kept_apart =
+                        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
                 }
             }
         };
         let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
-        let thread = spawned.map_err(|source| StoreError::Io { action: "start a thread", source })?;
+        let thread =
+            spawned.map_err(|source| StoreError::Io { action: "start a thread", source })?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread), files })
     }
 
-    /// Does this on the thread, if the file is still the file. It is done even if nobody waits for it any more.
+    /// Does this on the thread, if the file is still the file. It is done even if nobody waits for
+    /// it any more.
     pub(super) async fn run<T, F>(&self, job: F) -> Result<T, Failure>
     where
         T: Send + 'static,
@@ -139,7 +153,9 @@ fn look(files: &Files, lost: &mut bool) {
     let found = files.verify();
     match &found {
         Ok(()) if *lost => tracing::info!("the database file is back"),
-        Err(error) if !*lost => tracing::error!(error = error as &dyn std::error::Error, "the database cannot be used"),
+        Err(error) if !*lost => {
+            tracing::error!(error = error as &dyn std::error::Error, "the database cannot be used")
+        }
         _ => {}
     }
     *lost = found.is_err();

@@ -31,7 +31,10 @@ struct Script {
 
 impl Script {
     fn of_data(frames: impl IntoIterator<Item = Bytes>) -> Self {
-        Self { steps: frames.into_iter().map(|data| Step::Give(Item::Data(data))).collect(), tells_end: true }
+        Self {
+            steps: frames.into_iter().map(|data| Step::Give(Item::Data(data))).collect(),
+            tells_end: true,
+        }
     }
 
     fn then(mut self, step: Step) -> Self {
@@ -40,7 +43,10 @@ impl Script {
     }
 
     fn items(&self) -> Vec<Item> {
-        self.steps.iter().filter_map(|step| if let Step::Give(item) = step { Some(item.clone()) } else { None }).collect()
+        self.steps
+            .iter()
+            .filter_map(|step| if let Step::Give(item) = step { Some(item.clone()) } else { None })
+            .collect()
     }
 }
 
@@ -48,10 +54,15 @@ impl Body for Script {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.steps.pop_front() {
             Some(Step::Give(Item::Data(data))) => Poll::Ready(Some(Ok(Frame::data(data)))),
-            Some(Step::Give(Item::Trailers(trailers))) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Some(Step::Give(Item::Trailers(trailers))) => {
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
             Some(Step::Wait) => Poll::Pending,
             Some(Step::Fail) => Poll::Ready(Some(Err("the source of the body is gone".into()))),
             None => Poll::Ready(None),
@@ -80,7 +91,9 @@ fn poll<B: Body<Data = Bytes> + Unpin>(body: &mut B, polls: usize) -> (Vec<Item>
                 assert!(!said_end, "a body that has ended has no more frames");
                 items.push(match frame.into_data() {
                     Ok(data) => Item::Data(data),
-                    Err(frame) => Item::Trailers(frame.into_trailers().expect("there are only two kinds")),
+                    Err(frame) => {
+                        Item::Trailers(frame.into_trailers().expect("there are only two kinds"))
+                    }
                 });
             }
             Poll::Ready(Some(Err(_))) => return (items, End::Failed),
@@ -131,19 +144,26 @@ where
 }
 
 fn script() -> impl Strategy<Value = Script> {
-    let data = prop::collection::vec(any::<u8>(), 0..64).prop_map(|data| Step::Give(Item::Data(data.into())));
+    let data = prop::collection::vec(any::<u8>(), 0..64)
+        .prop_map(|data| Step::Give(Item::Data(data.into())));
     let frames = prop::collection::vec(prop_oneof![3 => data, 1 => Just(Step::Wait)], 0..40);
-    let trailers = prop::option::of(prop::collection::vec("[!-~]{0,20}", 0..3).prop_map(|values| {
-        let values = values.iter().map(|value| (http::HeaderName::from_static("x-sum"), value.parse().expect("it is legal")));
-        Step::Give(Item::Trailers(values.collect()))
-    }));
-    (frames, trailers, any::<bool>())
-        .prop_map(|(frames, trailers, tells_end)| Script { steps: frames.into_iter().chain(trailers).collect(), tells_end })
+    let trailers =
+        prop::option::of(prop::collection::vec("[!-~]{0,20}", 0..3).prop_map(|values| {
+            let values = values.iter().map(|value| {
+                (http::HeaderName::from_static("x-sum"), value.parse().expect("it is legal"))
+            });
+            Step::Give(Item::Trailers(values.collect()))
+        }));
+    (frames, trailers, any::<bool>()).prop_map(|(frames, trailers, tells_end)| Script {
+        steps: frames.into_iter().chain(trailers).collect(),
+        tells_end,
+    })
 }
 
 proptest! {
-    /// A body of any frames is polled any number of times, and then replayed.
-    /// The replay has the same frames, of the same bytes and trailers, and the first sending none of those that follow.
+    /// A body of any frames is polled any number of times, and then replayed. The replay has the
+    /// same frames, of the same bytes and trailers, and the first sending none of those that
+    /// follow.
     #[test]
     fn any_body_is_replayed_whole(script in script(), polls in 0..60_usize) {
         let all = script.items();
@@ -153,7 +173,8 @@ proptest! {
     }
 
     /// A body of pieces of any size, up to 9 MiB, is polled any number of times, and then replayed.
-    /// There is a replay exactly if what was sent is not more than 4 MiB, and without one the first sending is intact.
+    /// There is a replay exactly if what was sent is not more than 4 MiB, and without one the first
+    /// sending is intact.
     #[test]
     fn only_so_much_is_kept(pieces in prop::collection::vec(0..=1_usize << 20, 0..9), polls in 0..10_usize) {
         static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
@@ -184,7 +205,10 @@ fn a_body_that_says_it_is_too_large_is_not_begun() {
         type Data = Bytes;
         type Error = BoxError;
 
-        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
             Pin::new(&mut self.0).poll_frame(cx)
         }
 
@@ -232,7 +256,10 @@ fn a_body_that_fails_later_fails_its_replay() {
     let script = Script::of_data([Bytes::from_static(b"half")]).then(Step::Fail);
     let (mut sending, recording) = recorded(sync_box(script.clone()));
     assert_eq!(poll(&mut sending, 1).1, End::StillOpen);
-    assert_eq!(poll(&mut recording.replay().expect("it did not fail yet"), TO_THE_END), (script.items(), End::Failed));
+    assert_eq!(
+        poll(&mut recording.replay().expect("it did not fail yet"), TO_THE_END),
+        (script.items(), End::Failed)
+    );
 }
 
 /// A body has no frames and says so, hence nobody polls it.
@@ -259,7 +286,9 @@ impl Wake for CountsWakes {
 /// The first sending is woken and ends in an error, so that its stream does not stay open for ever.
 #[test]
 fn the_first_sending_is_woken_when_it_is_taken_over() {
-    let script = Script::of_data([Bytes::from_static(b"half")]).then(Step::Wait).then(Step::Give(Item::Data("rest".into())));
+    let script = Script::of_data([Bytes::from_static(b"half")])
+        .then(Step::Wait)
+        .then(Step::Give(Item::Data("rest".into())));
     let (mut sending, recording) = recorded(unsync_box(script));
     let wakes = Arc::new(CountsWakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
@@ -276,7 +305,8 @@ fn the_first_sending_is_woken_when_it_is_taken_over() {
 /// Nothing more is kept of it.
 #[test]
 fn nothing_is_kept_when_nobody_can_ask_for_it() {
-    let (mut sending, recording) = recorded(unsync_box(Script::of_data([vec![1; 10].into(), vec![2; 10].into()])));
+    let (mut sending, recording) =
+        recorded(unsync_box(Script::of_data([vec![1; 10].into(), vec![2; 10].into()])));
     let (first, _) = poll(&mut sending, 1);
     let Some(Item::Data(first)) = first.into_iter().next() else { panic!("a frame was sent") };
     assert!(!first.is_unique(), "it was recorded");
@@ -294,7 +324,10 @@ fn other_types_are_left_alone() {
     assert_eq!(text, "a body of some sort");
     assert!(recording.is_none());
     assert!(record(()).1.is_none());
-    assert!(record(Full::new(std::io::Cursor::new(vec![1_u8]))).1.is_none(), "other data than `Bytes`");
+    assert!(
+        record(Full::new(std::io::Cursor::new(vec![1_u8]))).1.is_none(),
+        "other data than `Bytes`"
+    );
 }
 
 /// `Full` and `Empty` bodies are recorded.
@@ -306,5 +339,8 @@ fn full_and_empty_are_kept() {
     assert_eq!(sent, [Item::Data(Bytes::from_static(b"all of it"))]);
     assert_eq!(poll(&mut recording.replay().expect("it is kept"), TO_THE_END), (sent, End::Ended));
     let (_, recording) = recorded(Empty::<Bytes>::new());
-    assert_eq!(poll(&mut recording.replay().expect("it is kept"), TO_THE_END), (vec![], End::Ended));
+    assert_eq!(
+        poll(&mut recording.replay().expect("it is kept"), TO_THE_END),
+        (vec![], End::Ended)
+    );
 }

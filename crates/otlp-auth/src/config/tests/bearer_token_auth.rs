@@ -13,12 +13,15 @@ fn read(text: &str) -> Result<BearerTokenAuthConfig, String> {
 
 fn tokens(text: &str) -> Vec<String> {
     match read(text).unwrap().source() {
-        TokenSource::Tokens(tokens) => tokens.iter().map(|token| token.expose_secret().to_owned()).collect(),
+        TokenSource::Tokens(tokens) => {
+            tokens.iter().map(|token| token.expose_secret().to_owned()).collect()
+        }
         TokenSource::File(_) => panic!("not a file"),
     }
 }
 
-/// The documented block, the least there can be, and every key; guarantees the defaults and what is given.
+/// The documented block, the least there can be, and every key; guarantees the defaults and what is
+/// given.
 #[test]
 fn keys() {
     let config = read("scheme: StackState\ntoken: \"${env:API_KEY}\"").unwrap();
@@ -27,10 +30,13 @@ fn keys() {
     assert_eq!((config.header().as_str(), config.scheme()), ("authorization", "Bearer"));
     let config = read("header: X-Api-Key\nscheme: ''\nfilename: /run/secrets/key").unwrap();
     assert_eq!((config.header().as_str(), config.scheme()), ("x-api-key", ""));
-    assert!(matches!(config.source(), TokenSource::File(path) if path == Path::new("/run/secrets/key")));
+    assert!(
+        matches!(config.source(), TokenSource::File(path) if path == Path::new("/run/secrets/key"))
+    );
 }
 
-/// Tokens in every form, some with several lines; guarantees one token a line, trimmed, without blank ones.
+/// Tokens in every form, some with several lines; guarantees one token a line, trimmed, without
+/// blank ones.
 #[test]
 fn token_sources() {
     let directory = tempfile::tempdir().unwrap();
@@ -72,18 +78,30 @@ fn refused() {
         ("tokens: [\u{e9}]", &format!("tokens[0]: {illegal}")),
         ("filename: ''", "filename: is empty"),
         ("filename: {}", "filename: expected a string, found a map"),
-        ("token: a\ntokens: [b]", "more than one of `token`, `tokens` and `filename` is given: keep one (line 1)"),
+        (
+            "token: a\ntokens: [b]",
+            "more than one of `token`, `tokens` and `filename` is given: keep one (line 1)",
+        ),
         ("token: a\nfilename: b", "more than one of"),
         ("tokens: [a]\nfilename: b", "more than one of"),
         ("token: a\nscheme: ' Bearer'", "scheme: the scheme has a character"),
         ("token: a\nscheme: SUSE Observability", "scheme: the scheme has a character"),
         ("token: a\nheader: ''", "header: expected the name of an HTTP header"),
         ("token: a\nheader: a b", "header: expected the name of an HTTP header"),
-        ("token: a\nheader: Content-Type", "header: this header belongs to the protocol and cannot be set"),
+        (
+            "token: a\nheader: Content-Type",
+            "header: this header belongs to the protocol and cannot be set",
+        ),
         ("token: a\nheader: TE", "header: this header belongs to the protocol and cannot be set"),
-        ("token: a\nheader: grpc-timeout", "header: this header belongs to the protocol and cannot be set"),
+        (
+            "token: a\nheader: grpc-timeout",
+            "header: this header belongs to the protocol and cannot be set",
+        ),
         ("token: a\nheader: [a]", "header: expected a string, found a list"),
-        ("token: a\nbearertoken: b", "bearertoken: unknown key; known are header, scheme, token, tokens, filename (line 2)"),
+        (
+            "token: a\nbearertoken: b",
+            "bearertoken: unknown key; known are header, scheme, token, tokens, filename (line 2)",
+        ),
         ("- token: a", "expected a map, found a list (line 1)"),
         ("token", "expected a map, found a string (line 1)"),
         ("token: [", "not valid YAML"),
@@ -94,8 +112,8 @@ fn refused() {
     }
 }
 
-/// Headers that HTTP or gRPC needs for itself; guarantees that configured credentials, configured headers and the builder refuse the
-/// same ones.
+/// Headers that HTTP or gRPC needs for itself; guarantees that configured credentials, configured
+/// headers and the builder refuse the same ones.
 #[test]
 fn protocol_headers() {
     for name in [
@@ -116,24 +134,34 @@ fn protocol_headers() {
         "x-key-bin",
     ] {
         assert!(read(&format!("token: a\nheader: {name}")).is_err(), "{name}");
-        assert!(super::exporter("otlp", &format!("endpoint: a:1\nheaders: {{{name}: a}}")).is_err(), "{name}");
+        assert!(
+            super::exporter("otlp", &format!("endpoint: a:1\nheaders: {{{name}: a}}")).is_err(),
+            "{name}"
+        );
         assert!(BearerTokenAuth::builder().token("a").header(name).build().is_err(), "{name}");
     }
     for name in ["authorization", "x-grpc-key", "x-bin-key"] {
         assert!(read(&format!("token: a\nheader: {name}")).is_ok(), "{name}");
-        assert!(super::exporter("otlp", &format!("endpoint: a:1\nheaders: {{{name}: a}}")).is_ok(), "{name}");
+        assert!(
+            super::exporter("otlp", &format!("endpoint: a:1\nheaders: {{{name}: a}}")).is_ok(),
+            "{name}"
+        );
         assert!(BearerTokenAuth::builder().token("a").header(name).build().is_ok(), "{name}");
     }
 }
 
-/// Tokens that are empty through variables and files; guarantees that the message names what the document names, and nothing else.
+/// Tokens that are empty through variables and files; guarantees that the message names what the
+/// document names, and nothing else.
 #[test]
 fn empty_by_substitution() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("token");
     fs::write(&path, " \n").unwrap();
     let path = path.display().to_string();
-    let (file, of_file) = (format!("token: '${{file:{path}}}'"), format!("token: is empty: the file `{path}` is empty (line 1)"));
+    let (file, of_file) = (
+        format!("token: '${{file:{path}}}'"),
+        format!("token: is empty: the file `{path}` is empty (line 1)"),
+    );
     let env = |name: &str| match name {
         "EMPTY" => Some(String::new()),
         "NAME" => Some("EMPTY".to_owned()),
@@ -144,36 +172,74 @@ fn empty_by_substitution() {
         _ => None,
     };
     for (text, expected) in [
-        ("token: '${env:OTHER_KEY:-}'", "token: is empty: the environment variable `OTHER_KEY` is empty or not set (line 1)"),
-        ("token: '${env:EMPTY}'", "token: is empty: the environment variable `EMPTY` is empty or not set (line 1)"),
-        ("token: ' ${EMPTY} '", "token: is empty: the environment variable `EMPTY` is empty or not set (line 1)"),
+        (
+            "token: '${env:OTHER_KEY:-}'",
+            "token: is empty: the environment variable `OTHER_KEY` is empty or not set (line 1)",
+        ),
+        (
+            "token: '${env:EMPTY}'",
+            "token: is empty: the environment variable `EMPTY` is empty or not set (line 1)",
+        ),
+        (
+            "token: ' ${EMPTY} '",
+            "token: is empty: the environment variable `EMPTY` is empty or not set (line 1)",
+        ),
         (&file, &of_file),
         (
             "token: '${env:EMPTY}${env:X:- }'",
             "token: is empty: the environment variable `EMPTY` is empty or not set, the environment variable `X` is empty or not set \
              (line 1)",
         ),
-        ("token: '${env:REF}'", "token: is empty: the environment variable `REF` refers to something empty (line 1)"),
-        ("token: '${env:${env:NAME}}'", "token: is empty: the environment variable `NAME` refers to something empty (line 1)"),
-        ("tokens: [a, '${env:EMPTY}']", "tokens[1]: is empty: the environment variable `EMPTY` is empty or not set (line 1)"),
-        ("tokens: '${env:EMPTY}'", "tokens: is empty: the environment variable `EMPTY` is empty or not set (line 1)"),
-        ("tokens: '${env:LIST}'", "tokens: is empty: the environment variable `LIST` refers to something empty (line 1)"),
-        ("tokens: '${env:ITEMS}'", "tokens[1]: is empty: the environment variable `ITEMS` refers to something empty (line 1)"),
-        ("filename: '${env:EMPTY}'", "filename: is empty: the environment variable `EMPTY` is empty or not set (line 1)"),
-        ("${env:BLOCK}", "token: is empty: the environment variable `BLOCK` refers to something empty (line 1)"),
+        (
+            "token: '${env:REF}'",
+            "token: is empty: the environment variable `REF` refers to something empty (line 1)",
+        ),
+        (
+            "token: '${env:${env:NAME}}'",
+            "token: is empty: the environment variable `NAME` refers to something empty (line 1)",
+        ),
+        (
+            "tokens: [a, '${env:EMPTY}']",
+            "tokens[1]: is empty: the environment variable `EMPTY` is empty or not set (line 1)",
+        ),
+        (
+            "tokens: '${env:EMPTY}'",
+            "tokens: is empty: the environment variable `EMPTY` is empty or not set (line 1)",
+        ),
+        (
+            "tokens: '${env:LIST}'",
+            "tokens: is empty: the environment variable `LIST` refers to something empty (line 1)",
+        ),
+        (
+            "tokens: '${env:ITEMS}'",
+            "tokens[1]: is empty: the environment variable `ITEMS` refers to something empty (line 1)",
+        ),
+        (
+            "filename: '${env:EMPTY}'",
+            "filename: is empty: the environment variable `EMPTY` is empty or not set (line 1)",
+        ),
+        (
+            "${env:BLOCK}",
+            "token: is empty: the environment variable `BLOCK` refers to something empty (line 1)",
+        ),
     ] {
         let error = BearerTokenAuthConfig::from_yaml(text, &env).unwrap_err();
         assert_eq!(error.to_string(), expected, "{text}");
     }
     let exporter = "exporters: {otlp: {endpoint: 'a:1', auth: {authenticator: bearertokenauth}}}";
     let file = format!("extensions: {{bearertokenauth: {{tokens: '${{env:EMPTY}}'}}}}\n{exporter}");
-    assert!(CollectorConfig::from_yaml(&file, &env).is_err(), "not an exporter without a credential");
+    assert!(
+        CollectorConfig::from_yaml(&file, &env).is_err(),
+        "not an exporter without a credential"
+    );
 }
 
 /// A block with a mistake in every key; guarantees that all are told, and nothing of the token.
 #[test]
 fn all_problems() {
-    let problems = read("header: host\nscheme: a b\ntokens: ['canary canary', ok, [canary]]\nextra: canary").unwrap_err();
+    let problems =
+        read("header: host\nscheme: a b\ntokens: ['canary canary', ok, [canary]]\nextra: canary")
+            .unwrap_err();
     assert_eq!(problems.lines().count(), 5, "{problems}");
     assert!(!problems.contains("canary"), "{problems}");
 }

@@ -3,7 +3,8 @@ use std::fs;
 use super::super::{CollectorConfig, Protocol, SelectExporterError};
 use super::{collector, env};
 
-/// The snippet of the documentation for StackState, with its endpoint filled in and what it leaves out removed.
+/// The snippet of the documentation for StackState, with its endpoint filled in and what it leaves
+/// out removed.
 const DOCUMENTED: &str = r#"
   extensions:
     bearertokenauth:
@@ -65,7 +66,8 @@ fn warnings(config: &CollectorConfig) -> String {
     config.warnings().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// The documented snippet; guarantees that it runs as it is, with one warning for what it leaves out.
+/// The documented snippet; guarantees that it runs as it is, with one warning for what it leaves
+/// out.
 #[test]
 fn documented() {
     let config = collector(DOCUMENTED).unwrap();
@@ -78,19 +80,25 @@ fn documented() {
     assert_eq!(warnings(&config), expected);
 }
 
-/// The snippet exactly as printed, `...` and placeholder included; guarantees that each is told by what to do about it.
+/// The snippet exactly as printed, `...` and placeholder included; guarantees that each is told by
+/// what to do about it.
 #[test]
 fn documented_verbatim() {
-    let verbatim =
-        DOCUMENTED.replace("\n\n\n", "\n  \n  ...\n  \n").replace("otlp-stackstate.example.com", "<otlp-stackstate-endpoint>");
-    assert!(problems(&verbatim).starts_with("a line holds nothing but `...`"), "{}", problems(&verbatim));
+    let verbatim = DOCUMENTED
+        .replace("\n\n\n", "\n  \n  ...\n  \n")
+        .replace("otlp-stackstate.example.com", "<otlp-stackstate-endpoint>");
+    assert!(
+        problems(&verbatim).starts_with("a line holds nothing but `...`"),
+        "{}",
+        problems(&verbatim)
+    );
     let problems = problems(&verbatim.replace("...", ""));
-    let expected =
-        "exporters.otlp/stackstate.endpoint: replace what stands in angle brackets by the host of your backend (line 13)";
+    let expected = "exporters.otlp/stackstate.endpoint: replace what stands in angle brackets by the host of your backend (line 13)";
     assert_eq!(problems, expected);
 }
 
-/// A whole file; guarantees that the rest of it does no harm, references to variables that are not set here included.
+/// A whole file; guarantees that the rest of it does no harm, references to variables that are not
+/// set here included.
 #[test]
 fn full() {
     let config = collector(FULL).unwrap();
@@ -102,7 +110,8 @@ fn full() {
     assert!(config.exporters().iter().all(|exporter| exporter.auth().is_some()));
 }
 
-/// The same file on disk, and files that are none; guarantees that they are read, and errors that name the path.
+/// The same file on disk, and files that are none; guarantees that they are read, and errors that
+/// name the path.
 #[test]
 fn from_file() {
     let directory = tempfile::tempdir().unwrap();
@@ -111,17 +120,29 @@ fn from_file() {
     assert_eq!(CollectorConfig::from_file(&path, &env).unwrap().exporters().len(), 2);
     let missing = directory.path().join("missing.yaml");
     let error = CollectorConfig::from_file(&missing, &env).unwrap_err().to_string();
-    assert!(error.starts_with(&format!("cannot read `{}`: No such file", missing.display())), "{error}");
-    assert!(CollectorConfig::from_file(directory.path(), &env).unwrap_err().to_string().contains("it is not a regular file"));
+    assert!(
+        error.starts_with(&format!("cannot read `{}`: No such file", missing.display())),
+        "{error}"
+    );
+    assert!(
+        CollectorConfig::from_file(directory.path(), &env)
+            .unwrap_err()
+            .to_string()
+            .contains("it is not a regular file")
+    );
 }
 
-/// Exporters asked for by name and without; guarantees the right one, or an error with the names there are.
+/// Exporters asked for by name and without; guarantees the right one, or an error with the names
+/// there are.
 #[test]
 fn select() {
     let config = collector(FULL).unwrap();
     assert_eq!(config.exporter(Some("otlphttp/stackstate")).unwrap().protocol(), Protocol::Http);
     let ids = vec!["otlp/stackstate".to_owned(), "otlphttp/stackstate".to_owned()];
-    assert_eq!(config.exporter(None).unwrap_err(), SelectExporterError::Ambiguous { ids: ids.clone() });
+    assert_eq!(
+        config.exporter(None).unwrap_err(),
+        SelectExporterError::Ambiguous { ids: ids.clone() }
+    );
     assert_eq!(config.exporter(Some("otlp")).unwrap_err(), SelectExporterError::Unknown { ids });
     assert_eq!(collector("").unwrap().exporter(None).unwrap_err(), SelectExporterError::NoExporter);
     assert_eq!(
@@ -130,11 +151,14 @@ fn select() {
     );
 }
 
-/// Authenticators that are not there, of another kind, not started, or broken; guarantees a problem that says what there is.
+/// Authenticators that are not there, of another kind, not started, or broken; guarantees a problem
+/// that says what there is.
 #[test]
 fn authenticators() {
     let file = |extensions: &str, auth: &str, rest: &str| {
-        format!("extensions: {extensions}\nexporters: {{otlp: {{endpoint: 'a:1', auth: {auth}}}}}\n{rest}")
+        format!(
+            "extensions: {extensions}\nexporters: {{otlp: {{endpoint: 'a:1', auth: {auth}}}}}\n{rest}"
+        )
     };
     let good = "{bearertokenauth: {token: x}, basicauth: {}}";
     let authenticator = "exporters.otlp.auth.authenticator";
@@ -175,7 +199,8 @@ fn authenticators() {
     }
 }
 
-/// Extensions that nothing uses, that only the service starts, and that do not exist; guarantees that only those in use must be valid.
+/// Extensions that nothing uses, that only the service starts, and that do not exist; guarantees
+/// that only those in use must be valid.
 #[test]
 fn extensions() {
     let broken = "extensions: {bearertokenauth: {token: '${env:UNSET}', odd: 1}}\n";
@@ -189,10 +214,14 @@ fn extensions() {
         problems("service: {extensions: [health_check, bearertokenauth/x]}"),
         "service.extensions[1]: is not defined in `extensions`; none is defined (line 1)"
     );
-    assert!(problems("extensions: {bearertokenauth: }\nservice: {extensions: [bearertokenauth]}").contains("there is no token"));
+    assert!(
+        problems("extensions: {bearertokenauth: }\nservice: {extensions: [bearertokenauth]}")
+            .contains("there is no token")
+    );
 }
 
-/// Sections of a wrong type, and an unknown one; guarantees problems for what is read, and a warning for what is not.
+/// Sections of a wrong type, and an unknown one; guarantees problems for what is read, and a
+/// warning for what is not.
 #[test]
 fn sections() {
     for (text, expected) in [
@@ -200,14 +229,23 @@ fn sections() {
         ("exporters: []", "exporters: expected a map, found a list (line 1)"),
         ("extensions: x", "extensions: expected a map, found a string (line 1)"),
         ("service: x", "service: expected a map, found a string (line 1)"),
-        ("service: {extensions: x}", "service.extensions: expected a list, found a string (line 1)"),
-        ("service: {extensions: [1]}", "service.extensions[0]: expected a string, found an integer: put it in quotes (line 1)"),
+        (
+            "service: {extensions: x}",
+            "service.extensions: expected a list, found a string (line 1)",
+        ),
+        (
+            "service: {extensions: [1]}",
+            "service.extensions[0]: expected a string, found an integer: put it in quotes (line 1)",
+        ),
         ("exporters: {otlp: }", "exporters.otlp: has no settings: give an `endpoint` (line 1)"),
         ("exporters: {otlp: x}", "exporters.otlp: expected a map, found a string (line 1)"),
     ] {
         assert_eq!(problems(text), expected, "{text}");
     }
-    let config = collector("receivers: 1\nprocessors: 2\nconnectors: 3\nexporters: {debug: 4}\nexporter: {}").unwrap();
+    let config = collector(
+        "receivers: 1\nprocessors: 2\nconnectors: 3\nexporters: {debug: 4}\nexporter: {}",
+    )
+    .unwrap();
     assert_eq!(warnings(&config), "exporter: unknown key: it has no effect (line 5)");
 }
 

@@ -26,14 +26,19 @@ fn defaults() {
     assert_eq!(grpc.timeout(), Some(Duration::from_secs(5)));
     assert_eq!(grpc.compression(), Compression::Gzip);
     assert!(grpc.headers().is_empty() && grpc.auth().is_none() && !grpc.tls().is_insecure());
-    assert!(grpc.tls().ca().is_none() && grpc.tls().identity().is_none() && grpc.tls().server_name().is_none());
+    assert!(
+        grpc.tls().ca().is_none()
+            && grpc.tls().identity().is_none()
+            && grpc.tls().server_name().is_none()
+    );
     assert_eq!(grpc.retry(), &RetryConfig::default());
     assert_eq!(grpc.retry().max_elapsed_time, Some(Duration::from_secs(300)));
     let (http, _) = exporter("otlp_http", "endpoint: http://a").unwrap();
     assert_eq!(http.timeout(), Some(Duration::from_secs(30)));
 }
 
-/// gRPC endpoints of every form; guarantees one absolute URI whose scheme tells whether it is plaintext.
+/// gRPC endpoints of every form; guarantees one absolute URI whose scheme tells whether it is
+/// plaintext.
 #[test]
 fn grpc_endpoints() {
     for (endpoint, insecure, expected) in [
@@ -48,7 +53,9 @@ fn grpc_endpoints() {
         ("'[::1]:4317'", true, "http://[::1]:4317/"),
     ] {
         for id in ["otlp", "otlp/x", "otlp_grpc"] {
-            let (exporter, _) = exporter(id, &format!("endpoint: {endpoint}\ntls: {{insecure: {insecure}}}")).unwrap();
+            let (exporter, _) =
+                exporter(id, &format!("endpoint: {endpoint}\ntls: {{insecure: {insecure}}}"))
+                    .unwrap();
             assert_eq!(exporter.endpoint().unwrap(), expected, "{endpoint}");
             assert_eq!(exporter.signal_endpoint(Signal::Logs).unwrap(), expected);
         }
@@ -71,7 +78,10 @@ fn grpc_endpoints() {
         "'[::1:4317'",
         "7",
     ] {
-        assert!(problem("otlp", &format!("endpoint: {endpoint}")).starts_with("endpoint: "), "{endpoint}");
+        assert!(
+            problem("otlp", &format!("endpoint: {endpoint}")).starts_with("endpoint: "),
+            "{endpoint}"
+        );
     }
     assert_eq!(problem("otlp", "timeout: 5s"), "endpoint: is required (line 3)");
 }
@@ -80,10 +90,26 @@ fn grpc_endpoints() {
 #[test]
 fn http_endpoints() {
     for (settings, traces, logs) in [
-        ("endpoint: https://a.example", Some("https://a.example/v1/traces"), Some("https://a.example/v1/logs")),
-        ("endpoint: http://a.example:4318/", Some("http://a.example:4318/v1/traces"), Some("http://a.example:4318/v1/logs")),
-        ("endpoint: http://a/otlp/", Some("http://a/otlp/v1/traces"), Some("http://a/otlp/v1/logs")),
-        ("endpoint: http://a\nlogs_endpoint: http://b/l?x=y", Some("http://a/v1/traces"), Some("http://b/l?x=y")),
+        (
+            "endpoint: https://a.example",
+            Some("https://a.example/v1/traces"),
+            Some("https://a.example/v1/logs"),
+        ),
+        (
+            "endpoint: http://a.example:4318/",
+            Some("http://a.example:4318/v1/traces"),
+            Some("http://a.example:4318/v1/logs"),
+        ),
+        (
+            "endpoint: http://a/otlp/",
+            Some("http://a/otlp/v1/traces"),
+            Some("http://a/otlp/v1/logs"),
+        ),
+        (
+            "endpoint: http://a\nlogs_endpoint: http://b/l?x=y",
+            Some("http://a/v1/traces"),
+            Some("http://b/l?x=y"),
+        ),
         ("traces_endpoint: https://b/t", Some("https://b/t"), None),
     ] {
         let (exporter, _) = exporter("otlphttp", settings).unwrap();
@@ -103,19 +129,26 @@ fn http_endpoints() {
         "''",
         "[a]",
     ] {
-        assert!(problem("otlphttp", &format!("endpoint: {endpoint}")).starts_with("endpoint: "), "{endpoint}");
+        assert!(
+            problem("otlphttp", &format!("endpoint: {endpoint}")).starts_with("endpoint: "),
+            "{endpoint}"
+        );
     }
     assert!(problem("otlphttp", "metrics_endpoint: a").starts_with("metrics_endpoint: "));
     assert_eq!(problem("otlp_http", "timeout: 5s"), "endpoint: is required (line 3)");
 }
 
-/// A key in the query of a signal's endpoint; guarantees that requests have it, and `Debug` of neither exporter nor file.
+/// A key in the query of a signal's endpoint; guarantees that requests have it, and `Debug` of
+/// neither exporter nor file.
 #[test]
 fn debug_hides_queries() {
     let settings = "traces_endpoint: https://h/v1/traces?api_key=canary";
     let (exporter, _) = exporter("otlphttp", settings).unwrap();
     assert_eq!(exporter.signal_endpoint(Signal::Traces).unwrap().query(), Some("api_key=canary"));
-    let told = format!("{exporter:?} {exporter:#?} {:?}", collector(&format!("exporters: {{otlphttp: {{{settings}}}}}")).unwrap());
+    let told = format!(
+        "{exporter:?} {exporter:#?} {:?}",
+        collector(&format!("exporters: {{otlphttp: {{{settings}}}}}")).unwrap()
+    );
     assert!(!told.contains("canary"), "{told}");
     assert!(told.contains("https://h/v1/traces?.."), "{told}");
 }
@@ -123,9 +156,12 @@ fn debug_hides_queries() {
 /// `tls` in every form; guarantees what is read, what is refused, and what has no effect.
 #[test]
 fn tls() {
-    let tls = |settings: &str| exporter("otlp", &format!("endpoint: a:1\ntls: {settings}")).unwrap().0.tls().clone();
-    let config =
-        tls("{ca_file: /ca.pem, cert_file: /c.pem, key_pem: canary, server_name_override: b, insecure_skip_verify: false}");
+    let tls = |settings: &str| {
+        exporter("otlp", &format!("endpoint: a:1\ntls: {settings}")).unwrap().0.tls().clone()
+    };
+    let config = tls(
+        "{ca_file: /ca.pem, cert_file: /c.pem, key_pem: canary, server_name_override: b, insecure_skip_verify: false}",
+    );
     assert!(matches!(config.ca(), Some(Pem::File(path)) if path == Path::new("/ca.pem")));
     let identity = config.identity().unwrap();
     assert!(matches!((identity.cert(), identity.key()), (Pem::File(_), Pem::Text(_))));
@@ -137,13 +173,19 @@ fn tls() {
         ("7", "tls: expected a map, found an integer"),
         ("{insecure: 1}", "tls.insecure: expected true or false, found an integer"),
         ("{insecure_skip_verify: true}", "tls.insecure_skip_verify: not supported"),
-        ("{insecure_skip_verify: x}", "tls.insecure_skip_verify: expected true or false, found a string"),
+        (
+            "{insecure_skip_verify: x}",
+            "tls.insecure_skip_verify: expected true or false, found a string",
+        ),
         ("{ca_file: a, ca_pem: b}", "tls: both `ca_file` and `ca_pem` are given: keep one"),
         ("{cert_file: a}", "tls: a client certificate needs both"),
         ("{key_pem: a}", "tls: a client certificate needs both"),
         ("{insecure: true, ca_file: a}", "tls: `insecure` and certificates contradict each other"),
         ("{ca_file: [a]}", "tls.ca_file: expected a string, found a list"),
-        ("{server_name_override: 1}", "tls.server_name_override: expected a string, found an integer"),
+        (
+            "{server_name_override: 1}",
+            "tls.server_name_override: expected a string, found an integer",
+        ),
     ] {
         let problem = problem("otlp", &format!("endpoint: a:1\ntls: {settings}"));
         assert!(problem.starts_with(expected), "{settings}: {problem}");
@@ -158,11 +200,13 @@ fn tls() {
     );
 }
 
-/// Each compression on each protocol; guarantees what is used, and that snappy becomes gzip on gRPC only, with a warning.
+/// Each compression on each protocol; guarantees what is used, and that snappy becomes gzip on gRPC
+/// only, with a warning.
 #[test]
 fn compression() {
     let compression = |id: &str, name: &str| {
-        let (exporter, warnings) = exporter(id, &format!("endpoint: http://a:1\ncompression: {name}")).unwrap();
+        let (exporter, warnings) =
+            exporter(id, &format!("endpoint: http://a:1\ncompression: {name}")).unwrap();
         (exporter.compression(), warnings.is_empty())
     };
     for id in ["otlp", "otlphttp"] {
@@ -180,11 +224,16 @@ fn compression() {
     assert_eq!(compression("otlphttp", "snappy"), (Compression::Snappy, true));
 }
 
-/// `headers` in both forms; guarantees sensitive values, and that names and values are legal and not the protocol's.
+/// `headers` in both forms; guarantees sensitive values, and that names and values are legal and
+/// not the protocol's.
 #[test]
 fn headers() {
-    for headers in ["{X-Tenant: a, x-key: 'canary'}", "[{name: X-Tenant, value: a}, {name: x-key, value: canary}]"] {
-        let (exporter, _) = exporter("otlp", &format!("endpoint: a:1\nheaders: {headers}")).unwrap();
+    for headers in [
+        "{X-Tenant: a, x-key: 'canary'}",
+        "[{name: X-Tenant, value: a}, {name: x-key, value: canary}]",
+    ] {
+        let (exporter, _) =
+            exporter("otlp", &format!("endpoint: a:1\nheaders: {headers}")).unwrap();
         assert_eq!(exporter.headers().len(), 2);
         assert_eq!(exporter.headers()["x-tenant"], "a");
         assert!(exporter.headers().values().all(|value| value.is_sensitive()));
@@ -213,21 +262,32 @@ fn headers() {
 /// Timeouts, none among them; guarantees Go's syntax with a unit, and that 0 is no limit.
 #[test]
 fn timeout() {
-    let timeout = |text: &str| exporter("otlp", &format!("endpoint: a:1\ntimeout: {text}")).unwrap().0.timeout();
+    let timeout = |text: &str| {
+        exporter("otlp", &format!("endpoint: a:1\ntimeout: {text}")).unwrap().0.timeout()
+    };
     assert_eq!(timeout("1m30s"), Some(Duration::from_secs(90)));
     assert_eq!(timeout("0"), None);
     assert_eq!(timeout("0s"), None);
     for text in ["5", "-5s", "soon", "[5s]"] {
-        assert!(problem("otlp", &format!("endpoint: a:1\ntimeout: {text}")).starts_with("timeout: expected a duration"), "{text}");
+        assert!(
+            problem("otlp", &format!("endpoint: a:1\ntimeout: {text}"))
+                .starts_with("timeout: expected a duration"),
+            "{text}"
+        );
     }
 }
 
 /// `retry_on_failure` with every key, and with wrong ones; guarantees the values and their ranges.
 #[test]
 fn retry() {
-    let retry = |text: &str| exporter("otlp", &format!("endpoint: a:1\nretry_on_failure: {text}")).unwrap().0.retry().clone();
-    let all =
-        "{enabled: false, initial_interval: 1s, randomization_factor: 0, multiplier: 2, max_interval: 1m, max_elapsed_time: 0}";
+    let retry = |text: &str| {
+        exporter("otlp", &format!("endpoint: a:1\nretry_on_failure: {text}"))
+            .unwrap()
+            .0
+            .retry()
+            .clone()
+    };
+    let all = "{enabled: false, initial_interval: 1s, randomization_factor: 0, multiplier: 2, max_interval: 1m, max_elapsed_time: 0}";
     let expected = RetryConfig {
         enabled: false,
         initial_interval: Duration::from_secs(1),
@@ -242,8 +302,14 @@ fn retry() {
         ("true", "retry_on_failure: expected a map, found a boolean"),
         ("{enabled: 1}", "retry_on_failure.enabled: expected true or false, found an integer"),
         ("{initial_interval: 5}", "retry_on_failure.initial_interval: expected a duration"),
-        ("{randomization_factor: 1.1}", "retry_on_failure.randomization_factor: expected a number from 0 to 1"),
-        ("{randomization_factor: x}", "retry_on_failure.randomization_factor: expected a finite number, found a string"),
+        (
+            "{randomization_factor: 1.1}",
+            "retry_on_failure.randomization_factor: expected a number from 0 to 1",
+        ),
+        (
+            "{randomization_factor: x}",
+            "retry_on_failure.randomization_factor: expected a finite number, found a string",
+        ),
         ("{multiplier: 0.5}", "retry_on_failure.multiplier: expected a number of at least 1"),
         ("{multiplier: .nan}", "retry_on_failure.multiplier: expected a finite number"),
         ("{max_interval: x}", "retry_on_failure.max_interval: expected a duration"),
@@ -257,11 +323,22 @@ fn retry() {
 /// Settings of the Collector that are not used here, and unknown ones; guarantees warnings.
 #[test]
 fn no_effect() {
-    for key in ["sending_queue", "batcher", "keepalive", "balancer_name", "read_buffer_size", "write_buffer_size", "proxy_url"] {
+    for key in [
+        "sending_queue",
+        "batcher",
+        "keepalive",
+        "balancer_name",
+        "read_buffer_size",
+        "write_buffer_size",
+        "proxy_url",
+    ] {
         assert_eq!(
             warning("otlp", &format!("endpoint: a:1\n{key}: {{}}")),
             format!("exporters.otlp.{key}: has no effect here (line 4)")
         );
     }
-    assert_eq!(warning("otlp", "endpoint: a:1\ntimeuot: 1s"), "exporters.otlp.timeuot: unknown key: it has no effect (line 4)");
+    assert_eq!(
+        warning("otlp", "endpoint: a:1\ntimeuot: 1s"),
+        "exporters.otlp.timeuot: unknown key: it has no effect (line 4)"
+    );
 }

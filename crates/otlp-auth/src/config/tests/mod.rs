@@ -17,7 +17,8 @@ fn collector(text: &str) -> Result<CollectorConfig, ConfigError> {
 /// The only exporter of a file of one exporter with these settings, one a line.
 fn exporter(id: &str, settings: &str) -> Result<(ExporterConfig, String), String> {
     let settings = settings.lines().map(|line| format!("    {line}\n")).collect::<String>();
-    let config = collector(&format!("exporters:\n  {id}:\n{settings}")).map_err(|error| error.to_string())?;
+    let config = collector(&format!("exporters:\n  {id}:\n{settings}"))
+        .map_err(|error| error.to_string())?;
     let warnings = config.warnings().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     Ok((config.exporter(None).unwrap().clone(), warnings))
 }

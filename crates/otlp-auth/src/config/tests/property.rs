@@ -24,7 +24,8 @@ const PLACES: [&str; 15] = [
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
-    /// Any secret in any place of a file; guarantees that no problem, no warning and no `Debug` shows it.
+    /// Any secret in any place of a file; guarantees that no problem, no warning and no `Debug`
+    /// shows it.
     #[test]
     fn nothing_told_holds_a_secret(before in "[a-z:{}\\[\\]$\" \n-]{0,6}", after in "[a-z:{}\\[\\], $\"\n-]{0,6}") {
         let secret = format!("{before}canary{after}");
@@ -40,7 +41,8 @@ proptest! {
         prop_assert!(!told.contains("canary"), "{told}");
     }
 
-    /// Any text; guarantees that it is read or refused without a panic, and that a refusal says why.
+    /// Any text; guarantees that it is read or refused without a panic, and that a refusal says
+    /// why.
     #[test]
     fn never_panics(text in any::<String>(), endpoint in any::<String>()) {
         let file = "exporters: {otlp: {endpoint: '${E}'}, otlphttp: {endpoint: 'http://${E}', logs_endpoint: 'https://${E}'}}";

@@ -5,7 +5,15 @@ use super::{Node, Report, Value, expand, lookup, read, show};
 /// References of every form, alone; guarantees the value and its type.
 #[test]
 fn whole_values() {
-    let env = [("X", "x"), ("EMPTY", ""), ("N", "5s"), ("NAME", "X"), ("LIST", "[1, two]"), ("MAP", "{a: 1}"), ("BROKEN", "[1")];
+    let env = [
+        ("X", "x"),
+        ("EMPTY", ""),
+        ("N", "5s"),
+        ("NAME", "X"),
+        ("LIST", "[1, two]"),
+        ("MAP", "{a: 1}"),
+        ("BROKEN", "[1"),
+    ];
     for (text, expected) in [
         ("${env:X}", "'x'"),
         ("\"${env:X}\"", "'x'"),
@@ -28,23 +36,36 @@ fn whole_values() {
     }
 }
 
-/// Values that YAML has other ideas about; guarantees that a string setting gets the exact text of the variable.
+/// Values that YAML has other ideas about; guarantees that a string setting gets the exact text of
+/// the variable.
 #[test]
 fn exact_text() {
     for text in [
-        "0123", "1e3", "true", "null", "~", "", "[1]", "{a: b}", "'quoted'", "\"q\"", "#x", "*x", "!x", "a: b", "- a", " x ", "%",
-        "@",
+        "0123", "1e3", "true", "null", "~", "", "[1]", "{a: b}", "'quoted'", "\"q\"", "#x", "*x",
+        "!x", "a: b", "- a", " x ", "%", "@",
     ] {
-        assert_eq!(read("${env:X}", &[("X", text)], |node| node.string().map(str::to_owned)), Ok(Some(text.to_owned())), "{text}");
+        assert_eq!(
+            read("${env:X}", &[("X", text)], |node| node.string().map(str::to_owned)),
+            Ok(Some(text.to_owned())),
+            "{text}"
+        );
     }
     assert_eq!(read("${env:X}", &[("X", "0123")], |node| node.u64()), Ok(Some(123)));
     assert_eq!(read("${env:X}", &[("X", "true")], |node| node.bool()), Ok(Some(true)));
 }
 
-/// References within a text; guarantees that the result is a string, also of what looks like a number.
+/// References within a text; guarantees that the result is a string, also of what looks like a
+/// number.
 #[test]
 fn inline() {
-    let env = [("X", "x"), ("ONE", "1"), ("EMPTY", ""), ("REF", "${env:X}"), ("OPEN", "${env"), ("MAP", "{a: 1}")];
+    let env = [
+        ("X", "x"),
+        ("ONE", "1"),
+        ("EMPTY", ""),
+        ("REF", "${env:X}"),
+        ("OPEN", "${env"),
+        ("MAP", "{a: 1}"),
+    ];
     for (text, expected) in [
         ("a-${env:X}-b", "'a-x-b'"),
         ("${env:ONE}${env:ONE}", "'11'"),
@@ -58,7 +79,8 @@ fn inline() {
     }
 }
 
-/// Dollars of every kind; guarantees the Collector's rule: `$$` is one, an escaped reference stays, a bare name is text.
+/// Dollars of every kind; guarantees the Collector's rule: `$$` is one, an escaped reference stays,
+/// a bare name is text.
 #[test]
 fn dollars() {
     let env = [("X", "x"), ("DOLLARS", "a$$b$c"), ("ESCAPED", "$${env:X}"), ("PAIR", "[a$$b]")];
@@ -83,14 +105,21 @@ fn dollars() {
     ] {
         assert_eq!(show(&expand(text, &env)), expected, "{text}");
     }
-    assert_eq!(read("${env:PAIR}", &env, |node| node.string().map(str::to_owned)), Ok(Some("[a$b]".to_owned())));
+    assert_eq!(
+        read("${env:PAIR}", &env, |node| node.string().map(str::to_owned)),
+        Ok(Some("[a$b]".to_owned()))
+    );
 }
 
-/// References in lists, maps and keys, also substituted ones; guarantees that values are expanded and keys are not.
+/// References in lists, maps and keys, also substituted ones; guarantees that values are expanded
+/// and keys are not.
 #[test]
 fn where_it_applies() {
     let env = lookup(&[("X", "x"), ("MORE", "{b: \"${env:X}\", \"${env:X}\": 1}")]);
-    let value = Value::parse("a: [\"${env:X}\", {c: \"${X}\"}]\n\"${env:X}\": 1\nmore: ${env:MORE}").unwrap().expand(&env);
+    let value =
+        Value::parse("a: [\"${env:X}\", {c: \"${X}\"}]\n\"${env:X}\": 1\nmore: ${env:MORE}")
+            .unwrap()
+            .expand(&env);
     assert_eq!(show(&value), "{a: ['x', {c: 'x'}], ${env:X}: 1, more: {b: 'x', ${env:X}: 1}}");
 }
 
@@ -111,17 +140,25 @@ fn files() {
         ("5\n", "5"),
     ] {
         fs::write(path, content).unwrap();
-        assert_eq!(show(&expand(&format!("${{file:{path}}}"), &[("X", "x")])), expected, "{content:?}");
+        assert_eq!(
+            show(&expand(&format!("${{file:{path}}}"), &[("X", "x")])),
+            expected,
+            "{content:?}"
+        );
     }
     fs::write(path, "0123\n").unwrap();
     let text = format!("${{file:{path}}}");
-    assert_eq!(read(&text, &[], |node| node.string().map(str::to_owned)), Ok(Some("0123".to_owned())));
+    assert_eq!(
+        read(&text, &[], |node| node.string().map(str::to_owned)),
+        Ok(Some("0123".to_owned()))
+    );
     assert_eq!(show(&expand(&format!("<{text}>"), &[])), "'<0123>'");
     // The other direction: a variable keeps its line end.
     assert_eq!(show(&expand("${env:X}", &[("X", "x\n")])), "'x\n'");
 }
 
-/// References that cannot be resolved; guarantees one problem with path and line that names what the document names.
+/// References that cannot be resolved; guarantees one problem with path and line that names what
+/// the document names.
 #[test]
 fn failures() {
     let directory = tempfile::tempdir().unwrap();
@@ -154,20 +191,37 @@ fn failures() {
     }
 }
 
-/// Values that refer to themselves, straight, in a circle, in a longer text, in a map, twice in a list; guarantees a clear end.
+/// Values that refer to themselves, straight, in a circle, in a longer text, in a map, twice in a
+/// list; guarantees a clear end.
 #[test]
 fn circles() {
     for (env, expected) in [
-        ([("A", "${env:A}"), ("B", "")], "v: more than 1000 substitutions: does a value refer to itself? (line 1)"),
-        ([("A", "${env:B}"), ("B", "${env:A}")], "v: more than 1000 substitutions: does a value refer to itself? (line 1)"),
-        ([("A", "x${env:A}"), ("B", "")], "v: more than 1000 substitutions: does a value refer to itself? (line 1)"),
+        (
+            [("A", "${env:A}"), ("B", "")],
+            "v: more than 1000 substitutions: does a value refer to itself? (line 1)",
+        ),
+        (
+            [("A", "${env:B}"), ("B", "${env:A}")],
+            "v: more than 1000 substitutions: does a value refer to itself? (line 1)",
+        ),
+        (
+            [("A", "x${env:A}"), ("B", "")],
+            "v: more than 1000 substitutions: does a value refer to itself? (line 1)",
+        ),
     ] {
-        assert_eq!(read("${env:A}", &env, |node| node.string().map(str::to_owned)), Err(expected.to_owned()), "{env:?}");
+        assert_eq!(
+            read("${env:A}", &env, |node| node.string().map(str::to_owned)),
+            Err(expected.to_owned()),
+            "{env:?}"
+        );
     }
     assert!(
-        show(&expand("${A}", &[("A", "{a: \"${A}\"}")])).contains("!nested deeper than 64 levels: does a value refer to itself?")
+        show(&expand("${A}", &[("A", "{a: \"${A}\"}")]))
+            .contains("!nested deeper than 64 levels: does a value refer to itself?")
     );
-    assert!(show(&expand("${A}", &[("A", "[\"${A}\", \"${A}\"]")])).contains("!more than 100000 nodes"));
+    assert!(
+        show(&expand("${A}", &[("A", "[\"${A}\", \"${A}\"]")])).contains("!more than 100000 nodes")
+    );
     let long = "x".repeat(1000) + "${A}${A}";
     assert!(show(&expand("${A}", &[("A", &long)])).contains('!'));
 }
@@ -177,21 +231,36 @@ fn circles() {
 fn unread_failures() {
     let value = Value::parse("a: ${env:UNSET}\nb: 1").unwrap().expand(&|_| None);
     let report = Report::new();
-    assert_eq!(Node::root(&value, &report).map().unwrap().get("b").and_then(|node| node.u64()), Some(1));
+    assert_eq!(
+        Node::root(&value, &report).map().unwrap().get("b").and_then(|node| node.u64()),
+        Some(1)
+    );
     assert_eq!(report.finish(), Ok(Vec::new()));
 }
 
-/// A secret where a map, a list, a name or a reference is expected; guarantees that no message and no path shows it.
+/// A secret where a map, a list, a name or a reference is expected; guarantees that no message and
+/// no path shows it.
 #[test]
 fn secrets_stay_hidden() {
     let canary = "iapikeyok-canary";
-    for secret in
-        [canary.to_owned(), format!("{canary}: x"), format!("{{{canary}}}"), format!("[{canary}]"), format!("${{{canary}}}")]
-    {
-        for text in
-            ["${env:S}", "[\"${env:S}\"]", "{a: \"${env:S}\"}", "${env:${env:S}}", "${file:${env:S}}", "${${env:S}:x}", "a${env:S}"]
-        {
-            let value = Value::parse(&format!("v: {text}")).unwrap().expand(&lookup(&[("S", &secret)]));
+    for secret in [
+        canary.to_owned(),
+        format!("{canary}: x"),
+        format!("{{{canary}}}"),
+        format!("[{canary}]"),
+        format!("${{{canary}}}"),
+    ] {
+        for text in [
+            "${env:S}",
+            "[\"${env:S}\"]",
+            "{a: \"${env:S}\"}",
+            "${env:${env:S}}",
+            "${file:${env:S}}",
+            "${${env:S}:x}",
+            "a${env:S}",
+        ] {
+            let value =
+                Value::parse(&format!("v: {text}")).unwrap().expand(&lookup(&[("S", &secret)]));
             let report = Report::new();
             let mut map = Node::root(&value, &report).map().unwrap();
             let node = map.get("v").unwrap();

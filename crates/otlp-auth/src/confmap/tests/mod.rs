@@ -14,9 +14,12 @@ fn show(value: &Value) -> String {
         Content::Scalar(Scalar { kind: Kind::Bool(value), .. }) => value.to_string(),
         Content::Scalar(Scalar { kind: Kind::Int(value), .. }) => value.to_string(),
         Content::Scalar(Scalar { kind: Kind::Float(value), .. }) => format!("{value:?}"),
-        Content::List(items) => format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(", ")),
+        Content::List(items) => {
+            format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(", "))
+        }
         Content::Map(entries) => {
-            let entry = |entry: &super::value::Entry| format!("{}: {}", entry.key, show(&entry.value));
+            let entry =
+                |entry: &super::value::Entry| format!("{}: {}", entry.key, show(&entry.value));
             format!("{{{}}}", entries.iter().map(entry).collect::<Vec<_>>().join(", "))
         }
         Content::Unresolved(message) => format!("!{message}"),
@@ -39,7 +42,11 @@ fn lookup(env: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
 }
 
 /// Reads `v` of `v: text` and gives what was read, or the problems.
-fn read<T>(text: &str, env: &[(&str, &str)], read: impl Fn(&Node<'_>) -> Option<T>) -> Result<Option<T>, String> {
+fn read<T>(
+    text: &str,
+    env: &[(&str, &str)],
+    read: impl Fn(&Node<'_>) -> Option<T>,
+) -> Result<Option<T>, String> {
     let value = Value::parse(&format!("v: {text}")).unwrap().expand(&lookup(env));
     let report = Report::new();
     let read = Node::root(&value, &report).map().unwrap().get("v").and_then(|node| read(&node));

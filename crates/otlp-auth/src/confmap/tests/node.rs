@@ -3,7 +3,8 @@ use std::time::Duration;
 use super::super::MAX_PROBLEMS;
 use super::{Node, Report, Value, lines, read};
 
-/// Durations as Go reads them, and texts it does not; guarantees the same, less negative ones and numbers without a unit.
+/// Durations as Go reads them, and texts it does not; guarantees the same, less negative ones and
+/// numbers without a unit.
 #[test]
 fn durations() {
     let duration = |text: &str| read(text, &[], |node| node.duration());
@@ -51,12 +52,21 @@ fn durations() {
     }
 }
 
-/// Every reader on every type; guarantees that each takes its own and names what it expected and found instead.
+/// Every reader on every type; guarantees that each takes its own and names what it expected and
+/// found instead.
 #[test]
 fn types() {
     let values = ["null", "true", "7", "1.5", "text", "'7'", "[a]", "{a: b}"];
-    let found =
-        ["nothing", "a boolean", "an integer", "a number with a fraction", "a string", "a quoted string", "a list", "a map"];
+    let found = [
+        "nothing",
+        "a boolean",
+        "an integer",
+        "a number with a fraction",
+        "a string",
+        "a quoted string",
+        "a list",
+        "a map",
+    ];
     type Accepts = fn(&Node<'_>) -> bool;
     let table: [(&str, Accepts, &[usize]); 6] = [
         ("a string", |node| node.string().is_some(), &[4, 5]),
@@ -71,10 +81,18 @@ fn types() {
             let result = read(value, &[], |node| Some(reader(node)));
             match index {
                 0 => assert_eq!(result, Ok(None), "{expected} of null"),
-                _ if accepted.contains(&index) => assert_eq!(result, Ok(Some(true)), "{expected} of {value}"),
+                _ if accepted.contains(&index) => {
+                    assert_eq!(result, Ok(Some(true)), "{expected} of {value}")
+                }
                 _ => {
                     let problem = result.unwrap_err();
-                    assert!(problem.starts_with(&format!("v: expected {expected}, found {}", found[index])), "{problem}");
+                    assert!(
+                        problem.starts_with(&format!(
+                            "v: expected {expected}, found {}",
+                            found[index]
+                        )),
+                        "{problem}"
+                    );
                 }
             }
         }
@@ -85,7 +103,8 @@ fn types() {
     );
 }
 
-/// A map with good, bad, missing and unknown keys; guarantees that all problems are found, in order, with path and line.
+/// A map with good, bad, missing and unknown keys; guarantees that all problems are found, in
+/// order, with path and line.
 #[test]
 fn all_problems() {
     let value = Value::parse("a:\n  good: 1\n  bad: x\n  odd: 2\n  list: [1, [2]]\nb:\n").unwrap();
@@ -108,7 +127,8 @@ fn all_problems() {
     assert_eq!(lines(&report.finish().unwrap_err()), expected);
 }
 
-/// Unknown keys where they are harmless, and a problem found twice; guarantees warnings, and each entry once.
+/// Unknown keys where they are harmless, and a problem found twice; guarantees warnings, and each
+/// entry once.
 #[test]
 fn warnings() {
     let value = Value::parse("a: 1\nb: 2").unwrap();
@@ -120,7 +140,8 @@ fn warnings() {
     assert_eq!(lines(&report.finish().unwrap()), "b: unknown key: it has no effect (line 2)");
 }
 
-/// A map of 49,000 keys of which one is known, read twice; guarantees the first hundred problems in order, and the number of the others.
+/// A map of 49,000 keys of which one is known, read twice; guarantees the first hundred problems in
+/// order, and the number of the others.
 #[test]
 fn many_problems() {
     let text: String = (0..49_000).map(|number| format!("key{number}: 1\n")).collect();

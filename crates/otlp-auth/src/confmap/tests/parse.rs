@@ -6,7 +6,8 @@ use std::{os::unix::net::UnixListener, process::Command};
 use super::{Value, expand, parse, show};
 use crate::confmap::{MAX_DEPTH, MAX_NODES, MAX_TEXT_LEN};
 
-/// Scalars of every form; guarantees the types of the YAML 1.2 core schema, and that quotes make a string.
+/// Scalars of every form; guarantees the types of the YAML 1.2 core schema, and that quotes make a
+/// string.
 #[test]
 fn core_schema() {
     for (text, expected) in [
@@ -69,7 +70,10 @@ fn documents() {
         ("1: a\ntrue: b\n", "{1: 'a', true: 'b'}"),
         ("a: &x {b: 1}\nc: *x", "{a: {b: 1}, c: {b: 1}}"),
         ("d: &x {b: 1, c: 2}\ne: {<<: *x, c: 3}", "{d: {b: 1, c: 2}, e: {c: 3, b: 1}}"),
-        ("a: &a {k: 1}\nb: &b {k: 2, l: 2}\nc: {<<: [*a, *b]}", "{a: {k: 1}, b: {k: 2, l: 2}, c: {k: 1, l: 2}}"),
+        (
+            "a: &a {k: 1}\nb: &b {k: 2, l: 2}\nc: {<<: [*a, *b]}",
+            "{a: {k: 1}, b: {k: 2, l: 2}, c: {k: 1, l: 2}}",
+        ),
         ("\"<<\": 1", "{<<: 1}"),
     ] {
         assert_eq!(parse(text), expected, "{text}");
@@ -98,24 +102,31 @@ fn refused() {
     }
 }
 
-/// `...` for what an example leaves out, at the margin and indented; guarantees a message that says what to do.
+/// `...` for what an example leaves out, at the margin and indented; guarantees a message that says
+/// what to do.
 #[test]
 fn ellipsis() {
     for text in ["a: 1\n...\nb: 2\n", "  a: 1\n\n  ...\n\n  b: 2\n", "a:\n  b: 1\n  ...\nc: 1\n"] {
         let line = text.lines().position(|line| line.trim() == "...").unwrap() + 1;
-        let expected =
-            format!("a line holds nothing but `...`: it stands for something left out of an example; remove it (line {line})");
+        let expected = format!(
+            "a line holds nothing but `...`: it stands for something left out of an example; remove it (line {line})"
+        );
         assert_eq!(parse(text), format!("error: {expected}"), "{text}");
     }
     // Not the reason here.
     assert!(parse("a: |\n  ...\nb: 1\nc: [").starts_with("error: not valid YAML"));
 }
 
-/// Two documents, one over the other; guarantees that maps are merged at every level and all else is replaced.
+/// Two documents, one over the other; guarantees that maps are merged at every level and all else
+/// is replaced.
 #[test]
 fn merge() {
     for (first, second, expected) in [
-        ("{a: 1, b: {c: 2, d: [3]}}", "{b: {d: [4], e: 5}, f: 6}", "{a: 1, b: {c: 2, d: [4], e: 5}, f: 6}"),
+        (
+            "{a: 1, b: {c: 2, d: [3]}}",
+            "{b: {d: [4], e: 5}, f: 6}",
+            "{a: 1, b: {c: 2, d: [4], e: 5}, f: 6}",
+        ),
         ("{a: {b: 1}}", "{a: 2}", "{a: 2}"),
         ("{a: 1}", "{a: {b: 2}}", "{a: {b: 2}}"),
         ("{a: 1}", "{a: }", "{a: null}"),
@@ -127,21 +138,30 @@ fn merge() {
     }
 }
 
-/// Nesting by lists, maps, and aliases around the limit; guarantees that the limit holds and nothing overflows.
+/// Nesting by lists, maps, and aliases around the limit; guarantees that the limit holds and
+/// nothing overflows.
 #[test]
 fn depth() {
     let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     assert!(Value::parse(&nested(MAX_DEPTH)).is_ok());
-    assert_eq!(parse(&nested(MAX_DEPTH + 1)), format!("error: nested deeper than {MAX_DEPTH} levels (line 1)"));
-    let blocks: String = (0..=MAX_DEPTH).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
+    assert_eq!(
+        parse(&nested(MAX_DEPTH + 1)),
+        format!("error: nested deeper than {MAX_DEPTH} levels (line 1)")
+    );
+    let blocks: String =
+        (0..=MAX_DEPTH).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
     assert!(parse(&blocks).contains("nested deeper"));
-    assert!(parse(&format!("a: &a {}\nb: {}*a{}", nested(40), "[".repeat(40), "]".repeat(40))).contains("nested deeper"));
+    assert!(
+        parse(&format!("a: &a {}\nb: {}*a{}", nested(40), "[".repeat(40), "]".repeat(40)))
+            .contains("nested deeper")
+    );
     for unclosed in ["[", "{", "- ", "a: [", "? "] {
         assert!(Value::parse(&unclosed.repeat(200_000)).is_err(), "{unclosed}");
     }
 }
 
-/// Very many nodes, written and by aliases of aliases; guarantees that the limits hold before memory is used up.
+/// Very many nodes, written and by aliases of aliases; guarantees that the limits hold before
+/// memory is used up.
 #[test]
 fn billion_laughs() {
     let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
@@ -157,22 +177,28 @@ fn billion_laughs() {
     assert!(parse(&long).contains("copy more than"));
 }
 
-/// Texts and files around the length limit, among them a huge one; guarantees that they are refused, and quickly.
+/// Texts and files around the length limit, among them a huge one; guarantees that they are
+/// refused, and quickly.
 #[test]
 fn length() {
     let text = |length: usize| format!("#{}", "x".repeat(length - 1));
     assert!(Value::parse(&text(MAX_TEXT_LEN)).is_ok());
-    assert_eq!(parse(&text(MAX_TEXT_LEN + 1)), format!("error: the text is longer than {MAX_TEXT_LEN} bytes"));
+    assert_eq!(
+        parse(&text(MAX_TEXT_LEN + 1)),
+        format!("error: the text is longer than {MAX_TEXT_LEN} bytes")
+    );
 
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("huge.yaml");
     File::create(&path).unwrap().set_len(100 << 20).unwrap();
-    let expected = format!("cannot read `{}`: it is longer than {MAX_TEXT_LEN} bytes", path.display());
+    let expected =
+        format!("cannot read `{}`: it is longer than {MAX_TEXT_LEN} bytes", path.display());
     assert_eq!(Value::read_file(&path).unwrap_err().to_string(), expected);
 }
 
-/// A FIFO that nobody writes to, a link to it, a socket, an endless device, a directory, as a file and in a reference; guarantees that
-/// each is refused at once as no regular file, and that a link to a regular file is read.
+/// A FIFO that nobody writes to, a link to it, a socket, an endless device, a directory, as a file
+/// and in a reference; guarantees that each is refused at once as no regular file, and that a link
+/// to a regular file is read.
 #[cfg(unix)]
 #[test]
 fn only_regular_files() {
@@ -186,7 +212,10 @@ fn only_regular_files() {
     link("to-file", "file");
     for refused in [path("fifo"), path("to-fifo"), path("socket"), "/dev/zero".into(), path("")] {
         let reason = format!("`{}`: it is not a regular file", refused.display());
-        assert_eq!(Value::read_file(&refused).unwrap_err().to_string(), format!("cannot read {reason}"));
+        assert_eq!(
+            Value::read_file(&refused).unwrap_err().to_string(),
+            format!("cannot read {reason}")
+        );
         let expanded = show(&expand(&format!("${{file:{}}}", refused.display()), &[]));
         assert_eq!(expanded, format!("!cannot read the file {reason}"));
     }
@@ -203,7 +232,10 @@ fn files() {
         File::create(&path).unwrap().write_all(bytes).unwrap();
         path
     };
-    assert_eq!(show(&Value::read_file(&write("good.yaml", b"\xef\xbb\xbfa: 1\n")).unwrap()), "{a: 1}");
+    assert_eq!(
+        show(&Value::read_file(&write("good.yaml", b"\xef\xbb\xbfa: 1\n")).unwrap()),
+        "{a: 1}"
+    );
 
     let unreadable = write("unreadable.yaml", b"a: 1");
     #[cfg(unix)]
@@ -223,6 +255,10 @@ fn files() {
     }
     for (path, reason) in bad {
         let problem = Value::read_file(&path).unwrap_err().to_string();
-        assert!(problem.contains(&format!("cannot read `{}`: ", path.display())) && problem.contains(reason), "{problem}");
+        assert!(
+            problem.contains(&format!("cannot read `{}`: ", path.display()))
+                && problem.contains(reason),
+            "{problem}"
+        );
     }
 }

@@ -55,7 +55,8 @@ fn without_dollar() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Any text, also one that is nearly YAML; guarantees that it is parsed, expanded and read, or refused, without a panic.
+    /// Any text, also one that is nearly YAML; guarantees that it is parsed, expanded and read, or
+    /// refused, without a panic.
     #[test]
     fn never_panics(text in prop_oneof![any::<String>(), soup()], variable in prop_oneof![any::<String>(), soup()]) {
         if let Ok(value) = Value::parse(&text) {
@@ -93,7 +94,8 @@ proptest! {
         prop_assert_eq!(show(&value), format!("'{text}'"));
     }
 
-    /// Any value of a variable; guarantees that a string setting gets that text, if no dollar is in it.
+    /// Any value of a variable; guarantees that a string setting gets that text, if no dollar is in
+    /// it.
     #[test]
     fn variables_are_exact(text in prop_oneof![without_dollar(), soup().prop_map(|text| text.replace('$', ""))]) {
         let value = expand("${env:X}", &[("X", &text)]);

@@ -31,7 +31,9 @@ impl Says {
         match verdict {
             Ok(Decision::Allow(identity)) => Allow(known(identity.name())),
             Ok(Decision::Deny(reason)) => Deny(reason),
-            Err(undecided) => Self::Undecided(known(&std::error::Error::source(&undecided).unwrap().to_string())),
+            Err(undecided) => {
+                Self::Undecided(known(&std::error::Error::source(&undecided).unwrap().to_string()))
+            }
         }
     }
 
@@ -82,7 +84,8 @@ impl ServerAuthenticator for Remote {
     }
 }
 
-/// Allow beats all; else undecided beats deny; else the first denial, unless it says only that the token is unknown.
+/// Allow beats all; else undecided beats deny; else the first denial, unless it says only that the
+/// token is unknown.
 fn expected(first: Says, next: Says) -> Says {
     match (first, next) {
         (Allow(_), _) => first,
@@ -99,7 +102,8 @@ fn credential() -> Credential<'static> {
 }
 
 // Scenario: every verdict of the first authenticator meets every verdict of the second, in memory.
-// Guarantee: allow beats all, undecided beats deny, else deny; the future says what `decide` says; the second is asked only if it is needed.
+// Guarantee: allow beats all, undecided beats deny, else deny; the future says what `decide` says;
+// the second is asked only if it is needed.
 #[tokio::test]
 async fn the_table_of_a_chain() {
     for first_says in Says::all("first") {
@@ -107,16 +111,24 @@ async fn the_table_of_a_chain() {
             let (first, next) = (Always::new(first_says), Always::new(next_says));
             let chain = Arc::clone(&first).or(Arc::clone(&next));
             let case = format!("{first_says:?} then {next_says:?}");
-            assert_eq!(Says::of(chain.decide(&credential())), expected(first_says, next_says), "{case}");
-            assert_eq!(Says::of(chain.authenticate(&credential()).await), expected(first_says, next_says), "{case}");
+            assert_eq!(
+                Says::of(chain.decide(&credential())),
+                expected(first_says, next_says),
+                "{case}"
+            );
+            assert_eq!(
+                Says::of(chain.authenticate(&credential()).await),
+                expected(first_says, next_says),
+                "{case}"
+            );
             assert_eq!(first.asked(), 2, "{case}");
             assert_eq!(next.asked(), if matches!(first_says, Allow(_)) { 0 } else { 2 }, "{case}");
         }
     }
 }
 
-// Scenario: the same where the second has to ask somebody and answers later.
-// Guarantee: the chain is pending until then, and then says the same; it does not wait where the first allows.
+// Scenario: the same where the second has to ask somebody and answers later. Guarantee: the chain
+// is pending until then, and then says the same; it does not wait where the first allows.
 #[tokio::test]
 async fn a_chain_waits_for_its_second() {
     for first_says in Says::all("first") {
@@ -134,7 +146,11 @@ async fn a_chain_waits_for_its_second() {
             })
             .await;
             answer.send(next_says).unwrap();
-            assert_eq!(Says::of(verdict.await), expected(first_says, next_says), "{first_says:?} then {next_says:?}");
+            assert_eq!(
+                Says::of(verdict.await),
+                expected(first_says, next_says),
+                "{first_says:?} then {next_says:?}"
+            );
         }
     }
 }
@@ -143,7 +159,11 @@ async fn a_chain_waits_for_its_second() {
 // Guarantee: the last one is reached, and one that allows ends the asking.
 #[test]
 fn chains_can_be_chained() {
-    let (a, b, c) = (Always::new(Deny(Unknown)), Always::new(Says::Undecided("next")), Always::new(Allow("next")));
+    let (a, b, c) = (
+        Always::new(Deny(Unknown)),
+        Always::new(Says::Undecided("next")),
+        Always::new(Allow("next")),
+    );
     let chain = Arc::clone(&a).or(Arc::clone(&b)).or(Arc::clone(&c));
     assert_eq!(Says::of(chain.decide(&credential())), Allow("next"));
     let chain = Arc::clone(&c).or(Arc::clone(&a)).or(Arc::clone(&b));

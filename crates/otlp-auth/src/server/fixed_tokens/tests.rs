@@ -13,21 +13,39 @@ fn name_of(tokens: &FixedTokens, token: &str) -> Option<String> {
     }
 }
 
-// Scenario: tokens that are in the set, and others that are nearly so: a prefix, a longer one, another case.
-// Guarantee: exactly those of the set are allowed, under their names, whatever the scheme.
+// Scenario: tokens that are in the set, and others that are nearly so: a prefix, a longer one,
+// another case. Guarantee: exactly those of the set are allowed, under their names, whatever the
+// scheme.
 #[test]
 fn only_the_tokens_of_the_set_are_allowed() {
-    let tokens =
-        FixedTokens::new([("team-a", "token-of-team-a-0"), ("team-b", "token-of-team-b-0"), ("team-b", "token-of-team-b-1")])
-            .unwrap();
+    let tokens = FixedTokens::new([
+        ("team-a", "token-of-team-a-0"),
+        ("team-b", "token-of-team-b-0"),
+        ("team-b", "token-of-team-b-1"),
+    ])
+    .unwrap();
     assert_eq!(tokens.len(), 3);
     assert_eq!(name_of(&tokens, "token-of-team-a-0").as_deref(), Some("team-a"));
     assert_eq!(name_of(&tokens, "token-of-team-b-0").as_deref(), Some("team-b"));
-    assert_eq!(name_of(&tokens, "token-of-team-b-1").as_deref(), Some("team-b"), "a name may have two tokens, as in a rotation");
-    for near in ["token-of-team-a-", "token-of-team-a-00", "Token-of-team-a-0", "team-a", "token-of-team-c-0", "0"] {
+    assert_eq!(
+        name_of(&tokens, "token-of-team-b-1").as_deref(),
+        Some("team-b"),
+        "a name may have two tokens, as in a rotation"
+    );
+    for near in [
+        "token-of-team-a-",
+        "token-of-team-a-00",
+        "Token-of-team-a-0",
+        "team-a",
+        "token-of-team-c-0",
+        "0",
+    ] {
         assert_eq!(name_of(&tokens, near), None, "{near}");
     }
-    assert!(matches!(tokens.decide(&Credential::new("Other", "token-of-team-a-0").unwrap()), Ok(Decision::Allow(_))));
+    assert!(matches!(
+        tokens.decide(&Credential::new("Other", "token-of-team-a-0").unwrap()),
+        Ok(Decision::Allow(_))
+    ));
 }
 
 // Scenario: a set without tokens, and one whose list names a token twice in the same way.
@@ -44,10 +62,20 @@ fn empty_and_repeated() {
 // Guarantee: the set is refused by the names; neither error nor set shows a token.
 #[test]
 fn a_set_that_cannot_be_is_refused_by_name() {
-    let error = FixedTokens::new([("one", "canary-token-0001"), ("two", "canary-token-0001")]).unwrap_err();
+    let error =
+        FixedTokens::new([("one", "canary-token-0001"), ("two", "canary-token-0001")]).unwrap_err();
     assert_eq!(error.to_string(), "one token has two names, one and two");
     assert!(!format!("{error:?}").contains("canary"));
-    for token in ["", "canary token", "canary,token", "canary\"", "canary\n", "canary\0", "canäry", &"canary".repeat(1000)] {
+    for token in [
+        "",
+        "canary token",
+        "canary,token",
+        "canary\"",
+        "canary\n",
+        "canary\0",
+        "canäry",
+        &"canary".repeat(1000),
+    ] {
         let error = FixedTokens::new([("good", "token-of-16-chars"), ("bad", token)]).unwrap_err();
         assert_eq!(error.to_string(), "the token named bad is not a token");
         assert!(std::error::Error::source(&error).is_some());
@@ -61,7 +89,10 @@ fn a_set_that_cannot_be_is_refused_by_name() {
 // Guarantee: each is found under its own name, and twice as many others are not found.
 #[test]
 fn every_one_of_many_is_found() {
-    let tokens = FixedTokens::new((0..10_000).map(|i| (format!("name-{i}"), format!("token-number-{i:08}")))).unwrap();
+    let tokens = FixedTokens::new(
+        (0..10_000).map(|i| (format!("name-{i}"), format!("token-number-{i:08}"))),
+    )
+    .unwrap();
     for i in 0..10_000 {
         assert_eq!(name_of(&tokens, &format!("token-number-{i:08}")), Some(format!("name-{i}")));
         assert_eq!(name_of(&tokens, &format!("token-number-{:08}", i + 10_000)), None);

@@ -18,8 +18,9 @@ fn agent() -> Lookup {
 }
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
-    let pair =
-        |(name, value): &(&str, &str)| (HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    let pair = |(name, value): &(&str, &str)| {
+        (HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+    };
     pairs.iter().map(pair).collect()
 }
 
@@ -28,7 +29,9 @@ fn basic(user: &str, password: &str) -> String {
 }
 
 fn find_with(lookup: &Lookup, pairs: &[(&str, &str)], uri: &str) -> Result<String, DenyReason> {
-    lookup.find(&headers(pairs), &uri.parse().unwrap()).map(|credential| credential.expose_token().to_owned())
+    lookup
+        .find(&headers(pairs), &uri.parse().unwrap())
+        .map(|credential| credential.expose_token().to_owned())
 }
 
 fn find(pairs: &[(&str, &str)], uri: &str) -> Result<String, DenyReason> {
@@ -67,8 +70,8 @@ fn a_credential_is_found_in_every_place() {
     }
 }
 
-// Scenario: one request carries the same key twice: header twice, two headers, header and query, header and Basic, parameter twice.
-// Guarantee: it counts once; in another spelling, too.
+// Scenario: one request carries the same key twice: header twice, two headers, header and query,
+// header and Basic, parameter twice. Guarantee: it counts once; in another spelling, too.
 #[test]
 fn the_same_credential_counts_once() {
     let basic = basic("apikey", "key");
@@ -79,7 +82,10 @@ fn the_same_credential_counts_once() {
         (&[("dd-api-key", "key"), ("sts-api-key", "key"), ("sts-api-key", "key")], "/"),
         (&[("authorization", "StackState key")], "/stsAgent/intake?api_key=key"),
         (&[("authorization", "StackState key"), ("authorization", &basic)], "/"),
-        (&[("authorization", &basic), ("sts-api-key", "key")], "/stsAgent/intake?api_key=k%65y&api_key=key"),
+        (
+            &[("authorization", &basic), ("sts-api-key", "key")],
+            "/stsAgent/intake?api_key=k%65y&api_key=key",
+        ),
         (&[], "/stsAgent/intake?api_key=key&api_key=key"),
     ];
     for (headers, uri) in cases {
@@ -87,8 +93,8 @@ fn the_same_credential_counts_once() {
     }
 }
 
-// Scenario: one request carries two different keys, wherever they stand, even if one differs in case or by a prefix only.
-// Guarantee: it is refused as conflicting.
+// Scenario: one request carries two different keys, wherever they stand, even if one differs in
+// case or by a prefix only. Guarantee: it is refused as conflicting.
 #[test]
 fn different_credentials_are_refused() {
     let basic = basic("apikey", "other");
@@ -107,13 +113,19 @@ fn different_credentials_are_refused() {
     }
 }
 
-// Scenario: one place holds something that is no credential of an accepted form, alone or beside a good one.
-// Guarantee: the request is refused as malformed, never decided by the good place alone.
+// Scenario: one place holds something that is no credential of an accepted form, alone or beside a
+// good one. Guarantee: the request is refused as malformed, never decided by the good place alone.
 #[test]
 fn a_malformed_place_spoils_the_request() {
     let long = format!("/stsAgent/?{}&api_key=key", "x".repeat(MAX_QUERY_LEN));
     let bad_base64 = ["Basic YXBpa2V5OmtleQ=", "Basic !!!!", "Basic YXBpa2V5", "Basic gICAgA=="];
-    let bad_basic = [basic("other", "key"), basic("apikey", ""), basic("apikey", "k ey"), basic("APIKEY", "key"), basic("", "key")];
+    let bad_basic = [
+        basic("other", "key"),
+        basic("apikey", ""),
+        basic("apikey", "k ey"),
+        basic("APIKEY", "key"),
+        basic("", "key"),
+    ];
     let mut cases: Vec<(Vec<(&str, &str)>, &str)> = vec![
         (vec![("authorization", "")], "/"),
         (vec![("authorization", "StackState")], "/"),
@@ -151,8 +163,8 @@ fn a_malformed_place_spoils_the_request() {
     }
 }
 
-// Scenario: the parameter stands in the query of a path that is not listed, in another case, or in no query.
-// Guarantee: it is not looked at and not taken out.
+// Scenario: the parameter stands in the query of a path that is not listed, in another case, or in
+// no query. Guarantee: it is not looked at and not taken out.
 #[test]
 fn a_parameter_is_read_on_listed_paths_only() {
     for uri in [
@@ -183,16 +195,28 @@ fn a_slash_lists_every_path() {
     for uri in ["/?k=key", "/v1/traces?k=key", "http://host/?k=key", "http://host?k=key"] {
         assert_eq!(find_with(&lookup, &[], uri).as_deref(), Ok("key"), "{uri}");
     }
-    assert_eq!(find_with(&lookup, &[("authorization", "StackState key")], "/"), Err(Missing), "nowhere else");
+    assert_eq!(
+        find_with(&lookup, &[("authorization", "StackState key")], "/"),
+        Err(Missing),
+        "nowhere else"
+    );
 }
 
-// Scenario: URIs in the other forms of HTTP: absolute, `*`, and an authority alone.
-// Guarantee: nothing panics, nothing is found where there is no query, and stripping leaves all else of the URI as it was.
+// Scenario: URIs in the other forms of HTTP: absolute, `*`, and an authority alone. Guarantee:
+// nothing panics, nothing is found where there is no query, and stripping leaves all else of the
+// URI as it was.
 #[test]
 fn every_form_of_uri_is_taken() {
-    for uri in
-        ["*", "host:80", "http://host", "https://host:1/stsAgent/intake", "/", "/stsAgent/", "/stsAgent/?", "/stsAgent/?a=b&&c"]
-    {
+    for uri in [
+        "*",
+        "host:80",
+        "http://host",
+        "https://host:1/stsAgent/intake",
+        "/",
+        "/stsAgent/",
+        "/stsAgent/?",
+        "/stsAgent/?a=b&&c",
+    ] {
         assert_eq!(find(&[], uri), Err(Missing), "{uri}");
         assert_eq!(stripped(uri), uri.parse::<Uri>().unwrap().to_string());
     }
@@ -209,8 +233,9 @@ fn every_form_of_uri_is_taken() {
     }
 }
 
-// Scenario: a request with a credential in every place, and other headers, goes on.
-// Guarantee: every place is empty, also one that held something malformed, and the other headers are untouched.
+// Scenario: a request with a credential in every place, and other headers, goes on. Guarantee:
+// every place is empty, also one that held something malformed, and the other headers are
+// untouched.
 #[test]
 fn every_place_is_stripped() {
     let mut headers = headers(&[
@@ -236,18 +261,23 @@ fn places_and_schemes_are_checked() {
     let text = |lookup: Result<Lookup, LookupError>| lookup.unwrap_err().to_string();
     assert_eq!(text(Lookup::default().with_scheme("")), "not an authentication scheme");
     assert_eq!(text(Lookup::default().with_scheme("two words")), "not an authentication scheme");
-    assert_eq!(text(Lookup::default().with_scheme(&"s".repeat(65))), "not an authentication scheme");
+    assert_eq!(
+        text(Lookup::default().with_scheme(&"s".repeat(65))),
+        "not an authentication scheme"
+    );
     assert_eq!(text(Lookup::default().with_header("a header", "StackState")), "not a header name");
     assert_eq!(text(Lookup::default().with_bare_header("")), "not a header name");
 }
 
-// Scenario: schemes are accepted in several headers, repeatedly or in another case, or there are bare headers alone.
-// Guarantee: there is one challenge for each scheme, in order, and never none.
+// Scenario: schemes are accepted in several headers, repeatedly or in another case, or there are
+// bare headers alone. Guarantee: there is one challenge for each scheme, in order, and never none.
 #[test]
 fn there_is_one_challenge_for_each_scheme() {
     assert_eq!(agent().challenge_schemes(), ["StackState", "SUSEObservability", "ApiKey", "Basic"]);
-    let repeated =
-        Lookup::default().with_header("x-other", "stackstate").and_then(|lookup| lookup.with_scheme("StackState")).unwrap();
+    let repeated = Lookup::default()
+        .with_header("x-other", "stackstate")
+        .and_then(|lookup| lookup.with_scheme("StackState"))
+        .unwrap();
     assert_eq!(repeated.challenge_schemes(), ["StackState"]);
     let bare = Lookup::nowhere().with_bare_header("sts-api-key").unwrap();
     assert_eq!(bare.challenge_schemes(), ["ApiKey"]);

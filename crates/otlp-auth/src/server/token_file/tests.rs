@@ -75,8 +75,9 @@ fn tokens_are_named() {
     assert!(!format!("{file:?}").contains("token-of"), "{file:?}");
 }
 
-// Scenario: a file that is missing, a directory, empty, blank, too long, or illegal in a line, when it is opened.
-// Guarantee: an error that says which; an authenticator without tokens never comes to be.
+// Scenario: a file that is missing, a directory, empty, blank, too long, or illegal in a line, when
+// it is opened. Guarantee: an error that says which; an authenticator without tokens never comes to
+// be.
 #[test]
 fn a_bad_file_is_not_opened() {
     let open = |directory: &Directory| TokenFile::open(directory.tokens()).unwrap_err();
@@ -89,7 +90,9 @@ fn a_bad_file_is_not_opened() {
     assert!(matches!(open(&directory), TokenFileError::TooLong));
     assert_eq!(open(&directory).to_string(), "the token file is longer than 16 MiB");
     fs::remove_file(directory.tokens()).unwrap();
-    assert!(matches!(open(&directory), TokenFileError::Read(error) if error.kind() == std::io::ErrorKind::NotFound));
+    assert!(
+        matches!(open(&directory), TokenFileError::Read(error) if error.kind() == std::io::ErrorKind::NotFound)
+    );
     fs::create_dir(directory.tokens()).unwrap();
     assert!(matches!(open(&directory), TokenFileError::NotAFile));
     for illegal in ["good-token\ncanary token", "good-token\ncanary\0", "good-token\ncanäry"] {
@@ -104,8 +107,9 @@ fn a_bad_file_is_not_opened() {
     assert!(!format!("{error:?} {error}").contains("canary"));
 }
 
-// Scenario: the file is replaced by rename, rewritten in place, and rewritten with a pause after it was emptied.
-// Guarantee: each time the new tokens come into force by the watch alone, the old ones are gone, and every change counts as one.
+// Scenario: the file is replaced by rename, rewritten in place, and rewritten with a pause after it
+// was emptied. Guarantee: each time the new tokens come into force by the watch alone, the old ones
+// are gone, and every change counts as one.
 #[tokio::test]
 async fn every_way_of_writing_is_followed() {
     let directory = Directory::new("token-at-first-0");
@@ -133,8 +137,8 @@ async fn every_way_of_writing_is_followed() {
     assert_eq!((*file.generation().borrow(), file.failed_reloads()), (3, 1));
 }
 
-// Scenario: the file is deleted, and later written again.
-// Guarantee: its tokens stay in force while it is missing, and the new ones are taken when it is back.
+// Scenario: the file is deleted, and later written again. Guarantee: its tokens stay in force while
+// it is missing, and the new ones are taken when it is back.
 #[tokio::test]
 async fn a_file_may_go_and_come_back() {
     let directory = Directory::new("token-at-first-0");
@@ -148,8 +152,9 @@ async fn a_file_may_go_and_come_back() {
     assert_eq!(name_of(&file, "token-at-first-0"), None);
 }
 
-// Scenario: Kubernetes updates a mounted secret: a new directory beside the old one, and `..data` is swapped for a link to it.
-// Guarantee: the new tokens come into force by the watch alone, every time.
+// Scenario: Kubernetes updates a mounted secret: a new directory beside the old one, and `..data`
+// is swapped for a link to it. Guarantee: the new tokens come into force by the watch alone, every
+// time.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_secret_of_kubernetes_is_followed() {
@@ -179,8 +184,8 @@ async fn a_secret_of_kubernetes_is_followed() {
     assert_eq!(name_of(&file, "token-of-version-2"), None);
 }
 
-// Scenario: the file changes where its directory is not told: behind a link to another directory, and when the directory itself is replaced.
-// Guarantee: polling finds the new tokens.
+// Scenario: the file changes where its directory is not told: behind a link to another directory,
+// and when the directory itself is replaced. Guarantee: polling finds the new tokens.
 #[cfg(unix)]
 #[tokio::test]
 async fn polling_finds_what_no_watch_tells() {
@@ -203,8 +208,9 @@ async fn polling_finds_what_no_watch_tells() {
 
 type Spoil<'a> = &'a dyn Fn(&Directory);
 
-// Scenario: the file becomes empty, blank, illegal in a line, ambiguous, too long, a directory, or a dangling link, and is repaired later.
-// Guarantee: the last good tokens stay in force, the failure is counted, and the repaired file is taken.
+// Scenario: the file becomes empty, blank, illegal in a line, ambiguous, too long, a directory, or
+// a dangling link, and is repaired later. Guarantee: the last good tokens stay in force, the
+// failure is counted, and the repaired file is taken.
 #[tokio::test]
 async fn a_bad_file_changes_nothing() {
     let spoil: &[(&str, Spoil<'_>)] = &[
@@ -213,9 +219,14 @@ async fn a_bad_file_changes_nothing() {
         ("illegal", &|directory| directory.rename_over("token-of-16-chars\nnot a token\n")),
         ("NUL", &|directory| directory.rename_over("token-of-16-chars\0")),
         ("not ASCII", &|directory| directory.rename_over(b"token-of-16-chars\xff")),
-        ("ambiguous", &|directory| directory.rename_over("a=token-of-16-chars\nb=token-of-16-chars")),
+        ("ambiguous", &|directory| {
+            directory.rename_over("a=token-of-16-chars\nb=token-of-16-chars")
+        }),
         ("too long", &|directory| {
-            File::create(directory.path("tokens.new")).unwrap().set_len(token_file::MAX_FILE_LEN + 1).unwrap();
+            File::create(directory.path("tokens.new"))
+                .unwrap()
+                .set_len(token_file::MAX_FILE_LEN + 1)
+                .unwrap();
             fs::rename(directory.path("tokens.new"), directory.tokens()).unwrap();
         }),
         ("missing", &|directory| fs::rename(directory.tokens(), directory.path("away")).unwrap()),
@@ -230,7 +241,11 @@ async fn a_bad_file_changes_nothing() {
         directory.rename_over("token-repaired-0");
         in_force(&file, "token-repaired-0").await;
         assert_eq!(
-            (name_of(&file, "token-at-first-0"), *file.generation().borrow(), file.failed_reloads()),
+            (
+                name_of(&file, "token-at-first-0"),
+                *file.generation().borrow(),
+                file.failed_reloads()
+            ),
             (None, 1, 1),
             "{case}"
         );
@@ -253,8 +268,9 @@ async fn a_failure_that_lasts_counts_once() {
     assert!(name_of(&file, "token-at-first-0").is_some());
 }
 
-// Scenario: a writer rewrites the file over and over, by rename and in place in turn, with two contents that share one token.
-// Guarantee: every decision for the shared token allows it, although the file is read in between; the content written last is in force in the end.
+// Scenario: a writer rewrites the file over and over, by rename and in place in turn, with two
+// contents that share one token. Guarantee: every decision for the shared token allows it, although
+// the file is read in between; the content written last is in force in the end.
 #[tokio::test]
 async fn a_thousand_rewrites_refuse_nobody() {
     const SHARED: &str = "token-in-every-content";
@@ -262,9 +278,13 @@ async fn a_thousand_rewrites_refuse_nobody() {
     let file = TokenFile::open_polled(directory.tokens(), OFTEN).unwrap();
     let (written, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let writer = std::thread::spawn({
-        let (directory, written, stop) = (Arc::clone(&directory), Arc::clone(&written), Arc::clone(&stop));
+        let (directory, written, stop) =
+            (Arc::clone(&directory), Arc::clone(&written), Arc::clone(&stop));
         move || {
-            let contents = [format!("one=token-of-one-000\nshared={SHARED}\n"), format!("shared={SHARED}\r\ntwo=token-of-two-000")];
+            let contents = [
+                format!("one=token-of-one-000\nshared={SHARED}\n"),
+                format!("shared={SHARED}\r\ntwo=token-of-two-000"),
+            ];
             while !stop.load(Ordering::Relaxed) {
                 let turn = written.fetch_add(1, Ordering::Relaxed);
                 match turn % 4 {
@@ -277,7 +297,12 @@ async fn a_thousand_rewrites_refuse_nobody() {
     let mut decisions = 0_u64;
     // Until there were rewrites enough, and reads among them.
     while written.load(Ordering::Relaxed) < 2000 || file.file.reads() < 20 {
-        assert_eq!(name_of(&file, SHARED).as_deref(), Some("shared"), "after {} rewrites", written.load(Ordering::Relaxed));
+        assert_eq!(
+            name_of(&file, SHARED).as_deref(),
+            Some("shared"),
+            "after {} rewrites",
+            written.load(Ordering::Relaxed)
+        );
         decisions += 1;
         if decisions.is_multiple_of(64) {
             std::thread::yield_now();
@@ -298,7 +323,9 @@ async fn the_thread_ends_with_its_owner() {
     let file = TokenFile::open_polled(directory.tokens(), NEVER).unwrap();
     let mut generation = file.generation();
     drop(file);
-    let closed = tokio::time::timeout(Duration::from_secs(60), generation.changed()).await.expect("the thread ends");
+    let closed = tokio::time::timeout(Duration::from_secs(60), generation.changed())
+        .await
+        .expect("the thread ends");
     assert!(closed.is_err());
 }
 
@@ -319,7 +346,8 @@ async fn every_wait_for_a_read_ends() {
 }
 
 // Scenario: a file changes for the better, for the worse, and is read once more as it is.
-// Guarantee: each change counts once, by outcome, as the server's; nothing of the file is in the metric.
+// Guarantee: each change counts once, by outcome, as the server's; nothing of the file is in the
+// metric.
 #[cfg(feature = "metrics")]
 #[tokio::test]
 async fn reloads_are_counted() {
@@ -328,9 +356,13 @@ async fn reloads_are_counted() {
     use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 
     let exporter = InMemoryMetricExporter::default();
-    let provider = SdkMeterProvider::builder().with_reader(PeriodicReader::builder(exporter.clone()).build()).build();
+    let provider = SdkMeterProvider::builder()
+        .with_reader(PeriodicReader::builder(exporter.clone()).build())
+        .build();
     let directory = Directory::new("token-at-first-0");
-    let file = TokenFile::open_polled(directory.tokens(), NEVER).unwrap().with_meter(&provider.meter("test"));
+    let file = TokenFile::open_polled(directory.tokens(), NEVER)
+        .unwrap()
+        .with_meter(&provider.meter("test"));
     directory.rename_over("token-renamed-00");
     file.file.reload().await;
     directory.rename_over("not a token");
@@ -341,11 +373,20 @@ async fn reloads_are_counted() {
     let exported = exporter.get_finished_metrics().unwrap();
     let mut points = Vec::new();
     for metric in exported.last().unwrap().scope_metrics().flat_map(|scope| scope.metrics()) {
-        let AggregatedMetrics::U64(MetricData::Sum(sum)) = metric.data() else { panic!("{metric:?}") };
+        let AggregatedMetrics::U64(MetricData::Sum(sum)) = metric.data() else {
+            panic!("{metric:?}")
+        };
         for point in sum.data_points() {
-            let mut attributes: Vec<_> = point.attributes().map(|pair| format!("{}={}", pair.key, pair.value)).collect();
+            let mut attributes: Vec<_> =
+                point.attributes().map(|pair| format!("{}={}", pair.key, pair.value)).collect();
             attributes.sort();
-            points.push(format!("{} {} {} {}", metric.name(), metric.unit(), attributes.join(" "), point.value()));
+            points.push(format!(
+                "{} {} {} {}",
+                metric.name(),
+                metric.unit(),
+                attributes.join(" "),
+                point.value()
+            ));
         }
     }
     points.sort();

@@ -22,8 +22,8 @@ use tower::ServiceExt;
 use super::{call, channel, collector, fixed, raw_server, rotated_collector};
 use crate::support::{Fed, Tokens, batch, trailers};
 
-/// A client sends from a thread without a runtime, and from both kinds of runtime; with a fixed token and one of a file.
-/// Every batch arrives.
+/// A client sends from a thread without a runtime, and from both kinds of runtime; with a fixed
+/// token and one of a file. Every batch arrives.
 #[test]
 fn sends_from_anywhere() {
     let (collector, tokens) = collector();
@@ -35,7 +35,11 @@ fn sends_from_anywhere() {
         };
         block_on(send());
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(send());
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap().block_on(send());
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap()
+            .block_on(send());
     }
     assert_eq!(collector.received.spans().len(), 2 * 3 * 2);
 }
@@ -52,7 +56,9 @@ fn replaces_the_credential_only() {
     request.metadata_mut().insert("x-echo", MetadataValue::from_static("metadata"));
     let response = block_on(client.export(request)).unwrap();
     assert_eq!(response.metadata().get("x-echo").unwrap(), "metadata");
-    assert!(response.metadata().get("x-user-agent").unwrap().to_str().unwrap().starts_with("tonic/"));
+    assert!(
+        response.metadata().get("x-user-agent").unwrap().to_str().unwrap().starts_with("tonic/")
+    );
 }
 
 /// The server accepts connections and never answers, and the endpoint has a timeout.
@@ -60,11 +66,13 @@ fn replaces_the_credential_only() {
 #[test]
 fn the_endpoints_timeout_holds() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = Endpoint::from_shared(format!("http://{}", silent.local_addr().unwrap())).unwrap();
+    let endpoint =
+        Endpoint::from_shared(format!("http://{}", silent.local_addr().unwrap())).unwrap();
     let endpoint = endpoint.timeout(Duration::from_millis(10));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let status = |channel: Channel| {
-        let status = runtime.block_on(TraceServiceClient::new(channel).export(batch("span"))).unwrap_err();
+        let status =
+            runtime.block_on(TraceServiceClient::new(channel).export(batch("span"))).unwrap_err();
         (status.code(), status.message().to_owned())
     };
     let direct = {
@@ -77,8 +85,8 @@ fn the_endpoints_timeout_holds() {
     }
 }
 
-/// The server fails a call with a status of its own: code, text beyond ASCII, details, metadata, binary metadata.
-/// All of it arrives as over a direct channel.
+/// The server fails a call with a status of its own: code, text beyond ASCII, details, metadata,
+/// binary metadata. All of it arrives as over a direct channel.
 #[test]
 fn a_status_passes_unchanged() {
     let (collector, tokens) = collector();
@@ -91,27 +99,43 @@ fn a_status_passes_unchanged() {
         }
         runtime.block_on(TraceServiceClient::new(channel).export(request)).unwrap_err()
     };
-    let direct = status(runtime.block_on(collector.endpoint().connect()).unwrap(), Some("StackState token-0"));
+    let direct = status(
+        runtime.block_on(collector.endpoint().connect()).unwrap(),
+        Some("StackState token-0"),
+    );
     assert_eq!((direct.code(), direct.message()), (Code::DataLoss, "lost: 100 % \u{fc}"));
     assert_eq!(direct.details(), [1, 2, 0, 255]);
     for auth in [fixed(), tokens.auth()] {
         let status = status(channel(&auth, &collector.endpoint()), None);
-        assert_eq!((status.code(), status.message(), status.details()), (direct.code(), direct.message(), direct.details()));
+        assert_eq!(
+            (status.code(), status.message(), status.details()),
+            (direct.code(), direct.message(), direct.details())
+        );
         let without_date = |status: &tonic::Status| {
             let mut headers = status.metadata().clone().into_headers();
             headers.remove("date");
             headers
         };
         assert_eq!(without_date(&status), without_date(&direct));
-        assert_eq!(status.metadata().get_bin("x-reason-bin").unwrap().to_bytes().unwrap(), &[0, 255][..]);
+        assert_eq!(
+            status.metadata().get_bin("x-reason-bin").unwrap().to_bytes().unwrap(),
+            &[0, 255][..]
+        );
     }
 }
 
-/// Requests of 3 MiB and of 8 MiB are sent, plain and compressed, with tokens that are accepted and that are refused at first.
-/// Whole requests arrive: in spite of the refusal if they could be recorded, and otherwise they end in it.
+/// Requests of 3 MiB and of 8 MiB are sent, plain and compressed, with tokens that are accepted and
+/// that are refused at first. Whole requests arrive: in spite of the refusal if they could be
+/// recorded, and otherwise they end in it.
 #[test]
 fn large_and_compressed_messages() {
-    let large = |len: usize| batch((0..len).map(|index| char::from(b'a' + (index * index / 7 % 26) as u8)).collect::<String>());
+    let large = |len: usize| {
+        batch(
+            (0..len)
+                .map(|index| char::from(b'a' + (index * index / 7 % 26) as u8))
+                .collect::<String>(),
+        )
+    };
     for compressed in [false, true] {
         let (collector, tokens) = rotated_collector();
         let client = |auth: &BearerTokenAuth| {
@@ -121,8 +145,12 @@ fn large_and_compressed_messages() {
         let mut sending = client(&tokens.auth());
         block_on(sending.export(large(3 << 20))).unwrap();
         block_on(sending.export(large(8 << 20))).unwrap();
-        assert_eq!(collector.received.spans().iter().map(String::len).collect::<Vec<_>>(), [3 << 20, 8 << 20]);
-        // How much of it is on its way when it is refused is up to the machine. More than what is recorded is not sent again..
+        assert_eq!(
+            collector.received.spans().iter().map(String::len).collect::<Vec<_>>(),
+            [3 << 20, 8 << 20]
+        );
+        // How much of it is on its way when it is refused is up to the machine. More than what is
+        // recorded is not sent again..
         tokens.replace("token-2");
         let whole = match block_on(client(&tokens.auth()).export(large(8 << 20))) {
             Ok(_) => true,
@@ -133,7 +161,10 @@ fn large_and_compressed_messages() {
         };
         // ..and half of it never arrives.
         let expected = [3 << 20, 8 << 20, 8 << 20];
-        assert_eq!(collector.received.spans().iter().map(String::len).collect::<Vec<_>>(), expected[..2 + usize::from(whole)]);
+        assert_eq!(
+            collector.received.spans().iter().map(String::len).collect::<Vec<_>>(),
+            expected[..2 + usize::from(whole)]
+        );
     }
 }
 
@@ -167,20 +198,28 @@ async fn the_pipe_leaves_no_trace() {
         let (stream, _) = listener.accept().await.unwrap();
         let service = service_fn(async |request: Request<hyper::body::Incoming>| {
             let headers = request.headers();
-            let response =
-                Response::builder().header("seen-agent", &headers["user-agent"]).header("seen-large", &headers["x-large"]);
+            let response = Response::builder()
+                .header("seen-agent", &headers["user-agent"])
+                .header("seen-large", &headers["x-large"]);
             Ok::<_, Infallible>(response.body(Empty::<Bytes>::new()).unwrap())
         });
         let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         server.max_header_list_size(1 << 20).serve_connection(TokioIo::new(stream), service).await
     });
-    let endpoint = Endpoint::try_from(format!("http://{address}")).unwrap().user_agent("my-app/1").unwrap();
+    let endpoint =
+        Endpoint::try_from(format!("http://{address}")).unwrap().user_agent("my-app/1").unwrap();
     let endpoint = endpoint.http2_max_header_list_size(1 << 20);
 
     let large = "x".repeat(20_000);
     let request = Request::post("http://localhost/a.Service/Call").header("x-large", &large);
-    let response = channel(&fixed(), &endpoint).oneshot(request.body(tonic::body::Body::empty()).unwrap()).await.unwrap();
+    let response = channel(&fixed(), &endpoint)
+        .oneshot(request.body(tonic::body::Body::empty()).unwrap())
+        .await
+        .unwrap();
     assert_eq!(response.headers()["seen-large"], large);
     let agent = response.headers()["seen-agent"].to_str().unwrap();
-    assert!(agent.starts_with("my-app/1 tonic/") && agent.matches("tonic/").count() == 1, "{agent}");
+    assert!(
+        agent.starts_with("my-app/1 tonic/") && agent.matches("tonic/").count() == 1,
+        "{agent}"
+    );
 }

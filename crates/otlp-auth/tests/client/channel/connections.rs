@@ -20,8 +20,9 @@ use tonic::transport::Endpoint;
 use super::{call, channel, collector, fixed, raw_server};
 use crate::support::{BoxBody, Collector, Fed, Tokens, batch, wait_for_end};
 
-/// The server is down, comes up, goes down, and comes up again at the same address.
-/// While it is down calls end as UNAVAILABLE, which exporters try again; while it is up they succeed, on the same channel.
+/// The server is down, comes up, goes down, and comes up again at the same address. While it is
+/// down calls end as UNAVAILABLE, which exporters try again; while it is up they succeed, on the
+/// same channel.
 #[test]
 fn the_server_comes_back() {
     // No other test uses this address, so that its port stays free in between.
@@ -52,7 +53,8 @@ fn a_broken_connection_is_retryable() {
     for auth in [fixed(), Tokens::new("token-0").auth()] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
-        let endpoint = Endpoint::from_shared(format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let endpoint =
+            Endpoint::from_shared(format!("http://{}", listener.local_addr().unwrap())).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let server = thread::spawn(move || {
             runtime.block_on(async move {
@@ -73,7 +75,9 @@ fn a_broken_connection_is_retryable() {
                 }
             });
         });
-        let status = block_on(TraceServiceClient::new(channel(&auth, &endpoint)).export(batch("span"))).unwrap_err();
+        let status =
+            block_on(TraceServiceClient::new(channel(&auth, &endpoint)).export(batch("span")))
+                .unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{status:?}");
         server.join().unwrap();
     }
@@ -97,7 +101,10 @@ fn an_answer_outlives_its_channel() {
         // The file is followed as long as the thread of the channel is there.
         assert!(generation.has_changed().is_ok());
         frames.send(Ok(Frame::data("two".into()))).unwrap();
-        assert_eq!(body.frame().await.expect("there is more").expect("it is whole").into_data().unwrap(), Bytes::from("two"));
+        assert_eq!(
+            body.frame().await.expect("there is more").expect("it is whole").into_data().unwrap(),
+            Bytes::from("two")
+        );
         drop(frames);
         assert!(body.frame().await.is_none_or(|frame| frame.is_ok()));
     });
@@ -137,13 +144,15 @@ fn a_call_that_is_given_up() {
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
-    let endpoint = Endpoint::from_shared(format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    let endpoint =
+        Endpoint::from_shared(format!("http://{}", listener.local_addr().unwrap())).unwrap();
     let (gone, noticed) = oneshot::channel();
     let (arrived, arrival) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let server = thread::spawn(move || {
         runtime.block_on(async move {
-            let (stream, _) = tokio::net::TcpListener::from_std(listener).unwrap().accept().await.unwrap();
+            let (stream, _) =
+                tokio::net::TcpListener::from_std(listener).unwrap().accept().await.unwrap();
             let signals = Mutex::new(Some((Gone(Some(gone)), arrived)));
             let service = service_fn(|_: Request<hyper::body::Incoming>| {
                 let signals = signals.lock().unwrap().take();

@@ -32,8 +32,8 @@ fn collector() -> (Collector, Tokens) {
     (Collector::start(tokens.accepted()), tokens)
 }
 
-/// A collector whose token is `token-1` by now, and the file of a client that still has `token-0` when its request is sent, and `token-1` when
-/// the refusal is on its way back.
+/// A collector whose token is `token-1` by now, and the file of a client that still has `token-0`
+/// when its request is sent, and `token-1` when the refusal is on its way back.
 fn rotated_collector() -> (Collector, Tokens) {
     let client_tokens = Tokens::new("token-0");
     let rotate = {
@@ -52,13 +52,17 @@ fn raw_server(answer: Fed) -> SocketAddr {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     thread::spawn(move || {
         runtime.block_on(async move {
-            let (stream, _) = tokio::net::TcpListener::from_std(listener).unwrap().accept().await.unwrap();
+            let (stream, _) =
+                tokio::net::TcpListener::from_std(listener).unwrap().accept().await.unwrap();
             let answer = Mutex::new(Some(answer));
             let service = service_fn(|request: Request<hyper::body::Incoming>| {
                 assert_eq!(request.headers()["authorization"], "StackState token-0");
                 let body = BoxBody::new(answer.lock().unwrap().take().unwrap());
                 std::future::ready(Ok::<_, Infallible>(
-                    Response::builder().header("content-type", "application/grpc").body(body).unwrap(),
+                    Response::builder()
+                        .header("content-type", "application/grpc")
+                        .body(body)
+                        .unwrap(),
                 ))
             });
             let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
@@ -71,6 +75,13 @@ fn raw_server(answer: Fed) -> SocketAddr {
 
 /// Sends a request over the channel without gRPC's help.
 async fn call(mut channel: Channel) -> Response<tonic::body::Body> {
-    let request = Request::post("http://localhost/a.Service/Call").header("content-type", "application/grpc");
-    channel.ready().await.unwrap().call(request.body(tonic::body::Body::empty()).unwrap()).await.unwrap()
+    let request =
+        Request::post("http://localhost/a.Service/Call").header("content-type", "application/grpc");
+    channel
+        .ready()
+        .await
+        .unwrap()
+        .call(request.body(tonic::body::Body::empty()).unwrap())
+        .await
+        .unwrap()
 }

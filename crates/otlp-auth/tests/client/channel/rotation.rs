@@ -19,8 +19,9 @@ fn provider(channel: Channel) -> SdkTracerProvider {
     SdkTracerProvider::builder().with_batch_exporter(exporter).build()
 }
 
-/// The server dropped the old token before the file of the client changes: the refused request is on its way back then.
-/// The request arrives, once, and the ones after it with the new token at once.
+/// The server dropped the old token before the file of the client changes: the refused request is
+/// on its way back then. The request arrives, once, and the ones after it with the new token at
+/// once.
 #[test]
 fn a_rotation_loses_no_request() {
     let (collector, tokens) = rotated_collector();
@@ -31,9 +32,9 @@ fn a_rotation_loses_no_request() {
     assert_eq!(collector.received.spans(), ["first", "second"]);
 }
 
-/// A request is refused, the file has the same token still, and gets the new one only while the next refused request waits for its turn to
-/// have the file read.
-/// The first refusal is returned; the second request arrives.
+/// A request is refused, the file has the same token still, and gets the new one only while the
+/// next refused request waits for its turn to have the file read. The first refusal is returned;
+/// the second request arrives.
 #[test]
 fn a_file_written_while_a_request_waits() {
     let client_tokens = Tokens::new("token-0");
@@ -47,15 +48,19 @@ fn a_file_written_while_a_request_waits() {
             }
         }
     };
-    let collector = Collector::start_at("127.0.0.1:0".parse().unwrap(), Tokens::new("token-1").accepted(), rotate);
+    let collector = Collector::start_at(
+        "127.0.0.1:0".parse().unwrap(),
+        Tokens::new("token-1").accepted(),
+        rotate,
+    );
     let mut client = TraceServiceClient::new(channel(&client_tokens.auth(), &collector.endpoint()));
     assert_eq!(block_on(client.export(batch("first"))).unwrap_err().code(), Code::Unauthenticated);
     block_on(client.export(batch("second"))).unwrap();
     assert_eq!(collector.received.spans(), ["second"]);
 }
 
-/// The exporter of opentelemetry-rust with the SDK's batch processor, in a program without a runtime, goes through the rotation of a token.
-/// No batch is lost, and none comes twice.
+/// The exporter of opentelemetry-rust with the SDK's batch processor, in a program without a
+/// runtime, goes through the rotation of a token. No batch is lost, and none comes twice.
 #[test]
 fn the_exporter_without_a_runtime() {
     let (collector, tokens) = rotated_collector();
@@ -68,14 +73,20 @@ fn the_exporter_without_a_runtime() {
     provider.shutdown().unwrap();
 }
 
-/// The same exporter in a program with a Tokio runtime: its own futures are awaited there, and its batch processor is flushed from there.
-/// No batch is lost, and none comes twice.
+/// The same exporter in a program with a Tokio runtime: its own futures are awaited there, and its
+/// batch processor is flushed from there. No batch is lost, and none comes twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_exporter_in_a_runtime() {
     let (collector, tokens) = rotated_collector();
     let auth = tokens.auth();
-    let exporter = SpanExporter::builder().with_tonic().with_channel(channel(&auth, &collector.endpoint())).build().unwrap();
-    opentelemetry_sdk::trace::SpanExporter::export(&exporter, crate::support::sdk_span("awaited")).await.unwrap();
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_channel(channel(&auth, &collector.endpoint()))
+        .build()
+        .unwrap();
+    opentelemetry_sdk::trace::SpanExporter::export(&exporter, crate::support::sdk_span("awaited"))
+        .await
+        .unwrap();
     let provider = provider(channel(&auth, &collector.endpoint()));
     provider.tracer("test").in_span("flushed", |_| ());
     tokio::task::spawn_blocking({
@@ -95,7 +106,8 @@ fn a_dead_token_is_an_error() {
     let (collector, _) = collector();
     let tokens = Tokens::new("token-9");
     let channel = channel(&tokens.auth(), &collector.endpoint());
-    let status = block_on(TraceServiceClient::new(channel.clone()).export(batch("span"))).unwrap_err();
+    let status =
+        block_on(TraceServiceClient::new(channel.clone()).export(batch("span"))).unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "credential refused"));
     let provider = provider(channel);
     provider.tracer("test").in_span("span", |_| ());
@@ -103,8 +115,8 @@ fn a_dead_token_is_an_error() {
     assert!(collector.received.spans().is_empty());
 }
 
-/// A hundred requests are under way at the same time on clones of one channel, when the token turns out to be an old one.
-/// All of them arrive, once.
+/// A hundred requests are under way at the same time on clones of one channel, when the token turns
+/// out to be an old one. All of them arrive, once.
 #[test]
 fn a_hundred_requests_at_once() {
     let (collector, tokens) = rotated_collector();
@@ -125,8 +137,8 @@ fn a_hundred_requests_at_once() {
     assert_eq!(collector.received.spans(), expected);
 }
 
-/// The token is rotated while nothing is refused: the file changes first, then the server drops the old token.
-/// Requests carry the new token as soon as it is there.
+/// The token is rotated while nothing is refused: the file changes first, then the server drops the
+/// old token. Requests carry the new token as soon as it is there.
 #[test]
 fn a_rotation_in_the_usual_order() {
     let (collector, server_tokens) = collector();

@@ -13,7 +13,9 @@ use http_body_util::{BodyExt, Empty, Full};
 use tower::{Layer, Service as _, ServiceExt, service_fn};
 
 use super::{refuses_old, send};
-use crate::support::{BoxBody, BoxError, Fed, Log, Refusal, Tokens, accepted, receive, service, trailers};
+use crate::support::{
+    BoxBody, BoxError, Fed, Log, Refusal, Tokens, accepted, receive, service, trailers,
+};
 
 const MIB: usize = 1 << 20;
 
@@ -29,7 +31,8 @@ fn every_recorded_type_is_sent_again() {
         assert_eq!(log.len(), 2, "{}", std::any::type_name::<B>());
         assert!(log.iter().all(|got| got.body() == expected), "{}", std::any::type_name::<B>());
     }
-    let full = || Full::new(Bytes::from_static(b"batch")).map_err(|error| -> BoxError { match error {} });
+    let full =
+        || Full::new(Bytes::from_static(b"batch")).map_err(|error| -> BoxError { match error {} });
     sent_again(Full::new(Bytes::from_static(b"batch")), b"batch");
     sent_again(Empty::<Bytes>::new(), b"");
     sent_again(UnsyncBoxBody::<Bytes, BoxError>::new(full()), b"batch");
@@ -44,7 +47,8 @@ fn every_recorded_type_is_sent_again() {
 fn other_bodies_are_sent_once() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
     let server = refuses_old(&log, &tokens, "token-1", Refusal::Http);
-    let (status, _) = block_on(send(&tokens.auth(), server, Fed::with([Frame::data("batch".into())])));
+    let (status, _) =
+        block_on(send(&tokens.auth(), server, Fed::with([Frame::data("batch".into())])));
     assert_eq!(status, StatusCode::UNAUTHORIZED);
     assert_eq!(log.lock().unwrap()[0].body(), b"batch");
     assert_eq!(log.lock().unwrap().len(), 1);
@@ -58,7 +62,9 @@ fn four_mebibytes_are_recorded() {
         let (tokens, log) = (Tokens::new("token-0"), Log::default());
         let server = refuses_old(&log, &tokens, "token-1", Refusal::Http);
         let data: Bytes = (0..len).map(|index| (index / 1000) as u8).collect();
-        let body = Fed::with((0..len).step_by(MIB).map(|at| Frame::data(data.slice(at..len.min(at + MIB)))));
+        let body = Fed::with(
+            (0..len).step_by(MIB).map(|at| Frame::data(data.slice(at..len.min(at + MIB)))),
+        );
         let (status, _) = block_on(send(&tokens.auth(), server, BoxBody::new(body)));
         assert_eq!(status == StatusCode::OK, sendings == 2);
         let log = log.lock().unwrap();
@@ -67,8 +73,9 @@ fn four_mebibytes_are_recorded() {
     }
 }
 
-/// The server refuses after the first frame of a body that is still being sent, and goes on reading.
-/// The second sending has the whole body, and the first one ends in an error instead of as half a body.
+/// The server refuses after the first frame of a body that is still being sent, and goes on
+/// reading. The second sending has the whole body, and the first one ends in an error instead of as
+/// half a body.
 #[test]
 fn an_early_refusal() {
     for refusal in [Refusal::Http, Refusal::TrailersOnly, Refusal::Trailers] {
@@ -79,7 +86,8 @@ fn an_early_refusal() {
             let accepting = service(&log, |_| accepted());
             let tokens = tokens.clone();
             service_fn(move |request: Request<BoxBody>| {
-                let (mut accepting, tokens, abandoned) = (accepting.clone(), tokens.clone(), abandoned.clone());
+                let (mut accepting, tokens, abandoned) =
+                    (accepting.clone(), tokens.clone(), abandoned.clone());
                 Box::pin(async move {
                     if request.headers()["authorization"] == "StackState token-1" {
                         return accepting.call(request).await;
@@ -127,8 +135,9 @@ fn a_failed_body_is_not_sent_again() {
     assert!(log.lock().unwrap()[0].failed);
 }
 
-/// A gRPC server answers with its headers before it has the whole request, as for a stream in both directions.
-/// The headers reach the sender without waiting for more, and the answer after them is whole.
+/// A gRPC server answers with its headers before it has the whole request, as for a stream in both
+/// directions. The headers reach the sender without waiting for more, and the answer after them is
+/// whole.
 #[test]
 fn headers_are_not_held_back_from_a_stream() {
     let tokens = Tokens::new("token-0");
@@ -138,16 +147,22 @@ fn headers_are_not_held_back_from_a_stream() {
     let server = service_fn(move |request: Request<BoxBody>| {
         keep.send(request).unwrap();
         let body = BoxBody::new(answer.lock().unwrap().take().unwrap());
-        std::future::ready(Ok::<_, Infallible>(Response::builder().header("content-type", "application/grpc").body(body).unwrap()))
+        std::future::ready(Ok::<_, Infallible>(
+            Response::builder().header("content-type", "application/grpc").body(body).unwrap(),
+        ))
     });
     let (_frames, body) = Fed::new();
     let auth = tokens.auth();
-    let response = block_on(auth.layer().layer(server).oneshot(Request::new(BoxBody::new(body)))).unwrap();
+    let response =
+        block_on(auth.layer().layer(server).oneshot(Request::new(BoxBody::new(body)))).unwrap();
     answers.send(Ok(Frame::data("first".into()))).unwrap();
     answers.send(Ok(Frame::trailers(trailers(&[("grpc-status", "16")])))).unwrap();
     drop(answers);
     let got = block_on(receive(http::HeaderMap::new(), response.into_body()));
-    assert_eq!((got.frames, got.trailers), (vec![Bytes::from("first")], Some(trailers(&[("grpc-status", "16")]))));
+    assert_eq!(
+        (got.frames, got.trailers),
+        (vec![Bytes::from("first")], Some(trailers(&[("grpc-status", "16")])))
+    );
 }
 
 /// The answer of a server fails, at its first frame and later.
@@ -160,7 +175,10 @@ fn a_failed_answer_is_passed_on() {
             let (answers, answer) = Fed::new();
             (0..frames_before).for_each(|_| answers.send(Ok(Frame::data("part".into()))).unwrap());
             answers.send(Err("connection reset".into())).unwrap();
-            Response::builder().header("content-type", "application/grpc").body(BoxBody::new(answer)).unwrap()
+            Response::builder()
+                .header("content-type", "application/grpc")
+                .body(BoxBody::new(answer))
+                .unwrap()
         });
         let (_, answer) = block_on(send(&tokens.auth(), server, Full::new(Bytes::new())));
         assert_eq!((answer.frames.len(), answer.failed), (frames_before, true));

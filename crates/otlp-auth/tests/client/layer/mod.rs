@@ -13,17 +13,28 @@ use tower::{Layer, ServiceExt};
 use crate::support::{Got, Log, Refusal, Tokens, accepted, receive, service};
 
 /// Sends a request and reads the answer to its end.
-async fn send<B>(auth: &BearerTokenAuth, server: impl crate::support::Service<B>, body: B) -> (StatusCode, Got)
+async fn send<B>(
+    auth: &BearerTokenAuth,
+    server: impl crate::support::Service<B>,
+    body: B,
+) -> (StatusCode, Got)
 where
     B: Send + 'static,
 {
-    let response = auth.layer().layer(server).oneshot(Request::post("/").body(body).unwrap()).await.unwrap();
+    let response =
+        auth.layer().layer(server).oneshot(Request::post("/").body(body).unwrap()).await.unwrap();
     let (parts, body) = response.into_parts();
     (parts.status, receive(parts.headers, body).await)
 }
 
-/// A server that refuses the token `token-0`, with the file of its sender changed to `next` before the sender knows.
-fn refuses_old<B>(log: &Log, tokens: &Tokens, next: &str, refusal: Refusal) -> impl crate::support::Service<B> + use<B>
+/// A server that refuses the token `token-0`, with the file of its sender changed to `next` before
+/// the sender knows.
+fn refuses_old<B>(
+    log: &Log,
+    tokens: &Tokens,
+    next: &str,
+    refusal: Refusal,
+) -> impl crate::support::Service<B> + use<B>
 where
     B: Body<Data = Bytes> + Send + 'static,
 {
@@ -38,5 +49,9 @@ where
 }
 
 fn credentials(log: &Log) -> Vec<Vec<String>> {
-    log.lock().unwrap().iter().map(|got| got.credentials().into_iter().map(str::to_owned).collect()).collect()
+    log.lock()
+        .unwrap()
+        .iter()
+        .map(|got| got.credentials().into_iter().map(str::to_owned).collect())
+        .collect()
 }

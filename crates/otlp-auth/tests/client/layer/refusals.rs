@@ -16,10 +16,14 @@ use tokio::sync::oneshot;
 use tower::{Layer, Service as _, ServiceExt, service_fn};
 
 use super::{credentials, refuses_old, send};
-use crate::support::{BoxBody, Fed, Got, Log, Refusal, Tokens, accepted, header, receive, service, trailers, wait_for_header};
+use crate::support::{
+    BoxBody, Fed, Got, Log, Refusal, Tokens, accepted, header, receive, service, trailers,
+    wait_for_header,
+};
 
-/// The server refuses a token in each of its ways, and the file has another one by then.
-/// The request is sent once more with that one and the same body, trailers included, and its sender sees only the second answer.
+/// The server refuses a token in each of its ways, and the file has another one by then. The
+/// request is sent once more with that one and the same body, trailers included, and its sender
+/// sees only the second answer.
 #[test]
 fn a_refused_request_is_sent_again() {
     for refusal in [Refusal::Http, Refusal::TrailersOnly, Refusal::Trailers] {
@@ -32,30 +36,41 @@ fn a_refused_request_is_sent_again() {
             Frame::trailers(trailers(&[("x-sum", "6")])),
         ]);
         let (_, answer) = block_on(send(&tokens.auth(), server, BoxBody::new(body)));
-        assert_eq!((answer.body(), answer.trailers), (b"thanks".to_vec(), Some(trailers(&[("grpc-status", "0")]))), "{refusal:?}");
+        assert_eq!(
+            (answer.body(), answer.trailers),
+            (b"thanks".to_vec(), Some(trailers(&[("grpc-status", "0")]))),
+            "{refusal:?}"
+        );
         let log = log.lock().unwrap();
         let [first, second] = &log[..] else { panic!("{refusal:?}: {log:?}") };
         assert_eq!(second.credentials(), ["StackState token-1"]);
         assert_eq!(second.frames, ["one", "", "two"]);
-        assert_eq!((&first.frames, &first.trailers, false), (&second.frames, &second.trailers, second.failed));
+        assert_eq!(
+            (&first.frames, &first.trailers, false),
+            (&second.frames, &second.trailers, second.failed)
+        );
         assert_eq!(second.trailers, Some(trailers(&[("x-sum", "6")])));
     }
 }
 
-/// A gRPC server sends its headers at once and refuses in trailers that come later, when it has the whole request.
-/// The trailers are waited for, and the request is sent again.
+/// A gRPC server sends its headers at once and refuses in trailers that come later, when it has the
+/// whole request. The trailers are waited for, and the request is sent again.
 #[test]
 fn a_refusal_in_late_trailers() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
     let (answers, answer) = Fed::new();
     let answer = Arc::new(Mutex::new(Some(answer)));
     let server = service(&log, move |_| match answer.lock().unwrap().take() {
-        Some(answer) => Response::builder().header("content-type", "application/grpc").body(BoxBody::new(answer)).unwrap(),
+        Some(answer) => Response::builder()
+            .header("content-type", "application/grpc")
+            .body(BoxBody::new(answer))
+            .unwrap(),
         None => accepted(),
     });
     block_on(async {
         let body = BoxBody::new(Fed::with([Frame::data("batch".into())]));
-        let mut response = std::pin::pin!(tokens.auth().layer().layer(server).oneshot(Request::new(body)));
+        let mut response =
+            std::pin::pin!(tokens.auth().layer().layer(server).oneshot(Request::new(body)));
         poll_fn(|cx| {
             assert!(response.as_mut().poll(cx).is_pending());
             Poll::Ready(())
@@ -93,15 +108,21 @@ fn the_second_sending_is_the_same_request() {
     block_on(auth.layer().layer(server).oneshot(request.body(Full::default()).unwrap())).unwrap();
     let seen = seen.lock().unwrap();
     let [first, second] = &seen[..] else { panic!("{seen:?}") };
-    assert_eq!((first.method(), first.uri(), first.version()), (second.method(), second.uri(), second.version()));
+    assert_eq!(
+        (first.method(), first.uri(), first.version()),
+        (second.method(), second.uri(), second.version())
+    );
     assert_eq!(second.uri(), "https://otlp.example.com/v1/traces?a=b");
     assert_eq!(second.headers().get_all("x-several").iter().collect::<Vec<_>>(), ["1", "2"]);
-    assert_eq!(second.headers().get_all("authorization").iter().collect::<Vec<_>>(), ["StackState token-1"]);
+    assert_eq!(
+        second.headers().get_all("authorization").iter().collect::<Vec<_>>(),
+        ["StackState token-1"]
+    );
     assert_eq!(second.extensions().get::<u32>(), Some(&7));
 }
 
-/// The server refuses in trailers, but after a message of its answer.
-/// The sender may have acted on the message: the request is not sent again, and the answer is whole.
+/// The server refuses in trailers, but after a message of its answer. The sender may have acted on
+/// the message: the request is not sent again, and the answer is whole.
 #[test]
 fn an_answer_that_began_is_no_refusal() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
@@ -120,7 +141,8 @@ fn a_dead_token_is_not_sent_again() {
         for next in ["token-0", "token-0\ntoken-1", ""] {
             let (tokens, log) = (Tokens::new("token-0"), Log::default());
             let server = refuses_old(&log, &tokens, next, refusal);
-            let (status, answer) = block_on(send(&tokens.auth(), server, Full::new(Bytes::from("batch"))));
+            let (status, answer) =
+                block_on(send(&tokens.auth(), server, Full::new(Bytes::from("batch"))));
             let (parts, body) = refusal.response().into_parts();
             assert_eq!((status, answer), (parts.status, block_on(receive(parts.headers, body))));
             assert_eq!(credentials(&log), [["StackState token-0"]]);
@@ -148,14 +170,16 @@ fn never_a_third_time() {
     assert_ne!(sent[0], sent[1]);
 }
 
-/// Other failures are answered: forbidden, unavailable, a redirect; gRPC's PERMISSION_DENIED, and 16 where it is not a status of gRPC.
-/// Nothing is sent again, and the file is not asked.
+/// Other failures are answered: forbidden, unavailable, a redirect; gRPC's PERMISSION_DENIED, and
+/// 16 where it is not a status of gRPC. Nothing is sent again, and the file is not asked.
 #[test]
 fn other_failures_are_passed_on() {
     let answer = |status: u16, headers: &[(&'static str, &'static str)]| {
         let mut response = Response::new(BoxBody::new(Fed::with([])));
         *response.status_mut() = StatusCode::from_u16(status).unwrap();
-        response.headers_mut().extend(trailers(headers).into_iter().map(|(name, value)| (name.unwrap(), value)));
+        response
+            .headers_mut()
+            .extend(trailers(headers).into_iter().map(|(name, value)| (name.unwrap(), value)));
         response
     };
     let answers: [(u16, &[(&str, &str)]); 6] = [
@@ -174,7 +198,9 @@ fn other_failures_are_passed_on() {
             service(&log, move |_| {
                 tokens.replace("token-1");
                 // On another thread: this one has an executor already.
-                std::thread::scope(|scope| scope.spawn(|| wait_for_header(&auth, "StackState token-1")).join().unwrap());
+                std::thread::scope(|scope| {
+                    scope.spawn(|| wait_for_header(&auth, "StackState token-1")).join().unwrap()
+                });
                 answer(status, headers)
             })
         };
@@ -183,8 +209,8 @@ fn other_failures_are_passed_on() {
     }
 }
 
-/// A request is answered with a refusal long after the token was replaced and requests with the new one were accepted.
-/// It is sent again with the new token, which stays what it was.
+/// A request is answered with a refusal long after the token was replaced and requests with the new
+/// one were accepted. It is sent again with the new token, which stays what it was.
 #[test]
 fn a_late_refusal() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
@@ -226,7 +252,10 @@ fn a_late_refusal() {
         (first.await.unwrap(), ())
     });
     assert_eq!(first.status(), StatusCode::OK);
-    assert_eq!(credentials(&log), [["StackState token-0"], ["StackState token-1"], ["StackState token-1"]]);
+    assert_eq!(
+        credentials(&log),
+        [["StackState token-0"], ["StackState token-1"], ["StackState token-1"]]
+    );
     assert_eq!(log.lock().unwrap()[2].body(), b"first");
     assert_eq!((header(&auth).as_str(), auth.failed_reloads()), ("StackState token-1", 0));
 }
@@ -236,7 +265,9 @@ fn a_late_refusal() {
 #[test]
 fn a_fixed_token_is_not_sent_again() {
     let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
-    for refusal in [Refusal::Http, Refusal::TrailersOnly, Refusal::Trailers, Refusal::TrailersAfterData] {
+    for refusal in
+        [Refusal::Http, Refusal::TrailersOnly, Refusal::Trailers, Refusal::TrailersAfterData]
+    {
         let log = Log::default();
         let server = service(&log, move |_| refusal.response());
         let (status, answer) = block_on(send(&auth, server, Full::new(Bytes::from("batch"))));

@@ -18,8 +18,8 @@ use tower::{Layer, Service as _, ServiceBuilder, ServiceExt, service_fn};
 use super::refuses_old;
 use crate::support::{BoxBody, BoxError, Fed, Log, Refusal, Tokens, receive};
 
-/// The service below fails at the first sending, at the second, and when it should become ready for the second.
-/// Its error is returned.
+/// The service below fails at the first sending, at the second, and when it should become ready for
+/// the second. Its error is returned.
 #[test]
 fn errors_of_the_service_are_returned() {
     #[derive(Clone)]
@@ -34,21 +34,31 @@ fn errors_of_the_service_are_returned() {
         type Future = Ready<Result<Self::Response, BoxError>>;
 
         fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-            Poll::Ready(if self.second && self.fail == "ready" { Err("ready".into()) } else { Ok(()) })
+            Poll::Ready(if self.second && self.fail == "ready" {
+                Err("ready".into())
+            } else {
+                Ok(())
+            })
         }
 
         fn call(&mut self, _: Request<Full<Bytes>>) -> Self::Future {
             let when = if self.second { "second" } else { "first" };
             self.second = true;
             self.tokens.replace("token-1");
-            std::future::ready(if self.fail == when { Err(when.into()) } else { Ok(Refusal::Http.response()) })
+            std::future::ready(if self.fail == when {
+                Err(when.into())
+            } else {
+                Ok(Refusal::Http.response())
+            })
         }
     }
     for fail in ["first", "second", "ready"] {
         let tokens = Tokens::new("token-0");
         let auth = tokens.auth();
         let failing = Failing { fail, second: false, tokens };
-        let error = block_on(auth.layer().layer(failing).oneshot(Request::new(Full::default()))).map(drop).unwrap_err();
+        let error = block_on(auth.layer().layer(failing).oneshot(Request::new(Full::default())))
+            .map(drop)
+            .unwrap_err();
         assert_eq!(error.to_string(), fail);
     }
 }
@@ -98,7 +108,10 @@ fn the_refusal_makes_room() {
         type Data = Bytes;
         type Error = BoxError;
 
-        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
             Pin::new(&mut self.body).poll_frame(cx)
         }
     }
@@ -108,24 +121,28 @@ fn the_refusal_makes_room() {
             let (tokens, before) = (tokens.clone(), Arc::new(Mutex::new(Weak::new())));
             service_fn(move |_: Request<Full<Bytes>>| {
                 let stream = Arc::new(());
-                let before = std::mem::replace(&mut *before.lock().unwrap(), Arc::downgrade(&stream));
+                let before =
+                    std::mem::replace(&mut *before.lock().unwrap(), Arc::downgrade(&stream));
                 assert!(before.upgrade().is_none(), "{refusal:?} is still held");
                 tokens.replace("token-1");
                 let response = refusal.response().map(|body| Held { body, _stream: stream });
                 std::future::ready(Ok::<_, Infallible>(response))
             })
         };
-        block_on(tokens.auth().layer().layer(server).oneshot(Request::new(Full::default()))).unwrap();
+        block_on(tokens.auth().layer().layer(server).oneshot(Request::new(Full::default())))
+            .unwrap();
     }
 }
 
-/// The service below has to be ready for each request, has one permit, and sits behind a queue of one.
-/// Both sendings ask for readiness first, and the second one does not wait for what the first one holds.
+/// The service below has to be ready for each request, has one permit, and sits behind a queue of
+/// one. Both sendings ask for readiness first, and the second one does not wait for what the first
+/// one holds.
 #[tokio::test]
 async fn readiness_is_asked_for() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
     let server = refuses_old::<BoxBody>(&log, &tokens, "token-1", Refusal::Trailers);
-    let server = Picky { inner: tower::limit::ConcurrencyLimit::new(server, 1), ready: Ready_(false) };
+    let server =
+        Picky { inner: tower::limit::ConcurrencyLimit::new(server, 1), ready: Ready_(false) };
     let client = ServiceBuilder::new().layer(tokens.auth().layer()).buffer(1).service(server);
     for _ in 0..3 {
         let body = BoxBody::new(Fed::with([Frame::data("batch".into())]));
@@ -136,7 +153,8 @@ async fn readiness_is_asked_for() {
     // And without the queue, which is always ready.
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
     let server = refuses_old::<BoxBody>(&log, &tokens, "token-1", Refusal::Http);
-    let server = tower::limit::ConcurrencyLimit::new(Picky { inner: server, ready: Ready_(false) }, 1);
+    let server =
+        tower::limit::ConcurrencyLimit::new(Picky { inner: server, ready: Ready_(false) }, 1);
     let mut client = tokens.auth().layer().layer(server);
     let body = BoxBody::new(Fed::with([Frame::data("batch".into())]));
     client.ready().await.unwrap().call(Request::new(body)).await.unwrap();
@@ -147,7 +165,10 @@ async fn readiness_is_asked_for() {
 /// They are the same values at the other end.
 #[test]
 fn any_request_type() {
-    fn passes<B: Clone + PartialEq + std::fmt::Debug + Send + 'static>(auth: &BearerTokenAuth, body: B) {
+    fn passes<B: Clone + PartialEq + std::fmt::Debug + Send + 'static>(
+        auth: &BearerTokenAuth,
+        body: B,
+    ) {
         let expected = body.clone();
         let inner = service_fn(move |request: Request<B>| {
             assert_eq!(*request.body(), expected);
@@ -163,8 +184,8 @@ fn any_request_type() {
     }
 }
 
-/// With a fixed token a request passes with a body that could be recorded.
-/// It is the same body and not a recording, and the request costs no allocation more than setting a constant header.
+/// With a fixed token a request passes with a body that could be recorded. It is the same body and
+/// not a recording, and the request costs no allocation more than setting a constant header.
 #[test]
 fn a_fixed_token_costs_nothing() {
     #[derive(Clone)]

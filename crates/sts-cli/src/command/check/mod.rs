@@ -40,11 +40,18 @@ struct Report<'a> {
 
 pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure> {
     let printer = session.printer;
-    let targets = [(Target::OtlpGrpc, &args.otlp_grpc), (Target::OtlpHttp, &args.otlp_http), (Target::Agent, &args.agent)];
+    let targets = [
+        (Target::OtlpGrpc, &args.otlp_grpc),
+        (Target::OtlpHttp, &args.otlp_http),
+        (Target::Agent, &args.agent),
+    ];
     let urls = targets.into_iter().filter_map(|(target, url)| Some((target, url.as_deref()?)));
-    let urls = urls.map(|(target, url)| Ok((target, parse(session, target, url)?))).collect::<Result<Vec<_>, Failure>>()?;
+    let urls = urls
+        .map(|(target, url)| Ok((target, parse(session, target, url)?)))
+        .collect::<Result<Vec<_>, Failure>>()?;
     let (skip_ssl, ca_cert) = tls(session.flags, session.environment)?;
-    let connection = Connection { skip_ssl: skip_ssl.unwrap_or(false), ca_cert, timeout: session.flags.timeout };
+    let connection =
+        Connection { skip_ssl: skip_ssl.unwrap_or(false), ca_cert, timeout: session.flags.timeout };
     let key = read_key(session)?;
 
     let mut findings = vec![format(key.expose_secret(), !urls.is_empty())];
@@ -68,7 +75,8 @@ pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure
         printer.json(&Report { checks: &findings, ok })?;
     } else {
         for Finding { check, endpoint, message, ok, .. } in &findings {
-            let endpoint = endpoint.as_ref().map(|endpoint| format!(" {endpoint}")).unwrap_or_default();
+            let endpoint =
+                endpoint.as_ref().map(|endpoint| format!(" {endpoint}")).unwrap_or_default();
             printer.result(*ok, &format!("{check}{endpoint}: {message}"))?;
         }
     }
@@ -84,13 +92,19 @@ pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure
     Err(Failure::new(kind, format!("the key did not pass: {names}")))
 }
 
-/// What the key looks like. Another than ours may be a shared key of the receiver, which can be anything.
+/// What the key looks like. Another than ours may be a shared key of the receiver, which can be
+/// anything.
 fn format(key: &str, is_asked: bool) -> Finding {
     let (ok, message) = match IngestionKey::check(key.as_bytes()) {
         Ok(()) => (true, "an ingestion API key, and its checksum is right".to_owned()),
         Err(KeyFormatError::Prefix) => {
             // Without an answer of an endpoint there is nothing that speaks for it.
-            (is_asked, format!("no ingestion API key, as it does not begin with {KEY_PREFIX}; it may be a receiver API key"))
+            (
+                is_asked,
+                format!(
+                    "no ingestion API key, as it does not begin with {KEY_PREFIX}; it may be a receiver API key"
+                ),
+            )
         }
         Err(error) => (false, format!("{error}: it was mistyped or cut")),
     };
@@ -100,17 +114,24 @@ fn format(key: &str, is_asked: bool) -> Finding {
 fn parse(session: &Session<'_>, target: Target, url: &str) -> Result<Url, Failure> {
     let parsed = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     parsed.ok_or_else(|| {
-        let message = format!("invalid argument {url:?} for \"--{}\" flag: expected a URL with http:// or https://", target.name());
+        let message = format!(
+            "invalid argument {url:?} for \"--{}\" flag: expected a URL with http:// or https://",
+            target.name()
+        );
         session.misuse(message, &["ingestion-api-key", "check"])
     })
 }
 
 /// The key from the environment, or else from standard input, without what is around it.
 fn read_key(session: &Session<'_>) -> Result<SecretString, Failure> {
-    let failure = |error: io::Error| Failure::new(Kind::Usage, format!("cannot read the key from standard input ({error})"));
+    let failure = |error: io::Error| {
+        Failure::new(Kind::Usage, format!("cannot read the key from standard input ({error})"))
+    };
     let text = match session.environment.get("API_KEY") {
         Some(key) => SecretString::from(key),
-        None if io::stdin().is_terminal() => rpassword::prompt_password("API key: ").map_err(failure)?.into(),
+        None if io::stdin().is_terminal() => {
+            rpassword::prompt_password("API key: ").map_err(failure)?.into()
+        }
         None => {
             let mut text = String::new();
             io::stdin().lock().take(MAX_INPUT).read_to_string(&mut text).map_err(failure)?;
@@ -118,7 +139,10 @@ fn read_key(session: &Session<'_>) -> Result<SecretString, Failure> {
         }
     };
     match text.expose_secret().trim() {
-        "" => Err(session.misuse("there is no key in API_KEY and none on standard input", &["ingestion-api-key", "check"])),
+        "" => Err(session.misuse(
+            "there is no key in API_KEY and none on standard input",
+            &["ingestion-api-key", "check"],
+        )),
         key => Ok(SecretString::from(key)),
     }
 }

@@ -72,22 +72,31 @@ impl Target {
             ) => Outcome::Undecided(line),
             (Self::OtlpHttp, status) if status.is_success() && is_otlp(answer) => Outcome::Accepted,
             (Self::Agent, StatusCode::OK) if media_type(answer) != "text/html" => Outcome::Accepted,
-            (_, status) if status.is_success() => Outcome::Strange(format!("{line}, {}", answer.content_type())),
+            (_, status) if status.is_success() => {
+                Outcome::Strange(format!("{line}, {}", answer.content_type()))
+            }
             _ => Outcome::Strange(line),
         }
     }
 }
 
 impl Probe<'_> {
-    pub(super) fn run(&self, connection: &Connection, printer: Printer) -> Result<Outcome, Failure> {
+    pub(super) fn run(
+        &self,
+        connection: &Connection,
+        printer: Printer,
+    ) -> Result<Outcome, Failure> {
         let value = match Credential::new(self.scheme, self.key.expose_secret()) {
             Ok(credential) => credential.to_header_value(),
             Err(error) => return Ok(Outcome::Unsendable(error.to_string())),
         };
-        let http = Http::new(self.url, connection, matches!(self.target, Target::OtlpGrpc), printer)?;
+        let http =
+            Http::new(self.url, connection, matches!(self.target, Target::OtlpGrpc), printer)?;
         Ok(match http.send(self.request(&http, value)) {
             Ok(answer) => self.target.outcome(&answer),
-            Err(trouble) => Outcome::Silent(format!("{}. {}", escape(&trouble.to_string()), trouble.hint())),
+            Err(trouble) => {
+                Outcome::Silent(format!("{}. {}", escape(&trouble.to_string()), trouble.hint()))
+            }
         })
     }
 
@@ -100,16 +109,27 @@ impl Probe<'_> {
         };
         match self.target {
             Target::OtlpGrpc => {
-                let request = http.client().post(to(format!("{path}{EXPORT}"))).header(AUTHORIZATION, credential);
-                request.header(CONTENT_TYPE, "application/grpc").header(TE, "trailers").body(EMPTY_MESSAGE)
+                let request = http
+                    .client()
+                    .post(to(format!("{path}{EXPORT}")))
+                    .header(AUTHORIZATION, credential);
+                request
+                    .header(CONTENT_TYPE, "application/grpc")
+                    .header(TE, "trailers")
+                    .body(EMPTY_MESSAGE)
             }
             Target::OtlpHttp => {
-                let path = if path.ends_with("/v1/traces") { path.to_owned() } else { format!("{path}/v1/traces") };
+                let path = if path.ends_with("/v1/traces") {
+                    path.to_owned()
+                } else {
+                    format!("{path}/v1/traces")
+                };
                 let request = http.client().post(to(path)).header(AUTHORIZATION, credential);
                 request.header(CONTENT_TYPE, "application/x-protobuf").body("")
             }
             Target::Agent => {
-                let prefix = if path.ends_with(route::AGENT_PREFIX) { "" } else { route::AGENT_PREFIX };
+                let prefix =
+                    if path.ends_with(route::AGENT_PREFIX) { "" } else { route::AGENT_PREFIX };
                 let request = http.client().get(to(format!("{path}{prefix}{}", route::VALIDATE)));
                 // The key alone, as agents send it.
                 request.header(header::STS_API_KEY, bare(self.key).unwrap_or(credential))
@@ -134,14 +154,17 @@ impl fmt::Display for Outcome {
             Self::Accepted => f.write_str("accepted"),
             Self::Refused(answer) => write!(f, "refused ({answer})"),
             Self::Undecided(answer) => write!(f, "it could not decide ({answer}): try again"),
-            Self::Strange(answer) => write!(f, "an unexpected answer ({answer}): is it the right URL?"),
+            Self::Strange(answer) => {
+                write!(f, "an unexpected answer ({answer}): is it the right URL?")
+            }
             Self::Silent(reason) => write!(f, "no answer ({reason})"),
             Self::Unsendable(reason) => write!(f, "not asked, as the key cannot be sent: {reason}"),
         }
     }
 }
 
-/// Whether a receiver of OTLP/HTTP may have answered so. A port of gRPC and a web server answer 200 to anything.
+/// Whether a receiver of OTLP/HTTP may have answered so. A port of gRPC and a web server answer 200
+/// to anything.
 fn is_otlp(answer: &Answer) -> bool {
     match media_type(answer).as_str() {
         "application/x-protobuf" | "application/json" => true,
@@ -152,7 +175,8 @@ fn is_otlp(answer: &Answer) -> bool {
 
 /// The content type in lower case, without its parameters; empty if there is none.
 fn media_type(answer: &Answer) -> String {
-    let value = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let value =
+        answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
@@ -162,7 +186,9 @@ fn grpc_outcome(answer: &Answer) -> Outcome {
         let value = answer.trailers.get(name).or_else(|| answer.headers.get(name));
         value.map(|value| escape(&String::from_utf8_lossy(value.as_bytes())).into_owned())
     };
-    let Some(code) = field("grpc-status") else { return Outcome::Strange("no gRPC status".to_owned()) };
+    let Some(code) = field("grpc-status") else {
+        return Outcome::Strange("no gRPC status".to_owned());
+    };
     let message = field("grpc-message").map(|message| format!(", {message}")).unwrap_or_default();
     let text = format!("gRPC status {code}{message}");
     match code.as_str() {

@@ -2,7 +2,9 @@
 
 use anyhow::Context;
 use http::uri::Scheme;
-use opentelemetry_otlp::{Compression, LogExporter, MetricExporter, SpanExporter, WithExportConfig, WithTonicConfig};
+use opentelemetry_otlp::{
+    Compression, LogExporter, MetricExporter, SpanExporter, WithExportConfig, WithTonicConfig,
+};
 use opentelemetry_sdk::metrics::Temporality;
 use otlp_auth::client::BearerTokenAuth;
 use otlp_auth::config::ExporterConfig;
@@ -11,7 +13,10 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 
 use super::{Exporters, compression, explain, read, retry};
 
-pub(super) fn exporters(config: &ExporterConfig, auth: Option<&BearerTokenAuth>) -> anyhow::Result<Exporters> {
+pub(super) fn exporters(
+    config: &ExporterConfig,
+    auth: Option<&BearerTokenAuth>,
+) -> anyhow::Result<Exporters> {
     let mut endpoint = Endpoint::from(config.endpoint().context("no endpoint")?.clone());
     if let Some(timeout) = config.timeout() {
         endpoint = endpoint.connect_timeout(timeout).timeout(timeout);
@@ -25,13 +30,19 @@ pub(super) fn exporters(config: &ExporterConfig, auth: Option<&BearerTokenAuth>)
     };
     let compression = compression(config)?;
     Ok(Exporters {
-        spans: Some(configured(SpanExporter::builder().with_tonic(), config, compression, &channel).build()?),
+        spans: Some(
+            configured(SpanExporter::builder().with_tonic(), config, compression, &channel)
+                .build()?,
+        ),
         metrics: Some(
             configured(MetricExporter::builder().with_tonic(), config, compression, &channel)
                 .with_temporality(Temporality::Cumulative)
                 .build()?,
         ),
-        logs: Some(configured(LogExporter::builder().with_tonic(), config, compression, &channel).build()?),
+        logs: Some(
+            configured(LogExporter::builder().with_tonic(), config, compression, &channel)
+                .build()?,
+        ),
         generation: None,
     })
 }

@@ -9,28 +9,44 @@ use http::header::{CONTENT_ENCODING, HOST};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use opentelemetry_http::{Bytes, HttpClient, HttpError};
-use opentelemetry_otlp::{Compression, LogExporter, MetricExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_otlp::{
+    Compression, LogExporter, MetricExporter, Protocol, SpanExporter, WithExportConfig,
+    WithHttpConfig,
+};
 use opentelemetry_sdk::metrics::Temporality;
 use otlp_auth::client::BearerTokenAuth;
 use otlp_auth::config::{self, ExporterConfig, Signal};
 
 use super::{Exporters, compression, explain, read, retry};
 
-pub(super) fn exporters(config: &ExporterConfig, auth: Option<&BearerTokenAuth>) -> anyhow::Result<Exporters> {
+pub(super) fn exporters(
+    config: &ExporterConfig,
+    auth: Option<&BearerTokenAuth>,
+) -> anyhow::Result<Exporters> {
     let for_signal = |signal| {
         let uri = config.signal_endpoint(signal)?;
         Some(client(config, auth, &uri).map(|client| (client, uri.to_string())))
     };
     let compression = compression(config)?;
-    let [spans, metrics, logs] = [Signal::Traces, Signal::Metrics, Signal::Logs].map(|signal| for_signal(signal).transpose());
-    let spans = spans?.map(|client| configured(SpanExporter::builder().with_http(), config, compression, client).build());
+    let [spans, metrics, logs] = [Signal::Traces, Signal::Metrics, Signal::Logs]
+        .map(|signal| for_signal(signal).transpose());
+    let spans = spans?.map(|client| {
+        configured(SpanExporter::builder().with_http(), config, compression, client).build()
+    });
     let metrics = metrics?.map(|client| {
         configured(MetricExporter::builder().with_http(), config, compression, client)
             .with_temporality(Temporality::Cumulative)
             .build()
     });
-    let logs = logs?.map(|client| configured(LogExporter::builder().with_http(), config, compression, client).build());
-    Ok(Exporters { spans: spans.transpose()?, metrics: metrics.transpose()?, logs: logs.transpose()?, generation: None })
+    let logs = logs?.map(|client| {
+        configured(LogExporter::builder().with_http(), config, compression, client).build()
+    });
+    Ok(Exporters {
+        spans: spans.transpose()?,
+        metrics: metrics.transpose()?,
+        logs: logs.transpose()?,
+        generation: None,
+    })
 }
 
 type SharedClient = Arc<dyn HttpClient>;
@@ -57,25 +73,43 @@ where
     }
 }
 
-/// The client for one endpoint: settings of the configuration, then the credential, then the connection.
-fn client(config: &ExporterConfig, auth: Option<&BearerTokenAuth>, uri: &Uri) -> anyhow::Result<SharedClient> {
-    // The blocking client: the SDK exports on threads without a Tokio runtime. Redirects might lead the credential elsewhere.
-    let mut builder = reqwest::blocking::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(config.timeout());
+/// The client for one endpoint: settings of the configuration, then the credential, then the
+/// connection.
+fn client(
+    config: &ExporterConfig,
+    auth: Option<&BearerTokenAuth>,
+    uri: &Uri,
+) -> anyhow::Result<SharedClient> {
+    // The blocking client: the SDK exports on threads without a Tokio runtime. Redirects might lead
+    // the credential elsewhere.
+    let mut builder = reqwest::blocking::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(config.timeout());
     if uri.scheme() == Some(&Scheme::HTTP) {
         // Nor must a loopback address be reached through a proxy.
         builder = builder.no_proxy();
     }
     if let Some(ca) = config.tls().ca() {
-        builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(&read(ca)?).context("tls.ca_file")?);
+        builder = builder.tls_certs_only(
+            reqwest::Certificate::from_pem_bundle(&read(ca)?).context("tls.ca_file")?,
+        );
     }
     if let Some(identity) = config.tls().identity() {
         let pem = [read(identity.cert())?, read(identity.key())?].join(&b'\n');
-        builder = builder.identity(reqwest::Identity::from_pem(&pem).context("tls.cert_file, tls.key_file")?);
+        builder = builder
+            .identity(reqwest::Identity::from_pem(&pem).context("tls.cert_file, tls.key_file")?);
     }
-    let named = config.tls().server_name().map(|name| Named::new(name, uri)).transpose().context("tls.server_name_override")?;
+    let named = config
+        .tls()
+        .server_name()
+        .map(|name| Named::new(name, uri))
+        .transpose()
+        .context("tls.server_name_override")?;
     if let Some(named) = &named {
         let host = uri.host().unwrap_or_default();
-        let addresses = (host.trim_matches(['[', ']']), 0).to_socket_addrs().with_context(|| format!("cannot resolve {host}"))?;
+        let addresses = (host.trim_matches(['[', ']']), 0)
+            .to_socket_addrs()
+            .with_context(|| format!("cannot resolve {host}"))?;
         builder = builder.resolve_to_addrs(named.name.host(), &addresses.collect::<Vec<_>>());
     }
     let client = builder.build().context("no HTTP client")?;
@@ -121,8 +155,9 @@ impl HttpClient for Configured {
     }
 }
 
-/// Another name for the server than the endpoint's. reqwest takes it from the URL only: the URL gets this name, the name the address of the
-/// endpoint's host, and the server still reads that host.
+/// Another name for the server than the endpoint's. reqwest takes it from the URL only: the URL
+/// gets this name, the name the address of the endpoint's host, and the server still reads that
+/// host.
 #[derive(Debug)]
 struct Named {
     name: Authority,
@@ -132,7 +167,8 @@ struct Named {
 impl Named {
     fn new(name: &str, uri: &Uri) -> anyhow::Result<Self> {
         let authority = uri.authority().context("no host")?;
-        let name = authority.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
+        let name =
+            authority.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
         Ok(Self { name: name.parse()?, host: authority.as_str().parse()? })
     }
 

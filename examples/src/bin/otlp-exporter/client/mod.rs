@@ -21,8 +21,12 @@ pub(crate) struct Exporters {
     pub(crate) generation: Option<watch::Receiver<u64>>,
 }
 
-pub(crate) fn exporters(config: &ExporterConfig, allow_plaintext: bool) -> anyhow::Result<Exporters> {
-    let auth = config.auth().map(BearerTokenAuth::from_config).transpose().context("no authenticator")?;
+pub(crate) fn exporters(
+    config: &ExporterConfig,
+    allow_plaintext: bool,
+) -> anyhow::Result<Exporters> {
+    let auth =
+        config.auth().map(BearerTokenAuth::from_config).transpose().context("no authenticator")?;
     let auth = if allow_plaintext { auth.map(BearerTokenAuth::allow_plaintext) } else { auth };
     let generation = auth.as_ref().map(BearerTokenAuth::generation);
     let exporters = match config.protocol() {
@@ -48,7 +52,8 @@ fn retry(config: &ExporterConfig) -> (RetryPolicy, Duration) {
     (policy, retry.max_elapsed_time.unwrap_or(Duration::MAX))
 }
 
-/// What the exporters of the SDK compress with. They have no snappy: on OTLP/HTTP the client does it.
+/// What the exporters of the SDK compress with. They have no snappy: on OTLP/HTTP the client does
+/// it.
 fn compression(config: &ExporterConfig) -> anyhow::Result<Option<Compression>> {
     match config.compression() {
         config::Compression::Gzip => Ok(Some(Compression::Gzip)),
@@ -60,7 +65,9 @@ fn compression(config: &ExporterConfig) -> anyhow::Result<Option<Compression>> {
 
 fn read(pem: &Pem) -> anyhow::Result<Vec<u8>> {
     match pem {
-        Pem::File(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display())),
+        Pem::File(path) => {
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+        }
         Pem::Text(text) => Ok(text.expose_secret().as_bytes().to_vec()),
         _ => bail!("certificates and keys are read from a file or a text only"),
     }
