@@ -5,15 +5,14 @@
 //! so, never ignored.
 
 mod auth;
-mod endpoint;
 mod limits;
 mod listener;
 mod print;
-mod size;
 mod source;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -24,15 +23,15 @@ use otlp_auth::confmap::{Env, Map, Node, Problem, Report, Value};
 use serde::Serialize;
 
 pub use auth::AuthConfig;
-pub use endpoint::Endpoint;
 pub use limits::{LimitsConfig, UsageConfig};
 pub use listener::{
     AgentConfig, AuthorizeConfig, CorsConfig, GrpcConfig, HttpConfig, LogFormat, LogsConfig,
     ManagementConfig, OtlpConfig, Protocols, ReceiversConfig, TelemetryConfig,
 };
-pub use size::ByteSize;
 pub use source::Sources;
 pub use storage::StorageConfig;
+pub use types::byte_size::ByteSize;
+pub use types::endpoint::Endpoint;
 
 /// Said of keys that are in the documentation and not in this version.
 const NOT_BUILT: &str = "not built yet in this version";
