@@ -65,7 +65,7 @@
 //! | `config::ConfigError` | `config`, `confmap` | every problem of a configuration, each with its path and line |
 //! | [`Undecided`] | [`server::ServerAuthenticator`] | no verdict: the sender is asked to try again |
 //!
-//! A request that is refused is no error but a [`Decision::Deny`] with a [`DenyReason`].
+//! A request that is refused is not an error: it is a [`Decision::Deny`] with a [`Denial`].
 #![cfg_attr(feature = "full", doc = include_str!("quick_start.md"))]
 
 pub mod client;
@@ -75,6 +75,8 @@ pub mod config;
 pub mod confmap;
 mod credential;
 mod decision;
+mod denial;
+mod identity;
 #[cfg(feature = "metrics")]
 mod metrics;
 pub mod server;
@@ -83,5 +85,7 @@ mod token_file;
 mod watched_file;
 
 pub use credential::{Credential, CredentialError, MAX_SCHEME_LEN, MAX_TOKEN_LEN};
-pub use decision::{Decision, DenyReason, Identity, Undecided, Verdict};
+pub use decision::{Decision, Undecided, Verdict};
+pub use denial::{Denial, DenyReason};
+pub use identity::Identity;
 pub use token_file::TokenFileError;

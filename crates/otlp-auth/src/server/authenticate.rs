@@ -7,20 +7,24 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::Buf;
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, EXPECT, ORIGIN};
+use bytes::{Buf, Bytes};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, EXPECT, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::authenticator::ServerAuthenticator;
+use super::challenge::Challenges;
 use super::lookup::Lookup;
+use super::rejection::Rejection;
 use super::report::Reporter;
-use super::response::{self, Challenges, Form, ResponseBody};
-use crate::decision::{Answer, Decision, Verdict};
+use super::responder::{OtlpResponder, Responder, ResponseFormat};
+use super::response_body::ResponseBody;
+use crate::decision::{Decision, Undecided, Verdict};
+use crate::denial::{Denial, DenyReason};
 use crate::timeout::timeout;
 
 /// How much of the body of a refused HTTP/1.1 request is read and thrown away, so that a sender in
@@ -204,7 +208,7 @@ where
 {
     type Response = Response<ResponseBody<RB>>;
     type Error = S::Error;
-    type Future = ResponseFuture<A::Future, S, S::Future, B, RB>;
+    type Future = ResponseFuture<A::Future, S, S::Future, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -220,12 +224,13 @@ where
             };
         }
         let started = policy.reporter.started();
-        let form = policy.form(&parts.headers);
+        let transport = policy.transport(&parts.headers);
         let verdict = match policy.lookup.find(&parts.headers, &parts.uri) {
             Ok(credential) => self.layer.authenticator.authenticate(&credential),
             Err(reason) => {
-                policy.reporter.report(&Ok(Decision::Deny(reason)), form.transport(), started);
-                let response = response::refusal(reason.answer(), form, &policy.challenges);
+                let denial = Denial::new(reason);
+                policy.reporter.report(&Ok(Decision::Deny(denial.clone())), transport, started);
+                let response = policy.refuse(Ok(denial), &parts);
                 drain(&parts, body);
                 return ResponseFuture { state: State::Refused { response: Some(response) } };
             }
@@ -233,7 +238,8 @@ where
         // The ready service goes with the request; its clone has to become ready first.
         let clone = self.inner.clone();
         let service = std::mem::replace(&mut self.inner, clone);
-        let pending = Pending { parts, body, service, form, policy: Arc::clone(policy), started };
+        let pending =
+            Pending { parts, body, service, transport, policy: Arc::clone(policy), started };
         ResponseFuture { state: State::Deciding { verdict, pending: Some(pending) } }
     }
 }
@@ -255,25 +261,38 @@ impl Policy {
         }
     }
 
-    fn form(&self, headers: &HeaderMap) -> Form {
-        if self.agent_answers { Form::Agent } else { Form::of(headers) }
+    /// The label of logs and metrics.
+    fn transport(&self, headers: &HeaderMap) -> &'static str {
+        if self.agent_answers { "http" } else { ResponseFormat::of(headers).transport() }
+    }
+
+    /// The answer to a request that is not let in.
+    fn refuse(&self, denial: Result<Denial, Undecided>, request: &Parts) -> Response<Bytes> {
+        let rejection = match denial {
+            Ok(denial) => Rejection::denied(denial, &self.challenges),
+            Err(_) => Rejection::undecided(),
+        };
+        match self.agent_answers {
+            true => agent_answer(&rejection),
+            false => OtlpResponder.respond(&rejection, request),
+        }
     }
 }
 
 pin_project! {
     /// The answer of the inner service, or a refusal.
-    pub struct ResponseFuture<V, S, F, B, RB> {
+    pub struct ResponseFuture<V, S, F, B> {
         #[pin]
-        state: State<V, S, F, B, RB>,
+        state: State<V, S, F, B>,
     }
 }
 
 pin_project! {
     #[project = StateProject]
-    enum State<V, S, F, B, RB> {
+    enum State<V, S, F, B> {
         Deciding { #[pin] verdict: V, pending: Option<Pending<S, B>> },
         Inner { #[pin] response: F },
-        Refused { response: Option<Response<ResponseBody<RB>>> },
+        Refused { response: Option<Response<Bytes>> },
     }
 }
 
@@ -282,12 +301,12 @@ struct Pending<S, B> {
     parts: Parts,
     body: B,
     service: S,
-    form: Form,
+    transport: &'static str,
     policy: Arc<Policy>,
     started: Option<Instant>,
 }
 
-impl<V, S, F, B, RB> Future for ResponseFuture<V, S, F, B, RB>
+impl<V, S, F, B, RB> Future for ResponseFuture<V, S, F, B>
 where
     V: Future<Output = Verdict>,
     S: Service<Request<B>, Response = Response<RB>, Future = F>,
@@ -316,7 +335,7 @@ where
                     let Some(response) = response.take() else {
                         unreachable!("a future is not polled after it has ended")
                     };
-                    return Poll::Ready(Ok(response));
+                    return Poll::Ready(Ok(response.map(ResponseBody::rejection)));
                 }
             }
         }
@@ -329,24 +348,46 @@ where
     B::Data: Send,
     B::Error: Send,
 {
-    fn go_on<V, F, RB>(self, verdict: Verdict) -> State<V, S, F, B, RB>
+    fn go_on<V, F, RB>(self, verdict: Verdict) -> State<V, S, F, B>
     where
         S: Service<Request<B>, Response = Response<RB>, Future = F>,
     {
-        let Self { mut parts, body, mut service, form, policy, started } = self;
-        policy.reporter.report(&verdict, form.transport(), started);
-        let answer = match verdict {
+        let Self { mut parts, body, mut service, transport, policy, started } = self;
+        policy.reporter.report(&verdict, transport, started);
+        let denial = match verdict {
             Ok(Decision::Allow(identity)) => {
                 parts.extensions.insert(identity);
                 policy.strip(&mut parts);
                 return State::Inner { response: service.call(Request::from_parts(parts, body)) };
             }
-            Ok(Decision::Deny(reason)) => reason.answer(),
-            Err(_) => Answer::UNDECIDED,
+            Ok(Decision::Deny(denial)) => Ok(denial),
+            Err(undecided) => Err(undecided),
         };
+        let response = policy.refuse(denial, &parts);
         drain(&parts, body);
-        State::Refused { response: Some(response::refusal(answer, form, &policy.challenges)) }
+        State::Refused { response: Some(response) }
     }
+}
+
+/// What StackState's agents are answered: they drop data on 403, retry 503, and take 401 for "no key
+/// was given".
+fn agent_answer(rejection: &Rejection) -> Response<Bytes> {
+    let refused = rejection.denial().is_some_and(|denial| denial.reason() != DenyReason::Missing);
+    let status = match rejection.http_status() {
+        StatusCode::UNAUTHORIZED if refused => StatusCode::FORBIDDEN,
+        status => status,
+    };
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    if status == StatusCode::UNAUTHORIZED {
+        for challenge in rejection.challenges() {
+            response.headers_mut().append(WWW_AUTHENTICATE, challenge.clone());
+        }
+    }
+    if let Some(wait) = rejection.retry_after() {
+        response.headers_mut().insert(RETRY_AFTER, wait.as_secs().into());
+    }
+    response
 }
 
 /// Reads on for a while what an HTTP/1.1 sender is writing while its request was refused. Other
@@ -380,7 +421,7 @@ where
     }
 }
 
-impl<V, S, F, B, RB> fmt::Debug for ResponseFuture<V, S, F, B, RB> {
+impl<V, S, F, B> fmt::Debug for ResponseFuture<V, S, F, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -19,7 +20,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use otlp_auth::server::{AuthenticateLayer, Chain, FixedTokens, Lookup, ServerAuthenticator};
-use otlp_auth::{Credential, Decision, DenyReason, Identity, Undecided, Verdict};
+use otlp_auth::{Credential, Decision, Denial, DenyReason, Identity, Undecided, Verdict};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tower::Layer;
@@ -28,7 +29,13 @@ pub(crate) const TEAM_A: &str = "iapikeyok-of-team-a";
 pub(crate) const TEAM_B: &str = "iapikeyok-of-team-b";
 pub(crate) const REVOKED: &str = "iapikeyok-revoked";
 pub(crate) const EXPIRED: &str = "iapikeyok-expired";
-/// Nobody can say whose this is.
+/// A good key that does not permit what is asked.
+pub(crate) const NOT_PERMITTED: &str = "iapikeyok-not-permitted";
+/// A good key that has reached its limit.
+pub(crate) const LIMITED: &str = "iapikeyok-limited";
+/// A good key that has reached its limit for the next 29.5 seconds.
+pub(crate) const LIMITED_30_S: &str = "iapikeyok-limited-30-s";
+/// A key on which the authenticator has no verdict.
 pub(crate) const OUTAGE: &str = "iapikeyok-in-an-outage";
 
 /// Two teams in memory, and behind them somebody who has to be asked.
@@ -41,15 +48,28 @@ impl ServerAuthenticator for Remote {
 
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
         let verdict = match credential.expose_token() {
-            REVOKED => Ok(Decision::Deny(DenyReason::Revoked)),
-            EXPIRED => Ok(Decision::Deny(DenyReason::Expired)),
+            REVOKED => Ok(Decision::Deny(DenyReason::Revoked.into())),
+            EXPIRED => Ok(Decision::Deny(DenyReason::Expired.into())),
+            NOT_PERMITTED | LIMITED | LIMITED_30_S => Ok(Decision::Deny(denial(credential))),
             OUTAGE => Err(Undecided::new("connection refused")),
-            _ => Ok(Decision::Deny(DenyReason::Unknown)),
+            _ => Ok(Decision::Deny(DenyReason::Unknown.into())),
         };
         Box::pin(async move {
             tokio::task::yield_now().await;
             verdict
         })
+    }
+}
+
+/// The denial of one of the good keys that are not let in.
+pub(crate) fn denial(credential: &Credential<'_>) -> Denial {
+    let identity = Identity::new("restricted");
+    match credential.expose_token() {
+        NOT_PERMITTED => Denial::new(DenyReason::NotPermitted).with_identity(identity),
+        LIMITED => Denial::new(DenyReason::LimitExceeded).with_identity(identity),
+        _ => Denial::new(DenyReason::LimitExceeded)
+            .with_identity(identity)
+            .with_retry_after(Duration::from_millis(29_500)),
     }
 }
 

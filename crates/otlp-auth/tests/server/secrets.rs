@@ -247,8 +247,12 @@ fn a_canary_is_in_no_debug_and_no_error() {
         DenyReason::Unknown,
         DenyReason::Revoked,
         DenyReason::Expired,
+        DenyReason::NotPermitted,
+        DenyReason::LimitExceeded,
     ];
-    shown.extend(reasons.map(|reason| format!("{reason} {reason:?} {:?}", Decision::Deny(reason))));
+    shown.extend(
+        reasons.map(|reason| format!("{reason} {reason:?} {:?}", Decision::Deny(reason.into()))),
+    );
     let parts = Parts::new();
     for text in shown {
         parts.assert_not_in(text.as_bytes());
