@@ -8,9 +8,9 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, EXPECT, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, EXPECT, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, Version};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -23,8 +23,8 @@ use super::rejection::Rejection;
 use super::report::Reporter;
 use super::responder::{OtlpResponder, Responder, ResponseFormat};
 use super::response_body::ResponseBody;
-use crate::decision::{Decision, Undecided, Verdict};
-use crate::denial::{Denial, DenyReason};
+use crate::decision::{Decision, Verdict};
+use crate::denial::Denial;
 use crate::timeout::timeout;
 
 /// How much of the body of a refused HTTP/1.1 request is read and thrown away, so that a sender in
@@ -38,18 +38,20 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// service, gRPC and HTTP on one port.
 ///
 /// The decision is made from the headers, before the body is read. An allowed request goes on with
-/// an [`Identity`](crate::Identity) in its extensions and without its credential; any other is
+/// an [`Identity`](crate::Identity) in its extensions and without its credential. Any other is
 /// answered here:
 ///
-/// | outcome | OTLP/HTTP | OTLP/gRPC | agent routes |
-/// |---|---|---|---|
-/// | no credential | 401 | 16 `UNAUTHENTICATED` | 401 |
-/// | refused | 401, challenge with `error="invalid_token"` | 16 `UNAUTHENTICATED` | 403 |
-/// | undecided | 503 and `Retry-After` | 14 `UNAVAILABLE` and `RetryInfo` | 503 and `Retry-After` |
+/// | outcome | OTLP/HTTP | OTLP/gRPC |
+/// |---|---|---|
+/// | no credential | 401 | 16 `UNAUTHENTICATED` |
+/// | refused | 401, challenge with `error="invalid_token"` | 16 `UNAUTHENTICATED` |
+/// | not permitted | 403 | 7 `PERMISSION_DENIED` |
+/// | limit exceeded | 429 and `Retry-After` | 8 `RESOURCE_EXHAUSTED` and `RetryInfo` |
+/// | undecided | 503 and `Retry-After` | 14 `UNAVAILABLE` and `RetryInfo` |
 ///
-/// gRPC answers are trailers-only. HTTP ones carry a `google.rpc.Status` in the encoding of the
-/// request, as the OTLP specification demands, and every 401 a challenge for each accepted scheme
-/// (RFC 9110 section 15.5.2). Nothing that was presented is repeated.
+/// [`OtlpResponder`] writes these answers; [`with_responder`](Self::with_responder) sets another
+/// one. The extensions of the answer to a denied request hold its [`Denial`], so that an outer
+/// layer can log or count it.
 ///
 /// # Examples
 ///
@@ -79,14 +81,14 @@ pub struct AuthenticateLayer<A> {
 }
 
 /// What the layer does besides asking its authenticator.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Policy {
     lookup: Lookup,
     challenges: Challenges,
     exempt_paths: Vec<String>,
     cors_preflight: bool,
     keep_credential: bool,
-    agent_answers: bool,
+    responder: Arc<dyn Responder + Send + Sync>,
     reporter: Reporter,
 }
 
@@ -100,7 +102,7 @@ impl<A> AuthenticateLayer<A> {
             exempt_paths: Vec::new(),
             cors_preflight: false,
             keep_credential: false,
-            agent_answers: false,
+            responder: Arc::new(OtlpResponder),
             reporter: Reporter::default(),
         };
         Self { authenticator: Arc::new(authenticator), policy: Arc::new(policy) }
@@ -135,11 +137,11 @@ impl<A> AuthenticateLayer<A> {
         self.refined(|policy| policy.keep_credential = true)
     }
 
-    /// Answers as the routes of StackState's agents do: 401 without a credential, 403 for a refused
-    /// one, with empty bodies.
+    /// Lets `responder` write the answers to requests that are not let in, instead of
+    /// [`OtlpResponder`].
     #[must_use]
-    pub fn with_agent_answers(self) -> Self {
-        self.refined(|policy| policy.agent_answers = true)
+    pub fn with_responder(self, responder: impl Responder + Send + Sync + 'static) -> Self {
+        self.refined(|policy| policy.responder = Arc::new(responder))
     }
 
     /// Counts decisions with `meter`: see the [instruments](crate#metrics).
@@ -163,7 +165,10 @@ impl<A> Clone for AuthenticateLayer<A> {
 
 impl<A> fmt::Debug for AuthenticateLayer<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthenticateLayer").field("policy", &self.policy).finish_non_exhaustive()
+        f.debug_struct("AuthenticateLayer")
+            .field("lookup", &self.policy.lookup)
+            .field("exempt_paths", &self.policy.exempt_paths)
+            .finish_non_exhaustive()
     }
 }
 
@@ -224,13 +229,13 @@ where
             };
         }
         let started = policy.reporter.started();
-        let transport = policy.transport(&parts.headers);
+        let transport = ResponseFormat::of(&parts.headers).transport();
         let verdict = match policy.lookup.find(&parts.headers, &parts.uri) {
             Ok(credential) => self.layer.authenticator.authenticate(&credential),
             Err(reason) => {
                 let denial = Denial::new(reason);
                 policy.reporter.report(&Ok(Decision::Deny(denial.clone())), transport, started);
-                let response = policy.refuse(Ok(denial), &parts);
+                let response = policy.reject(Some(denial), &parts);
                 drain(&parts, body);
                 return ResponseFuture { state: State::Refused { response: Some(response) } };
             }
@@ -261,21 +266,17 @@ impl Policy {
         }
     }
 
-    /// The label of logs and metrics.
-    fn transport(&self, headers: &HeaderMap) -> &'static str {
-        if self.agent_answers { "http" } else { ResponseFormat::of(headers).transport() }
-    }
-
-    /// The answer to a request that is not let in.
-    fn refuse(&self, denial: Result<Denial, Undecided>, request: &Parts) -> Response<Bytes> {
+    /// The answer to a request that is not let in: denied, or without a verdict.
+    fn reject(&self, denial: Option<Denial>, request: &Parts) -> Response<Bytes> {
         let rejection = match denial {
-            Ok(denial) => Rejection::denied(denial, &self.challenges),
-            Err(_) => Rejection::undecided(),
+            Some(denial) => Rejection::denied(denial, &self.challenges),
+            None => Rejection::undecided(),
         };
-        match self.agent_answers {
-            true => agent_answer(&rejection),
-            false => OtlpResponder.respond(&rejection, request),
+        let mut response = self.responder.respond(&rejection, request);
+        if let Some(denial) = rejection.into_denial() {
+            response.extensions_mut().insert(denial);
         }
+        response
     }
 }
 
@@ -360,34 +361,13 @@ where
                 policy.strip(&mut parts);
                 return State::Inner { response: service.call(Request::from_parts(parts, body)) };
             }
-            Ok(Decision::Deny(denial)) => Ok(denial),
-            Err(undecided) => Err(undecided),
+            Ok(Decision::Deny(denial)) => Some(denial),
+            Err(_) => None,
         };
-        let response = policy.refuse(denial, &parts);
+        let response = policy.reject(denial, &parts);
         drain(&parts, body);
         State::Refused { response: Some(response) }
     }
-}
-
-/// What StackState's agents are answered: they drop data on 403, retry 503, and take 401 for "no key
-/// was given".
-fn agent_answer(rejection: &Rejection) -> Response<Bytes> {
-    let refused = rejection.denial().is_some_and(|denial| denial.reason() != DenyReason::Missing);
-    let status = match rejection.http_status() {
-        StatusCode::UNAUTHORIZED if refused => StatusCode::FORBIDDEN,
-        status => status,
-    };
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = status;
-    if status == StatusCode::UNAUTHORIZED {
-        for challenge in rejection.challenges() {
-            response.headers_mut().append(WWW_AUTHENTICATE, challenge.clone());
-        }
-    }
-    if let Some(wait) = rejection.retry_after() {
-        response.headers_mut().insert(RETRY_AFTER, wait.as_secs().into());
-    }
-    response
 }
 
 /// Reads on for a while what an HTTP/1.1 sender is writing while its request was refused. Other

@@ -142,6 +142,11 @@ impl Rejection {
         self.denial.as_ref()
     }
 
+    /// The denial, for the extensions of the response.
+    pub(super) fn into_denial(self) -> Option<Denial> {
+        self.denial
+    }
+
     /// The values of `WWW-Authenticate`, one for each scheme that is accepted; none unless the
     /// status is 401.
     #[must_use]

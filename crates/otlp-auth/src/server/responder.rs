@@ -19,6 +19,29 @@ const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-det
 ///
 /// Closures are responders. The layer adds the [`Denial`](crate::Denial) to the extensions of the
 /// response.
+///
+/// # Examples
+///
+/// A status and no body:
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::Response;
+/// use http::header::{HeaderValue, RETRY_AFTER};
+/// use http::request::Parts;
+/// use otlp_auth::server::{AuthenticateLayer, FixedTokens, Rejection};
+///
+/// let layer = AuthenticateLayer::new(FixedTokens::new([("team-a", "iapikeyok-of-team-a")])?)
+///     .with_responder(|rejection: &Rejection, _request: &Parts| {
+///         let mut response = Response::new(Bytes::new());
+///         *response.status_mut() = rejection.http_status();
+///         if let Some(wait) = rejection.retry_after() {
+///             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+///         }
+///         response
+///     });
+/// # Ok::<(), otlp_auth::server::FixedTokensError>(())
+/// ```
 pub trait Responder {
     /// The answer to `request`, whose body was not read.
     fn respond(&self, rejection: &Rejection, request: &Parts) -> Response<Bytes>;

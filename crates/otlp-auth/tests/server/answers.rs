@@ -1,16 +1,20 @@
 //! Every outcome on every server, transport and encoding.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::ops::RangeInclusive;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use otlp_auth::{Denial, DenyReason, Identity};
 use prost::Message;
 use tonic_types::StatusExt;
+use tower::{Layer, ServiceExt};
 
 use crate::peers::{Answer, Call, Http1, Http2, head};
 use crate::receivers::{
     EXPIRED, LIMITED, LIMITED_30_S, NOT_PERMITTED, OUTAGE, REVOKED, Server, TEAM_A, TEAM_B, layer,
+    status_alone,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -293,12 +297,13 @@ async fn agents_are_understood_everywhere() {
     }
 }
 
-// Scenario: a layer for the routes of agents. Guarantee: 401 without a credential, 403 for a
-// refused one, 503 without a verdict, and never a body.
+// Scenario: a layer with a responder that writes other answers than OTLP's: a status alone, 401
+// without a credential and 403 for a refused one.
+// Guarantee: every rejection is written by it, on every server and protocol.
 #[tokio::test]
-async fn agents_are_answered_with_a_status_alone() {
+async fn a_responder_writes_every_rejection() {
     for server in Server::ALL {
-        let address = server.start(layer().with_agent_answers()).await;
+        let address = server.start(layer().with_responder(status_alone)).await;
         let mut http2 = Http2::connect(address).await;
         for (headers, outcome) in cases() {
             let call = with(
@@ -344,6 +349,40 @@ async fn agents_are_answered_with_a_status_alone() {
                     "{case}"
                 );
             }
+        }
+    }
+}
+
+// Scenario: requests are denied for different reasons, decided on at once or later; one has no
+// verdict, and one is allowed.
+// Guarantee: the extensions of the answer hold the denial with the identity it was given, whoever
+// wrote the answer; those of other answers hold none.
+#[tokio::test]
+async fn a_denial_stands_in_the_extensions_of_the_response() {
+    let inner = || {
+        tower::service_fn(async |_: http::Request<String>| {
+            Ok::<_, Infallible>(http::Response::new(String::new()))
+        })
+    };
+    for (credential, expected) in [
+        (None, Some((DenyReason::Missing, None))),
+        (Some("iapikeyok-of-nobody"), Some((DenyReason::Unknown, None))),
+        (Some(REVOKED), Some((DenyReason::Revoked, None))),
+        (Some(LIMITED), Some((DenyReason::LimitExceeded, Some("restricted")))),
+        (Some(OUTAGE), None),
+        (Some(TEAM_A), None),
+    ] {
+        for layer in [layer(), layer().with_responder(status_alone)] {
+            let mut request = http::Request::post("/v1/traces");
+            if let Some(token) = credential {
+                request = request.header("authorization", format!("StackState {token}"));
+            }
+            let response =
+                layer.layer(inner()).oneshot(request.body(String::new()).unwrap()).await.unwrap();
+            let denial = response.extensions().get::<Denial>();
+            let found =
+                denial.map(|denial| (denial.reason(), denial.identity().map(Identity::name)));
+            assert_eq!(found, expected, "{credential:?}");
         }
     }
 }

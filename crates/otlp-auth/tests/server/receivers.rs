@@ -9,6 +9,10 @@ use axum::Router;
 use axum::extract::Request;
 use axum::routing::any;
 use axum::serve::ListenerExt;
+use bytes::Bytes;
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -19,7 +23,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
-use otlp_auth::server::{AuthenticateLayer, Chain, FixedTokens, Lookup, ServerAuthenticator};
+use otlp_auth::server::{
+    AuthenticateLayer, Chain, FixedTokens, Lookup, Rejection, ServerAuthenticator,
+};
 use otlp_auth::{Credential, Decision, Denial, DenyReason, Identity, Undecided, Verdict};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -90,6 +96,26 @@ pub(crate) fn lookup() -> Lookup {
 
 pub(crate) fn layer() -> AuthenticateLayer<Authenticator> {
     AuthenticateLayer::new(teams().or(Remote)).with_lookup(lookup())
+}
+
+/// Answers with a status alone, and with 403 instead of 401 if there was a credential.
+pub(crate) fn status_alone(rejection: &Rejection, _request: &Parts) -> Response<Bytes> {
+    let was_presented =
+        rejection.denial().is_some_and(|denial| denial.reason() != DenyReason::Missing);
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = match rejection.http_status() {
+        StatusCode::UNAUTHORIZED if was_presented => StatusCode::FORBIDDEN,
+        status => status,
+    };
+    if response.status() == StatusCode::UNAUTHORIZED {
+        for challenge in rejection.challenges() {
+            response.headers_mut().append(WWW_AUTHENTICATE, challenge.clone());
+        }
+    }
+    if let Some(wait) = rejection.retry_after() {
+        response.headers_mut().insert(RETRY_AFTER, wait.as_secs().into());
+    }
+    response
 }
 
 #[derive(Clone, Copy, Debug)]

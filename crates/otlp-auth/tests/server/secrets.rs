@@ -16,7 +16,7 @@ use otlp_auth::{Credential, CredentialError, Decision, DenyReason, Undecided, Ve
 use tower::Layer;
 
 use crate::peers::{Answer, Call, Http1, Http2};
-use crate::receivers::{Server, lookup};
+use crate::receivers::{Server, lookup, status_alone};
 
 /// Nothing else contains this.
 const CANARY: &str = "Q2FuYXJ5MTYxODAzMzk4ODc0OTg5NDg";
@@ -181,7 +181,7 @@ async fn a_canary_is_never_repeated() {
             let layer =
                 AuthenticateLayer::new(authenticator).with_lookup(lookup()).with_meter(&meter);
             let address =
-                server.start(if agent { layer.with_agent_answers() } else { layer }).await;
+                server.start(if agent { layer.with_responder(status_alone) } else { layer }).await;
             shown.extend(present(address).await);
         }
     }
