@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::{Router, middleware};
 use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::entropy::SystemEntropy;
 use ingestion_keys::ring::{Ring, RingOptions};
 use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{KeyStore, SqliteOptions, SqliteStore, StoreError};
-use opentelemetry::metrics::Meter;
 use opentelemetry_sdk::error::OTelSdkError;
 use otlp_auth::server::{FixedTokens, FixedTokensError, ServerAuthenticator, TokenFile};
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::admission::admin_tokens::{self, AdminTokensError};
-use crate::admission::denial_log::TellingRing;
+use crate::admission::denial_log::{self, DenialLog};
 use crate::authorize::Authorizer;
 use crate::config::{Config, Endpoint};
 use crate::listener::ready::{self, Addresses};
@@ -169,7 +169,7 @@ impl Gateway {
         let Parts { service, admin_tokens, clock, telemetry, debug } = parts;
         let meter = telemetry.meter();
         let max_body = config.limits.max_request_body_size.bytes();
-        let authenticator = self.authenticator(config, &meter)?;
+        let authenticator = self.authenticator(config)?;
         let authorizer =
             Authorizer::new(Arc::clone(&self.ring), config.auth.receiver.clone(), &meter);
         let receiver = Receiver::new(Arc::clone(&debug), max_body);
@@ -186,9 +186,15 @@ impl Gateway {
             config.auth.otlp.clone(),
             &meter,
         );
+        let denial_log = DenialLog::new(&meter);
+        let logged = |router: Router| {
+            router.layer(middleware::from_fn_with_state(denial_log.clone(), denial_log::record))
+        };
+        let (grpc, http) = (logged(grpc), logged(http));
         let http = otlp::http::cors(http, &config.receivers.otlp.protocols.http.cors);
         let agent =
             agent::router(authenticator, config.auth.agent.clone(), debug, max_body, &meter);
+        let agent = logged(agent);
         let management =
             management::router(service, authorizer.clone(), admin_tokens, clock, &meter)?;
         let telemetry = telemetry.router(Arc::clone(&self.ring), self.server.stopping().clone());
@@ -206,14 +212,13 @@ impl Gateway {
     fn authenticator(
         &self,
         config: &Config,
-        meter: &Meter,
     ) -> Result<impl ServerAuthenticator<Future: Send> + Clone + Send + Sync + use<>, RunError>
     {
         let receiver = match &config.auth.receiver {
             Some(tokens) => Arc::clone(tokens),
             None => Arc::new(FixedTokens::new(std::iter::empty::<(String, String)>())?),
         };
-        Ok(receiver.or(TellingRing::new(Arc::clone(&self.ring), meter)))
+        Ok(receiver.or(Arc::clone(&self.ring)))
     }
 
     fn with_background(

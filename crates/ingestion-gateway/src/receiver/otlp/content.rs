@@ -7,11 +7,11 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use otlp_auth::server::retry_after;
 use tonic::Code;
 
 use super::MAX_DECODED;
 use super::batch::Signal;
-use crate::authorize::retry_after;
 use crate::listener::body::{self, BodyError};
 
 /// The memory that a zstd frame may ask for, as a power of two: 32 MiB, more than a request may
@@ -77,10 +77,8 @@ impl Refusal {
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE
-            && let Ok(seconds) = retry_after().parse()
-        {
-            response.headers_mut().insert(RETRY_AFTER, seconds);
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, retry_after().as_secs().into());
         }
         response
     }
