@@ -115,8 +115,8 @@ fn channel(auth: &BearerTokenAuth, constant: &ConstantHeader) {
 }
 
 /// What the layer adds to an allowed request in front of a service that does nothing. The peer
-/// `passthrough` is the whole of such a request without the layer: it is made, passed to the service
-/// and dropped.
+/// `passthrough` is the whole of such a request without the layer: it is made, passed to the
+/// service and dropped.
 fn server_layer() {
     let tokens = FixedTokens::new([("sender", TOKEN)]).unwrap();
     let mut layered = AuthenticateLayer::new(tokens).layer(NoOp);

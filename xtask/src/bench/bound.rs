@@ -1,8 +1,9 @@
 //! What each benchmark has to reach.
 //!
-//! Nanoseconds say as much about a machine, and about who else uses it, as about the code. So a time
-//! is bounded by another one that was measured beside it in the same round: a ratio is taken in each
-//! round, and the median of the ratios counts. Only the benchmark `keys` has bounds in units.
+//! Nanoseconds say as much about a machine, and about who else uses it, as about the code. So a
+//! time is bounded by another one that was measured beside it in the same round: a ratio is taken
+//! in each round, and the median of the ratios counts. Only the benchmark `keys` has bounds in
+//! units.
 
 use std::fmt;
 
@@ -171,8 +172,8 @@ impl fmt::Display for Outcome<'_> {
     }
 }
 
-/// The median over the rounds of `ours` divided by the sum of `others`. There is none unless each of
-/// them was measured in each round.
+/// The median over the rounds of `ours` divided by the sum of `others`. There is none unless each
+/// of them was measured in each round.
 fn median_ratio(ours: &[f64], others: &[&[f64]]) -> Option<f64> {
     if others.iter().any(|other| other.len() != ours.len()) {
         return None;
@@ -193,9 +194,9 @@ mod tests {
         cases
     }
 
-    // Scenario: a machine that is twice as slow in one of three rounds, and a peer whose name begins
-    // with the name of another peer.
-    // Guarantee: the ratio is taken within each round, to the sum of the peers that are named.
+    // Scenario: a machine that is twice as slow in one of three rounds, and a peer whose name
+    // begins with the name of another peer. Guarantee: the ratio is taken within each round, to the
+    // sum of the peers that are named.
     #[test]
     fn ratios_are_taken_within_a_round() {
         let mut lines = Vec::new();
