@@ -22,24 +22,16 @@
 //! | a list of [`otlp_auth::confmap::Problem`] | 64 | the configuration cannot be used |
 //! | [`RunError`] | 69 or 70 | it could not start, or had to stop |
 
-mod activity;
-mod admin_tokens;
-mod agent;
+mod admission;
+mod app;
 mod authorize;
-mod body;
-mod client_address;
 pub mod config;
-mod debug;
+mod listener;
 mod management;
-mod otlp;
-pub mod output;
-mod ready;
-mod refusals;
-mod run;
-mod server;
-mod telemetry;
-mod usage;
+mod receiver;
+pub mod telemetry;
+mod upstream;
 
-pub use admin_tokens::AdminTokensError;
+pub use admission::admin_tokens::AdminTokensError;
+pub use app::{RunError, run};
 pub use management::SetUpError;
-pub use run::{RunError, run};

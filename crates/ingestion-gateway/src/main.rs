@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use cli::{Cli, Command, ConfigCommand, StorageCommand};
 use ingestion_gateway::config::{Config, LogFormat, LogsConfig};
-use ingestion_gateway::output::Output;
+use ingestion_gateway::telemetry::output::Output;
 use otlp_auth::confmap::Problem;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::{LevelFilter, Targets};

@@ -13,7 +13,7 @@ use otlp_auth::Identity;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::output::Output;
+use crate::telemetry::output::Output;
 
 /// Said at the start and by `/readyz`.
 pub(crate) const DISCARDS: &str =

@@ -23,9 +23,9 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tower_http::timeout::TimeoutBody;
 
-use crate::activity::Activity;
-use crate::client_address::ClientAddress;
 use crate::config::{Endpoint, LimitsConfig};
+use crate::listener::activity::Activity;
+use crate::listener::client_address::ClientAddress;
 
 /// Serves routers until it is told to stop.
 #[derive(Clone, Debug)]

@@ -16,17 +16,18 @@ use otlp_auth::server::{FixedTokens, FixedTokensError, ServerAuthenticator, Toke
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::admin_tokens::{self, AdminTokensError};
+use crate::admission::admin_tokens::{self, AdminTokensError};
+use crate::admission::denial_log::TellingRing;
 use crate::authorize::Authorizer;
 use crate::config::{Config, Endpoint};
-use crate::debug::{self, DebugReceiver};
+use crate::listener::ready::{self, Addresses};
+use crate::listener::server::{self, Server};
+use crate::management;
 use crate::management::SetUpError;
-use crate::otlp::{self, Receiver};
-use crate::ready::{self, Addresses};
-use crate::refusals::TellingRing;
-use crate::server::{self, Server};
+use crate::receiver::agent;
+use crate::receiver::otlp::{self, Receiver};
 use crate::telemetry::Telemetry;
-use crate::{agent, management};
+use crate::upstream::debug::{self, DebugReceiver};
 
 /// How often tombstones that are old enough are forgotten.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60 * 60);
