@@ -195,8 +195,8 @@ mod tests {
     }
 
     // Scenario: a machine that is twice as slow in one of three rounds, and a peer whose name
-    // begins with the name of another peer. Guarantee: the ratio is taken within each round, to the
-    // sum of the peers that are named.
+    // begins with the name of another peer.
+    // Guarantee: the ratio is taken within each round, to the sum of the peers that are named.
     #[test]
     fn ratios_are_taken_within_a_round() {
         let mut lines = Vec::new();
