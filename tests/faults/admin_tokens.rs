@@ -25,7 +25,7 @@ fn half_of_it_changes_nothing() {
     let status = |caller: &mut Caller| caller.manage("GET", route::API_KEYS, "").status;
     let path = env.path("admin-tokens");
     fs::write(&path, HALF).expect("half of the file");
-    gateway.program.wait_for("the last good tokens stay");
+    gateway.server.program.wait_for("the last good tokens stay");
     assert_eq!((status(&mut old), status(&mut new)), (200, 401));
     fs::write(&path, format!("ops={NEW_TOKEN}\n")).expect("the whole file");
     let deadline = Instant::now() + PATIENCE;

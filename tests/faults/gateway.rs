@@ -30,8 +30,7 @@ pub(crate) struct TestEnv {
 /// A gateway that serves; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Gateway {
-    pub(crate) program: Program,
-    addresses: Value,
+    pub(crate) server: otlp_auth_tests::Gateway,
     admin_token: String,
 }
 
@@ -99,16 +98,10 @@ impl TestEnv {
     }
 
     /// Waits until the gateway serves.
-    pub(crate) fn ready(&self, mut program: Program) -> Gateway {
-        program.wait_for("ready otlp_grpc=");
-        let addresses = fs::read(self.path("run/ready")).expect("the ready file");
-        let addresses = serde_json::from_slice(&addresses).expect("the addresses as JSON");
+    pub(crate) fn ready(&self, program: Program) -> Gateway {
+        let server = otlp_auth_tests::Gateway::ready_with(program, &self.path("run/ready"));
         let tokens = fs::read_to_string(self.path("admin-tokens")).expect("the admin token file");
-        Gateway {
-            program,
-            addresses,
-            admin_token: tokens.lines().next().expect("a token").to_owned(),
-        }
+        Gateway { server, admin_token: tokens.lines().next().expect("a token").to_owned() }
     }
 
     fn command(&self) -> Command {
@@ -143,7 +136,7 @@ impl TestEnv {
 
 impl Gateway {
     pub(crate) fn pid(&self) -> Pid {
-        self.program.pid()
+        self.server.program.pid()
     }
 
     pub(crate) fn caller(&self) -> Caller {
@@ -157,14 +150,11 @@ impl Gateway {
     }
 
     pub(crate) fn stop(self) {
-        self.program.stop();
+        self.server.program.stop();
     }
 
     fn address(&self, listener: &str) -> SocketAddr {
-        self.addresses[listener]
-            .as_str()
-            .and_then(|address| address.parse().ok())
-            .expect("the address of a listener")
+        self.server.address(listener).parse().expect("the address of a listener")
     }
 }
 

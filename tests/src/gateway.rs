@@ -166,9 +166,14 @@ impl Gateway {
     }
 
     /// Waits until every listener of the gateway is bound.
-    pub fn ready(mut program: Program, home: &Home) -> Self {
+    pub fn ready(program: Program, home: &Home) -> Self {
+        Self::ready_with(program, &home.ready_file())
+    }
+
+    /// As [`ready`](Self::ready), for a gateway that writes this ready file.
+    pub fn ready_with(mut program: Program, ready_file: &Path) -> Self {
         program.wait_for("otlp_grpc");
-        let text = fs::read(home.ready_file()).expect("the ready file");
+        let text = fs::read(ready_file).expect("the ready file");
         Self { program, addresses: serde_json::from_slice(&text).expect("JSON") }
     }
 
