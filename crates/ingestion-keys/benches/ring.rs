@@ -121,24 +121,17 @@ fn churn(name: &str, ring: &Ring, presented: &[HeaderMap], loads: &mut DramLoads
     });
 }
 
-/// What a decision on the same key takes on one core, and then on each of all cores at once. The
-/// clock is the thread's processor time: what other programs use of the machine does not count, and
-/// waiting for a cache line does.
+/// What a decision on the same key takes on one core, and then on each of all cores at once. Waiting
+/// for a cache line that another core writes to is part of a thread's processor time.
 fn all_cores(name: &str, ring: &Ring, presented: &HeaderMap) {
     const DECISIONS: u32 = 2_000_000;
     let alone_and_together =
         [1, std::thread::available_parallelism().unwrap().get()].map(|cores| {
             let barrier = Barrier::new(cores);
             let decide_on_and_on = || {
+                let mut decisions = timed(|| decide(ring, std::hint::black_box(presented)));
                 barrier.wait();
-                let start = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-                for _ in 0..DECISIONS {
-                    let _verdict =
-                        std::hint::black_box(decide(ring, std::hint::black_box(presented)));
-                }
-                let end = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-                ((end.tv_sec - start.tv_sec) as f64 * 1e9 + (end.tv_nsec - start.tv_nsec) as f64)
-                    / f64::from(DECISIONS)
+                decisions(DECISIONS).as_secs_f64() * 1e9 / f64::from(DECISIONS)
             };
             std::thread::scope(|scope| {
                 let threads: Vec<_> = (0..cores).map(|_| scope.spawn(decide_on_and_on)).collect();
