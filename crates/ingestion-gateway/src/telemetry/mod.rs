@@ -1,6 +1,7 @@
 //! The gateway's own metrics and health.
 
-pub mod output;
+pub mod logs;
+pub(crate) mod lossy_output;
 
 use std::sync::Arc;
 
