@@ -5,3 +5,4 @@ pub(crate) mod body;
 pub(crate) mod client_address;
 pub(crate) mod ready;
 pub(crate) mod server;
+pub(crate) mod sockets;
