@@ -121,8 +121,8 @@ fn churn(name: &str, ring: &Ring, presented: &[HeaderMap], loads: &mut DramLoads
     });
 }
 
-/// What a decision on the same key takes on one core, and then on each of all cores at once. Waiting
-/// for a cache line that another core writes to is part of a thread's processor time.
+/// What a decision on the same key takes on one core, and then on each of all cores at once.
+/// Waiting for a cache line that another core writes to is part of a thread's processor time.
 fn all_cores(name: &str, ring: &Ring, presented: &HeaderMap) {
     const DECISIONS: u32 = 2_000_000;
     let alone_and_together =
