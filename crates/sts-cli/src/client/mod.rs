@@ -1,9 +1,9 @@
 //! HTTP, as every call here is made: with timeouts, without redirects, and without a word about
 //! secrets.
 
-mod answer;
+mod response;
 mod server;
-mod trouble;
+mod transport_error;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -16,9 +16,9 @@ use tokio::runtime::{Builder, Runtime};
 use crate::error::{Failure, Kind, chain};
 use crate::printer::{Printer, escape};
 
-pub(crate) use answer::Answer;
+pub(crate) use response::Answer;
 pub(crate) use server::Server;
-pub(crate) use trouble::Trouble;
+pub(crate) use transport_error::Trouble;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -1,18 +1,12 @@
 //! What each command does.
 
-mod check;
 mod context;
-mod create;
-mod delete;
-mod describe;
-mod list;
-mod rotate;
-mod time;
-mod update;
+mod ingestion_api_key;
 mod version;
 
 use clap::CommandFactory;
 use ingestion_api::KEY_PREFIX;
+use ingestion_api_key::{check, create, delete, describe, list, rotate, update};
 
 use crate::cli::{Cli, Command, ContextCommand, GlobalFlags, KeyCommand, help, unknown};
 use crate::client::{Connection, Server};

@@ -5,7 +5,7 @@ use super::create::print_secret;
 use crate::cli::{RotateArgs, rotate_request};
 use crate::error::Failure;
 
-pub(super) fn run(session: &Session<'_>, args: &RotateArgs) -> Result<(), Failure> {
+pub(crate) fn run(session: &Session<'_>, args: &RotateArgs) -> Result<(), Failure> {
     let server = session.connect()?;
     let key = server.rotate(args.key.id, rotate_request(args.overlap, args.expiration))?;
     print_secret(&session.printer, &key)?;

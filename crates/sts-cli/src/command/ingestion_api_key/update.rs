@@ -8,7 +8,7 @@ use crate::cli::UpdateArgs;
 use crate::error::Failure;
 use crate::printer::sorted;
 
-pub(super) fn run(session: &Session<'_>, args: &UpdateArgs) -> Result<(), Failure> {
+pub(crate) fn run(session: &Session<'_>, args: &UpdateArgs) -> Result<(), Failure> {
     let change = UpdateRequest {
         name: args.name.clone(),
         description: args

@@ -9,7 +9,7 @@ use crate::cli::{CreateArgs, Expiration};
 use crate::error::Failure;
 use crate::printer::{Printer, escape, sorted};
 
-pub(super) fn run(session: &Session<'_>, args: &CreateArgs) -> Result<(), Failure> {
+pub(crate) fn run(session: &Session<'_>, args: &CreateArgs) -> Result<(), Failure> {
     let server = session.connect()?;
     let key = server.create(&GenerateRequest {
         name: args.name.clone(),

@@ -18,7 +18,7 @@ const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// How many of them by name.
 const MAX_NAMED: usize = 5;
 
-pub(super) fn run(session: &Session<'_>, args: &ListArgs) -> Result<(), Failure> {
+pub(crate) fn run(session: &Session<'_>, args: &ListArgs) -> Result<(), Failure> {
     let printer = session.printer;
     let mut keys = session.connect()?.list()?;
     keys.sort_by(|a, b| a.name.cmp(&b.name));

@@ -12,7 +12,7 @@ use crate::printer::escape;
 /// Whoever used a key so recently will use it again.
 const IN_USE: SignedDuration = SignedDuration::from_hours(1);
 
-pub(super) fn run(session: &Session<'_>, args: &DeleteArgs) -> Result<(), Failure> {
+pub(crate) fn run(session: &Session<'_>, args: &DeleteArgs) -> Result<(), Failure> {
     let (printer, id) = (session.printer, args.key.id);
     let server = session.connect()?;
     if !args.yes && printer.can_ask() {

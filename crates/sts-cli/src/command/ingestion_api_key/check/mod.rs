@@ -38,7 +38,7 @@ struct Report<'a> {
     ok: bool,
 }
 
-pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure> {
+pub(crate) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure> {
     let printer = session.printer;
     let targets = [
         (Target::OtlpGrpc, &args.otlp_grpc),
