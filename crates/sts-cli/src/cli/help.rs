@@ -6,12 +6,50 @@ use clap::builder::ValueRange;
 use clap::{Arg, ArgAction, Command, CommandFactory};
 
 use super::Cli;
+use super::parse::unknown_command;
+use crate::client::MINIMUM_SERVER;
+use crate::error::Failure;
 
 /// The width that names of commands are padded to at least.
 const NAME_WIDTH: usize = 11;
 
-/// The help of the command that `path` leads to from the root, as far as there is one.
-pub(crate) fn help<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
+/// The help of the command that `path` names, as far as `path` consists of commands.
+pub(super) fn help<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
+    let (command, name) = find(path);
+    let about = command
+        .get_long_about()
+        .or(command.get_about())
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let minimum = if name.starts_with("sts ingestion-api-key ") {
+        format!("\n\nMinimum supported StackState version: {MINIMUM_SERVER}")
+    } else {
+        String::new()
+    };
+    format!("{about}{minimum}\n\n{}", usage_of(&command, &name))
+}
+
+/// The same without the description.
+pub(crate) fn usage<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
+    let (command, name) = find(path);
+    usage_of(&command, &name)
+}
+
+/// The help that `sts help` prints for `path`.
+pub(super) fn requested(path: &[String]) -> Result<String, Failure> {
+    let root = Cli::command();
+    let mut command = &root;
+    for (at, part) in path.iter().enumerate() {
+        match command.find_subcommand(part) {
+            Some(found) => command = found,
+            None => return Err(unknown_command(part, &path[..at])),
+        }
+    }
+    Ok(help(path.iter().map(String::as_str)))
+}
+
+/// The command that `path` names, and its name from the root.
+fn find<'a>(path: impl IntoIterator<Item = &'a str>) -> (Command, String) {
     let mut root = Cli::command();
     root.build();
     let mut command = &root;
@@ -21,33 +59,11 @@ pub(crate) fn help<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
         command = found;
         let _ = write!(name, " {part}");
     }
-    let about = command
-        .get_long_about()
-        .or(command.get_about())
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    let minimum = name.starts_with("sts ingestion-api-key ").then_some(crate::MINIMUM_SERVER);
-    let minimum = minimum
-        .map(|version| format!("\n\nMinimum supported StackState version: {version}"))
-        .unwrap_or_default();
-    format!("{about}{minimum}\n\n{}", usage(command, &name))
-}
-
-/// The first part of `path` that is no command, and the path before it.
-pub(crate) fn unknown(path: &[String]) -> Option<(&String, &[String])> {
-    let root = Cli::command();
-    let mut command = &root;
-    for (at, part) in path.iter().enumerate() {
-        match command.find_subcommand(part) {
-            Some(found) => command = found,
-            None => return Some((part, &path[..at])),
-        }
-    }
-    None
+    (command.clone(), name)
 }
 
 /// Everything below the description.
-fn usage(command: &Command, name: &str) -> String {
+fn usage_of(command: &Command, name: &str) -> String {
     let has_commands = command.has_subcommands();
     let mut text = format!("Usage:\n  {}\n", usage_line(command, name));
     if has_commands {

@@ -1,13 +1,19 @@
 //! From arguments to a command, and what is said about arguments that are none.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser};
+use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser};
 use ingestion_api::KEY_PREFIX;
 
-use super::{Cli, help};
+use super::Cli;
+use super::help::help;
+use crate::client::MINIMUM_SERVER;
 use crate::error::{Failure, Kind};
+use crate::printer::{Output, OutputFlags};
+
+const KEY_AS_ARGUMENT: &str =
+    "a key is never an argument: others could read it; use API_KEY or standard input";
 
 /// What the arguments ask for.
 pub(crate) enum Parsed {
@@ -25,45 +31,58 @@ pub(crate) fn parse(args: &[OsString]) -> Result<Parsed, Failure> {
     let path = path(args);
     match error.kind() {
         ErrorKind::DisplayHelp => Ok(Parsed::Text(help(path.iter().map(String::as_str)))),
-        ErrorKind::DisplayVersion => Ok(Parsed::Text(format!(
-            "minimum supported StackState version: {}\n",
-            crate::MINIMUM_SERVER
-        ))),
+        ErrorKind::DisplayVersion => {
+            Ok(Parsed::Text(format!("minimum supported StackState version: {MINIMUM_SERVER}\n")))
+        }
         _ => Err(Failure::new(Kind::Usage, message(&error, &path)).with_usage(path)),
     }
 }
 
-/// Whether errors are to be printed as JSON, also errors in the arguments.
-pub(crate) fn wants_json(args: &[OsString]) -> bool {
-    let args = args
-        .iter()
-        .skip(1)
-        .map(|arg| arg.to_string_lossy())
-        .take_while(|arg| arg != "--")
-        .collect::<Vec<_>>();
-    args.iter().enumerate().any(|(at, arg)| {
-        let next = args.get(at + 1).map_or("", |next| next);
-        match short_output(arg) {
-            Some("") => next == "json",
-            Some(value) => value.trim_start_matches('=') == "json",
-            None => arg == "--output=json" || (arg == "--output" && next == "json"),
+/// The output flags in arguments that [`parse`] does not accept.
+///
+/// clap stops at the first error, and `-o json` may follow it. So each argument that may be a flag
+/// is parsed alone, with the next argument as its value, as a flag of the same command.
+pub(crate) fn output_flags(args: &[OsString]) -> OutputFlags {
+    let path = path(args);
+    let command = Cli::command()
+        .ignore_errors(true)
+        // clap's own flag would end parsing, as in `-hojson`.
+        .disable_help_flag(true)
+        .arg(Arg::new("help").long("help").short('h').global(true).action(ArgAction::SetTrue));
+    let args = args.iter().skip(1).take_while(|arg| *arg != "--").collect::<Vec<_>>();
+    let mut found = OutputFlags::default();
+    for at in 0..args.len() {
+        if !args[at].as_encoded_bytes().starts_with(b"-") {
+            continue;
         }
-    })
+        let words = std::iter::once("sts").chain(path.iter().map(String::as_str));
+        let words =
+            words.map(OsStr::new).chain(args[at..].iter().take(2).map(|arg| arg.as_os_str()));
+        let matches = command.clone().try_get_matches_from(words);
+        let Ok(flags) = matches.and_then(|matches| OutputFlags::from_arg_matches(&matches)) else {
+            continue;
+        };
+        if flags.output == Output::Json {
+            found.output = Output::Json;
+        }
+        found.no_color |= flags.no_color;
+    }
+    found
 }
 
-/// What follows `o` in flags of one letter, as in `-qo`.
-fn short_output(arg: &str) -> Option<&str> {
-    let letters = arg.strip_prefix('-').filter(|letters| !letters.starts_with('-'))?;
-    // Those that take no value.
-    letters.trim_start_matches(['q', 'v', 'y', 'h']).strip_prefix('o')
+/// The failure because there is no command `name` below the command `path`.
+pub(super) fn unknown_command(name: &str, path: &[String]) -> Failure {
+    let message = if name.contains(KEY_PREFIX) {
+        KEY_AS_ARGUMENT.to_owned()
+    } else {
+        unknown_command_message(name, path)
+    };
+    Failure::new(Kind::Usage, message).with_usage(path.to_vec())
 }
 
-/// Whether errors in the arguments may have colours.
-pub(crate) fn wants_color(args: &[OsString]) -> bool {
-    !args
-        .iter()
-        .take_while(|arg| *arg != "--")
-        .any(|arg| arg == "--no-color" || arg == "--no-color=true")
+fn unknown_command_message(name: &str, path: &[String]) -> String {
+    let command = std::iter::once("sts").chain(path.iter().map(String::as_str));
+    format!("unknown command {name:?} for {:?}", command.collect::<Vec<_>>().join(" "))
 }
 
 /// The commands among the arguments, from the root.
@@ -90,17 +109,14 @@ fn message(error: &clap::Error, path: &[String]) -> String {
     };
     let argument = text(ContextKind::InvalidArg) + &text(ContextKind::InvalidSubcommand);
     if argument.contains(KEY_PREFIX) || text(ContextKind::InvalidValue).contains(KEY_PREFIX) {
-        return "a key is never an argument: others could read it; use API_KEY or standard input"
-            .to_owned();
+        return KEY_AS_ARGUMENT.to_owned();
     }
-    let command =
-        std::iter::once("sts").chain(path.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
     match error.kind() {
         ErrorKind::UnknownArgument if !argument.starts_with('-') => {
-            format!("unknown command {argument:?} for {command:?}")
+            unknown_command_message(&argument, path)
         }
         ErrorKind::UnknownArgument => format!("unknown flag: {argument}"),
-        ErrorKind::InvalidSubcommand => format!("unknown command {argument:?} for {command:?}"),
+        ErrorKind::InvalidSubcommand => unknown_command_message(&argument, path),
         ErrorKind::MissingRequiredArgument => missing(&argument),
         ErrorKind::InvalidValue if text(ContextKind::InvalidValue).is_empty() => {
             format!("flag needs an argument: {}", bare(&argument))

@@ -17,7 +17,7 @@ use crate::error::{Failure, Kind, chain};
 use crate::printer::{Printer, escape};
 
 pub(crate) use response::Answer;
-pub(crate) use server::Server;
+pub(crate) use server::{MINIMUM_SERVER, Server};
 pub(crate) use transport_error::Trouble;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -15,6 +15,9 @@ use crate::config::{Settings, Token};
 use crate::error::{Failure, Kind};
 use crate::printer::{Printer, escape};
 
+/// The oldest server that the commands on keys work with.
+pub(crate) const MINIMUM_SERVER: &str = "5.0.0";
+
 /// A server, asked with a token.
 pub(crate) struct Server {
     http: Http,
@@ -77,7 +80,7 @@ impl Server {
     /// Makes sure that the server is there, takes the token, and is not too old.
     pub(crate) fn connect(&self) -> Result<(), Failure> {
         let version = self.info()?.version.to_string();
-        let minimum = Version::parse(crate::MINIMUM_SERVER).ok();
+        let minimum = Version::parse(MINIMUM_SERVER).ok();
         let is_new_enough = Version::parse(&version).is_ok_and(|version| {
             minimum.is_some_and(|minimum| version.cmp_precedence(&minimum).is_ge())
         });
@@ -85,8 +88,7 @@ impl Server {
             return Ok(());
         }
         let text = format!(
-            "this command needs StackState {} or newer, and {} is {}",
-            crate::MINIMUM_SERVER,
+            "this command needs StackState {MINIMUM_SERVER} or newer, and {} is {}",
             self.shown,
             escape(&version)
         );

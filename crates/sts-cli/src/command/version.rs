@@ -12,7 +12,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const BUILD_DATE: Option<&str> = option_env!("STS_BUILD_DATE");
 const COMMIT: Option<&str> = option_env!("STS_COMMIT");
 
-pub(super) fn run(session: &Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(session: &Session<'_>) -> Result<(), Failure> {
     let (build_date, commit) = (BUILD_DATE.unwrap_or_default(), COMMIT.unwrap_or_default());
     if session.printer.is_json() {
         return Ok(session

@@ -1,6 +1,7 @@
 //! The configuration file: contexts, and which one is current.
 
 mod file;
+mod flags;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use crate::error::{Failure, Kind};
 
 pub(crate) use file::ConfigFile;
+pub(crate) use flags::ConnectionFlags;
 pub(crate) use settings::{Settings, Token, given, tls};
 
 /// What the file says. The order of the fields is that of the original's.

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::file::ReadError;
-use super::{ConfigFile, StsContext};
-use crate::cli::GlobalFlags;
+use super::{ConfigFile, ConnectionFlags, StsContext};
 use crate::environment::Environment;
 use crate::error::{Failure, Kind};
 use crate::printer::{Printer, escape};
@@ -35,7 +34,7 @@ pub(crate) enum Token {
 impl Settings {
     /// Puts together what flags, environment and file say.
     pub(crate) fn load(
-        flags: &GlobalFlags,
+        flags: &ConnectionFlags,
         environment: &Environment,
         printer: &Printer,
     ) -> Result<Self, Failure> {
@@ -100,7 +99,7 @@ struct Given {
 struct Problems(Vec<String>);
 
 impl Given {
-    fn new(flags: &GlobalFlags, environment: &Environment) -> Result<Self, Failure> {
+    fn new(flags: &ConnectionFlags, environment: &Environment) -> Result<Self, Failure> {
         let secret = |flag: &Option<SecretString>, name| {
             given(flag.clone()).or_else(|| environment.get(name).map(SecretString::from))
         };
@@ -252,7 +251,7 @@ fn read_token(path: &Path) -> Result<SecretString, Failure> {
 /// Whether any certificate is taken, and which authorities are trusted, as flags and environment
 /// say.
 pub(crate) fn tls(
-    flags: &GlobalFlags,
+    flags: &ConnectionFlags,
     environment: &Environment,
 ) -> Result<(Option<bool>, Option<PathBuf>), Failure> {
     let skip_ssl = match (flags.skip_ssl, environment.get("STS_SKIP_SSL")) {

@@ -1,6 +1,7 @@
 //! Everything that is printed, for people and for scripts.
 
 mod escape;
+mod flags;
 mod json;
 mod table;
 
@@ -9,12 +10,12 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cli::{GlobalFlags, Output, help};
 use crate::environment::Environment;
 use crate::error::Failure;
 use escape::escape_lines;
 
 pub(crate) use escape::escape;
+pub(crate) use flags::{Output, OutputFlags};
 pub(crate) use json::sorted;
 pub(crate) use table::Table;
 
@@ -39,21 +40,15 @@ pub(crate) struct Printer {
 }
 
 impl Printer {
-    /// As the flags and the environment say.
-    pub(crate) fn new(flags: &GlobalFlags, environment: &Environment) -> Self {
-        let printer =
-            Self::without_flags(flags.output == Output::Json, !flags.no_color, environment);
-        Self { quiet: flags.quiet, verbosity: flags.verbose, ..printer }
-    }
-
-    /// For a command line that could not be read, but for these.
-    pub(crate) fn without_flags(json: bool, color: bool, environment: &Environment) -> Self {
+    /// A printer as the flags and the environment say.
+    pub(crate) fn new(flags: &OutputFlags, environment: &Environment) -> Self {
+        let json = flags.output == Output::Json;
         let dumb = environment.get("TERM").is_some_and(|term| term.eq_ignore_ascii_case("dumb"));
-        let color = color && !(json || dumb || environment.has("NO_COLOR"));
+        let color = !(flags.no_color || json || dumb || environment.has("NO_COLOR"));
         Self {
             json,
-            quiet: false,
-            verbosity: 0,
+            quiet: flags.quiet,
+            verbosity: flags.verbose,
             stdout_color: color && io::stdout().is_terminal(),
             stderr_color: color && io::stderr().is_terminal(),
         }
@@ -132,7 +127,7 @@ impl Printer {
         out(&format!("{}\n", json::pretty(value)?))
     }
 
-    /// Why a command failed; the usage, where it helps, on stdout.
+    /// Why a command failed.
     pub(crate) fn failure(&self, failure: &Failure) {
         if self.json {
             let mut value = json!({"error": true, "error-message": failure.message});
@@ -150,12 +145,6 @@ impl Printer {
             text.push_str(&body);
         }
         error(&text);
-        if let Some(command) = &failure.usage {
-            let help = help(command.iter().map(String::as_str));
-            // The description before it is no help to who knows what the command is for.
-            let usage = help.find("Usage:\n").map_or(help.as_str(), |at| &help[at..]);
-            let _ = out(usage);
-        }
     }
 
     /// Something that a person should know, and a script may.

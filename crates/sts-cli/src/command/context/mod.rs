@@ -1,27 +1,60 @@
 //! `sts context`.
 
-use std::path::absolute;
+mod save;
 
-use http::HeaderValue;
+use clap::{Args, Subcommand};
 use ingestion_api::ServerInfo;
 use reqwest::Url;
-use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::json;
 
 use super::Session;
-use crate::cli::SaveArgs;
 use crate::client::shown;
-use crate::config::{NamedContext, Settings, StsContext, given};
+use crate::config::{NamedContext, Settings, StsContext};
 use crate::error::{Failure, Kind};
 use crate::printer::{Table, escape, sorted};
 
-/// The keys of contexts keep their order; those around them are sorted.
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Saved<'a> {
-    context: &'a StsContext,
-    current_context: &'a str,
+/// What can be done to contexts, in the order of the help.
+#[derive(Subcommand)]
+pub(crate) enum ContextCommand {
+    /// Delete a context
+    #[command(
+        long_about = "Delete a context from the configuration file. The current one stays: set another one first."
+    )]
+    Delete(NameArgs),
+    /// List all contexts
+    #[command(long_about = "List the contexts of the configuration file.")]
+    List,
+    /// Save a context and make it the current one
+    #[command(
+        long_about = "Save where a server is, and the token it is asked with, in the configuration file. The server is asked first whether it takes the token. The context becomes the current one."
+    )]
+    Save(save::SaveArgs),
+    /// Set the current context
+    #[command(long_about = "Set the context that every command uses unless it is told otherwise.")]
+    Set(NameArgs),
+    /// Show the current context
+    #[command(long_about = "Show the name of the current context.")]
+    Show,
+    /// Ask the server of a context whether it takes its token
+    #[command(
+        long_about = "Ask the server of a context whether it takes its token. Flags and environment variables that say otherwise are left aside."
+    )]
+    Validate(OptionalNameArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct NameArgs {
+    /// Name of the context
+    #[arg(long, short, value_name = "string")]
+    name: String,
+}
+
+#[derive(Args)]
+pub(crate) struct OptionalNameArgs {
+    /// Name of the context; the default is the current one
+    #[arg(long, short, value_name = "string")]
+    name: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -36,59 +69,21 @@ struct Shown<'a> {
     name: &'a str,
 }
 
-pub(super) fn save(session: &Session<'_>, args: &SaveArgs) -> Result<(), Failure> {
-    let (flags, printer) = (session.flags, session.printer);
-    let misuse = |message: &str| session.misuse(message, &["context", "save"]);
-    // Only flags count: what the environment says is in force anyway.
-    let url = flags.url.clone().ok_or_else(|| misuse("required flag(s) \"url\" not set"))?;
-    if flags.k8s_sa_token.is_some() || flags.k8s_sa_token_path.is_some() {
-        return Err(misuse(
-            "the token of a Kubernetes service account is not saved: it is short-lived",
-        ));
+impl ContextCommand {
+    /// Runs the command.
+    pub(crate) fn run(&self, session: &Session<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Delete(args) => delete(session, &args.name),
+            Self::List => list(session),
+            Self::Save(args) => save::run(session, args),
+            Self::Set(args) => set(session, &args.name),
+            Self::Show => show(session),
+            Self::Validate(args) => validate(session, args.name.as_deref()),
+        }
     }
-    if args.name.is_empty() {
-        return Err(misuse("the name of a context must not be empty"));
-    }
-    let (api_token, service_token) =
-        (given(flags.api_token.clone()), given(flags.service_token.clone()));
-    if api_token.is_some() == service_token.is_some() {
-        return Err(misuse("exactly one of the flags \"api-token\", \"service-token\" is needed"));
-    }
-    let token = api_token.as_ref().or(service_token.as_ref());
-    if token.is_some_and(|token| HeaderValue::from_str(token.expose_secret()).is_err()) {
-        return Err(misuse("the token has a character that no header can carry"));
-    }
-    let context = StsContext {
-        url,
-        api_token,
-        service_token,
-        api_path: args.api_path.clone(),
-        skip_ssl: flags.skip_ssl.unwrap_or(false),
-        ca_cert_path: flags
-            .ca_cert
-            .as_ref()
-            .map(|path| absolute(path).unwrap_or_else(|_| path.clone())),
-        ..StsContext::default()
-    };
-    let file = session.config_file()?;
-    // One that cannot be changed is told before the server is asked.
-    file.read_to_change()?;
-    let settings = Settings::of(&args.name, context.clone())?;
-    if !args.skip_validate {
-        verify(session, &settings)?;
-    }
-    let _lock = file.lock()?;
-    let mut config = file.read_to_change()?;
-    config.save(&args.name, context);
-    file.write(&config)?;
-    if printer.is_json() {
-        return Ok(printer
-            .json(&Saved { context: config.context(&args.name)?, current_context: &args.name })?);
-    }
-    Ok(printer.success(&format!("Saved context: '{}'", escape(&args.name)))?)
 }
 
-pub(super) fn list(session: &Session<'_>) -> Result<(), Failure> {
+fn list(session: &Session<'_>) -> Result<(), Failure> {
     let config = session.config_file()?.require()?;
     if session.printer.is_json() {
         return Ok(session.printer.json(&Listed { contexts: &config.contexts })?);
@@ -105,7 +100,7 @@ pub(super) fn list(session: &Session<'_>) -> Result<(), Failure> {
     )?)
 }
 
-pub(super) fn show(session: &Session<'_>) -> Result<(), Failure> {
+fn show(session: &Session<'_>) -> Result<(), Failure> {
     let config = session.config_file()?.require()?;
     if config.current_context.is_empty() {
         return Err(Failure::new(Kind::UnknownContext, "there is no current context")
@@ -120,7 +115,7 @@ pub(super) fn show(session: &Session<'_>) -> Result<(), Failure> {
     Ok(session.printer.line(&config.current_context)?)
 }
 
-pub(super) fn set(session: &Session<'_>, name: &str) -> Result<(), Failure> {
+fn set(session: &Session<'_>, name: &str) -> Result<(), Failure> {
     let file = session.config_file()?;
     // Without a file there is nothing to lock.
     file.require()?;
@@ -135,7 +130,7 @@ pub(super) fn set(session: &Session<'_>, name: &str) -> Result<(), Failure> {
     Ok(session.printer.line(&format!("Current context set to {name}"))?)
 }
 
-pub(super) fn validate(session: &Session<'_>, name: Option<&str>) -> Result<(), Failure> {
+fn validate(session: &Session<'_>, name: Option<&str>) -> Result<(), Failure> {
     let config = session.config_file()?.require()?;
     let name = name.unwrap_or(&config.current_context);
     let context = config.context(name)?;
@@ -148,7 +143,7 @@ pub(super) fn validate(session: &Session<'_>, name: Option<&str>) -> Result<(), 
     Ok(session.printer.success(&format!("Context {} is valid.\n", escape(name)))?)
 }
 
-pub(super) fn delete(session: &Session<'_>, name: &str) -> Result<(), Failure> {
+fn delete(session: &Session<'_>, name: &str) -> Result<(), Failure> {
     let file = session.config_file()?;
     file.require()?;
     let _lock = file.lock()?;

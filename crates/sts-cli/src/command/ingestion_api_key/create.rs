@@ -1,15 +1,30 @@
 //! `sts ingestion-api-key create`, and how a new key is shown.
 
+use clap::Args;
 use ingestion_api::{GenerateRequest, GeneratedKey};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
 use super::Session;
-use crate::cli::{CreateArgs, Expiration};
+use super::value::{self, Expiration};
 use crate::error::Failure;
 use crate::printer::{Printer, escape, sorted};
 
-pub(crate) fn run(session: &Session<'_>, args: &CreateArgs) -> Result<(), Failure> {
+/// The flags of `create`.
+#[derive(Args)]
+pub(crate) struct CreateArgs {
+    /// Name of the API Key
+    #[arg(long, short, value_name = "string")]
+    name: String,
+    /// Expiration date of the API Key, yyyy-MM-dd: it ends as that day begins (UTC)
+    #[arg(long, value_name = "date", value_parser = value::expiration, allow_hyphen_values = true)]
+    expiration: Option<Expiration>,
+    /// Optional description of the API Key
+    #[arg(long, value_name = "string")]
+    description: Option<String>,
+}
+
+pub(super) fn run(session: &Session<'_>, args: &CreateArgs) -> Result<(), Failure> {
     let server = session.connect()?;
     let key = server.create(&GenerateRequest {
         name: args.name.clone(),

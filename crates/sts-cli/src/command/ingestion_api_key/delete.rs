@@ -1,10 +1,10 @@
 //! `sts ingestion-api-key delete`.
 
+use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::Session;
-use crate::cli::DeleteArgs;
+use super::{IdArgs, Session};
 use crate::client::Server;
 use crate::error::{Failure, Kind};
 use crate::printer::escape;
@@ -12,7 +12,17 @@ use crate::printer::escape;
 /// Whoever used a key so recently will use it again.
 const IN_USE: SignedDuration = SignedDuration::from_hours(1);
 
-pub(crate) fn run(session: &Session<'_>, args: &DeleteArgs) -> Result<(), Failure> {
+/// The flags of `delete`.
+#[derive(Args)]
+pub(crate) struct DeleteArgs {
+    #[command(flatten)]
+    key: IdArgs,
+    /// Ask no question
+    #[arg(long, short)]
+    yes: bool,
+}
+
+pub(super) fn run(session: &Session<'_>, args: &DeleteArgs) -> Result<(), Failure> {
     let (printer, id) = (session.printer, args.key.id);
     let server = session.connect()?;
     if !args.yes && printer.can_ask() {

@@ -9,7 +9,7 @@ use super::time::{expiration, timestamp};
 use crate::error::{Failure, Kind};
 use crate::printer::{escape, sorted};
 
-pub(crate) fn run(session: &Session<'_>, id: i64) -> Result<(), Failure> {
+pub(super) fn run(session: &Session<'_>, id: i64) -> Result<(), Failure> {
     let server = session.connect()?;
     let key = match server.get(id)? {
         Some(key) => key,

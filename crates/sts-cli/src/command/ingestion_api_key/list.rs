@@ -1,12 +1,12 @@
 //! `sts ingestion-api-key list`.
 
+use clap::Args;
 use ingestion_api::{IngestionApiKey, KeyStatus};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::Session;
 use super::time::{expiration, timestamp};
-use crate::cli::ListArgs;
 use crate::error::Failure;
 use crate::printer::{Table, escape, sorted};
 
@@ -18,7 +18,15 @@ const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// How many of them by name.
 const MAX_NAMED: usize = 5;
 
-pub(crate) fn run(session: &Session<'_>, args: &ListArgs) -> Result<(), Failure> {
+/// The flags of `list`.
+#[derive(Args)]
+pub(crate) struct ListArgs {
+    /// Show the status, the last use and the counters too
+    #[arg(long)]
+    wide: bool,
+}
+
+pub(super) fn run(session: &Session<'_>, args: &ListArgs) -> Result<(), Failure> {
     let printer = session.printer;
     let mut keys = session.connect()?.list()?;
     keys.sort_by(|a, b| a.name.cmp(&b.name));

@@ -1,13 +1,32 @@
 //! `sts ingestion-api-key rotate`.
 
-use super::Session;
+use clap::Args;
+use std::time::Duration;
+
+use ingestion_api::RotateRequest;
+
 use super::create::print_secret;
-use crate::cli::{RotateArgs, rotate_request};
+use super::value::{self, Expiration};
+use super::{IdArgs, Session};
 use crate::error::Failure;
 
-pub(crate) fn run(session: &Session<'_>, args: &RotateArgs) -> Result<(), Failure> {
+/// The flags of `rotate`.
+#[derive(Args)]
+pub(crate) struct RotateArgs {
+    #[command(flatten)]
+    key: IdArgs,
+    /// How long both keys are let in, as in 24h, 30m or 0s (default "24h")
+    #[arg(long, value_name = "duration", value_parser = value::overlap, allow_hyphen_values = true)]
+    overlap: Option<Duration>,
+    /// Expiration date of the new key, yyyy-MM-dd; it lives as long as the other was given by
+    /// default
+    #[arg(long, value_name = "date", value_parser = value::expiration, allow_hyphen_values = true)]
+    expiration: Option<Expiration>,
+}
+
+pub(super) fn run(session: &Session<'_>, args: &RotateArgs) -> Result<(), Failure> {
     let server = session.connect()?;
-    let key = server.rotate(args.key.id, rotate_request(args.overlap, args.expiration))?;
+    let key = server.rotate(args.key.id, args.to_request())?;
     print_secret(&session.printer, &key)?;
     if session.printer.has_reader() {
         let overlap = args.overlap.map_or_else(
@@ -20,4 +39,11 @@ pub(crate) fn run(session: &Session<'_>, args: &RotateArgs) -> Result<(), Failur
         ));
     }
     Ok(())
+}
+
+impl RotateArgs {
+    fn to_request(&self) -> RotateRequest {
+        let overlap = self.overlap.and_then(|overlap| u64::try_from(overlap.as_millis()).ok());
+        RotateRequest { overlap, expiration: self.expiration.map(Expiration::as_millis) }
+    }
 }

@@ -1,14 +1,41 @@
 //! `sts ingestion-api-key update`.
 
+use clap::Args;
 use ingestion_api::UpdateRequest;
 use serde_json::json;
 
-use super::Session;
-use crate::cli::UpdateArgs;
+use super::value::{self, Expiration};
+use super::{IdArgs, Session};
 use crate::error::Failure;
 use crate::printer::sorted;
 
-pub(crate) fn run(session: &Session<'_>, args: &UpdateArgs) -> Result<(), Failure> {
+/// The flags of `update`.
+#[derive(Args)]
+#[group(id = "change", required = true, multiple = true, args = ["name", "description", "expiration", "no_expiration", "enable", "disable"])]
+pub(crate) struct UpdateArgs {
+    #[command(flatten)]
+    key: IdArgs,
+    /// New name
+    #[arg(long, short, value_name = "string")]
+    name: Option<String>,
+    /// New description; empty for none
+    #[arg(long, value_name = "string")]
+    description: Option<String>,
+    /// New expiration date, yyyy-MM-dd: it ends as that day begins (UTC)
+    #[arg(long, value_name = "date", value_parser = value::expiration, allow_hyphen_values = true)]
+    expiration: Option<Expiration>,
+    /// Let it never expire
+    #[arg(long, conflicts_with = "expiration")]
+    no_expiration: bool,
+    /// Let it in again
+    #[arg(long)]
+    enable: bool,
+    /// Refuse it until it is enabled again
+    #[arg(long, conflicts_with = "enable")]
+    disable: bool,
+}
+
+pub(super) fn run(session: &Session<'_>, args: &UpdateArgs) -> Result<(), Failure> {
     let change = UpdateRequest {
         name: args.name.clone(),
         description: args

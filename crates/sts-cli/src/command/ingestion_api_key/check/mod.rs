@@ -2,6 +2,7 @@
 
 mod probe;
 
+use clap::Args;
 use std::io::{self, IsTerminal, Read};
 
 use ingestion_api::{IngestionKey, KEY_PREFIX, KeyFormatError};
@@ -9,9 +10,8 @@ use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use super::Session;
-use crate::cli::CheckArgs;
 use crate::client::{Connection, shown, warn_of_plaintext};
+use crate::command::{Session, usage_error};
 use crate::config::tls;
 use crate::error::{Failure, Kind};
 use probe::{Probe, Target};
@@ -38,7 +38,24 @@ struct Report<'a> {
     ok: bool,
 }
 
-pub(crate) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure> {
+/// The flags of `check`.
+#[derive(Args)]
+pub(crate) struct CheckArgs {
+    /// OTLP/gRPC endpoint to ask
+    #[arg(long, value_name = "url")]
+    otlp_grpc: Option<String>,
+    /// OTLP/HTTP endpoint to ask
+    #[arg(long, value_name = "url")]
+    otlp_http: Option<String>,
+    /// Receiver of the agents to ask, with or without /receiver and /stsAgent
+    #[arg(long, value_name = "url")]
+    agent: Option<String>,
+    /// Authentication scheme of the OTLP endpoints (default "StackState")
+    #[arg(long, value_name = "string", default_value = "StackState", hide_default_value = true)]
+    scheme: String,
+}
+
+pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure> {
     let printer = session.printer;
     let targets = [
         (Target::OtlpGrpc, &args.otlp_grpc),
@@ -47,7 +64,7 @@ pub(crate) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure
     ];
     let urls = targets.into_iter().filter_map(|(target, url)| Some((target, url.as_deref()?)));
     let urls = urls
-        .map(|(target, url)| Ok((target, parse(session, target, url)?)))
+        .map(|(target, url)| Ok((target, parse(target, url)?)))
         .collect::<Result<Vec<_>, Failure>>()?;
     let (skip_ssl, ca_cert) = tls(session.flags, session.environment)?;
     let connection =
@@ -111,14 +128,14 @@ fn format(key: &str, is_asked: bool) -> Finding {
     Finding { check: "format", endpoint: None, message, ok, is_silent: false }
 }
 
-fn parse(session: &Session<'_>, target: Target, url: &str) -> Result<Url, Failure> {
+fn parse(target: Target, url: &str) -> Result<Url, Failure> {
     let parsed = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     parsed.ok_or_else(|| {
         let message = format!(
             "invalid argument {url:?} for \"--{}\" flag: expected a URL with http:// or https://",
             target.name()
         );
-        session.misuse(message, &["ingestion-api-key", "check"])
+        usage_error(message, &["ingestion-api-key", "check"])
     })
 }
 
@@ -139,7 +156,7 @@ fn read_key(session: &Session<'_>) -> Result<SecretString, Failure> {
         }
     };
     match text.expose_secret().trim() {
-        "" => Err(session.misuse(
+        "" => Err(usage_error(
             "there is no key in API_KEY and none on standard input",
             &["ingestion-api-key", "check"],
         )),

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use ingestion_api::RotateRequest;
 use jiff::civil::Date;
 
 /// The end of a key: midnight, UTC, at the start of a date.
@@ -45,7 +44,7 @@ pub(super) fn id(text: &str) -> Result<i64, String> {
     }
 }
 
-/// A duration that a [`RotateRequest`] can carry.
+/// A duration that a [`RotateRequest`](ingestion_api::RotateRequest) can carry.
 pub(super) fn overlap(text: &str) -> Result<Duration, String> {
     let text = if text.trim() == "0" { "0s" } else { text };
     let expected = || "expected a duration as in 24h, 30m or 0s".to_owned();
@@ -54,22 +53,6 @@ pub(super) fn overlap(text: &str) -> Result<Duration, String> {
         Ok(_) => Ok(duration),
         Err(_) => Err(expected()),
     }
-}
-
-/// How long to wait: not for nothing.
-pub(super) fn timeout(text: &str) -> Result<Duration, String> {
-    let duration =
-        humantime::parse_duration(text.trim()).ok().filter(|duration| !duration.is_zero());
-    duration.ok_or_else(|| "expected a duration as in 30s".to_owned())
-}
-
-/// A rotation, on the wire.
-pub(crate) fn rotate_request(
-    overlap: Option<Duration>,
-    expiration: Option<Expiration>,
-) -> RotateRequest {
-    let overlap = overlap.and_then(|overlap| u64::try_from(overlap.as_millis()).ok());
-    RotateRequest { overlap, expiration: expiration.map(Expiration::as_millis) }
 }
 
 #[cfg(test)]
