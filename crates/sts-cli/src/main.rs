@@ -27,8 +27,7 @@ use error::Failure;
 use printer::Printer;
 
 fn main() -> ExitCode {
-    // The only provider, named as rustls wants it: nothing depends on which ones happen to be
-    // linked.
+    // Installed explicitly, so that rustls does not depend on which providers are linked.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let environment = Environment::new(std::env::vars_os(), jiff::Timestamp::now());
     let args = std::env::args_os().collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! Help texts, in the sections and lines of the original.
+//! Help texts, with the sections and the layout of the original command.
 
 use std::fmt::Write;
 
@@ -10,10 +10,10 @@ use super::parse::unknown_command;
 use crate::client::MINIMUM_SERVER;
 use crate::error::Failure;
 
-/// The width that names of commands are padded to at least.
+/// The smallest width that names of commands are padded to.
 const NAME_WIDTH: usize = 11;
 
-/// The help of the command that `path` names, as far as `path` consists of commands.
+/// The help of the command that `path` names. Parts of `path` after an unknown command are ignored.
 pub(super) fn help<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
     let (command, name) = find(path);
     let about = command
@@ -29,13 +29,13 @@ pub(super) fn help<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
     format!("{about}{minimum}\n\n{}", usage_of(&command, &name))
 }
 
-/// The same without the description.
+/// The help without the description.
 pub(crate) fn usage<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
     let (command, name) = find(path);
     usage_of(&command, &name)
 }
 
-/// The help that `sts help` prints for `path`.
+/// The help that `sts help` prints for `path`. An unknown command is a failure.
 pub(super) fn requested(path: &[String]) -> Result<String, Failure> {
     let root = Cli::command();
     let mut command = &root;
@@ -62,7 +62,7 @@ fn find<'a>(path: impl IntoIterator<Item = &'a str>) -> (Command, String) {
     (command.clone(), name)
 }
 
-/// Everything below the description.
+/// Renders everything below the description.
 fn usage_of(command: &Command, name: &str) -> String {
     let has_commands = command.has_subcommands();
     let mut text = format!("Usage:\n  {}\n", usage_line(command, name));
@@ -91,7 +91,7 @@ fn usage_of(command: &Command, name: &str) -> String {
         );
     }
     let is_root = !name.contains(' ');
-    // Between the two, where commands are chosen and flags are not, the documentation shows none.
+    // The documentation shows no flags for a command that only has other commands below it.
     if is_root || !has_commands {
         flags(&mut text, "Flags", command, name, |arg| is_root || !arg.is_global_set());
         flags(&mut text, "Global Flags", command, name, |arg| !is_root && arg.is_global_set());
@@ -151,7 +151,7 @@ fn flags(
     }
 }
 
-/// A flag with its value, and what it is for.
+/// Renders a flag with its value, and its description.
 fn line(arg: &Arg, name: &str) -> (String, String) {
     let mut left =
         arg.get_short().map_or_else(|| "      ".to_owned(), |short| format!("  -{short}, "));

@@ -16,8 +16,7 @@ use crate::printer::{OutputFlags, Printer};
 pub(crate) use help::usage;
 pub(crate) use parse::{Parsed, output_flags, parse};
 
-/// Manages StackState from the command line: ingestion API keys, and the connections they are
-/// managed over.
+/// The command line: global flags and a command.
 #[derive(Parser)]
 #[command(
     name = "sts",
@@ -33,7 +32,7 @@ pub(crate) struct Cli {
     connection: ConnectionFlags,
     #[command(flatten)]
     pub(crate) output: OutputFlags,
-    /// The oldest server that this command line works with
+    /// The oldest server that sts works with
     #[arg(long, global = true, hide = true, action = ArgAction::Version)]
     version: Option<bool>,
     #[command(subcommand)]
@@ -45,12 +44,14 @@ pub(crate) struct Cli {
 enum Command {
     /// Generate the completion script for a shell
     #[command(
-        long_about = "Prints a script that completes commands and flags in the given shell: bash, elvish, fish, powershell or zsh."
+        long_about = "Print a script that completes commands and flags in the given shell: bash, \
+                      elvish, fish, powershell or zsh."
     )]
     Completion(CompletionArgs),
-    /// Manage the connections of this command line
+    /// Manage the servers that sts connects to
     #[command(
-        long_about = "Manage the contexts of the configuration file: where a server is, and the token it is asked with."
+        long_about = "Manage the contexts of the configuration file. Each has the URL of a server \
+                      and a token for it."
     )]
     Context {
         #[command(subcommand)]
@@ -60,13 +61,14 @@ enum Command {
     Help(HelpArgs),
     /// Manage Ingestion API Keys
     #[command(
-        long_about = "Manage the API Keys that let data (traces, metrics, logs and so on) of agents and OTel Collectors in."
+        long_about = "Manage the API Keys with which agents and OTel Collectors send data (traces, \
+                      metrics, logs and so on)."
     )]
     IngestionApiKey {
         #[command(subcommand)]
         command: Option<KeyCommand>,
     },
-    /// Display the version of this command line
+    /// Display the version of sts
     Version,
 }
 
@@ -78,7 +80,7 @@ struct CompletionArgs {
 
 #[derive(Args)]
 struct HelpArgs {
-    /// The command
+    /// Command to get help about
     command: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! From arguments to a command, and what is said about arguments that are none.
+//! Parsing of the arguments, and the errors about wrong ones.
 
 use std::ffi::{OsStr, OsString};
 
@@ -9,32 +9,33 @@ use ingestion_api::KEY_PREFIX;
 use super::Cli;
 use super::help::help;
 use crate::client::MINIMUM_SERVER;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, FailureKind};
 use crate::printer::{Output, OutputFlags};
 
-const KEY_AS_ARGUMENT: &str =
-    "a key is never an argument: others could read it; use API_KEY or standard input";
+const KEY_AS_ARGUMENT: &str = "a key must not be an argument, because other users can read \
+                               arguments: give it in the environment variable API_KEY or on \
+                               standard input";
 
-/// What the arguments ask for.
+/// The result of parsing the arguments.
 pub(crate) enum Parsed {
     Command(Box<Cli>),
-    /// A text to be printed, and nothing else.
+    /// A text to print instead of running a command: the help or the version.
     Text(String),
 }
 
-/// Reads the arguments, the name of the program first.
+/// Parses the arguments, of which the first is the name of the program.
 pub(crate) fn parse(args: &[OsString]) -> Result<Parsed, Failure> {
     let error = match Cli::try_parse_from(args) {
         Ok(cli) => return Ok(Parsed::Command(Box::new(cli))),
         Err(error) => error,
     };
-    let path = path(args);
+    let path = command_path(args);
     match error.kind() {
         ErrorKind::DisplayHelp => Ok(Parsed::Text(help(path.iter().map(String::as_str)))),
         ErrorKind::DisplayVersion => {
             Ok(Parsed::Text(format!("minimum supported StackState version: {MINIMUM_SERVER}\n")))
         }
-        _ => Err(Failure::new(Kind::Usage, message(&error, &path)).with_usage(path)),
+        _ => Err(Failure::new(FailureKind::Usage, message(&error, &path)).with_usage(path)),
     }
 }
 
@@ -43,7 +44,7 @@ pub(crate) fn parse(args: &[OsString]) -> Result<Parsed, Failure> {
 /// clap stops at the first error, and `-o json` may follow it. So each argument that may be a flag
 /// is parsed alone, with the next argument as its value, as a flag of the same command.
 pub(crate) fn output_flags(args: &[OsString]) -> OutputFlags {
-    let path = path(args);
+    let path = command_path(args);
     let command = Cli::command()
         .ignore_errors(true)
         // clap's own flag would end parsing, as in `-hojson`.
@@ -77,7 +78,7 @@ pub(super) fn unknown_command(name: &str, path: &[String]) -> Failure {
     } else {
         unknown_command_message(name, path)
     };
-    Failure::new(Kind::Usage, message).with_usage(path.to_vec())
+    Failure::new(FailureKind::Usage, message).with_usage(path.to_vec())
 }
 
 fn unknown_command_message(name: &str, path: &[String]) -> String {
@@ -86,7 +87,7 @@ fn unknown_command_message(name: &str, path: &[String]) -> String {
 }
 
 /// The commands among the arguments, from the root.
-fn path(args: &[OsString]) -> Vec<String> {
+fn command_path(args: &[OsString]) -> Vec<String> {
     let mut root = Cli::command();
     root.build();
     let (mut command, mut path) = (&root, Vec::new());
@@ -99,7 +100,8 @@ fn path(args: &[OsString]) -> Vec<String> {
     path
 }
 
-/// What is wrong, in the words of the original where scripts may look for them.
+/// What is wrong with the arguments. The text is the one of the original command where scripts may
+/// search for it.
 fn message(error: &clap::Error, path: &[String]) -> String {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
@@ -117,9 +119,9 @@ fn message(error: &clap::Error, path: &[String]) -> String {
         }
         ErrorKind::UnknownArgument => format!("unknown flag: {argument}"),
         ErrorKind::InvalidSubcommand => unknown_command_message(&argument, path),
-        ErrorKind::MissingRequiredArgument => missing(&argument),
+        ErrorKind::MissingRequiredArgument => missing_argument(&argument),
         ErrorKind::InvalidValue if text(ContextKind::InvalidValue).is_empty() => {
-            format!("flag needs an argument: {}", bare(&argument))
+            format!("flag needs an argument: {}", flag_name(&argument))
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let value = text(ContextKind::InvalidValue);
@@ -136,21 +138,27 @@ fn message(error: &clap::Error, path: &[String]) -> String {
                 Some(name) => format!("invalid argument {value:?} for {name}: {reason}"),
                 None => format!(
                     "invalid argument {value:?} for \"{}\" flag: {reason}",
-                    flag(&argument, path)
+                    flag_names(&argument, path)
                 ),
             }
         }
         ErrorKind::ArgumentConflict => match text(ContextKind::PriorArg) {
-            other if other == argument => format!("{} is given more than once", bare(&argument)),
-            other => format!("{} and {} exclude each other", bare(&argument), bare(&other)),
+            other if other == argument => {
+                format!("{} is given more than once: give it once", flag_name(&argument))
+            }
+            other => format!(
+                "{} and {} cannot be used together: give one of them",
+                flag_name(&argument),
+                flag_name(&other)
+            ),
         },
-        ErrorKind::InvalidUtf8 => "an argument is not valid UTF-8".to_owned(),
-        _ => error.kind().as_str().unwrap_or("the arguments make no sense").to_owned(),
+        ErrorKind::InvalidUtf8 => "an argument is not valid UTF-8: correct it".to_owned(),
+        _ => error.kind().as_str().unwrap_or("the arguments are invalid").to_owned(),
     }
 }
 
-/// What is missing: flags, or one of several.
-fn missing(argument: &str) -> String {
+/// The error about missing arguments: required flags, or one flag of a group.
+fn missing_argument(argument: &str) -> String {
     if let Some(name) = positional(argument) {
         return format!("required argument {name} not given");
     }
@@ -158,31 +166,34 @@ fn missing(argument: &str) -> String {
         argument.split(", ").partition(|missing| missing.contains('|'));
     match (&flags[..], choices.first()) {
         ([], Some(choice)) => {
-            let flags = choice.trim_matches(['<', '>']).split('|').map(bare).collect::<Vec<_>>();
-            format!("nothing to do: at least one of the flags {} is needed", flags.join(", "))
+            let flags =
+                choice.trim_matches(['<', '>']).split('|').map(flag_name).collect::<Vec<_>>();
+            format!("nothing to change: give at least one of the flags {}", flags.join(", "))
         }
         _ => {
-            let names =
-                flags.iter().map(|flag| bare(flag).trim_start_matches('-')).collect::<Vec<_>>();
+            let names = flags
+                .iter()
+                .map(|flag| flag_name(flag).trim_start_matches('-'))
+                .collect::<Vec<_>>();
             format!("required flag(s) \"{}\" not set", names.join("\", \""))
         }
     }
 }
 
-/// `<SHELL>` as `<shell>`; nothing if it is a flag, or several.
+/// Formats `<SHELL>` as `<shell>`. The result is `None` for a flag and for several arguments.
 fn positional(argument: &str) -> Option<String> {
     let is_one = argument.starts_with('<') && !argument.contains(['-', '|', ' ']);
     is_one.then(|| argument.to_lowercase())
 }
 
-/// `--id <int>` as `--id`.
-fn bare(argument: &str) -> &str {
+/// Formats `--id <int>` as `--id`.
+fn flag_name(argument: &str) -> &str {
     argument.split([' ', '[', '=']).next().unwrap_or(argument)
 }
 
-/// `--id <int>` as `-i, --id`.
-fn flag(argument: &str, path: &[String]) -> String {
-    let long = bare(argument);
+/// Formats `--id <int>` as `-i, --id`.
+fn flag_names(argument: &str, path: &[String]) -> String {
+    let long = flag_name(argument);
     let mut root = Cli::command();
     root.build();
     let command =

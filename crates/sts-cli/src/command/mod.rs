@@ -7,13 +7,13 @@ pub(crate) mod version;
 use crate::client::{Connection, Server};
 use crate::config::{ConfigFile, ConnectionFlags, Settings};
 use crate::environment::Environment;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, FailureKind};
 use crate::printer::Printer;
 
 pub(crate) use context::ContextCommand;
 pub(crate) use ingestion_api_key::KeyCommand;
 
-/// What every command works with.
+/// What every command works with: its flags, its environment and its printer.
 pub(crate) struct Session<'a> {
     pub(crate) flags: &'a ConnectionFlags,
     pub(crate) environment: &'a Environment,
@@ -21,7 +21,7 @@ pub(crate) struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// A server that accepts the token and is not too old.
+    /// Connects to the server, which must accept the token and must not be too old.
     fn connect(&self) -> Result<Server, Failure> {
         let settings = Settings::load(self.flags, self.environment, &self.printer)?;
         let server = self.server(&settings)?;
@@ -45,6 +45,6 @@ impl Session<'_> {
 
 /// A failure because the arguments of `command` are wrong; its usage is printed too.
 fn usage_error(message: impl Into<String>, command: &[&str]) -> Failure {
-    Failure::new(Kind::Usage, message)
+    Failure::new(FailureKind::Usage, message)
         .with_usage(command.iter().map(|part| (*part).to_owned()).collect())
 }

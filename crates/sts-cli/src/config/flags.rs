@@ -24,10 +24,10 @@ pub(crate) struct ConnectionFlags {
     /// File with a Kubernetes service account token for the StackState server
     #[arg(long, global = true, value_name = "path")]
     pub(crate) k8s_sa_token_path: Option<PathBuf>,
-    /// PEM file with certificate authorities to trust besides the system's
+    /// PEM file with certificate authorities to trust in addition to those of the system
     #[arg(long, global = true, alias = "ca-cert-path", value_name = "path")]
     pub(crate) ca_cert: Option<PathBuf>,
-    /// Accept any certificate of the server
+    /// Do not verify the certificate of the server
     #[arg(
         long,
         global = true,
@@ -37,7 +37,7 @@ pub(crate) struct ConnectionFlags {
         value_name = "bool"
     )]
     pub(crate) skip_ssl: Option<bool>,
-    /// How long to wait for each answer (default "30s")
+    /// How long to wait for each response (default "30s")
     #[arg(
         long,
         global = true,
@@ -47,10 +47,10 @@ pub(crate) struct ConnectionFlags {
         hide_default_value = true
     )]
     pub(crate) timeout: Duration,
-    /// Other configuration file than the default
+    /// Configuration file to use instead of the default one
     #[arg(long, global = true, value_name = "path")]
     pub(crate) config: Option<PathBuf>,
-    /// Other context than the current one
+    /// Context to use instead of the current one
     #[arg(long, short, global = true, value_name = "string")]
     pub(crate) context: Option<String>,
 }
@@ -59,5 +59,5 @@ pub(crate) struct ConnectionFlags {
 fn timeout(text: &str) -> Result<Duration, String> {
     let duration =
         humantime::parse_duration(text.trim()).ok().filter(|duration| !duration.is_zero());
-    duration.ok_or_else(|| "expected a duration as in 30s".to_owned())
+    duration.ok_or_else(|| "expected a duration longer than zero, such as 30s".to_owned())
 }

@@ -15,10 +15,10 @@ pub(crate) struct OutputFlags {
         hide_default_value = true
     )]
     pub(crate) output: Output,
-    /// Print no more than was asked for: of a created key, the key alone
+    /// Print the result alone: for a created key, only the key
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
-    /// Print no colors
+    /// Do not print colors
     #[arg(
         long,
         global = true,
@@ -30,8 +30,8 @@ pub(crate) struct OutputFlags {
         value_name = "bool"
     )]
     pub(crate) no_color: bool,
-    /// Print what is asked of the server and what it answers, to stderr; secrets are left out
-    /// (twice: headers too)
+    /// Print requests and the status of their responses to stderr, without secrets (twice: also
+    /// headers)
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 }

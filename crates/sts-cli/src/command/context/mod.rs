@@ -1,4 +1,4 @@
-//! `sts context`.
+//! `sts context`: the contexts of the configuration file.
 
 mod save;
 
@@ -9,17 +9,18 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Session;
-use crate::client::shown;
+use crate::client::without_user_info;
 use crate::config::{NamedContext, Settings, StsContext};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, FailureKind};
 use crate::printer::{Table, escape, sorted};
 
-/// What can be done to contexts, in the order of the help.
+/// The commands on contexts, in the order of the help.
 #[derive(Subcommand)]
 pub(crate) enum ContextCommand {
     /// Delete a context
     #[command(
-        long_about = "Delete a context from the configuration file. The current one stays: set another one first."
+        long_about = "Delete a context from the configuration file. The current context cannot be \
+                      deleted: set another one first."
     )]
     Delete(NameArgs),
     /// List all contexts
@@ -27,18 +28,21 @@ pub(crate) enum ContextCommand {
     List,
     /// Save a context and make it the current one
     #[command(
-        long_about = "Save where a server is, and the token it is asked with, in the configuration file. The server is asked first whether it takes the token. The context becomes the current one."
+        long_about = "Save the URL of a server and a token for it in the configuration file, after \
+                      checking that the server accepts the token. The context becomes the current \
+                      one."
     )]
     Save(save::SaveArgs),
     /// Set the current context
-    #[command(long_about = "Set the context that every command uses unless it is told otherwise.")]
+    #[command(long_about = "Set the context that commands use without the flag --context.")]
     Set(NameArgs),
     /// Show the current context
     #[command(long_about = "Show the name of the current context.")]
     Show,
-    /// Ask the server of a context whether it takes its token
+    /// Check that the server of a context accepts its token
     #[command(
-        long_about = "Ask the server of a context whether it takes its token. Flags and environment variables that say otherwise are left aside."
+        long_about = "Check that the server of a context accepts the token of the context. Flags \
+                      and environment variables for the URL and the token are ignored."
     )]
     Validate(OptionalNameArgs),
 }
@@ -58,13 +62,13 @@ pub(crate) struct OptionalNameArgs {
 }
 
 #[derive(Serialize)]
-struct Listed<'a> {
+struct ContextList<'a> {
     contexts: &'a [NamedContext],
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct Shown<'a> {
+struct CurrentContext<'a> {
     current_context: &'a StsContext,
     name: &'a str,
 }
@@ -86,12 +90,12 @@ impl ContextCommand {
 fn list(session: &Session<'_>) -> Result<(), Failure> {
     let config = session.config_file()?.require()?;
     if session.printer.is_json() {
-        return Ok(session.printer.json(&Listed { contexts: &config.contexts })?);
+        return Ok(session.printer.json(&ContextList { contexts: &config.contexts })?);
     }
     let rows = config
         .contexts
         .iter()
-        .map(|context| [context.name.clone(), shown_url(&context.context.url)])
+        .map(|context| [context.name.clone(), display_url(&context.context.url)])
         .collect();
     Ok(session.printer.table(
         &Table { header: ["name", "url"], rows },
@@ -103,21 +107,21 @@ fn list(session: &Session<'_>) -> Result<(), Failure> {
 fn show(session: &Session<'_>) -> Result<(), Failure> {
     let config = session.config_file()?.require()?;
     if config.current_context.is_empty() {
-        return Err(Failure::new(Kind::UnknownContext, "there is no current context")
-            .with_hint("Set one: `sts context set --name NAME`"));
+        return Err(Failure::new(FailureKind::UnknownContext, "there is no current context")
+            .with_hint("Set one with `sts context set --name NAME`"));
     }
     let context = config.context(&config.current_context)?;
     if session.printer.is_json() {
         return Ok(session
             .printer
-            .json(&Shown { current_context: context, name: &config.current_context })?);
+            .json(&CurrentContext { current_context: context, name: &config.current_context })?);
     }
     Ok(session.printer.line(&config.current_context)?)
 }
 
 fn set(session: &Session<'_>, name: &str) -> Result<(), Failure> {
     let file = session.config_file()?;
-    // Without a file there is nothing to lock.
+    // Checked first, because locking would create the directory of a missing file.
     file.require()?;
     let _lock = file.lock()?;
     let mut config = file.require()?;
@@ -134,7 +138,7 @@ fn validate(session: &Session<'_>, name: Option<&str>) -> Result<(), Failure> {
     let config = session.config_file()?.require()?;
     let name = name.unwrap_or(&config.current_context);
     let context = config.context(name)?;
-    let info = verify(session, &Settings::of(name, context.clone())?)?;
+    let info = verify(session, &Settings::from_context(name, context.clone())?)?;
     if session.printer.is_json() {
         let value = sorted(&json!({"connected": true, "context": name, "server-info": info}))
             .map_err(std::io::Error::from)?;
@@ -150,10 +154,10 @@ fn delete(session: &Session<'_>, name: &str) -> Result<(), Failure> {
     let mut config = file.require()?;
     if name == config.current_context {
         return Err(Failure::new(
-            Kind::Usage,
+            FailureKind::Usage,
             format!("cannot delete the current context ({})", escape(name)),
         )
-        .with_hint("Set another one first: `sts context set --name NAME`"));
+        .with_hint("Set another one first with `sts context set --name NAME`"));
     }
     config.delete(name)?;
     file.write(&config)?;
@@ -163,7 +167,7 @@ fn delete(session: &Session<'_>, name: &str) -> Result<(), Failure> {
     Ok(session.printer.success(&format!("Deleted context '{}'\n", escape(name)))?)
 }
 
-/// Asks the server whether it takes the token. Its version does not matter here.
+/// Checks that the server accepts the token. Its version does not matter.
 fn verify(session: &Session<'_>, settings: &Settings) -> Result<ServerInfo, Failure> {
     let info = session.server(settings)?.info()?;
     if !session.printer.is_json() {
@@ -175,17 +179,17 @@ fn verify(session: &Session<'_>, settings: &Settings) -> Result<ServerInfo, Fail
         };
         session.printer.success(&format!(
             "Connection verified to {} ({version})",
-            escape(&shown_url(&settings.url))
+            escape(&display_url(&settings.url))
         ))?;
     }
     Ok(info)
 }
 
-/// As it was typed, unless there is a password in it.
-fn shown_url(url: &str) -> String {
+/// The URL as it was typed, but without a password.
+fn display_url(url: &str) -> String {
     match Url::parse(url) {
         Ok(parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {
-            shown(&parsed)
+            without_user_info(&parsed)
         }
         _ => url.to_owned(),
     }

@@ -4,12 +4,13 @@ use std::path::absolute;
 
 use clap::Args;
 use http::HeaderValue;
+use ingestion_api::route::API_PATH;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 
 use super::{Session, verify};
 use crate::command::usage_error;
-use crate::config::{Settings, StsContext, given};
+use crate::config::{Settings, StsContext, non_empty};
 use crate::error::Failure;
 use crate::printer::escape;
 
@@ -25,18 +26,23 @@ pub(crate) struct SaveArgs {
         hide_default_value = true
     )]
     name: String,
-    /// Path of the API, after the URL (default "/api")
-    #[arg(long, value_name = "string", default_value = ingestion_api::route::API_PATH, hide_default_value = true)]
+    /// Path of the API below the URL (default "/api")
+    #[arg(
+        long,
+        value_name = "string",
+        default_value = API_PATH,
+        hide_default_value = true
+    )]
     api_path: String,
-    /// Do not ask the server
+    /// Do not check that the server accepts the token
     #[arg(long)]
     skip_validate: bool,
 }
 
-/// The keys of contexts keep their order; those around them are sorted.
+/// The JSON output. The fields of a context keep their order; those around it are sorted.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct Saved<'a> {
+struct SavedContext<'a> {
     context: &'a StsContext,
     current_context: &'a str,
 }
@@ -44,24 +50,29 @@ struct Saved<'a> {
 pub(super) fn run(session: &Session<'_>, args: &SaveArgs) -> Result<(), Failure> {
     let (flags, printer) = (session.flags, session.printer);
     let misuse = |message: &str| usage_error(message, &["context", "save"]);
-    // Only flags count: what the environment says is in force anyway.
+    // Only flags are saved, because settings of the environment apply to every command anyway.
     let url = flags.url.clone().ok_or_else(|| misuse("required flag(s) \"url\" not set"))?;
     if flags.k8s_sa_token.is_some() || flags.k8s_sa_token_path.is_some() {
         return Err(misuse(
-            "the token of a Kubernetes service account is not saved: it is short-lived",
+            "a Kubernetes service account token cannot be saved, because it is short-lived: give \
+             --api-token or --service-token",
         ));
     }
     if args.name.is_empty() {
-        return Err(misuse("the name of a context must not be empty"));
+        return Err(misuse(
+            "the name of a context must not be empty: give another one with --name",
+        ));
     }
     let (api_token, service_token) =
-        (given(flags.api_token.clone()), given(flags.service_token.clone()));
+        (non_empty(flags.api_token.clone()), non_empty(flags.service_token.clone()));
     if api_token.is_some() == service_token.is_some() {
-        return Err(misuse("exactly one of the flags \"api-token\", \"service-token\" is needed"));
+        return Err(misuse(
+            "exactly one of the flags \"api-token\" and \"service-token\" is required",
+        ));
     }
     let token = api_token.as_ref().or(service_token.as_ref());
     if token.is_some_and(|token| HeaderValue::from_str(token.expose_secret()).is_err()) {
-        return Err(misuse("the token has a character that no header can carry"));
+        return Err(misuse("the token has a character that is not allowed in an HTTP header"));
     }
     let context = StsContext {
         url,
@@ -76,19 +87,21 @@ pub(super) fn run(session: &Session<'_>, args: &SaveArgs) -> Result<(), Failure>
         ..StsContext::default()
     };
     let file = session.config_file()?;
-    // One that cannot be changed is told before the server is asked.
-    file.read_to_change()?;
-    let settings = Settings::of(&args.name, context.clone())?;
+    // An unreadable file is reported before a request is sent.
+    file.read_or_default()?;
+    let settings = Settings::from_context(&args.name, context.clone())?;
     if !args.skip_validate {
         verify(session, &settings)?;
     }
     let _lock = file.lock()?;
-    let mut config = file.read_to_change()?;
+    let mut config = file.read_or_default()?;
     config.save(&args.name, context);
     file.write(&config)?;
     if printer.is_json() {
-        return Ok(printer
-            .json(&Saved { context: config.context(&args.name)?, current_context: &args.name })?);
+        return Ok(printer.json(&SavedContext {
+            context: config.context(&args.name)?,
+            current_context: &args.name,
+        })?);
     }
     Ok(printer.success(&format!("Saved context: '{}'", escape(&args.name)))?)
 }

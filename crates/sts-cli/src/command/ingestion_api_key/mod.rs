@@ -18,32 +18,42 @@ use crate::error::Failure;
 /// The commands on keys, in the order of the help.
 #[derive(Subcommand)]
 pub(crate) enum KeyCommand {
-    /// Check a key, and whether endpoints take it
+    /// Check a key, and whether endpoints accept it
     #[command(
-        long_about = "Check whether a key is well formed, and what each given endpoint answers to it. The key is read from the environment variable API_KEY, or else from standard input. Nothing is sent but the key. The exit code is 2 if anything is wrong with it, and 4 if an endpoint could not be asked."
+        long_about = "Check the format of a key, and whether each given endpoint accepts it. The \
+                      key is read from the environment variable API_KEY, or else from standard \
+                      input. Requests have the key and no telemetry. The exit code is 2 if a check \
+                      fails, and 4 if the only failure is that an endpoint cannot be reached."
     )]
     Check(check::CheckArgs),
     /// Create a new Ingestion Api Key
     #[command(
-        long_about = "Create a key and print it. It is printed this once: it cannot be seen again."
+        long_about = "Create a key and print it. The key is printed once and cannot be displayed \
+                      again."
     )]
     Create(create::CreateArgs),
     /// Delete an Ingestion Api Key
-    #[command(long_about = "Delete a key. Whoever still uses it is refused from now on.")]
+    #[command(long_about = "Delete a key. From then on requests with the key are refused.")]
     Delete(delete::DeleteArgs),
     /// Describe an Ingestion Api Key
-    #[command(long_about = "Show all that the server tells of a key; never the key itself.")]
+    #[command(
+        long_about = "Show everything that the server knows about a key, except the key itself."
+    )]
     Describe(IdArgs),
     /// List Ingestion Api Keys
-    #[command(long_about = "List all keys; never the keys themselves.")]
-    List(list::ListArgs),
-    /// Create a new Ingestion Api Key in place of another
     #[command(
-        long_about = "Create a key with the name and description of another and print it this once. The other one ends after the overlap, or at its own expiration if that is earlier."
+        long_about = "List all keys by name, with their ids. The keys themselves are not shown."
+    )]
+    List(list::ListArgs),
+    /// Replace an Ingestion Api Key with a new one
+    #[command(
+        long_about = "Create a key with the name and description of another one, and print it. The \
+                      key is printed once and cannot be displayed again. The other key expires \
+                      after the overlap, or at its own expiration if that is earlier."
     )]
     Rotate(rotate::RotateArgs),
     /// Change an Ingestion Api Key
-    #[command(long_about = "Change what is given of a key, and leave the rest as it is.")]
+    #[command(long_about = "Change the given fields of a key. The other fields keep their values.")]
     Update(update::UpdateArgs),
 }
 

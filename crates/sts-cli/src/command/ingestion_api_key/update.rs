@@ -11,26 +11,31 @@ use crate::printer::sorted;
 
 /// The flags of `update`.
 #[derive(Args)]
-#[group(id = "change", required = true, multiple = true, args = ["name", "description", "expiration", "no_expiration", "enable", "disable"])]
+#[group(
+    id = "change",
+    required = true,
+    multiple = true,
+    args = ["name", "description", "expiration", "no_expiration", "enable", "disable"]
+)]
 pub(crate) struct UpdateArgs {
     #[command(flatten)]
     key: IdArgs,
     /// New name
     #[arg(long, short, value_name = "string")]
     name: Option<String>,
-    /// New description; empty for none
+    /// New description; an empty one removes the description
     #[arg(long, value_name = "string")]
     description: Option<String>,
-    /// New expiration date, yyyy-MM-dd: it ends as that day begins (UTC)
+    /// New expiration date, yyyy-MM-dd: the key expires when that day begins (UTC)
     #[arg(long, value_name = "date", value_parser = value::expiration, allow_hyphen_values = true)]
     expiration: Option<Expiration>,
-    /// Let it never expire
+    /// Remove the expiration date
     #[arg(long, conflicts_with = "expiration")]
     no_expiration: bool,
-    /// Let it in again
+    /// Accept the key again
     #[arg(long)]
     enable: bool,
-    /// Refuse it until it is enabled again
+    /// Refuse the key until it is enabled again
     #[arg(long, conflicts_with = "enable")]
     disable: bool,
 }
