@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Reads `1h15m30.5s`, `-` excepted: a sequence of decimal numbers with a unit each, at most what
-/// Go's type holds.
+/// Reads a sequence of decimal numbers with a unit each, as in `1h15m30.5s`. Negative durations, and
+/// those that Go's `time.Duration` cannot hold (more than 292 years), give `None`.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     let text = text.strip_prefix('+').unwrap_or(text);
     if text == "0" {
@@ -21,8 +21,8 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
             return None;
         }
         let (unit, after) = unit(after)?;
-        // Go's type ends far below 10^18 whole units, and nanoseconds are the smallest: more digits
-        // add nothing.
+        // Go's type ends far below 10^18 whole units, and a nanosecond is its smallest unit, so
+        // further digits of the fraction change nothing.
         let whole = if whole.is_empty() { 0 } else { whole.parse::<u64>().ok()? };
         let fraction = &fraction[..fraction.len().min(18)];
         let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
@@ -40,8 +40,8 @@ fn digits(text: &str) -> (&str, &str) {
     text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
 }
 
-/// The unit that `text` starts with, in nanoseconds, and what follows. Longer names come first:
-/// `ms` is not `m`.
+/// The unit that `text` starts with, in nanoseconds, and the text after it. Longer names come first
+/// in the table, because `ms` also starts with `m`.
 fn unit(text: &str) -> Option<(u128, &str)> {
     const UNITS: [(&str, u128); 8] = [
         ("ns", 1),

@@ -1,22 +1,35 @@
-//! `${..}` and `$$`.
+//! Substitutes `${..}` and `$$`.
 
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::value::{Content, Entry, Kind, Scalar, Value};
-use super::{Budget, Env, MAX_DEPTH, file, parse};
+use crate::budget::{Budget, MAX_DEPTH, MAX_TEXT_LEN};
+use crate::value::{Content, Entry, Scalar};
+use crate::{ScalarKind, Value, file, parse};
 
-/// Most substitutions in one setting, as in the Collector.
+/// Looks up an environment variable: `None` if it is not set.
+///
+/// A program passes `&|name: &str| std::env::var(name).ok()`.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// How many substitutions one setting may have, as in the Collector.
 const MAX_ROUNDS: usize = 1000;
 
-/// What a substitution costs at least, so that a great many empty ones end as well.
+/// The least that a substitution is charged, in bytes, so that a great many empty substitutions
+/// exhaust the budget too.
 const MIN_COPIED: usize = 64;
 
-pub(super) fn expand(value: Value, env: Env<'_>) -> Value {
-    let mut budget = Budget::default();
-    budget.nodes = budget.nodes.saturating_sub(value.measure().nodes);
-    Expander { env, budget }.value(value, 0)
+impl Value {
+    /// Substitutes every `${..}` in values, and `$$` by `$`; `env` looks up environment variables.
+    ///
+    /// A substitution that fails becomes a problem when its node is read. So a failure in a setting
+    /// that nobody reads has no effect.
+    #[must_use]
+    pub fn expand(self, env: Env<'_>) -> Self {
+        let budget = Budget::after(self.measure().nodes);
+        Expander { env, budget }.value(self, 0)
+    }
 }
 
 struct Expander<'a> {
@@ -53,7 +66,7 @@ impl Expander<'_> {
         mut substituted: bool,
         depth: usize,
     ) -> Value {
-        // What the document itself says may be shown; what came through `${..}` may not.
+        // Messages may show the text of the document itself, but no text that came through `${..}`.
         let written = if substituted { String::new() } else { scalar.text.clone() };
         let Scalar { mut text, kind, quoted } = scalar;
         let failed =
@@ -86,11 +99,8 @@ impl Expander<'_> {
             origins.extend(source.origin().filter(|origin| !origins.contains(origin)));
             if !whole {
                 text.replace_range(found, source.as_text());
-                if text.len() > super::MAX_TEXT_LEN {
-                    return failed(format!(
-                        "substituted to more than {} bytes",
-                        super::MAX_TEXT_LEN
-                    ));
+                if text.len() > MAX_TEXT_LEN {
+                    return failed(format!("substituted to more than {} bytes", MAX_TEXT_LEN));
                 }
                 continue;
             }
@@ -106,7 +116,7 @@ impl Expander<'_> {
         failed(format!("more than {MAX_ROUNDS} substitutions: does a value refer to itself?"))
     }
 
-    /// The value of a whole setting, if it is not a string.
+    /// The value of a setting that is one reference and nothing else, unless it is a string.
     fn typed(
         &mut self,
         source: &Source,
@@ -114,14 +124,14 @@ impl Expander<'_> {
         depth: usize,
         origins: &[String],
     ) -> Result<Option<Value>, String> {
-        // What is not YAML is text. That includes a tree beyond the limits: secrets may look like
-        // anything.
+        // Text that is not YAML is a string. So is a tree beyond the limits, because a secret may
+        // look like anything.
         let Ok(mut value) = parse::document(&source.text, &mut Budget::default()) else {
             return Ok(None);
         };
         let text = source.as_text();
         match &mut value.content {
-            Content::Scalar(Scalar { kind: Kind::String, .. }) => return Ok(None),
+            Content::Scalar(Scalar { kind: ScalarKind::String, .. }) => return Ok(None),
             Content::Scalar(scalar) => text.replace("$$", "$").clone_into(&mut scalar.text),
             _ => value.original = (!text.contains("${")).then(|| text.replace("$$", "$")),
         }
@@ -196,7 +206,7 @@ impl Expander<'_> {
     }
 }
 
-/// `${..}`, and whether the document itself holds it.
+/// A `${..}`, and whether the document itself contains it.
 struct Reference<'a> {
     text: &'a str,
     public: bool,
@@ -212,16 +222,16 @@ impl Reference<'_> {
     }
 }
 
-/// What a reference stands for.
+/// The text that a reference stands for.
 struct Source {
     text: String,
     file: bool,
-    /// What it is, if the document itself names it.
+    /// The variable or the file, for messages, if the document itself names it.
     named: Option<String>,
 }
 
 impl Source {
-    /// The text as a string setting takes it: less the line end that every text file has.
+    /// The text as a string setting takes it: without the line end at the end of a text file.
     fn as_text(&self) -> &str {
         match self.text.strip_suffix('\n') {
             Some(text) if self.file => text.strip_suffix('\r').unwrap_or(text),
@@ -229,7 +239,7 @@ impl Source {
         }
     }
 
-    /// How it can be the reason that a setting is empty.
+    /// In which way this source can be the reason that a setting is empty.
     fn origin(&self) -> Option<String> {
         let why = match (self.text.trim().is_empty(), self.file) {
             (true, false) => "is empty or not set",
@@ -240,9 +250,9 @@ impl Source {
     }
 }
 
-/// The first `}` from `start` on with a `${` before it that is not escaped: the innermost reference
-/// of the first one. `start` moves behind every `}` that belongs to none, so that a next round need
-/// not look at them again.
+/// Finds the first `}` from `start` on that has a `${` before it which is not escaped. The range is
+/// that of the innermost reference. `start` moves past every `}` that ends no reference, so that the
+/// next call does not examine it again.
 fn find(text: &str, start: &mut usize) -> Option<Range<usize>> {
     while let Some(length) = text[*start..].find('}') {
         let end = *start + length + 1;
@@ -262,7 +272,8 @@ fn origin(origins: &[String]) -> Option<Arc<str>> {
     (!origins.is_empty()).then(|| origins.join(", ").into())
 }
 
-/// Gives a substituted tree the line of its reference, and what that names.
+/// Sets the line of a substituted tree to the line of its reference, and its origin to the variables
+/// and files that the reference names.
 fn mark(value: &mut Value, line: usize, origin: Option<&Arc<str>>) {
     value.line = line;
     value.substituted = true;

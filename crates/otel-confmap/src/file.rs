@@ -4,7 +4,23 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use super::MAX_TEXT_LEN;
+use crate::budget::MAX_TEXT_LEN;
+use crate::{Problem, Value};
+
+impl Value {
+    /// Reads a file; see [`parse`](Self::parse).
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, is not a regular file, is not UTF-8 or is longer than 1 MiB;
+    /// and as for `parse`. No more than 1 MiB and one byte of the file is read.
+    pub fn read_file(path: &Path) -> Result<Self, Problem> {
+        let text = read_text(path).map_err(|error| {
+            Problem::new("", None, format!("cannot read `{}`: {error}", path.display()))
+        })?;
+        Self::parse(&text)
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
@@ -18,11 +34,11 @@ pub(super) enum FileError {
     NotUtf8,
 }
 
-/// Reads the regular file at `path`, but never more than the longest allowed text and one byte. A
-/// byte order mark is dropped.
+/// Reads the regular file at `path`, but never more than [`MAX_TEXT_LEN`] bytes and one. A byte
+/// order mark is dropped.
 pub(super) fn read_text(path: &Path) -> Result<String, FileError> {
-    // Asked before it is opened: opening a FIFO waits for its writer. Who swaps the file in between
-    // may change the configuration anyway.
+    // The kind is checked before the file is opened, because opening a FIFO waits for its writer.
+    // A process that can swap the file between the two calls can change the configuration anyway.
     if !fs::metadata(path)?.is_file() {
         return Err(FileError::NotAFile);
     }

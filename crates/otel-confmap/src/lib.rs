@@ -1,50 +1,104 @@
-//! The Collector's configuration language: YAML with `${..}`.
+//! The OpenTelemetry Collector's configuration language: YAML in which `${..}` stands for
+//! environment variables and files.
 //!
-//! [`Value::parse`] makes a tree of a text, [`Value::expand`] substitutes, and a [`Node`] reads
-//! settings from it into a [`Report`] that tells every problem at once, each with its path and
-//! line. The environment is handed in; nothing here reads the one of the process.
+//! [`Value::parse`] reads a text into a tree, [`Value::expand`] substitutes every `${..}`, and a
+//! [`Node`] reads settings from the tree. A [`Report`] collects what is wrong, so that the user
+//! sees every problem at once, each with its path and its line.
+//!
+//! The crate reads no environment variable itself: the caller passes a function that looks one up.
+//! It is not a Collector configuration's schema: it knows no component and no key. It does not use
+//! serde, because serde stops at the first error and does not say how a scalar was written, which a
+//! value like `0123` depends on.
+//!
+//! # Examples
+//!
+//! ```
+//! use otel_confmap::{ConfigError, Node, Report, Value};
+//!
+//! struct Exporter {
+//!     endpoint: String,
+//!     timeout: std::time::Duration,
+//! }
+//!
+//! fn read(text: &str) -> Result<Exporter, ConfigError> {
+//!     let environment = |name: &str| (name == "HOST").then(|| "otlp.example.com".to_owned());
+//!     let value = Value::parse(text)?.expand(&environment);
+//!     let report = Report::new();
+//!     let mut endpoint = None;
+//!     let mut timeout = None;
+//!     if let Some(mut map) = Node::root(&value, &report).map() {
+//!         endpoint = map.required("endpoint").and_then(|node| node.string()).map(str::to_owned);
+//!         timeout = map.get("timeout").and_then(|node| node.duration());
+//!         map.deny_unknown();
+//!     }
+//!     report.finish()?;
+//!     Ok(Exporter {
+//!         endpoint: endpoint.unwrap_or_default(),
+//!         timeout: timeout.unwrap_or(std::time::Duration::from_secs(5)),
+//!     })
+//! }
+//!
+//! let exporter = read("endpoint: https://${env:HOST}:4317")?;
+//! assert_eq!(exporter.endpoint, "https://otlp.example.com:4317");
+//! assert_eq!(exporter.timeout.as_secs(), 5);
+//!
+//! let error = read("timeout: soon\nretries: 3").err().unwrap();
+//! let paths: Vec<_> = error.problems().iter().map(|problem| problem.path()).collect();
+//! assert_eq!(paths, ["endpoint", "timeout", "retries"]);
+//! # Ok::<(), ConfigError>(())
+//! ```
 //!
 //! # Substitution
 //!
 //! | written | becomes |
 //! |---|---|
-//! | `${env:NAME}`, `${NAME}` | the environment variable |
-//! | `${env:NAME:-text}` | `text` if the variable is not set; one that is set to nothing is nothing |
-//! | `${file:path}` | the text of a file |
-//! | `${env:${env:NAME}}` | the inner one first |
-//! | `$$` | `$`; so `$${env:NAME}` stays as it is, less one `$` |
-//! | `$NAME` | the same: braces are needed |
+//! | `${env:NAME}`, `${NAME}` | the value of the environment variable |
+//! | `${env:NAME:-text}` | `text` if the variable is not set; a variable that is set to an empty value stays empty |
+//! | `${file:path}` | the text of the file |
+//! | `${env:${env:NAME}}` | the inner reference is substituted first |
+//! | `$$` | `$`; so `$${env:NAME}` becomes the text `${env:NAME}` |
+//! | `$NAME` | itself: a reference needs its braces |
 //!
-//! A setting that is nothing but one `${..}` takes the type of what is substituted, read as YAML,
-//! and a string setting takes its exact text: `0123` stays `0123`. Text that is not valid YAML is a
-//! string. Within a longer text the result is a string. What is substituted is expanded in turn,
-//! and its `$$` halved. Keys are never expanded.
+//! If a setting consists of one `${..}` and nothing else, then the substituted text is read as YAML
+//! and the setting takes the type of that YAML; a string setting takes the exact text, so that
+//! `0123` stays `0123`. Text that is not valid YAML is a string. If the reference is a part of a
+//! longer text, then the result is a string. References in a substituted text are substituted in
+//! turn, and `$$` in it becomes `$`. Keys are never substituted.
 //!
 //! # Differences from the Collector
 //!
-//! They are on purpose.
+//! All of them are deliberate.
 //!
-//! | here | there |
+//! | this crate | the Collector |
 //! |---|---|
 //! | a variable that is not set and has no default is an error that names it | null, and a warning |
-//! | one line end at the end of `${file:path}` is dropped where its text is used | kept, and sent with a token |
-//! | a substitution replaces the reference that was found | every equal one in the text, escaped ones too |
-//! | `${yaml:..}`, `${http:..}`, `${https:..}` are errors | supported |
-//! | a reference in a setting that nobody reads is no error | every one must resolve |
-//! | a duration needs its unit, `0` excepted | a bare number is nanoseconds |
-//! | scalars have their YAML 1.2 type: `0123` is 123 and `yes` a string | some forms of YAML 1.1 too: `0123` is 83 |
+//! | one line end at the end of `${file:path}` is dropped where its text is used | the line end is kept, and sent with a token |
+//! | a substitution replaces the reference that was found | every equal text is replaced, an escaped one too |
+//! | `${yaml:..}`, `${http:..}`, `${https:..}` are errors | they are supported |
+//! | a reference in a setting that nobody reads is no error | every reference must resolve |
+//! | a duration needs its unit, except `0` | a bare number is nanoseconds |
+//! | scalars have their YAML 1.2 type: `0123` is 123 and `yes` is a string | some forms of YAML 1.1 are read too: `0123` is 83 |
 //! | no message holds a value, or a key of a substituted map | errors quote values |
 //!
 //! # Limits
 //!
-//! Only regular files are read, no FIFO, socket or device. A text or file has at most 1 MiB
-//! ([`MAX_TEXT_LEN`]), 64 levels ([`MAX_DEPTH`]) and 100,000 nodes ([`MAX_NODES`]), keys, each
-//! expansion of an alias and the copy behind each anchor included. Aliases and substitutions copy
-//! at most 8 MiB, and a setting has at most 1000 substitutions. Duplicate keys and several
-//! documents are errors. Of many problems 100 ([`MAX_PROBLEMS`]) are told, and how many more there
-//! are.
+//! Only regular files are read, no FIFO, socket or device. A text or file has at most 1 MiB, 64
+//! levels and 100,000 nodes; keys, each expansion of an alias and the copy that is kept for each
+//! anchor count as nodes. Aliases and substitutions copy at most 8 MiB, and a setting has at most
+//! 1,000 substitutions, as in the Collector. Duplicate keys and several documents in one text are
+//! errors. A [`Report`] keeps the first 100 problems and the number of the others.
+//!
+//! # Errors
+//!
+//! | error | from | means |
+//! |---|---|---|
+//! | [`Problem`] | [`Value::parse`], [`Value::read_file`] | the text is not YAML, is beyond a limit, or cannot be read |
+//! | `Vec<Problem>` | [`Report::finish`] | everything that is wrong with the settings, or the warnings |
+//! | [`ConfigError`] | your own reader | one or several problems as one error |
 
+mod budget;
 mod duration;
+mod error;
 mod expand;
 mod file;
 mod node;
@@ -55,58 +109,9 @@ mod scalar;
 mod tests;
 mod value;
 
+pub use error::ConfigError;
+pub use expand::Env;
 pub use node::{Map, Node};
 pub use problem::{Problem, Report};
+pub use scalar::ScalarKind;
 pub use value::Value;
-
-/// Longest text or file, in bytes.
-pub const MAX_TEXT_LEN: usize = 1 << 20;
-
-/// Most maps and lists inside one another.
-pub const MAX_DEPTH: usize = 64;
-
-/// Most nodes of a tree.
-pub const MAX_NODES: usize = 100_000;
-
-/// Most problems of a configuration that are told, and most warnings.
-pub const MAX_PROBLEMS: usize = 100;
-
-/// How environment variables are looked up: `None` if one is not set.
-///
-/// In a program it is `&|name: &str| std::env::var(name).ok()`.
-pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
-
-/// Most bytes that aliases and substitutions copy.
-const MAX_COPIED: usize = 8 << 20;
-
-/// What a tree may still use up; a small text can ask for a very large tree.
-struct Budget {
-    nodes: usize,
-    copied: usize,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self { nodes: MAX_NODES, copied: MAX_COPIED }
-    }
-}
-
-impl Budget {
-    fn charge(&mut self, size: &value::Size) -> Result<(), String> {
-        self.charge_nodes(size.nodes)?;
-        self.charge_copied(size.bytes)
-    }
-
-    fn charge_nodes(&mut self, nodes: usize) -> Result<(), String> {
-        self.nodes =
-            self.nodes.checked_sub(nodes).ok_or_else(|| format!("more than {MAX_NODES} nodes"))?;
-        Ok(())
-    }
-
-    fn charge_copied(&mut self, bytes: usize) -> Result<(), String> {
-        self.copied = self.copied.checked_sub(bytes).ok_or_else(|| {
-            format!("aliases and substitutions copy more than {MAX_COPIED} bytes")
-        })?;
-        Ok(())
-    }
-}

@@ -1,16 +1,16 @@
-//! Reading settings out of a tree.
+//! Reads settings from a tree.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::value::{Content, Kind};
-use super::{Problem, Report, Value, duration};
+use crate::value::Content;
+use crate::{Problem, Report, ScalarKind, Value, duration};
 
 /// A value of a configuration together with its path, and the report that takes its problems.
 ///
-/// The readers ([`string`](Self::string), [`bool`](Self::bool), ..) give `None` where a value has
-/// another type, which is then a problem in the report, and where it is null, which is none: a key
-/// without a value leaves the default.
+/// The readers, such as [`string`](Self::string) and [`bool`](Self::bool), return `None` if the
+/// value has another type, and add that to the report. They also return `None` if the value is null,
+/// which is no problem: a key without a value leaves the default.
 #[derive(Clone, Debug)]
 pub struct Node<'a> {
     value: &'a Value,
@@ -19,20 +19,21 @@ pub struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// The root of a configuration. See [`Value`] for an example.
+    /// The root of a configuration; [`Value`] has an example.
     #[must_use]
     pub fn root(value: &'a Value, report: &'a Report) -> Self {
         Self { value, path: String::new(), report }
     }
 
-    /// The path, as in `exporters.otlp.tls.ca_file`. A key that came through `${..}` stands in it
+    /// The path, as in `exporters.otlp.tls.ca_file`. A key that came through `${..}` appears in it
     /// as `(key 1)`.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Whether the value is null: written so, left out after the colon, or substituted by nothing.
+    /// Whether the value is null: it is written as null, left out after the colon, or substituted by
+    /// an empty text.
     #[must_use]
     pub fn is_null(&self) -> bool {
         self.value.is_null()
@@ -44,8 +45,42 @@ impl<'a> Node<'a> {
         matches!(self.value.content, Content::List(_))
     }
 
-    /// Reports that this value is empty: why, if it was substituted, else with `advice`.
-    pub(crate) fn empty(&self, advice: &str) {
+    /// The type of a scalar, and its value unless it is a string; `None` if the value is a list, a
+    /// map or a failed substitution. Unlike the readers this adds nothing to the report, so a setting
+    /// that has several forms can choose between them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use otel_confmap::{Node, Report, ScalarKind, Value};
+    ///
+    /// /// A number of bytes, or a text such as `20MiB`.
+    /// fn size(node: &Node<'_>) -> Option<String> {
+    ///     match node.scalar_kind() {
+    ///         Some(ScalarKind::Int(bytes)) => Some(format!("{bytes}B")),
+    ///         _ => node.string().map(str::to_owned),
+    ///     }
+    /// }
+    ///
+    /// let value = Value::parse("[1024, 20MiB]")?;
+    /// let report = Report::new();
+    /// let sizes = Node::root(&value, &report).list().expect("a list");
+    /// assert_eq!(sizes.iter().filter_map(size).collect::<Vec<_>>(), ["1024B", "20MiB"]);
+    /// assert!(report.finish().is_ok());
+    /// # Ok::<(), otel_confmap::Problem>(())
+    /// ```
+    #[must_use]
+    pub fn scalar_kind(&self) -> Option<ScalarKind> {
+        match &self.value.content {
+            Content::Scalar(scalar) => Some(scalar.kind),
+            _ => None,
+        }
+    }
+
+    /// Reports that this value is empty. If the value was substituted, the message names the
+    /// variables and files that it came from; otherwise it ends with `advice`, which must not hold
+    /// a value.
+    pub fn report_empty(&self, advice: &str) {
         let why = match &self.value.origin {
             Some(origin) => origin,
             None if self.value.substituted => "so is what is substituted for it",
@@ -64,17 +99,20 @@ impl<'a> Node<'a> {
         self.report.warning(Problem::new(&*self.path, Some(self.value.line), message));
     }
 
-    /// A string. A substituted value is one whatever its type is, and keeps its exact text.
+    /// A string. A substituted value is read as a string whatever its type is, and keeps its exact
+    /// text.
     #[must_use]
     pub fn string(&self) -> Option<&'a str> {
         if let Some(text) = &self.value.original {
             return Some(text);
         }
         match &self.value.content {
-            Content::Scalar(scalar) if scalar.kind == Kind::String || self.value.substituted => {
+            Content::Scalar(scalar)
+                if scalar.kind == ScalarKind::String || self.value.substituted =>
+            {
                 Some(&scalar.text)
             }
-            Content::Scalar(scalar) if scalar.kind != Kind::Null => {
+            Content::Scalar(scalar) if scalar.kind != ScalarKind::Null => {
                 self.problem(format!(
                     "expected a string, found {}: put it in quotes",
                     self.value.describe()
@@ -88,8 +126,8 @@ impl<'a> Node<'a> {
     /// `true` or `false`.
     #[must_use]
     pub fn bool(&self) -> Option<bool> {
-        match self.kind() {
-            Some(Kind::Bool(value)) => Some(value),
+        match self.scalar_kind() {
+            Some(ScalarKind::Bool(value)) => Some(value),
             _ => self.mismatch("true or false"),
         }
     }
@@ -97,8 +135,8 @@ impl<'a> Node<'a> {
     /// An integer that is not negative.
     #[must_use]
     pub fn u64(&self) -> Option<u64> {
-        match self.kind() {
-            Some(Kind::Int(value)) => {
+        match self.scalar_kind() {
+            Some(ScalarKind::Int(value)) => {
                 let value = u64::try_from(value).ok();
                 if value.is_none() {
                     self.problem(format!("expected an integer from 0 to {}", u64::MAX));
@@ -109,27 +147,27 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A number, with or without a fraction, and finite.
+    /// A finite number, with or without a fraction.
     #[must_use]
     pub fn f64(&self) -> Option<f64> {
-        match self.kind() {
+        match self.scalar_kind() {
             #[expect(
                 clippy::cast_precision_loss,
-                reason = "the setting is a fraction, an integer is a short way to write it"
+                reason = "the setting is a fraction, and an integer is a short way to write it"
             )]
-            Some(Kind::Int(value)) => Some(value as f64),
-            Some(Kind::Float(value)) if value.is_finite() => Some(value),
+            Some(ScalarKind::Int(value)) => Some(value as f64),
+            Some(ScalarKind::Float(value)) if value.is_finite() => Some(value),
             _ => self.mismatch("a finite number"),
         }
     }
 
-    /// A duration as Go writes it: `500ms`, `5s`, `1m30s`, and `0`; not a negative one.
+    /// A duration as Go writes it, such as `500ms`, `5s`, `1m30s` or `0`; it must not be negative.
     #[must_use]
     pub fn duration(&self) -> Option<Duration> {
         const EXPECTED: &str = "a duration with a unit, as in 500ms, 5s or 1m30s";
-        match (self.kind(), &self.value.content) {
-            (Some(Kind::Int(0)), _) => Some(Duration::ZERO),
-            (Some(Kind::String), Content::Scalar(scalar)) => {
+        match (self.scalar_kind(), &self.value.content) {
+            (Some(ScalarKind::Int(0)), _) => Some(Duration::ZERO),
+            (Some(ScalarKind::String), Content::Scalar(scalar)) => {
                 let duration = duration::parse(&scalar.text);
                 if duration.is_none() {
                     self.problem(format!(
@@ -154,7 +192,7 @@ impl<'a> Node<'a> {
         Some(items.iter().enumerate().map(node).collect())
     }
 
-    /// A map, to be read by key.
+    /// A map, whose settings are read by key.
     #[must_use]
     pub fn map(&self) -> Option<Map<'a>> {
         match &self.value.content {
@@ -165,19 +203,14 @@ impl<'a> Node<'a> {
         }
     }
 
-    fn kind(&self) -> Option<Kind> {
-        match &self.value.content {
-            Content::Scalar(scalar) => Some(scalar.kind),
-            _ => None,
-        }
-    }
-
-    /// Reports that something else was expected, unless the value is null.
+    /// Reports that a value of another type was expected, unless the value is null.
     fn mismatch<T>(&self, expected: &str) -> Option<T> {
         match &self.value.content {
             Content::Unresolved(message) => self.problem(&**message),
-            Content::Scalar(scalar) if scalar.kind == Kind::Null => {}
-            Content::Scalar(scalar) if scalar.kind == Kind::String && self.value.substituted => {
+            Content::Scalar(scalar) if scalar.kind == ScalarKind::Null => {}
+            Content::Scalar(scalar)
+                if scalar.kind == ScalarKind::String && self.value.substituted =>
+            {
                 self.problem(format!("expected {expected}, found a string (what is substituted is one if it is not valid YAML)"));
             }
             _ => self.problem(format!("expected {expected}, found {}", self.value.describe())),
@@ -186,8 +219,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// A map of a configuration. It remembers which keys were asked for, so that the others can be
-/// reported.
+/// A map of a configuration. It remembers which keys were read, so that it can report the others.
 #[derive(Clone, Debug)]
 pub struct Map<'a> {
     node: Node<'a>,
@@ -196,14 +228,14 @@ pub struct Map<'a> {
 }
 
 impl<'a> Map<'a> {
-    /// The map as a node, for problems of the whole of it.
+    /// The map as a node, for problems that concern the map as a whole.
     #[must_use]
     pub fn node(&self) -> &Node<'a> {
         &self.node
     }
 
-    /// The value of `key`. A key without a value counts as absent; one that was substituted by
-    /// nothing does not.
+    /// The value of `key`. A key without a value counts as absent; a key whose value was substituted
+    /// by an empty text does not.
     pub fn get(&mut self, key: &str) -> Option<Node<'a>> {
         if !self.asked.iter().any(|asked| asked == key) {
             self.asked.push(key.to_owned());
@@ -213,7 +245,7 @@ impl<'a> Map<'a> {
         (!node.is_null() || node.value.substituted).then_some(node)
     }
 
-    /// As [`get`](Self::get), but it is a problem if there is none.
+    /// As [`get`](Self::get), but reports a problem if the key is absent.
     pub fn required(&mut self, key: &str) -> Option<Node<'a>> {
         let node = self.get(key);
         if node.is_none() {
@@ -222,20 +254,20 @@ impl<'a> Map<'a> {
         node
     }
 
-    /// All entries: for maps whose keys are names. None of them is unknown from then on.
+    /// All entries, for maps whose keys are names. Afterwards no key of the map counts as unknown.
     pub fn entries(&mut self) -> Vec<(&'a str, Node<'a>)> {
         self.all_known = true;
         self.all().collect()
     }
 
-    /// Reports the keys nobody asked for as problems. Called last.
+    /// Reports the keys that were not read as problems. Call it last.
     pub fn deny_unknown(self) {
         for node in self.unknown() {
             node.problem(format!("unknown key; known are {}", self.asked.join(", ")));
         }
     }
 
-    /// Reports the keys nobody asked for as warnings. Called last.
+    /// Reports the keys that were not read as warnings. Call it last.
     pub fn warn_unknown(self) {
         for node in self.unknown() {
             node.warning("unknown key: it has no effect");
@@ -250,14 +282,14 @@ impl<'a> Map<'a> {
 
     fn all(&self) -> impl Iterator<Item = (&'a str, Node<'a>)> + '_ {
         self.values().enumerate().map(|(index, (key, value))| {
-            // What was substituted may be a secret that happens to look like a map.
+            // A substituted text may be a secret that happens to look like a map.
             let hidden = self.node.value.substituted;
-            let shown = if hidden {
+            let name = if hidden {
                 format!("(key {})", index + 1)
             } else {
                 key.escape_debug().to_string()
             };
-            (key, self.child(&shown, value))
+            (key, self.child(&name, value))
         })
     }
 

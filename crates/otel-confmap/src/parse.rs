@@ -1,13 +1,38 @@
-//! From the events of the YAML parser to a tree.
+//! Builds a tree from the events of the YAML parser.
 
 use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
 
-use super::value::{Content, Entry, Kind, Scalar, Value};
-use super::{Budget, MAX_DEPTH, Problem, scalar};
+use crate::budget::{Budget, MAX_DEPTH, MAX_TEXT_LEN};
+use crate::value::{Content, Entry, Scalar};
+use crate::{Problem, ScalarKind, Value, scalar};
 
-/// Reads the only document in `text`; nothing at all is null.
+impl Value {
+    /// Reads one YAML document. An empty text is an empty map. [`expand`](Self::expand) substitutes
+    /// its references afterwards.
+    ///
+    /// # Errors
+    ///
+    /// When the text is not one YAML document, has a duplicate key, or is beyond one of the
+    /// [limits](crate#limits).
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        if text.len() > MAX_TEXT_LEN {
+            return Err(Problem::new(
+                "",
+                None,
+                format!("the text is longer than {MAX_TEXT_LEN} bytes"),
+            ));
+        }
+        let mut value = document(text, &mut Budget::default())?;
+        if value.is_null() {
+            value.content = Content::Map(Vec::new());
+        }
+        Ok(value)
+    }
+}
+
+/// Reads the only document in `text`; an empty text is null.
 pub(super) fn document(text: &str, budget: &mut Budget) -> Result<Value, Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder { budget, open: Vec::new(), anchors: HashMap::new(), root: None };
@@ -28,7 +53,7 @@ pub(super) fn document(text: &str, budget: &mut Budget) -> Result<Value, Problem
     Ok(builder.root.unwrap_or_else(|| Value::new(plain(String::new()), 1)))
 }
 
-/// Builds the tree without recursion: whatever the text is nested like, the stack is not.
+/// Builds the tree without recursion, so that a deeply nested text cannot overflow the stack.
 struct Builder<'b> {
     budget: &'b mut Budget,
     open: Vec<Collection>,
@@ -47,10 +72,10 @@ enum CollectionKind {
     Map { entries: Vec<Entry>, keys: HashSet<String>, key: Option<Key>, merged: Vec<Value> },
 }
 
-/// A key whose value is awaited.
+/// A key whose value comes next.
 enum Key {
     Name(String),
-    /// A plain `<<`, which YAML 1.1 has and Collector configurations use.
+    /// A plain `<<`. It is part of YAML 1.1, and Collector configurations use it.
     Merge,
 }
 
@@ -118,7 +143,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Takes a finished value, and keeps a copy of one that has an anchor: the copy counts as well.
+    /// Takes a finished value. If the value has an anchor, a copy is kept for its aliases, and the
+    /// copy is charged too.
     fn complete(&mut self, value: Value, anchor: usize) -> Result<(), Problem> {
         self.budget.charge_nodes(1).map_err(|message| problem(value.line, message))?;
         if anchor > 0 {
@@ -158,7 +184,8 @@ fn new_key(value: Value, keys: &mut HashSet<String>, merged: bool) -> Result<Key
     Ok(if merge { Key::Merge } else { Key::Name(scalar.text) })
 }
 
-/// Adds what `<<` names: keys of the map itself win, then earlier maps.
+/// Adds the entries of the maps that `<<` names. A key of the map itself has precedence, then a key
+/// of an earlier map.
 fn merge(
     mut entries: Vec<Entry>,
     mut keys: HashSet<String>,
@@ -182,22 +209,22 @@ fn merge(
     Ok(entries)
 }
 
-fn kind(text: &str, quoted: bool, tag: Option<&Tag>, line: usize) -> Result<Kind, Problem> {
+fn kind(text: &str, quoted: bool, tag: Option<&Tag>, line: usize) -> Result<ScalarKind, Problem> {
     let Some(tag) = tag else {
-        return Ok(if quoted { Kind::String } else { scalar::resolve(text) });
+        return Ok(if quoted { ScalarKind::String } else { scalar::resolve(text) });
     };
     let kind = scalar::resolve(text);
     let name = if tag.is_yaml_core_schema() { tag.suffix.as_str() } else { "" };
     match (name, kind) {
-        ("str", _) => Ok(Kind::String),
+        ("str", _) => Ok(ScalarKind::String),
         // The non-specific tag `!`.
-        ("", _) if tag.handle.is_empty() && tag.suffix == "!" => Ok(Kind::String),
-        ("null", Kind::Null)
-        | ("bool", Kind::Bool(_))
-        | ("int", Kind::Int(_))
-        | ("float", Kind::Float(_)) => Ok(kind),
-        #[expect(clippy::cast_precision_loss, reason = "that is what the tag asks for")]
-        ("float", Kind::Int(value)) => Ok(Kind::Float(value as f64)),
+        ("", _) if tag.handle.is_empty() && tag.suffix == "!" => Ok(ScalarKind::String),
+        ("null", ScalarKind::Null)
+        | ("bool", ScalarKind::Bool(_))
+        | ("int", ScalarKind::Int(_))
+        | ("float", ScalarKind::Float(_)) => Ok(kind),
+        #[expect(clippy::cast_precision_loss, reason = "the tag `!!float` asks for the conversion")]
+        ("float", ScalarKind::Int(value)) => Ok(ScalarKind::Float(value as f64)),
         ("null" | "bool" | "int" | "float", _) => {
             Err(problem(line, format!("the value is not what its tag `!!{name}` says")))
         }
@@ -243,8 +270,9 @@ fn syntax(error: &ScanError, text: &str) -> Problem {
     })
 }
 
-/// Examples in documentation leave parts out with `...`, which YAML takes for the end of a document
-/// or for a broken key. The parser notices in that line, or in the next one that holds something.
+/// The problem of a line `...`, if the parser failed because of one. Examples in documentation mark
+/// omitted parts with `...`, which YAML reads as the end of a document or as a broken key. The parser
+/// fails in that line, or in the next line that is neither blank nor a comment.
 fn ellipsis(text: &str, until: usize) -> Option<Problem> {
     let lines: Vec<_> = text.lines().map(str::trim).zip(1..=until).collect();
     let mut written =

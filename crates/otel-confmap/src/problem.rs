@@ -5,17 +5,18 @@ use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 
-use super::MAX_PROBLEMS;
+/// How many problems a report keeps, and how many warnings.
+pub(crate) const MAX_PROBLEMS: usize = 100;
 
 /// One thing that is wrong with a configuration, or worth a warning.
 ///
-/// It names the path of the setting, its line, and what was expected; it never holds a value, since
-/// values may be secrets.
+/// It names the path of the setting, its line, and what was expected. It never holds a value,
+/// because values may be secrets.
 ///
 /// # Examples
 ///
 /// ```
-/// use otlp_auth::confmap::{Node, Report, Value};
+/// use otel_confmap::{Node, Report, Value};
 ///
 /// let value = Value::parse("endpoint: localhost:4317\ntimeout: soon")?;
 /// let report = Report::new();
@@ -24,7 +25,7 @@ use super::MAX_PROBLEMS;
 /// let problems = report.finish().unwrap_err();
 /// assert_eq!((problems[0].path(), problems[0].line()), ("timeout", Some(2)));
 /// assert!(problems[0].to_string().starts_with("timeout: expected a duration"));
-/// # Ok::<(), otlp_auth::confmap::Problem>(())
+/// # Ok::<(), otel_confmap::Problem>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
@@ -34,14 +35,14 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of the setting at `path` (empty for the whole text) in `line`. The message must
-    /// not hold a value.
+    /// A problem of the setting at `path` in `line`; the path is empty for a problem of the whole
+    /// text. The message must not hold a value.
     pub fn new(path: impl Into<String>, line: Option<usize>, message: impl Into<String>) -> Self {
         Self { path: path.into(), line, message: message.into() }
     }
 
-    /// Where the setting is, as in `exporters.otlp/backend.tls.ca_file`; empty if it is the text as
-    /// a whole.
+    /// The path of the setting, as in `exporters.otlp/backend.tls.ca_file`; empty if the problem
+    /// concerns the whole text.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
@@ -76,8 +77,8 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// Collects the problems and warnings of a configuration while it is read, so that all of them are
-/// told at once.
+/// Collects the problems and warnings of a configuration while it is read, so that the user sees
+/// all of them at once.
 #[derive(Debug, Default)]
 pub struct Report {
     problems: RefCell<Entries>,
@@ -85,40 +86,40 @@ pub struct Report {
 }
 
 impl Report {
-    /// A report without an entry.
+    /// An empty report.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a problem: the configuration cannot be used. The same problem is kept once.
+    /// Adds a problem, with which the configuration cannot be used. An equal problem is kept once.
     pub fn problem(&self, problem: Problem) {
         self.problems.borrow_mut().add(problem);
     }
 
-    /// Adds a warning: the configuration can be used. The same warning is kept once.
+    /// Adds a warning, with which the configuration can be used. An equal warning is kept once.
     pub fn warning(&self, warning: Problem) {
         self.warnings.borrow_mut().add(warning);
     }
 
-    /// The warnings, if there is no problem: at most [`MAX_PROBLEMS`], then one that tells how many
-    /// more there are.
+    /// The warnings, if there is no problem: at most 100, and then one that says how many more
+    /// there are.
     ///
     /// # Errors
     ///
     /// The problems, in the order in which they were found, with the same limit.
     pub fn finish(self) -> Result<Vec<Problem>, Vec<Problem>> {
-        let problems = self.problems.into_inner().told();
-        if problems.is_empty() { Ok(self.warnings.into_inner().told()) } else { Err(problems) }
+        let problems = self.problems.into_inner().into_list();
+        if problems.is_empty() { Ok(self.warnings.into_inner().into_list()) } else { Err(problems) }
     }
 }
 
-/// Problems, each of them once: a node may be read more than once, as an extension is that two
-/// exporters use.
+/// Problems without repetition: a node may be read more than once, as the node of an extension that
+/// two exporters use.
 #[derive(Debug, Default)]
 struct Entries {
     first: Vec<Problem>,
-    /// Fingerprints of all, those that are not told included.
+    /// Fingerprints of all problems, also of those that are not kept.
     seen: HashSet<u64>,
     fingerprints: RandomState,
 }
@@ -130,7 +131,7 @@ impl Entries {
         }
     }
 
-    fn told(mut self) -> Vec<Problem> {
+    fn into_list(mut self) -> Vec<Problem> {
         let more = self.seen.len() - self.first.len();
         if more > 0 {
             self.first.push(Problem::new("", None, format!("and {more} more")));

@@ -2,20 +2,19 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
-use super::{Budget, Env, Problem, expand, file, parse};
+use crate::ScalarKind;
 
-/// A configuration as a tree of maps, lists and scalars, read with a [`Node`](super::Node).
+/// A configuration as a tree of maps, lists and scalars, read with a [`Node`](crate::Node).
 ///
-/// Every node knows its line. A scalar keeps its text, its type by the YAML 1.2 core schema, and
-/// whether it was quoted. `Debug` tells kinds and lines, not values.
+/// Every value knows its line. A scalar keeps its text, its type by the YAML 1.2 core schema, and
+/// whether it was quoted. `Debug` shows types and lines, no values.
 ///
 /// # Examples
 ///
 /// ```
-/// use otlp_auth::confmap::{Node, Report, Value};
+/// use otel_confmap::{Node, Report, Value};
 ///
 /// let env = |name: &str| (name == "API_KEY").then(|| "0123".to_owned());
 /// let value = Value::parse("token: ${env:API_KEY}\ntimeout: 1m30s")?.expand(&env);
@@ -26,19 +25,19 @@ use super::{Budget, Env, Problem, expand, file, parse};
 /// assert_eq!(root.get("timeout").and_then(|node| node.duration()).map(|timeout| timeout.as_secs()), Some(90));
 /// root.deny_unknown();
 /// assert!(report.finish().is_ok());
-/// # Ok::<(), otlp_auth::confmap::Problem>(())
+/// # Ok::<(), otel_confmap::Problem>(())
 /// ```
 #[derive(Clone)]
 pub struct Value {
     pub(super) content: Content,
     pub(super) line: usize,
-    /// The text behind a whole-value substitution that parsed as a list or map; a string field
-    /// takes it.
+    /// The substituted text, where a whole setting was substituted and the text is YAML of a list or
+    /// a map. A string setting takes this text.
     pub(super) original: Option<String>,
-    /// Whether this came through `${..}`: then even its keys may be secret.
+    /// Whether the value came through `${..}`. If so, even its keys may be secret.
     pub(super) substituted: bool,
-    /// What of that the document itself names, and how it can be the reason that this is empty. It
-    /// holds no value.
+    /// The variables and files which the document itself names and which this value came from, each
+    /// with the way in which it can be the reason that the value is empty. It holds no value.
     pub(super) origin: Option<Arc<str>>,
 }
 
@@ -47,25 +46,16 @@ pub(super) enum Content {
     Scalar(Scalar),
     List(Vec<Value>),
     Map(Vec<Entry>),
-    /// A substitution that failed, and why. It is a problem only if somebody reads it.
+    /// Why a substitution failed. It is a problem only if the setting is read.
     Unresolved(String),
 }
 
 #[derive(Clone)]
+/// A scalar as it was written.
 pub(super) struct Scalar {
     pub(super) text: String,
-    pub(super) kind: Kind,
+    pub(super) kind: ScalarKind,
     pub(super) quoted: bool,
-}
-
-/// What a scalar is by the core schema of YAML 1.2.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kind {
-    Null,
-    Bool(bool),
-    Int(i128),
-    Float(f64),
-    String,
 }
 
 #[derive(Clone)]
@@ -75,55 +65,13 @@ pub(super) struct Entry {
 }
 
 impl Value {
-    /// Reads one YAML document. An empty one is an empty map. Nothing is substituted yet; see
-    /// [`expand`](Self::expand).
+    /// Merges `later` into this value: maps are merged key by key, and any other value is replaced.
+    /// A Collector reads several files in this way.
     ///
-    /// # Errors
-    ///
-    /// When the text is not one YAML document, has a duplicate key, or is beyond one of the
-    /// [limits](super#limits).
-    pub fn parse(text: &str) -> Result<Self, Problem> {
-        if text.len() > super::MAX_TEXT_LEN {
-            return Err(Problem::new(
-                "",
-                None,
-                format!("the text is longer than {} bytes", super::MAX_TEXT_LEN),
-            ));
-        }
-        let mut value = parse::document(text, &mut Budget::default())?;
-        if value.is_null() {
-            value.content = Content::Map(Vec::new());
-        }
-        Ok(value)
-    }
-
-    /// Reads a file; see [`parse`](Self::parse).
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read, is none (but a directory, FIFO, socket or device), is not
-    /// UTF-8 or is too long, which is found without reading all of it; and as for `parse`.
-    pub fn read_file(path: &Path) -> Result<Self, Problem> {
-        let text = file::read_text(path).map_err(|error| {
-            Problem::new("", None, format!("cannot read `{}`: {error}", path.display()))
-        })?;
-        Self::parse(&text)
-    }
-
-    /// Substitutes every `${..}` in values, and `$$` by `$`; `env` looks up environment variables.
-    ///
-    /// A substitution that fails becomes a problem when its node is read, so that those in settings
-    /// nobody reads do no harm.
-    #[must_use]
-    pub fn expand(self, env: Env<'_>) -> Self {
-        expand::expand(self, env)
-    }
-
-    /// Puts `later` over this: maps are merged key by key, anything else is replaced. That is how a
-    /// Collector reads several files.
+    /// # Examples
     ///
     /// ```
-    /// use otlp_auth::confmap::{Node, Report, Value};
+    /// use otel_confmap::{Node, Report, Value};
     ///
     /// let mut value = Value::parse("limits: {streams: 100, connections: 10}")?;
     /// value.merge(Value::parse("limits: {streams: 5}")?);
@@ -131,7 +79,7 @@ impl Value {
     /// let mut limits = Node::root(&value, &report).map().and_then(|mut root| root.get("limits")?.map()).expect("a map");
     /// assert_eq!(limits.get("streams").and_then(|node| node.u64()), Some(5));
     /// assert_eq!(limits.get("connections").and_then(|node| node.u64()), Some(10));
-    /// # Ok::<(), otlp_auth::confmap::Problem>(())
+    /// # Ok::<(), otel_confmap::Problem>(())
     /// ```
     pub fn merge(&mut self, later: Self) {
         match (&mut self.content, later) {
@@ -149,7 +97,7 @@ impl Value {
         }
     }
 
-    /// The line where the value starts, from 1.
+    /// The line in which the value starts, counted from 1.
     #[must_use]
     pub fn line(&self) -> usize {
         self.line
@@ -160,29 +108,31 @@ impl Value {
     }
 
     pub(super) fn is_null(&self) -> bool {
-        matches!(&self.content, Content::Scalar(scalar) if scalar.kind == Kind::Null)
+        matches!(&self.content, Content::Scalar(scalar) if scalar.kind == ScalarKind::Null)
     }
 
-    /// What it is, for messages.
+    /// The type of the value, for messages.
     pub(super) fn describe(&self) -> &'static str {
         match &self.content {
-            Content::Scalar(Scalar { kind: Kind::Null, .. }) => "nothing",
-            Content::Scalar(Scalar { kind: Kind::Bool(_), .. }) => "a boolean",
-            Content::Scalar(Scalar { kind: Kind::Int(_), .. }) => "an integer",
-            Content::Scalar(Scalar { kind: Kind::Float(_), .. }) => "a number with a fraction",
-            Content::Scalar(Scalar { kind: Kind::String, quoted: true, .. })
+            Content::Scalar(Scalar { kind: ScalarKind::Null, .. }) => "nothing",
+            Content::Scalar(Scalar { kind: ScalarKind::Bool(_), .. }) => "a boolean",
+            Content::Scalar(Scalar { kind: ScalarKind::Int(_), .. }) => "an integer",
+            Content::Scalar(Scalar { kind: ScalarKind::Float(_), .. }) => {
+                "a number with a fraction"
+            }
+            Content::Scalar(Scalar { kind: ScalarKind::String, quoted: true, .. })
                 if !self.substituted =>
             {
                 "a quoted string"
             }
-            Content::Scalar(Scalar { kind: Kind::String, .. }) => "a string",
+            Content::Scalar(Scalar { kind: ScalarKind::String, .. }) => "a string",
             Content::List(_) => "a list",
             Content::Map(_) => "a map",
             Content::Unresolved(_) => "a value that could not be substituted",
         }
     }
 
-    /// Nodes, bytes of text and levels of this subtree.
+    /// How many nodes, bytes of text and levels this subtree has.
     pub(super) fn measure(&self) -> Size {
         let inner = |values: &mut dyn Iterator<Item = (&Self, usize)>| {
             values.fold(Size { nodes: 1, bytes: 0, levels: 1 }, |sum, (value, key)| {

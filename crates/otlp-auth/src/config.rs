@@ -1,29 +1,43 @@
-//! The `bearertokenauth` extension's block.
+//! The Collector's configuration of its `bearertokenauth` extension.
+//!
+//! [`BearerTokenAuthConfig`] keeps the Collector's keys and defaults; [`otel_confmap`] is the language
+//! that it is written in. Every problem of a block is reported at once, and no message holds a value.
+//!
+//! # Differences from the Collector
+//!
+//! Besides [those of the language](otel_confmap#differences-from-the-collector):
+//!
+//! | here | in the Collector |
+//! |---|---|
+//! | two of `token`, `tokens` and `filename` are an error | only `token` together with `tokens` is an error; next to them `filename` is ignored |
+//! | every token must be legal in a header: visible ASCII without comma and quote | any token is sent |
+//! | each of `tokens` may hold several lines, as `token` may; blank lines are dropped | several lines never match, and a blank line is a token |
+//! | a header that belongs to the protocol is an error | the header is sent, and breaks requests |
 
 use std::path::PathBuf;
 
 use http::HeaderName;
 use http::header::AUTHORIZATION;
+use otel_confmap::{ConfigError, Env, Map, Node, Problem, Report, Value};
 use secrecy::SecretString;
 
-use super::{ConfigError, header};
 use crate::Credential;
-use crate::confmap::{Env, Map, Node, Problem, Report, Value};
+use crate::credential::is_protocol_header;
 
 const NO_TOKEN: &str =
     "there is no token: give `token`, as in token: \"${env:API_KEY}\", or `tokens`, or `filename`";
 
-/// Which credential is sent, and in which header: the `bearertokenauth` block of a Collector.
+/// The `bearertokenauth` block of a Collector: which credential is sent, and in which header.
 ///
 /// | key | default | |
 /// |---|---|---|
 /// | `header` | `Authorization` | the header's name |
-/// | `scheme` | `Bearer` | stands before the token; `""` sends the token alone |
-/// | `token` | | the token; of several lines each is one |
-/// | `tokens` | | a list of such |
+/// | `scheme` | `Bearer` | the word before the token; `""` sends the token alone |
+/// | `token` | | the token; if it has several lines, each line is a token |
+/// | `tokens` | | a list of tokens, of the same form |
 /// | `filename` | | a file with one token a line |
 ///
-/// Exactly one of the last three is given.
+/// Exactly one of `token`, `tokens` and `filename` must be given.
 ///
 /// # Examples
 ///
@@ -35,7 +49,7 @@ const NO_TOKEN: &str =
 /// assert_eq!(config.scheme(), "StackState");
 /// assert_eq!(config.header(), "authorization");
 /// assert!(matches!(config.source(), TokenSource::Tokens(tokens) if tokens.len() == 1));
-/// # Ok::<(), otlp_auth::config::ConfigError>(())
+/// # Ok::<(), otel_confmap::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct BearerTokenAuthConfig {
@@ -51,12 +65,12 @@ pub enum TokenSource {
     /// The tokens themselves: at least one, each legal in a [`Credential`]. A client sends the
     /// first, a server accepts any.
     Tokens(Vec<SecretString>),
-    /// A file with one token a line. It was not looked at.
+    /// A file with one token a line. Its content has not been read yet.
     File(PathBuf),
 }
 
 impl BearerTokenAuthConfig {
-    /// Reads the block's content from YAML.
+    /// Reads the content of the block from YAML; `env` looks up environment variables.
     ///
     /// # Errors
     ///
@@ -71,8 +85,10 @@ impl BearerTokenAuthConfig {
         config.ok_or_else(|| Problem::new("", None, NO_TOKEN).into())
     }
 
-    /// Reads the block at `node`; reports why if it gives `None`.
-    pub(super) fn read(node: &Node<'_>) -> Option<Self> {
+    /// Reads the block at `node`, which may be a part of a larger configuration. If this returns
+    /// `None`, the reason is in the node's report.
+    #[must_use]
+    pub fn read(node: &Node<'_>) -> Option<Self> {
         let Some(mut map) = node.map() else {
             if node.is_null() {
                 node.problem(NO_TOKEN);
@@ -80,7 +96,7 @@ impl BearerTokenAuthConfig {
             return None;
         };
         let header = match map.get("header") {
-            Some(node) => node.string().and_then(|text| header::name(&node, text)),
+            Some(node) => node.string().and_then(|text| header_name(&node, text)),
             None => Some(AUTHORIZATION),
         };
         let scheme = match map.get("scheme") {
@@ -111,9 +127,24 @@ impl BearerTokenAuthConfig {
     }
 }
 
+/// Reads the name of a header that a client may set; `text` is the name, and `node` the setting that
+/// problems are reported for.
+#[must_use]
+pub fn header_name(node: &Node<'_>, text: &str) -> Option<HeaderName> {
+    let Ok(name) = HeaderName::from_bytes(text.as_bytes()) else {
+        node.problem("expected the name of an HTTP header: letters, digits and !#$%&'*+-.^_`|~");
+        return None;
+    };
+    if is_protocol_header(&name) {
+        node.problem("this header belongs to the protocol and cannot be set");
+        return None;
+    }
+    Some(name)
+}
+
 fn scheme(node: &Node<'_>) -> Option<String> {
     let scheme = node.string()?;
-    // Any legal token will do: only the scheme is judged.
+    // The token is a placeholder: only the scheme is checked here.
     match Credential::new(scheme, "-") {
         Ok(_) => Some(scheme.to_owned()),
         Err(error) => {
@@ -134,10 +165,10 @@ fn source(map: &mut Map<'_>) -> Option<TokenSource> {
     if let Some(list) = list {
         let items = if list.is_null() { Vec::new() } else { list.list()? };
         if items.is_empty() {
-            list.empty(NO_TOKEN);
+            list.report_empty(NO_TOKEN);
             return None;
         }
-        // Each element is looked at, also after a bad one.
+        // Every element is read, also after one with a problem, so that all problems are reported.
         let lists: Vec<_> = items.iter().map(tokens).collect();
         return lists
             .into_iter()
@@ -150,13 +181,13 @@ fn source(map: &mut Map<'_>) -> Option<TokenSource> {
     };
     let path = file.string()?;
     if path.is_empty() {
-        file.empty("give the path of a file with one token a line");
+        file.report_empty("give the path of a file with one token a line");
         return None;
     }
     Some(TokenSource::File(PathBuf::from(path)))
 }
 
-/// The tokens of one string, one a line: at least one, or a problem.
+/// The tokens of one string, one a line. A string without a token is a problem.
 fn tokens(node: &Node<'_>) -> Option<Vec<SecretString>> {
     let text = match node.string() {
         None if node.is_null() => "",
@@ -182,8 +213,11 @@ fn tokens(node: &Node<'_>) -> Option<Vec<SecretString>> {
         }
     }
     if legal && tokens.is_empty() {
-        node.empty("set what it is taken from, as in token: \"${env:API_KEY}\"");
+        node.report_empty("set what it is taken from, as in token: \"${env:API_KEY}\"");
         legal = false;
     }
     legal.then_some(tokens)
 }
+
+#[cfg(test)]
+mod tests;

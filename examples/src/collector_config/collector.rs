@@ -3,22 +3,24 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use otel_confmap::{ConfigError, Env, Map, Node, Problem, Report, Value};
+use otlp_auth::config::BearerTokenAuthConfig;
+
+use super::ExporterConfig;
 use super::exporter::Protocol;
-use super::{BearerTokenAuthConfig, ConfigError, ExporterConfig};
-use crate::confmap::{Env, Map, Node, Problem, Report, Value};
 
 const AUTHENTICATOR: &str = "bearertokenauth";
 
 /// The OTLP exporters of a Collector's configuration file.
 ///
-/// Read are `exporters` of the types `otlp`, `otlp_grpc`, `otlphttp` and `otlp_http`, the
-/// `bearertokenauth` extensions they use, and `service.extensions`. The rest of the file is not
-/// looked at.
+/// Three parts of the file are read: the `exporters` of the types `otlp`, `otlp_grpc`, `otlphttp` and
+/// `otlp_http`, the `bearertokenauth` extensions that they use, and `service.extensions`. The rest of
+/// the file is ignored.
 ///
 /// # Examples
 ///
 /// ```
-/// use otlp_auth::config::{CollectorConfig, Signal};
+/// use otlp_auth_examples::collector_config::{CollectorConfig, Signal};
 ///
 /// let config = CollectorConfig::from_yaml(
 ///     "
@@ -48,23 +50,22 @@ pub struct CollectorConfig {
     warnings: Vec<Problem>,
 }
 
-/// Why [`CollectorConfig::exporter`] has none to give.
+/// Why [`CollectorConfig::exporter`] returns no exporter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum SelectExporterError {
     /// The file has no OTLP exporter.
     #[error("the configuration has no exporter of type otlp, otlp_grpc, otlphttp or otlp_http")]
     NoExporter,
-    /// None was named, and there are several.
+    /// There are several exporters, and no name was given.
     #[error("the configuration has several OTLP exporters, name one of {}", ids.join(", "))]
     Ambiguous {
-        /// Their ids.
+        /// The ids of the exporters.
         ids: Vec<String>,
     },
-    /// There is no OTLP exporter of that name.
+    /// There is no OTLP exporter of the given name.
     #[error("the configuration has no such OTLP exporter, there is {}", ids.join(", "))]
     Unknown {
-        /// The ids there are.
+        /// The ids of the exporters that exist.
         ids: Vec<String>,
     },
 }
@@ -83,7 +84,7 @@ impl CollectorConfig {
     ///
     /// # Errors
     ///
-    /// All problems of the text: it is not YAML, or what is read of it is not valid.
+    /// All problems of the text: it is not YAML, or a setting that is read is not valid.
     pub fn from_yaml(text: &str, env: Env<'_>) -> Result<Self, ConfigError> {
         Self::read(Value::parse(text)?, env)
     }
@@ -94,11 +95,11 @@ impl CollectorConfig {
         &self.exporters
     }
 
-    /// The exporter with the id `name`, as in `otlp/stackstate`; without a name the only one.
+    /// The exporter with the id `name`, as in `otlp/stackstate`; without a name, the only exporter.
     ///
     /// # Errors
     ///
-    /// When there is none with that name, or none or several without a name.
+    /// When no exporter has that name; without a name, when there is not exactly one exporter.
     pub fn exporter(&self, name: Option<&str>) -> Result<&ExporterConfig, SelectExporterError> {
         let ids = || self.exporters.iter().map(|exporter| exporter.id().to_owned()).collect();
         match (name, self.exporters.as_slice()) {
@@ -112,8 +113,7 @@ impl CollectorConfig {
         }
     }
 
-    /// What is odd about the file but does not keep it from being used, settings without effect in
-    /// the first place.
+    /// What is doubtful about the file although it can be used, such as settings without effect.
     #[must_use]
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
@@ -150,7 +150,7 @@ fn exporters(mut root: Map<'_>) -> Vec<ExporterConfig> {
 /// The `bearertokenauth` extensions of a file.
 struct Extensions<'a> {
     defined: BTreeMap<&'a str, Node<'a>>,
-    /// Those of `service.extensions`, if the file has a `service`.
+    /// The ids in `service.extensions`, if the file has a `service`.
     enabled: Option<Vec<&'a str>>,
 }
 
@@ -178,8 +178,8 @@ impl<'a> Extensions<'a> {
         Self { defined, enabled }
     }
 
-    /// Looks at what `service.extensions` starts: it must be defined, and valid even if no exporter
-    /// uses it.
+    /// Checks an extension that `service.extensions` starts: it must be defined, and it must be valid
+    /// even if no exporter uses it.
     fn check(defined: &BTreeMap<&str, Node<'_>>, id: &'a str, node: &Node<'_>) -> &'a str {
         match defined.get(id) {
             Some(extension) => drop(BearerTokenAuthConfig::read(extension)),
@@ -213,7 +213,7 @@ impl<'a> Extensions<'a> {
 }
 
 fn list(defined: &BTreeMap<&str, Node<'_>>) -> String {
-    // The last part of a path is the id, unless that was substituted.
+    // The last part of a path is the id, unless the key was substituted.
     let ids: Vec<_> =
         defined.values().map(|node| node.path().trim_start_matches("extensions.")).collect();
     if ids.is_empty() {

@@ -5,9 +5,9 @@ use std::fmt;
 use http::Uri;
 use http::uri::{Authority, Scheme};
 
-use crate::confmap::Node;
+use otel_confmap::Node;
 
-/// An endpoint, absolute. `Debug` hides its query, where some backends take a key.
+/// An absolute endpoint. `Debug` hides its query, because some backends take a key in it.
 #[derive(Clone)]
 pub(super) struct Endpoint(Uri);
 
@@ -28,9 +28,8 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// Reads the endpoint of an OTLP/gRPC exporter: `host:port`, with `http://`, `https://` or
-/// `dns:///` before it or without. Without a scheme it is `https`, or `http` if the connection is
-/// `insecure`.
+/// Reads the endpoint of an OTLP/gRPC exporter: `host:port`, optionally after `http://`, `https://`
+/// or `dns:///`. The scheme is `https` by default, or `http` if the connection is `insecure`.
 pub(super) fn grpc(node: &Node<'_>, insecure: bool) -> Option<Endpoint> {
     const EXPECTED: &str =
         "expected host:port, or http://host:port, https://host:port, dns:///host:port";
@@ -52,8 +51,8 @@ pub(super) fn grpc(node: &Node<'_>, insecure: bool) -> Option<Endpoint> {
     uri.map(Endpoint).map_err(|_| node.problem(EXPECTED)).ok()
 }
 
-/// Reads an endpoint of an OTLP/HTTP exporter: an `http://` or `https://` URL. Only that of a
-/// single signal may have a query, since the path of the signal is appended to the others.
+/// Reads an endpoint of an OTLP/HTTP exporter: an `http://` or `https://` URL. Only the endpoint of a
+/// single signal may have a `query`, because the path of the signal is appended to any other.
 pub(super) fn http(node: &Node<'_>, query: bool) -> Option<Endpoint> {
     const EXPECTED: &str = "expected a URL with a host that starts with http:// or https://";
     let text = text(node)?;
@@ -106,7 +105,8 @@ fn authority(node: &Node<'_>, text: &str, expected: &str) -> Option<Authority> {
         node.problem("user information is not possible here: credentials belong into `auth`");
         return None;
     }
-    // `Authority` takes any port; one that is no number from 1 to 65535 is none to it.
+    // `Authority` accepts any text as a port, but returns no port number for a text that is not a
+    // number from 0 to 65535.
     if authority.port_u16().is_none_or(|port| port == 0) && !text.ends_with(authority.host()) {
         node.problem(format!("{expected}; the port is a number from 1 to 65535"));
         return None;

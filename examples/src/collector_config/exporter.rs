@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use http::{HeaderMap, Uri};
+use otel_confmap::{Map, Node};
+use otlp_auth::config::BearerTokenAuthConfig;
 
 use super::endpoint::{self, Endpoint};
-use super::{BearerTokenAuthConfig, RetryConfig, TlsConfig, header};
-use crate::confmap::{Map, Node};
+use super::{RetryConfig, TlsConfig, header};
 
-/// Known to the Collector, and without effect here.
+/// Settings that the Collector knows and that have no effect here.
 const NO_EFFECT: [&str; 24] = [
     "authority",
     "balancer_name",
@@ -36,8 +37,8 @@ const NO_EFFECT: [&str; 24] = [
     "write_buffer_size",
 ];
 
-/// An exporter of a Collector file. `Debug` hides what may be secret: tokens, private keys, the
-/// values of headers and the queries of endpoints.
+/// An OTLP exporter of a Collector's file. `Debug` hides tokens, private keys, the values of headers
+/// and the queries of endpoints, because they may be secret.
 #[derive(Clone, Debug)]
 pub struct ExporterConfig {
     id: String,
@@ -54,7 +55,6 @@ pub struct ExporterConfig {
 
 /// The transport of OTLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Protocol {
     /// OTLP/gRPC: exporters of type `otlp` and `otlp_grpc`.
     Grpc,
@@ -64,7 +64,6 @@ pub enum Protocol {
 
 /// A kind of telemetry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Signal {
     /// Spans.
     Traces,
@@ -76,16 +75,15 @@ pub enum Signal {
 
 /// How requests are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Compression {
-    /// gzip, the default.
+    /// gzip, which is the default.
     #[default]
     Gzip,
     /// Zstandard.
     Zstd,
     /// Snappy; on OTLP/HTTP only.
     Snappy,
-    /// Not at all.
+    /// No compression.
     None,
 }
 
@@ -113,8 +111,8 @@ impl Signal {
 }
 
 impl ExporterConfig {
-    /// The name in the file: its type, and after a slash what tells it from others of that type, as
-    /// in `otlp/stackstate`.
+    /// The name in the file: the type, and after a slash the name that distinguishes exporters of one
+    /// type, as in `otlp/stackstate`.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -127,15 +125,16 @@ impl ExporterConfig {
     }
 
     /// The endpoint as an absolute URI whose scheme says whether the connection is plaintext.
-    /// OTLP/gRPC always has one; OTLP/HTTP may name [those of signals](Self::signal_endpoint) only.
+    /// OTLP/gRPC always has an endpoint; OTLP/HTTP may have only
+    /// [endpoints of signals](Self::signal_endpoint).
     #[must_use]
     pub fn endpoint(&self) -> Option<&Uri> {
         self.endpoint.as_ref().map(Endpoint::uri)
     }
 
-    /// Where a signal is sent. On OTLP/HTTP that is `traces_endpoint`, `metrics_endpoint` or
-    /// `logs_endpoint`, else `endpoint` with `/v1/traces` and so on; on OTLP/gRPC the endpoint.
-    /// `None` if the exporter sends only other signals.
+    /// The URL that a signal is sent to. On OTLP/HTTP it is `traces_endpoint`, `metrics_endpoint` or
+    /// `logs_endpoint`, or otherwise `endpoint` with the path `/v1/traces`, `/v1/metrics` or `/v1/logs`
+    /// appended; on OTLP/gRPC it is the endpoint. `None` if the exporter sends only other signals.
     #[must_use]
     pub fn signal_endpoint(&self, signal: Signal) -> Option<Uri> {
         let endpoint = self.endpoint();
@@ -172,8 +171,8 @@ impl ExporterConfig {
         &self.headers
     }
 
-    /// How long a request may take; `None` is for ever. The default is 5 s on OTLP/gRPC and 30 s on
-    /// OTLP/HTTP.
+    /// How long a request may take; `None` means that there is no limit. The default is 5 s on
+    /// OTLP/gRPC and 30 s on OTLP/HTTP.
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
@@ -185,8 +184,8 @@ impl ExporterConfig {
         &self.retry
     }
 
-    /// Reads the exporter at `node`; `auth` resolves the authenticator that a node names. Gives
-    /// `None` after a problem.
+    /// Reads the exporter at `node`; `auth` resolves the authenticator that a node names. Returns
+    /// `None` if `node` is not a map, which is then in the report.
     pub(super) fn read<'a>(
         id: &str,
         protocol: Protocol,

@@ -1,28 +1,14 @@
-//! Headers of a configuration.
+//! The `headers` of an exporter.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-
-use crate::confmap::Node;
-use crate::credential::is_protocol_header;
-
-/// Reads the name of a header that a client may set.
-pub(super) fn name(node: &Node<'_>, text: &str) -> Option<HeaderName> {
-    let Ok(name) = HeaderName::from_bytes(text.as_bytes()) else {
-        node.problem("expected the name of an HTTP header: letters, digits and !#$%&'*+-.^_`|~");
-        return None;
-    };
-    if is_protocol_header(&name) {
-        node.problem("this header belongs to the protocol and cannot be set");
-        return None;
-    }
-    Some(name)
-}
+use http::{HeaderMap, HeaderValue};
+use otel_confmap::Node;
+use otlp_auth::config::header_name;
 
 /// Reads `headers`: a map, or a list of `name` and `value`.
 pub(super) fn map(node: &Node<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut add = |name_node: &Node<'_>, text: &str, value: &Node<'_>| {
-        let name = name(name_node, text);
+        let name = header_name(name_node, text);
         if let (Some(name), Some(value)) = (name, header_value(value))
             && headers.insert(name, value).is_some()
         {

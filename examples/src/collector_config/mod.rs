@@ -1,32 +1,28 @@
-//! The Collector's configuration of an OTLP client: one `bearertokenauth` block, or a whole
-//! Collector file.
+//! The OTLP exporters of a Collector's configuration file.
 //!
-//! [`BearerTokenAuthConfig`] is the block that says which credential is sent, [`CollectorConfig`] a
-//! file of which the OTLP exporters are read. Both keep the Collector's names and defaults; the
-//! language around them is [`confmap`](crate::confmap). Every problem of a configuration is told at
-//! once ([up to a hundred](crate::confmap#limits)), and no message holds a value.
+//! [`CollectorConfig`] reads a file, and of it the OTLP exporters with the `bearertokenauth`
+//! extensions that they use. Names and defaults are the Collector's; [`otel_confmap`] is the language
+//! that the file is written in. Every problem of a file is reported at once, and no message holds a
+//! value.
 //!
 //! # Differences from the Collector
 //!
-//! Besides those of [`confmap`](crate::confmap#differences-from-the-collector):
+//! Besides those of [the language](otel_confmap#differences-from-the-collector) and of the
+//! [`bearertokenauth` block](otlp_auth::config#differences-from-the-collector):
 //!
-//! | here | there |
+//! | here | in the Collector |
 //! |---|---|
-//! | two of `token`, `tokens` and `filename` are an error | `token` with `tokens` only; next to them the file is ignored |
-//! | every token must be legal in a header: visible ASCII, no comma, no quote | anything is sent |
-//! | each of `tokens` may hold several lines, as `token` may; blank ones are dropped | never matches; a blank line is a token |
-//! | headers that belong to the protocol cannot be set | sent, and break requests |
-//! | `endpoint: http://..` of an OTLP/gRPC exporter is plaintext | TLS, unless `tls.insecure` |
-//! | `tls.insecure` with certificates is an error | TLS if there is a `ca_file`, else they are ignored |
+//! | headers that belong to the protocol cannot be set | they are sent, and break requests |
+//! | `endpoint: http://..` of an OTLP/gRPC exporter is plaintext | TLS, unless `tls.insecure` is set |
+//! | `tls.insecure` with certificates is an error | TLS if there is a `ca_file`; otherwise the certificates are ignored |
 //! | `tls.insecure_skip_verify: true` is an error | certificates are not verified |
-//! | an endpoint with user information is an error | sent as basic authentication |
+//! | an endpoint with user information is an error | the user information is sent as basic authentication |
 //! | an authenticator missing in `service.extensions` is a warning if there is no `service` | an error |
 //! | `compression: snappy` is gzip on OTLP/gRPC, with a warning | snappy |
-//! | `retry_on_failure.multiplier` is at least 1 | at least 0: delays that shrink |
-//! | an extension that nothing uses is not read | every one must be valid |
-//! | unknown keys outside `bearertokenauth`, and those without effect here, are warnings | errors, and in effect |
+//! | `retry_on_failure.multiplier` is at least 1 | it is at least 0, so that delays may shrink |
+//! | an extension that nothing uses is not read | every extension must be valid |
+//! | unknown keys outside `bearertokenauth`, and keys without effect here, are warnings | unknown keys are errors, and the others have effect |
 
-mod bearer_token_auth;
 mod collector;
 mod endpoint;
 mod exporter;
@@ -36,54 +32,7 @@ mod retry;
 mod tests;
 mod tls;
 
-use std::fmt;
-
-pub use bearer_token_auth::{BearerTokenAuthConfig, TokenSource};
 pub use collector::{CollectorConfig, SelectExporterError};
 pub use exporter::{Compression, ExporterConfig, Protocol, Signal};
 pub use retry::RetryConfig;
 pub use tls::{Pem, TlsConfig, TlsIdentity};
-
-use crate::confmap::Problem;
-
-/// A configuration that cannot be used. `Display` tells every problem, one per line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    problems: Vec<Problem>,
-}
-
-impl ConfigError {
-    /// What is wrong, in the order in which it was found; of more than
-    /// [`MAX_PROBLEMS`](crate::confmap::MAX_PROBLEMS) the first ones, and then how many more there
-    /// are.
-    #[must_use]
-    pub fn problems(&self) -> &[Problem] {
-        &self.problems
-    }
-}
-
-impl From<Problem> for ConfigError {
-    fn from(problem: Problem) -> Self {
-        Self { problems: vec![problem] }
-    }
-}
-
-impl From<Vec<Problem>> for ConfigError {
-    fn from(problems: Vec<Problem>) -> Self {
-        Self { problems }
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.problems.iter().enumerate() {
-            if index > 0 {
-                f.write_str("\n")?;
-            }
-            write!(f, "{problem}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ConfigError {}

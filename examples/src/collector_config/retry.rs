@@ -3,23 +3,22 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::confmap::Node;
+use otel_confmap::Node;
 
 /// When a failed request is sent again: `retry_on_failure`.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct RetryConfig {
-    /// Whether at all.
+    /// Whether a failed request is sent again at all.
     pub enabled: bool,
     /// The delay after the first failure.
     pub initial_interval: Duration,
-    /// By which fraction, from 0 to 1, a delay varies at random in both directions.
+    /// The fraction, from 0 to 1, by which a delay varies at random in both directions.
     pub randomization_factor: f64,
-    /// By what each delay is multiplied for the next.
+    /// The factor by which each delay is longer than the delay before it.
     pub multiplier: f64,
     /// The longest delay.
     pub max_interval: Duration,
-    /// After which time a request is given up; `None` is never.
+    /// The time after which a request is given up; `None` means never.
     pub max_elapsed_time: Option<Duration>,
 }
 

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
+use otel_confmap::{Map, Node};
 use secrecy::SecretString;
 
-use crate::confmap::{Map, Node};
-
-/// Known to the Collector, and without effect here.
+/// Settings that the Collector knows and that have no effect here.
 const NO_EFFECT: [&str; 8] = [
     "min_version",
     "max_version",
@@ -27,17 +26,16 @@ pub struct TlsConfig {
     server_name: Option<String>,
 }
 
-/// Certificates or a private key. `Debug` hides a text.
+/// Certificates or a private key. `Debug` hides PEM text.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub enum Pem {
-    /// A PEM file. It was not looked at.
+    /// A PEM file. Its content has not been read yet.
     File(PathBuf),
-    /// PEM text. It was not looked at.
+    /// PEM text. Its content has not been checked.
     Text(SecretString),
 }
 
-/// With what a client proves who it is.
+/// The certificate of a client and its private key.
 #[derive(Clone, Debug)]
 pub struct TlsIdentity {
     cert: Pem,
@@ -65,7 +63,8 @@ impl TlsConfig {
         self.insecure
     }
 
-    /// What verifies the server: `ca_file` or `ca_pem`; the system's roots if there is none.
+    /// The certificates that the server is verified with: `ca_file` or `ca_pem`; without them, the
+    /// system's roots.
     #[must_use]
     pub fn ca(&self) -> Option<&Pem> {
         self.ca.as_ref()
@@ -77,7 +76,7 @@ impl TlsConfig {
         self.identity.as_ref()
     }
 
-    /// The name that the server's certificate must have, if it is not the endpoint's:
+    /// The name that the server's certificate must have, if it is not the host of the endpoint:
     /// `server_name_override`.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
@@ -116,7 +115,8 @@ impl TlsConfig {
     }
 }
 
-/// Reads one of two ways to give PEM; nothing in it is as good as not given, as in the Collector.
+/// Reads PEM from a file's path or from a text; an empty setting counts as absent, as in the
+/// Collector.
 fn pem(map: &mut Map<'_>, file: &str, text: &str) -> Option<Pem> {
     let (file_node, text_node) = (map.get(file), map.get(text));
     let path = file_node.and_then(|node| node.string()).filter(|path| !path.is_empty());

@@ -3,23 +3,22 @@ mod node;
 mod parse;
 mod property;
 
-use super::value::{Content, Kind, Scalar};
-use super::{Node, Problem, Report, Value};
+use crate::value::{Content, Entry, Scalar};
+use crate::{Node, Problem, Report, ScalarKind, Value};
 
 /// The tree in a short form: `{a: 'text', b: [1, null]}`; a failed substitution is `!message`.
 fn show(value: &Value) -> String {
     match &value.content {
-        Content::Scalar(Scalar { kind: Kind::String, text, .. }) => format!("'{text}'"),
-        Content::Scalar(Scalar { kind: Kind::Null, .. }) => "null".to_owned(),
-        Content::Scalar(Scalar { kind: Kind::Bool(value), .. }) => value.to_string(),
-        Content::Scalar(Scalar { kind: Kind::Int(value), .. }) => value.to_string(),
-        Content::Scalar(Scalar { kind: Kind::Float(value), .. }) => format!("{value:?}"),
+        Content::Scalar(Scalar { kind: ScalarKind::String, text, .. }) => format!("'{text}'"),
+        Content::Scalar(Scalar { kind: ScalarKind::Null, .. }) => "null".to_owned(),
+        Content::Scalar(Scalar { kind: ScalarKind::Bool(value), .. }) => value.to_string(),
+        Content::Scalar(Scalar { kind: ScalarKind::Int(value), .. }) => value.to_string(),
+        Content::Scalar(Scalar { kind: ScalarKind::Float(value), .. }) => format!("{value:?}"),
         Content::List(items) => {
             format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(", "))
         }
         Content::Map(entries) => {
-            let entry =
-                |entry: &super::value::Entry| format!("{}: {}", entry.key, show(&entry.value));
+            let entry = |entry: &Entry| format!("{}: {}", entry.key, show(&entry.value));
             format!("{{{}}}", entries.iter().map(entry).collect::<Vec<_>>().join(", "))
         }
         Content::Unresolved(message) => format!("!{message}"),

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use super::super::MAX_PROBLEMS;
 use super::{Node, Report, Value, lines, read};
+use crate::problem::MAX_PROBLEMS;
 
 /// Durations as Go reads them, and texts it does not; guarantees the same, less negative ones and
 /// numbers without a unit.

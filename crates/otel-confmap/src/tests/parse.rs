@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::{os::unix::net::UnixListener, process::Command};
 
 use super::{Value, expand, parse, show};
-use crate::confmap::{MAX_DEPTH, MAX_NODES, MAX_TEXT_LEN};
+use crate::budget::{MAX_DEPTH, MAX_NODES, MAX_TEXT_LEN};
 
 /// Scalars of every form; guarantees the types of the YAML 1.2 core schema, and that quotes make a
 /// string.

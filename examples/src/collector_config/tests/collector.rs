@@ -274,3 +274,12 @@ fn all_problems() {
         ]
     );
 }
+
+/// Scenario: the tokens of the authenticator are empty through an environment variable.
+/// Guarantee: the file is refused; there is no exporter without a credential.
+#[test]
+fn empty_credential() {
+    let file = "extensions: {bearertokenauth: {tokens: '${env:EMPTY}'}}\n\
+                exporters: {otlp: {endpoint: 'a:1', auth: {authenticator: bearertokenauth}}}";
+    assert!(CollectorConfig::from_yaml(file, &|_| Some(String::new())).is_err());
+}

@@ -342,3 +342,17 @@ fn no_effect() {
         "exporters.otlp.timeuot: unknown key: it has no effect (line 4)"
     );
 }
+
+/// Scenario: `headers` sets a header that HTTP or gRPC needs for itself.
+/// Guarantee: the header is refused, and a header whose name only resembles it is not.
+#[test]
+fn protocol_headers() {
+    let set = |name: &str| exporter("otlp", &format!("endpoint: a:1\nheaders: {{{name}: a}}"));
+    for name in ["Accept-Encoding", "connection", "content-type", "grpc-timeout", "te", "x-key-bin"]
+    {
+        assert!(set(name).is_err(), "{name}");
+    }
+    for name in ["authorization", "x-grpc-key", "x-bin-key"] {
+        assert!(set(name).is_ok(), "{name}");
+    }
+}

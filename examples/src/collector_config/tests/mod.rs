@@ -1,9 +1,10 @@
-mod bearer_token_auth;
 mod collector;
 mod exporter;
 mod property;
 
-use super::{CollectorConfig, ConfigError, ExporterConfig};
+use otel_confmap::ConfigError;
+
+use super::{CollectorConfig, ExporterConfig};
 
 /// An environment with one ingestion key.
 fn env(name: &str) -> Option<String> {

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
-use super::super::{BearerTokenAuthConfig, CollectorConfig};
+use otlp_auth::config::BearerTokenAuthConfig;
+
+use super::super::CollectorConfig;
 
 /// Every place of a file that takes a value, one of them filled with the secret.
 const PLACES: [&str; 15] = [
@@ -27,18 +29,18 @@ proptest! {
     /// Any secret in any place of a file; guarantees that no problem, no warning and no `Debug`
     /// shows it.
     #[test]
-    fn nothing_told_holds_a_secret(before in "[a-z:{}\\[\\]$\" \n-]{0,6}", after in "[a-z:{}\\[\\], $\"\n-]{0,6}") {
+    fn no_output_holds_a_secret(before in "[a-z:{}\\[\\]$\" \n-]{0,6}", after in "[a-z:{}\\[\\], $\"\n-]{0,6}") {
         let secret = format!("{before}canary{after}");
         for place in PLACES {
-            let told = match CollectorConfig::from_yaml(place, &|name| (name == "S").then(|| secret.clone())) {
+            let output = match CollectorConfig::from_yaml(place, &|name| (name == "S").then(|| secret.clone())) {
                 Ok(config) => format!("{:?} {config:?}", config.warnings()),
                 Err(error) => format!("{error} {error:?}"),
             };
-            prop_assert!(!told.contains("canary"), "{place}: {told}");
+            prop_assert!(!output.contains("canary"), "{place}: {output}");
         }
         let block = BearerTokenAuthConfig::from_yaml("token: ${S}", &|_| Some(secret.clone()));
-        let told = format!("{block:?}");
-        prop_assert!(!told.contains("canary"), "{told}");
+        let output = format!("{block:?}");
+        prop_assert!(!output.contains("canary"), "{output}");
     }
 
     /// Any text; guarantees that it is read or refused without a panic, and that a refusal says
