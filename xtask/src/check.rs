@@ -58,7 +58,8 @@ pub(crate) fn run_checks() -> Result<()> {
         "sources",
     ]))?;
 
-    let mut package = cargo(["package", "--locked", "--package", "otlp-auth"]);
+    let mut package =
+        cargo(["package", "--locked", "--package", "otel-confmap", "--package", "otlp-auth"]);
     if !ci() {
         // The working tree is packaged, committed or not.
         package.arg("--allow-dirty");

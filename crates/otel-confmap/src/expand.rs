@@ -100,7 +100,7 @@ impl Expander<'_> {
             if !whole {
                 text.replace_range(found, source.as_text());
                 if text.len() > MAX_TEXT_LEN {
-                    return failed(format!("substituted to more than {} bytes", MAX_TEXT_LEN));
+                    return failed(format!("substituted to more than {MAX_TEXT_LEN} bytes"));
                 }
                 continue;
             }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use otlp_auth::confmap::{Problem, Value};
+use otel_confmap::{Problem, Value};
 
 /// Files and settings of the command line; later ones override, `--set` all files.
 #[derive(Clone, Debug, Default)]

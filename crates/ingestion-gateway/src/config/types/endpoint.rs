@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use otlp_auth::confmap::Node;
+use otel_confmap::Node;
 use serde::{Serialize, Serializer};
 
 /// `host:port`; port 0 means any free one.
