@@ -75,6 +75,7 @@ mod credential;
 mod decision;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod scheme;
 pub mod server;
 mod timeout;
 mod token_file;
@@ -82,4 +83,5 @@ mod watched_file;
 
 pub use credential::{Credential, CredentialError, MAX_SCHEME_LEN, MAX_TOKEN_LEN};
 pub use decision::{Decision, DenyReason, Identity, Undecided, Verdict};
+pub use scheme::Scheme;
 pub use token_file::TokenFileError;
