@@ -13,6 +13,7 @@
 //! accepts.
 
 mod args;
+pub mod collector_config;
 mod content;
 mod otlp;
 mod process;

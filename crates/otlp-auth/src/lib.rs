@@ -35,7 +35,7 @@
 //! |---|---|
 //! | `tonic` | `client::Interceptor`, `BearerTokenAuth::channel`, `server::Interceptor` |
 //! | `opentelemetry-http` | `client::HttpClient` for the OTLP/HTTP exporters of opentelemetry-rust |
-//! | `yaml` | `config` and `confmap`: the Collector's configuration, `BearerTokenAuth::from_yaml` |
+//! | `yaml` | `config`: a Collector's `bearertokenauth` block; `BearerTokenAuth::from_yaml` |
 //! | `metrics` | `with_meter` on both ends: the instruments below |
 //! | `full` | all of these |
 //!
@@ -62,7 +62,7 @@
 //! | [`TokenFileError`] | [`server::TokenFile::open`] | unreadable, empty, too long, or which line is no token |
 //! | [`server::FixedTokensError`] | [`server::FixedTokens::new`] | which named token is none, or has two names |
 //! | [`server::LookupError`] | [`server::Lookup`] | not a header name or not a scheme |
-//! | `config::ConfigError` | `config`, `confmap` | every problem of a configuration, each with its path and line |
+//! | `otel_confmap::ConfigError` | `config` | every problem of a configuration, each with its path and line |
 //! | [`Undecided`] | [`server::ServerAuthenticator`] | no verdict: the sender is asked to try again |
 //!
 //! A request that is refused is no error but a [`Decision::Deny`] with a [`DenyReason`].
@@ -71,12 +71,11 @@
 pub mod client;
 #[cfg(feature = "yaml")]
 pub mod config;
-#[cfg(feature = "yaml")]
-pub mod confmap;
 mod credential;
 mod decision;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod scheme;
 pub mod server;
 mod timeout;
 mod token_file;
@@ -84,4 +83,5 @@ mod watched_file;
 
 pub use credential::{Credential, CredentialError, MAX_SCHEME_LEN, MAX_TOKEN_LEN};
 pub use decision::{Decision, DenyReason, Identity, Undecided, Verdict};
+pub use scheme::Scheme;
 pub use token_file::TokenFileError;
