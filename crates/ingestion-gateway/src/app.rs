@@ -12,7 +12,10 @@ use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{KeyStore, SqliteOptions, SqliteStore, StoreError};
 use opentelemetry::metrics::Meter;
 use opentelemetry_sdk::error::OTelSdkError;
-use otlp_auth::server::{FixedTokens, FixedTokensError, ServerAuthenticator, TokenFile};
+use otlp_auth::server::{
+    AuthenticateLayer, FixedTokens, FixedTokensError, ServerAuthenticator, TokenFile,
+};
+use otlp_receiver::Transport;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 
@@ -25,9 +28,9 @@ use crate::listener::server::{self, Server};
 use crate::management;
 use crate::management::SetUpError;
 use crate::receiver::agent;
-use crate::receiver::otlp::{self, Receiver};
+use crate::receiver::{cors, otlp};
 use crate::telemetry::Telemetry;
-use crate::upstream::debug::{self, DebugReceiver};
+use crate::upstream::debug::{self, DebugExporter};
 
 /// How often tombstones that are old enough are forgotten.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -149,7 +152,7 @@ impl Gateway {
 
         let server = Server::new(config.limits, &config.trusted_proxies);
         let telemetry = Telemetry::new()?;
-        let debug = Arc::new(DebugReceiver::new(&telemetry.meter()));
+        let debug = Arc::new(DebugExporter::new(&telemetry.meter()));
         let gateway = Self { addresses, server, store, ring, background: JoinSet::new() };
         gateway.serve(
             sockets,
@@ -172,21 +175,14 @@ impl Gateway {
         let authenticator = self.authenticator(config, &meter)?;
         let authorizer =
             Authorizer::new(Arc::clone(&self.ring), config.auth.receiver.clone(), &meter);
-        let receiver = Receiver::new(Arc::clone(&debug), max_body);
 
-        let grpc = Receiver::behind(
-            receiver.grpc(),
-            authenticator.clone(),
-            config.auth.otlp.clone(),
-            &meter,
-        );
-        let http = Receiver::behind(
-            receiver.http(),
-            authenticator.clone(),
-            config.auth.otlp.clone(),
-            &meter,
-        );
-        let http = otlp::http::cors(http, &config.receivers.otlp.protocols.http.cors);
+        let receiver = otlp::receiver(Arc::clone(&debug), max_body);
+        let authenticate = AuthenticateLayer::new(authenticator.clone())
+            .with_lookup(config.auth.otlp.clone())
+            .with_meter(&meter);
+        let grpc = otlp::router(receiver.clone().only(Transport::Grpc), authenticate.clone());
+        let http = otlp::router(receiver.only(Transport::Http), authenticate);
+        let http = cors::allow_origins(http, &config.receivers.otlp.protocols.http.cors);
         let agent =
             agent::router(authenticator, config.auth.agent.clone(), debug, max_body, &meter);
         let management =
@@ -220,7 +216,7 @@ impl Gateway {
         mut self,
         config: &Config,
         service: KeyService,
-        debug: Arc<DebugReceiver>,
+        debug: Arc<DebugExporter>,
     ) -> Self {
         let (store, ring, poll_interval) =
             (Arc::clone(&self.store), Arc::clone(&self.ring), config.storage.poll_interval);
@@ -286,7 +282,7 @@ struct Parts {
     admin_tokens: TokenFile,
     clock: Arc<dyn Clock>,
     telemetry: Telemetry,
-    debug: Arc<DebugReceiver>,
+    debug: Arc<DebugExporter>,
 }
 
 /// A socket for each listener.
