@@ -4,3 +4,4 @@ pub(crate) mod activity;
 pub(crate) mod client_address;
 pub(crate) mod ready;
 pub(crate) mod server;
+pub(crate) mod sockets;

@@ -3,7 +3,7 @@
 
 mod summary;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::summary::Summary;
 use crate::receiver::item::Item;
-use crate::telemetry::output::Output;
+use crate::telemetry::lossy_output::LossyOutput;
 
 /// The warning that is logged at the start and shown by `/readyz`.
 pub(crate) const DISCARDS: &str =
@@ -49,12 +49,7 @@ impl DebugExporter {
     /// Prints a line for each second in which telemetry came in, until `stop` is cancelled.
     pub(crate) async fn print(&self, stop: &CancellationToken) {
         // Standard output may be a pipe that nobody reads: writing to it must not block.
-        let output = match Output::new("debug-lines", io::stdout()) {
-            Ok(output) => output,
-            Err(error) => {
-                return tracing::warn!(%error, "the debug exporter's lines cannot be printed");
-            }
-        };
+        let mut output = LossyOutput::new("debug", io::stdout());
         let mut seconds = tokio::time::interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !stop.is_cancelled() {
@@ -64,8 +59,10 @@ impl DebugExporter {
             }
             let summary = std::mem::take(&mut *self.lock());
             if !summary.is_empty() {
-                output.push(format!("{summary}\n").into_bytes());
+                // Writing to a lossy output does not fail.
+                let _ = output.write_all(format!("{summary}\n").as_bytes());
             }
+            output.report_dropped_lines();
         }
     }
 
