@@ -1,26 +1,26 @@
-//! The values of flags.
+//! Parsers for the values of flags. Their errors say what is expected.
 
 use std::time::Duration;
 
-use ingestion_api::RotateRequest;
 use jiff::civil::Date;
 
-/// The end of a key: midnight, UTC, at the start of a date.
+/// The expiration of a key: the start of a day in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Expiration(Date);
 
 impl Expiration {
-    /// In milliseconds since the epoch.
+    /// The expiration in milliseconds since the epoch.
     pub(crate) fn as_millis(self) -> i64 {
-        // In UTC every day has 24 hours. jiff's timestamps end before the year 9999 does.
+        // Computed from the days, which have 24 hours in UTC, because the last timestamp of jiff is
+        // before the last day of the year 9999.
         self.0.duration_since(Date::constant(1970, 1, 1)).as_hours() * 3_600_000
     }
 }
 
-/// A date, `yyyy-MM-dd` and no other form. The error says why it is none.
+/// Parses a date in the form `yyyy-MM-dd`.
 pub(super) fn expiration(text: &str) -> Result<Expiration, String> {
     let text = text.trim();
-    let form = || "expected a date as in 2030-12-31 (yyyy-MM-dd)".to_owned();
+    let form = || "expected a date such as 2030-12-31 (yyyy-MM-dd)".to_owned();
     let parts = text.split('-').collect::<Vec<_>>();
     let [year, month, day] = parts[..] else { return Err(form()) };
     let number = |text: &str, digits| {
@@ -33,10 +33,11 @@ pub(super) fn expiration(text: &str) -> Result<Expiration, String> {
         return Err(form());
     };
     let (Ok(month), Ok(day)) = (i8::try_from(month), i8::try_from(day)) else { return Err(form()) };
-    Date::new(year, month, day).map(Expiration).map_err(|_| "there is no such day".to_owned())
+    Date::new(year, month, day).map(Expiration).map_err(|_| "this day does not exist".to_owned())
 }
 
-/// The id of a key, in decimal. A zero in front is refused: the original reads octal then.
+/// Parses the id of a key as a decimal number. A leading zero is refused, because the original
+/// command would parse an octal number.
 pub(super) fn id(text: &str) -> Result<i64, String> {
     let is_decimal = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
@@ -45,10 +46,10 @@ pub(super) fn id(text: &str) -> Result<i64, String> {
     }
 }
 
-/// A duration that a [`RotateRequest`] can carry.
+/// Parses a duration that fits into a [`RotateRequest`](ingestion_api::RotateRequest).
 pub(super) fn overlap(text: &str) -> Result<Duration, String> {
     let text = if text.trim() == "0" { "0s" } else { text };
-    let expected = || "expected a duration as in 24h, 30m or 0s".to_owned();
+    let expected = || "expected a duration such as 24h, 30m or 0s".to_owned();
     let duration = humantime::parse_duration(text.trim()).map_err(|_| expected())?;
     match i64::try_from(duration.as_millis()) {
         Ok(_) => Ok(duration),
@@ -56,30 +57,15 @@ pub(super) fn overlap(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// How long to wait: not for nothing.
-pub(super) fn timeout(text: &str) -> Result<Duration, String> {
-    let duration =
-        humantime::parse_duration(text.trim()).ok().filter(|duration| !duration.is_zero());
-    duration.ok_or_else(|| "expected a duration as in 30s".to_owned())
-}
-
-/// A rotation, on the wire.
-pub(crate) fn rotate_request(
-    overlap: Option<Duration>,
-    expiration: Option<Expiration>,
-) -> RotateRequest {
-    let overlap = overlap.and_then(|overlap| u64::try_from(overlap.as_millis()).ok());
-    RotateRequest { overlap, expiration: expiration.map(Expiration::as_millis) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    // Scenario: dates of every form are given.
-    // Guarantee: only real days in the one form are taken, blanks aside, and mean midnight in UTC.
+    // Scenario: texts are parsed as dates.
+    // Guarantee: only existing days in the one form are accepted, with white space around them, and
+    // mean midnight in UTC.
     #[test]
-    fn only_real_dates_are_taken() {
+    fn only_existing_dates_are_accepted() {
         let millis = |text| expiration(text).ok().map(Expiration::as_millis);
         assert_eq!(millis("2020-05-22"), Some(1_590_105_600_000));
         assert_eq!(millis(" 2020-05-22\t"), Some(1_590_105_600_000));
@@ -107,10 +93,10 @@ mod tests {
         }
     }
 
-    // Scenario: ids of every form are given.
-    // Guarantee: only decimal ones that some server could have given are taken.
+    // Scenario: texts are parsed as ids.
+    // Guarantee: only positive decimal numbers of 64 bits are accepted.
     #[test]
-    fn only_decimal_ids_are_taken() {
+    fn only_decimal_ids_are_accepted() {
         assert_eq!(id("1"), Ok(1));
         assert_eq!(id("250558013078953"), Ok(250_558_013_078_953));
         assert_eq!(id("9223372036854775807"), Ok(i64::MAX));
@@ -132,8 +118,8 @@ mod tests {
         }
     }
 
-    // Scenario: overlaps of every form are given.
-    // Guarantee: durations with a unit and a bare zero are taken, what does not fit is refused.
+    // Scenario: texts are parsed as overlaps. Guarantee: durations with a unit and a bare zero are
+    // accepted; one that is too long is refused.
     #[test]
     fn overlaps_have_a_unit() {
         assert_eq!(overlap("24h"), Ok(Duration::from_secs(86_400)));

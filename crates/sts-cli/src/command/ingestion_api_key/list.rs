@@ -1,22 +1,30 @@
 //! `sts ingestion-api-key list`.
 
+use clap::Args;
 use ingestion_api::{IngestionApiKey, KeyStatus};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::Session;
 use super::time::{expiration, timestamp};
-use crate::cli::ListArgs;
 use crate::error::Failure;
 use crate::printer::{Table, escape, sorted};
 
 const EMPTY: &str = "No ingestion api keys found.";
 
-/// Keys that end within this time are pointed out.
-const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// Keys that expire within this time are named in a hint.
+const EXPIRY_WARNING: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// How many of them by name.
+/// How many keys the hint names.
 const MAX_NAMED: usize = 5;
+
+/// The flags of `list`.
+#[derive(Args)]
+pub(crate) struct ListArgs {
+    /// Also show the status, the last use and the counters
+    #[arg(long)]
+    wide: bool,
+}
 
 pub(super) fn run(session: &Session<'_>, args: &ListArgs) -> Result<(), Failure> {
     let printer = session.printer;
@@ -43,13 +51,13 @@ pub(super) fn run(session: &Session<'_>, args: &ListArgs) -> Result<(), Failure>
         let header = ["id", "name", "expiration", "description"];
         printer.table(&Table { header, rows: keys.iter().map(row).collect() }, EMPTY, false)?;
     }
-    if let Some(hint) = expiring(&keys, session.environment.now).filter(|_| printer.has_reader()) {
+    if let Some(hint) = expiring(&keys, session.environment.now).filter(|_| printer.shows_hints()) {
         printer.hint(&hint);
     }
     Ok(())
 }
 
-/// What a status is called.
+/// The name of a status.
 pub(super) fn status(status: KeyStatus) -> &'static str {
     match status {
         KeyStatus::Active => "active",
@@ -69,7 +77,7 @@ fn wide_row(key: &IngestionApiKey) -> [String; 9] {
     let [id, name, ends, description] = row(key);
     let last_use = match (key.last_used_timestamp, key.accepted) {
         (Some(millis), _) => Some(timestamp(millis)),
-        // The server counts, and there was nothing to count.
+        // The server counts requests, and there was none.
         (None, Some(_)) => Some("never".to_owned()),
         (None, None) => None,
     };
@@ -92,12 +100,13 @@ fn or_dash(value: Option<String>) -> String {
     value.unwrap_or_else(|| "-".to_owned())
 }
 
-/// Which keys end soon, by the clock here: a server need not say.
+/// The hint about keys that expire soon by the local clock, because not every server reports it.
 fn expiring(keys: &[IngestionApiKey], now: Timestamp) -> Option<String> {
     let ends_soon = |key: &&IngestionApiKey| {
         let end = key.expiration.and_then(|millis| Timestamp::from_millisecond(millis).ok());
         let is_replaced = key.successor.is_some() || key.enabled == Some(false);
-        !is_replaced && end.is_some_and(|end| end > now && end.duration_since(now) <= SOON)
+        !is_replaced
+            && end.is_some_and(|end| end > now && end.duration_since(now) <= EXPIRY_WARNING)
     };
     let mut soon = keys.iter().filter(ends_soon).collect::<Vec<_>>();
     soon.sort_by_key(|key| key.expiration);
@@ -116,7 +125,8 @@ fn expiring(keys: &[IngestionApiKey], now: Timestamp) -> Option<String> {
         names.push(format!("and {} more", soon.len() - MAX_NAMED));
     }
     Some(format!(
-        "Within 14 days these keys expire: {}. Replace one: sts ingestion-api-key rotate --id {}",
+        "These keys expire within 14 days: {}. Replace one with `sts ingestion-api-key rotate --id \
+         {}`",
         names.join(", "),
         first.id
     ))
@@ -126,10 +136,10 @@ fn expiring(keys: &[IngestionApiKey], now: Timestamp) -> Option<String> {
 mod tests {
     use super::*;
 
-    // Scenario: keys end in the past, within 14 days, later and never; some of them were rotated.
-    // Guarantee: those that end soon and have no successor are named, the soonest first.
+    // Scenario: keys expire in the past, within 14 days, later and never; one was rotated.
+    // Guarantee: the keys that expire soon and have no successor are named, the earliest first.
     #[test]
-    fn keys_that_end_soon_are_named() {
+    fn keys_that_expire_soon_are_named() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let day = 86_400_000;
         let key = |id, days: Option<i64>| IngestionApiKey {
@@ -143,7 +153,8 @@ mod tests {
         let hint = expiring(&[key(4, Some(13)), key(5, Some(2)), rotated], now).unwrap();
         assert_eq!(
             hint,
-            "Within 14 days these keys expire: k5 (2027-01-17), k4 (2027-01-28). Replace one: sts ingestion-api-key rotate --id 5"
+            "These keys expire within 14 days: k5 (2027-01-17), k4 (2027-01-28). Replace one with \
+             `sts ingestion-api-key rotate --id 5`"
         );
         let many = (0..7).map(|id| key(id, Some(3))).collect::<Vec<_>>();
         assert!(expiring(&many, now).unwrap().contains("k4 (2027-01-18), and 2 more. "));

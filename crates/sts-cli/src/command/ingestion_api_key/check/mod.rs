@@ -2,6 +2,7 @@
 
 mod probe;
 
+use clap::Args;
 use std::io::{self, IsTerminal, Read};
 
 use ingestion_api::{IngestionKey, KEY_PREFIX, KeyFormatError};
@@ -9,17 +10,16 @@ use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use super::Session;
-use crate::cli::CheckArgs;
-use crate::client::{Connection, shown, warn_of_plaintext};
-use crate::config::tls;
-use crate::error::{Failure, Kind};
+use crate::client::{Connection, warn_if_unencrypted, without_user_info};
+use crate::command::{Session, usage_error};
+use crate::config::tls_settings;
+use crate::error::{Failure, FailureKind};
 use probe::{Probe, Target};
 
-/// Far above any key.
+/// The largest standard input that is read, in bytes: far more than any key has.
 const MAX_INPUT: u64 = 64 << 10;
 
-/// One thing that was looked at. The order of the fields is that of the JSON.
+/// The result of one check. The fields are in the order of the JSON output.
 #[derive(Serialize)]
 struct Finding {
     check: &'static str,
@@ -27,15 +27,32 @@ struct Finding {
     endpoint: Option<String>,
     message: String,
     ok: bool,
-    /// Whether there was no answer.
+    /// Whether the endpoint did not respond.
     #[serde(skip)]
-    is_silent: bool,
+    is_unreachable: bool,
 }
 
 #[derive(Serialize)]
 struct Report<'a> {
     checks: &'a [Finding],
     ok: bool,
+}
+
+/// The flags of `check`.
+#[derive(Args)]
+pub(crate) struct CheckArgs {
+    /// OTLP/gRPC endpoint to check
+    #[arg(long, value_name = "url")]
+    otlp_grpc: Option<String>,
+    /// OTLP/HTTP endpoint to check
+    #[arg(long, value_name = "url")]
+    otlp_http: Option<String>,
+    /// Receiver of the agents to check, with or without /receiver and /stsAgent
+    #[arg(long, value_name = "url")]
+    agent: Option<String>,
+    /// Authentication scheme of the OTLP endpoints (default "StackState")
+    #[arg(long, value_name = "string", default_value = "StackState", hide_default_value = true)]
+    scheme: String,
 }
 
 pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure> {
@@ -47,27 +64,30 @@ pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure
     ];
     let urls = targets.into_iter().filter_map(|(target, url)| Some((target, url.as_deref()?)));
     let urls = urls
-        .map(|(target, url)| Ok((target, parse(session, target, url)?)))
+        .map(|(target, url)| Ok((target, parse_url(target, url)?)))
         .collect::<Result<Vec<_>, Failure>>()?;
-    let (skip_ssl, ca_cert) = tls(session.flags, session.environment)?;
+    let (skip_ssl, ca_cert) = tls_settings(session.flags, session.environment)?;
     let connection =
         Connection { skip_ssl: skip_ssl.unwrap_or(false), ca_cert, timeout: session.flags.timeout };
     let key = read_key(session)?;
 
-    let mut findings = vec![format(key.expose_secret(), !urls.is_empty())];
+    let mut findings = vec![check_format(key.expose_secret(), !urls.is_empty())];
     if urls.is_empty() {
-        printer.warning("no endpoint was asked, so whether the key is accepted is not known");
+        printer.warning(
+            "no endpoint was given, so it is unknown whether the key is accepted: give \
+             --otlp-grpc, --otlp-http or --agent",
+        );
     }
     for (target, url) in urls {
-        warn_of_plaintext(&url, &printer);
+        warn_if_unencrypted(&url, &printer);
         let probe = Probe { target, url: &url, scheme: &args.scheme, key: &key };
         let outcome = probe.run(&connection, printer)?;
         findings.push(Finding {
             check: target.name(),
-            endpoint: Some(shown(&url)),
+            endpoint: Some(without_user_info(&url)),
             message: outcome.to_string(),
             ok: outcome.is_accepted(),
-            is_silent: outcome.is_silent(),
+            is_unreachable: outcome.is_unreachable(),
         });
     }
     let ok = findings.iter().all(|finding| finding.ok);
@@ -84,48 +104,49 @@ pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure
     if bad.peek().is_none() {
         return Ok(());
     }
-    let (bad, mut kind) = (bad.collect::<Vec<_>>(), Kind::Answer);
-    if bad.iter().all(|finding| finding.is_silent) {
-        kind = Kind::Connection;
+    let (bad, mut kind) = (bad.collect::<Vec<_>>(), FailureKind::Response);
+    if bad.iter().all(|finding| finding.is_unreachable) {
+        kind = FailureKind::Connection;
     }
     let names = bad.iter().map(|finding| finding.check).collect::<Vec<_>>().join(", ");
-    Err(Failure::new(kind, format!("the key did not pass: {names}")))
+    Err(Failure::new(kind, format!("the key did not pass these checks: {names}")))
 }
 
-/// What the key looks like. Another than ours may be a shared key of the receiver, which can be
-/// anything.
-fn format(key: &str, is_asked: bool) -> Finding {
+/// Checks the format of the key. A key of another kind may be the shared key of a receiver, which
+/// can be any text. It passes if an endpoint is checked too, because then the endpoint decides.
+fn check_format(key: &str, has_endpoint: bool) -> Finding {
     let (ok, message) = match IngestionKey::check(key.as_bytes()) {
-        Ok(()) => (true, "an ingestion API key, and its checksum is right".to_owned()),
+        Ok(()) => (true, "this is an ingestion API key with a correct checksum".to_owned()),
         Err(KeyFormatError::Prefix) => {
-            // Without an answer of an endpoint there is nothing that speaks for it.
-            (
-                is_asked,
-                format!(
-                    "no ingestion API key, as it does not begin with {KEY_PREFIX}; it may be a receiver API key"
-                ),
-            )
+            let message = format!(
+                "this is not an ingestion API key, because it does not begin with {KEY_PREFIX}; it \
+                 may be a receiver API key"
+            );
+            (has_endpoint, message)
         }
-        Err(error) => (false, format!("{error}: it was mistyped or cut")),
+        Err(error) => (false, format!("{error}: the key was mistyped or cut off")),
     };
-    Finding { check: "format", endpoint: None, message, ok, is_silent: false }
+    Finding { check: "format", endpoint: None, message, ok, is_unreachable: false }
 }
 
-fn parse(session: &Session<'_>, target: Target, url: &str) -> Result<Url, Failure> {
+fn parse_url(target: Target, url: &str) -> Result<Url, Failure> {
     let parsed = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     parsed.ok_or_else(|| {
         let message = format!(
             "invalid argument {url:?} for \"--{}\" flag: expected a URL with http:// or https://",
             target.name()
         );
-        session.misuse(message, &["ingestion-api-key", "check"])
+        usage_error(message, &["ingestion-api-key", "check"])
     })
 }
 
-/// The key from the environment, or else from standard input, without what is around it.
+/// Reads the key from the environment, or else from standard input, without white space around it.
 fn read_key(session: &Session<'_>) -> Result<SecretString, Failure> {
     let failure = |error: io::Error| {
-        Failure::new(Kind::Usage, format!("cannot read the key from standard input ({error})"))
+        Failure::new(
+            FailureKind::Usage,
+            format!("cannot read the key from standard input ({error})"),
+        )
     };
     let text = match session.environment.get("API_KEY") {
         Some(key) => SecretString::from(key),
@@ -139,8 +160,9 @@ fn read_key(session: &Session<'_>) -> Result<SecretString, Failure> {
         }
     };
     match text.expose_secret().trim() {
-        "" => Err(session.misuse(
-            "there is no key in API_KEY and none on standard input",
+        "" => Err(usage_error(
+            "there is no key: set the environment variable API_KEY, or write the key to standard \
+             input",
             &["ingestion-api-key", "check"],
         )),
         key => Ok(SecretString::from(key)),

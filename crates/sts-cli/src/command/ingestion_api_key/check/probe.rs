@@ -1,4 +1,4 @@
-//! What an endpoint answers to a key.
+//! Whether an endpoint accepts a key.
 
 use std::fmt;
 
@@ -9,16 +9,16 @@ use otlp_auth::Credential;
 use reqwest::{RequestBuilder, Url};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::client::{Answer, Connection, Http};
+use crate::client::{Connection, Http, Response};
 use crate::error::Failure;
 use crate::printer::{Printer, escape};
 
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/// A gRPC message of no bytes, not compressed.
+/// An empty gRPC message that is not compressed.
 const EMPTY_MESSAGE: &[u8] = &[0; 5];
 
-/// A question to an endpoint: a request without data.
+/// A request to an endpoint, with the key and without telemetry.
 pub(super) struct Probe<'a> {
     pub(super) target: Target,
     pub(super) url: &'a Url,
@@ -26,7 +26,7 @@ pub(super) struct Probe<'a> {
     pub(super) key: &'a SecretString,
 }
 
-/// What kind of endpoint it is.
+/// The kind of an endpoint.
 #[derive(Clone, Copy)]
 pub(super) enum Target {
     OtlpGrpc,
@@ -34,22 +34,22 @@ pub(super) enum Target {
     Agent,
 }
 
-/// What became of the question.
+/// What the response to a probe means.
 pub(super) enum Outcome {
     Accepted,
     Refused(String),
-    /// It could not say; it is asked again by senders.
+    /// The endpoint could not decide. Senders try again.
     Undecided(String),
-    /// An answer to something else.
-    Strange(String),
-    /// No answer, and what to do.
-    Silent(String),
-    /// The key cannot be sent at all.
+    /// The response is not one of such an endpoint.
+    Unexpected(String),
+    /// There is no response. The text says why, and what to do.
+    Unreachable(String),
+    /// The key cannot be sent in a header.
     Unsendable(String),
 }
 
 impl Target {
-    /// As its flag is called.
+    /// The name of the endpoint, which is also the name of its flag.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::OtlpGrpc => "otlp-grpc",
@@ -58,10 +58,10 @@ impl Target {
         }
     }
 
-    fn outcome(self, answer: &Answer) -> Outcome {
-        let line = answer.status_line();
-        match (self, answer.status) {
-            (Self::OtlpGrpc, StatusCode::OK) => grpc_outcome(answer),
+    fn outcome(self, response: &Response) -> Outcome {
+        let line = response.status_line();
+        match (self, response.status) {
+            (Self::OtlpGrpc, StatusCode::OK) => grpc_outcome(response),
             (_, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Outcome::Refused(line),
             (
                 _,
@@ -70,12 +70,16 @@ impl Target {
                 | StatusCode::SERVICE_UNAVAILABLE
                 | StatusCode::GATEWAY_TIMEOUT,
             ) => Outcome::Undecided(line),
-            (Self::OtlpHttp, status) if status.is_success() && is_otlp(answer) => Outcome::Accepted,
-            (Self::Agent, StatusCode::OK) if media_type(answer) != "text/html" => Outcome::Accepted,
-            (_, status) if status.is_success() => {
-                Outcome::Strange(format!("{line}, {}", answer.content_type()))
+            (Self::OtlpHttp, status) if status.is_success() && is_otlp(response) => {
+                Outcome::Accepted
             }
-            _ => Outcome::Strange(line),
+            (Self::Agent, StatusCode::OK) if media_type(response) != "text/html" => {
+                Outcome::Accepted
+            }
+            (_, status) if status.is_success() => {
+                Outcome::Unexpected(format!("{line}, {}", response.content_type()))
+            }
+            _ => Outcome::Unexpected(line),
         }
     }
 }
@@ -93,9 +97,9 @@ impl Probe<'_> {
         let http =
             Http::new(self.url, connection, matches!(self.target, Target::OtlpGrpc), printer)?;
         Ok(match http.send(self.request(&http, value)) {
-            Ok(answer) => self.target.outcome(&answer),
-            Err(trouble) => {
-                Outcome::Silent(format!("{}. {}", escape(&trouble.to_string()), trouble.hint()))
+            Ok(response) => self.target.outcome(&response),
+            Err(error) => {
+                Outcome::Unreachable(format!("{}. {}", escape(&error.to_string()), error.hint()))
             }
         })
     }
@@ -131,8 +135,8 @@ impl Probe<'_> {
                 let prefix =
                     if path.ends_with(route::AGENT_PREFIX) { "" } else { route::AGENT_PREFIX };
                 let request = http.client().get(to(format!("{path}{prefix}{}", route::VALIDATE)));
-                // The key alone, as agents send it.
-                request.header(header::STS_API_KEY, bare(self.key).unwrap_or(credential))
+                // Agents send the key without a scheme.
+                request.header(header::STS_API_KEY, raw_key(self.key).unwrap_or(credential))
             }
         }
     }
@@ -143,8 +147,8 @@ impl Outcome {
         matches!(self, Self::Accepted)
     }
 
-    pub(super) fn is_silent(&self) -> bool {
-        matches!(self, Self::Silent(_))
+    pub(super) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
     }
 }
 
@@ -152,42 +156,50 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accepted => f.write_str("accepted"),
-            Self::Refused(answer) => write!(f, "refused ({answer})"),
-            Self::Undecided(answer) => write!(f, "it could not decide ({answer}): try again"),
-            Self::Strange(answer) => {
-                write!(f, "an unexpected answer ({answer}): is it the right URL?")
+            Self::Refused(response) => write!(f, "refused ({response})"),
+            Self::Undecided(response) => {
+                write!(f, "the endpoint could not decide ({response}): try again later")
             }
-            Self::Silent(reason) => write!(f, "no answer ({reason})"),
-            Self::Unsendable(reason) => write!(f, "not asked, as the key cannot be sent: {reason}"),
+            Self::Unexpected(response) => {
+                write!(f, "unexpected response ({response}): check the URL")
+            }
+            Self::Unreachable(reason) => write!(f, "no response ({reason})"),
+            Self::Unsendable(reason) => {
+                write!(f, "not checked, because the key cannot be sent in a header: {reason}")
+            }
         }
     }
 }
 
-/// Whether a receiver of OTLP/HTTP may have answered so. A port of gRPC and a web server answer 200
-/// to anything.
-fn is_otlp(answer: &Answer) -> bool {
-    match media_type(answer).as_str() {
+/// Whether the response may be one of an OTLP/HTTP receiver. A gRPC port and some web servers
+/// respond with 200 to every request.
+fn is_otlp(response: &Response) -> bool {
+    match media_type(response).as_str() {
         "application/x-protobuf" | "application/json" => true,
-        "" => answer.body.is_empty(),
+        "" => response.body.is_empty(),
         _ => false,
     }
 }
 
-/// The content type in lower case, without its parameters; empty if there is none.
-fn media_type(answer: &Answer) -> String {
-    let value =
-        answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+/// The content type in lower case without its parameters, or an empty text if there is none.
+fn media_type(response: &Response) -> String {
+    let value = response
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// By the status in the trailers, or in the headers where there is nothing else.
-fn grpc_outcome(answer: &Answer) -> Outcome {
+/// The outcome by the gRPC status. It is in the trailers, or in the headers of a response without
+/// a body.
+fn grpc_outcome(response: &Response) -> Outcome {
     let field = |name| {
-        let value = answer.trailers.get(name).or_else(|| answer.headers.get(name));
+        let value = response.trailers.get(name).or_else(|| response.headers.get(name));
         value.map(|value| escape(&String::from_utf8_lossy(value.as_bytes())).into_owned())
     };
     let Some(code) = field("grpc-status") else {
-        return Outcome::Strange("no gRPC status".to_owned());
+        return Outcome::Unexpected("no gRPC status".to_owned());
     };
     let message = field("grpc-message").map(|message| format!(", {message}")).unwrap_or_default();
     let text = format!("gRPC status {code}{message}");
@@ -195,11 +207,12 @@ fn grpc_outcome(answer: &Answer) -> Outcome {
         "0" => Outcome::Accepted,
         "7" | "16" => Outcome::Refused(text),
         "4" | "8" | "14" => Outcome::Undecided(text),
-        _ => Outcome::Strange(text),
+        _ => Outcome::Unexpected(text),
     }
 }
 
-fn bare(key: &SecretString) -> Option<HeaderValue> {
+/// The key as a header value without a scheme.
+fn raw_key(key: &SecretString) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(key.expose_secret()).ok()?;
     value.set_sensitive(true);
     Some(value)

@@ -6,16 +6,17 @@ use serde_json::json;
 use super::Session;
 use super::list::status;
 use super::time::{expiration, timestamp};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, FailureKind};
 use crate::printer::{escape, sorted};
 
 pub(super) fn run(session: &Session<'_>, id: i64) -> Result<(), Failure> {
     let server = session.connect()?;
     let key = match server.get(id)? {
         Some(key) => key,
-        // The original can only list them.
+        // The original server has no operation for a single key.
         None => server.list()?.into_iter().find(|key| key.id == id).ok_or_else(|| {
-            Failure::new(Kind::Answer, format!("there is no key with the id {id}"))
+            Failure::new(FailureKind::Response, format!("there is no key with the id {id}"))
+                .with_hint("To see the ids run `sts ingestion-api-key list`")
         })?,
     };
     if session.printer.is_json() {
@@ -25,7 +26,7 @@ pub(super) fn run(session: &Session<'_>, id: i64) -> Result<(), Failure> {
     Ok(session.printer.text(&describe(&key))?)
 }
 
-/// A line for everything that is known.
+/// Renders one line for each known field.
 fn describe(key: &IngestionApiKey) -> String {
     let never = || Some("never".to_owned());
     let is_counted = key.accepted.is_some();

@@ -1,11 +1,13 @@
-//! Times for people: in UTC, and dates as they were typed.
+//! Times in UTC for people, and dates as they were typed.
 
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, Unit};
 
+/// A day in milliseconds.
 const DAY: i64 = 86_400_000;
 
-/// The date, if the time is midnight; otherwise the time too.
+/// Formats an expiration in milliseconds since the epoch: as a date if it is midnight, and with the
+/// time otherwise.
 pub(super) fn expiration(millis: i64) -> String {
     let days = SignedDuration::from_hours(millis / DAY * 24);
     match Date::constant(1970, 1, 1).checked_add(days) {
@@ -14,7 +16,8 @@ pub(super) fn expiration(millis: i64) -> String {
     }
 }
 
-/// As in `2026-11-23T08:46:23Z`; the number itself where no calendar reaches.
+/// Formats milliseconds since the epoch as in `2026-11-23T08:46:23Z`. A time out of range is
+/// formatted as the number.
 pub(super) fn timestamp(millis: i64) -> String {
     let time = Timestamp::from_millisecond(millis).and_then(|time| time.round(Unit::Second));
     time.map_or_else(|_| millis.to_string(), |time| time.to_string())
@@ -24,8 +27,8 @@ pub(super) fn timestamp(millis: i64) -> String {
 mod tests {
     use super::*;
 
-    // Scenario: a key ends at a midnight, at another time, and beyond any calendar.
-    // Guarantee: the date is the one that was typed, whatever the time zone; nothing panics.
+    // Scenario: keys expire at midnight, at another time, and beyond the range of timestamps.
+    // Guarantee: the date is the one that was typed, in every time zone; formatting does not panic.
     #[test]
     fn a_date_is_the_one_that_was_typed() {
         assert_eq!(expiration(1_590_105_600_000), "2020-05-22");
