@@ -8,7 +8,7 @@ use otlp_auth::server::{
     AuthenticateLayer, FixedTokens, InMemoryAuthenticator, ServerAuthenticator,
 };
 use otlp_auth::{Credential, Undecided, Verdict};
-use otlp_auth_examples::{Accepted, Receiver, TlsListener, server_config};
+use otlp_auth_examples::{TlsListener, receiver, server_config};
 use otlp_auth_tests::{Certificate, Items, PATIENCE, send};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -52,9 +52,9 @@ async fn an_outage_loses_no_telemetry() {
     let tokens = FixedTokens::new([("team-a", KEY)]).expect("a token");
     let authenticator = Interrupted { tokens, out_of_order: Arc::clone(&out_of_order), asked };
 
-    let receiver = Receiver::new(move |batch: Accepted| _ = accepted.send(batch));
-    let routes = receiver.http_routes().merge(receiver.grpc_routes().into_axum_router());
-    let router = routes.layer(AuthenticateLayer::new(authenticator));
+    let receiver = receiver(move |batch| _ = accepted.send(batch));
+    let router =
+        axum::Router::new().fallback_service(receiver).layer(AuthenticateLayer::new(authenticator));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let tls = server_config(&certificate.cert(), &certificate.key()).expect("a certificate");
