@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use ingestion_api::{IngestionKey, KEY_LEN, KeySource};
-use sha2::block_api::compress256;
+use ingestion_api::{IngestionKey, KeySource};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::clock::Timestamp;
+use crate::sha256_block::sha256_of_key_len;
 
 /// What identifies a key: random, positive, below 2^53, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,7 +69,7 @@ impl KeyDigest {
     #[inline]
     pub(crate) fn of_bytes(presented: &[u8]) -> Self {
         Self(match presented.try_into() {
-            Ok(key) => digest_of_one_block(key),
+            Ok(key) => sha256_of_key_len(key),
             Err(_) => Sha256::digest(presented).into(),
         })
     }
@@ -85,40 +85,6 @@ impl KeyDigest {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
-}
-
-/// SHA-256 of a message of the length of a key: with its padding it is one block, and needs no
-/// buffer. A third quicker.
-#[inline]
-fn digest_of_one_block(key: &[u8; KEY_LEN]) -> [u8; 32] {
-    /// The initial hash value (FIPS 180-4, section 5.3.3).
-    const INITIAL: [u32; 8] = [
-        0x6a09_e667,
-        0xbb67_ae85,
-        0x3c6e_f372,
-        0xa54f_f53a,
-        0x510e_527f,
-        0x9b05_688c,
-        0x1f83_d9ab,
-        0x5be0_cd19,
-    ];
-    /// The padding of such a message (section 5.1.1): a one, zeros, and its length in bits.
-    const PADDED: [u8; 64] = {
-        let mut block = [0; 64];
-        block[KEY_LEN] = 0x80;
-        let [high, low] = (8 * KEY_LEN as u16).to_be_bytes();
-        (block[62], block[63]) = (high, low);
-        block
-    };
-    let mut blocks = [PADDED];
-    blocks[0][..KEY_LEN].copy_from_slice(key);
-    let mut state = INITIAL;
-    compress256(&mut state, &blocks);
-    let mut digest = [0; 32];
-    for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
-        *bytes = word.to_be_bytes();
-    }
-    digest
 }
 
 impl PartialEq for KeyDigest {

@@ -32,6 +32,7 @@ mod fixture;
 mod key;
 pub mod ring;
 pub mod service;
+mod sha256_block;
 pub mod store;
 
 pub use key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
