@@ -20,7 +20,7 @@ use otlp_auth::server::{FixedTokens, InMemoryAuthenticator};
 use otlp_auth::{Credential, Decision};
 use secrecy::ExposeSecret;
 
-use crate::body;
+use crate::listener::body;
 
 /// Longest body, in bytes: ten times the longest key.
 const MAX_BODY: usize = 64 << 10;

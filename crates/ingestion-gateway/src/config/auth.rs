@@ -7,7 +7,8 @@ use otlp_auth::confmap::{Map, Node};
 use otlp_auth::server::{FixedTokens, Lookup};
 use serde::Serialize;
 
-use super::{print, set, strings};
+use super::print;
+use super::read::{set, strings};
 
 /// The identity of the shared key.
 const RECEIVER: &str = "receiver";

@@ -7,7 +7,8 @@ use otlp_auth::confmap::{Env, Map, Node, Problem, Report};
 use percent_encoding::percent_decode_str;
 use serde::{Serialize, Serializer};
 
-use super::{NOT_BUILT, positive_duration, print, section, set};
+use super::print;
+use super::read::{NOT_BUILT, positive_duration, section, set};
 
 /// Where keys are kept.
 #[derive(Clone, Debug, Serialize)]

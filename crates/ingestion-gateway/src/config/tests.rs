@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use super::*;
 
 fn load(text: &str) -> Result<(Config, Vec<Problem>), Vec<Problem>> {

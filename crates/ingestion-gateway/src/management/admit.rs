@@ -14,7 +14,7 @@ use otlp_auth::server::{InMemoryAuthenticator, Lookup, LookupError, TokenFile};
 use otlp_auth::{Decision, DenyReason};
 
 use super::problem::{Problem, TrackingKey, call};
-use crate::client_address::ClientAddress;
+use crate::listener::client_address::ClientAddress;
 
 const CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey realm=\"management\"");
 

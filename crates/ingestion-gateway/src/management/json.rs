@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-use crate::body::{self, BodyError};
+use crate::listener::body::{self, BodyError};
 
 /// Longest body of a call, in bytes.
 const MAX_BODY: usize = 64 << 10;

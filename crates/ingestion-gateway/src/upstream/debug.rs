@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use otlp_auth::Identity;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::output::Output;
+use crate::telemetry::lossy_output::LossyOutput;
 
 /// Said at the start and by `/readyz`.
 pub(crate) const DISCARDS: &str =
@@ -80,10 +80,7 @@ impl DebugReceiver {
     /// Prints one line a second while there is something to tell, until it is told to stop.
     pub(crate) async fn print(&self, stop: &CancellationToken) {
         // Standard output may be a pipe that nobody reads.
-        let output = match Output::new("debug-lines", io::stdout()) {
-            Ok(output) => output,
-            Err(error) => return tracing::warn!(%error, "what is discarded cannot be printed"),
-        };
+        let mut output = LossyOutput::new("debug", io::stdout());
         let mut seconds = tokio::time::interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !stop.is_cancelled() {
@@ -93,8 +90,10 @@ impl DebugReceiver {
             }
             let counts = std::mem::take(&mut *self.lock());
             if !counts.by_key.is_empty() {
-                output.push(format!("{counts}\n").into_bytes());
+                // Writing to a lossy output does not fail.
+                let _ = output.write_all(format!("{counts}\n").as_bytes());
             }
+            output.report_dropped_lines();
         }
     }
 

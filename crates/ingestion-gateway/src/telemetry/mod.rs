@@ -1,5 +1,8 @@
 //! The gateway's own metrics and health.
 
+pub mod logs;
+pub(crate) mod lossy_output;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -15,7 +18,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use tokio_util::sync::CancellationToken;
 
-use crate::debug::DISCARDS;
+use crate::upstream::debug::DISCARDS;
 
 /// Instruments, and what is scraped.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use tonic::Code;
 use super::MAX_DECODED;
 use super::batch::Signal;
 use crate::authorize::retry_after;
-use crate::body::{self, BodyError};
+use crate::listener::body::{self, BodyError};
 
 /// The memory that a zstd frame may ask for, as a power of two: 32 MiB, more than a request may
 /// have. That of gRPC is tonic's, and has the library's own limit of 128 MiB.

@@ -12,11 +12,11 @@ const UNITS: [(&str, usize); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1
 pub struct ByteSize(usize);
 
 impl ByteSize {
-    pub(super) const fn mib(count: usize) -> Self {
+    pub(in crate::config) const fn mib(count: usize) -> Self {
         Self(count << 20)
     }
 
-    pub(super) const fn kib(count: usize) -> Self {
+    pub(in crate::config) const fn kib(count: usize) -> Self {
         Self(count << 10)
     }
 
@@ -28,7 +28,12 @@ impl ByteSize {
 
     /// Reads `20MiB`, `512KiB`, `100B`, or a bare number of bytes as the Collector has it, from
     /// `least` to `most`.
-    pub(super) fn read(node: &Node<'_>, root: &Value, least: Self, most: Self) -> Option<Self> {
+    pub(in crate::config) fn read(
+        node: &Node<'_>,
+        root: &Value,
+        least: Self,
+        most: Self,
+    ) -> Option<Self> {
         let size = match number(root, node.path()) {
             Some(bytes) => usize::try_from(bytes).ok().map(Self),
             None => Self::parse(node.string()?),

@@ -13,7 +13,7 @@ use prost::encoding::{self, DecodeContext, WireType};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::debug::Item;
+use crate::upstream::debug::Item;
 
 /// How deep objects and lists of JSON may be nested.
 const MAX_DEPTH: usize = 128;

@@ -14,11 +14,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn loopback(port: u16) -> Self {
+    pub(in crate::config) fn loopback(port: u16) -> Self {
         Self { host: "127.0.0.1".to_owned(), port }
     }
 
-    pub(super) fn read(node: &Node<'_>) -> Option<Self> {
+    pub(in crate::config) fn read(node: &Node<'_>) -> Option<Self> {
         let endpoint = Self::parse(node.string()?);
         if endpoint.is_none() {
             node.problem(

@@ -15,8 +15,8 @@ use otlp_auth::Identity;
 use otlp_auth::server::{AuthenticateLayer, Lookup, ServerAuthenticator};
 
 use self::batch::Signal;
-use crate::debug::DebugReceiver;
-use crate::usage;
+use crate::admission::usage;
+use crate::upstream::debug::DebugReceiver;
 
 /// How large a request may be once it is decompressed: what the OTLP specification recommends.
 const MAX_DECODED: usize = 20 << 20;

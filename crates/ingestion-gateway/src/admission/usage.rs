@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use ingestion_keys::ring::KeyHandle;
 use otlp_auth::Identity;
 
-use crate::client_address::ClientAddress;
+use crate::listener::client_address::ClientAddress;
 
 /// Notes where an allowed request came from, and counts the bytes of its body as they arrive.
 pub(crate) async fn record(request: Request, next: Next) -> Response {

@@ -11,9 +11,9 @@ use opentelemetry::metrics::Meter;
 use otlp_auth::Identity;
 use otlp_auth::server::{AuthenticateLayer, Lookup, ServerAuthenticator};
 
-use crate::body::{self, BodyError};
-use crate::debug::{DebugReceiver, Item};
-use crate::usage;
+use crate::admission::usage;
+use crate::listener::body::{self, BodyError};
+use crate::upstream::debug::{DebugReceiver, Item};
 
 #[derive(Clone)]
 struct Agent {

@@ -1,0 +1,127 @@
+//! The composition root: makes the parts of the gateway from its configuration and connects them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ingestion_keys::clock::{Clock, SystemClock};
+use ingestion_keys::entropy::SystemEntropy;
+use ingestion_keys::ring::{Ring, RingOptions};
+use ingestion_keys::service::KeyService;
+use ingestion_keys::store::{SqliteOptions, SqliteStore, StoreError};
+use opentelemetry::metrics::Meter;
+use otlp_auth::server::{FixedTokens, ServerAuthenticator};
+use tokio::task::JoinError;
+
+use crate::admission::admin_tokens;
+use crate::admission::denial_log::TellingRing;
+use crate::authorize::Authorizer;
+use crate::config::Config;
+use crate::error::RunError;
+use crate::listener::ready::{self, Addresses};
+use crate::listener::server::Server;
+use crate::listener::sockets::Sockets;
+use crate::management;
+use crate::receiver::agent;
+use crate::receiver::otlp::{self, Receiver};
+use crate::telemetry::Telemetry;
+use crate::upstream::debug::{self, DebugReceiver};
+
+/// A gateway whose listeners serve.
+pub(crate) struct App {
+    pub(crate) addresses: Addresses,
+    pub(crate) server: Server,
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) ring: Arc<Ring>,
+    pub(crate) service: KeyService,
+    pub(crate) debug: Arc<DebugReceiver>,
+}
+
+impl App {
+    /// Opens the key database, reads every key, binds every listener, and serves.
+    pub(crate) async fn start(
+        config: &Config,
+        ready_file: Option<&Path>,
+    ) -> Result<Self, RunError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let (store, ring) = open_keys(config, &clock, ready_file).await?;
+        let entropy = Arc::new(SystemEntropy);
+        let service =
+            KeyService::new(store.clone(), Arc::clone(&ring), Arc::clone(&clock), entropy);
+        let admin_tokens = admin_tokens::open(&config.management.admin_token_file)?;
+        let sockets = Sockets::bind(config).await?;
+        let addresses = sockets.addresses();
+
+        let server = Server::new(config.limits, &config.trusted_proxies);
+        let telemetry = Telemetry::new()?;
+        let meter = telemetry.meter();
+        let max_body = config.limits.max_request_body_size.bytes();
+        let lookups = (config.auth.otlp.clone(), config.auth.agent.clone());
+        let authenticator = authenticator(config, &ring, &meter)?;
+        let authorizer = Authorizer::new(Arc::clone(&ring), config.auth.receiver.clone(), &meter);
+        tracing::warn!("{}", debug::DISCARDS);
+        let debug = Arc::new(DebugReceiver::new(&meter));
+        let receiver = Receiver::new(Arc::clone(&debug), max_body);
+
+        let grpc = receiver.grpc();
+        let grpc = Receiver::behind(grpc, authenticator.clone(), lookups.0.clone(), &meter);
+        let http = receiver.http();
+        let http = Receiver::behind(http, authenticator.clone(), lookups.0, &meter);
+        let http = otlp::http::cors(http, &config.receivers.otlp.protocols.http.cors);
+        let agent = agent::router(authenticator, lookups.1, Arc::clone(&debug), max_body, &meter);
+        let management =
+            management::router(service.clone(), authorizer.clone(), admin_tokens, clock, &meter)?;
+        let telemetry = telemetry.router(Arc::clone(&ring), server.stopping().clone());
+
+        server.serve(sockets.otlp_grpc, grpc);
+        server.serve(sockets.otlp_http, http);
+        server.serve(sockets.agent, agent);
+        server.serve(sockets.management, management);
+        server.serve(sockets.authorize, authorizer.router());
+        server.serve(sockets.telemetry, telemetry);
+        Ok(Self { addresses, server, store, ring, service, debug })
+    }
+}
+
+/// Opens the key database and reads every key into memory.
+///
+/// A stale ready file is removed, too, but only once the lock of the database is held: before that
+/// it may belong to a gateway that still runs. Errors of the database are reported before errors of
+/// the ready file.
+async fn open_keys(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    ready_file: Option<&Path>,
+) -> Result<(Arc<SqliteStore>, Arc<Ring>), RunError> {
+    let unusable = |source| RunError::Store { path: config.storage.path.clone(), source };
+    let store = Arc::new(open_store(&config.storage.path).await?.map_err(unusable)?);
+    let prepared = ready_file.map(ready::prepare).transpose();
+    let options = RingOptions {
+        max_staleness: config.storage.max_staleness,
+        sources: config.usage.sources,
+        retain_sources: config.usage.retain,
+    };
+    let ring = Arc::new(Ring::new(Arc::clone(clock), options));
+    ring.catch_up(&*store).await.map_err(unusable)?;
+    prepared.map_err(RunError::ReadyFile)?;
+    Ok((store, ring))
+}
+
+/// Opens the database on a thread that may block while another process holds the lock.
+async fn open_store(path: &Path) -> Result<Result<SqliteStore, StoreError>, JoinError> {
+    tracing::info!(path = %path.display(), "opening the key database; waiting while another process has it");
+    let options = SqliteOptions::new(path);
+    tokio::task::spawn_blocking(move || SqliteStore::open(&options)).await
+}
+
+/// Asks the shared receiver key first, and then the keys in memory.
+fn authenticator(
+    config: &Config,
+    ring: &Arc<Ring>,
+    meter: &Meter,
+) -> Result<impl ServerAuthenticator<Future: Send> + Clone + Send + Sync + use<>, RunError> {
+    let receiver = match &config.auth.receiver {
+        Some(tokens) => Arc::clone(tokens),
+        None => Arc::new(FixedTokens::new(std::iter::empty::<(String, String)>())?),
+    };
+    Ok(receiver.or(TellingRing::new(Arc::clone(ring), meter)))
+}

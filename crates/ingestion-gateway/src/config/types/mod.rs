@@ -1,0 +1,4 @@
+//! Types of settings.
+
+pub(in crate::config) mod byte_size;
+pub(in crate::config) mod endpoint;

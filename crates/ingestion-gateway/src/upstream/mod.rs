@@ -1,0 +1,3 @@
+//! Where telemetry goes once it was let in.
+
+pub(crate) mod debug;
