@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ingestion_api::KeySource;
 use otlp_auth::Identity;
 
 use super::Ring;
 use super::half_digest::HalfDigest;
 use crate::clock::Timestamp;
-use crate::key::{KeyId, StoredKey, Usage};
+use crate::key::{KeyClient, KeyId, StoredKey, Usage};
 use crate::store::{KeyStore, StoreError, UsageBatch};
 
 /// Keys of one batch: a transaction that others do not have to wait for.
@@ -124,10 +123,9 @@ impl Ring {
                 .iter()
                 .filter_map(|(id, key)| Some((*id, lock(key).unflushed.as_deref()?.clone())))
                 .collect();
-            let oldest_source = Some(now.saturating_sub(self.options.retain_sources));
-            store
-                .add_usage(UsageBatch { usage, sources: self.options.sources, oldest_source })
-                .await?;
+            let max_clients = self.options.sources;
+            let oldest_client = Some(now.saturating_sub(self.options.retain_sources));
+            store.add_usage(UsageBatch { usage, max_clients, oldest_client }).await?;
             for (_, key) in keys {
                 lock(key).unflushed = None;
             }
@@ -346,10 +344,10 @@ impl Counted {
                 .iter_mut()
                 .filter_map(|source| fresh(source).then_some(&*source))
             {
-                usage.sources.push(KeySource {
-                    address: source.address.to_string(),
+                usage.clients.push(KeyClient {
+                    address: source.address,
                     user_agent: source.user_agent.as_deref().map(str::to_owned),
-                    last_used_timestamp: now.as_millis(),
+                    last_used_at: now,
                 });
             }
         }

@@ -1,11 +1,13 @@
 //! Keys in an SQLite database, written by one process.
 
+mod audit;
 mod failure;
 mod file;
 mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod worker;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ingestion_api::AuditEntry;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Params, Row, Transaction, TransactionBehavior, params};
 use tokio::sync::watch;
@@ -25,6 +26,7 @@ use super::{
     Change, Changes, Commit, CommitError, Committed, Cursor, KeyStore, Part, Snapshot,
     SnapshotSender, StoreError, UsageBatch,
 };
+use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::key::{KeyId, StoredKey};
 
@@ -172,23 +174,20 @@ impl KeyStore for SqliteStore {
 
     async fn list(&self) -> Result<Vec<StoredKey>, StoreError> {
         let list = |connection: &mut Connection| {
-            let mut keys =
-                collect(connection, &format!("{} ORDER BY k.id", rows::STORED), [], rows::stored)?;
-            keys.iter_mut().for_each(|key| key.usage.sources = Vec::new());
-            Ok(keys)
+            collect(connection, &format!("{} ORDER BY k.id", rows::STORED), [], rows::stored)
         };
         Ok(self.reader.run(list).await?)
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
         let get = move |connection: &mut Connection| {
-            let found = collect(
-                connection,
-                &format!("{} WHERE k.id = ?1", rows::STORED),
-                [id.get()],
-                rows::stored,
-            )?;
-            Ok(found.into_iter().next())
+            // One transaction: the key and its clients are of the same moment.
+            let transaction = connection.transaction()?;
+            let sql = format!("{} WHERE k.id = ?1", rows::STORED);
+            let found = collect(&transaction, &sql, [id.get()], rows::stored)?;
+            let Some(mut key) = found.into_iter().next() else { return Ok(None) };
+            key.usage.clients = usage::clients(&transaction, id)?;
+            Ok(Some(key))
         };
         Ok(self.reader.run(get).await?)
     }
@@ -214,18 +213,14 @@ impl KeyStore for SqliteStore {
     }
 
     async fn audit(&self, after: i64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        let sql = "SELECT revision, changed_at, who, action, key_id, key_name, other_key_id, changes FROM audit \
-             WHERE revision > ?1 ORDER BY revision LIMIT ?2";
-        let read = move |connection: &mut Connection| {
-            collect(connection, sql, params![after, limit], rows::audit_entry)
-        };
+        let read = move |connection: &mut Connection| audit::read(connection, after, limit);
         Ok(self.reader.run(read).await?)
     }
 
     async fn add_usage(&self, batch: UsageBatch) -> Result<(), StoreError> {
         let files = self.writer.files();
         let add = move |connection: &mut Connection| {
-            write(connection, &files, |transaction| rows::write_usage(transaction, batch))
+            write(connection, &files, |transaction| usage::add(transaction, batch))
         };
         Ok(self.writer.run(add).await?)
     }
@@ -296,7 +291,7 @@ fn make_change(transaction: &Transaction<'_>, commit: &Commit) -> Result<Committ
     for write in &commit.writes {
         duplicate_name |= rows::write(transaction, write, revision, commit.at)?;
     }
-    rows::write_audit(transaction, &commit.audit, revision, commit.at, &commit.who)?;
+    audit::write(transaction, &commit.audit, revision, commit.at, &commit.who)?;
     Ok(Committed { revision, duplicate_name })
 }
 

@@ -7,7 +7,7 @@ use super::failure::Failure;
 use crate::store::StoreError;
 
 /// What leads from each version to the next.
-const MIGRATIONS: &[&str] = &[include_str!("0001.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("0001.sql"), include_str!("0002.sql")];
 
 /// The version that this program reads and writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -53,3 +53,6 @@ fn identity(connection: &Connection) -> Result<(i32, i64), Failure> {
     let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     Ok((application, version))
 }
+
+#[cfg(test)]
+mod tests;

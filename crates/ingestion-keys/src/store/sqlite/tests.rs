@@ -3,15 +3,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 use std::sync::Arc;
 
-use ingestion_api::{GenerateRequest, RotateRequest};
-use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
+use super::schema::VERSION;
 use super::*;
 use crate::clock::ManualClock;
 use crate::fixture::{CountingEntropy, NOW, Says, allow, commit, key, record, says};
 use crate::ring::{KeyHandle, Ring, RingOptions};
-use crate::service::KeyService;
+use crate::service::{KeyService, NewKey, Rotation};
 use crate::store::Write;
 
 fn make() -> (Arc<dyn KeyStore>, TempDir) {
@@ -119,7 +118,7 @@ fn what_is_not_ours_is_not_touched() {
     for (name, is_refused) in [
         (
             "newer.db",
-            (|error| matches!(error, StoreError::Newer { found: 99, known: 1 }))
+            (|error| matches!(error, StoreError::Newer { found: 99, known: VERSION }))
                 as fn(&StoreError) -> bool,
         ),
         ("other.db", |error| matches!(error, StoreError::Foreign)),
@@ -422,13 +421,13 @@ async fn no_plaintext_is_kept() {
     let mut tell = |what: &dyn std::fmt::Debug| told.push_str(&format!("{what:?}\n"));
 
     let created = service
-        .create("ops", GenerateRequest { name: "canary".to_owned(), ..Default::default() })
+        .create("ops", NewKey { name: "canary".to_owned(), ..NewKey::default() })
         .await
         .unwrap();
-    let rotated = service.rotate("ops", created.key.id, RotateRequest::default()).await.unwrap();
+    let rotated = service.rotate("ops", created.key.record.id, Rotation::default()).await.unwrap();
     for generated in [&created, &rotated] {
         let credential =
-            otlp_auth::Credential::new("StackState", generated.api_key.expose_secret()).unwrap();
+            otlp_auth::Credential::new("StackState", generated.secret.expose_secret()).unwrap();
         let verdict = otlp_auth::server::InMemoryAuthenticator::decide(&*ring, &credential);
         if let Ok(otlp_auth::Decision::Allow(identity)) = &verdict {
             identity.handle::<KeyHandle>().unwrap().add_source([127, 0, 0, 1].into(), Some("test"));
@@ -436,21 +435,21 @@ async fn no_plaintext_is_kept() {
         tell(&(generated, verdict, ring.inspect(&credential), &ring));
     }
     ring.flush_usage(&*store).await.unwrap();
-    tell(&service.rotate("ops", created.key.id, RotateRequest::default()).await.unwrap_err());
+    tell(&service.rotate("ops", created.key.record.id, Rotation::default()).await.unwrap_err());
     tell(&(
         service.list().await,
-        service.get(created.key.id).await,
-        service.audit(Default::default()).await,
+        service.get(created.key.record.id).await,
+        service.audit(0, None).await,
     ));
     tell(&(&service, store.list().await));
-    service.delete("ops", created.key.id).await.unwrap();
-    assert!(matches!(says(&ring, created.api_key.expose_secret()), Says::Deny(_)));
+    service.delete("ops", created.key.record.id).await.unwrap();
+    assert!(matches!(says(&ring, created.secret.expose_secret()), Says::Deny(_)));
     let in_use = files(directory.path());
     let bytes: Vec<_> =
         in_use.iter().flat_map(|file| fs::read(file).unwrap()).chain(told.into_bytes()).collect();
     assert!(in_use.iter().any(|file| fs::metadata(file).unwrap().size() > 4096));
     for generated in [&created, &rotated] {
-        for group in generated.api_key.expose_secret().split('-').skip(1) {
+        for group in generated.secret.expose_secret().split('-').skip(1) {
             assert!(
                 !bytes.windows(group.len()).any(|window| window == group.as_bytes()),
                 "a group of a key was kept"
