@@ -71,7 +71,7 @@ impl MemoryStore {
 
     fn content(&self) -> Result<MutexGuard<'_, Content>, StoreError> {
         let content = self.lock();
-        if content.fails { Err(StoreError::Closed) } else { Ok(content) }
+        if content.fails { Err(StoreError::closed()) } else { Ok(content) }
     }
 }
 

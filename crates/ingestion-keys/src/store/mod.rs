@@ -17,7 +17,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-pub use error::{CommitError, StoreError};
+pub use error::{CommitError, StoreError, StoreErrorKind};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryStore;
 pub use snapshot::{Part, Snapshot, SnapshotSender};

@@ -44,7 +44,7 @@ impl Snapshot {
     ///
     /// When the store could not be read to the end.
     pub async fn next(&mut self) -> Result<Part, StoreError> {
-        self.parts.recv().await.unwrap_or(Err(StoreError::Closed))
+        self.parts.recv().await.unwrap_or(Err(StoreError::closed()))
     }
 }
 

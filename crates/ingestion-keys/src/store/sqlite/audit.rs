@@ -3,12 +3,11 @@
 
 use rusqlite::{Connection, Row, Transaction, params};
 
-use super::failure::Failure;
+use super::error::SqliteError;
 use super::rows::key_id;
 use crate::audit::{AuditAction, AuditEntry, AuditNote, FieldChange, FromTo};
 use crate::clock::Timestamp;
 use crate::key::KeyId;
-use crate::store::StoreError;
 
 /// Adds the entry of a change.
 pub(super) fn write(
@@ -17,7 +16,7 @@ pub(super) fn write(
     revision: i64,
     at: Timestamp,
     who: &str,
-) -> Result<(), Failure> {
+) -> Result<(), SqliteError> {
     let sql = "INSERT INTO audit \
          (revision, changed_at, who, action, key_id, key_name, other_key_id) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
@@ -45,7 +44,7 @@ pub(super) fn read(
     connection: &Connection,
     after: i64,
     limit: u32,
-) -> Result<Vec<AuditEntry>, Failure> {
+) -> Result<Vec<AuditEntry>, SqliteError> {
     // One row for each changed field, and one row for an entry that has none.
     let sql = "SELECT a.revision, a.changed_at, a.who, a.action, a.key_id, a.key_name, \
          a.other_key_id, c.field, c.old_value, c.new_value \
@@ -69,7 +68,7 @@ pub(super) fn read(
 }
 
 /// Reads an entry without its changed fields.
-fn entry(row: &Row<'_>) -> Result<AuditEntry, Failure> {
+fn entry(row: &Row<'_>) -> Result<AuditEntry, SqliteError> {
     let note = AuditNote {
         action: action(row.get_ref(3)?.as_str().unwrap_or_default())?,
         key_id: key_id(row.get(4)?)?,
@@ -90,13 +89,13 @@ fn action_name(action: AuditAction) -> &'static str {
     }
 }
 
-fn action(name: &str) -> Result<AuditAction, StoreError> {
+fn action(name: &str) -> Result<AuditAction, SqliteError> {
     match name {
         "create" => Ok(AuditAction::Create),
         "update" => Ok(AuditAction::Update),
         "rotate" => Ok(AuditAction::Rotate),
         "delete" => Ok(AuditAction::Delete),
-        _ => Err(StoreError::Row { table: "audit" }),
+        _ => Err(SqliteError::Row { table: "audit" }),
     }
 }
 
@@ -115,12 +114,12 @@ fn columns(change: &FieldChange) -> (&'static str, FromTo<String>) {
     }
 }
 
-fn field_change(field: &str, values: FromTo<String>) -> Result<FieldChange, StoreError> {
+fn field_change(field: &str, values: FromTo<String>) -> Result<FieldChange, SqliteError> {
     fn parsed<T>(
         values: FromTo<String>,
         parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<FromTo<T>, StoreError> {
-        let not_understood = StoreError::Row { table: "audit_changes" };
+    ) -> Result<FromTo<T>, SqliteError> {
+        let not_understood = SqliteError::Row { table: "audit_changes" };
         let value = |text: Option<String>| text.map(|text| parse(&text).ok_or(())).transpose();
         match (value(values.from), value(values.to)) {
             (Ok(from), Ok(to)) => Ok(FromTo { from, to }),
@@ -134,6 +133,6 @@ fn field_change(field: &str, values: FromTo<String>) -> Result<FieldChange, Stor
             text.parse().ok().map(Timestamp::from_millis)
         })?),
         "enabled" => FieldChange::Enabled(parsed(values, |text| text.parse().ok())?),
-        _ => return Err(StoreError::Row { table: "audit_changes" }),
+        _ => return Err(SqliteError::Row { table: "audit_changes" }),
     })
 }

@@ -2,11 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::failure::Failure;
+use super::error::{CommitFailure, SqliteError};
 use super::usage;
 use crate::clock::Timestamp;
 use crate::key::{KeyDigest, KeyId, KeyRecord, StoredKey};
-use crate::store::{Change, CommitError, Cursor, KeyState, StoreError, Write};
+use crate::store::{Change, Cursor, KeyState, Write};
 
 /// Selects the columns of a [`StoredKey`].
 pub(super) const STORED: &str = "SELECT k.id, k.digest, k.key_start, k.name, k.description, \
@@ -21,17 +21,17 @@ pub(super) const LIVE: &str =
 pub(super) const DELETED: &str =
     "SELECT revision, id, digest, NULL, NULL, NULL, deleted_at FROM tombstones";
 
-pub(super) fn cursor(connection: &Connection) -> Result<Cursor, Failure> {
+pub(super) fn cursor(connection: &Connection) -> Result<Cursor, SqliteError> {
     let sql = "SELECT c.revision, c.change_id FROM last_change l JOIN changes c ON c.revision = l.revision";
     let row = connection
         .prepare_cached(sql)?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let (revision, change_id) = row.ok_or(StoreError::Row { table: "changes" })?;
+    let (revision, change_id) = row.ok_or(SqliteError::Row { table: "changes" })?;
     Ok(Cursor { revision, change_id })
 }
 
-pub(super) fn stored(row: &Row<'_>) -> Result<StoredKey, Failure> {
+pub(super) fn stored(row: &Row<'_>) -> Result<StoredKey, SqliteError> {
     let record = KeyRecord {
         id: key_id(row.get(0)?)?,
         digest: KeyDigest::from_bytes(row.get(1)?),
@@ -48,7 +48,7 @@ pub(super) fn stored(row: &Row<'_>) -> Result<StoredKey, Failure> {
     Ok(StoredKey { record, usage: usage::columns(row, 11)? })
 }
 
-pub(super) fn change(row: &Row<'_>) -> Result<Change, Failure> {
+pub(super) fn change(row: &Row<'_>) -> Result<Change, SqliteError> {
     let state = match row.get::<_, Option<i64>>(6)? {
         Some(deleted_at) => KeyState::Deleted { at: Timestamp::from_millis(deleted_at) },
         None => KeyState::Live {
@@ -71,7 +71,7 @@ pub(super) fn write(
     write: &Write,
     revision: i64,
     at: Timestamp,
-) -> Result<bool, Failure> {
+) -> Result<bool, CommitFailure> {
     match write {
         Write::Insert(record) => insert(transaction, record, revision),
         Write::Update(record) => update(transaction, record, revision).map(|()| false),
@@ -83,7 +83,7 @@ fn insert(
     transaction: &Transaction<'_>,
     record: &KeyRecord,
     revision: i64,
-) -> Result<bool, Failure> {
+) -> Result<bool, CommitFailure> {
     let sql = "SELECT EXISTS (SELECT 1 FROM keys WHERE id = ?1) OR EXISTS (SELECT 1 FROM audit WHERE key_id = ?1), \
          EXISTS (SELECT 1 FROM keys WHERE name = ?2)";
     let mut statement = transaction.prepare_cached(sql)?;
@@ -92,7 +92,7 @@ fn insert(
             Ok((row.get::<_, bool>(0)?, row.get(1)?))
         })?;
     if taken {
-        return Err(Failure(CommitError::IdTaken));
+        return Err(CommitFailure::IdTaken);
     }
     let sql = "INSERT INTO keys (id, digest, key_start, name, description, created_at, updated_at, expires_at, enabled, successor, revision) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
@@ -113,7 +113,11 @@ fn insert(
     Ok(duplicate_name)
 }
 
-fn update(transaction: &Transaction<'_>, record: &KeyRecord, revision: i64) -> Result<(), Failure> {
+fn update(
+    transaction: &Transaction<'_>,
+    record: &KeyRecord,
+    revision: i64,
+) -> Result<(), CommitFailure> {
     let sql = "UPDATE keys SET name = ?3, description = ?4, updated_at = ?5, expires_at = ?6, enabled = ?7, successor = ?8, revision = ?9 \
          WHERE id = ?1 AND revision = ?2";
     let updated = transaction.prepare_cached(sql)?.execute(params![
@@ -127,7 +131,7 @@ fn update(transaction: &Transaction<'_>, record: &KeyRecord, revision: i64) -> R
         record.successor.map(KeyId::get),
         revision,
     ])?;
-    if updated == 1 { Ok(()) } else { Err(Failure(CommitError::Changed)) }
+    if updated == 1 { Ok(()) } else { Err(CommitFailure::Changed) }
 }
 
 fn delete(
@@ -135,12 +139,12 @@ fn delete(
     record: &KeyRecord,
     revision: i64,
     at: Timestamp,
-) -> Result<(), Failure> {
+) -> Result<(), CommitFailure> {
     let id = record.id.get();
     let mut statement =
         transaction.prepare_cached("DELETE FROM keys WHERE id = ?1 AND revision = ?2")?;
     if statement.execute(params![id, record.revision])? != 1 {
-        return Err(Failure(CommitError::Changed));
+        return Err(CommitFailure::Changed);
     }
     let sql = "INSERT INTO tombstones (id, digest, deleted_at, revision) VALUES (?1, ?2, ?3, ?4)";
     transaction.prepare_cached(sql)?.execute(params![
@@ -152,6 +156,16 @@ fn delete(
     Ok(())
 }
 
-pub(super) fn key_id(number: i64) -> Result<KeyId, Failure> {
-    KeyId::new(number).ok_or_else(|| StoreError::Row { table: "keys" }.into())
+/// Removes tombstones and changes from before this time, except the last change.
+pub(super) fn prune(transaction: &Transaction<'_>, before: Timestamp) -> Result<(), SqliteError> {
+    let before = before.as_millis();
+    transaction.execute("DELETE FROM tombstones WHERE deleted_at < ?1", [before])?;
+    let sql = "DELETE FROM changes \
+         WHERE changed_at < ?1 AND revision < (SELECT revision FROM last_change)";
+    transaction.execute(sql, [before])?;
+    Ok(())
+}
+
+pub(super) fn key_id(number: i64) -> Result<KeyId, SqliteError> {
+    KeyId::new(number).ok_or(SqliteError::Row { table: "keys" })
 }

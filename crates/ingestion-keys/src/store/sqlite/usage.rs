@@ -2,13 +2,13 @@
 
 use rusqlite::{Connection, Row, Transaction, params};
 
-use super::failure::Failure;
+use super::error::SqliteError;
 use crate::clock::Timestamp;
 use crate::key::{KeyClient, KeyId, Usage};
-use crate::store::{StoreError, UsageBatch};
+use crate::store::UsageBatch;
 
 /// Adds a batch to what is stored, and passes over keys that do not exist any more.
-pub(super) fn add(transaction: &Transaction<'_>, batch: UsageBatch) -> Result<(), Failure> {
+pub(super) fn add(transaction: &Transaction<'_>, batch: UsageBatch) -> Result<(), SqliteError> {
     let sql = "SELECT u.accepted, u.denied, u.bytes, u.last_used_at \
          FROM keys k LEFT JOIN usage u ON u.key_id = k.id WHERE k.id = ?1";
     let mut find = transaction.prepare_cached(sql)?;
@@ -38,7 +38,7 @@ pub(super) fn add(transaction: &Transaction<'_>, batch: UsageBatch) -> Result<()
 
 /// Reads the usage in the four columns from `first`, all of them null for a key that was never
 /// used. The clients are read by [`clients`].
-pub(super) fn columns(row: &Row<'_>, first: usize) -> Result<Usage, Failure> {
+pub(super) fn columns(row: &Row<'_>, first: usize) -> Result<Usage, SqliteError> {
     let Some(accepted) = row.get::<_, Option<i64>>(first)? else { return Ok(Usage::default()) };
     Ok(Usage {
         accepted: from_integer(accepted),
@@ -50,7 +50,7 @@ pub(super) fn columns(row: &Row<'_>, first: usize) -> Result<Usage, Failure> {
 }
 
 /// Reads the clients of a key, the latest first.
-pub(super) fn clients(connection: &Connection, id: KeyId) -> Result<Vec<KeyClient>, Failure> {
+pub(super) fn clients(connection: &Connection, id: KeyId) -> Result<Vec<KeyClient>, SqliteError> {
     let sql = "SELECT address, user_agent, last_used_at FROM clients \
          WHERE key_id = ?1 ORDER BY position";
     let mut statement = connection.prepare_cached(sql)?;
@@ -59,7 +59,7 @@ pub(super) fn clients(connection: &Connection, id: KeyId) -> Result<Vec<KeyClien
     while let Some(row) = rows.next()? {
         let address = row.get_ref(0)?.as_str().unwrap_or_default().parse();
         clients.push(KeyClient {
-            address: address.map_err(|_| StoreError::Row { table: "clients" })?,
+            address: address.map_err(|_| SqliteError::Row { table: "clients" })?,
             user_agent: row.get(1)?,
             last_used_at: Timestamp::from_millis(row.get(2)?),
         });
@@ -71,7 +71,7 @@ fn replace_clients(
     transaction: &Transaction<'_>,
     id: KeyId,
     clients: &[KeyClient],
-) -> Result<(), Failure> {
+) -> Result<(), SqliteError> {
     transaction.prepare_cached("DELETE FROM clients WHERE key_id = ?1")?.execute([id.get()])?;
     let sql = "INSERT INTO clients (key_id, position, address, user_agent, last_used_at) \
          VALUES (?1, ?2, ?3, ?4, ?5)";
