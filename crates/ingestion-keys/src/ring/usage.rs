@@ -70,11 +70,20 @@ struct Source {
 #[derive(Default)]
 pub(super) struct Registry {
     used: papaya::HashMap<KeyId, Arc<Mutex<KeyUse>>>,
-    /// Keys that are gone, and whether a flush has seen them so: a decision that began before may
-    /// still count on one.
-    retired: Mutex<HashMap<KeyId, bool>>,
+    /// Keys that are gone. Their usage is forgotten at the second flush after that: a decision that
+    /// began before may still be counted at the first.
+    retired: Mutex<HashMap<KeyId, Retired>>,
     flushing: tokio::sync::Mutex<()>,
     sources: usize,
+}
+
+/// How far the usage of a key that is gone has come to be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Retired {
+    /// The key is gone, and nothing was flushed since.
+    Marked,
+    /// One flush has ended since the key was marked.
+    SeenByFlush,
 }
 
 /// The usage of one key.
@@ -237,7 +246,7 @@ impl Registry {
 
     /// The key is gone.
     pub(super) fn retire(&self, id: KeyId) {
-        lock(&self.retired).insert(id, false);
+        lock(&self.retired).insert(id, Retired::Marked);
     }
 
     /// The key is there.
@@ -247,11 +256,14 @@ impl Registry {
 
     fn forget_retired(&self) {
         let used = self.used.pin();
-        lock(&self.retired).retain(|id, seen| {
-            if *seen {
-                used.remove(id);
+        lock(&self.retired).retain(|id, retired| {
+            match std::mem::replace(retired, Retired::SeenByFlush) {
+                Retired::Marked => true,
+                Retired::SeenByFlush => {
+                    used.remove(id);
+                    false
+                }
             }
-            !std::mem::replace(seen, true)
         });
     }
 

@@ -49,8 +49,8 @@ async fn whole(store: &Store) -> (Vec<Change>, Cursor) {
     let mut all = Vec::new();
     loop {
         match snapshot.next().await.unwrap() {
-            Part::Changes(changes) => all.extend(changes),
-            Part::End(cursor) => return (all, cursor),
+            SnapshotChunk::Changes(changes) => all.extend(changes),
+            SnapshotChunk::End(cursor) => return (all, cursor),
         }
     }
 }

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::{
-    Change, ChangeId, Changes, Commit, CommitError, Committed, Cursor, KeyState, KeyStore, Part,
-    Snapshot, StoreError, UsageBatch, Write,
+    Change, ChangeId, Changes, Commit, CommitError, Committed, Cursor, KeyState, KeyStore,
+    Snapshot, SnapshotChunk, StoreError, UsageBatch, Write,
 };
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
@@ -174,8 +174,8 @@ impl KeyStore for MemoryStore {
             let content = self.content()?;
             (content.changes(i64::MIN), content.cursor())
         };
-        sender.send(Ok(Part::Changes(changes))).await;
-        sender.send(Ok(Part::End(cursor))).await;
+        sender.send(Ok(SnapshotChunk::Changes(changes))).await;
+        sender.send(Ok(SnapshotChunk::End(cursor))).await;
         Ok(snapshot)
     }
 

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 pub use error::{CommitError, StoreError, StoreErrorKind};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryStore;
-pub use snapshot::{Part, Snapshot, SnapshotSender};
+pub use snapshot::{Snapshot, SnapshotChunk, SnapshotSender};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore};
 

@@ -13,14 +13,14 @@ const TRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A file that stays the one at its path, or is found not to.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct PinnedFile {
     path: PathBuf,
     /// Kept open as long as SQLite has it: closing any descriptor of a file gives up the locks of
     /// the process on it (POSIX).
     file: File,
 }
 
-impl Held {
+impl PinnedFile {
     /// Opens the file; if it is not there it is made, for its owner alone.
     pub(super) fn open(path: &Path) -> Result<Self, SqliteError> {
         let mut options = OpenOptions::new();
@@ -130,7 +130,7 @@ pub(super) struct Stamp {
 /// The path itself, behind symbolic links: names beside it are the same whichever way it was named.
 /// The file is made if it is not there.
 pub(super) fn resolved(path: &Path) -> Result<PathBuf, SqliteError> {
-    Held::open(path)?;
+    PinnedFile::open(path)?;
     fs::canonicalize(path)
         .map_err(|source| SqliteError::Io { action: "find the database file", source })
 }

@@ -20,10 +20,10 @@ use rusqlite::{Connection, OpenFlags, Params, Row, Transaction, TransactionBehav
 use tokio::sync::watch;
 
 use self::error::{CommitFailure, SqliteError};
-use self::file::Held;
+use self::file::PinnedFile;
 use self::worker::{Files, Worker};
 use super::{
-    Change, Changes, Commit, CommitError, Committed, Cursor, KeyStore, Part, Snapshot,
+    Change, Changes, Commit, CommitError, Committed, Cursor, KeyStore, Snapshot, SnapshotChunk,
     SnapshotSender, StoreError, UsageBatch,
 };
 use crate::audit::AuditEntry;
@@ -108,8 +108,8 @@ impl SqliteStore {
         let path = &file::resolved(&options.path)?;
         let lock_path = file::beside(path, ".lock");
         let was_locked_before = lock_path.exists();
-        let lock = Held::lock(&lock_path, options.lock_wait)?;
-        let opened = Self::start(path, Held::open(path)?, lock);
+        let lock = PinnedFile::lock(&lock_path, options.lock_wait)?;
+        let opened = Self::start(path, PinnedFile::open(path)?, lock);
         let is_not_ours = matches!(opened, Err(SqliteError::Foreign | SqliteError::Newer { .. }));
         if is_not_ours && !was_locked_before {
             // The lock file was created by this call: nothing is left beside a file of others.
@@ -118,7 +118,7 @@ impl SqliteStore {
         Ok(opened?)
     }
 
-    fn start(path: &Path, database: Held, lock: Held) -> Result<Self, SqliteError> {
+    fn start(path: &Path, database: PinnedFile, lock: PinnedFile) -> Result<Self, SqliteError> {
         database.has_one_name()?;
         let log_path = file::beside(path, "-wal");
         if database.stamp()?.len == 0 && std::fs::metadata(&log_path).is_ok_and(|log| log.len() > 0)
@@ -142,7 +142,7 @@ impl SqliteStore {
         writer.pragma_update(None, "journal_size_limit", 0)?;
         schema::migrate(&mut writer)?;
         // SQLite has created the log by now, and keeps it as long as there is a connection.
-        let log = Held::open(&log_path)?;
+        let log = PinnedFile::open(&log_path)?;
         log.make_private();
         files = Arc::new(Files::new(database, log, lock)?);
         let reader = connect(path)?;
@@ -331,7 +331,7 @@ fn stream(path: &Path, files: &Files, sender: &SnapshotSender) -> Result<(), Sql
         while let Some(row) = rows.next()? {
             chunk.push(rows::change(row)?);
             if chunk.len() == CHUNK
-                && !sender.blocking_send(Ok(Part::Changes(std::mem::replace(
+                && !sender.blocking_send(Ok(SnapshotChunk::Changes(std::mem::replace(
                     &mut chunk,
                     Vec::with_capacity(CHUNK),
                 ))))
@@ -339,10 +339,10 @@ fn stream(path: &Path, files: &Files, sender: &SnapshotSender) -> Result<(), Sql
                 return Ok(());
             }
         }
-        sender.blocking_send(Ok(Part::Changes(chunk)));
+        sender.blocking_send(Ok(SnapshotChunk::Changes(chunk)));
     }
     files.verify()?;
-    sender.blocking_send(Ok(Part::End(cursor)));
+    sender.blocking_send(Ok(SnapshotChunk::End(cursor)));
     Ok(())
 }
 

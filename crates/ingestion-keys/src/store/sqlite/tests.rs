@@ -167,7 +167,7 @@ async fn a_file_that_is_gone_is_not_written() {
             let mut snapshot = store.snapshot().await.unwrap();
             let end = loop {
                 match snapshot.next().await {
-                    Ok(Part::Changes(_)) => {}
+                    Ok(SnapshotChunk::Changes(_)) => {}
                     end => break end,
                 }
             };

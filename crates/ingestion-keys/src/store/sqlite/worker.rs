@@ -11,7 +11,7 @@ use rusqlite::config::DbConfig;
 use tokio::sync::oneshot;
 
 use super::error::SqliteError;
-use super::file::{Held, Stamp};
+use super::file::{PinnedFile, Stamp};
 
 /// How often the file is looked at while there is nothing to do.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,15 +35,19 @@ pub(super) struct Worker {
 /// process that writes.
 #[derive(Debug)]
 pub(super) struct Files {
-    database: Held,
-    log: Held,
-    lock: Held,
+    database: PinnedFile,
+    log: PinnedFile,
+    lock: PinnedFile,
     /// The database as the last checkpoint left it: nobody else writes to it.
     stamp: Mutex<Stamp>,
 }
 
 impl Files {
-    pub(super) fn new(database: Held, log: Held, lock: Held) -> Result<Self, SqliteError> {
+    pub(super) fn new(
+        database: PinnedFile,
+        log: PinnedFile,
+        lock: PinnedFile,
+    ) -> Result<Self, SqliteError> {
         let stamp = Mutex::new(database.stamp()?);
         Ok(Self { database, log, lock, stamp })
     }
