@@ -18,9 +18,8 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Meter};
 use otlp_auth::server::{FixedTokens, InMemoryAuthenticator, retry_after};
 use otlp_auth::{Credential, Decision};
+use otlp_receiver::body;
 use secrecy::ExposeSecret;
-
-use crate::listener::body;
 
 /// Longest body, in bytes: sixteen times the longest token that is accepted anywhere.
 const MAX_BODY: usize = 64 << 10;

@@ -375,12 +375,9 @@ async fn the_handle_leads_to_the_key() {
     house.flush().await;
     let usage = house.usage(1).await;
     assert_eq!((usage.accepted, usage.bytes), (1, 400));
-    let places: Vec<_> = usage
-        .sources
-        .iter()
-        .map(|place| (place.address.as_str(), place.user_agent.as_deref()))
-        .collect();
-    assert_eq!(places[0], ("192.0.2.3", None));
+    let places: Vec<_> =
+        usage.clients.iter().map(|client| (client.address, client.user_agent.as_deref())).collect();
+    assert_eq!(places[0], (address(3), None));
     assert_eq!(places[1].1.map(str::len), Some(128));
     assert_eq!(places.len(), 2);
 }
