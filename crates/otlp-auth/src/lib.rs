@@ -61,7 +61,6 @@
 //! | [`client::EndpointError`] | `for_endpoint`, and requests | plaintext to another host, or not a URL |
 //! | [`TokenFileError`] | [`server::TokenFile::open`] | unreadable, empty, too long, or which line is no token |
 //! | [`server::FixedTokensError`] | [`server::FixedTokens::new`] | which named token is none, or has two names |
-//! | [`server::LookupError`] | [`server::Lookup`] | not a header name or not a scheme |
 //! | `otel_confmap::ConfigError` | `config` | every problem of a configuration, each with its path and line |
 //! | [`Undecided`] | [`server::ServerAuthenticator`] | no verdict: the sender is asked to try again |
 //!

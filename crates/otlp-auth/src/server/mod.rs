@@ -4,10 +4,10 @@
 mod authenticate;
 mod authenticator;
 mod challenge;
+mod credential_extractor;
 mod fixed_tokens;
 #[cfg(feature = "tonic")]
 mod interceptor;
-mod lookup;
 mod rejection;
 mod report;
 mod responder;
@@ -18,10 +18,10 @@ mod token_file;
 
 pub use authenticate::{Authenticate, AuthenticateLayer, ResponseFuture};
 pub use authenticator::{Chain, ChainFuture, InMemoryAuthenticator, ServerAuthenticator};
+pub use credential_extractor::CredentialExtractor;
 pub use fixed_tokens::{FixedTokens, FixedTokensError};
 #[cfg(feature = "tonic")]
 pub use interceptor::Interceptor;
-pub use lookup::{Lookup, LookupError};
 pub use rejection::Rejection;
 pub use responder::{OtlpResponder, Responder};
 pub use response_body::ResponseBody;

@@ -15,7 +15,7 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 use crate::receivers::{
-    LIMITED, LIMITED_30_S, NOT_PERMITTED, OUTAGE, TEAM_A, TEAM_B, Traces, denial, lookup, teams,
+    LIMITED, LIMITED_30_S, NOT_PERMITTED, OUTAGE, TEAM_A, TEAM_B, Traces, denial, extractor, teams,
 };
 
 /// An authenticator with a verdict on the keys that are not let in, and none on another one.
@@ -73,7 +73,8 @@ async fn export(
 // identity and no credential.
 #[tokio::test]
 async fn the_interceptor_decides_as_the_layer() {
-    let mut client = start(Interceptor::new(teams().or(Unloaded)).with_lookup(lookup())).await;
+    let mut client =
+        start(Interceptor::new(teams().or(Unloaded)).with_extractor(extractor())).await;
     let good = format!("StackState {TEAM_A}");
     let (blank, other, twice) =
         (format!(" {good}\t "), format!("apikey {TEAM_B}"), format!("{good}, {good}"));
