@@ -1,4 +1,4 @@
-//! Why a request is not accepted, and what its sender is answered.
+//! The reasons to refuse a request, and the responses to refused requests.
 
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
@@ -50,8 +50,8 @@ pub enum Refusal {
     Internal(&'static str),
 }
 
-/// What one refusal is on both transports.
-struct Answer {
+/// The codes of a refusal on both transports.
+struct Codes {
     /// The HTTP status.
     http: StatusCode,
     /// The code in the `google.rpc.Status` of the HTTP body.
@@ -61,7 +61,7 @@ struct Answer {
 }
 
 impl Refusal {
-    fn answer(self) -> Answer {
+    fn codes(self) -> Codes {
         let (http, http_code, grpc) = match self {
             Self::UnknownPath | Self::UnknownCall => {
                 (StatusCode::NOT_FOUND, Code::Unimplemented, Code::Unimplemented)
@@ -85,18 +85,18 @@ impl Refusal {
                 (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, Code::Internal)
             }
         };
-        Answer { http, http_code, grpc }
+        Codes { http, http_code, grpc }
     }
 
     /// The OTLP/HTTP response: a `google.rpc.Status` in `encoding`.
     pub(crate) fn http_response(self, encoding: Encoding) -> Response<ResponseBody> {
-        let answer = self.answer();
-        let body = status::encode(answer.http_code, &self.to_string(), encoding);
+        let codes = self.codes();
+        let body = status::encode(codes.http_code, &self.to_string(), encoding);
         let mut response = Response::new(ResponseBody::full(body));
-        *response.status_mut() = answer.http;
+        *response.status_mut() = codes.http;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, encoding.content_type());
-        match answer.http {
+        match codes.http {
             StatusCode::METHOD_NOT_ALLOWED => {
                 headers.insert(ALLOW, HeaderValue::from_static("POST"));
             }
@@ -107,11 +107,10 @@ impl Refusal {
         }
         response
     }
-}
 
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Self {
-        Self::new(refusal.answer().grpc, refusal.to_string())
+    /// The OTLP/gRPC status.
+    pub(crate) fn grpc_status(self) -> Status {
+        Status::new(self.codes().grpc, self.to_string())
     }
 }
 

@@ -41,7 +41,7 @@ where
     super::authenticated(router, authenticate)
 }
 
-/// Answers a request that was let in. Bodies of responses are empty, because agents log them.
+/// Answers an allowed request. Bodies of responses are empty, because agents log them.
 async fn receive(State(agent): State<Agent>, request: Request) -> StatusCode {
     let path = request.uri().path();
     let path = path.strip_prefix(route::RECEIVER_PREFIX).unwrap_or(path);

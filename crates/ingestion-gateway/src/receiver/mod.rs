@@ -10,7 +10,7 @@ use otlp_auth::server::{AuthenticateLayer, ServerAuthenticator};
 
 use crate::admission::usage;
 
-/// Puts `authenticate` in front of a router, and records how the keys that it lets in are used.
+/// Puts `authenticate` in front of a router, and records the usage of the keys that it allows.
 pub(crate) fn authenticated<A>(router: Router, authenticate: AuthenticateLayer<A>) -> Router
 where
     A: ServerAuthenticator<Future: Send> + Send + Sync + 'static,
