@@ -14,6 +14,7 @@
 
 mod accepted;
 mod args;
+pub mod collector_config;
 mod process;
 mod tls;
 

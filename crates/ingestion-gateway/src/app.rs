@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use axum::{Router, middleware};
 use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::entropy::SystemEntropy;
 use ingestion_keys::ring::{Ring, RingOptions};
 use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{SqliteOptions, SqliteStore, StoreError};
-use opentelemetry::metrics::Meter;
 use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
 use otlp_receiver::Transport;
 use tokio::task::JoinError;
 
 use crate::admission::admin_tokens;
-use crate::admission::denial_log::TellingRing;
+use crate::admission::denial_log::{self, DenialLog};
 use crate::authorize::Authorizer;
 use crate::config::Config;
 use crate::error::RunError;
@@ -55,7 +55,7 @@ impl App {
         let telemetry = Telemetry::new()?;
         let meter = telemetry.meter();
         let max_body = config.limits.max_request_body_size.bytes();
-        let authenticator = authenticator(config, &ring, &meter)?;
+        let authenticator = authenticator(config, &ring)?;
         let authorizer = Authorizer::new(Arc::clone(&ring), config.auth.receiver.clone(), &meter);
         tracing::warn!("{}", debug::DISCARDS);
         let debug = Arc::new(DebugExporter::new(&meter));
@@ -66,9 +66,15 @@ impl App {
             .with_meter(&meter);
         let grpc = otlp::router(receiver.clone().only(Transport::Grpc), authenticate.clone());
         let http = otlp::router(receiver.only(Transport::Http), authenticate);
+        let denial_log = DenialLog::new(&meter);
+        let logged = |router: Router| {
+            router.layer(middleware::from_fn_with_state(denial_log.clone(), denial_log::record))
+        };
+        let (grpc, http) = (logged(grpc), logged(http));
         let http = cors::allow_origins(http, &config.receivers.otlp.protocols.http.cors);
         let lookup = config.auth.agent.clone();
         let agent = agent::router(authenticator, lookup, Arc::clone(&debug), max_body, &meter);
+        let agent = logged(agent);
         let management =
             management::router(service.clone(), authorizer.clone(), admin_tokens, clock, &meter)?;
         let telemetry = telemetry.router(Arc::clone(&ring), server.stopping().clone());
@@ -118,11 +124,10 @@ async fn open_store(path: &Path) -> Result<Result<SqliteStore, StoreError>, Join
 fn authenticator(
     config: &Config,
     ring: &Arc<Ring>,
-    meter: &Meter,
 ) -> Result<impl ServerAuthenticator<Future: Send> + Clone + Send + Sync + use<>, RunError> {
     let receiver = match &config.auth.receiver {
         Some(tokens) => Arc::clone(tokens),
         None => Arc::new(FixedTokens::new(std::iter::empty::<(String, String)>())?),
     };
-    Ok(receiver.or(TellingRing::new(Arc::clone(ring), meter)))
+    Ok(receiver.or(Arc::clone(ring)))
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use ingestion_api::{AuthorizeRequest, GenerateRequest, IngestionKey, RotateRequest};
+use ingestion_api::{AuthorizeRequest, IngestionKey};
 use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::entropy::SystemEntropy;
 use ingestion_keys::ring::{Ring, RingOptions};
-use ingestion_keys::service::KeyService;
+use ingestion_keys::service::{KeyService, NewKey, Rotation};
 use ingestion_keys::store::{KeyStore, SqliteOptions, SqliteStore};
 use otlp_auth::server::InMemoryAuthenticator;
 use otlp_auth::{Credential, Decision};
@@ -33,15 +33,14 @@ async fn debug_shows_no_key() {
     let service =
         KeyService::new(Arc::clone(&store), Arc::clone(&ring), clock, Arc::new(SystemEntropy));
 
-    let request = GenerateRequest { name: "visible".to_owned(), ..GenerateRequest::default() };
-    let created = service.create("admin", request).await.expect("a key");
+    let new = NewKey { name: "visible".to_owned(), ..NewKey::default() };
+    let created = service.create("admin", new).await.expect("a key");
     let rotated =
-        service.rotate("admin", created.key.id, RotateRequest::default()).await.expect("a key");
+        service.rotate("admin", created.key.record.id, Rotation::default()).await.expect("a key");
     let mut hay = Hay::default();
     let mut keys = Vec::new();
     for made in [&created, &rotated] {
-        let json = serde_json::to_value(made).expect("JSON");
-        let key = json["apiKey"].as_str().expect("a key").to_owned();
+        let key = made.secret.expose_secret().to_owned();
         let credential = Credential::new("StackState", &key).expect("a credential");
         let Ok(Decision::Allow(identity)) = ring.decide(&credential) else {
             panic!("a new key is not let in")

@@ -12,10 +12,10 @@ use anyhow::Result;
 use crate::process::{cargo, ci, root, run, target};
 
 /// The crates that are published.
-const PUBLISHED: [&str; 1] = ["otlp-auth"];
+const PUBLISHED: [&str; 2] = ["otel-confmap", "otlp-auth"];
 
 /// The libraries whose features are checked one by one and in pairs.
-const LIBRARIES: [&str; 3] = ["otlp-auth", "ingestion-api", "ingestion-keys"];
+const LIBRARIES: [&str; 4] = ["otel-confmap", "otlp-auth", "ingestion-api", "ingestion-keys"];
 
 /// Tools beyond the toolchain, in the versions that this repository is checked with.
 const CARGO_DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ingestion_api::{header, route};
-use otlp_auth::confmap::{Map, Node};
+use otel_confmap::{Map, Node};
 use otlp_auth::server::{FixedTokens, Lookup};
 use serde::Serialize;
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use otlp_auth::confmap::{Problem, Value};
+use otel_confmap::{Problem, Value};
 
 /// The files and `--set` options of the command line. Later files override earlier ones, and
 /// `--set` overrides all files.

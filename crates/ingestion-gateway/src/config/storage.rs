@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use otlp_auth::confmap::{Env, Map, Node, Problem, Report};
+use otel_confmap::{Env, Map, Node, Problem, Report};
 use percent_encoding::percent_decode_str;
 use serde::{Serialize, Serializer};
 

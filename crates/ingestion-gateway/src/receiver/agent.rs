@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use bytes::Bytes;
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use http::request::Parts;
 use http::{Method, StatusCode};
 use ingestion_api::route;
 use opentelemetry::metrics::Meter;
-use otlp_auth::Identity;
-use otlp_auth::server::{AuthenticateLayer, Lookup, ServerAuthenticator};
+use otlp_auth::server::{AuthenticateLayer, Lookup, Rejection, ServerAuthenticator};
+use otlp_auth::{DenyReason, Identity};
 use otlp_receiver::body::{self, BodyError};
 
 use super::item::Item;
@@ -35,13 +38,35 @@ where
 {
     let authenticate = AuthenticateLayer::new(authenticator)
         .with_lookup(lookup)
-        .with_agent_answers()
+        .with_responder(respond)
         .with_meter(meter);
     let router = Router::new().fallback(receive).with_state(Agent { debug, max_body });
     super::authenticated(router, authenticate)
 }
 
-/// Answers an allowed request. Bodies of responses are empty, because agents log them.
+/// Answers a request that is not let in. Agents drop their data on 403, send it again on 429 and
+/// 503, and take 401 to mean that no key is configured. Bodies of responses are empty, because
+/// agents log them.
+fn respond(rejection: &Rejection, _request: &Parts) -> http::Response<Bytes> {
+    let was_presented =
+        rejection.denial().is_some_and(|denial| denial.reason() != DenyReason::Missing);
+    let mut response = http::Response::new(Bytes::new());
+    *response.status_mut() = match rejection.http_status() {
+        StatusCode::UNAUTHORIZED if was_presented => StatusCode::FORBIDDEN,
+        status => status,
+    };
+    let headers = response.headers_mut();
+    if !was_presented {
+        headers
+            .extend(rejection.challenges().iter().map(|value| (WWW_AUTHENTICATE, value.clone())));
+    }
+    if let Some(wait) = rejection.retry_after() {
+        headers.insert(RETRY_AFTER, wait.as_secs().into());
+    }
+    response
+}
+
+/// Answers a request that is let in.
 async fn receive(State(agent): State<Agent>, request: Request) -> StatusCode {
     let path = request.uri().path();
     let path = path.strip_prefix(route::RECEIVER_PREFIX).unwrap_or(path);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use otlp_auth::confmap::Node;
+use otel_confmap::Node;
 use serde::{Serialize, Serializer};
 
 /// The address of a listener, `host:port`. With port 0 the operating system chooses a free port.
