@@ -2,6 +2,7 @@
 
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
+use otlp_auth::server::retry_after;
 use tonic::{Code, Status};
 
 use crate::body::BodyError;
@@ -101,7 +102,7 @@ impl Refusal {
                 headers.insert(ALLOW, HeaderValue::from_static("POST"));
             }
             StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, retry_after_seconds().into());
+                headers.insert(RETRY_AFTER, retry_after().as_secs().into());
             }
             _ => {}
         }
@@ -121,10 +122,4 @@ impl From<BodyError> for Refusal {
             BodyError::EndedEarly => Self::EndedEarly,
         }
     }
-}
-
-/// After how many seconds a sender should try again. It is random, so that senders do not return
-/// all at once.
-fn retry_after_seconds() -> u32 {
-    fastrand::u32(1..=5)
 }
