@@ -268,9 +268,10 @@ mod tests {
             };
             overrides.merge(context, file.path()).ok().map(|settings| settings.token)
         };
-        assert!(
-            matches!(load(StsContext::default()), Some(Token::Kubernetes(token)) if token.expose_secret() == "jwt")
-        );
+        let Some(Token::Kubernetes(token)) = load(StsContext::default()) else {
+            panic!("not the token of the pod")
+        };
+        assert_eq!(token.expose_secret(), "jwt");
         let context = StsContext { api_token: Some("api".into()), ..StsContext::default() };
         assert!(matches!(load(context), Some(Token::Api(token)) if token.expose_secret() == "api"));
     }
