@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use ingestion_gateway::config::Sources;
 
-/// Issues ingestion API keys, and lets telemetry in by them
+/// Issues ingestion API keys and admits telemetry that carries one
 #[derive(Debug, Parser)]
 #[command(name = "ingestion-gateway", version)]
 pub(crate) struct Cli {
-    /// YAML file; may be repeated, later ones override. None is needed: every key has a default
+    /// A YAML file; may be repeated, later files override earlier ones. Every setting has a default
     #[arg(long, value_name = "FILE", global = true)]
     config: Vec<PathBuf>,
-    /// A setting, over all files: its path and its value as YAML; may be repeated
+    /// A setting that overrides all files: its path and its value as YAML; may be repeated
     #[arg(long, value_name = "path.to.key=value", global = true)]
     set: Vec<String>,
-    /// Written whole once everything listens: the addresses as JSON
+    /// The file that receives the bound addresses as JSON once every listener is bound
     #[arg(long, value_name = "PATH", global = true)]
     pub(crate) ready_file: Option<PathBuf>,
     #[command(subcommand)]
@@ -24,28 +24,19 @@ pub(crate) struct Cli {
 
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serves; this is what is done without a command
+    /// Run the gateway; this is the default
     Run,
-    /// Looks at the configuration
+    /// Check or print the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Works on where keys are kept
-    #[command(subcommand)]
-    Storage(StorageCommand),
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Tells every problem
+    /// Report every problem of the configuration
     Check,
-    /// Prints what is in force, with every default and without secrets
+    /// Print the configuration in force, with every default and without secrets
     Print,
-}
-
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub(crate) enum StorageCommand {
-    /// Copies all keys to another store; not built yet
-    Copy,
 }
 
 impl Cli {

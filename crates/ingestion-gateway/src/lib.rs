@@ -1,31 +1,33 @@
-//! The gateway: it issues ingestion API keys and lets telemetry in by them.
+//! The gateway: it issues ingestion API keys and admits telemetry that carries one.
 //!
-//! | module | is |
+//! The modules follow the way of a request:
+//!
+//! | module | contains |
 //! |---|---|
-//! | [`config`] | what it is told, and every default |
-//! | [`run()`] | everything it consists of, from start to stop |
+//! | [`config`] | the settings of `gateway.yaml`, one file for each top-level key |
+//! | `app` | the composition root: parts are made from the configuration and connected |
+//! | `lifecycle` | [`run`]: start, background tasks, the order of stopping |
+//! | `listener` | sockets and connections: limits, the client's address, the ready file |
+//! | `admission` | what is recorded about allowed and refused keys; the admin token file |
+//! | `receiver` | the routes on which telemetry comes in: OTLP and agents |
+//! | `upstream` | where admitted telemetry goes |
+//! | `authorize` | the endpoint that other components ask about keys |
 //! | `management` | the management API |
-//! | `authorize` | the authorize endpoint: is this key good? |
-//! | `agent`, `otlp` | the receivers, each behind an authenticator |
-//! | `debug` | where telemetry goes while there is no upstream: it is counted and discarded |
-//! | [`output`] | lines for somebody who may not read them |
-//! | `refusals` | which key was refused, for the log and the metrics |
-//! | `telemetry` | `/metrics`, `/livez`, `/readyz` |
-//! | `server` | connections: limits, the client's address, stopping |
-//! | `activity` | whether anything happens on a connection |
-//! | `admin_tokens` | the file with the tokens of administrators |
+//! | [`telemetry`] | the gateway's own metrics, health and log |
 //!
 //! # Errors
 //!
 //! | error | exit code | means |
 //! |---|---|---|
-//! | a list of [`otlp_auth::confmap::Problem`] | 64 | the configuration cannot be used |
-//! | [`RunError`] | 69 or 70 | it could not start, or had to stop |
+//! | a list of [`otel_confmap::Problem`] | 64 | the configuration is invalid |
+//! | [`RunError`] | 69 or 70 | the gateway could not start, or had to stop |
 
 mod admission;
 mod app;
 mod authorize;
 pub mod config;
+mod error;
+mod lifecycle;
 mod listener;
 mod management;
 mod receiver;
@@ -33,5 +35,7 @@ pub mod telemetry;
 mod upstream;
 
 pub use admission::admin_tokens::AdminTokensError;
-pub use app::{RunError, run};
+pub use error::RunError;
+pub use lifecycle::run;
+pub use listener::sockets::BindError;
 pub use management::SetUpError;

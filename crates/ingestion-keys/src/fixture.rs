@@ -2,15 +2,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ingestion_api::{AuditAction, IngestionKey};
+use ingestion_api::IngestionKey;
 use otlp_auth::server::InMemoryAuthenticator;
 use otlp_auth::{Credential, Decision, DenyReason};
 
+use crate::audit::{AuditAction, AuditNote};
 use crate::clock::Timestamp;
 use crate::entropy::{Entropy, EntropyError};
 use crate::key::{KeyDigest, KeyId, KeyRecord};
 use crate::ring::Ring;
-use crate::store::{AuditNote, Commit, Write};
+use crate::store::{Commit, Write};
 
 /// The moment at which tests begin.
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -88,7 +89,7 @@ pub(crate) enum Says {
 pub(crate) fn says(ring: &Ring, key: &str) -> Says {
     match ring.decide(&Credential::new("StackState", key).unwrap()) {
         Ok(Decision::Allow(identity)) => Says::Allow(identity.name().to_owned()),
-        Ok(Decision::Deny(reason)) => Says::Deny(reason),
+        Ok(Decision::Deny(denial)) => Says::Deny(denial.reason()),
         Err(_) => Says::Undecided,
     }
 }

@@ -25,6 +25,7 @@
 //! | [`store::StoreError`] | stores | a store could not be read or written, and why |
 //! | [`store::CommitError`] | stores | a change does not fit what is there, or could not be made |
 
+pub mod audit;
 pub mod clock;
 pub mod entropy;
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod fixture;
 mod key;
 pub mod ring;
 pub mod service;
+mod sha256_block;
 pub mod store;
 
-pub use key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
+pub use key::{KeyClient, KeyDigest, KeyId, KeyRecord, StoredKey, Usage};

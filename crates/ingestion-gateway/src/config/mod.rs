@@ -1,62 +1,69 @@
-//! What the gateway is told: files, `--set`, the environment, and a default for everything.
+//! The configuration: files, `--set`, the environment, and a default for every setting.
 //!
-//! The language is that of the Collector ([`otlp_auth::confmap`]). Every problem is told at once,
-//! with its path; no message holds a value. What a later version will know is an error that says
-//! so, never ignored.
+//! Each top-level key of `gateway.yaml` has a file here. The language is the Collector's
+//! ([`otel_confmap`]). All problems are reported at once, each with its path; no message
+//! contains a value. A documented setting that this version does not have is an error that says so.
 
 mod auth;
+mod authorize;
 mod limits;
-mod listener;
+mod management;
 mod print;
+mod read;
+mod receivers;
 mod source;
 mod storage;
+mod telemetry;
 #[cfg(test)]
 mod tests;
+mod trusted_proxies;
 mod types;
+mod upstream;
+mod usage;
 
-use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use otlp_auth::confmap::{Env, Map, Node, Problem, Report, Value};
+use otel_confmap::{Env, Node, Problem, Report, Value};
 use serde::Serialize;
 
 pub use auth::AuthConfig;
-pub use limits::{LimitsConfig, UsageConfig};
-pub use listener::{
-    AgentConfig, AuthorizeConfig, CorsConfig, GrpcConfig, HttpConfig, LogFormat, LogsConfig,
-    ManagementConfig, OtlpConfig, Protocols, ReceiversConfig, TelemetryConfig,
+pub use authorize::AuthorizeConfig;
+pub use limits::LimitsConfig;
+pub use management::ManagementConfig;
+pub use receivers::{
+    AgentConfig, CorsConfig, GrpcConfig, HttpConfig, OtlpConfig, Protocols, ReceiversConfig,
 };
 pub use source::Sources;
 pub use storage::StorageConfig;
+pub use telemetry::{LogFormat, LogsConfig, TelemetryConfig};
 pub use types::byte_size::ByteSize;
 pub use types::endpoint::Endpoint;
+pub use usage::UsageConfig;
 
-/// Said of keys that are in the documentation and not in this version.
-const NOT_BUILT: &str = "not built yet in this version";
+use self::read::{section, set};
 
-/// A configuration that can be used. Serialized it is what `config print` shows: secrets are
-/// masked.
+/// A valid configuration. Its serialized form is the output of `config print`, with masked secrets.
 #[derive(Debug, Serialize)]
 pub struct Config {
     /// Where keys are kept.
     pub storage: StorageConfig,
-    /// Where telemetry comes in.
+    /// The listeners on which telemetry comes in.
     pub receivers: ReceiversConfig,
-    /// Which credentials telemetry comes with.
+    /// The credentials that are accepted with telemetry.
     pub auth: AuthConfig,
-    /// What one client may use up.
+    /// What one client may use.
     pub limits: LimitsConfig,
-    /// Whose forwarding headers name the address of the client.
+    /// The proxies whose forwarding headers name the client's address.
     pub trusted_proxies: Vec<IpNet>,
-    /// What is kept of how keys are used.
+    /// What the store keeps about the use of keys.
     pub usage: UsageConfig,
     /// The management API.
     pub management: ManagementConfig,
-    /// The authorize endpoint.
+    /// The endpoint that other components ask about keys.
     pub authorize: AuthorizeConfig,
-    /// Metrics, health and logs.
+    /// The gateway's own metrics, health and log.
     pub telemetry: TelemetryConfig,
     /// How long requests in flight may go on after the signal to stop.
     #[serde(serialize_with = "print::duration")]
@@ -64,25 +71,25 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the sources, later ones over earlier ones, and substitutes from `env`. Returns
-    /// warnings besides.
+    /// Reads the sources, where later ones override earlier ones, and replaces references to the
+    /// environment by what `env` returns. Warnings are returned beside the configuration.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong.
+    /// Every problem of all sources.
     pub fn load(sources: &Sources, env: Env<'_>) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let (value, unread) = sources.read().map_err(|problem| vec![problem])?;
         let value = value.expand(env);
         let report = Report::new();
         let config = Self::read(&value, env, &report);
-        let told = report.finish();
-        // With several sources a line says nothing.
-        let where_it_is = |problem: Problem| match sources.is_one_file() {
+        let warnings_or_problems = report.finish();
+        // A line number is only meaningful where there is one file.
+        let with_place = |problem: Problem| match sources.is_one_file() {
             true => problem,
             false => Problem::new(problem.path(), None, problem.message()),
         };
-        let all = |problems: Vec<Problem>| problems.into_iter().map(where_it_is).collect();
-        match (told, config) {
+        let all = |problems: Vec<Problem>| problems.into_iter().map(with_place).collect();
+        match (warnings_or_problems, config) {
             (Ok(warnings), Some(config)) if unread.is_empty() => Ok((config, all(warnings))),
             (Ok(_), Some(_)) => Err(unread),
             (Ok(_), None) => Err([unread, vec![Problem::new("", None, "expected a map")]].concat()),
@@ -90,43 +97,36 @@ impl Config {
         }
     }
 
-    /// Nothing only if there is a problem.
+    /// Returns nothing only if `report` has a problem.
     fn read(value: &Value, env: Env<'_>, report: &Report) -> Option<Self> {
         let mut root = Node::root(value, report).map()?;
         let storage = StorageConfig::read(&mut root, env, report);
-        let mut management = ManagementConfig::default();
         let mut receivers = ReceiversConfig::default();
-        let mut auth = AuthConfig::default();
-        let mut limits = LimitsConfig::default();
-        let mut usage = UsageConfig::default();
-        let mut authorize = AuthorizeConfig::default();
-        let mut telemetry = TelemetryConfig::default();
-        let mut shutdown_grace = Duration::from_secs(30);
         section(&mut root, "receivers", |map| receivers.read(map));
+        let mut auth = AuthConfig::default();
         section(&mut root, "auth", |map| auth.read(map));
         if let Some(node) = root.get("upstream") {
-            node.problem(format!(
-                "{NOT_BUILT}: without it what is received is counted and discarded"
-            ));
+            upstream::refuse(&node);
         }
-        section(&mut root, "limits", |map| limits.read(map, value));
+        let mut limits = LimitsConfig::default();
+        section(&mut root, "limits", |map| limits.read(map));
+        let trusted_proxies = root.get("trusted_proxies");
         let trusted_proxies =
-            root.get("trusted_proxies").map(|node| networks(&node)).unwrap_or_default();
+            trusted_proxies.map(|node| trusted_proxies::read(&node)).unwrap_or_default();
+        let mut usage = UsageConfig::default();
         section(&mut root, "usage", |map| usage.read(map));
+        let database = storage.as_ref().map(|storage| storage.path.as_path());
+        let mut management = ManagementConfig::beside(database.unwrap_or(Path::new("/")));
         section(&mut root, "management", |map| management.read(map));
+        let mut authorize = AuthorizeConfig::default();
         section(&mut root, "authorize", |map| authorize.read(map));
+        let mut telemetry = TelemetryConfig::default();
         section(&mut root, "telemetry", |map| telemetry.read(map));
+        let mut shutdown_grace = Duration::from_secs(30);
         set(&mut shutdown_grace, root.get("shutdown_grace").and_then(|node| node.duration()));
         root.deny_unknown();
-        let storage = storage?;
-        if management.admin_token_file.as_os_str().is_empty() {
-            management.admin_token_file = storage
-                .path
-                .parent()
-                .map_or_else(PathBuf::new, |parent| parent.join("admin-tokens"));
-        }
         Some(Self {
-            storage,
+            storage: storage?,
             receivers,
             auth,
             limits,
@@ -143,58 +143,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// When a path cannot be written as text.
+    /// When a path is not UTF-8.
     pub fn to_yaml(&self) -> Result<String, serde_saphyr::ser::Error> {
         serde_saphyr::to_string(self)
     }
-}
-
-/// Reads a map under `key`, if there is one; what `read` does not ask for is unknown.
-fn section<'a>(map: &mut Map<'a>, key: &str, read: impl FnOnce(&mut Map<'a>)) {
-    if let Some(mut section) = map.get(key).and_then(|node| node.map()) {
-        read(&mut section);
-        section.deny_unknown();
-    }
-}
-
-/// Replaces a default by what is given.
-fn set<T>(setting: &mut T, given: Option<T>) {
-    if let Some(given) = given {
-        *setting = given;
-    }
-}
-
-/// A duration that is not nothing.
-fn positive_duration(node: &Node<'_>) -> Option<Duration> {
-    let duration = node.duration()?;
-    if duration.is_zero() {
-        node.problem("must be longer than nothing");
-        return None;
-    }
-    Some(duration)
-}
-
-/// A number from 1 on that fits.
-fn positive<T: TryFrom<u64>>(node: &Node<'_>) -> Option<T> {
-    let number = node.u64()?;
-    let fits = T::try_from(number).ok().filter(|_| number > 0);
-    if fits.is_none() {
-        node.problem("must be at least 1, and not as large");
-    }
-    fits
-}
-
-fn strings<'a>(node: &Node<'a>) -> Vec<(Node<'a>, &'a str)> {
-    let items = node.list().unwrap_or_default();
-    items.into_iter().filter_map(|item| item.string().map(|text| (item, text))).collect()
-}
-
-fn networks(node: &Node<'_>) -> Vec<IpNet> {
-    let network = |(node, text): (Node<'_>, &str)| {
-        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network
-            .map_err(|_| node.problem("expected an IP address or a network, as in 10.0.0.0/8"))
-            .ok()
-    };
-    strings(node).into_iter().filter_map(network).collect()
 }

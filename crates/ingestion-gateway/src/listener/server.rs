@@ -1,16 +1,15 @@
 //! Connections: limits, the client's address, stopping.
 
-use std::io;
+use std::convert::Infallible;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
 use axum::serve::Listener;
-use http::Request;
-use hyper::body::Incoming;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -20,21 +19,26 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::io::InspectWriter;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt as _;
+use tower::{Service, ServiceExt as _};
 use tower_http::timeout::TimeoutBody;
 
-use crate::config::{Endpoint, LimitsConfig};
-use crate::listener::activity::Activity;
-use crate::listener::client_address::ClientAddress;
+use super::activity::Activity;
+use super::client_address::ClientAddress;
+use super::sockets::Socket;
+use crate::config::LimitsConfig;
 
-/// Serves routers until it is told to stop.
+/// The body of a request as a service receives it. Reading it fails after `limits.idle_timeout`
+/// without progress.
+pub(crate) type RequestBody = TimeoutBody<Incoming>;
+
+/// Serves connections on HTTP/1.1 and HTTP/2 until it is stopped.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     limits: LimitsConfig,
     trusted_proxies: Arc<[IpNet]>,
-    /// Nothing new is accepted any more, and what is in flight ends.
+    /// Cancelled when nothing more is accepted, and requests in flight are to end.
     stop: CancellationToken,
-    /// What is still in flight is dropped.
+    /// Cancelled when requests still in flight are dropped.
     abandon: CancellationToken,
     connections: TaskTracker,
 }
@@ -50,23 +54,29 @@ impl Server {
         }
     }
 
-    /// Whether it was told to stop.
+    /// Cancelled once [`shut_down`](Self::shut_down) was called.
     pub(crate) fn stopping(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Serves `router` on HTTP/1.1 and HTTP/2, in the background.
-    pub(crate) fn serve(&self, listener: TcpListener, router: Router) {
+    /// Serves `service` in the background: any service of HTTP, an axum router for example.
+    pub(crate) fn serve<S, B>(&self, socket: Socket, service: S)
+    where
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send,
+        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
         let server = self.clone();
         self.connections.spawn(async move {
             tokio::select! {
                 () = server.stop.cancelled() => {}
-                () = server.accept(listener, router) => {}
+                () = server.accept(socket.listener, service) => {}
             }
         });
     }
 
-    /// Stops accepting, and waits for what is in flight; returns whether all of it ended within
+    /// Stops accepting and waits for requests in flight. Returns whether all of them ended within
     /// `grace`.
     pub(crate) async fn shut_down(&self, grace: Duration) -> bool {
         self.stop.cancel();
@@ -77,36 +87,47 @@ impl Server {
         all_ended
     }
 
-    async fn accept(&self, mut listener: TcpListener, router: Router) {
+    async fn accept<S, B>(&self, mut listener: TcpListener, service: S)
+    where
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send,
+        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
         let permits = Arc::new(Semaphore::new(self.limits.max_connections));
-        // Nobody closes the semaphore.
+        // The semaphore is never closed, so acquiring does not fail.
         while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-            // axum's `accept` waits a little when the process has no file descriptors left.
+            // axum's `accept` waits a second when the process has no file descriptors left.
             let (stream, peer) = Listener::accept(&mut listener).await;
-            self.connections.spawn(self.clone().connection(stream, peer, router.clone(), permit));
+            self.connections.spawn(self.clone().connection(stream, peer, service.clone(), permit));
         }
     }
 
-    async fn connection(
+    async fn connection<S, B>(
         self,
         stream: TcpStream,
         peer: SocketAddr,
-        router: Router,
+        service: S,
         _permit: OwnedSemaphorePermit,
-    ) {
+    ) where
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send,
+        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let activity = Arc::new(Activity::default());
-        let service = service_fn(|request: Request<Incoming>| {
-            let busy = activity.begin();
-            let client = ClientAddress::of(peer.ip(), request.headers(), &self.trusted_proxies);
-            let mut request =
-                request.map(|body| Body::new(TimeoutBody::new(self.limits.idle_timeout, body)));
+        let (begun, trusted_proxies) = (Arc::clone(&activity), Arc::clone(&self.trusted_proxies));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let in_flight = begun.begin();
+            let client = ClientAddress::of(peer.ip(), request.headers(), &trusted_proxies);
+            let mut request = request.map(|body| TimeoutBody::new(self.limits.idle_timeout, body));
             request.extensions_mut().insert(client);
-            let response = router.clone().oneshot(request);
+            let response = service.clone().oneshot(request);
             async move {
-                let _busy = busy;
+                let _in_flight = in_flight;
                 response.await
             }
         });
@@ -117,15 +138,14 @@ impl Server {
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = self.abandon.cancelled() => return,
-            () = self.end(&activity) => {
+            () = self.reason_to_end(&activity) => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = connection.as_mut() => ended,
                     () = self.abandon.cancelled() => return,
-                    // A peer that does not read what it was answered would keep its connection for
-                    // ever.
+                    // A peer that never reads its answers would keep its connection for ever.
                     () = activity.stalled(self.limits.idle_timeout) => {
-                        return tracing::debug!(%peer, "connection dropped: what was answered is not read");
+                        return tracing::debug!(%peer, "connection dropped: its peer does not read the answers");
                     }
                 }
             }
@@ -135,8 +155,8 @@ impl Server {
         }
     }
 
-    /// Waits for a reason to end a connection: it is idle, or everything stops.
-    async fn end(&self, activity: &Activity) {
+    /// Waits for a reason to end a connection: it is idle, or the server stops.
+    async fn reason_to_end(&self, activity: &Activity) {
         tokio::select! {
             () = self.stop.cancelled() => {}
             () = activity.idle(self.limits.idle_timeout) => {}
@@ -158,14 +178,9 @@ impl Server {
             .timer(TokioTimer::new())
             .max_concurrent_streams(max_streams)
             .max_header_list_size(u32::try_from(max_header_size.bytes()).unwrap_or(u32::MAX))
-            // A peer that is gone is noticed.
+            // Pings find out that a peer is gone.
             .keep_alive_interval(idle_timeout)
             .keep_alive_timeout(header_read_timeout);
         builder
     }
-}
-
-/// Binds an endpoint; of a name, the first address that can be bound.
-pub(crate) async fn bind(endpoint: &Endpoint) -> io::Result<TcpListener> {
-    TcpListener::bind(endpoint.host_and_port()).await
 }

@@ -5,6 +5,7 @@ mod calls;
 mod json;
 mod openapi;
 mod problem;
+mod wire;
 
 use std::sync::Arc;
 

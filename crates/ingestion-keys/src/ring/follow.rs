@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::entry::State;
 use super::{Ring, nanoseconds};
 use crate::clock::Timestamp;
-use crate::store::{Changes, Cursor, KeyStore, Part, StoreError};
+use crate::store::{Changes, Cursor, KeyStore, SnapshotChunk, StoreError};
 
 /// Longest time between two messages about a wall clock that goes otherwise than the steady one.
 const JUMP: Duration = Duration::from_secs(2);
@@ -88,8 +88,8 @@ impl Ring {
         let mut snapshot = store.snapshot().await?;
         let cursor = loop {
             match snapshot.next().await? {
-                Part::Changes(changes) => self.apply(&changes),
-                Part::End(cursor) => break cursor,
+                SnapshotChunk::Changes(changes) => self.apply(&changes),
+                SnapshotChunk::End(cursor) => break cursor,
             }
         };
         // What is of an older snapshot is not in this one. Before this it was decided as before.

@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ingestion_api::KeySource;
 use otlp_auth::Identity;
 
 use super::Ring;
 use super::half_digest::HalfDigest;
 use crate::clock::Timestamp;
-use crate::key::{KeyId, StoredKey, Usage};
+use crate::key::{KeyClient, KeyId, StoredKey, Usage};
 use crate::store::{KeyStore, StoreError, UsageBatch};
 
 /// Keys of one batch: a transaction that others do not have to wait for.
@@ -71,11 +70,20 @@ struct Source {
 #[derive(Default)]
 pub(super) struct Registry {
     used: papaya::HashMap<KeyId, Arc<Mutex<KeyUse>>>,
-    /// Keys that are gone, and whether a flush has seen them so: a decision that began before may
-    /// still count on one.
-    retired: Mutex<HashMap<KeyId, bool>>,
+    /// Keys that are gone. Their usage is forgotten at the second flush after that: a decision that
+    /// began before may still be counted at the first.
+    retired: Mutex<HashMap<KeyId, Retired>>,
     flushing: tokio::sync::Mutex<()>,
     sources: usize,
+}
+
+/// How far the usage of a key that is gone has come to be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Retired {
+    /// The key is gone, and nothing was flushed since.
+    Marked,
+    /// One flush has ended since the key was marked.
+    SeenByFlush,
 }
 
 /// The usage of one key.
@@ -124,10 +132,9 @@ impl Ring {
                 .iter()
                 .filter_map(|(id, key)| Some((*id, lock(key).unflushed.as_deref()?.clone())))
                 .collect();
-            let oldest_source = Some(now.saturating_sub(self.options.retain_sources));
-            store
-                .add_usage(UsageBatch { usage, sources: self.options.sources, oldest_source })
-                .await?;
+            let max_clients = self.options.sources;
+            let oldest_client = Some(now.saturating_sub(self.options.retain_sources));
+            store.add_usage(UsageBatch { usage, max_clients, oldest_client }).await?;
             for (_, key) in keys {
                 lock(key).unflushed = None;
             }
@@ -208,7 +215,8 @@ impl Registry {
         Identities::Each(identities)
     }
 
-    fn identity(&self, id: KeyId, name: &str) -> Identity {
+    /// A new identity of a key, which is not counted until it is registered.
+    pub(super) fn identity(&self, id: KeyId, name: &str) -> Identity {
         let handle = KeyHandle {
             bytes: AtomicU64::new(0),
             denied: AtomicU64::new(0),
@@ -239,7 +247,7 @@ impl Registry {
 
     /// The key is gone.
     pub(super) fn retire(&self, id: KeyId) {
-        lock(&self.retired).insert(id, false);
+        lock(&self.retired).insert(id, Retired::Marked);
     }
 
     /// The key is there.
@@ -249,11 +257,14 @@ impl Registry {
 
     fn forget_retired(&self) {
         let used = self.used.pin();
-        lock(&self.retired).retain(|id, seen| {
-            if *seen {
-                used.remove(id);
+        lock(&self.retired).retain(|id, retired| {
+            match std::mem::replace(retired, Retired::SeenByFlush) {
+                Retired::Marked => true,
+                Retired::SeenByFlush => {
+                    used.remove(id);
+                    false
+                }
             }
-            !std::mem::replace(seen, true)
         });
     }
 
@@ -302,6 +313,14 @@ impl Identities {
         }
     }
 
+    /// The identity without counting a request.
+    pub(super) fn any(&self) -> Identity {
+        match self {
+            Self::One(identity) => identity.clone(),
+            Self::Each(identities) => identities[this_thread() % identities.len()].clone(),
+        }
+    }
+
     /// Counts a request that is refused.
     pub(super) fn count_refusal(&self) {
         let identity = match self {
@@ -346,10 +365,10 @@ impl Counted {
                 .iter_mut()
                 .filter_map(|source| fresh(source).then_some(&*source))
             {
-                usage.sources.push(KeySource {
-                    address: source.address.to_string(),
+                usage.clients.push(KeyClient {
+                    address: source.address,
                     user_agent: source.user_agent.as_deref().map(str::to_owned),
-                    last_used_timestamp: now.as_millis(),
+                    last_used_at: now,
                 });
             }
         }

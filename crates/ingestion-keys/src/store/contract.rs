@@ -2,20 +2,21 @@
 //! empty one and what keeps it alive.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingestion_api::{AuditAction, FieldChange, KeySource};
-
 use super::*;
+use crate::audit::{AuditAction, FieldChange, FromTo};
 use crate::fixture::{NOW, commit, record};
+use crate::key::KeyClient;
 
 /// Runs every case on stores that `make` returns.
 macro_rules! contract {
     ($make:path) => {
         $crate::store::contract::contract!($make: inserted_keys_are_read, a_change_is_whole_or_not_at_all, ids_are_never_used_again, a_key_that_changed_is_not_changed,
             equal_names_are_told, changes_follow_a_cursor, a_key_that_changed_often_is_told_once, a_cursor_of_another_history_is_not_followed,
-            a_snapshot_has_everything, the_audit_tells_every_change, usage_adds_up, places_are_few_and_recent, usage_of_no_key_is_passed_over,
+            a_snapshot_has_everything, the_audit_tells_every_change, usage_adds_up, clients_are_few_and_recent, usage_of_no_key_is_passed_over,
             old_tombstones_are_forgotten, a_change_wakes_followers, followers_converge);
     };
     ($make:path: $($case:ident),+) => {
@@ -48,8 +49,8 @@ async fn whole(store: &Store) -> (Vec<Change>, Cursor) {
     let mut all = Vec::new();
     loop {
         match snapshot.next().await.unwrap() {
-            Part::Changes(changes) => all.extend(changes),
-            Part::End(cursor) => return (all, cursor),
+            SnapshotChunk::Changes(changes) => all.extend(changes),
+            SnapshotChunk::End(cursor) => return (all, cursor),
         }
     }
 }
@@ -233,8 +234,10 @@ pub(super) async fn a_snapshot_has_everything(store: Store) {
 pub(super) async fn the_audit_tells_every_change(store: Store) {
     let key = insert(&store, 1, "old").await;
     let changes = vec![
-        FieldChange { field: "name".to_owned(), from: Some("a \"b\"".to_owned()), to: None },
-        FieldChange { field: "enabled".to_owned(), from: None, to: Some("true".to_owned()) },
+        FieldChange::Name(FromTo { from: None, to: Some("a \"b\"".to_owned()) }),
+        FieldChange::Description(FromTo { from: Some(String::new()), to: None }),
+        FieldChange::Expiration(FromTo { from: None, to: Some(NOW) }),
+        FieldChange::Enabled(FromTo { from: Some(true), to: Some(false) }),
     ];
     let audit = AuditNote {
         action: AuditAction::Rotate,
@@ -257,12 +260,14 @@ pub(super) async fn the_audit_tells_every_change(store: Store) {
     let second = store.get(id(2)).await.unwrap().unwrap().record;
     store.commit(commit(3, vec![Write::Delete(second)])).await.unwrap();
     let entries = store.audit(0, 10).await.unwrap();
-    let actions: Vec<_> = entries.iter().map(|entry| (entry.action, entry.key_id)).collect();
+    let actions: Vec<_> =
+        entries.iter().map(|entry| (entry.note.action, entry.note.key_id.get())).collect();
     assert_eq!(
         actions,
         [(AuditAction::Create, 1), (AuditAction::Rotate, 1), (AuditAction::Delete, 2)]
     );
-    assert_eq!(entries[1], audit.entry(entries[1].revision, NOW, "ops".to_owned()));
+    let revision = entries[1].revision;
+    assert_eq!(entries[1], AuditEntry { revision, at: NOW, who: "ops".to_owned(), note: audit });
     assert_eq!(store.audit(0, 1).await.unwrap(), entries[..1]);
     assert_eq!(store.audit(entries[0].revision, 1).await.unwrap(), entries[1..2]);
     assert!(store.audit(entries[2].revision, 10).await.unwrap().is_empty());
@@ -274,12 +279,12 @@ fn used(accepted: u64, at: i64) -> Usage {
         denied: 1,
         bytes: 10,
         last_used_at: Some(Timestamp::from_millis(at)),
-        sources: Vec::new(),
+        clients: Vec::new(),
     }
 }
 
 fn batch(usage: Vec<(KeyId, Usage)>) -> UsageBatch {
-    UsageBatch { usage, sources: 2, oldest_source: Some(Timestamp::from_millis(100)) }
+    UsageBatch { usage, max_clients: 2, oldest_client: Some(Timestamp::from_millis(100)) }
 }
 
 // Scenario: usage is added in batches, the later one last used earlier, and the key is changed in
@@ -301,7 +306,7 @@ pub(super) async fn usage_adds_up(store: Store) {
         denied: 2,
         bytes: 20,
         last_used_at: Some(Timestamp::from_millis(200)),
-        sources: Vec::new(),
+        clients: Vec::new(),
     };
     assert_eq!(store.get(id(1)).await.unwrap().unwrap().usage, sum);
     assert_eq!(store.list().await.unwrap()[1].usage, used(1, 300));
@@ -309,26 +314,24 @@ pub(super) async fn usage_adds_up(store: Store) {
     assert_eq!(store.list().await.unwrap().len(), 1);
 }
 
-// Scenario: more places than are kept, one of them again, one of them long ago. Guarantee: the
-// latest few are told, the latest first, each once, and only where one key is asked for.
-pub(super) async fn places_are_few_and_recent(store: Store) {
+// Scenario: a key is used by more clients than are kept, by one of them twice, and by one of them
+// too long ago. Guarantee: the latest few are returned, the latest first and each once, and only
+// where a single key is asked for.
+pub(super) async fn clients_are_few_and_recent(store: Store) {
     insert(&store, 1, "n").await;
-    let from = |address: &str, at| {
-        let place = KeySource {
-            address: address.to_owned(),
-            user_agent: Some("a".to_owned()),
-            last_used_timestamp: at,
-        };
-        Usage { sources: vec![place], ..Usage::default() }
+    let address = |last| IpAddr::from([192, 0, 2, last]);
+    let client = |last, at| KeyClient {
+        address: address(last),
+        user_agent: (last % 2 == 0).then(|| "a \"b\"".to_owned()),
+        last_used_at: Timestamp::from_millis(at),
     };
-    for (address, at) in [("a", 99), ("b", 110), ("c", 120), ("b", 130), ("d", 125)] {
-        store.add_usage(batch(vec![(id(1), from(address, at))])).await.unwrap();
+    for (last, at) in [(1, 99), (2, 110), (3, 120), (2, 130), (5, 125)] {
+        let usage = Usage { clients: vec![client(last, at)], ..Usage::default() };
+        store.add_usage(batch(vec![(id(1), usage)])).await.unwrap();
     }
-    let places = store.get(id(1)).await.unwrap().unwrap().usage.sources;
-    let places: Vec<_> =
-        places.iter().map(|place| (place.address.as_str(), place.last_used_timestamp)).collect();
-    assert_eq!(places, [("b", 130), ("d", 125)]);
-    assert!(store.list().await.unwrap()[0].usage.sources.is_empty());
+    let clients = store.get(id(1)).await.unwrap().unwrap().usage.clients;
+    assert_eq!(clients, [client(2, 130), client(5, 125)]);
+    assert!(store.list().await.unwrap()[0].usage.clients.is_empty());
 }
 
 // Scenario: a batch has usage of a key that is gone.

@@ -15,16 +15,16 @@ mod sqlite;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-use ingestion_api::{AuditAction, AuditEntry, FieldChange};
 use tokio::sync::watch;
 
-pub use error::{CommitError, StoreError};
+pub use error::{CommitError, StoreError, StoreErrorKind};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryStore;
-pub use snapshot::{Part, Snapshot, SnapshotSender};
+pub use snapshot::{Snapshot, SnapshotChunk, SnapshotSender};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore};
 
+use crate::audit::{AuditEntry, AuditNote};
 use crate::clock::Timestamp;
 use crate::key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
 
@@ -43,7 +43,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// there; [`CommitError::Store`] if it could not be made.
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
 
-    /// All keys, by id, without the places they were used from.
+    /// All keys, by id, without the clients that used them.
     ///
     /// # Errors
     ///
@@ -112,21 +112,6 @@ pub struct Commit {
     pub audit: AuditNote,
     /// What is written, in this order.
     pub writes: Vec<Write>,
-}
-
-/// What is told about a change.
-#[derive(Clone, Debug)]
-pub struct AuditNote {
-    /// What was done.
-    pub action: AuditAction,
-    /// To which key.
-    pub key_id: KeyId,
-    /// Its name.
-    pub key_name: String,
-    /// The other key of a rotation.
-    pub other_key_id: Option<KeyId>,
-    /// What is different.
-    pub changes: Vec<FieldChange>,
 }
 
 /// One write of a change.
@@ -209,10 +194,10 @@ pub enum KeyState {
 pub struct UsageBatch {
     /// What to add, by key.
     pub usage: Vec<(KeyId, Usage)>,
-    /// How many places are kept of each key.
-    pub sources: usize,
-    /// Places last used before this are forgotten.
-    pub oldest_source: Option<Timestamp>,
+    /// The largest number of clients that are kept of each key.
+    pub max_clients: usize,
+    /// Clients that were last seen before this time are forgotten.
+    pub oldest_client: Option<Timestamp>,
 }
 
 impl Write {
@@ -239,22 +224,5 @@ impl From<&KeyRecord> for Change {
             enabled: record.enabled,
         };
         Self { revision: record.revision, id: record.id, digest: record.digest, state }
-    }
-}
-
-impl AuditNote {
-    /// The entry of the change of this revision, as it is read.
-    #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn entry(self, revision: i64, at: Timestamp, who: String) -> AuditEntry {
-        AuditEntry {
-            revision,
-            timestamp: at.as_millis(),
-            who,
-            action: self.action,
-            key_id: self.key_id.get(),
-            key_name: self.key_name,
-            other_key_id: self.other_key_id.map(KeyId::get),
-            changes: self.changes,
-        }
     }
 }

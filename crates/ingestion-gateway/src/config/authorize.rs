@@ -1,0 +1,31 @@
+//! `authorize`: the endpoint that other components ask about keys.
+
+use otel_confmap::Map;
+use serde::Serialize;
+
+use super::Endpoint;
+use super::read::endpoint;
+
+/// The endpoint that other components ask about keys.
+#[derive(Clone, Debug, Serialize)]
+pub struct AuthorizeConfig {
+    /// The address to listen on.
+    pub endpoint: Endpoint,
+}
+
+impl Default for AuthorizeConfig {
+    fn default() -> Self {
+        Self { endpoint: Endpoint::loopback(7071) }
+    }
+}
+
+impl AuthorizeConfig {
+    pub(super) fn read(&mut self, map: &mut Map<'_>) {
+        endpoint(map, &mut self.endpoint);
+        if !self.endpoint.is_loopback() {
+            map.node().warning(
+                "asks for no credential and can be reached from other hosts: keep it private",
+            );
+        }
+    }
+}

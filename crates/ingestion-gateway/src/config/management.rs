@@ -1,0 +1,38 @@
+//! `management`: the management API.
+
+use std::path::{Path, PathBuf};
+
+use otel_confmap::Map;
+use serde::Serialize;
+
+use super::Endpoint;
+use super::read::endpoint;
+
+/// The management API.
+#[derive(Clone, Debug, Serialize)]
+pub struct ManagementConfig {
+    /// The address to listen on.
+    pub endpoint: Endpoint,
+    /// The file with the tokens of administrators.
+    pub admin_token_file: PathBuf,
+}
+
+impl ManagementConfig {
+    /// The defaults; the token file stands beside the key database.
+    pub(super) fn beside(database: &Path) -> Self {
+        let admin_token_file = database.with_file_name("admin-tokens");
+        Self { endpoint: Endpoint::loopback(7070), admin_token_file }
+    }
+
+    pub(super) fn read(&mut self, map: &mut Map<'_>) {
+        endpoint(map, &mut self.endpoint);
+        if let Some(node) = map.get("admin_token_file")
+            && let Some(path) = node.string()
+        {
+            if path.is_empty() {
+                node.problem("is empty");
+            }
+            self.admin_token_file = path.into();
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Readers that several settings share.
+
+use std::time::Duration;
+
+use otel_confmap::{Map, Node};
+
+use super::Endpoint;
+
+/// Part of the message about a documented setting that this version does not have.
+pub(super) const NOT_BUILT: &str = "not built yet in this version";
+
+/// Reads the map under `key`, if there is one, and reports every key that `read` did not ask for.
+pub(super) fn section<'a>(map: &mut Map<'a>, key: &str, read: impl FnOnce(&mut Map<'a>)) {
+    if let Some(mut section) = map.get(key).and_then(|node| node.map()) {
+        read(&mut section);
+        section.deny_unknown();
+    }
+}
+
+/// Replaces a default by the value that was given.
+pub(super) fn set<T>(setting: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *setting = given;
+    }
+}
+
+/// Reads the settings that every listener has.
+pub(super) fn endpoint(map: &mut Map<'_>, endpoint: &mut Endpoint) {
+    set(endpoint, map.get("endpoint").and_then(|node| Endpoint::read(&node)));
+    if let Some(node) = map.get("tls") {
+        node.problem(format!("{NOT_BUILT}: put a proxy that ends TLS in front"));
+    }
+}
+
+/// Reads a duration longer than zero.
+pub(super) fn positive_duration(node: &Node<'_>) -> Option<Duration> {
+    let duration = node.duration()?;
+    if duration.is_zero() {
+        node.problem("must be longer than nothing");
+        return None;
+    }
+    Some(duration)
+}
+
+/// Reads a number from 1 to the largest `T`.
+pub(super) fn positive<T: TryFrom<u64>>(node: &Node<'_>) -> Option<T> {
+    let number = node.u64()?;
+    let fits = T::try_from(number).ok().filter(|_| number > 0);
+    if fits.is_none() {
+        node.problem("must be at least 1, and not as large");
+    }
+    fits
+}
+
+/// Reads one of these words.
+pub(super) fn one_of<T: Copy, const N: usize>(
+    node: &Node<'_>,
+    choices: [(&str, T); N],
+) -> Option<T> {
+    let text = node.string()?;
+    let found = choices.iter().find(|(name, _)| *name == text).map(|(_, choice)| *choice);
+    if found.is_none() {
+        node.problem(format!("expected one of {}", choices.map(|(name, _)| name).join(", ")));
+    }
+    found
+}
+
+/// Reads a list of strings, each with its place for messages about it.
+pub(super) fn strings<'a>(node: &Node<'a>) -> Vec<(Node<'a>, &'a str)> {
+    let items = node.list().unwrap_or_default();
+    items.into_iter().filter_map(|item| item.string().map(|text| (item, text))).collect()
+}

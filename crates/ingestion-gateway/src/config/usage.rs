@@ -1,0 +1,59 @@
+//! `usage`: what the store keeps about the use of keys.
+
+use std::time::Duration;
+
+use otel_confmap::{Map, Node};
+use serde::Serialize;
+
+use super::print;
+use super::read::{positive_duration, set};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What the store keeps about the use of keys.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct UsageConfig {
+    /// The time between two writes of the counters to the store: a crash loses at most this much.
+    #[serde(serialize_with = "print::duration")]
+    pub flush_interval: Duration,
+    /// The number of clients that are kept for each key; 0 keeps none.
+    pub sources: usize,
+    /// How long a client is kept after its last use of the key.
+    #[serde(serialize_with = "print::duration")]
+    pub retain: Duration,
+}
+
+impl Default for UsageConfig {
+    fn default() -> Self {
+        Self { flush_interval: Duration::from_secs(10), sources: 5, retain: 30 * DAY }
+    }
+}
+
+impl UsageConfig {
+    /// The largest `sources`: the clients of a key are searched for each of its requests.
+    const MAX_SOURCES: u64 = 100;
+
+    pub(super) fn read(&mut self, map: &mut Map<'_>) {
+        set(
+            &mut self.flush_interval,
+            map.get("flush_interval").and_then(|node| positive_duration(&node)),
+        );
+        let sources = map.get("sources").and_then(|node| Some((node.u64()?, node)));
+        if let Some((sources, node)) = sources {
+            match usize::try_from(sources) {
+                Ok(count) if sources <= Self::MAX_SOURCES => self.sources = count,
+                _ => node.problem(format!("expected a number from 0 to {}", Self::MAX_SOURCES)),
+            }
+        }
+        set(&mut self.retain, map.get("retain").and_then(|node| days(&node)));
+    }
+}
+
+/// Reads a duration that may be given in days, a unit that the Collector's durations do not have.
+fn days(node: &Node<'_>) -> Option<Duration> {
+    let days = node.string()?.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
+    match days {
+        Some(days @ 1..) => Some(days * DAY),
+        _ => positive_duration(node),
+    }
+}

@@ -1,0 +1,61 @@
+//! Why the gateway did not start, or had to stop.
+
+use std::io;
+use std::path::PathBuf;
+
+use ingestion_keys::store::StoreError;
+use opentelemetry_sdk::error::OTelSdkError;
+use otlp_auth::server::FixedTokensError;
+use tokio::task::JoinError;
+
+use crate::admission::admin_tokens::AdminTokensError;
+use crate::listener::sockets::BindError;
+use crate::management::SetUpError;
+
+/// Why the gateway did not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The key database cannot be opened or read.
+    #[error("the key database {path} cannot be used")]
+    Store {
+        /// The path of the database.
+        path: PathBuf,
+        /// The cause.
+        source: StoreError,
+    },
+    /// The admin token file cannot be used.
+    #[error(transparent)]
+    AdminTokens(#[from] AdminTokensError),
+    /// A listener cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The ready file cannot be written.
+    #[error("the ready file cannot be written")]
+    ReadyFile(#[source] io::Error),
+    /// The metrics cannot be set up.
+    #[error("the metrics cannot be set up")]
+    Metrics(#[from] OTelSdkError),
+    /// The set of fixed tokens cannot be made, because there are no random bytes.
+    #[error("no tokens can be checked")]
+    Tokens(#[from] FixedTokensError),
+    /// The management API cannot be set up: an error in this program.
+    #[error("the management API cannot be set up")]
+    Management(#[from] SetUpError),
+    /// A background task ended: an error in this program.
+    #[error("a background task of the gateway ended")]
+    BackgroundTask(#[from] JoinError),
+}
+
+impl RunError {
+    /// The exit code of the process: 69 if somebody has to make something available, 70 for an
+    /// error in this program.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Store { .. } | Self::AdminTokens(_) | Self::Bind(_) | Self::ReadyFile(_) => 69,
+            Self::Metrics(_) | Self::Tokens(_) | Self::Management(_) | Self::BackgroundTask(_) => {
+                70
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Running the gateway: start, background tasks, and the order in which it stops.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ingestion_keys::ring::Ring;
+use ingestion_keys::store::KeyStore;
+use tokio::task::JoinSet;
+
+use crate::app::App;
+use crate::config::Config;
+use crate::error::RunError;
+
+/// The time between two removals of old tombstones.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// How long the last write of usage counters may take.
+const LAST_FLUSH: Duration = Duration::from_secs(5);
+
+/// Runs the gateway until `stop` resolves. Then it accepts no more connections, lets requests in
+/// flight end within the configured grace, and writes the usage counters.
+///
+/// # Errors
+///
+/// When the gateway cannot start, or one of its background tasks panics.
+pub async fn run(
+    config: Config,
+    ready_file: Option<&Path>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let mut stop = std::pin::pin!(stop);
+    let app = tokio::select! {
+        () = &mut stop => return Ok(()),
+        app = App::start(&config, ready_file) => app?,
+    };
+    app.addresses.announce(ready_file).map_err(RunError::ReadyFile)?;
+    let mut background = background_tasks(&app, &config);
+    let failed = tokio::select! {
+        () = stop => None,
+        ended = background.join_next() => ended.and_then(Result::err),
+    };
+    shut_down(&app, background, config.shutdown_grace).await;
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Stops listeners first, then usage, then everything else.
+async fn shut_down(app: &App, mut background: JoinSet<()>, grace: Duration) {
+    tracing::info!(?grace, "stopping");
+    if !app.server.shut_down(grace).await {
+        tracing::warn!(?grace, "requests were still in flight after the grace: they were dropped");
+    }
+    // Another flush may be running: this one waits for it.
+    if tokio::time::timeout(LAST_FLUSH, flush(&app.ring, &*app.store)).await.is_err() {
+        tracing::error!("the last usage counters were not written in time");
+    }
+    background.shutdown().await;
+    tracing::info!("stopped");
+}
+
+/// Starts the tasks that run beside the listeners. None of them ends before the gateway does.
+fn background_tasks(app: &App, config: &Config) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let (store, ring) = (Arc::clone(&app.store), Arc::clone(&app.ring));
+    let poll_interval = config.storage.poll_interval;
+    tasks.spawn(async move { match ring.follow(&*store, poll_interval).await {} });
+
+    let (debug, stop) = (Arc::clone(&app.debug), app.server.stopping().clone());
+    tasks.spawn(async move {
+        debug.print(&stop).await;
+        std::future::pending().await
+    });
+
+    let (store, ring) = (Arc::clone(&app.store), Arc::clone(&app.ring));
+    let (interval, stop) = (config.usage.flush_interval, app.server.stopping().clone());
+    tasks.spawn(async move {
+        // The flush itself is not cancelled: half of a flush would be counted twice by the next.
+        while tokio::time::timeout(interval, stop.cancelled()).await.is_err() {
+            flush(&ring, &*store).await;
+        }
+        std::future::pending().await
+    });
+
+    let service = app.service.clone();
+    tasks.spawn(async move {
+        loop {
+            if let Err(error) = service.prune().await {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "old tombstones cannot be removed");
+            }
+            tokio::time::sleep(PRUNE_INTERVAL).await;
+        }
+    });
+    tasks
+}
+
+async fn flush(ring: &Ring, store: &dyn KeyStore) {
+    if let Err(error) = ring.flush_usage(store).await {
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(error, "usage counters cannot be written: they are kept for the next flush");
+    }
+}

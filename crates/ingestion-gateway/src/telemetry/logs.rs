@@ -1,0 +1,50 @@
+//! The gateway's log: structured lines on standard error.
+
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use super::lossy_output::LossyOutput;
+use crate::config::{LogFormat, LogsConfig};
+
+/// The time between two looks at the number of dropped lines.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The log of this process. When it is dropped, the last lines are written.
+#[derive(Debug)]
+pub struct Logs {
+    output: LossyOutput,
+}
+
+impl Logs {
+    /// Sends everything that is logged from now on to standard error.
+    ///
+    /// Below `info` only this project's own targets are logged: other crates may log headers, and
+    /// headers contain keys.
+    #[must_use]
+    pub fn init(config: &LogsConfig) -> Self {
+        let output = LossyOutput::new("log", io::stderr());
+        let level = config.level.parse().unwrap_or(LevelFilter::INFO);
+        let others = level.min(LevelFilter::INFO);
+        let ours = ["ingestion_gateway", "ingestion_keys", "otlp_auth"].map(|ours| (ours, level));
+        let filter = Targets::new().with_default(others).with_targets(ours);
+        let registry = tracing_subscriber::registry().with(filter);
+        let lines = tracing_subscriber::fmt::layer().with_writer(output.lines());
+        match config.format {
+            LogFormat::Text => registry.with(lines.with_ansi(io::stderr().is_terminal())).init(),
+            LogFormat::Json => registry.with(lines.json()).init(),
+        }
+        Self { output }
+    }
+
+    /// Logs every ten seconds how many lines were dropped, if any were; never returns.
+    pub async fn report_dropped_lines(&mut self) {
+        loop {
+            tokio::time::sleep(REPORT_INTERVAL).await;
+            self.output.report_dropped_lines();
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Output that never makes its writer wait for its reader.
+
+use std::io::{self, Write};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+
+/// The number of lines that wait for their reader; further ones are dropped and counted.
+const MAX_WAITING: usize = 8192;
+
+/// How long the last lines may take to be written.
+const LAST_LINES: Duration = Duration::from_millis(1200);
+
+/// Writes lines on a thread of its own, so that a reader that stalls stops nobody.
+///
+/// While nobody reads, up to 8192 lines wait, and further ones are dropped. When this is dropped,
+/// the waiting lines are written, for at most 1.2 seconds.
+#[derive(Debug)]
+pub(crate) struct LossyOutput {
+    name: &'static str,
+    lines: NonBlocking,
+    dropped: ErrorCounter,
+    /// The number of dropped lines that were reported.
+    reported: usize,
+    guard: Option<WorkerGuard>,
+}
+
+impl LossyOutput {
+    /// Starts the thread, which writes to `writer`.
+    pub(crate) fn new(name: &'static str, writer: impl Write + Send + 'static) -> Self {
+        let builder = NonBlockingBuilder::default().lossy(true).thread_name(name);
+        let (lines, guard) = builder.buffered_lines_limit(MAX_WAITING).finish(writer);
+        let dropped = lines.error_counter();
+        Self { name, lines, dropped, reported: 0, guard: Some(guard) }
+    }
+
+    /// A handle that writes lines, one line in each write.
+    pub(crate) fn lines(&self) -> NonBlocking {
+        self.lines.clone()
+    }
+
+    /// Logs how many lines were dropped since the last call, if any were.
+    pub(crate) fn report_dropped_lines(&mut self) {
+        let dropped = self.dropped.dropped_lines();
+        let new = dropped - self.reported;
+        if new > 0 {
+            self.reported = dropped;
+            tracing::warn!(
+                output = self.name,
+                lines = new,
+                "lines were dropped: nobody read the output"
+            );
+        }
+    }
+}
+
+/// One write is one line.
+impl Write for LossyOutput {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.lines.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.lines.flush()
+    }
+}
+
+impl Drop for LossyOutput {
+    fn drop(&mut self) {
+        let guard = self.guard.take();
+        let (done, ended) = mpsc::channel();
+        // The guard writes to standard output when the thread hangs, and might hang there itself.
+        let waiter = thread::Builder::new().spawn(move || {
+            drop(guard);
+            let _ = done.send(());
+        });
+        if waiter.is_ok() {
+            let _ = ended.recv_timeout(LAST_LINES);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// Hands each line to the test, and goes on when the test allows it.
+    struct Stalled(Sender<Vec<u8>>, Receiver<()>);
+
+    impl Write for Stalled {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.send(line.to_vec()).unwrap();
+            self.1.recv().unwrap();
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    // Scenario: the reader stalls at the first line, and twice as many lines as may wait are
+    // written. Then the reader goes on.
+    // Guarantee: no write waits for the reader. The first line and the oldest ones that may wait
+    // are written, and the others are counted.
+    #[test]
+    fn a_reader_that_stalls_stops_nobody() {
+        let ((line, lines), (go, going)) = (channel(), channel());
+        let mut output = LossyOutput::new("test", Stalled(line, going));
+        output.write_all(b"first").unwrap();
+        assert_eq!(lines.recv().unwrap(), b"first");
+        for number in 0..2 * MAX_WAITING {
+            output.write_all(number.to_string().as_bytes()).unwrap();
+        }
+        assert_eq!(output.dropped.dropped_lines(), MAX_WAITING);
+        output.report_dropped_lines();
+        assert_eq!(output.reported, MAX_WAITING);
+        (0..=MAX_WAITING).for_each(|_| go.send(()).unwrap());
+        drop(output);
+        let written: Vec<_> = lines.iter().take(MAX_WAITING).collect();
+        assert_eq!(written.last().unwrap(), (MAX_WAITING - 1).to_string().as_bytes());
+    }
+}
