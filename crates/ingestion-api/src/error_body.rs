@@ -40,7 +40,7 @@ pub enum ErrorBody {
     ErrorsResponse(ErrorsResponse),
 }
 
-/// A list of errors, with the request that they belong to.
+/// A list of errors, with the id of their request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]

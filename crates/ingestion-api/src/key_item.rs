@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A key in a list, without its secret.
+/// A key without its secret.
 ///
 /// The original server sends `id`, `last_update_timestamp`, `name`, `description` and `expiration`.
 /// The other fields are additions, and absent in its responses.
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize, Serializer};
 #[cfg_attr(
     feature = "utoipa",
     derive(utoipa::ToSchema),
-    schema(description = "A key in a list, without its secret.")
+    schema(description = "A key without its secret.")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct IngestionApiKey {
@@ -119,7 +119,7 @@ pub struct KeySource {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GeneratedKey {
-    /// The key as it is in lists.
+    /// The key without its secret.
     #[serde(flatten)]
     pub key: IngestionApiKey,
     /// The secret, which no other response has.

@@ -12,7 +12,7 @@
 //!
 //! | item | is |
 //! |---|---|
-//! | [`IngestionApiKey`], [`GeneratedKey`] | a key in a list, and a new key with its secret |
+//! | [`IngestionApiKey`], [`GeneratedKey`] | a key without its secret, and a new key with it |
 //! | [`GenerateRequest`], [`UpdateRequest`], [`RotateRequest`], [`AuthorizeRequest`] | the bodies of requests |
 //! | [`AuditPage`], [`AuditEntry`] | the audit log |
 //! | [`ServerInfo`], [`ErrorBody`] | information about the server, and the bodies of error responses |
