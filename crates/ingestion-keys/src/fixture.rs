@@ -1,20 +1,13 @@
-//! What the tests of several modules need.
+//! What the tests of several modules share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ingestion_api::IngestionKey;
 use otlp_auth::server::InMemoryAuthenticator;
 use otlp_auth::{Credential, Decision, DenyReason};
 
-use crate::audit::{AuditAction, AuditNote};
-use crate::clock::Timestamp;
 use crate::entropy::{Entropy, EntropyError};
-use crate::key::{KeyDigest, KeyId, KeyRecord};
 use crate::ring::Ring;
-use crate::store::{Commit, Write};
-
-/// The moment at which tests begin.
-pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+pub(crate) use crate::store::contract::fixture::{NOW, commit, key, record};
 
 /// Numbers that look random, the same in every run.
 #[derive(Debug, Default)]
@@ -34,47 +27,6 @@ impl Entropy for CountingEntropy {
         }
         Ok(())
     }
-}
-
-/// A key that is the same for the same number.
-pub(crate) fn key(number: u64) -> IngestionKey {
-    let entropy = CountingEntropy(AtomicU64::new(number.wrapping_mul(0xd134_2543_de82_ef95)));
-    IngestionKey::generate(|bytes| entropy.fill(bytes)).unwrap()
-}
-
-/// The record of a key that is the same for the same number.
-pub(crate) fn record(number: i64, name: &str) -> KeyRecord {
-    let key = key(number.unsigned_abs());
-    KeyRecord {
-        id: KeyId::new(number).unwrap(),
-        digest: KeyDigest::of(&key),
-        key_start: key.start().to_owned(),
-        name: name.to_owned(),
-        description: None,
-        created_at: NOW,
-        updated_at: NOW,
-        expires_at: None,
-        enabled: true,
-        successor: None,
-        revision: 0,
-    }
-}
-
-/// A commit of these writes, told by the first.
-pub(crate) fn commit(change: u8, writes: Vec<Write>) -> Commit {
-    let (action, record) = match &writes[0] {
-        Write::Insert(record) => (AuditAction::Create, record),
-        Write::Update(record) => (AuditAction::Update, record),
-        Write::Delete(record) => (AuditAction::Delete, record),
-    };
-    let audit = AuditNote {
-        action,
-        key_id: record.id,
-        key_name: record.name.clone(),
-        other_key_id: None,
-        changes: Vec::new(),
-    };
-    Commit { change_id: [change; 16], at: NOW, who: "test".to_owned(), audit, writes }
 }
 
 /// A verdict that can be compared.

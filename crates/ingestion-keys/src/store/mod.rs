@@ -3,8 +3,8 @@
 //! A store knows no policy. It keeps what it is given, all of a [`Commit`] or nothing, and tells in
 //! which order it was given.
 
-#[cfg(test)]
-mod contract;
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 mod memory;

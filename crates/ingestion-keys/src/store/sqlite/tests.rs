@@ -13,13 +13,12 @@ use crate::ring::{KeyHandle, Ring, RingOptions};
 use crate::service::{KeyService, NewKey, Rotation};
 use crate::store::{StoreErrorKind, Write};
 
-fn make() -> (Arc<dyn KeyStore>, TempDir) {
+async fn empty() -> (SqliteStore, TempDir) {
     let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory.path().join("keys.db")).unwrap();
-    (Arc::new(store), directory)
+    (open(&directory.path().join("keys.db")).unwrap(), directory)
 }
 
-crate::store::contract::contract!(make);
+crate::store_contract!(empty);
 
 fn open(path: &Path) -> Result<SqliteStore, StoreError> {
     SqliteStore::open(&SqliteOptions::new(path).with_lock_wait(Duration::ZERO))
@@ -316,7 +315,6 @@ async fn a_damaged_database_is_not_believed() {
 // Guarantee: who waits is told, nothing is kept, and the store goes on.
 #[tokio::test]
 async fn a_panic_ends_one_call() {
-    let (_, _directory) = make();
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory.path().join("keys.db")).unwrap();
     let panics = |connection: &mut Connection| -> Result<(), SqliteError> {
