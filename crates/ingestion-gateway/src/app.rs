@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ingestion_keys::clock::{Clock, SystemClock};
-use ingestion_keys::entropy::SystemEntropy;
 use ingestion_keys::ring::{Ring, RingOptions};
 use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{SqliteOptions, SqliteStore, StoreError};
@@ -44,9 +43,7 @@ impl App {
     ) -> Result<Self, RunError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (store, ring) = open_keys(config, &clock, ready_file).await?;
-        let entropy = Arc::new(SystemEntropy);
-        let service =
-            KeyService::new(store.clone(), Arc::clone(&ring), Arc::clone(&clock), entropy);
+        let service = KeyService::new(store.clone(), Arc::clone(&ring), Arc::clone(&clock));
         let admin_tokens = admin_tokens::open(&config.management.admin_token_file)?;
         let sockets = Sockets::bind(config).await?;
         let addresses = sockets.addresses();

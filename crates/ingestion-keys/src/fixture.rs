@@ -1,33 +1,39 @@
 //! What the tests of several modules share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::convert::Infallible;
 
 use otlp_auth::server::InMemoryAuthenticator;
 use otlp_auth::{Credential, Decision, DenyReason};
+use rand_core::{TryCryptoRng, TryRng};
 
-use crate::entropy::{Entropy, EntropyError};
 use crate::ring::Ring;
+use crate::store::contract::fixture::split_mix_64;
 pub(crate) use crate::store::contract::fixture::{NOW, commit, key, record};
 
-/// Numbers that look random, the same in every run.
+/// A random source that gives the same numbers in every run.
 #[derive(Debug, Default)]
-pub(crate) struct CountingEntropy(AtomicU64);
+pub(crate) struct SeededRng(u64);
 
-impl Entropy for CountingEntropy {
-    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+impl TryRng for SeededRng {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        self.try_next_u64().map(|number| number as u32)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(split_mix_64(&mut self.0))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
         for chunk in bytes.chunks_mut(8) {
-            // SplitMix64.
-            let state = self
-                .0
-                .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
-                .wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            chunk.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes()[..chunk.len()]);
+            chunk.copy_from_slice(&split_mix_64(&mut self.0).to_le_bytes()[..chunk.len()]);
         }
         Ok(())
     }
 }
+
+impl TryCryptoRng for SeededRng {}
 
 /// A verdict that can be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,7 +27,6 @@
 
 pub mod audit;
 pub mod clock;
-pub mod entropy;
 #[cfg(test)]
 mod fixture;
 mod key;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use ingestion_api::{AuthorizeRequest, IngestionKey};
 use ingestion_keys::clock::{Clock, SystemClock};
-use ingestion_keys::entropy::SystemEntropy;
 use ingestion_keys::ring::{Ring, RingOptions};
 use ingestion_keys::service::{KeyService, NewKey, Rotation};
 use ingestion_keys::store::{KeyStore, SqliteOptions, SqliteStore};
@@ -29,8 +28,7 @@ async fn debug_shows_no_key() {
     };
     let ring = Arc::new(Ring::new(Arc::clone(&clock), options));
     ring.catch_up(&*store).await.expect("an empty store");
-    let service =
-        KeyService::new(Arc::clone(&store), Arc::clone(&ring), clock, Arc::new(SystemEntropy));
+    let service = KeyService::new(Arc::clone(&store), Arc::clone(&ring), clock);
 
     let new = NewKey { name: "visible".to_owned(), ..NewKey::default() };
     let created = service.create("admin", new).await.expect("a key");

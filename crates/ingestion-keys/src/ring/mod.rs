@@ -24,8 +24,7 @@ use self::usage::Registry;
 pub use self::usage::{KeyHandle, PendingUsage};
 use crate::clock::{Clock, Timestamp};
 use crate::key::{KeyDigest, KeyId};
-use crate::service::TOMBSTONES;
-use crate::store::{Change, Cursor, KeyState};
+use crate::store::{Change, Cursor, KeyState, TOMBSTONE_RETENTION};
 
 /// All keys by their digests: an authenticator that decides without waiting, locking or, after a
 /// key's first use, allocating.
@@ -182,7 +181,7 @@ impl Ring {
 
     /// Forgets keys that were deleted long ago.
     fn prune(&self) {
-        let before = self.clock.wall().saturating_sub(TOMBSTONES);
+        let before = self.clock.wall().saturating_sub(TOMBSTONE_RETENTION);
         let mut writer = self.lock();
         let keys = self.keys.pin();
         while let Some((at, digest)) = writer.tombstones.front()

@@ -166,7 +166,7 @@ async fn another_history_replaces_everything() {
     assert_eq!(house.ring.len(), 2);
     // The tombstone is gone with the old history: nothing ends the key when it would have been
     // forgotten.
-    house.clock.advance(TOMBSTONES + Duration::from_secs(1));
+    house.clock.advance(TOMBSTONE_RETENTION + Duration::from_secs(1));
     house.catch_up().await;
     assert_eq!(house.says(21), allow("back"));
     house.insert(30, "new").await;

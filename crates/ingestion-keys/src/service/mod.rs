@@ -7,10 +7,12 @@ mod tests;
 mod types;
 mod validate;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use getrandom::SysRng;
 use ingestion_api::IngestionKey;
+use rand_core::TryCryptoRng;
 
 pub use self::error::{
     AlreadyRotated, ChangeError, CreateError, DescriptionError, ExpirationError, GetError,
@@ -20,13 +22,11 @@ pub use self::error::{
 pub use self::types::{IssuedKey, Key, KeyStatus, KeyUpdate, NewKey, Rotation};
 use crate::audit::{AuditAction, AuditNote, AuditPage, FieldChange, FromTo};
 use crate::clock::{Clock, Timestamp};
-use crate::entropy::Entropy;
 use crate::key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
 use crate::ring::Ring;
-use crate::store::{Commit, CommitError, Committed, KeyStore, StoreError, Write};
-
-/// How long a deleted key is remembered, so that its refusals say why.
-pub(crate) const TOMBSTONES: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+use crate::store::{
+    Commit, CommitError, Committed, KeyStore, StoreError, TOMBSTONE_RETENTION, Write,
+};
 
 /// How often a change is attempted when another change of the same key comes first, or when the id
 /// that was drawn is taken.
@@ -48,7 +48,6 @@ const AUDIT_LIMIT: u32 = 1000;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::sync::Arc;
 /// use ingestion_keys::clock::SystemClock;
-/// use ingestion_keys::entropy::SystemEntropy;
 /// use ingestion_keys::ring::{Ring, RingOptions};
 /// use ingestion_keys::service::{KeyService, NewKey};
 /// # use ingestion_keys::store::MemoryStore;
@@ -59,7 +58,7 @@ const AUDIT_LIMIT: u32 = 1000;
 /// let clock = Arc::new(SystemClock);
 /// let ring = Arc::new(Ring::new(clock.clone(), RingOptions::default()));
 /// ring.catch_up(&*store).await?;
-/// let service = KeyService::new(store, Arc::clone(&ring), clock, Arc::new(SystemEntropy));
+/// let service = KeyService::new(store, Arc::clone(&ring), clock);
 ///
 /// let new = NewKey { name: "edge".to_owned(), ..NewKey::default() };
 /// let issued = service.create("ops", new).await?;
@@ -70,26 +69,34 @@ const AUDIT_LIMIT: u32 = 1000;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
-pub struct KeyService {
+#[derive(Debug)]
+pub struct KeyService<R = SysRng> {
     store: Arc<dyn KeyStore>,
     ring: Arc<Ring>,
     clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
+    rng: Arc<Mutex<R>>,
 }
 
 impl KeyService {
     /// Makes a service for the keys of `store`, which `ring` follows.
     #[must_use]
-    pub fn new(
-        store: Arc<dyn KeyStore>,
-        ring: Arc<Ring>,
-        clock: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
-    ) -> Self {
-        Self { store, ring, clock, entropy }
+    pub fn new(store: Arc<dyn KeyStore>, ring: Arc<Ring>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, ring, clock, rng: Arc::new(Mutex::new(SysRng)) }
     }
 
+    /// Replaces the random source of the operating system, for a test. Whoever can predict the
+    /// numbers of `rng` can predict the keys.
+    #[must_use]
+    pub fn with_rng<R: TryCryptoRng>(self, rng: R) -> KeyService<R> {
+        let Self { store, ring, clock, .. } = self;
+        KeyService { store, ring, clock, rng: Arc::new(Mutex::new(rng)) }
+    }
+}
+
+impl<R> KeyService<R>
+where
+    R: TryCryptoRng<Error: Error + Send + Sync + 'static>,
+{
     /// Creates a key. Its secret is in the returned value and nowhere else.
     ///
     /// # Errors
@@ -224,13 +231,13 @@ impl KeyService {
         Ok(AuditPage { entries, next })
     }
 
-    /// Removes the tombstones of keys that were deleted more than 90 days ago.
+    /// Removes the tombstones of keys that were deleted before the last [`TOMBSTONE_RETENTION`].
     ///
     /// # Errors
     ///
     /// When the store cannot be written.
     pub async fn prune(&self) -> Result<(), StoreError> {
-        self.store.prune(self.clock.wall().saturating_sub(TOMBSTONES)).await
+        self.store.prune(self.clock.wall().saturating_sub(TOMBSTONE_RETENTION)).await
     }
 
     async fn find(&self, id: KeyId) -> Result<StoredKey, GetError> {
@@ -294,12 +301,25 @@ impl KeyService {
     }
 
     fn random(&self, bytes: &mut [u8]) -> Result<(), WriteError> {
-        self.entropy.fill(bytes).map_err(|error| WriteError::Random(error.into()))
+        // The lock is poisoned if the source panicked. Then no bytes were used.
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        rng.try_fill_bytes(bytes).map_err(|error| WriteError::Random(error.into()))
     }
 }
 
 fn note(action: AuditAction, key: &KeyRecord, changes: Vec<FieldChange>) -> AuditNote {
     AuditNote { action, key_id: key.id, key_name: key.name.clone(), other_key_id: None, changes }
+}
+
+impl<R> Clone for KeyService<R> {
+    fn clone(&self) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            ring: Arc::clone(&self.ring),
+            clock: Arc::clone(&self.clock),
+            rng: Arc::clone(&self.rng),
+        }
+    }
 }
 
 /// The fields in which two versions of a key differ.

@@ -1,9 +1,11 @@
 use otlp_auth::DenyReason::{Expired, Revoked, Unknown};
 
+use std::time::Duration;
+
 use super::*;
 use crate::audit::AuditEntry;
 use crate::clock::ManualClock;
-use crate::fixture::{CountingEntropy, NOW, Says, allow, says};
+use crate::fixture::{NOW, Says, SeededRng, allow, says};
 use crate::ring::RingOptions;
 use crate::store::MemoryStore;
 
@@ -11,7 +13,7 @@ const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
 
 struct TestEnv {
-    service: KeyService,
+    service: KeyService<SeededRng>,
     store: Arc<MemoryStore>,
     ring: Arc<Ring>,
     clock: Arc<ManualClock>,
@@ -24,12 +26,8 @@ impl TestEnv {
         let options = RingOptions { max_staleness: Duration::MAX, ..RingOptions::default() };
         let ring = Arc::new(Ring::new(clock.clone(), options));
         ring.catch_up(&*store).await.unwrap();
-        let service = KeyService::new(
-            store.clone(),
-            Arc::clone(&ring),
-            clock.clone(),
-            Arc::new(CountingEntropy::default()),
-        );
+        let service = KeyService::new(store.clone(), Arc::clone(&ring), clock.clone())
+            .with_rng(SeededRng::default());
         Self { service, store, ring, clock }
     }
 

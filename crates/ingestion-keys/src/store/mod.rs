@@ -13,6 +13,7 @@ mod snapshot;
 mod sqlite;
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -27,6 +28,10 @@ pub use sqlite::{SqliteOptions, SqliteStore};
 use crate::audit::{AuditEntry, AuditNote};
 use crate::clock::Timestamp;
 use crate::key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
+
+/// How long a deleted key is remembered, so that the reason of its refusals is known: 90 days. The
+/// store and the keys in memory use the same time.
+pub const TOMBSTONE_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A place where keys are kept.
 ///

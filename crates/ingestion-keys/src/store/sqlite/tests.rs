@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::schema::VERSION;
 use super::*;
 use crate::clock::ManualClock;
-use crate::fixture::{CountingEntropy, NOW, Says, allow, commit, key, record, says};
+use crate::fixture::{NOW, Says, SeededRng, allow, commit, key, record, says};
 use crate::ring::{KeyHandle, Ring, RingOptions};
 use crate::service::{KeyService, NewKey, Rotation};
 use crate::store::{StoreErrorKind, Write};
@@ -403,12 +403,8 @@ async fn no_plaintext_is_kept() {
     let clock = Arc::new(ManualClock::at(NOW));
     let ring = Arc::new(Ring::new(clock.clone(), RingOptions::default()));
     ring.catch_up(&*store).await.unwrap();
-    let service = KeyService::new(
-        store.clone(),
-        Arc::clone(&ring),
-        clock,
-        Arc::new(CountingEntropy::default()),
-    );
+    let service =
+        KeyService::new(store.clone(), Arc::clone(&ring), clock).with_rng(SeededRng::default());
     let mut told = String::new();
     let mut tell = |what: &dyn std::fmt::Debug| told.push_str(&format!("{what:?}\n"));
 
