@@ -6,14 +6,21 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+/// The prefix as a literal, because `concat!` does not accept a constant.
+macro_rules! prefix {
+    () => {
+        "iapikeyok-"
+    };
+}
+
 /// What every key begins with.
-pub const KEY_PREFIX: &str = "iapikeyok-";
+pub const KEY_PREFIX: &str = prefix!();
 
 /// How long a key is, in characters.
 pub const KEY_LEN: usize = CHECKSUM_AT + CHECKSUM_LEN;
 
 /// A regular expression for secret scanners: every key matches, and little else does.
-pub const KEY_PATTERN: &str = r"\biapikeyok-(?:[0-9A-Za-z]{8}-){3}[0-9A-Za-z]{6}\b";
+pub const KEY_PATTERN: &str = concat!(r"\b", prefix!(), r"(?:[0-9A-Za-z]{8}-){3}[0-9A-Za-z]{6}\b");
 
 const GROUPS: usize = 3;
 const GROUP_LEN: usize = 8;

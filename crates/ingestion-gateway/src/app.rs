@@ -3,16 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use axum::{Router, middleware};
 use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::ring::{Ring, RingOptions};
 use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{SqliteOptions, SqliteStore, StoreError};
-use opentelemetry::metrics::Meter;
-use otlp_auth::server::{FixedTokens, ServerAuthenticator};
+use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
+use otlp_receiver::Transport;
 use tokio::task::JoinError;
 
 use crate::admission::admin_tokens;
-use crate::admission::denial_log::TellingRing;
+use crate::admission::denial_log::{self, DenialLog};
 use crate::authorize::Authorizer;
 use crate::config::Config;
 use crate::error::RunError;
@@ -20,10 +21,9 @@ use crate::listener::ready::{self, Addresses};
 use crate::listener::server::Server;
 use crate::listener::sockets::Sockets;
 use crate::management;
-use crate::receiver::agent;
-use crate::receiver::otlp::{self, Receiver};
+use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
-use crate::upstream::debug::{self, DebugReceiver};
+use crate::upstream::debug::{self, DebugExporter};
 
 /// A gateway whose listeners serve.
 pub(crate) struct App {
@@ -32,7 +32,7 @@ pub(crate) struct App {
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) ring: Arc<Ring>,
     pub(crate) service: KeyService,
-    pub(crate) debug: Arc<DebugReceiver>,
+    pub(crate) debug: Arc<DebugExporter>,
 }
 
 impl App {
@@ -52,19 +52,26 @@ impl App {
         let telemetry = Telemetry::new()?;
         let meter = telemetry.meter();
         let max_body = config.limits.max_request_body_size.bytes();
-        let lookups = (config.auth.otlp.clone(), config.auth.agent.clone());
-        let authenticator = authenticator(config, &ring, &meter)?;
+        let authenticator = authenticator(config, &ring)?;
         let authorizer = Authorizer::new(Arc::clone(&ring), config.auth.receiver.clone(), &meter);
         tracing::warn!("{}", debug::DISCARDS);
-        let debug = Arc::new(DebugReceiver::new(&meter));
-        let receiver = Receiver::new(Arc::clone(&debug), max_body);
+        let debug = Arc::new(DebugExporter::new(&meter));
 
-        let grpc = receiver.grpc();
-        let grpc = Receiver::behind(grpc, authenticator.clone(), lookups.0.clone(), &meter);
-        let http = receiver.http();
-        let http = Receiver::behind(http, authenticator.clone(), lookups.0, &meter);
-        let http = otlp::http::cors(http, &config.receivers.otlp.protocols.http.cors);
-        let agent = agent::router(authenticator, lookups.1, Arc::clone(&debug), max_body, &meter);
+        let receiver = otlp::receiver(Arc::clone(&debug), max_body);
+        let authenticate = AuthenticateLayer::new(authenticator.clone())
+            .with_lookup(config.auth.otlp.clone())
+            .with_meter(&meter);
+        let grpc = otlp::router(receiver.clone().only(Transport::Grpc), authenticate.clone());
+        let http = otlp::router(receiver.only(Transport::Http), authenticate);
+        let denial_log = DenialLog::new(&meter);
+        let logged = |router: Router| {
+            router.layer(middleware::from_fn_with_state(denial_log.clone(), denial_log::record))
+        };
+        let (grpc, http) = (logged(grpc), logged(http));
+        let http = cors::allow_origins(http, &config.receivers.otlp.protocols.http.cors);
+        let lookup = config.auth.agent.clone();
+        let agent = agent::router(authenticator, lookup, Arc::clone(&debug), max_body, &meter);
+        let agent = logged(agent);
         let management =
             management::router(service.clone(), authorizer.clone(), admin_tokens, clock, &meter)?;
         let telemetry = telemetry.router(Arc::clone(&ring), server.stopping().clone());
@@ -114,11 +121,10 @@ async fn open_store(path: &Path) -> Result<Result<SqliteStore, StoreError>, Join
 fn authenticator(
     config: &Config,
     ring: &Arc<Ring>,
-    meter: &Meter,
 ) -> Result<impl ServerAuthenticator<Future: Send> + Clone + Send + Sync + use<>, RunError> {
     let receiver = match &config.auth.receiver {
         Some(tokens) => Arc::clone(tokens),
         None => Arc::new(FixedTokens::new(std::iter::empty::<(String, String)>())?),
     };
-    Ok(receiver.or(TellingRing::new(Arc::clone(ring), meter)))
+    Ok(receiver.or(Arc::clone(ring)))
 }

@@ -19,7 +19,7 @@
 //!
 //! | error | exit code | means |
 //! |---|---|---|
-//! | a list of [`otlp_auth::confmap::Problem`] | 64 | the configuration is invalid |
+//! | a list of [`otel_confmap::Problem`] | 64 | the configuration is invalid |
 //! | [`RunError`] | 69 or 70 | the gateway could not start, or had to stop |
 
 mod admission;

@@ -13,7 +13,7 @@ use clap::Parser as _;
 use cli::{Cli, Command, ConfigCommand};
 use ingestion_gateway::config::Config;
 use ingestion_gateway::telemetry::logs::Logs;
-use otlp_auth::confmap::Problem;
+use otel_confmap::Problem;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The exit code after a bad command line or a bad configuration.

@@ -6,6 +6,8 @@ use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
+use crate::scheme::is_tchar;
+
 /// Longest token that is read or sent, in bytes. Longer ones are refused before anything is copied
 /// or hashed.
 pub const MAX_TOKEN_LEN: usize = 4096;
@@ -68,6 +70,9 @@ pub enum CredentialError {
     /// The token has a character outside visible ASCII, a comma or a double quote.
     #[error("the token has a character other than visible ASCII, or a comma or a quote")]
     IllegalToken,
+    /// The scheme is empty.
+    #[error("the scheme is empty")]
+    EmptyScheme,
     /// The scheme is longer than [`MAX_SCHEME_LEN`] bytes.
     #[error("the scheme is longer than {MAX_SCHEME_LEN} bytes")]
     SchemeTooLong,
@@ -297,10 +302,6 @@ pub(crate) fn is_protocol_header(name: &HeaderName) -> bool {
         || OTHERS.contains(&text)
         || text.starts_with("grpc-")
         || text.ends_with("-bin")
-}
-
-fn is_tchar(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@
 //! |---|---|
 //! | `tonic` | `client::Interceptor`, `BearerTokenAuth::channel`, `server::Interceptor` |
 //! | `opentelemetry-http` | `client::HttpClient` for the OTLP/HTTP exporters of opentelemetry-rust |
-//! | `yaml` | `config` and `confmap`: the Collector's configuration, `BearerTokenAuth::from_yaml` |
+//! | `yaml` | `config`: a Collector's `bearertokenauth` block; `BearerTokenAuth::from_yaml` |
 //! | `metrics` | `with_meter` on both ends: the instruments below |
 //! | `full` | all of these |
 //!
@@ -62,26 +62,30 @@
 //! | [`TokenFileError`] | [`server::TokenFile::open`] | unreadable, empty, too long, or which line is no token |
 //! | [`server::FixedTokensError`] | [`server::FixedTokens::new`] | which named token is none, or has two names |
 //! | [`server::LookupError`] | [`server::Lookup`] | not a header name or not a scheme |
-//! | `config::ConfigError` | `config`, `confmap` | every problem of a configuration, each with its path and line |
+//! | `otel_confmap::ConfigError` | `config` | every problem of a configuration, each with its path and line |
 //! | [`Undecided`] | [`server::ServerAuthenticator`] | no verdict: the sender is asked to try again |
 //!
-//! A request that is refused is no error but a [`Decision::Deny`] with a [`DenyReason`].
+//! A request that is refused is not an error: it is a [`Decision::Deny`] with a [`Denial`].
 #![cfg_attr(feature = "full", doc = include_str!("quick_start.md"))]
 
 pub mod client;
 #[cfg(feature = "yaml")]
 pub mod config;
-#[cfg(feature = "yaml")]
-pub mod confmap;
 mod credential;
 mod decision;
+mod denial;
+mod identity;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod scheme;
 pub mod server;
 mod timeout;
 mod token_file;
 mod watched_file;
 
 pub use credential::{Credential, CredentialError, MAX_SCHEME_LEN, MAX_TOKEN_LEN};
-pub use decision::{Decision, DenyReason, Identity, Undecided, Verdict};
+pub use decision::{Decision, Undecided, Verdict};
+pub use denial::{Denial, DenyReason};
+pub use identity::Identity;
+pub use scheme::Scheme;
 pub use token_file::TokenFileError;

@@ -1,4 +1,4 @@
-//! What `Debug` shows of whatever had a key in its hands.
+//! The `Debug` output of every type that handles keys.
 
 use std::sync::Arc;
 
@@ -12,8 +12,9 @@ use otlp_auth::{Credential, Decision};
 
 use super::hay::Hay;
 
-/// A key is created and rotated by the service on a real database, and presented to the ring.
-/// No `Debug` output of what is involved has a key or a part of one.
+// Scenario: a key is created and rotated by the service with a real database, and presented to the
+// ring.
+// Guarantee: no `Debug` output of the types that are involved has a key or a part of a key.
 #[tokio::test]
 async fn debug_shows_no_key() {
     let directory = tempfile::tempdir().expect("a directory");

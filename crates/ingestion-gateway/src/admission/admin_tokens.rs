@@ -9,31 +9,31 @@ use otlp_auth::TokenFileError;
 use otlp_auth::server::TokenFile;
 use secrecy::{ExposeSecret, SecretString};
 
-/// Random bytes of a token.
+/// The number of random bytes in a token.
 const TOKEN_LEN: usize = 32;
 
 /// The admin token file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminTokensError {
-    /// It is not there and cannot be made.
+    /// The file does not exist and cannot be created.
     #[error("the admin token file {path} cannot be created")]
     Create {
-        /// Where it should be.
+        /// The path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// It cannot be read, or is none.
+    /// The file cannot be read, or is not a token file.
     #[error("the admin token file {path} cannot be used")]
     Open {
-        /// Where it is.
+        /// The path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: TokenFileError,
     },
 }
 
-/// Opens the file, and makes it with one random token first if it is not there.
+/// Opens the file. If it does not exist, creates it with one random token first.
 pub(crate) fn open(path: &Path) -> Result<TokenFile, AdminTokensError> {
     let created = create_if_absent(path)
         .map_err(|source| AdminTokensError::Create { path: path.to_owned(), source })?;
@@ -57,13 +57,13 @@ fn create_if_absent(path: &Path) -> io::Result<bool> {
         _ => Path::new("."),
     };
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    // Readable for its owner alone, and whole once it is there.
+    // A temporary file is readable for its owner alone, and is renamed when it is complete.
     let mut file = tempfile::Builder::new().prefix(".admin-tokens-").tempfile_in(directory)?;
     writeln!(file, "{}", random_token()?.expose_secret())?;
     file.as_file().sync_all()?;
     match file.persist_noclobber(path) {
         Ok(_) => Ok(true),
-        // Somebody else was quicker.
+        // Another process created the file meanwhile.
         Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error.error),
     }
@@ -85,10 +85,11 @@ fn random_token() -> io::Result<SecretString> {
 mod tests {
     use super::*;
 
-    // Scenario: the file and its directory are missing, then are there.
-    // Guarantee: a token of 256 bits in hexadecimal, for the owner alone, made once.
+    // Scenario: the file is opened twice; before the first time it and its directory do not exist.
+    // Guarantee: one token of 256 bits in hexadecimal is created, once, and only the owner can read
+    // it.
     #[test]
-    fn a_missing_file_is_made_once() {
+    fn a_missing_file_is_created_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state/admin-tokens");
         open(&path).unwrap();
@@ -108,8 +109,8 @@ mod tests {
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 
-    // Scenario: there is a file without a token.
-    // Guarantee: it is an error, and stays as it is.
+    // Scenario: the file exists and has no token.
+    // Guarantee: opening it fails, and the file stays as it is.
     #[test]
     fn an_empty_file_is_not_overwritten() {
         let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What is learnt about a key's use after it was let in: bytes and places.
+//! Usage of keys that is only known after a request was allowed: the client, and bytes received.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -11,7 +11,7 @@ use otlp_auth::Identity;
 
 use crate::listener::client_address::ClientAddress;
 
-/// Notes where an allowed request came from, and counts the bytes of its body as they arrive.
+/// Records the client of an allowed request, and counts the bytes of its body as they arrive.
 pub(crate) async fn record(request: Request, next: Next) -> Response {
     let Some(identity) = request.extensions().get::<Identity>().cloned() else {
         return next.run(request).await;

@@ -1,38 +1,38 @@
-//! Which credentials telemetry comes with.
+//! `auth`: the credentials that are accepted with telemetry.
 
 use std::sync::Arc;
 
 use ingestion_api::{header, route};
-use otlp_auth::confmap::{Map, Node};
+use otel_confmap::{Map, Node};
 use otlp_auth::server::{FixedTokens, Lookup};
 use serde::Serialize;
 
 use super::print;
 use super::read::{set, strings};
 
-/// The identity of the shared key.
+/// The name of the identity of the receiver API key.
 const RECEIVER: &str = "receiver";
 
-/// A shared key shorter than this is worth a warning.
+/// A receiver API key with fewer characters than this causes a warning.
 const SHORT_KEY: usize = 16;
 
-/// Which credentials telemetry comes with.
+/// The credentials that are accepted with telemetry.
 #[derive(Clone, Debug, Serialize)]
 pub struct AuthConfig {
-    /// Schemes of the Authorization header.
+    /// The accepted schemes of the `Authorization` header.
     pub schemes: Vec<String>,
-    /// Whether there is a shared key, which is masked.
+    /// Whether a receiver API key is set; it is printed as a mask.
     #[serde(serialize_with = "print::secret")]
     pub receiver_api_key: bool,
-    /// Whether agents may send their key in the query.
+    /// Whether agents may send their key as a query parameter.
     pub query_parameter: bool,
-    /// The shared key.
+    /// The receiver API key, which several senders share.
     #[serde(skip)]
     pub receiver: Option<Arc<FixedTokens>>,
-    /// Where the credential of OTLP requests is.
+    /// The places of the credential in an OTLP request.
     #[serde(skip)]
     pub otlp: Lookup,
-    /// Where that of the agents is: they have many places.
+    /// The places of the credential in an agent's request.
     #[serde(skip)]
     pub agent: Lookup,
 }
@@ -82,7 +82,7 @@ impl AuthConfig {
     }
 
     fn read_receiver_key(&mut self, node: &Node<'_>) {
-        // Nothing at all is as good as not given: the documented `${env:RECEIVER_API_KEY:-}`.
+        // An empty value means no key, as in the documented `${env:RECEIVER_API_KEY:-}`.
         let Some(key) = node.string().filter(|key| !key.is_empty()) else { return };
         if key == print::MASK {
             return node.problem(
@@ -99,7 +99,7 @@ impl AuthConfig {
                 (self.receiver, self.receiver_api_key) = (Some(Arc::new(tokens)), true);
             }
             Err(_) => node.problem(
-                "expected at most 4096 characters of visible ASCII, without comma and quote",
+                "expected at most 4096 characters of visible ASCII without comma and quote",
             ),
         }
     }

@@ -1,6 +1,6 @@
 //! `authorize`: the endpoint that other components ask about keys.
 
-use otlp_auth::confmap::Map;
+use otel_confmap::Map;
 use serde::Serialize;
 
 use super::Endpoint;

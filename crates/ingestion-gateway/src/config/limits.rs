@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use otlp_auth::confmap::{Map, Node, Value};
+use otel_confmap::{Map, Node};
 use serde::Serialize;
 
 use super::read::{positive, positive_duration, set};
@@ -41,12 +41,10 @@ impl Default for LimitsConfig {
 }
 
 impl LimitsConfig {
-    pub(super) fn read(&mut self, map: &mut Map<'_>, root: &Value) {
+    pub(super) fn read(&mut self, map: &mut Map<'_>) {
         // hyper's HTTP/1.1 parser needs a buffer of at least 8 KiB. No sender has headers of 1 MiB.
-        let header =
-            |node: Node<'_>| ByteSize::read(&node, root, ByteSize::kib(8), ByteSize::mib(1));
-        let body =
-            |node: Node<'_>| ByteSize::read(&node, root, ByteSize::kib(1), ByteSize::mib(1024));
+        let header = |node: Node<'_>| ByteSize::read(&node, ByteSize::kib(8), ByteSize::mib(1));
+        let body = |node: Node<'_>| ByteSize::read(&node, ByteSize::kib(1), ByteSize::mib(1024));
         set(&mut self.max_request_body_size, map.get("max_request_body_size").and_then(body));
         set(&mut self.max_header_size, map.get("max_header_size").and_then(header));
         let connections = map.get("max_connections").and_then(|node| positive::<u32>(&node));

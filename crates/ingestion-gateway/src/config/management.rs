@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use otlp_auth::confmap::Map;
+use otel_confmap::Map;
 use serde::Serialize;
 
 use super::Endpoint;

@@ -1,7 +1,7 @@
 //! The configuration: files, `--set`, the environment, and a default for every setting.
 //!
 //! Each top-level key of `gateway.yaml` has a file here. The language is the Collector's
-//! ([`otlp_auth::confmap`]). All problems are reported at once, each with its path; no message
+//! ([`otel_confmap`]). All problems are reported at once, each with its path; no message
 //! contains a value. A documented setting that this version does not have is an error that says so.
 
 mod auth;
@@ -25,7 +25,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use otlp_auth::confmap::{Env, Node, Problem, Report, Value};
+use otel_confmap::{Env, Node, Problem, Report, Value};
 use serde::Serialize;
 
 pub use auth::AuthConfig;
@@ -109,7 +109,7 @@ impl Config {
             upstream::refuse(&node);
         }
         let mut limits = LimitsConfig::default();
-        section(&mut root, "limits", |map| limits.read(map, value));
+        section(&mut root, "limits", |map| limits.read(map));
         let trusted_proxies = root.get("trusted_proxies");
         let trusted_proxies =
             trusted_proxies.map(|node| trusted_proxies::read(&node)).unwrap_or_default();

@@ -1,10 +1,10 @@
-//! Settings as text.
+//! Serializers of settings for `config print`.
 
 use std::time::Duration;
 
 use serde::Serializer;
 
-/// A duration as it may be written into a configuration.
+/// Serializes a duration in the syntax of the configuration.
 pub(super) fn duration<S: Serializer>(
     duration: &Duration,
     serializer: S,
@@ -28,10 +28,10 @@ pub(super) fn duration<S: Serializer>(
     serializer.serialize_str(if text.is_empty() { "0s" } else { &text })
 }
 
-/// What is printed in place of a secret.
+/// Stands in place of a secret.
 pub(super) const MASK: &str = "***";
 
-/// A secret: whether there is one.
+/// Serializes whether a secret is set.
 pub(super) fn secret<S: Serializer>(is_set: &bool, serializer: S) -> Result<S::Ok, S::Error> {
     if *is_set { serializer.serialize_str(MASK) } else { serializer.serialize_none() }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use otlp_auth::confmap::{Map, Node};
+use otel_confmap::{Map, Node};
 
 use super::Endpoint;
 

@@ -1,7 +1,7 @@
 //! `receivers`: the listeners on which telemetry comes in.
 
 use http::HeaderValue;
-use otlp_auth::confmap::Map;
+use otel_confmap::Map;
 use serde::Serialize;
 
 use super::Endpoint;

@@ -1,21 +1,22 @@
-//! Where a configuration comes from.
+//! Files and `--set` options, merged into one tree.
 
 use std::path::PathBuf;
 
-use otlp_auth::confmap::{Problem, Value};
+use otel_confmap::{Problem, Value};
 
-/// Files and settings of the command line; later ones override, `--set` all files.
+/// The files and `--set` options of the command line. Later files override earlier ones, and
+/// `--set` overrides all files.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// YAML files.
     pub files: Vec<PathBuf>,
-    /// `path.to.key=value`, the value as YAML.
+    /// Settings in the form `path.to.key=value`, where the value is YAML.
     pub sets: Vec<String>,
 }
 
 impl Sources {
-    /// All of them that can be read as one tree, and what is wrong with the others. Nothing is
-    /// substituted yet.
+    /// Merges the sources that can be read, and returns the problems of the others. References to
+    /// the environment are not replaced yet.
     pub(super) fn read(&self) -> Result<(Value, Vec<Problem>), Problem> {
         let files = self.files.iter().map(|path| {
             Value::read_file(path).map_err(|problem| {
@@ -46,7 +47,7 @@ impl Sources {
     }
 }
 
-/// `a.b=c` as the tree `a: {b: c}`.
+/// Parses `a.b=c` as the tree `a: {b: c}`.
 fn parse_set(text: &str) -> Result<Value, Problem> {
     const EXPECTED: &str = "--set: expected path.to.key=value";
     let Some((path, value)) = text.split_once('=') else {
@@ -85,8 +86,8 @@ fn parse_set(text: &str) -> Result<Value, Problem> {
         .map_err(|problem| Problem::new(path, None, format!("--set: {}", problem.message())))
 }
 
-/// Whether YAML would drop the end of a value without a word. What stands before a `#` is whole in
-/// itself, unless a quote is open there.
+/// Whether YAML would silently drop the end of the value as a comment. It would, where the part
+/// before a `#` is valid YAML by itself; inside quotes it is not.
 fn has_comment(value: &str) -> bool {
     let starts = value.match_indices('#').map(|(start, _)| &value[..start]);
     starts

@@ -1,9 +1,9 @@
-//! Where keys are kept.
+//! `storage`: where keys are kept.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use otlp_auth::confmap::{Env, Map, Node, Problem, Report};
+use otel_confmap::{Env, Map, Node, Problem, Report};
 use percent_encoding::percent_decode_str;
 use serde::{Serialize, Serializer};
 
@@ -13,13 +13,13 @@ use super::read::{NOT_BUILT, positive_duration, section, set};
 /// Where keys are kept.
 #[derive(Clone, Debug, Serialize)]
 pub struct StorageConfig {
-    /// The SQLite file, absolute.
+    /// The absolute path of the SQLite file.
     #[serde(rename = "url", serialize_with = "url")]
     pub path: PathBuf,
-    /// How often the store is read besides notifications.
+    /// The time between two reads of the store, in addition to notifications.
     #[serde(serialize_with = "print::duration")]
     pub poll_interval: Duration,
-    /// How long decisions are made without having read the store.
+    /// How long keys are decided on since the store was last read successfully.
     #[serde(serialize_with = "print::duration")]
     pub max_staleness: Duration,
 }
@@ -52,7 +52,8 @@ impl StorageConfig {
             path =
                 state_directory(env).map(|directory| directory.join("ingestion-gateway/keys.db"));
             if path.is_none() {
-                let why = "there is no state directory: neither XDG_STATE_HOME nor HOME is set to an absolute path; say sqlite:///path/to/keys.db";
+                let why = "there is no state directory: neither XDG_STATE_HOME nor HOME is an absolute path; set \
+                           sqlite:///path/to/keys.db";
                 report.problem(Problem::new("storage.url", None, why));
             }
         }
@@ -71,7 +72,7 @@ fn sqlite_path(node: &Node<'_>) -> Option<PathBuf> {
         .strip_prefix("sqlite://")
         .filter(|path| path.starts_with('/') && !path.contains(['?', '#']));
     let path = path.and_then(|path| percent_decode_str(path).decode_utf8().ok());
-    // A directory, or the root itself.
+    // A directory and the root itself have no file name.
     let path =
         path.map(|path| PathBuf::from(path.as_ref())).filter(|path| path.file_name().is_some());
     if path.is_none() {
@@ -80,7 +81,7 @@ fn sqlite_path(node: &Node<'_>) -> Option<PathBuf> {
     path
 }
 
-/// Where programs of a user keep what they know (XDG base directory specification).
+/// The directory in which programs keep the state of a user (XDG base directory specification).
 fn state_directory(env: Env<'_>) -> Option<PathBuf> {
     let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))
@@ -90,7 +91,7 @@ fn url<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     let path = path
         .to_str()
         .ok_or_else(|| serde::ser::Error::custom("the path of the database is not UTF-8"))?;
-    // What would end the path, or be taken for an escape.
+    // These characters would end the path or begin an escape.
     let escaped = path.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
     serializer.collect_str(&format_args!("sqlite://{escaped}"))
 }

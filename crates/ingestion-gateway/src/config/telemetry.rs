@@ -1,6 +1,6 @@
 //! `telemetry`: the gateway's own metrics, health and log.
 
-use otlp_auth::confmap::Map;
+use otel_confmap::Map;
 use serde::Serialize;
 
 use super::Endpoint;

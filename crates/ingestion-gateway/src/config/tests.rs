@@ -81,10 +81,10 @@ shutdown_grace: 30s
     assert_eq!(config.to_yaml().unwrap(), expected);
 }
 
-// Scenario: what was printed is read again, secrets aside.
+// Scenario: a printed configuration is read again, except for its secrets.
 // Guarantee: it is the same configuration.
 #[test]
-fn what_is_printed_can_be_read() {
+fn a_printed_configuration_can_be_read() {
     let text = "storage: {url: 'sqlite:///var/lib/a%20b%3F/keys.db'}\nusage: {retain: 30d}\nlimits: {max_request_body_size: 1048577}\n\
                 receivers: {otlp: {protocols: {http: {endpoint: '[::1]:0'}}}}\ntrusted_proxies: [10.0.0.0/8, 192.0.2.1]";
     let printed = load(text).unwrap().0.to_yaml().unwrap();
@@ -98,8 +98,9 @@ fn what_is_printed_can_be_read() {
     assert_eq!(load(&printed).unwrap().0.to_yaml().unwrap(), printed);
 }
 
-// Scenario: a shared key comes from the environment. Guarantee: it is in force, masked where it is
-// printed, and not in `Debug`; the mask is not taken for a key.
+// Scenario: the receiver API key comes from the environment.
+// Guarantee: it is in force, it is masked in the printed configuration, and `Debug` does not show
+// it. The mask itself is refused as a key.
 #[test]
 fn secrets_are_masked() {
     let (config, _) = load("auth: {receiver_api_key: '${env:KEY}'}").unwrap();
@@ -117,10 +118,10 @@ fn secrets_are_masked() {
     );
 }
 
-// Scenario: a file in which nearly everything is wrong.
-// Guarantee: every problem is told at once, with its path.
+// Scenario: nearly every setting of a file is wrong.
+// Guarantee: all problems are reported at once, each with its path.
 #[test]
-fn all_problems_are_told() {
+fn all_problems_are_reported() {
     let found = paths(
         "storage: {url: 'mysql://x', poll_interval: 0s, surprise: 1}\nreceivers: {otlp: {protocols: {grpc: {endpoint: 4317}}}}\n\
          auth: {schemes: ['not a scheme'], receiver_api_key: '${env:NOT_SET}'}\n\
@@ -148,10 +149,10 @@ fn all_problems_are_told() {
     assert_eq!(found, expected);
 }
 
-// Scenario: keys that are documented and belong to a later version.
+// Scenario: settings are given that are documented for a later version.
 // Guarantee: each is an error that says so.
 #[test]
-fn what_is_not_built_is_said() {
+fn later_settings_are_refused() {
     let text = "upstream: {otlp_grpc: {endpoint: 'http://collector:4317'}}\nstorage: {url: 'postgres://db/keys', password_file: /p}\n\
                 management: {tls: {cert_file: /c}}\nreceivers: {otlp: {protocols: {grpc: {tls: {}}}}}";
     let problems = load(text).unwrap_err();
@@ -162,9 +163,10 @@ fn what_is_not_built_is_said() {
     );
 }
 
-// Scenario: two files and settings of the command line name the same keys; some settings are no
-// settings. Guarantee: the later wins key by key; what cannot be read is told with its path, all of
-// it.
+// Scenario: two files and `--set` options have the same settings, and some `--set` options are
+// malformed.
+// Guarantee: the later one overrides the earlier one, setting by setting. Every source that cannot
+// be read is reported with its path.
 #[test]
 fn later_sources_override() {
     let directory = tempfile::tempdir().unwrap();
@@ -203,8 +205,8 @@ fn later_sources_override() {
     assert_eq!((problems[0].path(), problems[0].line()), ("limits.max_streams", None));
 }
 
-// Scenario: settings of the command line with a `#` in them, quoted and not.
-// Guarantee: a value arrives whole or is an error; nothing is cut off as a comment.
+// Scenario: `--set` options contain a `#`, quoted and unquoted.
+// Guarantee: a value is complete or an error. No part of it is dropped as a comment.
 #[test]
 fn settings_have_no_comments() {
     let load = |set: &str| {
@@ -232,11 +234,11 @@ fn settings_have_no_comments() {
     }
 }
 
-// Scenario: neither a home nor a state directory, and no path; the authorize endpoint is open to
-// others; a shared key is short. Guarantee: the first is an error that says what to do, the others
-// are warnings.
+// Scenario: there is neither a home nor a state directory and no path is given; the authorize
+// endpoint is open to other hosts; the receiver API key is short.
+// Guarantee: the first is an error that says what to do, the others are warnings.
 #[test]
-fn surroundings_are_looked_at() {
+fn the_environment_is_checked() {
     let problems = Config::load(&Sources::default(), &|_| None).unwrap_err();
     assert_eq!(problems[0].path(), "storage.url");
     let (_, warnings) = load("authorize: {endpoint: '0.0.0.0:7071'}").unwrap();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use otlp_auth::confmap::Node;
+use otel_confmap::Node;
 
 use super::read::strings;
 

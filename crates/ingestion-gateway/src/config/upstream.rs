@@ -1,6 +1,6 @@
 //! `upstream`: where telemetry is sent on to.
 
-use otlp_auth::confmap::Node;
+use otel_confmap::Node;
 
 use super::read::NOT_BUILT;
 

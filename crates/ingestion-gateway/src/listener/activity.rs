@@ -1,14 +1,14 @@
-//! What happens on a connection, and when it is nothing.
+//! Whether a connection is idle, or its peer stalls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Fewer bytes written in an idle timeout than this are no answer that somebody reads: peers that
-/// read nothing are still asked whether they are there.
+/// A peer that takes fewer bytes of answers than this within an idle timeout counts as stalled.
+/// HTTP/2 pings alone, which are written even to a peer that reads nothing, stay below it.
 const PROGRESS: u64 = 4 << 10;
 
-/// What happens on a connection.
+/// Counters of one connection.
 #[derive(Default)]
 pub(crate) struct Activity {
     in_flight: AtomicUsize,
@@ -16,23 +16,23 @@ pub(crate) struct Activity {
     written: AtomicU64,
 }
 
-/// A request in flight.
-pub(crate) struct Busy(Arc<Activity>);
+/// A request in flight, until this is dropped.
+pub(crate) struct InFlight(Arc<Activity>);
 
 impl Activity {
-    /// A request begins; it is in flight until what is returned is dropped.
-    pub(crate) fn begin(self: &Arc<Self>) -> Busy {
+    /// Counts a request, which is in flight until the returned guard is dropped.
+    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Busy(Arc::clone(self))
+        InFlight(Arc::clone(self))
     }
 
-    /// So many bytes of answers were taken by the operating system.
+    /// Counts bytes of answers that the operating system took from this process.
     pub(crate) fn wrote(&self, bytes: usize) {
         self.written.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Waits until nothing was in flight for this long, or up to twice as long.
+    /// Waits until no request was in flight for `timeout`; notices it after at most twice as long.
     pub(crate) async fn idle(&self, timeout: Duration) {
         let mut begun = self.begun.load(Ordering::Relaxed);
         loop {
@@ -45,8 +45,8 @@ impl Activity {
         }
     }
 
-    /// Waits until nothing was in flight for this long or twice as long, and next to nothing was
-    /// written of what is answered already.
+    /// Waits until the connection is [`idle`](Self::idle) and the peer took next to nothing of the
+    /// answers meanwhile.
     pub(crate) async fn stalled(&self, timeout: Duration) {
         loop {
             let written = self.written.load(Ordering::Relaxed);
@@ -58,7 +58,7 @@ impl Activity {
     }
 }
 
-impl Drop for Busy {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
@@ -73,11 +73,11 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(60);
 
-    // Scenario: on a connection that is to end a request goes on, then its answer is read slowly,
-    // then there are only a few bytes. Guarantee: it has stalled after the last of these, and not
-    // before.
+    // Scenario: a connection has a request in flight for five timeouts. Then the peer reads 5,000
+    // bytes of the answer in each of five timeouts, and 17 bytes in the next.
+    // Guarantee: the connection has stalled after the last of these timeouts, and not before.
     #[tokio::test(start_paused = true)]
-    async fn only_what_makes_no_progress_has_stalled() {
+    async fn a_connection_without_progress_has_stalled() {
         let activity = Arc::new(Activity::default());
         let mut stalled = std::pin::pin!(activity.stalled(TIMEOUT));
         let mut has_stalled = async || {

@@ -1,4 +1,4 @@
-//! Where a request came from, as far as those in between are trusted.
+//! The address of the client that sent a request, behind trusted proxies or not.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,14 +7,15 @@ use ipnet::IpNet;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address of the client, among the extensions of each request.
+/// The address of the client; every request has it in its extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientAddress(pub(crate) IpAddr);
 
 impl ClientAddress {
-    /// That of the peer; if it is a trusted proxy, the last one in `X-Forwarded-For` that is none.
-    /// What stands before it anybody may have written. `Forwarded` (RFC 7239) is not read: a proxy
-    /// that writes one and passes the other on would let clients choose their address.
+    /// Takes the peer's address or, if the peer is a trusted proxy, the last address in
+    /// `X-Forwarded-For` that is not a trusted proxy. Anybody may have written the addresses before
+    /// it. `Forwarded` (RFC 7239) is ignored: a proxy that writes only one of the two headers
+    /// passes the other on as the client sent it.
     pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let peer = peer.to_canonical();
         let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
@@ -35,7 +36,7 @@ impl ClientAddress {
     }
 }
 
-/// Some proxies write the port too, and brackets around what has colons.
+/// Parses an address. Some proxies add the port, and brackets around an IPv6 address.
 fn address(hop: &str) -> Option<IpAddr> {
     let with_port = || hop.parse::<SocketAddr>().ok().map(|address| address.ip());
     let in_brackets = || hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
@@ -46,9 +47,10 @@ fn address(hop: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    // Scenario: requests directly, through one and two trusted proxies, with and without ports, and
-    // with forged headers. Guarantee: the nearest address that no trusted proxy has; what cannot be
-    // read ends the way.
+    // Scenario: requests arrive directly, through one and through two trusted proxies, with and
+    // without ports, and with forged headers.
+    // Guarantee: the client's address is the nearest one that is not a trusted proxy. An entry that
+    // is not an address ends the search.
     #[test]
     fn only_trusted_proxies_are_believed() {
         let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];

@@ -16,9 +16,9 @@ use ingestion_keys::service::{
     InvalidKey, NameError, NotFound, RotateError, UpdateError, WriteError,
 };
 use ingestion_keys::store::StoreError;
+use otlp_auth::server::retry_after;
 
 use super::json;
-use crate::authorize::retry_after;
 
 /// An error as it is answered. It travels in the extensions of a response until its body is
 /// written.
@@ -233,10 +233,8 @@ pub(super) async fn tell(
     }
     let body = problem.body(tracking_key.to_string(), clock.wall().as_millis());
     let mut told = json::answer(problem.status, &body);
-    if problem.status == StatusCode::SERVICE_UNAVAILABLE
-        && let Ok(seconds) = retry_after().parse()
-    {
-        told.headers_mut().insert(RETRY_AFTER, seconds);
+    if problem.status == StatusCode::SERVICE_UNAVAILABLE {
+        told.headers_mut().insert(RETRY_AFTER, retry_after().as_secs().into());
     }
     // Challenges and allowed methods; the rest describes the body that was written just now.
     for (name, value) in response.headers() {

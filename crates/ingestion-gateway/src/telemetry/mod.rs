@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::upstream::debug::DISCARDS;
 
-/// Instruments, and what is scraped.
+/// The instruments of this process and the registry that is scraped.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
     registry: Registry,
@@ -30,7 +30,7 @@ pub(crate) struct Telemetry {
 #[derive(Clone)]
 struct Health {
     registry: Registry,
-    /// Instruments live as long as this.
+    /// The instruments live as long as their provider.
     _provider: SdkMeterProvider,
     ring: Arc<Ring>,
     stopping: CancellationToken,
@@ -50,12 +50,12 @@ impl Telemetry {
         self.provider.meter("ingestion-gateway")
     }
 
-    /// The telemetry listener. Keys that are there are a metric besides.
+    /// The routes of the telemetry listener. Registers the number of keys as a metric.
     pub(crate) fn router(self, ring: Arc<Ring>, stopping: CancellationToken) -> Router {
         let meter = self.meter();
         let keys = meter.u64_observable_gauge("ingestion.keys").with_unit("{key}");
         let observed = Arc::clone(&ring);
-        keys.with_description("Keys in memory, those that have ended and are disabled included")
+        keys.with_description("Keys in memory, expired and disabled ones included")
             .with_callback(move |gauge| gauge.observe(observed.len() as u64, &[]))
             .build();
         let health = Health { registry: self.registry, _provider: self.provider, ring, stopping };
@@ -79,7 +79,7 @@ async fn metrics(State(health): State<Health>) -> Response {
     }
 }
 
-/// Ready means that decisions are made.
+/// Whether credentials can be decided on.
 async fn ready(State(health): State<Health>) -> Response {
     let unready = |why: &str| {
         (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()

@@ -1,4 +1,4 @@
-//! Who is let in where.
+//! Which keys are allowed on which routes.
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -9,8 +9,8 @@ use crate::program::{Gateway, PATIENCE};
 const RECEIVER_KEY: &str = "a-shared-key-of-the-installation";
 const UNKNOWN_KEY: &str = "iapikeyok-12345678-9ABCDEFG-HIJKLMNO-4UUaeN";
 
-/// What each entrance says to a key.
-async fn entrances(gateway: &Gateway, secret: &str) -> (Code, StatusCode, StatusCode, StatusCode) {
+/// The answers of all routes to a key.
+async fn all_routes(gateway: &Gateway, secret: &str) -> (Code, StatusCode, StatusCode, StatusCode) {
     let authorize = gateway.authorize("", &json!({"apiKey": secret}).to_string()).await;
     let http = gateway.send_http(secret).await.status();
     (
@@ -21,8 +21,9 @@ async fn entrances(gateway: &Gateway, secret: &str) -> (Code, StatusCode, Status
     )
 }
 
-// Scenario: a key is created, disabled, enabled and deleted; a key that never was is presented.
-// Guarantee: every entrance knows at once, and each says so in its own way.
+// Scenario: a key is created, disabled, enabled and deleted; then a key that never existed is
+// presented.
+// Guarantee: every route decides by the new state at once, and each has its own form of a refusal.
 #[tokio::test]
 async fn a_change_is_in_force_at_once() {
     let good = (Code::Ok, StatusCode::OK, StatusCode::OK, StatusCode::NO_CONTENT);
@@ -34,24 +35,24 @@ async fn a_change_is_in_force_at_once() {
     );
     let gateway = Gateway::start().await;
     let key = gateway.create("edge").await;
-    assert_eq!(entrances(&gateway, &key.secret).await, good);
+    assert_eq!(all_routes(&gateway, &key.secret).await, good);
     for (enabled, expected) in [(false, refused), (true, good)] {
         let path = format!("/api/security/ingestion/api_keys/{}", key.id);
         let change = gateway.call(reqwest::Method::PATCH, &path).json(&json!({"enabled": enabled}));
         assert_eq!(change.send().await.unwrap().status(), StatusCode::OK);
-        assert_eq!(entrances(&gateway, &key.secret).await, expected);
+        assert_eq!(all_routes(&gateway, &key.secret).await, expected);
     }
     gateway.delete(key.id).await;
-    assert_eq!(entrances(&gateway, &key.secret).await, refused);
-    assert_eq!(entrances(&gateway, UNKNOWN_KEY).await, refused);
+    assert_eq!(all_routes(&gateway, &key.secret).await, refused);
+    assert_eq!(all_routes(&gateway, UNKNOWN_KEY).await, refused);
     assert!(!gateway.log.all().contains(&key.secret));
 }
 
-// Scenario: a deleted key and one that has expired are sent to every receiver, twice. Guarantee: a
-// line names the key and why, once for all of them; the metric counts each request of the key; the
-// key itself is nowhere.
+// Scenario: a deleted key and an expired key are sent to every receiver twice.
+// Guarantee: one log line names the id of each key and the reason. The metric counts every request.
+// The key itself is logged nowhere.
 #[tokio::test]
-async fn a_refused_key_is_told_by_its_id() {
+async fn a_refused_key_is_logged_by_its_id() {
     let gateway = Gateway::start().await;
     let (deleted, expired) = (gateway.create("deleted").await, gateway.create("expired").await);
     gateway.delete(deleted.id).await;
@@ -92,9 +93,10 @@ async fn a_refused_key_is_told_by_its_id() {
     }
 }
 
-// Scenario: keys of every kind, with and without the receiver API key asked for, broken bodies, on
-// both authorize endpoints. Guarantee: 204 and 403 exactly and without a body; a broken body is 400
-// and never 403.
+// Scenario: keys of every kind, with and without `withReceiverKey`, and broken bodies are sent to
+// both authorize endpoints.
+// Guarantee: the answer is exactly 204 or 403, without a body. A broken body is answered with 400
+// and never with 403.
 #[tokio::test]
 async fn authorize_answers_exactly() {
     let gateway =
@@ -142,11 +144,10 @@ async fn authorize_answers_exactly() {
     );
 }
 
-// Scenario: the shared key of the installation is sent everywhere, with and without being
-// configured. Guarantee: it lets in where it is configured, under the name `receiver`, and nowhere
-// else.
+// Scenario: the receiver API key is sent to every route, with and without being configured.
+// Guarantee: it is allowed where it is configured, under the name `receiver`, and nowhere else.
 #[tokio::test]
-async fn the_receiver_key_lets_in() {
+async fn the_receiver_key_is_allowed() {
     let gateway =
         Gateway::start_with(&["--set", &format!("auth.receiver_api_key={RECEIVER_KEY}")]).await;
     assert_eq!(gateway.send_http(RECEIVER_KEY).await.status(), StatusCode::OK);
@@ -158,13 +159,14 @@ async fn the_receiver_key_lets_in() {
 }
 
 // Scenario: agents send their key in every place they know, on routes with and without `/receiver`;
-// none, two different ones, a wrong one. Guarantee: every place is looked at; 401 without a key,
-// 403 for a refused one, and no answer has a body.
+// they send no key, two different keys, and a wrong one.
+// Guarantee: every place is read. A missing key is answered with 401, a refused one with 403, and
+// no answer has a body.
 #[tokio::test]
-async fn agents_are_let_in_by_any_place() {
+async fn agents_may_send_their_key_in_any_place() {
     let gateway = Gateway::start().await;
     let key = gateway.create("agent").await.secret;
-    // `apikey:` and the key, in base64.
+    // This is `apikey:` and the key, in base64.
     let basic = {
         use std::fmt::Write as _;
         let bytes = format!("apikey:{key}").into_bytes();
@@ -247,11 +249,11 @@ async fn agents_are_let_in_by_any_place() {
     assert!(!gateway.log.all().contains(&key));
 }
 
-// Scenario: the database is lost, and could not be read for longer than `max_staleness`. Guarantee:
-// nobody is let in any more and nobody is refused: every entrance says to try again. What is no key
-// is refused all the same.
+// Scenario: the database is lost, and could not be read for longer than `max_staleness`.
+// Guarantee: nobody is allowed or refused any more: every route asks the sender to try again. A
+// credential that is not a key is still refused.
 #[tokio::test]
-async fn undecided_is_no_refusal() {
+async fn undecided_is_not_a_refusal() {
     let gateway = Gateway::start_with(&[
         "--set=storage.poll_interval=100ms",
         "--set=storage.max_staleness=1s",
@@ -264,7 +266,7 @@ async fn undecided_is_no_refusal() {
     for secret in [key.secret.as_str(), UNKNOWN_KEY] {
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         assert_eq!(
-            entrances(&gateway, secret).await,
+            all_routes(&gateway, secret).await,
             (Code::Unavailable, unavailable, unavailable, unavailable)
         );
         let response = gateway.authorize("", &json!({"apiKey": secret}).to_string()).await;
@@ -277,7 +279,7 @@ async fn undecided_is_no_refusal() {
         StatusCode::FORBIDDEN,
         StatusCode::FORBIDDEN,
     );
-    assert_eq!(entrances(&gateway, "no-key-of-ours").await, refused);
+    assert_eq!(all_routes(&gateway, "no-key-of-ours").await, refused);
     let ready = gateway.client.get(gateway.url("telemetry", "/readyz")).send().await.unwrap();
     assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
     let alive = gateway.client.get(gateway.url("telemetry", "/livez")).send().await.unwrap();

@@ -1,14 +1,14 @@
-//! The program itself, on free ports in a directory of its own.
+//! Tests of the program, which runs on free ports with a state directory of its own.
 //!
 //! | module | guards |
 //! |---|---|
 //! | `management` | every call of the management API, with and without a credential |
-//! | `admission` | who is let in where: OTLP, agents, authorize |
-//! | `payload` | what is received: compression, limits, counts |
-//! | `secrets` | that no secret is anywhere but where it belongs |
-//! | `stalled` | that nobody has to read what is written, or write what was begun |
+//! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
+//! | `payload` | bodies of telemetry: compression, limits, counts |
+//! | `secrets` | that no secret is written anywhere |
+//! | `stalled` | peers that do not read answers or do not finish requests |
 //! | `process` | configuration, exit codes, restart, stopping |
-//! | `ready` | the file that tells where everything listens |
+//! | `ready` | the ready file with the addresses of all listeners |
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 

@@ -9,7 +9,7 @@ use crate::program::{Gateway, PATIENCE};
 const KEYS: &str = "/api/security/ingestion/api_keys";
 const OPENAPI: &str = "/api/openapi.json";
 
-/// Every call there is, as the gateway's own document tells.
+/// Every call in the gateway's own OpenAPI document.
 async fn calls(gateway: &Gateway) -> Vec<(Method, String)> {
     let document: Value =
         gateway.call(Method::GET, OPENAPI).send().await.unwrap().json().await.unwrap();
@@ -35,9 +35,10 @@ async fn message(response: Response) -> String {
     body["errors"][0]["message"].as_str().unwrap().to_owned()
 }
 
-// Scenario: every call, one that is not there and one with a wrong method, without a credential and
-// with wrong ones in every header. Guarantee: 401 with the challenge and an error body; it is
-// counted, and logged with the address of who tried.
+// Scenario: every call, a call that does not exist and one with a wrong method are made without a
+// credential, and with wrong ones in every header.
+// Guarantee: the answer is 401 with the challenge and an error body. The attempt is counted, and
+// logged with the address of its client.
 #[tokio::test]
 async fn no_call_without_a_credential() {
     let gateway = Gateway::start().await;
@@ -96,8 +97,9 @@ async fn no_call_without_a_credential() {
     );
 }
 
-// Scenario: the document of the API is asked for. Guarantee: it is the one in the repository;
-// `UPDATE_EXPECT=1 cargo test --package ingestion-gateway` writes that again.
+// Scenario: the OpenAPI document is requested.
+// Guarantee: it is the document in the repository. `UPDATE_EXPECT=1 cargo test --package
+// ingestion-gateway` rewrites that.
 #[tokio::test]
 async fn the_api_is_as_documented() {
     let gateway = Gateway::start().await;
@@ -106,10 +108,10 @@ async fn the_api_is_as_documented() {
     expect_file!["../../openapi.json"].assert_eq(&response.text().await.unwrap());
 }
 
-// Scenario: the token in each form that clients use.
-// Guarantee: the server says what it is, in the words that the original client needs.
+// Scenario: the admin token is sent in each form that clients use.
+// Guarantee: the server returns its version information in the form that the original client needs.
 #[tokio::test]
-async fn the_token_is_taken_in_every_form() {
+async fn the_token_is_accepted_in_every_form() {
     let gateway = Gateway::start().await;
     let token = gateway.token.clone();
     let forms = [
@@ -133,9 +135,9 @@ async fn the_token_is_taken_in_every_form() {
     }
 }
 
-// Scenario: a key is created, found, changed, rotated and deleted by a named administrator.
-// Guarantee: each call answers as documented, and the audit tells all of it and by whom, without a
-// secret.
+// Scenario: a named administrator creates, reads, changes, rotates and deletes a key.
+// Guarantee: each call answers as documented. The audit lists every change with its author, and has
+// no secret.
 #[tokio::test]
 async fn the_life_of_a_key() {
     let gateway = Gateway::start().await;
@@ -144,7 +146,7 @@ async fn the_life_of_a_key() {
         format!("{}\nops=a-second-token-of-ops\n", gateway.token),
     )
     .unwrap();
-    // The file is followed: the new token is in force when it is.
+    // The gateway follows the file: wait until the new token is accepted.
     let ops = |method: Method, path: &str| {
         gateway
             .client
@@ -241,10 +243,11 @@ async fn the_life_of_a_key() {
     );
 }
 
-// Scenario: requests with something wrong in them. Guarantee: the status says which kind of wrong,
-// the message which field, and it never repeats what was sent.
+// Scenario: requests have invalid fields, bodies and paths.
+// Guarantee: the status gives the kind of the error, the message names the field, and no message
+// repeats what was sent.
 #[tokio::test]
-async fn what_is_wrong_is_said() {
+async fn errors_name_the_invalid_field() {
     let gateway = Gateway::start().await;
     let past = json!({"name": "n", "expiration": 1_590_105_600_000_i64});
     let response = gateway.call(Method::POST, KEYS).json(&past).send().await.unwrap();
@@ -324,8 +327,9 @@ async fn what_is_wrong_is_said() {
     }
 }
 
-// Scenario: the database is removed under the running gateway. Guarantee: nothing is acknowledged
-// any more, the answer says why and when to come back, and decisions go on from memory.
+// Scenario: the database is removed under the running gateway.
+// Guarantee: no change is acknowledged any more, the answer gives the cause and the time to come
+// back, and decisions go on from memory.
 #[tokio::test]
 async fn a_lost_database_acknowledges_nothing() {
     let gateway = Gateway::start().await;
@@ -341,8 +345,8 @@ async fn a_lost_database_acknowledges_nothing() {
     assert_eq!(gateway.send_http(&key.secret).await.status(), StatusCode::OK);
 }
 
-// Scenario: calls that are refused and that cannot be fulfilled, at the level that is logged by
-// default. Guarantee: the tracking key of the answer finds its line in the log.
+// Scenario: calls are refused, and others fail, at the default log level.
+// Guarantee: the tracking key of the answer is in the log line of the call.
 #[tokio::test]
 async fn a_tracking_key_is_in_the_log() {
     let gateway = Gateway::start().await;
@@ -360,10 +364,10 @@ async fn a_tracking_key_is_in_the_log() {
     }
 }
 
-// Scenario: keys are named by paths that are no numbers, and one that is no text at all.
-// Guarantee: 400 with an error body of exactly the type that clients compare.
+// Scenario: the id in the path is not a number, or not even text.
+// Guarantee: the answer is 400 with an error body of exactly the type that clients compare.
 #[tokio::test]
-async fn a_path_that_is_no_id_is_an_error_like_any_other() {
+async fn a_path_that_is_not_an_id_is_a_bad_request() {
     let gateway = Gateway::start().await;
     for id in ["%ff", "x", "-", "99999999999999999999"] {
         let response = gateway.call(Method::GET, &format!("{KEYS}/{id}")).send().await.unwrap();

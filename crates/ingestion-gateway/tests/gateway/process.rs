@@ -1,4 +1,4 @@
-//! Configuration, exit codes, restart, stopping.
+//! The process: configuration, exit codes, restart, stopping.
 
 use std::fs;
 use std::net::TcpListener;
@@ -11,10 +11,12 @@ use tokio::time::timeout;
 
 use crate::program::{Gateway, Lines, PATIENCE, command, free_ports, run_to_end, terminate};
 
-// Scenario: a file and `--set` with several mistakes, usage errors, and commands of a later
-// version. Guarantee: exit 64 with every problem and its path, before anything is created.
+// Scenario: a file and `--set` options have several mistakes, and the command line has usage errors
+// and commands that do not exist.
+// Guarantee: the process ends with exit code 64 and reports every problem with its path, before it
+// creates anything.
 #[tokio::test]
-async fn every_problem_is_told() {
+async fn every_problem_is_reported() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("gateway.yaml");
     fs::write(
@@ -52,8 +54,8 @@ async fn every_problem_is_told() {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
-// Scenario: the configuration that documents every setting is checked and printed.
-// Guarantee: it is valid, and says nothing else than the defaults.
+// Scenario: `gateway.yaml`, which documents every setting, is checked and printed.
+// Guarantee: it is valid, and it contains exactly the defaults.
 #[tokio::test]
 async fn the_documented_configuration_is_the_default() {
     let directory = TempDir::new().unwrap();
@@ -65,10 +67,10 @@ async fn the_documented_configuration_is_the_default() {
     assert_eq!(documented, run_to_end(directory.path(), &["config", "print"]).await);
 }
 
-// Scenario: the version is asked for; a good configuration with a secret is checked and printed.
-// Guarantee: exit 0; what is printed has every key, and not the secret.
+// Scenario: the version is printed; a valid configuration with a secret is checked and printed.
+// Guarantee: the exit code is 0. The printed configuration has every setting and not the secret.
 #[tokio::test]
-async fn a_good_configuration_is_shown() {
+async fn a_valid_configuration_is_printed() {
     let directory = TempDir::new().unwrap();
     let set = "auth.receiver_api_key=canary-of-some-length";
     let (code, output, _) = run_to_end(directory.path(), &["--version"]).await;
@@ -85,10 +87,10 @@ async fn a_good_configuration_is_shown() {
     );
 }
 
-// Scenario: a port is taken; the database is no database; the token file is empty.
-// Guarantee: exit 69, and the log says what it is that cannot be used.
+// Scenario: a port is taken; the database file is not a database; the admin token file is empty.
+// Guarantee: the exit code is 69, and the log names what cannot be used.
 #[tokio::test]
-async fn what_is_unavailable_is_said() {
+async fn unavailable_resources_are_named() {
     let directory = TempDir::new().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let (database, tokens) = (directory.path().join("not-a.db"), directory.path().join("tokens"));
@@ -129,8 +131,9 @@ async fn a_restart_keeps_everything() {
     assert_eq!(gateway.send_http(&key.secret).await.status(), StatusCode::OK);
 }
 
-// Scenario: a second gateway is started on the same file, once while the first stays and once while
-// it stops. Guarantee: it waits; then exit 69 with a clear error, or it takes over.
+// Scenario: a second gateway is started on the same database, once while the first one runs and
+// once while it stops.
+// Guarantee: the second one waits. Then it ends with exit code 69 and a clear error, or takes over.
 #[tokio::test]
 async fn one_file_has_one_gateway() {
     let mut first = Gateway::start().await;
@@ -147,8 +150,8 @@ async fn one_file_has_one_gateway() {
     assert_eq!(second.await.unwrap().send_http(&key.secret).await.status(), StatusCode::OK);
 }
 
-// Scenario: a gateway that waits for the database of another one is told to stop.
-// Guarantee: it does not wait any more: exit 0.
+// Scenario: a gateway waits for a database that another one has, and is stopped.
+// Guarantee: it ends with exit code 0 and does not wait any longer.
 #[tokio::test]
 async fn waiting_can_be_stopped() {
     let first = Gateway::start().await;
@@ -160,9 +163,9 @@ async fn waiting_can_be_stopped() {
     assert_eq!(timeout(PATIENCE, second.wait()).await.unwrap().unwrap().code(), Some(0));
 }
 
-// Scenario: a gateway is told to stop while many senders send without a pause. Guarantee: exit 0;
-// what was begun is answered, nobody is answered anything but success, and every success is counted
-// in the database.
+// Scenario: a gateway is stopped while many senders send without a pause.
+// Guarantee: the exit code is 0. Every request in flight is answered, no answer is an error, and
+// the database counts every success.
 #[tokio::test]
 async fn stopping_under_load_loses_nothing() {
     let mut gateway = Gateway::start().await;
@@ -198,7 +201,7 @@ async fn stopping_under_load_loses_nothing() {
 }
 
 // Scenario: a request is in flight for longer than the grace.
-// Guarantee: the gateway ends all the same, with exit 0, and says that it dropped something.
+// Guarantee: the gateway ends with exit code 0, and logs that it dropped a request.
 #[tokio::test]
 async fn the_grace_ends() {
     use tokio::io::AsyncWriteExt;
@@ -211,17 +214,18 @@ async fn the_grace_ends() {
         key.secret
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    // Once it says `100 Continue` the request is being handled.
+    // After `100 Continue` the request is in flight.
     Lines::of(stream).wait_for("100 Continue").await;
     gateway.signal();
     assert_eq!(gateway.ended().await.code(), Some(0));
     gateway.log.wait_for("still in flight after the grace").await;
 }
 
-// Scenario: the telemetry listener is asked for health. Guarantee: alive and ready, and readiness
-// says that telemetry is discarded; nothing else is there.
+// Scenario: the health endpoints of the telemetry listener are requested.
+// Guarantee: the gateway is alive and ready, `/readyz` says that telemetry is discarded, and other
+// paths are not found.
 #[tokio::test]
-async fn health_is_told() {
+async fn health_is_reported() {
     let gateway = Gateway::start().await;
     let get =
         async |path: &str| gateway.client.get(gateway.url("telemetry", path)).send().await.unwrap();

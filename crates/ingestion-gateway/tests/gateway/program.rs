@@ -1,4 +1,4 @@
-//! A gateway that runs.
+//! The program under test: a running gateway and its clients.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tonic::Code;
 use tonic::codec::CompressionEncoding;
 
-/// Far more than anything takes: a test that waits for something that never comes fails.
+/// Longer than any step takes: a test that waits for something that never happens fails after it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 const LISTENERS: [&str; 6] = [
@@ -31,7 +31,7 @@ const LISTENERS: [&str; 6] = [
     "telemetry",
 ];
 
-/// A gateway that is ready. It is killed when this is dropped.
+/// A gateway that is ready. Its process is killed when this is dropped.
 pub(crate) struct Gateway {
     child: Child,
     pub(crate) directory: Arc<TempDir>,
@@ -43,18 +43,18 @@ pub(crate) struct Gateway {
     pub(crate) output: Lines,
 }
 
-/// Lines that a process writes, as they come.
+/// The lines that a process has written so far.
 #[derive(Clone)]
 pub(crate) struct Lines(watch::Receiver<Vec<String>>);
 
-/// A key as it was created.
+/// A created key, with its secret.
 pub(crate) struct Key {
     pub(crate) id: i64,
     pub(crate) secret: String,
 }
 
-/// The program with the state of this directory and a few arguments; nothing else of the
-/// surroundings.
+/// A command that runs the program with its state in this directory, these arguments, and no other
+/// environment.
 pub(crate) fn command(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ingestion-gateway"));
     command.args(arguments).env_clear().env("XDG_STATE_HOME", directory).kill_on_drop(true);
@@ -62,27 +62,27 @@ pub(crate) fn command(directory: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs the program to its end: exit code, standard output, standard error.
+/// Runs the program until it ends. Returns the exit code, standard output and standard error.
 pub(crate) async fn run_to_end(directory: &Path, arguments: &[&str]) -> (i32, String, String) {
     let output = timeout(PATIENCE, command(directory, arguments).output()).await.unwrap().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// A client of HTTP.
+/// An HTTP client.
 pub(crate) fn client() -> reqwest::Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| rustls::crypto::ring::default_provider().install_default().unwrap());
     reqwest::Client::new()
 }
 
-/// Asks a process to stop, as an operator does.
+/// Sends SIGTERM, as an operator does.
 pub(crate) fn terminate(child: &Child) {
     let pid = i32::try_from(child.id().unwrap()).unwrap();
     kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
 }
 
-/// Arguments that let every listener take a free port.
+/// Arguments with which every listener takes a free port.
 pub(crate) fn free_ports() -> Vec<String> {
     LISTENERS.iter().map(|listener| format!("--set={listener}.endpoint=127.0.0.1:0")).collect()
 }
@@ -122,7 +122,7 @@ impl Gateway {
         state(&self.directory)
     }
 
-    /// A management call with the credential of the administrator.
+    /// A management call with the admin token.
     pub(crate) fn call(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, self.url("management", path)).header("x-api-token", &self.token)
     }
@@ -147,7 +147,7 @@ impl Gateway {
         assert_eq!(request.send().await.unwrap().status(), StatusCode::NO_CONTENT);
     }
 
-    /// One span over OTLP/HTTP, as JSON.
+    /// Sends one span over OTLP/HTTP, in JSON.
     pub(crate) async fn send_http(&self, secret: &str) -> Response {
         let span = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"work"}]}]}]}"#;
         let request = self
@@ -158,7 +158,7 @@ impl Gateway {
         request.header("authorization", format!("StackState {secret}")).send().await.unwrap()
     }
 
-    /// Spans over OTLP/gRPC.
+    /// Sends spans over OTLP/gRPC.
     pub(crate) async fn send_grpc(
         &self,
         secret: &str,
@@ -177,13 +177,13 @@ impl Gateway {
         client.export(request).await.map_or_else(|status| status.code(), |_| Code::Ok)
     }
 
-    /// What the agents' health check is told, with the key where the node agent puts it.
+    /// The status of the agents' health check, with the key where the node agent puts it.
     pub(crate) async fn validate(&self, secret: &str) -> StatusCode {
         let url = self.url("agent", &format!("/stsAgent/api/v1/validate?api_key={secret}"));
         self.client.get(url).send().await.unwrap().status()
     }
 
-    /// What the authorize listener says to a body.
+    /// The answer of the authorize listener to this body.
     pub(crate) async fn authorize(&self, query: &str, body: &str) -> Response {
         let url =
             self.url("authorize", &format!("/internal/api/security/ingestion/authorize{query}"));
@@ -196,7 +196,7 @@ impl Gateway {
             .unwrap()
     }
 
-    /// The most memory that it ever had, in bytes.
+    /// The largest resident memory of the process so far, in bytes.
     pub(crate) fn peak_memory(&self) -> usize {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
@@ -212,7 +212,7 @@ impl Gateway {
         timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap()
     }
 
-    /// Stops it as an operator does, and starts it again on the same state.
+    /// Stops the gateway with SIGTERM, and starts it again on the same state.
     pub(crate) async fn restart(mut self) -> Self {
         self.signal();
         assert_eq!(self.ended().await.code(), Some(0));
@@ -232,7 +232,7 @@ impl Lines {
         Self(receiver)
     }
 
-    /// The first line with this in it.
+    /// Waits for the first line that contains this text.
     pub(crate) async fn wait_for(&self, text: &str) -> String {
         let mut lines = self.0.clone();
         let found = |lines: &Vec<String>| lines.iter().any(|line| line.contains(text));
@@ -247,7 +247,7 @@ impl Lines {
     }
 }
 
-/// A batch of so many spans.
+/// A request with this number of spans.
 pub(crate) fn traces(spans: usize) -> ExportTraceServiceRequest {
     let spans = vec![Span { name: "work".repeat(10), ..Span::default() }; spans];
     let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];

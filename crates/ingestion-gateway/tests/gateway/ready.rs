@@ -7,11 +7,12 @@ use tempfile::TempDir;
 
 use crate::program::{Gateway, free_ports, run_to_end};
 
-// Scenario: the ready file of the last run is there and the port is taken; the ready file cannot be
-// written, alone or with the database. Guarantee: exit 69; the first file is gone, in the second
-// case nothing listens, and a database that cannot be used is said first.
+// Scenario: the ready file of the last run exists and a port is taken; then the ready file cannot
+// be written, first alone and then together with the database.
+// Guarantee: the exit code is 69. The old file is removed, nothing listens in the second case, and
+// the error of the database is reported before the error of the ready file.
 #[tokio::test]
-async fn a_ready_file_is_of_this_run() {
+async fn a_stale_ready_file_is_removed() {
     let directory = TempDir::new().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let ready_file = directory.path().join("ready.json");
@@ -38,10 +39,10 @@ async fn a_ready_file_is_of_this_run() {
     assert!(errors.contains("cannot listen on") && !ready_file.exists(), "{errors}");
 }
 
-// Scenario: a second gateway is started on the database and with the ready file of one that runs.
-// Guarantee: exit 69, and the file is as the first one wrote it.
+// Scenario: a second gateway is started with the database and the ready file of a running one.
+// Guarantee: the exit code is 69, and the file is as the first gateway wrote it.
 #[tokio::test]
-async fn a_ready_file_of_another_stays() {
+async fn the_ready_file_of_a_running_gateway_stays() {
     let first = Gateway::start().await;
     let written = fs::read(&first.ready_file).unwrap();
     let mut arguments = free_ports();

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use otlp_auth::{DenyReason, Identity};
+use otlp_auth::{Decision, Denial, DenyReason};
 
 use super::half_digest::HalfDigest;
 use super::usage::{Identities, Registry};
@@ -16,7 +16,7 @@ use crate::store::{Change, KeyState};
 pub(super) struct Entry {
     /// Milliseconds since the epoch.
     good_before: i64,
-    /// Whose it is, made at its first use.
+    /// Whose the key is, made at its first use.
     identities: OnceLock<Identities>,
     pub(super) id: KeyId,
     pub(super) revision: i64,
@@ -54,6 +54,7 @@ impl Entry {
     /// Goes on counting where the key's entry before this one did, unless its name changes.
     pub(super) fn keep_usage(&mut self, old: Option<&Self>) {
         if let Some(old) = old
+            && old.state != State::Deleted
             && old.id == self.id
             && old.name == self.name
         {
@@ -77,9 +78,9 @@ impl Entry {
         Some(Self { identities, name: self.name.clone(), ..*self })
     }
 
-    /// Why the key is refused now; nothing if it is good.
+    /// Why the key is refused now; `None` if it is good.
     #[inline]
-    pub(super) fn deny_reason(&self, clock: &dyn Clock) -> Option<DenyReason> {
+    fn deny_reason(&self, clock: &dyn Clock) -> Option<DenyReason> {
         match self.good_before {
             ALWAYS => None,
             NEVER => Some(DenyReason::Revoked),
@@ -88,21 +89,47 @@ impl Entry {
         }
     }
 
-    /// Counts a request that is let in, and says whose it is.
+    /// The verdict on a request with this key, which is counted.
     #[inline]
-    pub(super) fn accept(&self, digest: &HalfDigest, registry: &Registry) -> Identity {
-        self.identities(digest, registry).for_request()
+    pub(super) fn decide(
+        &self,
+        clock: &dyn Clock,
+        digest: &HalfDigest,
+        registry: &Registry,
+    ) -> Decision {
+        match self.deny_reason(clock) {
+            None => Decision::Allow(self.identities(digest, registry).for_request()),
+            Some(reason) => {
+                self.identities(digest, registry).count_refusal();
+                self.deny(reason, digest, registry)
+            }
+        }
     }
 
-    /// Counts a request that is refused, unless the key is gone.
-    pub(super) fn refuse(&self, digest: &HalfDigest, registry: &Registry) {
-        if self.state != State::Deleted {
-            self.identities(digest, registry).count_refusal();
+    /// The verdict on this key, without counting a request.
+    pub(super) fn peek(
+        &self,
+        clock: &dyn Clock,
+        digest: &HalfDigest,
+        registry: &Registry,
+    ) -> Decision {
+        match self.deny_reason(clock) {
+            None => Decision::Allow(self.identities(digest, registry).any()),
+            Some(reason) => self.deny(reason, digest, registry),
         }
+    }
+
+    fn deny(&self, reason: DenyReason, digest: &HalfDigest, registry: &Registry) -> Decision {
+        let identity = self.identities(digest, registry).any();
+        Decision::Deny(Denial::new(reason).with_identity(identity))
     }
 
     #[inline]
     fn identities(&self, digest: &HalfDigest, registry: &Registry) -> &Identities {
-        self.identities.get_or_init(|| registry.first_use(self.id, &self.name, digest))
+        self.identities.get_or_init(|| match self.state {
+            // Of a deleted key only the id is known, and what its identity counts is not flushed.
+            State::Deleted => Identities::One(registry.identity(self.id, "")),
+            State::Enabled | State::Disabled => registry.first_use(self.id, &self.name, digest),
+        })
     }
 }

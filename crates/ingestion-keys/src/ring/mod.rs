@@ -23,7 +23,7 @@ use self::half_digest::{HalfDigest, Map};
 use self::usage::Registry;
 pub use self::usage::{KeyHandle, PendingUsage};
 use crate::clock::{Clock, Timestamp};
-use crate::key::{KeyDigest, KeyId};
+use crate::key::KeyDigest;
 use crate::store::{Change, Cursor, KeyState, TOMBSTONE_RETENTION};
 
 /// All keys by their digests: an authenticator that decides without waiting, locking or, after a
@@ -82,15 +82,6 @@ enum NotFresh {
     TooOld,
 }
 
-/// What [`Ring::inspect`] tells about a credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Inspection {
-    /// The key that was presented.
-    pub id: KeyId,
-    /// Why it is refused; nothing if it is not.
-    pub deny_reason: Option<DenyReason>,
-}
-
 impl Ring {
     /// An empty ring, which has read nothing.
     #[must_use]
@@ -114,15 +105,14 @@ impl Ring {
         }
     }
 
-    /// Which key a credential is, for a log: what a refusal does not tell the sender. Not for
-    /// decisions: nothing is counted, and it does not look at whether the ring is fresh.
-    #[must_use]
-    pub fn inspect(&self, credential: &Credential<'_>) -> Option<Inspection> {
-        let presented = credential.expose_token_bytes();
-        IngestionKey::check(presented).ok()?;
-        let keys = self.keys.pin();
-        let entry = keys.get(&HalfDigest::from(&KeyDigest::of_bytes(presented)))?;
-        Some(Inspection { id: entry.id, deny_reason: entry.deny_reason(&*self.clock) })
+    /// The verdict on a credential without counting a use of its key: for services that ask whether
+    /// a key is good on behalf of others.
+    ///
+    /// # Errors
+    ///
+    /// [`Undecided`] when the ring has not read its store, or not for too long.
+    pub fn peek(&self, credential: &Credential<'_>) -> Verdict {
+        self.verdict(credential, |entry, digest| entry.peek(&*self.clock, digest, &self.usage))
     }
 
     /// How many keys there are, those that have ended and are disabled included.
@@ -148,6 +138,28 @@ impl Ring {
             .load(Ordering::Acquire)
             .checked_sub(nanoseconds(self.clock.steady()))?;
         (left > 0).then_some(Duration::from_nanos(left))
+    }
+
+    /// The order of a decision. `decide` is asked about a key that is known, while the ring may
+    /// answer.
+    #[inline(always)]
+    fn verdict(
+        &self,
+        credential: &Credential<'_>,
+        decide: impl FnOnce(&Entry, &HalfDigest) -> Decision,
+    ) -> Verdict {
+        let presented = credential.expose_token_bytes();
+        if !IngestionKey::has_checksum(presented) {
+            return Ok(Decision::Deny(DenyReason::Malformed.into()));
+        }
+        if let Err(not_fresh) = self.freshness() {
+            return malformed(presented).unwrap_or_else(|| Err(Undecided::new(not_fresh)));
+        }
+        let digest = HalfDigest::from(&KeyDigest::of_bytes(presented));
+        match self.keys.pin().get(&digest) {
+            Some(entry) => Ok(decide(entry, &digest)),
+            None => malformed(presented).unwrap_or(Ok(Decision::Deny(DenyReason::Unknown.into()))),
+        }
     }
 
     fn apply_one(&self, writer: &mut Writer, change: &Change) {
@@ -210,25 +222,7 @@ impl Ring {
 
 impl InMemoryAuthenticator for Ring {
     fn decide(&self, credential: &Credential<'_>) -> Verdict {
-        let presented = credential.expose_token_bytes();
-        if !IngestionKey::has_checksum(presented) {
-            return Ok(Decision::Deny(DenyReason::Malformed));
-        }
-        if let Err(not_fresh) = self.freshness() {
-            return malformed(presented).unwrap_or_else(|| Err(Undecided::new(not_fresh)));
-        }
-        let digest = HalfDigest::from(&KeyDigest::of_bytes(presented));
-        let keys = self.keys.pin();
-        let Some(entry) = keys.get(&digest) else {
-            return malformed(presented).unwrap_or(Ok(Decision::Deny(DenyReason::Unknown)));
-        };
-        match entry.deny_reason(&*self.clock) {
-            None => Ok(Decision::Allow(entry.accept(&digest, &self.usage))),
-            Some(reason) => {
-                entry.refuse(&digest, &self.usage);
-                Ok(Decision::Deny(reason))
-            }
-        }
+        self.verdict(credential, |entry, digest| entry.decide(&*self.clock, digest, &self.usage))
     }
 }
 
@@ -252,7 +246,9 @@ impl fmt::Debug for Ring {
 /// The refusal of what has the checksum of a key and illegal characters: what is found needs no
 /// such look.
 fn malformed(presented: &[u8]) -> Option<Verdict> {
-    IngestionKey::check(presented).is_err().then_some(Ok(Decision::Deny(DenyReason::Malformed)))
+    IngestionKey::check(presented)
+        .is_err()
+        .then(|| Ok(Decision::Deny(DenyReason::Malformed.into())))
 }
 
 fn nanoseconds(time: Duration) -> u64 {

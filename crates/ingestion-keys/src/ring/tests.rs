@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock::ManualClock;
 use crate::fixture::{NOW, Says, allow, commit, key, record, says};
-use crate::key::{KeyRecord, Usage};
+use crate::key::{KeyId, KeyRecord, Usage};
 use crate::store::{KeyStore, MemoryStore, Write};
 
 const MAX_STALENESS: Duration = Duration::from_secs(600);
@@ -82,8 +82,10 @@ fn before_the_first_snapshot_only_formats_are_decided() {
     assert_eq!(says(&house.ring, WRONG_CHARACTER), Says::Deny(Malformed));
 }
 
-// Scenario: keys that are good, disabled, deleted and nobody's.
-// Guarantee: each is decided as what it is, and told with its id to whoever writes the log.
+// Scenario: keys that are good, disabled, expired, deleted and nobody's are decided on and peeked
+// at.
+// Guarantee: both have the same verdict; a refusal names the key by its id, and by its name while
+// the store has it.
 #[tokio::test]
 async fn every_state_has_its_verdict() {
     let house = House::new();
@@ -92,15 +94,56 @@ async fn every_state_has_its_verdict() {
     house.write(Write::Update(KeyRecord { enabled: false, ..disabled })).await;
     let deleted = house.insert(3, "deleted").await;
     house.write(Write::Delete(deleted)).await;
+    let expired = KeyRecord { expires_at: Some(NOW), ..record(5, "expired") };
+    house.write(Write::Insert(expired)).await;
     house.catch_up().await;
     assert_eq!((house.says(1), house.says(2)), (allow("good"), Says::Deny(Revoked)));
     assert_eq!((house.says(3), house.says(4)), (Says::Deny(Revoked), Says::Deny(Unknown)));
-    assert_eq!(house.ring.len(), 2);
-    let inspect =
-        |number| house.ring.inspect(&Credential::new("", key(number).expose_secret()).unwrap());
-    let told = |id, deny_reason| Some(Inspection { id: KeyId::new(id).unwrap(), deny_reason });
-    assert_eq!((inspect(1), inspect(2)), (told(1, None), told(2, Some(Revoked))));
-    assert_eq!((inspect(3), inspect(4)), (told(3, Some(Revoked)), None));
+    assert_eq!((house.says(5), house.ring.len()), (Says::Deny(Expired), 3));
+    for (number, reason, name) in [
+        (2, Revoked, Some("disabled")),
+        (3, Revoked, Some("")),
+        (5, Expired, Some("expired")),
+        (4, Unknown, None),
+    ] {
+        let key = key(number);
+        let credential = Credential::new("", key.expose_secret()).unwrap();
+        for verdict in [house.ring.decide(&credential), house.ring.peek(&credential)] {
+            let Ok(Decision::Deny(denial)) = verdict else { panic!("{number}: {verdict:?}") };
+            let identity = denial.identity().map(|identity| (identity.id(), identity.name()));
+            assert_eq!(
+                (denial.reason(), identity),
+                (reason, name.map(|name| (Some(number), name)))
+            );
+        }
+    }
+    let good = key(1);
+    let peeked = house.ring.peek(&Credential::new("", good.expose_secret()).unwrap());
+    assert!(matches!(peeked, Ok(Decision::Allow(identity)) if identity.name() == "good"));
+}
+
+// Scenario: a key is peeked at before its first use and after it, and a disabled one too.
+// Guarantee: only decisions are counted as use.
+#[tokio::test]
+async fn peeking_counts_nothing() {
+    let house = House::new();
+    house.insert(1, "good").await;
+    let disabled = house.insert(2, "disabled").await;
+    house.write(Write::Update(KeyRecord { enabled: false, ..disabled })).await;
+    house.catch_up().await;
+    let peek = |number| {
+        let key = key(number);
+        house.ring.peek(&Credential::new("", key.expose_secret()).unwrap())
+    };
+    for _ in 0..3 {
+        assert!(matches!((peek(1), peek(2)), (Ok(Decision::Allow(_)), Ok(Decision::Deny(_)))));
+    }
+    house.flush().await;
+    assert_eq!((house.usage(1).await, house.usage(2).await), (Usage::default(), Usage::default()));
+    assert_eq!((house.says(1), house.says(2)), (allow("good"), Says::Deny(Revoked)));
+    assert!(matches!((peek(1), peek(2)), (Ok(Decision::Allow(_)), Ok(Decision::Deny(_)))));
+    house.flush().await;
+    assert_eq!((house.usage(1).await.accepted, house.usage(2).await.denied), (1, 1));
 }
 
 // Scenario: the wall clock passes a key's end by milliseconds, jumps back an hour, and forward a
@@ -392,15 +435,18 @@ async fn a_busy_key_is_counted_exactly() {
     assert_eq!(house.usage(1).await.accepted, 2 * THREADS * USES);
 }
 
-// Scenario: keys are decided on that were used once before: good, ended, unknown, malformed.
-// Guarantee: nothing is allocated.
+// Scenario: keys are decided on that were used once before: good, disabled, deleted, unknown,
+// malformed.
+// Guarantee: nothing is allocated, although refusals of known keys say whose they are.
 #[tokio::test]
 async fn a_decision_allocates_nothing() {
     let house = House::new();
     house.insert(1, "n").await;
     house.write(Write::Insert(KeyRecord { enabled: false, ..record(2, "n") })).await;
+    let deleted = house.insert(3, "n").await;
+    house.write(Write::Delete(deleted)).await;
     house.catch_up().await;
-    let keys: Vec<_> = (1..=3).map(key).collect();
+    let keys: Vec<_> = (1..=4).map(key).collect();
     let presented: Vec<_> =
         keys.iter().map(IngestionKey::expose_secret).chain(["receiver-api-key"]).collect();
     for presented in presented {

@@ -215,7 +215,8 @@ impl Registry {
         Identities::Each(identities)
     }
 
-    fn identity(&self, id: KeyId, name: &str) -> Identity {
+    /// A new identity of a key, which is not counted until it is registered.
+    pub(super) fn identity(&self, id: KeyId, name: &str) -> Identity {
         let handle = KeyHandle {
             bytes: AtomicU64::new(0),
             denied: AtomicU64::new(0),
@@ -309,6 +310,14 @@ impl Identities {
         match self {
             Self::One(identity) => identity.for_request(),
             Self::Each(identities) => identities[this_thread() % identities.len()].for_request(),
+        }
+    }
+
+    /// The identity without counting a request.
+    pub(super) fn any(&self) -> Identity {
+        match self {
+            Self::One(identity) => identity.clone(),
+            Self::Each(identities) => identities[this_thread() % identities.len()].clone(),
         }
     }
 

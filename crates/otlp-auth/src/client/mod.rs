@@ -105,7 +105,7 @@ pub enum BuildError {
     /// The configuration has problems.
     #[cfg(feature = "yaml")]
     #[error("the configuration cannot be used")]
-    Config(#[source] crate::config::ConfigError),
+    Config(#[source] otel_confmap::ConfigError),
 }
 
 impl BearerTokenAuth {

@@ -26,7 +26,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use otlp_auth::config::CollectorConfig;
+use otlp_auth_examples::collector_config::CollectorConfig;
 use otlp_auth_examples::{Signal, log_to_stderr, report_reloads, stop_signal};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;

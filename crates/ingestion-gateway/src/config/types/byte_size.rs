@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use otlp_auth::confmap::{Node, Report, Value};
+use otel_confmap::{Node, ScalarKind};
 use serde::{Serialize, Serializer};
 
 const UNITS: [(&str, usize); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
@@ -26,17 +26,12 @@ impl ByteSize {
         self.0
     }
 
-    /// Reads `20MiB`, `512KiB`, `100B`, or a bare number of bytes as the Collector has it, from
-    /// `least` to `most`.
-    pub(in crate::config) fn read(
-        node: &Node<'_>,
-        root: &Value,
-        least: Self,
-        most: Self,
-    ) -> Option<Self> {
-        let size = match number(root, node.path()) {
-            Some(bytes) => usize::try_from(bytes).ok().map(Self),
-            None => Self::parse(node.string()?),
+    /// Reads a size from `least` to `most`: `20MiB`, `512KiB`, `100B`, or a bare number of bytes, as
+    /// the Collector writes it.
+    pub(in crate::config) fn read(node: &Node<'_>, least: Self, most: Self) -> Option<Self> {
+        let size = match node.scalar_kind() {
+            Some(ScalarKind::Int(bytes)) => usize::try_from(bytes).ok().map(Self),
+            _ => Self::parse(node.string()?),
         };
         let size = size.filter(|size| (least..=most).contains(size));
         if size.is_none() {
@@ -58,15 +53,6 @@ impl ByteSize {
         }
         number.parse::<usize>().ok()?.checked_mul(*unit).map(Self)
     }
-}
-
-/// The value at this path if it is a bare number: asking the node itself would report that it is
-/// none.
-fn number(root: &Value, path: &str) -> Option<u64> {
-    let unread = Report::new();
-    let found =
-        path.split('.').try_fold(Node::root(root, &unread), |node, key| node.map()?.get(key));
-    found.and_then(|node| node.u64())
 }
 
 impl fmt::Display for ByteSize {

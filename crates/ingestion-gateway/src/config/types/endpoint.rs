@@ -1,12 +1,12 @@
-//! Where a listener listens.
+//! The address of a listener.
 
 use std::fmt;
 use std::net::IpAddr;
 
-use otlp_auth::confmap::Node;
+use otel_confmap::Node;
 use serde::{Serialize, Serializer};
 
-/// `host:port`; port 0 means any free one.
+/// The address of a listener, `host:port`. With port 0 the operating system chooses a free port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     host: String,
@@ -42,13 +42,13 @@ impl Endpoint {
         Some(Self { host: bare.unwrap_or(host).to_owned(), port: port.parse().ok()? })
     }
 
-    /// As the operating system's resolver takes it.
+    /// The host and port, in the form that Tokio's resolver takes.
     #[must_use]
     pub fn host_and_port(&self) -> (&str, u16) {
         (&self.host, self.port)
     }
 
-    /// Whether only this host can reach it.
+    /// Whether only programs on this host can reach it.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.host == "localhost"

@@ -420,7 +420,7 @@ async fn no_plaintext_is_kept() {
         if let Ok(otlp_auth::Decision::Allow(identity)) = &verdict {
             identity.handle::<KeyHandle>().unwrap().add_source([127, 0, 0, 1].into(), Some("test"));
         }
-        tell(&(generated, verdict, ring.inspect(&credential), &ring));
+        tell(&(generated, verdict, ring.peek(&credential), &ring));
     }
     ring.flush_usage(&*store).await.unwrap();
     tell(&service.rotate("ops", created.key.record.id, Rotation::default()).await.unwrap_err());

@@ -7,7 +7,7 @@ use opentelemetry_otlp::{
 };
 use opentelemetry_sdk::metrics::Temporality;
 use otlp_auth::client::BearerTokenAuth;
-use otlp_auth::config::ExporterConfig;
+use otlp_auth_examples::collector_config::ExporterConfig;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
@@ -28,7 +28,7 @@ pub(super) fn exporters(
         Some(auth) => auth.for_endpoint(&endpoint).map_err(explain)?.channel()?,
         None => endpoint.connect_lazy(),
     };
-    let compression = compression(config)?;
+    let compression = compression(config);
     Ok(Exporters {
         spans: Some(
             configured(SpanExporter::builder().with_tonic(), config, compression, &channel)

@@ -15,7 +15,7 @@ use opentelemetry_otlp::{
 };
 use opentelemetry_sdk::metrics::Temporality;
 use otlp_auth::client::BearerTokenAuth;
-use otlp_auth::config::{self, ExporterConfig, Signal};
+use otlp_auth_examples::collector_config::{self, ExporterConfig, Signal};
 
 use super::{Exporters, compression, explain, read, retry};
 
@@ -27,7 +27,7 @@ pub(super) fn exporters(
         let uri = config.signal_endpoint(signal)?;
         Some(client(config, auth, &uri).map(|client| (client, uri.to_string())))
     };
-    let compression = compression(config)?;
+    let compression = compression(config);
     let [spans, metrics, logs] = [Signal::Traces, Signal::Metrics, Signal::Logs]
         .map(|signal| for_signal(signal).transpose());
     let spans = spans?.map(|client| {
@@ -123,7 +123,7 @@ fn client(
     Ok(Arc::new(Configured {
         client,
         headers: config.headers().clone(),
-        snappy: config.compression() == config::Compression::Snappy,
+        snappy: config.compression() == collector_config::Compression::Snappy,
         named,
     }))
 }

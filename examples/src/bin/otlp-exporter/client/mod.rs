@@ -5,10 +5,10 @@ mod http;
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use opentelemetry_otlp::{Compression, LogExporter, MetricExporter, RetryPolicy, SpanExporter};
 use otlp_auth::client::{BearerTokenAuth, EndpointError};
-use otlp_auth::config::{self, ExporterConfig, Pem, Protocol};
+use otlp_auth_examples::collector_config::{self, ExporterConfig, Pem, Protocol};
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
@@ -32,7 +32,6 @@ pub(crate) fn exporters(
     let exporters = match config.protocol() {
         Protocol::Grpc => grpc::exporters(config, auth.as_ref())?,
         Protocol::Http => http::exporters(config, auth.as_ref())?,
-        other => bail!("the protocol {other:?} is not supported"),
     };
     Ok(Exporters { generation, ..exporters })
 }
@@ -54,12 +53,11 @@ fn retry(config: &ExporterConfig) -> (RetryPolicy, Duration) {
 
 /// What the exporters of the SDK compress with. They have no snappy: on OTLP/HTTP the client does
 /// it.
-fn compression(config: &ExporterConfig) -> anyhow::Result<Option<Compression>> {
+fn compression(config: &ExporterConfig) -> Option<Compression> {
     match config.compression() {
-        config::Compression::Gzip => Ok(Some(Compression::Gzip)),
-        config::Compression::Zstd => Ok(Some(Compression::Zstd)),
-        config::Compression::Snappy | config::Compression::None => Ok(None),
-        other => bail!("the compression {other:?} is not supported"),
+        collector_config::Compression::Gzip => Some(Compression::Gzip),
+        collector_config::Compression::Zstd => Some(Compression::Zstd),
+        collector_config::Compression::Snappy | collector_config::Compression::None => None,
     }
 }
 
@@ -69,7 +67,6 @@ fn read(pem: &Pem) -> anyhow::Result<Vec<u8>> {
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
         }
         Pem::Text(text) => Ok(text.expose_secret().as_bytes().to_vec()),
-        _ => bail!("certificates and keys are read from a file or a text only"),
     }
 }
 

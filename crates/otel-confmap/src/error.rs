@@ -1,0 +1,58 @@
+//! Several problems as one error.
+
+use std::fmt;
+
+use crate::Problem;
+
+/// A configuration that cannot be used. `Display` writes every problem, one per line.
+///
+/// # Examples
+///
+/// ```
+/// use otel_confmap::{ConfigError, Problem};
+///
+/// let error = ConfigError::from(vec![
+///     Problem::new("endpoint", Some(2), "is required"),
+///     Problem::new("timeout", None, "is empty"),
+/// ]);
+/// assert_eq!(error.to_string(), "endpoint: is required (line 2)\ntimeout: is empty");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    /// What is wrong, in the order in which it was found. A [`Report`](crate::Report) gives at most
+    /// 100 problems, and then one that says how many more there are.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl From<Problem> for ConfigError {
+    fn from(problem: Problem) -> Self {
+        Self { problems: vec![problem] }
+    }
+}
+
+impl From<Vec<Problem>> for ConfigError {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self { problems }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}

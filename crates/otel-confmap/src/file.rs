@@ -1,0 +1,55 @@
+//! Text files of bounded length.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use crate::budget::MAX_TEXT_LEN;
+use crate::{Problem, Value};
+
+impl Value {
+    /// Reads a file; see [`parse`](Self::parse).
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, is not a regular file, is not UTF-8 or is longer than 1 MiB;
+    /// and as for `parse`. No more than 1 MiB and one byte of the file is read.
+    pub fn read_file(path: &Path) -> Result<Self, Problem> {
+        let text = read_text(path).map_err(|error| {
+            Problem::new("", None, format!("cannot read `{}`: {error}", path.display()))
+        })?;
+        Self::parse(&text)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FileError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("it is not a regular file")]
+    NotAFile,
+    #[error("it is longer than {MAX_TEXT_LEN} bytes")]
+    TooLong,
+    #[error("it is not UTF-8 text")]
+    NotUtf8,
+}
+
+/// Reads the regular file at `path`, but never more than [`MAX_TEXT_LEN`] bytes and one. A byte
+/// order mark is dropped.
+pub(super) fn read_text(path: &Path) -> Result<String, FileError> {
+    // The kind is checked before the file is opened, because opening a FIFO waits for its writer.
+    // A process that can swap the file between the two calls can change the configuration anyway.
+    if !fs::metadata(path)?.is_file() {
+        return Err(FileError::NotAFile);
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_TEXT_LEN as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > MAX_TEXT_LEN {
+        return Err(FileError::TooLong);
+    }
+    let text = String::from_utf8(bytes).map_err(|_| FileError::NotUtf8)?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(text) => text.to_owned(),
+        None => text,
+    })
+}

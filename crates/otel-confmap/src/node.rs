@@ -1,0 +1,312 @@
+//! Reads settings from a tree.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::value::Content;
+use crate::{Problem, Report, ScalarKind, Value, duration};
+
+/// A value of a configuration together with its path, and the report that takes its problems.
+///
+/// The readers, such as [`string`](Self::string) and [`bool`](Self::bool), return `None` if the
+/// value has another type, and add that to the report. They also return `None` if the value is null,
+/// which is no problem: a key without a value leaves the default.
+#[derive(Clone, Debug)]
+pub struct Node<'a> {
+    value: &'a Value,
+    path: String,
+    report: &'a Report,
+}
+
+impl<'a> Node<'a> {
+    /// The root of a configuration; [`Value`] has an example.
+    #[must_use]
+    pub fn root(value: &'a Value, report: &'a Report) -> Self {
+        Self { value, path: String::new(), report }
+    }
+
+    /// The path, as in `exporters.otlp.tls.ca_file`. A key that came through `${..}` appears in it
+    /// as `(key 1)`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether the value is null: it is written as null, left out after the colon, or substituted by
+    /// an empty text.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.value.is_null()
+    }
+
+    /// Whether the value is a list, for settings that have two forms.
+    #[must_use]
+    pub fn is_list(&self) -> bool {
+        matches!(self.value.content, Content::List(_))
+    }
+
+    /// The type of a scalar, and its value unless it is a string; `None` if the value is a list, a
+    /// map or a failed substitution. Unlike the readers this adds nothing to the report, so a setting
+    /// that has several forms can choose between them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use otel_confmap::{Node, Report, ScalarKind, Value};
+    ///
+    /// /// A number of bytes, or a text such as `20MiB`.
+    /// fn size(node: &Node<'_>) -> Option<String> {
+    ///     match node.scalar_kind() {
+    ///         Some(ScalarKind::Int(bytes)) => Some(format!("{bytes}B")),
+    ///         _ => node.string().map(str::to_owned),
+    ///     }
+    /// }
+    ///
+    /// let value = Value::parse("[1024, 20MiB]")?;
+    /// let report = Report::new();
+    /// let sizes = Node::root(&value, &report).list().expect("a list");
+    /// assert_eq!(sizes.iter().filter_map(size).collect::<Vec<_>>(), ["1024B", "20MiB"]);
+    /// assert!(report.finish().is_ok());
+    /// # Ok::<(), otel_confmap::Problem>(())
+    /// ```
+    #[must_use]
+    pub fn scalar_kind(&self) -> Option<ScalarKind> {
+        match &self.value.content {
+            Content::Scalar(scalar) => Some(scalar.kind),
+            _ => None,
+        }
+    }
+
+    /// Reports that this value is empty. If the value was substituted, the message names the
+    /// variables and files that it came from; otherwise it ends with `advice`, which must not hold
+    /// a value.
+    pub fn report_empty(&self, advice: &str) {
+        let why = match &self.value.origin {
+            Some(origin) => origin,
+            None if self.value.substituted => "so is what is substituted for it",
+            None => advice,
+        };
+        self.problem(format!("is empty: {why}"));
+    }
+
+    /// Reports a problem of this value. The message must not hold the value.
+    pub fn problem(&self, message: impl Into<String>) {
+        self.report.problem(Problem::new(&*self.path, Some(self.value.line), message));
+    }
+
+    /// Reports a warning about this value. The message must not hold the value.
+    pub fn warning(&self, message: impl Into<String>) {
+        self.report.warning(Problem::new(&*self.path, Some(self.value.line), message));
+    }
+
+    /// A string. A substituted value is read as a string whatever its type is, and keeps its exact
+    /// text.
+    #[must_use]
+    pub fn string(&self) -> Option<&'a str> {
+        if let Some(text) = &self.value.original {
+            return Some(text);
+        }
+        match &self.value.content {
+            Content::Scalar(scalar)
+                if scalar.kind == ScalarKind::String || self.value.substituted =>
+            {
+                Some(&scalar.text)
+            }
+            Content::Scalar(scalar) if scalar.kind != ScalarKind::Null => {
+                self.problem(format!(
+                    "expected a string, found {}: put it in quotes",
+                    self.value.describe()
+                ));
+                None
+            }
+            _ => self.mismatch("a string"),
+        }
+    }
+
+    /// `true` or `false`.
+    #[must_use]
+    pub fn bool(&self) -> Option<bool> {
+        match self.scalar_kind() {
+            Some(ScalarKind::Bool(value)) => Some(value),
+            _ => self.mismatch("true or false"),
+        }
+    }
+
+    /// An integer that is not negative.
+    #[must_use]
+    pub fn u64(&self) -> Option<u64> {
+        match self.scalar_kind() {
+            Some(ScalarKind::Int(value)) => {
+                let value = u64::try_from(value).ok();
+                if value.is_none() {
+                    self.problem(format!("expected an integer from 0 to {}", u64::MAX));
+                }
+                value
+            }
+            _ => self.mismatch("an integer"),
+        }
+    }
+
+    /// A finite number, with or without a fraction.
+    #[must_use]
+    pub fn f64(&self) -> Option<f64> {
+        match self.scalar_kind() {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "the setting is a fraction, and an integer is a short way to write it"
+            )]
+            Some(ScalarKind::Int(value)) => Some(value as f64),
+            Some(ScalarKind::Float(value)) if value.is_finite() => Some(value),
+            _ => self.mismatch("a finite number"),
+        }
+    }
+
+    /// A duration as Go writes it, such as `500ms`, `5s`, `1m30s` or `0`; it must not be negative.
+    #[must_use]
+    pub fn duration(&self) -> Option<Duration> {
+        const EXPECTED: &str = "a duration with a unit, as in 500ms, 5s or 1m30s";
+        match (self.scalar_kind(), &self.value.content) {
+            (Some(ScalarKind::Int(0)), _) => Some(Duration::ZERO),
+            (Some(ScalarKind::String), Content::Scalar(scalar)) => {
+                let duration = duration::parse(&scalar.text);
+                if duration.is_none() {
+                    self.problem(format!(
+                        "expected {EXPECTED}, neither negative nor longer than 292 years"
+                    ));
+                }
+                duration
+            }
+            _ => self.mismatch(EXPECTED),
+        }
+    }
+
+    /// The nodes of a list.
+    #[must_use]
+    pub fn list(&self) -> Option<Vec<Self>> {
+        let Content::List(items) = &self.value.content else { return self.mismatch("a list") };
+        let node = |(index, value)| Self {
+            value,
+            path: format!("{}[{index}]", self.path),
+            report: self.report,
+        };
+        Some(items.iter().enumerate().map(node).collect())
+    }
+
+    /// A map, whose settings are read by key.
+    #[must_use]
+    pub fn map(&self) -> Option<Map<'a>> {
+        match &self.value.content {
+            Content::Map(_) => {
+                Some(Map { node: self.clone(), asked: Vec::new(), all_known: false })
+            }
+            _ => self.mismatch("a map"),
+        }
+    }
+
+    /// Reports that a value of another type was expected, unless the value is null.
+    fn mismatch<T>(&self, expected: &str) -> Option<T> {
+        match &self.value.content {
+            Content::Unresolved(message) => self.problem(&**message),
+            Content::Scalar(scalar) if scalar.kind == ScalarKind::Null => {}
+            Content::Scalar(scalar)
+                if scalar.kind == ScalarKind::String && self.value.substituted =>
+            {
+                self.problem(format!("expected {expected}, found a string (what is substituted is one if it is not valid YAML)"));
+            }
+            _ => self.problem(format!("expected {expected}, found {}", self.value.describe())),
+        }
+        None
+    }
+}
+
+/// A map of a configuration. It remembers which keys were read, so that it can report the others.
+#[derive(Clone, Debug)]
+pub struct Map<'a> {
+    node: Node<'a>,
+    asked: Vec<String>,
+    all_known: bool,
+}
+
+impl<'a> Map<'a> {
+    /// The map as a node, for problems that concern the map as a whole.
+    #[must_use]
+    pub fn node(&self) -> &Node<'a> {
+        &self.node
+    }
+
+    /// The value of `key`. A key without a value counts as absent; a key whose value was substituted
+    /// by an empty text does not.
+    pub fn get(&mut self, key: &str) -> Option<Node<'a>> {
+        if !self.asked.iter().any(|asked| asked == key) {
+            self.asked.push(key.to_owned());
+        }
+        let entry = self.values().find(|entry| entry.0 == key)?;
+        let node = self.child(key, entry.1);
+        (!node.is_null() || node.value.substituted).then_some(node)
+    }
+
+    /// As [`get`](Self::get), but reports a problem if the key is absent.
+    pub fn required(&mut self, key: &str) -> Option<Node<'a>> {
+        let node = self.get(key);
+        if node.is_none() {
+            self.child(key, self.node.value).problem("is required");
+        }
+        node
+    }
+
+    /// All entries, for maps whose keys are names. Afterwards no key of the map counts as unknown.
+    pub fn entries(&mut self) -> Vec<(&'a str, Node<'a>)> {
+        self.all_known = true;
+        self.all().collect()
+    }
+
+    /// Reports the keys that were not read as problems. Call it last.
+    pub fn deny_unknown(self) {
+        for node in self.unknown() {
+            node.problem(format!("unknown key; known are {}", self.asked.join(", ")));
+        }
+    }
+
+    /// Reports the keys that were not read as warnings. Call it last.
+    pub fn warn_unknown(self) {
+        for node in self.unknown() {
+            node.warning("unknown key: it has no effect");
+        }
+    }
+
+    fn unknown(&self) -> impl Iterator<Item = Node<'a>> + '_ {
+        let asked: HashSet<&str> = self.asked.iter().map(String::as_str).collect();
+        let unknown = self.all().filter(move |(key, _)| !self.all_known && !asked.contains(key));
+        unknown.map(|(_, node)| node)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&'a str, Node<'a>)> + '_ {
+        self.values().enumerate().map(|(index, (key, value))| {
+            // A substituted text may be a secret that happens to look like a map.
+            let hidden = self.node.value.substituted;
+            let name = if hidden {
+                format!("(key {})", index + 1)
+            } else {
+                key.escape_debug().to_string()
+            };
+            (key, self.child(&name, value))
+        })
+    }
+
+    fn values(&self) -> impl Iterator<Item = (&'a str, &'a Value)> + use<'a> {
+        let entries = match &self.node.value.content {
+            Content::Map(entries) => entries.as_slice(),
+            _ => &[],
+        };
+        entries.iter().map(|entry| (entry.key.as_str(), &entry.value))
+    }
+
+    fn child(&self, key: &str, value: &'a Value) -> Node<'a> {
+        let path = if self.node.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.node.path)
+        };
+        Node { value, path, report: self.node.report }
+    }
+}

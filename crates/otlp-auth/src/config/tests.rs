@@ -1,0 +1,273 @@
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use secrecy::ExposeSecret as _;
+
+use super::{BearerTokenAuthConfig, TokenSource};
+use crate::client::BearerTokenAuth;
+
+/// An environment with one ingestion key.
+fn env(name: &str) -> Option<String> {
+    (name == "API_KEY").then(|| "iapikeyok-aaaaa-bbbb-ccccc-ddddd".to_owned())
+}
+
+fn read(text: &str) -> Result<BearerTokenAuthConfig, String> {
+    BearerTokenAuthConfig::from_yaml(text, &env).map_err(|error| error.to_string())
+}
+
+fn tokens(text: &str) -> Vec<String> {
+    match read(text).unwrap().source() {
+        TokenSource::Tokens(tokens) => {
+            tokens.iter().map(|token| token.expose_secret().to_owned()).collect()
+        }
+        TokenSource::File(_) => panic!("not a file"),
+    }
+}
+
+/// The documented block, the least there can be, and every key; guarantees the defaults and what is
+/// given.
+#[test]
+fn keys() {
+    let config = read("scheme: StackState\ntoken: \"${env:API_KEY}\"").unwrap();
+    assert_eq!((config.header().as_str(), config.scheme()), ("authorization", "StackState"));
+    let config = read("token: x").unwrap();
+    assert_eq!((config.header().as_str(), config.scheme()), ("authorization", "Bearer"));
+    let config = read("header: X-Api-Key\nscheme: ''\nfilename: /run/secrets/key").unwrap();
+    assert_eq!((config.header().as_str(), config.scheme()), ("x-api-key", ""));
+    assert!(
+        matches!(config.source(), TokenSource::File(path) if path == Path::new("/run/secrets/key"))
+    );
+}
+
+/// Tokens in every form, some with several lines; guarantees one token a line, trimmed, without
+/// blank ones.
+#[test]
+fn token_sources() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens");
+    fs::write(&path, "\n  first  \r\n\nsecond\n\n").unwrap();
+    let file = format!("${{file:{}}}", path.display());
+    assert_eq!(tokens("token: \"${env:API_KEY}\""), ["iapikeyok-aaaaa-bbbb-ccccc-ddddd"]);
+    assert_eq!(tokens("token: pre-${env:API_KEY}"), ["pre-iapikeyok-aaaaa-bbbb-ccccc-ddddd"]);
+    assert_eq!(tokens("token: a$$b"), ["a$b"]);
+    assert_eq!(tokens(&format!("token: {file}")), ["first", "second"]);
+    assert_eq!(tokens(&format!("tokens:\n- '{file}'\n- third")), ["first", "second", "third"]);
+    fs::write(&path, "0123\n").unwrap();
+    assert_eq!(tokens(&format!("token: {file}")), ["0123"]);
+    assert_eq!(tokens(&format!("tokens: ['{file}']")), ["0123"]);
+}
+
+/// Blocks that cannot be used; guarantees one problem each, at its path, that says what to do.
+#[test]
+fn refused() {
+    let no_token = "there is no token: give `token`, as in token: \"${env:API_KEY}\", or `tokens`, or `filename` (line 1)";
+    let illegal = "the token has a character other than visible ASCII, or a comma or a quote";
+    for (text, expected) in [
+        ("", no_token),
+        ("scheme: X", no_token),
+        ("token:", no_token),
+        ("token: ''", "token: is empty: set what it is taken from"),
+        ("token: '  '", "token: is empty: set what it is taken from"),
+        ("token: ${env:API_KEY2}", "token: the environment variable `API_KEY2` is not set"),
+        ("token: 0123", "token: expected a string, found an integer: put it in quotes"),
+        ("token: [x]", "token: expected a string, found a list"),
+        ("token: a b", &format!("token: {illegal} (line 1)")),
+        ("token: a,b", &format!("token: {illegal} (line 1)")),
+        ("token: \"a\\nb c\\n\"", &format!("token: {illegal} (line 2 of the value) (line 1)")),
+        ("tokens: []", "tokens: is empty: there is no token"),
+        ("tokens: x", "tokens: expected a list, found a string"),
+        ("tokens: [x, '']", "tokens[1]: is empty"),
+        ("tokens: [x, ]\nscheme: 7", "scheme: expected a string, found an integer"),
+        ("tokens: [x, null]", "tokens[1]: is empty"),
+        ("tokens: [\u{e9}]", &format!("tokens[0]: {illegal}")),
+        ("filename: ''", "filename: is empty"),
+        ("filename: {}", "filename: expected a string, found a map"),
+        (
+            "token: a\ntokens: [b]",
+            "more than one of `token`, `tokens` and `filename` is given: keep one (line 1)",
+        ),
+        ("token: a\nfilename: b", "more than one of"),
+        ("tokens: [a]\nfilename: b", "more than one of"),
+        ("token: a\nscheme: ' Bearer'", "scheme: the scheme has a character"),
+        ("token: a\nscheme: SUSE Observability", "scheme: the scheme has a character"),
+        ("token: a\nheader: ''", "header: expected the name of an HTTP header"),
+        ("token: a\nheader: a b", "header: expected the name of an HTTP header"),
+        (
+            "token: a\nheader: Content-Type",
+            "header: this header belongs to the protocol and cannot be set",
+        ),
+        ("token: a\nheader: TE", "header: this header belongs to the protocol and cannot be set"),
+        (
+            "token: a\nheader: grpc-timeout",
+            "header: this header belongs to the protocol and cannot be set",
+        ),
+        ("token: a\nheader: [a]", "header: expected a string, found a list"),
+        (
+            "token: a\nbearertoken: b",
+            "bearertoken: unknown key; known are header, scheme, token, tokens, filename (line 2)",
+        ),
+        ("- token: a", "expected a map, found a list (line 1)"),
+        ("token", "expected a map, found a string (line 1)"),
+        ("token: [", "not valid YAML"),
+    ] {
+        let problems = read(text).unwrap_err();
+        assert!(problems.starts_with(expected), "{text}: {problems}");
+        assert_eq!(problems.lines().count(), 1, "{text}: {problems}");
+    }
+}
+
+/// Headers that HTTP or gRPC needs for itself; guarantees that configured credentials, configured
+/// headers and the builder refuse the same ones.
+#[test]
+fn protocol_headers() {
+    for name in [
+        "Accept-Encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "grpc-timeout",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-key-bin",
+    ] {
+        assert!(read(&format!("token: a\nheader: {name}")).is_err(), "{name}");
+        assert!(BearerTokenAuth::builder().token("a").header(name).build().is_err(), "{name}");
+    }
+    for name in ["authorization", "x-grpc-key", "x-bin-key"] {
+        assert!(read(&format!("token: a\nheader: {name}")).is_ok(), "{name}");
+        assert!(BearerTokenAuth::builder().token("a").header(name).build().is_ok(), "{name}");
+    }
+}
+
+/// Tokens that are empty through variables and files; guarantees that the message names what the
+/// document names, and nothing else.
+#[test]
+fn empty_by_substitution() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("token");
+    fs::write(&path, " \n").unwrap();
+    let path = path.display().to_string();
+    let (file, of_file) = (
+        format!("token: '${{file:{path}}}'"),
+        format!("token: is empty: the file `{path}` is empty (line 1)"),
+    );
+    let env = |name: &str| match name {
+        "EMPTY" => Some(String::new()),
+        "NAME" => Some("EMPTY".to_owned()),
+        "REF" => Some("${env:EMPTY}".to_owned()),
+        "LIST" => Some("[]".to_owned()),
+        "ITEMS" => Some("[a, '']".to_owned()),
+        "BLOCK" => Some("token: ${env:EMPTY}".to_owned()),
+        _ => None,
+    };
+    for (text, expected) in [
+        (
+            "token: '${env:OTHER_KEY:-}'",
+            "token: is empty: the environment variable `OTHER_KEY` is empty or not set (line 1)",
+        ),
+        (
+            "token: '${env:EMPTY}'",
+            "token: is empty: the environment variable `EMPTY` is empty or not set (line 1)",
+        ),
+        (
+            "token: ' ${EMPTY} '",
+            "token: is empty: the environment variable `EMPTY` is empty or not set (line 1)",
+        ),
+        (&file, &of_file),
+        (
+            "token: '${env:EMPTY}${env:X:- }'",
+            "token: is empty: the environment variable `EMPTY` is empty or not set, the environment variable `X` is empty or not set \
+             (line 1)",
+        ),
+        (
+            "token: '${env:REF}'",
+            "token: is empty: the environment variable `REF` refers to something empty (line 1)",
+        ),
+        (
+            "token: '${env:${env:NAME}}'",
+            "token: is empty: the environment variable `NAME` refers to something empty (line 1)",
+        ),
+        (
+            "tokens: [a, '${env:EMPTY}']",
+            "tokens[1]: is empty: the environment variable `EMPTY` is empty or not set (line 1)",
+        ),
+        (
+            "tokens: '${env:EMPTY}'",
+            "tokens: is empty: the environment variable `EMPTY` is empty or not set (line 1)",
+        ),
+        (
+            "tokens: '${env:LIST}'",
+            "tokens: is empty: the environment variable `LIST` refers to something empty (line 1)",
+        ),
+        (
+            "tokens: '${env:ITEMS}'",
+            "tokens[1]: is empty: the environment variable `ITEMS` refers to something empty (line 1)",
+        ),
+        (
+            "filename: '${env:EMPTY}'",
+            "filename: is empty: the environment variable `EMPTY` is empty or not set (line 1)",
+        ),
+        (
+            "${env:BLOCK}",
+            "token: is empty: the environment variable `BLOCK` refers to something empty (line 1)",
+        ),
+    ] {
+        let error = BearerTokenAuthConfig::from_yaml(text, &env).unwrap_err();
+        assert_eq!(error.to_string(), expected, "{text}");
+    }
+}
+
+/// A block with a mistake in every key; guarantees that all are told, and nothing of the token.
+#[test]
+fn all_problems() {
+    let problems =
+        read("header: host\nscheme: a b\ntokens: ['canary canary', ok, [canary]]\nextra: canary")
+            .unwrap_err();
+    assert_eq!(problems.lines().count(), 5, "{problems}");
+    assert!(!problems.contains("canary"), "{problems}");
+}
+
+/// A valid block with a secret; guarantees that `Debug` hides it.
+#[test]
+fn debug() {
+    let config = read("tokens: [canary]").unwrap();
+    assert!(!format!("{config:?}").contains("canary"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// Scenario: a secret is substituted into any key of the block.
+    /// Guarantee: no problem shows it, and `Debug` of the block does not show a token.
+    #[test]
+    fn no_output_holds_a_secret(before in "[a-z:{}\\[\\]$\" \n-]{0,6}", after in "[a-z:{}\\[\\], $\"\n-]{0,6}") {
+        let secret = format!("{before}canary{after}");
+        let read = |block: &str| {
+            BearerTokenAuthConfig::from_yaml(block, &|name| (name == "S").then(|| secret.clone()))
+        };
+        for block in ["${S}", "token: ${S}", "token: '${S} ${S}'", "tokens: '${S}'", "tokens: ['${S}']"] {
+            let output = format!("{:?}", read(block));
+            prop_assert!(!output.contains("canary"), "{block}: {output}");
+        }
+        // Scheme, header and path are no secrets once they are legal, and `Debug` shows them.
+        for block in [
+            "{token: a, scheme: '${S}'}",
+            "{token: a, header: '${S}'}",
+            "{token: a, '${S}': '${S}'}",
+            "filename: '${file:${S}}'",
+        ] {
+            if let Err(error) = read(block) {
+                let output = format!("{error} {error:?}");
+                prop_assert!(!output.contains("canary"), "{block}: {output}");
+            }
+        }
+    }
+}

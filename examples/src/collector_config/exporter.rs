@@ -1,0 +1,283 @@
+//! One OTLP exporter.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Uri};
+use otel_confmap::{Map, Node};
+use otlp_auth::config::BearerTokenAuthConfig;
+
+use super::endpoint::{self, Endpoint};
+use super::{RetryConfig, TlsConfig, header};
+
+/// Settings that the Collector knows and that have no effect here.
+const NO_EFFECT: [&str; 24] = [
+    "authority",
+    "balancer_name",
+    "batcher",
+    "compression_params",
+    "cookies",
+    "disable_keep_alives",
+    "encoding",
+    "force_attempt_http2",
+    "http2_ping_timeout",
+    "http2_read_idle_timeout",
+    "idle_conn_timeout",
+    "keepalive",
+    "max_conns_per_host",
+    "max_idle_conns",
+    "max_idle_conns_per_host",
+    "max_redirects",
+    "middlewares",
+    "profiles_endpoint",
+    "proxy_url",
+    "read_buffer_size",
+    "sending_queue",
+    "user_agent",
+    "wait_for_ready",
+    "write_buffer_size",
+];
+
+/// An OTLP exporter of a Collector's file. `Debug` hides tokens, private keys, the values of headers
+/// and the queries of endpoints, because they may be secret.
+#[derive(Clone, Debug)]
+pub struct ExporterConfig {
+    id: String,
+    protocol: Protocol,
+    endpoint: Option<Endpoint>,
+    signal_endpoints: [Option<Endpoint>; 3],
+    auth: Option<BearerTokenAuthConfig>,
+    tls: TlsConfig,
+    compression: Compression,
+    headers: HeaderMap,
+    timeout: Option<Duration>,
+    retry: RetryConfig,
+}
+
+/// The transport of OTLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// OTLP/gRPC: exporters of type `otlp` and `otlp_grpc`.
+    Grpc,
+    /// OTLP/HTTP: exporters of type `otlphttp` and `otlp_http`.
+    Http,
+}
+
+/// A kind of telemetry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Signal {
+    /// Spans.
+    Traces,
+    /// Metrics.
+    Metrics,
+    /// Log records.
+    Logs,
+}
+
+/// How requests are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// gzip, which is the default.
+    #[default]
+    Gzip,
+    /// Zstandard.
+    Zstd,
+    /// Snappy; on OTLP/HTTP only.
+    Snappy,
+    /// No compression.
+    None,
+}
+
+impl Protocol {
+    /// The protocol of exporters of this type.
+    pub(super) fn of_type(exporter_type: &str) -> Option<Self> {
+        match exporter_type {
+            "otlp" | "otlp_grpc" => Some(Self::Grpc),
+            "otlphttp" | "otlp_http" => Some(Self::Http),
+            _ => None,
+        }
+    }
+}
+
+impl Signal {
+    const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
+        }
+    }
+}
+
+impl ExporterConfig {
+    /// The name in the file: the type, and after a slash the name that distinguishes exporters of one
+    /// type, as in `otlp/stackstate`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The transport.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// The endpoint as an absolute URI whose scheme says whether the connection is plaintext.
+    /// OTLP/gRPC always has an endpoint; OTLP/HTTP may have only
+    /// [endpoints of signals](Self::signal_endpoint).
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&Uri> {
+        self.endpoint.as_ref().map(Endpoint::uri)
+    }
+
+    /// The URL that a signal is sent to. On OTLP/HTTP it is `traces_endpoint`, `metrics_endpoint` or
+    /// `logs_endpoint`, or otherwise `endpoint` with the path `/v1/traces`, `/v1/metrics` or `/v1/logs`
+    /// appended; on OTLP/gRPC it is the endpoint. `None` if the exporter sends only other signals.
+    #[must_use]
+    pub fn signal_endpoint(&self, signal: Signal) -> Option<Uri> {
+        let endpoint = self.endpoint();
+        match self.protocol {
+            Protocol::Grpc => endpoint.cloned(),
+            Protocol::Http => {
+                let own = self.signal_endpoints[signal as usize].as_ref().map(Endpoint::uri);
+                own.cloned().or_else(|| endpoint::join(endpoint?, &format!("v1/{}", signal.name())))
+            }
+        }
+    }
+
+    /// The authenticator that `auth` names.
+    #[must_use]
+    pub fn auth(&self) -> Option<&BearerTokenAuthConfig> {
+        self.auth.as_ref()
+    }
+
+    /// How the connection is secured.
+    #[must_use]
+    pub fn tls(&self) -> &TlsConfig {
+        &self.tls
+    }
+
+    /// How requests are compressed.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Headers that every request carries besides the credential. The values are marked sensitive.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// How long a request may take; `None` means that there is no limit. The default is 5 s on
+    /// OTLP/gRPC and 30 s on OTLP/HTTP.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// When a failed request is sent again.
+    #[must_use]
+    pub fn retry(&self) -> &RetryConfig {
+        &self.retry
+    }
+
+    /// Reads the exporter at `node`; `auth` resolves the authenticator that a node names. Returns
+    /// `None` if `node` is not a map, which is then in the report.
+    pub(super) fn read<'a>(
+        id: &str,
+        protocol: Protocol,
+        node: &Node<'a>,
+        auth: &dyn Fn(&Node<'a>) -> Option<BearerTokenAuthConfig>,
+    ) -> Option<Self> {
+        if node.is_null() {
+            node.problem("has no settings: give an `endpoint`");
+        }
+        let mut map = node.map()?;
+        let auth = map.get("auth").and_then(|node| {
+            let mut map = node.map()?;
+            let authenticator = map.required("authenticator");
+            map.warn_unknown();
+            auth(&authenticator?)
+        });
+        let tls = map.get("tls").and_then(|node| TlsConfig::read(&node)).unwrap_or_default();
+        let (endpoint, signal_endpoints) = endpoints(&mut map, protocol, tls.is_insecure());
+        let compression = map
+            .get("compression")
+            .and_then(|node| compression(&node, protocol))
+            .unwrap_or_default();
+        let headers = map.get("headers").map(|node| header::map(&node)).unwrap_or_default();
+        if let Some(auth) = &auth
+            && headers.contains_key(auth.header())
+        {
+            map.node().warning(format!(
+                "the authenticator replaces the header `{}` that `headers` sets",
+                auth.header()
+            ));
+        }
+        let timeout = map.get("timeout").and_then(|node| node.duration());
+        let timeout =
+            timeout.unwrap_or(Duration::from_secs(if protocol == Protocol::Grpc { 5 } else { 30 }));
+        let retry = map
+            .get("retry_on_failure")
+            .and_then(|node| RetryConfig::read(&node))
+            .unwrap_or_default();
+        for key in NO_EFFECT {
+            if let Some(node) = map.get(key) {
+                node.warning("has no effect here");
+            }
+        }
+        map.warn_unknown();
+        Some(Self {
+            id: id.to_owned(),
+            protocol,
+            endpoint,
+            signal_endpoints,
+            auth,
+            tls,
+            compression,
+            headers,
+            timeout: (!timeout.is_zero()).then_some(timeout),
+            retry,
+        })
+    }
+}
+
+fn endpoints(
+    map: &mut Map<'_>,
+    protocol: Protocol,
+    insecure: bool,
+) -> (Option<Endpoint>, [Option<Endpoint>; 3]) {
+    if protocol == Protocol::Grpc {
+        return (
+            map.required("endpoint").and_then(|node| endpoint::grpc(&node, insecure)),
+            [None, None, None],
+        );
+    }
+    let base = map.get("endpoint");
+    let signals = Signal::ALL.map(|signal| map.get(&format!("{}_endpoint", signal.name())));
+    if base.is_none() && signals.iter().all(Option::is_none) {
+        map.required("endpoint");
+    }
+    let base = base.and_then(|node| endpoint::http(&node, false));
+    (base, signals.map(|node| endpoint::http(&node?, true)))
+}
+
+fn compression(node: &Node<'_>, protocol: Protocol) -> Option<Compression> {
+    match node.string()? {
+        "gzip" => Some(Compression::Gzip),
+        "zstd" => Some(Compression::Zstd),
+        "none" | "" => Some(Compression::None),
+        "snappy" if protocol == Protocol::Grpc => {
+            node.warning("snappy is not supported on OTLP/gRPC: gzip is used");
+            Some(Compression::Gzip)
+        }
+        "snappy" => Some(Compression::Snappy),
+        _ => {
+            node.problem("expected one of gzip, zstd, snappy, none");
+            None
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The OTLP exporters of a Collector's configuration file.
+//!
+//! [`CollectorConfig`] reads a file, and of it the OTLP exporters with the `bearertokenauth`
+//! extensions that they use. Names and defaults are the Collector's; [`otel_confmap`] is the language
+//! that the file is written in. Every problem of a file is reported at once, and no message holds a
+//! value.
+//!
+//! # Differences from the Collector
+//!
+//! Besides those of [the language](otel_confmap#differences-from-the-collector) and of the
+//! [`bearertokenauth` block](otlp_auth::config#differences-from-the-collector):
+//!
+//! | here | in the Collector |
+//! |---|---|
+//! | headers that belong to the protocol cannot be set | they are sent, and break requests |
+//! | `endpoint: http://..` of an OTLP/gRPC exporter is plaintext | TLS, unless `tls.insecure` is set |
+//! | `tls.insecure` with certificates is an error | TLS if there is a `ca_file`; otherwise the certificates are ignored |
+//! | `tls.insecure_skip_verify: true` is an error | certificates are not verified |
+//! | an endpoint with user information is an error | the user information is sent as basic authentication |
+//! | an authenticator missing in `service.extensions` is a warning if there is no `service` | an error |
+//! | `compression: snappy` is gzip on OTLP/gRPC, with a warning | snappy |
+//! | `retry_on_failure.multiplier` is at least 1 | it is at least 0, so that delays may shrink |
+//! | an extension that nothing uses is not read | every extension must be valid |
+//! | unknown keys outside `bearertokenauth`, and keys without effect here, are warnings | unknown keys are errors, and the others have effect |
+
+mod collector;
+mod endpoint;
+mod exporter;
+mod header;
+mod retry;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+pub use collector::{CollectorConfig, SelectExporterError};
+pub use exporter::{Compression, ExporterConfig, Protocol, Signal};
+pub use retry::RetryConfig;
+pub use tls::{Pem, TlsConfig, TlsIdentity};

@@ -1,0 +1,358 @@
+use std::path::Path;
+use std::time::Duration;
+
+use super::super::{Compression, Pem, RetryConfig, Signal};
+use super::{collector, exporter};
+
+/// The first problem of an exporter with these settings.
+fn problem(id: &str, settings: &str) -> String {
+    let problems = exporter(id, settings).unwrap_err();
+    assert_eq!(problems.lines().count(), 1, "{settings}: {problems}");
+    problems.strip_prefix(&format!("exporters.{id}.")).unwrap_or(&problems).to_owned()
+}
+
+/// The only warning of an exporter with these settings.
+fn warning(id: &str, settings: &str) -> String {
+    let (_, warnings) = exporter(id, settings).unwrap();
+    assert_eq!(warnings.lines().count(), 1, "{settings}: {warnings}");
+    warnings
+}
+
+/// An exporter with nothing but an endpoint; guarantees the Collector's defaults.
+#[test]
+fn defaults() {
+    let (grpc, warnings) = exporter("otlp", "endpoint: a:4317").unwrap();
+    assert_eq!(warnings, "");
+    assert_eq!(grpc.timeout(), Some(Duration::from_secs(5)));
+    assert_eq!(grpc.compression(), Compression::Gzip);
+    assert!(grpc.headers().is_empty() && grpc.auth().is_none() && !grpc.tls().is_insecure());
+    assert!(
+        grpc.tls().ca().is_none()
+            && grpc.tls().identity().is_none()
+            && grpc.tls().server_name().is_none()
+    );
+    assert_eq!(grpc.retry(), &RetryConfig::default());
+    assert_eq!(grpc.retry().max_elapsed_time, Some(Duration::from_secs(300)));
+    let (http, _) = exporter("otlp_http", "endpoint: http://a").unwrap();
+    assert_eq!(http.timeout(), Some(Duration::from_secs(30)));
+}
+
+/// gRPC endpoints of every form; guarantees one absolute URI whose scheme tells whether it is
+/// plaintext.
+#[test]
+fn grpc_endpoints() {
+    for (endpoint, insecure, expected) in [
+        ("a.example:4317", false, "https://a.example:4317/"),
+        ("a.example:4317", true, "http://a.example:4317/"),
+        ("dns:///a.example:4317", false, "https://a.example:4317/"),
+        ("dns:///a.example:4317", true, "http://a.example:4317/"),
+        ("http://a.example:4317", false, "http://a.example:4317/"),
+        ("https://a.example:4317", true, "https://a.example:4317/"),
+        ("https://a.example:443/", false, "https://a.example:443/"),
+        ("127.0.0.1:4317", true, "http://127.0.0.1:4317/"),
+        ("'[::1]:4317'", true, "http://[::1]:4317/"),
+    ] {
+        for id in ["otlp", "otlp/x", "otlp_grpc"] {
+            let (exporter, _) =
+                exporter(id, &format!("endpoint: {endpoint}\ntls: {{insecure: {insecure}}}"))
+                    .unwrap();
+            assert_eq!(exporter.endpoint().unwrap(), expected, "{endpoint}");
+            assert_eq!(exporter.signal_endpoint(Signal::Logs).unwrap(), expected);
+        }
+    }
+    for endpoint in [
+        "a.example",
+        "https://a.example",
+        ":4317",
+        "a.example:0",
+        "a.example:70000",
+        "a.example:x",
+        "'a.example:'",
+        "unix:///run/x.sock",
+        "a.example:4317/path",
+        "'a b:1'",
+        "'user:pw@a.example:1'",
+        "''",
+        "dns://8.8.8.8/a:1",
+        "ftp://a:1",
+        "'[::1:4317'",
+        "7",
+    ] {
+        assert!(
+            problem("otlp", &format!("endpoint: {endpoint}")).starts_with("endpoint: "),
+            "{endpoint}"
+        );
+    }
+    assert_eq!(problem("otlp", "timeout: 5s"), "endpoint: is required (line 3)");
+}
+
+/// HTTP endpoints, common and by signal; guarantees where each signal is sent.
+#[test]
+fn http_endpoints() {
+    for (settings, traces, logs) in [
+        (
+            "endpoint: https://a.example",
+            Some("https://a.example/v1/traces"),
+            Some("https://a.example/v1/logs"),
+        ),
+        (
+            "endpoint: http://a.example:4318/",
+            Some("http://a.example:4318/v1/traces"),
+            Some("http://a.example:4318/v1/logs"),
+        ),
+        (
+            "endpoint: http://a/otlp/",
+            Some("http://a/otlp/v1/traces"),
+            Some("http://a/otlp/v1/logs"),
+        ),
+        (
+            "endpoint: http://a\nlogs_endpoint: http://b/l?x=y",
+            Some("http://a/v1/traces"),
+            Some("http://b/l?x=y"),
+        ),
+        ("traces_endpoint: https://b/t", Some("https://b/t"), None),
+    ] {
+        let (exporter, _) = exporter("otlphttp", settings).unwrap();
+        let endpoint = |signal| exporter.signal_endpoint(signal).map(|uri| uri.to_string());
+        assert_eq!(endpoint(Signal::Traces).as_deref(), traces, "{settings}");
+        assert_eq!(endpoint(Signal::Logs).as_deref(), logs, "{settings}");
+    }
+    for endpoint in [
+        "a.example:4318",
+        "https://",
+        "ftp://a",
+        "http://a?x=y",
+        "http://a:x",
+        "http://a:0/",
+        "http://u:p@a/",
+        "'http://a b'",
+        "''",
+        "[a]",
+    ] {
+        assert!(
+            problem("otlphttp", &format!("endpoint: {endpoint}")).starts_with("endpoint: "),
+            "{endpoint}"
+        );
+    }
+    assert!(problem("otlphttp", "metrics_endpoint: a").starts_with("metrics_endpoint: "));
+    assert_eq!(problem("otlp_http", "timeout: 5s"), "endpoint: is required (line 3)");
+}
+
+/// A key in the query of a signal's endpoint; guarantees that requests have it, and `Debug` of
+/// neither exporter nor file.
+#[test]
+fn debug_hides_queries() {
+    let settings = "traces_endpoint: https://h/v1/traces?api_key=canary";
+    let (exporter, _) = exporter("otlphttp", settings).unwrap();
+    assert_eq!(exporter.signal_endpoint(Signal::Traces).unwrap().query(), Some("api_key=canary"));
+    let told = format!(
+        "{exporter:?} {exporter:#?} {:?}",
+        collector(&format!("exporters: {{otlphttp: {{{settings}}}}}")).unwrap()
+    );
+    assert!(!told.contains("canary"), "{told}");
+    assert!(told.contains("https://h/v1/traces?.."), "{told}");
+}
+
+/// `tls` in every form; guarantees what is read, what is refused, and what has no effect.
+#[test]
+fn tls() {
+    let tls = |settings: &str| {
+        exporter("otlp", &format!("endpoint: a:1\ntls: {settings}")).unwrap().0.tls().clone()
+    };
+    let config = tls(
+        "{ca_file: /ca.pem, cert_file: /c.pem, key_pem: canary, server_name_override: b, insecure_skip_verify: false}",
+    );
+    assert!(matches!(config.ca(), Some(Pem::File(path)) if path == Path::new("/ca.pem")));
+    let identity = config.identity().unwrap();
+    assert!(matches!((identity.cert(), identity.key()), (Pem::File(_), Pem::Text(_))));
+    assert_eq!(config.server_name(), Some("b"));
+    assert!(!format!("{config:?}").contains("canary"));
+    assert!(tls("{ca_file: '', ca_pem: x}").ca().is_some());
+
+    for (settings, expected) in [
+        ("7", "tls: expected a map, found an integer"),
+        ("{insecure: 1}", "tls.insecure: expected true or false, found an integer"),
+        ("{insecure_skip_verify: true}", "tls.insecure_skip_verify: not supported"),
+        (
+            "{insecure_skip_verify: x}",
+            "tls.insecure_skip_verify: expected true or false, found a string",
+        ),
+        ("{ca_file: a, ca_pem: b}", "tls: both `ca_file` and `ca_pem` are given: keep one"),
+        ("{cert_file: a}", "tls: a client certificate needs both"),
+        ("{key_pem: a}", "tls: a client certificate needs both"),
+        ("{insecure: true, ca_file: a}", "tls: `insecure` and certificates contradict each other"),
+        ("{ca_file: [a]}", "tls.ca_file: expected a string, found a list"),
+        (
+            "{server_name_override: 1}",
+            "tls.server_name_override: expected a string, found an integer",
+        ),
+    ] {
+        let problem = problem("otlp", &format!("endpoint: a:1\ntls: {settings}"));
+        assert!(problem.starts_with(expected), "{settings}: {problem}");
+    }
+    assert_eq!(
+        warning("otlp", "endpoint: a:1\ntls: {min_version: '1.3'}"),
+        "exporters.otlp.tls.min_version: has no effect here (line 4)"
+    );
+    assert_eq!(
+        warning("otlp", "endpoint: a:1\ntls: {insecur: 1}"),
+        "exporters.otlp.tls.insecur: unknown key: it has no effect (line 4)"
+    );
+}
+
+/// Each compression on each protocol; guarantees what is used, and that snappy becomes gzip on gRPC
+/// only, with a warning.
+#[test]
+fn compression() {
+    let compression = |id: &str, name: &str| {
+        let (exporter, warnings) =
+            exporter(id, &format!("endpoint: http://a:1\ncompression: {name}")).unwrap();
+        (exporter.compression(), warnings.is_empty())
+    };
+    for id in ["otlp", "otlphttp"] {
+        assert_eq!(compression(id, "gzip"), (Compression::Gzip, true));
+        assert_eq!(compression(id, "zstd"), (Compression::Zstd, true));
+        assert_eq!(compression(id, "none"), (Compression::None, true));
+        assert_eq!(compression(id, "''"), (Compression::None, true));
+        assert_eq!(compression(id, ""), (Compression::Gzip, true));
+        for unknown in ["lz4", "GZIP", "brotli"] {
+            let problem = problem(id, &format!("endpoint: http://a:1\ncompression: {unknown}"));
+            assert_eq!(problem, "compression: expected one of gzip, zstd, snappy, none (line 4)");
+        }
+    }
+    assert_eq!(compression("otlp", "snappy"), (Compression::Gzip, false));
+    assert_eq!(compression("otlphttp", "snappy"), (Compression::Snappy, true));
+}
+
+/// `headers` in both forms; guarantees sensitive values, and that names and values are legal and
+/// not the protocol's.
+#[test]
+fn headers() {
+    for headers in [
+        "{X-Tenant: a, x-key: 'canary'}",
+        "[{name: X-Tenant, value: a}, {name: x-key, value: canary}]",
+    ] {
+        let (exporter, _) =
+            exporter("otlp", &format!("endpoint: a:1\nheaders: {headers}")).unwrap();
+        assert_eq!(exporter.headers().len(), 2);
+        assert_eq!(exporter.headers()["x-tenant"], "a");
+        assert!(exporter.headers().values().all(|value| value.is_sensitive()));
+        assert!(!format!("{exporter:?}").contains("canary"));
+    }
+    for (headers, expected) in [
+        ("x", "headers: expected a map, found a string"),
+        ("{a b: c}", "headers.a b: expected the name of an HTTP header"),
+        ("{':path': c}", "headers.:path: expected the name of an HTTP header"),
+        ("{content-type: c}", "headers.content-type: this header belongs to the protocol"),
+        ("{Grpc-Timeout: c}", "headers.Grpc-Timeout: this header belongs to the protocol"),
+        ("{a: 1}", "headers.a: expected a string, found an integer: put it in quotes"),
+        ("{a: }", "headers.a: expected a string, found nothing"),
+        ("{a: \"b\\nc\"}", "headers.a: the value has a character that no header may have"),
+        ("{a: b, A: c}", "headers.A: the header is set twice"),
+        ("[a]", "headers[0]: expected a map, found a string"),
+        ("[{name: a}]", "headers[0].value: is required"),
+        ("[{value: a}]", "headers[0].name: is required"),
+        ("[{name: host, value: a}]", "headers[0].name: this header belongs to the protocol"),
+    ] {
+        let problem = problem("otlp", &format!("endpoint: a:1\nheaders: {headers}"));
+        assert!(problem.starts_with(expected), "{headers}: {problem}");
+    }
+}
+
+/// Timeouts, none among them; guarantees Go's syntax with a unit, and that 0 is no limit.
+#[test]
+fn timeout() {
+    let timeout = |text: &str| {
+        exporter("otlp", &format!("endpoint: a:1\ntimeout: {text}")).unwrap().0.timeout()
+    };
+    assert_eq!(timeout("1m30s"), Some(Duration::from_secs(90)));
+    assert_eq!(timeout("0"), None);
+    assert_eq!(timeout("0s"), None);
+    for text in ["5", "-5s", "soon", "[5s]"] {
+        assert!(
+            problem("otlp", &format!("endpoint: a:1\ntimeout: {text}"))
+                .starts_with("timeout: expected a duration"),
+            "{text}"
+        );
+    }
+}
+
+/// `retry_on_failure` with every key, and with wrong ones; guarantees the values and their ranges.
+#[test]
+fn retry() {
+    let retry = |text: &str| {
+        exporter("otlp", &format!("endpoint: a:1\nretry_on_failure: {text}"))
+            .unwrap()
+            .0
+            .retry()
+            .clone()
+    };
+    let all = "{enabled: false, initial_interval: 1s, randomization_factor: 0, multiplier: 2, max_interval: 1m, max_elapsed_time: 0}";
+    let expected = RetryConfig {
+        enabled: false,
+        initial_interval: Duration::from_secs(1),
+        randomization_factor: 0.0,
+        multiplier: 2.0,
+        max_interval: Duration::from_secs(60),
+        max_elapsed_time: None,
+    };
+    assert_eq!(retry(all), expected);
+    assert_eq!(retry("{}"), RetryConfig::default());
+    for (text, expected) in [
+        ("true", "retry_on_failure: expected a map, found a boolean"),
+        ("{enabled: 1}", "retry_on_failure.enabled: expected true or false, found an integer"),
+        ("{initial_interval: 5}", "retry_on_failure.initial_interval: expected a duration"),
+        (
+            "{randomization_factor: 1.1}",
+            "retry_on_failure.randomization_factor: expected a number from 0 to 1",
+        ),
+        (
+            "{randomization_factor: x}",
+            "retry_on_failure.randomization_factor: expected a finite number, found a string",
+        ),
+        ("{multiplier: 0.5}", "retry_on_failure.multiplier: expected a number of at least 1"),
+        ("{multiplier: .nan}", "retry_on_failure.multiplier: expected a finite number"),
+        ("{max_interval: x}", "retry_on_failure.max_interval: expected a duration"),
+        ("{max_elapsed_time: {}}", "retry_on_failure.max_elapsed_time: expected a duration"),
+    ] {
+        let problem = problem("otlp", &format!("endpoint: a:1\nretry_on_failure: {text}"));
+        assert!(problem.starts_with(expected), "{text}: {problem}");
+    }
+}
+
+/// Settings of the Collector that are not used here, and unknown ones; guarantees warnings.
+#[test]
+fn no_effect() {
+    for key in [
+        "sending_queue",
+        "batcher",
+        "keepalive",
+        "balancer_name",
+        "read_buffer_size",
+        "write_buffer_size",
+        "proxy_url",
+    ] {
+        assert_eq!(
+            warning("otlp", &format!("endpoint: a:1\n{key}: {{}}")),
+            format!("exporters.otlp.{key}: has no effect here (line 4)")
+        );
+    }
+    assert_eq!(
+        warning("otlp", "endpoint: a:1\ntimeuot: 1s"),
+        "exporters.otlp.timeuot: unknown key: it has no effect (line 4)"
+    );
+}
+
+/// Scenario: `headers` sets a header that HTTP or gRPC needs for itself.
+/// Guarantee: the header is refused, and a header whose name only resembles it is not.
+#[test]
+fn protocol_headers() {
+    let set = |name: &str| exporter("otlp", &format!("endpoint: a:1\nheaders: {{{name}: a}}"));
+    for name in ["Accept-Encoding", "connection", "content-type", "grpc-timeout", "te", "x-key-bin"]
+    {
+        assert!(set(name).is_err(), "{name}");
+    }
+    for name in ["authorization", "x-grpc-key", "x-bin-key"] {
+        assert!(set(name).is_ok(), "{name}");
+    }
+}

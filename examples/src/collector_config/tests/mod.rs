@@ -1,0 +1,25 @@
+mod collector;
+mod exporter;
+mod property;
+
+use otel_confmap::ConfigError;
+
+use super::{CollectorConfig, ExporterConfig};
+
+/// An environment with one ingestion key.
+fn env(name: &str) -> Option<String> {
+    (name == "API_KEY").then(|| "iapikeyok-aaaaa-bbbb-ccccc-ddddd".to_owned())
+}
+
+fn collector(text: &str) -> Result<CollectorConfig, ConfigError> {
+    CollectorConfig::from_yaml(text, &env)
+}
+
+/// The only exporter of a file of one exporter with these settings, one a line.
+fn exporter(id: &str, settings: &str) -> Result<(ExporterConfig, String), String> {
+    let settings = settings.lines().map(|line| format!("    {line}\n")).collect::<String>();
+    let config = collector(&format!("exporters:\n  {id}:\n{settings}"))
+        .map_err(|error| error.to_string())?;
+    let warnings = config.warnings().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    Ok((config.exporter(None).unwrap().clone(), warnings))
+}
