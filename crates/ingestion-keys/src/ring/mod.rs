@@ -34,7 +34,7 @@ use crate::store::{Change, Cursor, KeyState, TOMBSTONE_RETENTION};
 /// refused even then.
 pub struct Ring {
     keys: Map<Entry>,
-    /// When it stops to decide, in nanoseconds of the steady clock.
+    /// When it stops to decide, in nanoseconds of the monotonic clock.
     fresh_until: AtomicU64,
     usage: Registry,
     writer: Mutex<Writer>,
@@ -136,7 +136,7 @@ impl Ring {
         let left = self
             .fresh_until
             .load(Ordering::Acquire)
-            .checked_sub(nanoseconds(self.clock.steady()))?;
+            .checked_sub(nanoseconds(self.clock.monotonic()))?;
         (left > 0).then_some(Duration::from_nanos(left))
     }
 
@@ -213,7 +213,7 @@ impl Ring {
 
     fn freshness(&self) -> Result<(), NotFresh> {
         match self.fresh_until.load(Ordering::Acquire) {
-            until if nanoseconds(self.clock.steady()) < until => Ok(()),
+            until if nanoseconds(self.clock.monotonic()) < until => Ok(()),
             0 => Err(NotFresh::NeverRead),
             _ => Err(NotFresh::TooOld),
         }
