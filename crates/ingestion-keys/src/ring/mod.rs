@@ -1,8 +1,8 @@
 //! Every key in memory: what a request is decided from.
 
+mod digest_prefix;
 mod entry;
 mod follow;
-mod half_digest;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -18,8 +18,8 @@ use ingestion_api::IngestionKey;
 use otlp_auth::server::{InMemoryAuthenticator, ServerAuthenticator};
 use otlp_auth::{Credential, Decision, DenyReason, Undecided, Verdict};
 
+use self::digest_prefix::{DigestPrefix, Map};
 use self::entry::{Entry, State};
-use self::half_digest::{HalfDigest, Map};
 use self::usage::Registry;
 pub use self::usage::{KeyHandle, PendingUsage};
 use crate::clock::{Clock, Timestamp};
@@ -70,7 +70,7 @@ struct Writer {
     /// How many entries there may be before the map needs more room.
     room: usize,
     /// Deleted keys, the earliest first.
-    tombstones: VecDeque<(Timestamp, HalfDigest)>,
+    tombstones: VecDeque<(Timestamp, DigestPrefix)>,
 }
 
 /// Why there is no verdict.
@@ -146,7 +146,7 @@ impl Ring {
     fn verdict(
         &self,
         credential: &Credential<'_>,
-        decide: impl FnOnce(&Entry, &HalfDigest) -> Decision,
+        decide: impl FnOnce(&Entry, &DigestPrefix) -> Decision,
     ) -> Verdict {
         let presented = credential.expose_token_bytes();
         if !IngestionKey::has_checksum(presented) {
@@ -155,7 +155,7 @@ impl Ring {
         if let Err(not_fresh) = self.freshness() {
             return malformed(presented).unwrap_or_else(|| Err(Undecided::new(not_fresh)));
         }
-        let digest = HalfDigest::from(&KeyDigest::of_bytes(presented));
+        let digest = DigestPrefix::from(&KeyDigest::of_bytes(presented));
         match self.keys.pin().get(&digest) {
             Some(entry) => Ok(decide(entry, &digest)),
             None => malformed(presented).unwrap_or(Ok(Decision::Deny(DenyReason::Unknown.into()))),
@@ -164,7 +164,7 @@ impl Ring {
 
     fn apply_one(&self, writer: &mut Writer, change: &Change) {
         let keys = self.keys.pin();
-        let digest = HalfDigest::from(&change.digest);
+        let digest = DigestPrefix::from(&change.digest);
         let old = keys.get(&digest);
         if old.is_some_and(|old| old.epoch == writer.epoch && old.revision >= change.revision) {
             return;

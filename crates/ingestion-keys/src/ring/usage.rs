@@ -10,7 +10,7 @@ use std::time::Duration;
 use otlp_auth::Identity;
 
 use super::Ring;
-use super::half_digest::HalfDigest;
+use super::digest_prefix::DigestPrefix;
 use crate::clock::Timestamp;
 use crate::key::{KeyClient, KeyId, StoredKey, Usage};
 use crate::store::{KeyStore, StoreError, UsageBatch};
@@ -88,7 +88,7 @@ enum Retired {
 
 /// The usage of one key.
 struct KeyUse {
-    digest: HalfDigest,
+    digest: DigestPrefix,
     counted: Vec<Counted>,
     /// Taken from the counters, and not yet known to be in the store.
     unflushed: Option<Box<Usage>>,
@@ -144,7 +144,7 @@ impl Ring {
     }
 
     /// Gives each core its own counters of these keys.
-    fn spread(&self, busy: &[HalfDigest]) {
+    fn spread(&self, busy: &[DigestPrefix]) {
         let cores = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_CORES);
         if cores == 1 {
             return;
@@ -195,7 +195,7 @@ impl Registry {
     }
 
     /// Begins to count for a key of this name.
-    pub(super) fn first_use(&self, id: KeyId, name: &str, digest: &HalfDigest) -> Identities {
+    pub(super) fn first_use(&self, id: KeyId, name: &str, digest: &DigestPrefix) -> Identities {
         let identity = self.identity(id, name);
         self.count(id, digest, std::slice::from_ref(&identity));
         Identities::One(identity)
@@ -206,7 +206,7 @@ impl Registry {
         &self,
         id: KeyId,
         name: &str,
-        digest: &HalfDigest,
+        digest: &DigestPrefix,
         cores: usize,
     ) -> Identities {
         let identities: Arc<[_]> =
@@ -227,7 +227,7 @@ impl Registry {
     }
 
     /// Counts these from now on, and those before for as long as a request may have them.
-    fn count(&self, id: KeyId, digest: &HalfDigest, identities: &[Identity]) {
+    fn count(&self, id: KeyId, digest: &DigestPrefix, identities: &[Identity]) {
         let used = self.used.pin();
         let new = || {
             Arc::new(Mutex::new(KeyUse {
@@ -270,7 +270,7 @@ impl Registry {
 
     /// Empties the counters; returns what is to be flushed, and which keys are so busy that cores
     /// would wait for each other.
-    fn take(&self, now: Timestamp) -> (Vec<Unflushed>, Vec<HalfDigest>) {
+    fn take(&self, now: Timestamp) -> (Vec<Unflushed>, Vec<DigestPrefix>) {
         let used = self.used.pin();
         let (mut unflushed, mut busy) = (Vec::new(), Vec::new());
         for (id, shared) in &used {
