@@ -101,8 +101,8 @@ async fn open_keys(
     let prepared = ready_file.map(ready::prepare).transpose();
     let options = RingOptions {
         max_staleness: config.storage.max_staleness,
-        sources: config.usage.sources,
-        retain_sources: config.usage.retain,
+        max_clients: config.usage.sources,
+        retain_clients: config.usage.retain,
     };
     let ring = Arc::new(Ring::new(Arc::clone(clock), options));
     ring.catch_up(&*store).await.map_err(unusable)?;

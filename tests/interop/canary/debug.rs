@@ -24,8 +24,8 @@ async fn debug_shows_no_key() {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let options = RingOptions {
         max_staleness: std::time::Duration::from_secs(600),
-        sources: 5,
-        retain_sources: std::time::Duration::from_secs(600),
+        max_clients: 5,
+        retain_clients: std::time::Duration::from_secs(600),
     };
     let ring = Arc::new(Ring::new(Arc::clone(&clock), options));
     ring.catch_up(&*store).await.expect("an empty store");

@@ -19,7 +19,7 @@ pub(crate) async fn record(request: Request, next: Next) -> Response {
     if let Some(handle) = identity.handle::<KeyHandle>()
         && let Some(ClientAddress(address)) = request.extensions().get()
     {
-        handle.add_source(
+        handle.add_client(
             *address,
             request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok()),
         );

@@ -49,15 +49,15 @@ pub struct RingOptions {
     /// How long it decides without having read its store.
     pub max_staleness: Duration,
     /// How many places are kept that a key was used from; none of them with 0.
-    pub sources: usize,
+    pub max_clients: usize,
     /// How long such a place is kept.
-    pub retain_sources: Duration,
+    pub retain_clients: Duration,
 }
 
 impl Default for RingOptions {
     fn default() -> Self {
         let day = Duration::from_secs(24 * 60 * 60);
-        Self { max_staleness: Duration::from_secs(600), sources: 5, retain_sources: 30 * day }
+        Self { max_staleness: Duration::from_secs(600), max_clients: 5, retain_clients: 30 * day }
     }
 }
 
@@ -89,7 +89,7 @@ impl Ring {
         Self {
             keys: Map::default(),
             fresh_until: AtomicU64::new(0),
-            usage: Registry::new(options.sources),
+            usage: Registry::new(options.max_clients),
             writer: Mutex::default(),
             follower: tokio::sync::Mutex::default(),
             clock,

@@ -24,7 +24,7 @@ struct House {
 impl House {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::at(NOW));
-        let options = RingOptions { sources: 2, ..RingOptions::default() };
+        let options = RingOptions { max_clients: 2, ..RingOptions::default() };
         let ring = Arc::new(Ring::new(clock.clone(), options));
         Self { ring, store: Arc::new(MemoryStore::new([0; 16])), clock }
     }
@@ -367,11 +367,11 @@ async fn the_handle_leads_to_the_key() {
     let address = |last: u8| IpAddr::from([192, 0, 2, last]);
     for last in [1, 2, 3, 2] {
         handle.add_bytes(100);
-        handle.add_source(address(last), Some(&"a".repeat(1000)));
+        handle.add_client(address(last), Some(&"a".repeat(1000)));
     }
     house.flush().await;
     house.clock.advance(Duration::from_secs(10));
-    handle.add_source(address(3), None);
+    handle.add_client(address(3), None);
     house.flush().await;
     let usage = house.usage(1).await;
     assert_eq!((usage.accepted, usage.bytes), (1, 400));

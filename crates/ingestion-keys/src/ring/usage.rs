@@ -46,7 +46,7 @@ pub(super) enum Identities {
 /// fn received(identity: &Identity, bytes: u64, from: std::net::IpAddr, user_agent: Option<&str>) {
 ///     if let Some(handle) = identity.handle::<KeyHandle>() {
 ///         handle.add_bytes(bytes);
-///         handle.add_source(from, user_agent);
+///         handle.add_client(from, user_agent);
 ///     }
 /// }
 /// ```
@@ -54,12 +54,12 @@ pub(super) enum Identities {
 pub struct KeyHandle {
     bytes: AtomicU64,
     denied: AtomicU64,
-    sources: Mutex<Vec<Source>>,
+    clients: Mutex<Vec<SeenClient>>,
     limit: usize,
 }
 
 #[derive(Debug)]
-struct Source {
+struct SeenClient {
     address: IpAddr,
     user_agent: Option<Box<str>>,
     /// Whether it was used since the last flush.
@@ -74,7 +74,7 @@ pub(super) struct Registry {
     /// began before may still be counted at the first.
     retired: Mutex<HashMap<KeyId, Retired>>,
     flushing: tokio::sync::Mutex<()>,
-    sources: usize,
+    max_clients: usize,
 }
 
 /// How far the usage of a key that is gone has come to be forgotten.
@@ -111,7 +111,7 @@ type Unflushed = (KeyId, Arc<Mutex<KeyUse>>);
 pub struct PendingUsage<'a> {
     registry: &'a Registry,
     /// How long places are kept that a key was used from.
-    retain_sources: Duration,
+    retain_clients: Duration,
     _flushing: tokio::sync::MutexGuard<'a, ()>,
 }
 
@@ -132,8 +132,8 @@ impl Ring {
                 .iter()
                 .filter_map(|(id, key)| Some((*id, lock(key).unflushed.as_deref()?.clone())))
                 .collect();
-            let max_clients = self.options.sources;
-            let oldest_client = Some(now.saturating_sub(self.options.retain_sources));
+            let max_clients = self.options.max_clients;
+            let oldest_client = Some(now.saturating_sub(self.options.retain_clients));
             store.add_usage(UsageBatch { usage, max_clients, oldest_client }).await?;
             for (_, key) in keys {
                 lock(key).unflushed = None;
@@ -162,11 +162,11 @@ impl Ring {
 
     /// What was counted and is not in the store.
     pub async fn pending_usage(&self) -> PendingUsage<'_> {
-        let retain_sources = self.options.retain_sources;
+        let retain_clients = self.options.retain_clients;
         PendingUsage {
             _flushing: self.usage.flushing.lock().await,
             registry: &self.usage,
-            retain_sources,
+            retain_clients,
         }
     }
 }
@@ -175,7 +175,7 @@ impl PendingUsage<'_> {
     /// The key as it will be once everything is in the store.
     #[must_use]
     pub fn added_to(&self, mut key: StoredKey, now: Timestamp) -> StoredKey {
-        let limit = self.registry.sources;
+        let limit = self.registry.max_clients;
         if let Some(pending) = self.registry.used.pin().get(&key.record.id) {
             let pending = lock(pending);
             let counted = pending.counted.iter().map(|counted| counted.read(now));
@@ -184,14 +184,14 @@ impl PendingUsage<'_> {
             }
         }
         // Of a key that is not used any more nothing else takes them away.
-        key.usage.add(Usage::default(), limit, Some(now.saturating_sub(self.retain_sources)));
+        key.usage.add(Usage::default(), limit, Some(now.saturating_sub(self.retain_clients)));
         key
     }
 }
 
 impl Registry {
-    pub(super) fn new(sources: usize) -> Self {
-        Self { sources, ..Self::default() }
+    pub(super) fn new(max_clients: usize) -> Self {
+        Self { max_clients, ..Self::default() }
     }
 
     /// Begins to count for a key of this name.
@@ -220,8 +220,8 @@ impl Registry {
         let handle = KeyHandle {
             bytes: AtomicU64::new(0),
             denied: AtomicU64::new(0),
-            sources: Mutex::default(),
-            limit: self.sources,
+            clients: Mutex::default(),
+            limit: self.max_clients,
         };
         Identity::with_handle(name, id.get().unsigned_abs(), handle)
     }
@@ -283,7 +283,7 @@ impl Registry {
                 }
                 let any = usage != Usage::default();
                 if any {
-                    key.unflushed.get_or_insert_default().add(usage, self.sources, None);
+                    key.unflushed.get_or_insert_default().add(usage, self.max_clients, None);
                 }
                 // One that was replaced is kept for as long as requests have it, as far as can be
                 // seen.
@@ -336,7 +336,7 @@ impl Identities {
 impl Counted {
     /// What was counted, which stays.
     fn read(&self, now: Timestamp) -> Usage {
-        self.collect(now, |counter| counter.load(Ordering::Relaxed), |source| source.fresh)
+        self.collect(now, |counter| counter.load(Ordering::Relaxed), |client| client.fresh)
     }
 
     /// What was counted, which is counted no more.
@@ -346,14 +346,14 @@ impl Counted {
             0 => 0,
             _ => counter.swap(0, Ordering::Relaxed),
         };
-        self.collect(now, take, |source| std::mem::take(&mut source.fresh))
+        self.collect(now, take, |client| std::mem::take(&mut client.fresh))
     }
 
     fn collect(
         &self,
         now: Timestamp,
         count: impl Fn(&AtomicU64) -> u64,
-        fresh: impl Fn(&mut Source) -> bool,
+        fresh: impl Fn(&mut SeenClient) -> bool,
     ) -> Usage {
         let accepted = count(self.identity.uses());
         let mut usage =
@@ -361,13 +361,13 @@ impl Counted {
         if let Some(handle) = self.identity.handle::<KeyHandle>() {
             usage.denied = count(&handle.denied);
             usage.bytes = count(&handle.bytes);
-            for source in lock(&handle.sources)
+            for client in lock(&handle.clients)
                 .iter_mut()
-                .filter_map(|source| fresh(source).then_some(&*source))
+                .filter_map(|client| fresh(client).then_some(&*client))
             {
                 usage.clients.push(KeyClient {
-                    address: source.address,
-                    user_agent: source.user_agent.as_deref().map(str::to_owned),
+                    address: client.address,
+                    user_agent: client.user_agent.as_deref().map(str::to_owned),
                     last_used_at: now,
                 });
             }
@@ -384,18 +384,23 @@ impl KeyHandle {
 
     /// Notes where a request that was let in came from. Of many at once some are passed over:
     /// nobody waits here.
-    pub fn add_source(&self, address: IpAddr, user_agent: Option<&str>) {
-        let Ok(mut sources) = self.sources.try_lock() else { return };
+    pub fn add_client(&self, address: IpAddr, user_agent: Option<&str>) {
+        let Ok(mut clients) = self.clients.try_lock() else { return };
         let user_agent = user_agent.map(shortened);
-        let same =
-            |known: &Source| known.address == address && known.user_agent.as_deref() == user_agent;
-        if let Some(known) = sources.iter_mut().find(|known| same(known)) {
+        let same = |known: &SeenClient| {
+            known.address == address && known.user_agent.as_deref() == user_agent
+        };
+        if let Some(known) = clients.iter_mut().find(|known| same(known)) {
             known.fresh = true;
         } else if self.limit > 0 {
-            if sources.len() == self.limit {
-                sources.remove(0);
+            if clients.len() == self.limit {
+                clients.remove(0);
             }
-            sources.push(Source { address, user_agent: user_agent.map(Into::into), fresh: true });
+            clients.push(SeenClient {
+                address,
+                user_agent: user_agent.map(Into::into),
+                fresh: true,
+            });
         }
     }
 }

@@ -418,7 +418,7 @@ async fn no_plaintext_is_kept() {
             otlp_auth::Credential::new("StackState", generated.secret.expose_secret()).unwrap();
         let verdict = otlp_auth::server::InMemoryAuthenticator::decide(&*ring, &credential);
         if let Ok(otlp_auth::Decision::Allow(identity)) = &verdict {
-            identity.handle::<KeyHandle>().unwrap().add_source([127, 0, 0, 1].into(), Some("test"));
+            identity.handle::<KeyHandle>().unwrap().add_client([127, 0, 0, 1].into(), Some("test"));
         }
         tell(&(generated, verdict, ring.peek(&credential), &ring));
     }
