@@ -6,7 +6,7 @@ use otlp_auth::server::InMemoryAuthenticator;
 use otlp_auth::{Credential, Decision, DenyReason};
 use rand_core::{TryCryptoRng, TryRng};
 
-use crate::ring::Ring;
+use crate::cache::KeyCache;
 use crate::store::contract::fixture::split_mix_64;
 pub(crate) use crate::store::contract::fixture::{NOW, commit, key, record};
 
@@ -43,9 +43,9 @@ pub(crate) enum Says {
     Undecided,
 }
 
-/// What `ring` says to this key.
-pub(crate) fn says(ring: &Ring, key: &str) -> Says {
-    match ring.decide(&Credential::new("StackState", key).unwrap()) {
+/// What `cache` says to this key.
+pub(crate) fn says(cache: &KeyCache, key: &str) -> Says {
+    match cache.decide(&Credential::new("StackState", key).unwrap()) {
         Ok(Decision::Allow(identity)) => Says::Allow(identity.name().to_owned()),
         Ok(Decision::Deny(denial)) => Says::Deny(denial.reason()),
         Err(_) => Says::Undecided,

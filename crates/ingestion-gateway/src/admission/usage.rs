@@ -6,7 +6,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::header::USER_AGENT;
 use http_body_util::BodyExt;
-use ingestion_keys::ring::KeyHandle;
+use ingestion_keys::cache::KeyHandle;
 use otlp_auth::Identity;
 
 use crate::listener::client_address::ClientAddress;

@@ -21,9 +21,9 @@ pub use self::error::{
 };
 pub use self::types::{IssuedKey, Key, KeyStatus, KeyUpdate, NewKey, Rotation};
 use crate::audit::{AuditAction, AuditNote, AuditPage, FieldChange, FromTo};
+use crate::cache::KeyCache;
 use crate::clock::{Clock, Timestamp};
 use crate::key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
-use crate::ring::Ring;
 use crate::store::{
     Commit, CommitError, Committed, KeyStore, StoreError, TOMBSTONE_RETENTION, Write,
 };
@@ -36,7 +36,7 @@ const ATTEMPTS: usize = 16;
 const AUDIT_LIMIT: u32 = 1000;
 
 /// Issues, changes, rotates and deletes keys. When a call returns, its change is stored and in force
-/// on the ring.
+/// on the cache.
 ///
 /// # Examples
 ///
@@ -48,7 +48,7 @@ const AUDIT_LIMIT: u32 = 1000;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::sync::Arc;
 /// use ingestion_keys::clock::SystemClock;
-/// use ingestion_keys::ring::{Ring, RingOptions};
+/// use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 /// use ingestion_keys::service::{KeyService, NewKey};
 /// # use ingestion_keys::store::MemoryStore;
 /// use otlp_auth::server::InMemoryAuthenticator;
@@ -56,40 +56,40 @@ const AUDIT_LIMIT: u32 = 1000;
 ///
 /// let store = Arc::new(MemoryStore::new([0; 16]));
 /// let clock = Arc::new(SystemClock);
-/// let ring = Arc::new(Ring::new(clock.clone(), RingOptions::default()));
-/// ring.catch_up(&*store).await?;
-/// let service = KeyService::new(store, Arc::clone(&ring), clock);
+/// let cache = Arc::new(KeyCache::new(clock.clone(), KeyCacheOptions::default()));
+/// cache.catch_up(&*store).await?;
+/// let service = KeyService::new(store, Arc::clone(&cache), clock);
 ///
 /// let new = NewKey { name: "edge".to_owned(), ..NewKey::default() };
 /// let issued = service.create("ops", new).await?;
 /// let presented = Credential::new("StackState", issued.secret.expose_secret())?;
-/// assert!(matches!(ring.decide(&presented), Ok(Decision::Allow(identity)) if identity.name() == "edge"));
+/// assert!(matches!(cache.decide(&presented), Ok(Decision::Allow(identity)) if identity.name() == "edge"));
 /// service.delete("ops", issued.key.record.id).await?;
-/// assert!(matches!(ring.decide(&presented), Ok(Decision::Deny(_))));
+/// assert!(matches!(cache.decide(&presented), Ok(Decision::Deny(_))));
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
 pub struct KeyService<R = SysRng> {
     store: Arc<dyn KeyStore>,
-    ring: Arc<Ring>,
+    cache: Arc<KeyCache>,
     clock: Arc<dyn Clock>,
     rng: Arc<Mutex<R>>,
 }
 
 impl KeyService {
-    /// Makes a service for the keys of `store`, which `ring` follows.
+    /// Makes a service for the keys of `store`, which `cache` follows.
     #[must_use]
-    pub fn new(store: Arc<dyn KeyStore>, ring: Arc<Ring>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, ring, clock, rng: Arc::new(Mutex::new(SysRng)) }
+    pub fn new(store: Arc<dyn KeyStore>, cache: Arc<KeyCache>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, cache, clock, rng: Arc::new(Mutex::new(SysRng)) }
     }
 
     /// Replaces the random source of the operating system, for a test. Whoever can predict the
     /// numbers of `rng` can predict the keys.
     #[must_use]
     pub fn with_rng<R: TryCryptoRng>(self, rng: R) -> KeyService<R> {
-        let Self { store, ring, clock, .. } = self;
-        KeyService { store, ring, clock, rng: Arc::new(Mutex::new(rng)) }
+        let Self { store, cache, clock, .. } = self;
+        KeyService { store, cache, clock, rng: Arc::new(Mutex::new(rng)) }
     }
 }
 
@@ -132,7 +132,7 @@ where
         let now = self.clock.wall();
         // Taken before the store is read: a flush in between would make usage count twice or not at
         // all.
-        let pending = self.ring.pending_usage().await;
+        let pending = self.cache.pending_usage().await;
         let listed = |stored| {
             let StoredKey { record, mut usage } = pending.added_to(stored, now);
             usage.clients.clear();
@@ -148,7 +148,7 @@ where
     /// When there is no such key, or the store cannot be read.
     pub async fn get(&self, id: KeyId) -> Result<Key, GetError> {
         let now = self.clock.wall();
-        let pending = self.ring.pending_usage().await;
+        let pending = self.cache.pending_usage().await;
         let StoredKey { record, usage } = pending.added_to(self.find(id).await?, now);
         Ok(Key::at(now, record, usage))
     }
@@ -168,7 +168,7 @@ where
         let now = self.clock.wall();
         let update = validate::update(update, now)?;
         for _ in 0..ATTEMPTS {
-            let pending = self.ring.pending_usage().await;
+            let pending = self.cache.pending_usage().await;
             let found = self.find(id).await.map_err(ChangeError::from)?;
             let StoredKey { record: old, usage } = pending.added_to(found, now);
             drop(pending);
@@ -276,7 +276,7 @@ where
         Ok((key, record))
     }
 
-    /// Makes a change in the store and on the ring. Returns `None` if another change came first, or
+    /// Makes a change in the store and on the cache. Returns `None` if another change came first, or
     /// if the id of a new key is taken.
     async fn commit(
         &self,
@@ -292,7 +292,7 @@ where
             Ok(committed) => {
                 let changes: Vec<_> =
                     writes.iter().map(|write| write.change(committed.revision, at)).collect();
-                self.ring.apply(&changes);
+                self.cache.apply(&changes);
                 Ok(Some(committed))
             }
             Err(CommitError::Changed | CommitError::IdTaken) => Ok(None),
@@ -315,7 +315,7 @@ impl<R> Clone for KeyService<R> {
     fn clone(&self) -> Self {
         Self {
             store: Arc::clone(&self.store),
-            ring: Arc::clone(&self.ring),
+            cache: Arc::clone(&self.cache),
             clock: Arc::clone(&self.clock),
             rng: Arc::clone(&self.rng),
         }

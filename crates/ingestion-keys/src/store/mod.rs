@@ -1,4 +1,4 @@
-//! Where keys are kept: what every store does, and how a ring follows one.
+//! Where keys are kept: what every store does, and how a cache follows one.
 //!
 //! A store knows no policy. It keeps what it is given, all of a [`Commit`] or nothing, and tells in
 //! which order it was given.
@@ -162,7 +162,7 @@ pub enum Changes {
     SnapshotNeeded,
 }
 
-/// A key as it became: what a ring needs of it.
+/// A key as it became: what a cache needs of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The change that it was last part of.

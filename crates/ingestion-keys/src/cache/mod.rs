@@ -30,9 +30,9 @@ use crate::store::{Change, Cursor, KeyState, TOMBSTONE_RETENTION};
 /// key's first use, allocating.
 ///
 /// It is undecided until it has read its store once ([`catch_up`](Self::catch_up)), and again when
-/// it could not read it for [`RingOptions::max_staleness`]. What is not of the format of a key is
+/// it could not read it for [`KeyCacheOptions::max_staleness`]. What is not of the format of a key is
 /// refused even then.
-pub struct Ring {
+pub struct KeyCache {
     keys: Map<Entry>,
     /// When it stops to decide, in nanoseconds of the monotonic clock.
     fresh_until: AtomicU64,
@@ -40,12 +40,12 @@ pub struct Ring {
     writer: Mutex<Writer>,
     follower: tokio::sync::Mutex<Option<Cursor>>,
     clock: Arc<dyn Clock>,
-    options: RingOptions,
+    options: KeyCacheOptions,
 }
 
-/// How a ring behaves.
+/// How a cache behaves.
 #[derive(Clone, Copy, Debug)]
-pub struct RingOptions {
+pub struct KeyCacheOptions {
     /// How long it decides without having read its store.
     pub max_staleness: Duration,
     /// How many places are kept that a key was used from; none of them with 0.
@@ -54,14 +54,14 @@ pub struct RingOptions {
     pub retain_clients: Duration,
 }
 
-impl Default for RingOptions {
+impl Default for KeyCacheOptions {
     fn default() -> Self {
         let day = Duration::from_secs(24 * 60 * 60);
         Self { max_staleness: Duration::from_secs(600), max_clients: 5, retain_clients: 30 * day }
     }
 }
 
-/// What those who change the ring share.
+/// What those who change the cache share.
 #[derive(Debug, Default)]
 struct Writer {
     /// The snapshot that entries are from, or newer than: those of an older one are gone from the
@@ -82,10 +82,10 @@ enum NotFresh {
     TooOld,
 }
 
-impl Ring {
-    /// An empty ring, which has read nothing.
+impl KeyCache {
+    /// An empty cache, which has read nothing.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>, options: RingOptions) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, options: KeyCacheOptions) -> Self {
         Self {
             keys: Map::default(),
             fresh_until: AtomicU64::new(0),
@@ -110,7 +110,7 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// [`Undecided`] when the ring has not read its store, or not for too long.
+    /// [`Undecided`] when the cache has not read its store, or not for too long.
     pub fn peek(&self, credential: &Credential<'_>) -> Verdict {
         self.verdict(credential, |entry, digest| entry.peek(&*self.clock, digest, &self.usage))
     }
@@ -140,7 +140,7 @@ impl Ring {
         (left > 0).then_some(Duration::from_nanos(left))
     }
 
-    /// The order of a decision. `decide` is asked about a key that is known, while the ring may
+    /// The order of a decision. `decide` is asked about a key that is known, while the cache may
     /// answer.
     #[inline(always)]
     fn verdict(
@@ -220,13 +220,13 @@ impl Ring {
     }
 }
 
-impl InMemoryAuthenticator for Ring {
+impl InMemoryAuthenticator for KeyCache {
     fn decide(&self, credential: &Credential<'_>) -> Verdict {
         self.verdict(credential, |entry, digest| entry.decide(&*self.clock, digest, &self.usage))
     }
 }
 
-impl ServerAuthenticator for Ring {
+impl ServerAuthenticator for KeyCache {
     type Future = Ready<Verdict>;
 
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
@@ -234,9 +234,9 @@ impl ServerAuthenticator for Ring {
     }
 }
 
-impl fmt::Debug for Ring {
+impl fmt::Debug for KeyCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ring")
+        f.debug_struct("KeyCache")
             .field("keys", &self.keys.len())
             .field("options", &self.options)
             .finish_non_exhaustive()

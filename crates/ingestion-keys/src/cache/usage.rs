@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use otlp_auth::Identity;
 
-use super::Ring;
+use super::KeyCache;
 use super::digest_prefix::DigestPrefix;
 use crate::clock::Timestamp;
 use crate::key::{KeyClient, KeyId, StoredKey, Usage};
@@ -40,7 +40,7 @@ pub(super) enum Identities {
 /// # Examples
 ///
 /// ```
-/// use ingestion_keys::ring::KeyHandle;
+/// use ingestion_keys::cache::KeyHandle;
 /// use otlp_auth::Identity;
 ///
 /// fn received(identity: &Identity, bytes: u64, from: std::net::IpAddr, user_agent: Option<&str>) {
@@ -115,7 +115,7 @@ pub struct PendingUsage<'a> {
     _flushing: tokio::sync::MutexGuard<'a, ()>,
 }
 
-impl Ring {
+impl KeyCache {
     /// Writes what was counted since the last time. What could not be written is kept for the next
     /// time. Dropped while it writes, it may count a batch twice.
     ///

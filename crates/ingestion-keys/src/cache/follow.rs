@@ -6,17 +6,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::entry::State;
-use super::{Ring, nanoseconds};
+use super::{KeyCache, nanoseconds};
 use crate::clock::Timestamp;
 use crate::store::{Changes, Cursor, KeyStore, SnapshotChunk, StoreError};
 
 /// A wall clock that moved this much more or less than the monotonic clock was set by somebody.
 const JUMP: Duration = Duration::from_secs(2);
 
-impl Ring {
+impl KeyCache {
     /// Reads what is new in the store, or everything the first time and where changes are not
     /// enough. When it returns, what was in the store at the time of the call is in force, and the
-    /// ring is fresh from that time on.
+    /// cache is fresh from that time on.
     ///
     /// # Errors
     ///
