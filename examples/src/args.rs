@@ -11,7 +11,7 @@ use otlp_auth::server::CredentialExtractor;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 
-/// What all receivers can be told.
+/// The options that all receivers have.
 #[derive(Args, Clone, Debug)]
 pub struct ReceiverArgs {
     /// File with the accepted tokens: one a line, bare or as name=token. It is followed while it
@@ -40,7 +40,7 @@ impl ReceiverArgs {
         schemes.fold(CredentialExtractor::empty(), CredentialExtractor::with_scheme)
     }
 
-    /// Binds the socket, and prints its address.
+    /// Binds the socket and prints its address.
     ///
     /// # Errors
     ///
@@ -53,11 +53,11 @@ impl ReceiverArgs {
         Ok(listener)
     }
 
-    /// The server's side of TLS, if there is a certificate.
+    /// The TLS configuration, if the options name a certificate.
     ///
     /// # Errors
     ///
-    /// When certificate or key cannot be used.
+    /// When the certificate or the key cannot be used.
     pub fn tls(&self) -> anyhow::Result<Option<Arc<ServerConfig>>> {
         match (&self.tls_cert, &self.tls_key) {
             (Some(cert), Some(key)) => crate::server_config(cert, key).map(Some),

@@ -39,8 +39,9 @@ where
     super::authenticated(router, authenticate.with_responder(respond), denial_log)
 }
 
-/// The answer to a request that is not let in. Agents drop their data on 403, send it again on 429
-/// and 503, and take 401 to mean that no key is configured. They log bodies: there is none.
+/// Answers a request that is not let in. Agents drop their data on 403, send it again on 429 and
+/// 503, and take 401 to mean that no key is configured. Bodies of responses are empty, because
+/// agents log them.
 fn respond(rejection: &Rejection, _request: &Parts) -> http::Response<Bytes> {
     let was_presented =
         rejection.denial().is_some_and(|denial| denial.reason() != DenyReason::Missing);
@@ -60,7 +61,7 @@ fn respond(rejection: &Rejection, _request: &Parts) -> http::Response<Bytes> {
     response
 }
 
-/// Answers a request that was let in. Bodies of responses are empty, because agents log them.
+/// Answers a request that is let in.
 async fn receive(State(agent): State<Agent>, request: Request) -> StatusCode {
     let path = request.uri().path();
     let path = path.strip_prefix(route::RECEIVER_PREFIX).unwrap_or(path);
