@@ -119,7 +119,7 @@ async fn open_store(path: &Path) -> Result<Result<SqliteStore, StoreError>, Join
 fn authenticator(
     config: &Config,
     cache: &Arc<KeyCache>,
-) -> Result<impl ServerAuthenticator<Future: Send> + Clone + Send + Sync + use<>, RunError> {
+) -> Result<impl ServerAuthenticator + Clone + use<>, RunError> {
     let receiver = match &config.auth.receiver {
         Some(tokens) => Arc::clone(tokens),
         None => Arc::new(FixedTokens::new(std::iter::empty::<(String, String)>())?),

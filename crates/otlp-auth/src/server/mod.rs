@@ -3,6 +3,7 @@
 
 mod authenticate;
 mod authenticator;
+mod chain;
 mod challenge;
 mod credential_extractor;
 mod fixed_tokens;
@@ -17,7 +18,10 @@ mod status;
 mod token_file;
 
 pub use authenticate::{Authenticate, AuthenticateLayer, ResponseFuture};
-pub use authenticator::{Chain, ChainFuture, InMemoryAuthenticator, ServerAuthenticator};
+pub use authenticator::{
+    AuthenticatorFn, InMemoryAuthenticator, ServerAuthenticator, authenticator_fn,
+};
+pub use chain::{Chain, ChainFuture};
 pub use credential_extractor::CredentialExtractor;
 pub use fixed_tokens::{FixedTokens, FixedTokensError};
 #[cfg(feature = "tonic")]

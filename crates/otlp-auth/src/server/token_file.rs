@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::future::{Ready, ready};
+use std::future::Ready;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use secrecy::SecretSlice;
 use tokio::sync::watch;
 
-use super::authenticator::{InMemoryAuthenticator, ServerAuthenticator};
+use super::authenticator::ServerAuthenticator;
 use super::fixed_tokens::FixedTokens;
 use crate::credential::Credential;
 use crate::decision::Verdict;
@@ -94,17 +94,11 @@ impl TokenFile {
     }
 }
 
-impl InMemoryAuthenticator for TokenFile {
-    fn decide(&self, credential: &Credential<'_>) -> Verdict {
-        self.current.load().decide(credential)
-    }
-}
-
 impl ServerAuthenticator for TokenFile {
     type Future = Ready<Verdict>;
 
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
-        ready(self.decide(credential))
+        self.current.load().authenticate(credential)
     }
 }
 

@@ -5,7 +5,7 @@ use std::future::{Ready, ready};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
-use otlp_auth::server::{InMemoryAuthenticator, Interceptor, ServerAuthenticator};
+use otlp_auth::server::{Interceptor, ServerAuthenticator};
 use otlp_auth::{Credential, Decision, DenyReason, Undecided, Verdict};
 use tokio::net::TcpListener;
 use tonic::metadata::MetadataValue;
@@ -25,17 +25,11 @@ impl ServerAuthenticator for Unloaded {
     type Future = Ready<Verdict>;
 
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
-        ready(self.decide(credential))
-    }
-}
-
-impl InMemoryAuthenticator for Unloaded {
-    fn decide(&self, credential: &Credential<'_>) -> Verdict {
-        match credential.expose_token() {
+        ready(match credential.expose_token() {
             OUTAGE => Err(Undecided::new("nothing loaded yet")),
             NOT_PERMITTED | LIMITED | LIMITED_30_S => Ok(Decision::Deny(denial(credential))),
             _ => Ok(Decision::Deny(DenyReason::Unknown.into())),
-        }
+        })
     }
 }
 

@@ -130,7 +130,7 @@ impl Server {
     /// Starts this server with `layer` around [`services`]; it ends with the runtime of the test.
     pub(crate) async fn start<A>(self, layer: AuthenticateLayer<A>) -> SocketAddr
     where
-        A: ServerAuthenticator<Future: Send> + Send + Sync + 'static,
+        A: ServerAuthenticator + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
