@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::io;
 
 use siphasher::sip128::SipHasher13;
 use subtle::ConstantTimeEq;
@@ -63,7 +64,7 @@ pub enum FixedTokensError {
     },
     /// The operating system gave no random bytes for the key.
     #[error("the operating system gave no random bytes")]
-    Random(#[source] getrandom::Error),
+    Random(#[source] io::Error),
 }
 
 impl FixedTokens {
@@ -76,7 +77,8 @@ impl FixedTokens {
         tokens: impl IntoIterator<Item = (N, T)>,
     ) -> Result<Self, FixedTokensError> {
         let mut key = [0; 16];
-        getrandom::fill(&mut key).map_err(FixedTokensError::Random)?;
+        getrandom::fill(&mut key)
+            .map_err(|error| FixedTokensError::Random(io::Error::other(error)))?;
         let mut set =
             Self { hasher: SipHasher13::new_with_key(&key), identities: HashMap::default() };
         for (name, token) in tokens {
