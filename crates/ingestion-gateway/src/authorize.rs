@@ -13,7 +13,7 @@ use axum::routing::post;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode, Uri};
 use ingestion_api::{AuthorizeQuery, AuthorizeRequest, route};
-use ingestion_keys::ring::Ring;
+use ingestion_keys::cache::KeyCache;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Meter};
 use otlp_auth::server::{FixedTokens, InMemoryAuthenticator, retry_after};
@@ -27,7 +27,7 @@ const MAX_BODY: usize = 64 << 10;
 /// Answers whether keys are good. That is counted as `authorize`, and not as use of the key.
 #[derive(Clone, Debug)]
 pub(crate) struct Authorizer {
-    ring: Arc<Ring>,
+    cache: Arc<KeyCache>,
     receiver: Option<Arc<FixedTokens>>,
     answers: Counter<u64>,
 }
@@ -41,10 +41,14 @@ enum Answer {
 }
 
 impl Authorizer {
-    pub(crate) fn new(ring: Arc<Ring>, receiver: Option<Arc<FixedTokens>>, meter: &Meter) -> Self {
+    pub(crate) fn new(
+        cache: Arc<KeyCache>,
+        receiver: Option<Arc<FixedTokens>>,
+        meter: &Meter,
+    ) -> Self {
         let answers = meter.u64_counter("ingestion.authorize.answers").with_unit("{answer}");
         Self {
-            ring,
+            cache,
             receiver,
             answers: answers.with_description("Keys that others asked about").build(),
         }
@@ -100,7 +104,7 @@ impl Authorizer {
         {
             return Answer::Good;
         }
-        match self.ring.peek(&credential) {
+        match self.cache.peek(&credential) {
             Ok(Decision::Allow(_)) => Answer::Good,
             Ok(Decision::Deny(_)) => Answer::Refused,
             Err(_) => Answer::Undecided,

@@ -17,8 +17,8 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Uri};
 use ingestion_api::IngestionKey;
+use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{SystemClock, Timestamp};
-use ingestion_keys::ring::{Ring, RingOptions};
 use ingestion_keys::store::{Change, KeyState, MemoryStore};
 use ingestion_keys::{KeyDigest, KeyId};
 use otlp_auth::server::{InMemoryAuthenticator, Lookup};
@@ -38,57 +38,57 @@ const CHANGES: u32 = 2000;
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let store = MemoryStore::new([0; 16]);
-    let ring = Ring::new(
+    let cache = KeyCache::new(
         Arc::new(SystemClock),
-        RingOptions { max_staleness: Duration::MAX, ..RingOptions::default() },
+        KeyCacheOptions { max_staleness: Duration::MAX, ..KeyCacheOptions::default() },
     );
-    runtime.block_on(ring.catch_up(&store)).unwrap();
-    (0..KEYS).for_each(|number| ring.apply(&[live(number)]));
+    runtime.block_on(cache.catch_up(&store)).unwrap();
+    (0..KEYS).for_each(|number| cache.apply(&[live(number)]));
 
     // An order other than the one in which the keys were added.
     let shuffled = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % KEYS;
     let hot: Vec<_> =
         (0..HOT).map(|part| headers(&key((2 * part + 1) * KEYS / (2 * HOT)))).collect();
-    case("ring_1m_hot", &ring, &hot, true, None);
+    case("ring_1m_hot", &cache, &hot, true, None);
     let one = [headers(&key(KEYS / 3))];
     // A flush finds that this key is busy, and gives it a counter for each core.
     for _ in 0..2000 {
-        assert!(allows(&ring, &one[0]));
+        assert!(allows(&cache, &one[0]));
     }
-    runtime.block_on(ring.flush_usage(&store)).unwrap();
-    all_cores("ring_one_key_all_cores", &ring, &one[0]);
+    runtime.block_on(cache.flush_usage(&store)).unwrap();
+    all_cores("ring_one_key_all_cores", &cache, &one[0]);
 
     let mut loads = DramLoads::new();
     let random: Vec<_> = (0..KEYS).map(|number| headers(&key(shuffled(number)))).collect();
-    case("ring_1m_random", &ring, &random, true, Some(&mut loads));
-    churn("ring_1m_churn", &ring, &random, &mut loads);
+    case("ring_1m_random", &cache, &random, true, Some(&mut loads));
+    churn("ring_1m_churn", &cache, &random, &mut loads);
     drop(random);
 
     let unknown: Vec<_> = (KEYS..KEYS + KEYS / 10).map(|number| headers(&key(number))).collect();
-    case("ring_unknown", &ring, &unknown, false, Some(&mut loads));
+    case("ring_unknown", &cache, &unknown, false, Some(&mut loads));
     let mistyped = |number| {
         let key = key(number);
         headers(&format!("{}{}", &key[..key.len() - 1], if key.ends_with('0') { '1' } else { '0' }))
     };
     let garbage: Vec<_> = (0..HOT).map(mistyped).collect();
-    case("ring_garbage", &ring, &garbage, false, None);
+    case("ring_garbage", &cache, &garbage, false, None);
 }
 
 /// Measures decisions on what is presented, one after the other, and the yardsticks of the case
 /// beside them. `loads` is given where a decision waits for memory.
 fn case(
     name: &str,
-    ring: &Ring,
+    cache: &KeyCache,
     presented: &[HeaderMap],
     allowed: bool,
     loads: Option<&mut DramLoads>,
 ) {
     for headers in presented {
         // A fast wrong decision does not count.
-        assert_eq!(allows(ring, headers), allowed, "{name}");
+        assert_eq!(allows(cache, headers), allowed, "{name}");
     }
     let mut next = presented.iter().cycle();
-    let mut operation = || decide(ring, std::hint::black_box(next.next().unwrap()));
+    let mut operation = || decide(cache, std::hint::black_box(next.next().unwrap()));
     let allocations = measure::allocations(&mut operation);
     let (mut ours, mut sha256) = (timed(operation), timed(sha256_block));
     let (ours, sha256) = match loads {
@@ -105,31 +105,31 @@ fn case(
 }
 
 /// As [`case`], while another thread creates and deletes keys.
-fn churn(name: &str, ring: &Ring, presented: &[HeaderMap], loads: &mut DramLoads) {
+fn churn(name: &str, cache: &KeyCache, presented: &[HeaderMap], loads: &mut DramLoads) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for number in (KEYS..).take_while(|_| !done.load(Ordering::Relaxed)) {
-                ring.apply(&[live(number)]);
+                cache.apply(&[live(number)]);
                 std::thread::sleep(Duration::from_secs(1) / CHANGES);
-                ring.apply(&[deleted(number)]);
+                cache.apply(&[deleted(number)]);
                 std::thread::sleep(Duration::from_secs(1) / CHANGES);
             }
         });
-        case(name, ring, presented, true, Some(loads));
+        case(name, cache, presented, true, Some(loads));
         done.store(true, Ordering::Relaxed);
     });
 }
 
 /// What a decision on the same key takes on one core, and then on each of all cores at once.
 /// Waiting for a cache line that another core writes to is part of a thread's processor time.
-fn all_cores(name: &str, ring: &Ring, presented: &HeaderMap) {
+fn all_cores(name: &str, cache: &KeyCache, presented: &HeaderMap) {
     const DECISIONS: u32 = 2_000_000;
     let alone_and_together =
         [1, std::thread::available_parallelism().unwrap().get()].map(|cores| {
             let barrier = Barrier::new(cores);
             let decide_on_and_on = || {
-                let mut decisions = timed(|| decide(ring, std::hint::black_box(presented)));
+                let mut decisions = timed(|| decide(cache, std::hint::black_box(presented)));
                 barrier.wait();
                 decisions(DECISIONS).as_secs_f64() * 1e9 / f64::from(DECISIONS)
             };
@@ -145,18 +145,18 @@ fn all_cores(name: &str, ring: &Ring, presented: &HeaderMap) {
     measure::report(name, None, together, None);
 }
 
-fn decide(ring: &Ring, headers: &HeaderMap) -> Verdict {
+fn decide(cache: &KeyCache, headers: &HeaderMap) -> Verdict {
     thread_local! {
         static LOOKUP: (Lookup, Uri) = (Lookup::default(), Uri::from_static("/v1/traces"));
     }
     LOOKUP.with(|(lookup, uri)| match lookup.find(headers, uri) {
-        Ok(credential) => ring.decide(&credential),
+        Ok(credential) => cache.decide(&credential),
         Err(reason) => Ok(Decision::Deny(reason.into())),
     })
 }
 
-fn allows(ring: &Ring, headers: &HeaderMap) -> bool {
-    matches!(decide(ring, headers), Ok(Decision::Allow(_)))
+fn allows(cache: &KeyCache, headers: &HeaderMap) -> bool {
+    matches!(decide(cache, headers), Ok(Decision::Allow(_)))
 }
 
 fn live(number: u64) -> Change {

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use ingestion_api::{AuthorizeRequest, IngestionKey};
+use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{Clock, SystemClock};
-use ingestion_keys::entropy::SystemEntropy;
-use ingestion_keys::ring::{Ring, RingOptions};
 use ingestion_keys::service::{KeyService, NewKey, Rotation};
 use ingestion_keys::store::{KeyStore, SqliteOptions, SqliteStore};
 use otlp_auth::server::InMemoryAuthenticator;
@@ -14,7 +13,7 @@ use otlp_auth::{Credential, Decision};
 use super::hay::Hay;
 
 // Scenario: a key is created and rotated by the service with a real database, and presented to the
-// ring.
+// cache.
 // Guarantee: no `Debug` output of the types that are involved has a key or a part of a key.
 #[tokio::test]
 async fn debug_shows_no_key() {
@@ -23,15 +22,14 @@ async fn debug_shows_no_key() {
         .expect("a database");
     let store: Arc<dyn KeyStore> = Arc::new(store);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let options = RingOptions {
+    let options = KeyCacheOptions {
         max_staleness: std::time::Duration::from_secs(600),
-        sources: 5,
-        retain_sources: std::time::Duration::from_secs(600),
+        max_clients: 5,
+        retain_clients: std::time::Duration::from_secs(600),
     };
-    let ring = Arc::new(Ring::new(Arc::clone(&clock), options));
-    ring.catch_up(&*store).await.expect("an empty store");
-    let service =
-        KeyService::new(Arc::clone(&store), Arc::clone(&ring), clock, Arc::new(SystemEntropy));
+    let cache = Arc::new(KeyCache::new(Arc::clone(&clock), options));
+    cache.catch_up(&*store).await.expect("an empty store");
+    let service = KeyService::new(Arc::clone(&store), Arc::clone(&cache), clock);
 
     let new = NewKey { name: "visible".to_owned(), ..NewKey::default() };
     let created = service.create("admin", new).await.expect("a key");
@@ -42,7 +40,7 @@ async fn debug_shows_no_key() {
     for made in [&created, &rotated] {
         let key = made.secret.expose_secret().to_owned();
         let credential = Credential::new("StackState", &key).expect("a credential");
-        let Ok(Decision::Allow(identity)) = ring.decide(&credential) else {
+        let Ok(Decision::Allow(identity)) = cache.decide(&credential) else {
             panic!("a new key is not let in")
         };
         let authorize: AuthorizeRequest =
@@ -59,7 +57,7 @@ async fn debug_shows_no_key() {
     hay.add(
         "debug",
         format!(
-            "{service:?} {ring:?} {store:?} {kept:?} {:?}",
+            "{service:?} {cache:?} {store:?} {kept:?} {:?}",
             service.list().await.expect("keys")
         ),
     );

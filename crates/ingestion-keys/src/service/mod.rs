@@ -7,10 +7,12 @@ mod tests;
 mod types;
 mod validate;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use getrandom::SysRng;
 use ingestion_api::IngestionKey;
+use rand_core::TryCryptoRng;
 
 pub use self::error::{
     AlreadyRotated, ChangeError, CreateError, DescriptionError, ExpirationError, GetError,
@@ -19,14 +21,12 @@ pub use self::error::{
 };
 pub use self::types::{IssuedKey, Key, KeyStatus, KeyUpdate, NewKey, Rotation};
 use crate::audit::{AuditAction, AuditNote, AuditPage, FieldChange, FromTo};
+use crate::cache::KeyCache;
 use crate::clock::{Clock, Timestamp};
-use crate::entropy::Entropy;
 use crate::key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
-use crate::ring::Ring;
-use crate::store::{Commit, CommitError, Committed, KeyStore, StoreError, Write};
-
-/// How long a deleted key is remembered, so that its refusals say why.
-pub(crate) const TOMBSTONES: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+use crate::store::{
+    Commit, CommitError, Committed, KeyStore, StoreError, TOMBSTONE_RETENTION, Write,
+};
 
 /// How often a change is attempted when another change of the same key comes first, or when the id
 /// that was drawn is taken.
@@ -36,7 +36,7 @@ const ATTEMPTS: usize = 16;
 const AUDIT_LIMIT: u32 = 1000;
 
 /// Issues, changes, rotates and deletes keys. When a call returns, its change is stored and in force
-/// on the ring.
+/// on the cache.
 ///
 /// # Examples
 ///
@@ -48,8 +48,7 @@ const AUDIT_LIMIT: u32 = 1000;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::sync::Arc;
 /// use ingestion_keys::clock::SystemClock;
-/// use ingestion_keys::entropy::SystemEntropy;
-/// use ingestion_keys::ring::{Ring, RingOptions};
+/// use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 /// use ingestion_keys::service::{KeyService, NewKey};
 /// # use ingestion_keys::store::MemoryStore;
 /// use otlp_auth::server::InMemoryAuthenticator;
@@ -57,39 +56,47 @@ const AUDIT_LIMIT: u32 = 1000;
 ///
 /// let store = Arc::new(MemoryStore::new([0; 16]));
 /// let clock = Arc::new(SystemClock);
-/// let ring = Arc::new(Ring::new(clock.clone(), RingOptions::default()));
-/// ring.catch_up(&*store).await?;
-/// let service = KeyService::new(store, Arc::clone(&ring), clock, Arc::new(SystemEntropy));
+/// let cache = Arc::new(KeyCache::new(clock.clone(), KeyCacheOptions::default()));
+/// cache.catch_up(&*store).await?;
+/// let service = KeyService::new(store, Arc::clone(&cache), clock);
 ///
 /// let new = NewKey { name: "edge".to_owned(), ..NewKey::default() };
 /// let issued = service.create("ops", new).await?;
 /// let presented = Credential::new("StackState", issued.secret.expose_secret())?;
-/// assert!(matches!(ring.decide(&presented), Ok(Decision::Allow(identity)) if identity.name() == "edge"));
+/// assert!(matches!(cache.decide(&presented), Ok(Decision::Allow(identity)) if identity.name() == "edge"));
 /// service.delete("ops", issued.key.record.id).await?;
-/// assert!(matches!(ring.decide(&presented), Ok(Decision::Deny(_))));
+/// assert!(matches!(cache.decide(&presented), Ok(Decision::Deny(_))));
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
-pub struct KeyService {
+#[derive(Debug)]
+pub struct KeyService<R = SysRng> {
     store: Arc<dyn KeyStore>,
-    ring: Arc<Ring>,
+    cache: Arc<KeyCache>,
     clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
+    rng: Arc<Mutex<R>>,
 }
 
 impl KeyService {
-    /// Makes a service for the keys of `store`, which `ring` follows.
+    /// Makes a service for the keys of `store`, which `cache` follows.
     #[must_use]
-    pub fn new(
-        store: Arc<dyn KeyStore>,
-        ring: Arc<Ring>,
-        clock: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
-    ) -> Self {
-        Self { store, ring, clock, entropy }
+    pub fn new(store: Arc<dyn KeyStore>, cache: Arc<KeyCache>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, cache, clock, rng: Arc::new(Mutex::new(SysRng)) }
     }
 
+    /// Replaces the random source of the operating system, for a test. Whoever can predict the
+    /// numbers of `rng` can predict the keys.
+    #[must_use]
+    pub fn with_rng<R: TryCryptoRng>(self, rng: R) -> KeyService<R> {
+        let Self { store, cache, clock, .. } = self;
+        KeyService { store, cache, clock, rng: Arc::new(Mutex::new(rng)) }
+    }
+}
+
+impl<R> KeyService<R>
+where
+    R: TryCryptoRng<Error: Error + Send + Sync + 'static>,
+{
     /// Creates a key. Its secret is in the returned value and nowhere else.
     ///
     /// # Errors
@@ -125,7 +132,7 @@ impl KeyService {
         let now = self.clock.wall();
         // Taken before the store is read: a flush in between would make usage count twice or not at
         // all.
-        let pending = self.ring.pending_usage().await;
+        let pending = self.cache.pending_usage().await;
         let listed = |stored| {
             let StoredKey { record, mut usage } = pending.added_to(stored, now);
             usage.clients.clear();
@@ -141,7 +148,7 @@ impl KeyService {
     /// When there is no such key, or the store cannot be read.
     pub async fn get(&self, id: KeyId) -> Result<Key, GetError> {
         let now = self.clock.wall();
-        let pending = self.ring.pending_usage().await;
+        let pending = self.cache.pending_usage().await;
         let StoredKey { record, usage } = pending.added_to(self.find(id).await?, now);
         Ok(Key::at(now, record, usage))
     }
@@ -161,7 +168,7 @@ impl KeyService {
         let now = self.clock.wall();
         let update = validate::update(update, now)?;
         for _ in 0..ATTEMPTS {
-            let pending = self.ring.pending_usage().await;
+            let pending = self.cache.pending_usage().await;
             let found = self.find(id).await.map_err(ChangeError::from)?;
             let StoredKey { record: old, usage } = pending.added_to(found, now);
             drop(pending);
@@ -224,13 +231,13 @@ impl KeyService {
         Ok(AuditPage { entries, next })
     }
 
-    /// Removes the tombstones of keys that were deleted more than 90 days ago.
+    /// Removes the tombstones of keys that were deleted before the last [`TOMBSTONE_RETENTION`].
     ///
     /// # Errors
     ///
     /// When the store cannot be written.
     pub async fn prune(&self) -> Result<(), StoreError> {
-        self.store.prune(self.clock.wall().saturating_sub(TOMBSTONES)).await
+        self.store.prune(self.clock.wall().saturating_sub(TOMBSTONE_RETENTION)).await
     }
 
     async fn find(&self, id: KeyId) -> Result<StoredKey, GetError> {
@@ -269,7 +276,7 @@ impl KeyService {
         Ok((key, record))
     }
 
-    /// Makes a change in the store and on the ring. Returns `None` if another change came first, or
+    /// Makes a change in the store and on the cache. Returns `None` if another change came first, or
     /// if the id of a new key is taken.
     async fn commit(
         &self,
@@ -285,7 +292,7 @@ impl KeyService {
             Ok(committed) => {
                 let changes: Vec<_> =
                     writes.iter().map(|write| write.change(committed.revision, at)).collect();
-                self.ring.apply(&changes);
+                self.cache.apply(&changes);
                 Ok(Some(committed))
             }
             Err(CommitError::Changed | CommitError::IdTaken) => Ok(None),
@@ -294,12 +301,25 @@ impl KeyService {
     }
 
     fn random(&self, bytes: &mut [u8]) -> Result<(), WriteError> {
-        self.entropy.fill(bytes).map_err(|error| WriteError::Random(error.into()))
+        // The lock is poisoned if the source panicked. Then no bytes were used.
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        rng.try_fill_bytes(bytes).map_err(|error| WriteError::Random(error.into()))
     }
 }
 
 fn note(action: AuditAction, key: &KeyRecord, changes: Vec<FieldChange>) -> AuditNote {
     AuditNote { action, key_id: key.id, key_name: key.name.clone(), other_key_id: None, changes }
+}
+
+impl<R> Clone for KeyService<R> {
+    fn clone(&self) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            cache: Arc::clone(&self.cache),
+            clock: Arc::clone(&self.clock),
+            rng: Arc::clone(&self.rng),
+        }
+    }
 }
 
 /// The fields in which two versions of a key differ.

@@ -1,6 +1,9 @@
 //! Replacing a key by another.
 
+use std::error::Error;
 use std::time::Duration;
+
+use rand_core::TryCryptoRng;
 
 use super::error::{AlreadyRotated, ChangeError, ExpirationError, RotateError, WriteError};
 use super::types::{IssuedKey, Key, Rotation};
@@ -12,7 +15,10 @@ use crate::store::{Committed, Write};
 /// How long both keys of a rotation are valid, if the caller does not say.
 const OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
 
-impl KeyService {
+impl<R> KeyService<R>
+where
+    R: TryCryptoRng<Error: Error + Send + Sync + 'static>,
+{
     /// Creates a key with the same name and description in place of another, and lets the other one
     /// end after the overlap if it does not end before.
     ///

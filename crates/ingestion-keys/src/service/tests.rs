@@ -1,19 +1,21 @@
 use otlp_auth::DenyReason::{Expired, Revoked, Unknown};
 
+use std::time::Duration;
+
 use super::*;
 use crate::audit::AuditEntry;
+use crate::cache::KeyCacheOptions;
 use crate::clock::ManualClock;
-use crate::fixture::{CountingEntropy, NOW, Says, allow, says};
-use crate::ring::RingOptions;
+use crate::fixture::{NOW, Says, SeededRng, allow, says};
 use crate::store::MemoryStore;
 
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
 
 struct TestEnv {
-    service: KeyService,
+    service: KeyService<SeededRng>,
     store: Arc<MemoryStore>,
-    ring: Arc<Ring>,
+    cache: Arc<KeyCache>,
     clock: Arc<ManualClock>,
 }
 
@@ -21,16 +23,13 @@ impl TestEnv {
     async fn new() -> Self {
         let store = Arc::new(MemoryStore::new([0; 16]));
         let clock = Arc::new(ManualClock::at(NOW));
-        let options = RingOptions { max_staleness: Duration::MAX, ..RingOptions::default() };
-        let ring = Arc::new(Ring::new(clock.clone(), options));
-        ring.catch_up(&*store).await.unwrap();
-        let service = KeyService::new(
-            store.clone(),
-            Arc::clone(&ring),
-            clock.clone(),
-            Arc::new(CountingEntropy::default()),
-        );
-        Self { service, store, ring, clock }
+        let options =
+            KeyCacheOptions { max_staleness: Duration::MAX, ..KeyCacheOptions::default() };
+        let cache = Arc::new(KeyCache::new(clock.clone(), options));
+        cache.catch_up(&*store).await.unwrap();
+        let service = KeyService::new(store.clone(), Arc::clone(&cache), clock.clone())
+            .with_rng(SeededRng::default());
+        Self { service, store, cache, clock }
     }
 
     async fn create(&self, name: &str, expires_at: Option<Timestamp>) -> IssuedKey {
@@ -51,7 +50,7 @@ impl TestEnv {
     }
 
     fn decide(&self, key: &IssuedKey) -> Says {
-        says(&self.ring, key.secret.expose_secret())
+        says(&self.cache, key.secret.expose_secret())
     }
 
     fn wait(&self, millis: i64) {
@@ -387,7 +386,7 @@ async fn a_store_that_fails_changes_nothing() {
         Err(RotateError::Change(ChangeError::Write(WriteError::Store(_))))
     ));
     assert!(env.service.list().await.is_err());
-    assert_eq!((env.decide(&key), env.ring.len()), (allow("edge"), 1));
+    assert_eq!((env.decide(&key), env.cache.len()), (allow("edge"), 1));
 }
 
 // Scenario: twenty tasks change the same key at once, each to another name.
@@ -430,7 +429,7 @@ async fn tombstones_last_ninety_days() {
     env.service.delete("ops", id_of(&second)).await.unwrap();
     env.wait(89 * DAY + 1);
     env.service.prune().await.unwrap();
-    env.ring.catch_up(&*env.store).await.unwrap();
+    env.cache.catch_up(&*env.store).await.unwrap();
     assert_eq!(env.decide(&first), Says::Deny(Unknown));
     assert_eq!(env.decide(&second), Says::Deny(Revoked));
 }

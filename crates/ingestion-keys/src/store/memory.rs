@@ -222,13 +222,11 @@ impl KeyStore for MemoryStore {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
-    fn make() -> (Arc<dyn KeyStore>, ()) {
-        (Arc::new(MemoryStore::new([0; 16])), ())
+    async fn empty() -> (MemoryStore, ()) {
+        (MemoryStore::new([0; 16]), ())
     }
 
-    crate::store::contract::contract!(make);
+    crate::store_contract!(empty);
 }

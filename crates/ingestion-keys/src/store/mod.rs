@@ -1,10 +1,10 @@
-//! Where keys are kept: what every store does, and how a ring follows one.
+//! Where keys are kept: what every store does, and how a cache follows one.
 //!
 //! A store knows no policy. It keeps what it is given, all of a [`Commit`] or nothing, and tells in
 //! which order it was given.
 
-#[cfg(test)]
-mod contract;
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
@@ -13,6 +13,7 @@ mod snapshot;
 mod sqlite;
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -27,6 +28,10 @@ pub use sqlite::{SqliteOptions, SqliteStore};
 use crate::audit::{AuditEntry, AuditNote};
 use crate::clock::Timestamp;
 use crate::key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
+
+/// How long a deleted key is remembered, so that the reason of its refusals is known: 90 days. The
+/// store and the keys in memory use the same time.
+pub const TOMBSTONE_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A place where keys are kept.
 ///
@@ -157,7 +162,7 @@ pub enum Changes {
     SnapshotNeeded,
 }
 
-/// A key as it became: what a ring needs of it.
+/// A key as it became: what a cache needs of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The change that it was last part of.

@@ -318,7 +318,7 @@ fn changes(connection: &mut Connection, cursor: &Cursor) -> Result<Changes, Sqli
 /// Sends everything that the store has at one moment.
 fn stream(path: &Path, files: &Files, sender: &SnapshotSender) -> Result<(), SqliteError> {
     // Verified before and after: then the connection is to the file that is open, and no key of
-    // another file reaches a ring.
+    // another file reaches a cache.
     files.verify()?;
     let mut connection = connect(path)?;
     files.verify()?;

@@ -7,19 +7,18 @@ use tempfile::TempDir;
 
 use super::schema::VERSION;
 use super::*;
+use crate::cache::{KeyCache, KeyCacheOptions, KeyHandle};
 use crate::clock::ManualClock;
-use crate::fixture::{CountingEntropy, NOW, Says, allow, commit, key, record, says};
-use crate::ring::{KeyHandle, Ring, RingOptions};
+use crate::fixture::{NOW, Says, SeededRng, allow, commit, key, record, says};
 use crate::service::{KeyService, NewKey, Rotation};
 use crate::store::{StoreErrorKind, Write};
 
-fn make() -> (Arc<dyn KeyStore>, TempDir) {
+async fn empty() -> (SqliteStore, TempDir) {
     let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory.path().join("keys.db")).unwrap();
-    (Arc::new(store), directory)
+    (open(&directory.path().join("keys.db")).unwrap(), directory)
 }
 
-crate::store::contract::contract!(make);
+crate::store_contract!(empty);
 
 fn open(path: &Path) -> Result<SqliteStore, StoreError> {
     SqliteStore::open(&SqliteOptions::new(path).with_lock_wait(Duration::ZERO))
@@ -283,7 +282,7 @@ async fn a_full_disk_keeps_nothing_of_a_change() {
 }
 
 // Scenario: pages in the middle of the file are overwritten while it is open. Guarantee: reading
-// says that the database is damaged; a ring goes on from memory, and is undecided once that is too
+// says that the database is damaged; a cache goes on from memory, and is undecided once that is too
 // old.
 #[tokio::test]
 async fn a_damaged_database_is_not_believed() {
@@ -291,12 +290,12 @@ async fn a_damaged_database_is_not_believed() {
     let path = directory.path().join("keys.db");
     let store = open(&path).unwrap();
     let clock = Arc::new(ManualClock::at(NOW));
-    let ring = Ring::new(clock.clone(), RingOptions::default());
+    let cache = KeyCache::new(clock.clone(), KeyCacheOptions::default());
     store
         .commit(commit(1, (1..5000).map(|number| Write::Insert(record(number, "n"))).collect()))
         .await
         .unwrap();
-    ring.catch_up(&store).await.unwrap();
+    cache.catch_up(&store).await.unwrap();
     drop(store);
     let mut bytes = fs::read(&path).unwrap();
     let from = bytes.len() / 4;
@@ -304,19 +303,18 @@ async fn a_damaged_database_is_not_believed() {
     fs::write(&path, bytes).unwrap();
     let store = open(&path).unwrap();
     assert_fails(store.list().await, SqliteError::Corrupt);
-    let fresh = Ring::new(clock.clone(), RingOptions::default());
+    let fresh = KeyCache::new(clock.clone(), KeyCacheOptions::default());
     assert_fails(fresh.catch_up(&store).await, SqliteError::Corrupt);
     assert_eq!(says(&fresh, key(1).expose_secret()), Says::Undecided);
-    assert_eq!(says(&ring, key(1).expose_secret()), allow("n"));
-    clock.advance(RingOptions::default().max_staleness);
-    assert_eq!(says(&ring, key(1).expose_secret()), Says::Undecided);
+    assert_eq!(says(&cache, key(1).expose_secret()), allow("n"));
+    clock.advance(KeyCacheOptions::default().max_staleness);
+    assert_eq!(says(&cache, key(1).expose_secret()), Says::Undecided);
 }
 
 // Scenario: something goes badly wrong in the middle of a transaction.
 // Guarantee: who waits is told, nothing is kept, and the store goes on.
 #[tokio::test]
 async fn a_panic_ends_one_call() {
-    let (_, _directory) = make();
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory.path().join("keys.db")).unwrap();
     let panics = |connection: &mut Connection| -> Result<(), SqliteError> {
@@ -403,14 +401,10 @@ async fn no_plaintext_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     let store = Arc::new(open(&directory.path().join("keys.db")).unwrap());
     let clock = Arc::new(ManualClock::at(NOW));
-    let ring = Arc::new(Ring::new(clock.clone(), RingOptions::default()));
-    ring.catch_up(&*store).await.unwrap();
-    let service = KeyService::new(
-        store.clone(),
-        Arc::clone(&ring),
-        clock,
-        Arc::new(CountingEntropy::default()),
-    );
+    let cache = Arc::new(KeyCache::new(clock.clone(), KeyCacheOptions::default()));
+    cache.catch_up(&*store).await.unwrap();
+    let service =
+        KeyService::new(store.clone(), Arc::clone(&cache), clock).with_rng(SeededRng::default());
     let mut told = String::new();
     let mut tell = |what: &dyn std::fmt::Debug| told.push_str(&format!("{what:?}\n"));
 
@@ -422,13 +416,13 @@ async fn no_plaintext_is_kept() {
     for generated in [&created, &rotated] {
         let credential =
             otlp_auth::Credential::new("StackState", generated.secret.expose_secret()).unwrap();
-        let verdict = otlp_auth::server::InMemoryAuthenticator::decide(&*ring, &credential);
+        let verdict = otlp_auth::server::InMemoryAuthenticator::decide(&*cache, &credential);
         if let Ok(otlp_auth::Decision::Allow(identity)) = &verdict {
-            identity.handle::<KeyHandle>().unwrap().add_source([127, 0, 0, 1].into(), Some("test"));
+            identity.handle::<KeyHandle>().unwrap().add_client([127, 0, 0, 1].into(), Some("test"));
         }
-        tell(&(generated, verdict, ring.peek(&credential), &ring));
+        tell(&(generated, verdict, cache.peek(&credential), &cache));
     }
-    ring.flush_usage(&*store).await.unwrap();
+    cache.flush_usage(&*store).await.unwrap();
     tell(&service.rotate("ops", created.key.record.id, Rotation::default()).await.unwrap_err());
     tell(&(
         service.list().await,
@@ -437,7 +431,7 @@ async fn no_plaintext_is_kept() {
     ));
     tell(&(&service, store.list().await));
     service.delete("ops", created.key.record.id).await.unwrap();
-    assert!(matches!(says(&ring, created.secret.expose_secret()), Says::Deny(_)));
+    assert!(matches!(says(&cache, created.secret.expose_secret()), Says::Deny(_)));
     let in_use = files(directory.path());
     let bytes: Vec<_> =
         in_use.iter().flat_map(|file| fs::read(file).unwrap()).chain(told.into_bytes()).collect();

@@ -1,37 +1,83 @@
-//! What every store does, as tests that each store runs: `contract!(make)`, where `make` returns an
-//! empty one and what keeps it alive.
+//! The contract of a store: tests that every implementation of [`KeyStore`] has to pass, in this
+//! crate and in others.
+//!
+//! Each test is a function that takes an empty store. [`store_contract!`](crate::store_contract)
+//! makes a `#[test]` of each:
+//!
+//! ```
+//! use ingestion_keys::store::MemoryStore;
+//!
+//! /// Makes an empty store, and whatever has to be kept for as long as it is used.
+//! async fn empty() -> (MemoryStore, ()) {
+//!     (MemoryStore::new([0; 16]), ())
+//! }
+//!
+//! ingestion_keys::store_contract!(empty);
+//! ```
+
+#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by a panic")]
+
+pub(crate) mod fixture;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
+use self::fixture::{NOW, commit, id, record};
 use super::*;
 use crate::audit::{AuditAction, FieldChange, FromTo};
-use crate::fixture::{NOW, commit, record};
 use crate::key::KeyClient;
 
-/// Runs every case on stores that `make` returns.
-macro_rules! contract {
+/// Makes a `#[test]` of each test of the [contract](crate::store::contract). The argument is the
+/// path of an async function that returns an empty store and a guard, which is dropped after the
+/// store.
+#[macro_export]
+macro_rules! store_contract {
     ($make:path) => {
-        $crate::store::contract::contract!($make: inserted_keys_are_read, a_change_is_whole_or_not_at_all, ids_are_never_used_again, a_key_that_changed_is_not_changed,
-            equal_names_are_told, changes_follow_a_cursor, a_key_that_changed_often_is_told_once, a_cursor_of_another_history_is_not_followed,
-            a_snapshot_has_everything, the_audit_tells_every_change, usage_adds_up, clients_are_few_and_recent, usage_of_no_key_is_passed_over,
-            old_tombstones_are_forgotten, a_change_wakes_followers, followers_converge);
+        $crate::store_contract!($make:
+            inserted_keys_are_read,
+            a_change_is_whole_or_not_at_all,
+            ids_are_never_used_again,
+            a_key_that_changed_is_not_changed,
+            equal_names_are_told,
+            changes_follow_a_cursor,
+            a_key_that_changed_often_is_told_once,
+            a_cursor_of_another_history_is_not_followed,
+            a_snapshot_has_everything,
+            the_audit_tells_every_change,
+            usage_adds_up,
+            clients_are_few_and_recent,
+            usage_of_no_key_is_passed_over,
+            old_tombstones_are_forgotten,
+            a_change_wakes_followers,
+            followers_converge,
+        );
     };
-    ($make:path: $($case:ident),+) => {
+    ($make:path: $($case:ident,)+) => {
         $(
-            #[tokio::test]
-            async fn $case() {
-                let (store, _guard) = $make();
-                crate::store::contract::$case(store).await;
+            #[test]
+            fn $case() {
+                $crate::store::contract::block_on(async {
+                    let (store, _guard) = $make().await;
+                    $crate::store::contract::$case(&store).await;
+                    drop(store);
+                });
             }
         )+
     };
 }
-pub(super) use contract;
 
-type Store = Arc<dyn KeyStore>;
+type Store = dyn KeyStore;
+
+/// Runs a test on a Tokio runtime of its own.
+pub fn block_on(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(test);
+}
 
 async fn insert(store: &Store, number: i64, name: &str) -> KeyRecord {
     let committed =
@@ -62,13 +108,9 @@ async fn since(store: &Store, cursor: Cursor) -> (Vec<Change>, Cursor) {
     }
 }
 
-fn id(number: i64) -> KeyId {
-    KeyId::new(number).unwrap()
-}
-
-// Scenario: keys with everything and with nothing optional are inserted.
-// Guarantee: they are read as they were written, by id, each with the revision of its change.
-pub(super) async fn inserted_keys_are_read(store: Store) {
+/// Scenario: keys with everything and with nothing optional are inserted.
+/// Guarantee: they are read as they were written, by id, each with the revision of its change.
+pub async fn inserted_keys_are_read(store: &Store) {
     let full = KeyRecord {
         description: Some("'; DROP TABLE keys; --\n\u{1f980}".to_owned()),
         expires_at: Some(Timestamp::from_millis(KeyId::END - 1)),
@@ -78,7 +120,7 @@ pub(super) async fn inserted_keys_are_read(store: Store) {
         ..record(KeyId::END - 1, "<b>\"мой\" ключ")
     };
     let first = store.commit(commit(1, vec![Write::Insert(full.clone())])).await.unwrap().revision;
-    let plain = insert(&store, 1, "n").await;
+    let plain = insert(store, 1, "n").await;
     assert_eq!(plain.revision, first + 1);
     let full = KeyRecord { revision: first, ..full };
     let stored = |record: &KeyRecord| StoredKey { record: record.clone(), usage: Usage::default() };
@@ -87,11 +129,11 @@ pub(super) async fn inserted_keys_are_read(store: Store) {
     assert_eq!(store.get(id(2)).await.unwrap(), None);
 }
 
-// Scenario: a change of two writes, of which the second does not fit.
-// Guarantee: nothing of it is kept: no key, no audit entry, no revision.
-pub(super) async fn a_change_is_whole_or_not_at_all(store: Store) {
-    let old = insert(&store, 1, "old").await;
-    let before = cursor(&store).await;
+/// Scenario: a change of two writes, of which the second does not fit.
+/// Guarantee: nothing of it is kept: no key, no audit entry, no revision.
+pub async fn a_change_is_whole_or_not_at_all(store: &Store) {
+    let old = insert(store, 1, "old").await;
+    let before = cursor(store).await;
     let stale = KeyRecord { revision: old.revision + 1, name: "renamed".to_owned(), ..old.clone() };
     let refused =
         store.commit(commit(2, vec![Write::Insert(record(2, "new")), Write::Update(stale)])).await;
@@ -99,7 +141,7 @@ pub(super) async fn a_change_is_whole_or_not_at_all(store: Store) {
     assert_eq!(store.list().await.unwrap().len(), 1);
     assert_eq!(store.get(id(1)).await.unwrap().unwrap().record, old);
     assert_eq!(store.audit(0, 10).await.unwrap().len(), 1);
-    assert_eq!(since(&store, before).await, (vec![], before));
+    assert_eq!(since(store, before).await, (vec![], before));
     let both = vec![
         Write::Insert(record(2, "new")),
         Write::Update(KeyRecord { name: "renamed".to_owned(), ..old }),
@@ -108,10 +150,10 @@ pub(super) async fn a_change_is_whole_or_not_at_all(store: Store) {
     assert!(store.list().await.unwrap().iter().all(|key| key.record.revision == revision));
 }
 
-// Scenario: a key is inserted whose id a key has, and one had that was deleted and forgotten.
-// Guarantee: neither is.
-pub(super) async fn ids_are_never_used_again(store: Store) {
-    let key = insert(&store, 1, "first").await;
+/// Scenario: a key is inserted whose id a key has, and one had that was deleted and forgotten.
+/// Guarantee: neither is.
+pub async fn ids_are_never_used_again(store: &Store) {
+    let key = insert(store, 1, "first").await;
     let again = || commit(2, vec![Write::Insert(record(1, "second"))]);
     assert!(matches!(store.commit(again()).await, Err(CommitError::IdTaken)));
     store.commit(commit(3, vec![Write::Delete(key)])).await.unwrap();
@@ -120,10 +162,10 @@ pub(super) async fn ids_are_never_used_again(store: Store) {
     assert!(matches!(store.commit(again()).await, Err(CommitError::IdTaken)));
 }
 
-// Scenario: a key is updated and deleted as it was before another change, and after it is gone.
-// Guarantee: it is told that the key has changed, and nothing happens.
-pub(super) async fn a_key_that_changed_is_not_changed(store: Store) {
-    let old = insert(&store, 1, "a").await;
+/// Scenario: a key is updated and deleted as it was before another change, and after it is gone.
+/// Guarantee: it is told that the key has changed, and nothing happens.
+pub async fn a_key_that_changed_is_not_changed(store: &Store) {
+    let old = insert(store, 1, "a").await;
     let new = KeyRecord { name: "b".to_owned(), ..old.clone() };
     let revision =
         store.commit(commit(2, vec![Write::Update(new.clone())])).await.unwrap().revision;
@@ -138,9 +180,9 @@ pub(super) async fn a_key_that_changed_is_not_changed(store: Store) {
     }
 }
 
-// Scenario: keys are inserted with a name that nobody, somebody, and nobody any more has.
-// Guarantee: only the second is told to be a duplicate; names are equal byte for byte.
-pub(super) async fn equal_names_are_told(store: Store) {
+/// Scenario: keys are inserted with a name that nobody, somebody, and nobody any more has.
+/// Guarantee: only the second is told to be a duplicate; names are equal byte for byte.
+pub async fn equal_names_are_told(store: &Store) {
     let insert = async |number, name: &str| {
         store
             .commit(commit(1, vec![Write::Insert(record(number, name))]))
@@ -156,16 +198,16 @@ pub(super) async fn equal_names_are_told(store: Store) {
     assert!(!insert(4, "Edge").await);
 }
 
-// Scenario: keys are inserted, changed and deleted after a cursor was taken.
-// Guarantee: they are told in the order of the changes, and the new cursor has nothing after it.
-pub(super) async fn changes_follow_a_cursor(store: Store) {
-    let start = cursor(&store).await;
-    let first = insert(&store, 2, "first").await;
-    let second = insert(&store, 1, "second").await;
-    let (changes, after) = since(&store, start).await;
+/// Scenario: keys are inserted, changed and deleted after a cursor was taken.
+/// Guarantee: they are told in the order of the changes, and the new cursor has nothing after it.
+pub async fn changes_follow_a_cursor(store: &Store) {
+    let start = cursor(store).await;
+    let first = insert(store, 2, "first").await;
+    let second = insert(store, 1, "second").await;
+    let (changes, after) = since(store, start).await;
     assert_eq!(changes, [Change::from(&first), Change::from(&second)]);
     assert_eq!(after.revision, second.revision);
-    assert_eq!(since(&store, after).await, (vec![], after));
+    assert_eq!(since(store, after).await, (vec![], after));
     let revision =
         store.commit(commit(9, vec![Write::Delete(first.clone())])).await.unwrap().revision;
     let deleted = Change {
@@ -175,31 +217,31 @@ pub(super) async fn changes_follow_a_cursor(store: Store) {
         state: KeyState::Deleted { at: NOW },
     };
     assert_eq!(
-        since(&store, after).await,
+        since(store, after).await,
         (vec![deleted.clone()], Cursor { revision, change_id: [9; 16] })
     );
-    assert_eq!(since(&store, start).await.0, [Change::from(&second), deleted]);
+    assert_eq!(since(store, start).await.0, [Change::from(&second), deleted]);
 }
 
-// Scenario: a key is changed three times after a cursor.
-// Guarantee: what it became is told, once.
-pub(super) async fn a_key_that_changed_often_is_told_once(store: Store) {
-    let mut key = insert(&store, 1, "n").await;
-    let start = cursor(&store).await;
+/// Scenario: a key is changed three times after a cursor.
+/// Guarantee: what it became is told, once.
+pub async fn a_key_that_changed_often_is_told_once(store: &Store) {
+    let mut key = insert(store, 1, "n").await;
+    let start = cursor(store).await;
     for (change, enabled) in [(2, false), (3, true), (4, false)] {
         key.enabled = enabled;
         key.revision =
             store.commit(commit(change, vec![Write::Update(key.clone())])).await.unwrap().revision;
     }
-    assert_eq!(since(&store, start).await.0, [Change::from(&key)]);
+    assert_eq!(since(store, start).await.0, [Change::from(&key)]);
 }
 
-// Scenario: cursors of a change that never was, of another change at the same revision, and of one
-// that was pruned. Guarantee: each is answered with "snapshot needed".
-pub(super) async fn a_cursor_of_another_history_is_not_followed(store: Store) {
-    let start = cursor(&store).await;
-    insert(&store, 1, "n").await;
-    let now = cursor(&store).await;
+/// Scenario: cursors of a change that never was, of another change at the same revision, and of one
+/// that was pruned. Guarantee: each is answered with "snapshot needed".
+pub async fn a_cursor_of_another_history_is_not_followed(store: &Store) {
+    let start = cursor(store).await;
+    insert(store, 1, "n").await;
+    let now = cursor(store).await;
     let future = Cursor { revision: now.revision + 1, ..now };
     let other = Cursor { change_id: [77; 16], ..now };
     for cursor in [future, other, Cursor { revision: start.revision, ..now }] {
@@ -207,19 +249,19 @@ pub(super) async fn a_cursor_of_another_history_is_not_followed(store: Store) {
     }
     store.prune(NOW.saturating_add(Duration::from_secs(1))).await.unwrap();
     assert_eq!(store.changes_since(&start).await.unwrap(), Changes::SnapshotNeeded);
-    assert_eq!(since(&store, now).await, (vec![], now));
+    assert_eq!(since(store, now).await, (vec![], now));
 }
 
-// Scenario: more keys than one piece, and a deleted one; and a store with nothing.
-// Guarantee: the snapshot has each once, and its cursor is that of the last change.
-pub(super) async fn a_snapshot_has_everything(store: Store) {
-    assert!(whole(&store).await.0.is_empty());
+/// Scenario: more keys than one piece, and a deleted one; and a store with nothing.
+/// Guarantee: the snapshot has each once, and its cursor is that of the last change.
+pub async fn a_snapshot_has_everything(store: &Store) {
+    assert!(whole(store).await.0.is_empty());
     let writes = (1..=5000).map(|number| Write::Insert(record(number, "n"))).collect();
     store.commit(commit(1, writes)).await.unwrap();
     let last = store.get(id(5000)).await.unwrap().unwrap().record;
     let revision =
         store.commit(commit(2, vec![Write::Delete(last.clone())])).await.unwrap().revision;
-    let (changes, cursor) = whole(&store).await;
+    let (changes, cursor) = whole(store).await;
     assert_eq!(cursor, Cursor { revision, change_id: [2; 16] });
     let by_id: BTreeMap<_, _> = changes.iter().map(|change| (change.id, &change.state)).collect();
     assert_eq!((changes.len(), by_id.len()), (5000, 5000));
@@ -229,10 +271,10 @@ pub(super) async fn a_snapshot_has_everything(store: Store) {
     );
 }
 
-// Scenario: three changes, one of them of two keys and two fields. Guarantee: each has one entry,
-// oldest first, with everything that was noted; pages follow each other.
-pub(super) async fn the_audit_tells_every_change(store: Store) {
-    let key = insert(&store, 1, "old").await;
+/// Scenario: three changes, one of them of two keys and two fields. Guarantee: each has one entry,
+/// oldest first, with everything that was noted; pages follow each other.
+pub async fn the_audit_tells_every_change(store: &Store) {
+    let key = insert(store, 1, "old").await;
     let changes = vec![
         FieldChange::Name(FromTo { from: None, to: Some("a \"b\"".to_owned()) }),
         FieldChange::Description(FromTo { from: Some(String::new()), to: None }),
@@ -287,15 +329,15 @@ fn batch(usage: Vec<(KeyId, Usage)>) -> UsageBatch {
     UsageBatch { usage, max_clients: 2, oldest_client: Some(Timestamp::from_millis(100)) }
 }
 
-// Scenario: usage is added in batches, the later one last used earlier, and the key is changed in
-// between and deleted at the end. Guarantee: it adds up, the latest use stays, changes do not touch
-// it and it does not count as one; it goes with the key.
-pub(super) async fn usage_adds_up(store: Store) {
-    let key = insert(&store, 1, "n").await;
-    insert(&store, 2, "n").await;
-    let before = cursor(&store).await;
+/// Scenario: usage is added in batches, the later one last used earlier, and the key is changed in
+/// between and deleted at the end. Guarantee: it adds up, the latest use stays, changes do not touch
+/// it and it does not count as one; it goes with the key.
+pub async fn usage_adds_up(store: &Store) {
+    let key = insert(store, 1, "n").await;
+    insert(store, 2, "n").await;
+    let before = cursor(store).await;
     store.add_usage(batch(vec![(id(1), used(3, 200)), (id(2), used(1, 300))])).await.unwrap();
-    let after = cursor(&store).await;
+    let after = cursor(store).await;
     assert_eq!(before, after);
     let updated = KeyRecord { name: "m".to_owned(), ..key };
     let revision =
@@ -314,11 +356,11 @@ pub(super) async fn usage_adds_up(store: Store) {
     assert_eq!(store.list().await.unwrap().len(), 1);
 }
 
-// Scenario: a key is used by more clients than are kept, by one of them twice, and by one of them
-// too long ago. Guarantee: the latest few are returned, the latest first and each once, and only
-// where a single key is asked for.
-pub(super) async fn clients_are_few_and_recent(store: Store) {
-    insert(&store, 1, "n").await;
+/// Scenario: a key is used by more clients than are kept, by one of them twice, and by one of them
+/// too long ago. Guarantee: the latest few are returned, the latest first and each once, and only
+/// where a single key is asked for.
+pub async fn clients_are_few_and_recent(store: &Store) {
+    insert(store, 1, "n").await;
     let address = |last| IpAddr::from([192, 0, 2, last]);
     let client = |last, at| KeyClient {
         address: address(last),
@@ -334,45 +376,45 @@ pub(super) async fn clients_are_few_and_recent(store: Store) {
     assert!(store.list().await.unwrap()[0].usage.clients.is_empty());
 }
 
-// Scenario: a batch has usage of a key that is gone.
-// Guarantee: it is passed over, and the rest is added.
-pub(super) async fn usage_of_no_key_is_passed_over(store: Store) {
-    insert(&store, 2, "n").await;
+/// Scenario: a batch has usage of a key that is gone.
+/// Guarantee: it is passed over, and the rest is added.
+pub async fn usage_of_no_key_is_passed_over(store: &Store) {
+    insert(store, 2, "n").await;
     store.add_usage(batch(vec![(id(1), used(1, 200)), (id(2), used(1, 200))])).await.unwrap();
     assert_eq!(store.get(id(2)).await.unwrap().unwrap().usage.accepted, 1);
     assert_eq!(store.get(id(1)).await.unwrap(), None);
 }
 
-// Scenario: keys deleted before and after a moment are pruned at it.
-// Guarantee: only the first is forgotten; the audit is not.
-pub(super) async fn old_tombstones_are_forgotten(store: Store) {
+/// Scenario: keys deleted before and after a moment are pruned at it.
+/// Guarantee: only the first is forgotten; the audit is not.
+pub async fn old_tombstones_are_forgotten(store: &Store) {
     for (number, at) in [(1, 1000), (2, 2000)] {
-        let key = insert(&store, number, "n").await;
+        let key = insert(store, number, "n").await;
         let delete =
             Commit { at: Timestamp::from_millis(at), ..commit(2, vec![Write::Delete(key)]) };
         store.commit(delete).await.unwrap();
     }
     store.prune(Timestamp::from_millis(2000)).await.unwrap();
-    let ids: Vec<_> = whole(&store).await.0.iter().map(|change| change.id).collect();
+    let ids: Vec<_> = whole(store).await.0.iter().map(|change| change.id).collect();
     assert_eq!(ids, [id(2)]);
     assert_eq!(store.audit(0, 10).await.unwrap().len(), 4);
 }
 
-// Scenario: somebody waits for a revision while a change is made.
-// Guarantee: they are woken with its revision, and not by usage.
-pub(super) async fn a_change_wakes_followers(store: Store) {
+/// Scenario: somebody waits for a revision while a change is made.
+/// Guarantee: they are woken with its revision, and not by usage.
+pub async fn a_change_wakes_followers(store: &Store) {
     let mut revision = store.revision();
-    let key = insert(&store, 1, "n").await;
+    let key = insert(store, 1, "n").await;
     revision.changed().await.unwrap();
     assert_eq!(*revision.borrow_and_update(), key.revision);
     store.add_usage(batch(vec![(id(1), used(1, 200))])).await.unwrap();
     assert!(!revision.has_changed().unwrap());
 }
 
-// Scenario: one follower reads after every change, one after every seventh, while keys come, change
-// and go. Guarantee: both have what a snapshot has.
-pub(super) async fn followers_converge(store: Store) {
-    let start = cursor(&store).await;
+/// Scenario: one follower reads after every change, one after every seventh, while keys come, change
+/// and go. Guarantee: both have what a snapshot has.
+pub async fn followers_converge(store: &Store) {
+    let start = cursor(store).await;
     let (mut often, mut seldom) = ((start, BTreeMap::new()), (start, BTreeMap::new()));
     for step in 0..70_u8 {
         let number = i64::from(step) * 37 % 11 + 1;
@@ -385,14 +427,14 @@ pub(super) async fn followers_converge(store: Store) {
             Ok(_) | Err(CommitError::IdTaken) => {}
             Err(error) => panic!("{error:?}"),
         }
-        follow(&store, &mut often).await;
+        follow(store, &mut often).await;
         if step % 7 == 0 {
-            follow(&store, &mut seldom).await;
+            follow(store, &mut seldom).await;
         }
     }
-    follow(&store, &mut seldom).await;
+    follow(store, &mut seldom).await;
     let snapshot: BTreeMap<_, _> =
-        whole(&store).await.0.into_iter().map(|change| (change.id, change)).collect();
+        whole(store).await.0.into_iter().map(|change| (change.id, change)).collect();
     assert!(!snapshot.is_empty());
     assert_eq!(often.1, snapshot);
     assert_eq!(seldom.1, snapshot);

@@ -1,8 +1,8 @@
 //! Every key in memory: what a request is decided from.
 
+mod digest_prefix;
 mod entry;
 mod follow;
-mod half_digest;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -18,51 +18,50 @@ use ingestion_api::IngestionKey;
 use otlp_auth::server::{InMemoryAuthenticator, ServerAuthenticator};
 use otlp_auth::{Credential, Decision, DenyReason, Undecided, Verdict};
 
+use self::digest_prefix::{DigestPrefix, Map};
 use self::entry::{Entry, State};
-use self::half_digest::{HalfDigest, Map};
 use self::usage::Registry;
 pub use self::usage::{KeyHandle, PendingUsage};
 use crate::clock::{Clock, Timestamp};
 use crate::key::KeyDigest;
-use crate::service::TOMBSTONES;
-use crate::store::{Change, Cursor, KeyState};
+use crate::store::{Change, Cursor, KeyState, TOMBSTONE_RETENTION};
 
 /// All keys by their digests: an authenticator that decides without waiting, locking or, after a
 /// key's first use, allocating.
 ///
 /// It is undecided until it has read its store once ([`catch_up`](Self::catch_up)), and again when
-/// it could not read it for [`RingOptions::max_staleness`]. What is not of the format of a key is
+/// it could not read it for [`KeyCacheOptions::max_staleness`]. What is not of the format of a key is
 /// refused even then.
-pub struct Ring {
+pub struct KeyCache {
     keys: Map<Entry>,
-    /// When it stops to decide, in nanoseconds of the steady clock.
+    /// When it stops to decide, in nanoseconds of the monotonic clock.
     fresh_until: AtomicU64,
     usage: Registry,
     writer: Mutex<Writer>,
     follower: tokio::sync::Mutex<Option<Cursor>>,
     clock: Arc<dyn Clock>,
-    options: RingOptions,
+    options: KeyCacheOptions,
 }
 
-/// How a ring behaves.
+/// How a cache behaves.
 #[derive(Clone, Copy, Debug)]
-pub struct RingOptions {
+pub struct KeyCacheOptions {
     /// How long it decides without having read its store.
     pub max_staleness: Duration,
     /// How many places are kept that a key was used from; none of them with 0.
-    pub sources: usize,
+    pub max_clients: usize,
     /// How long such a place is kept.
-    pub retain_sources: Duration,
+    pub retain_clients: Duration,
 }
 
-impl Default for RingOptions {
+impl Default for KeyCacheOptions {
     fn default() -> Self {
         let day = Duration::from_secs(24 * 60 * 60);
-        Self { max_staleness: Duration::from_secs(600), sources: 5, retain_sources: 30 * day }
+        Self { max_staleness: Duration::from_secs(600), max_clients: 5, retain_clients: 30 * day }
     }
 }
 
-/// What those who change the ring share.
+/// What those who change the cache share.
 #[derive(Debug, Default)]
 struct Writer {
     /// The snapshot that entries are from, or newer than: those of an older one are gone from the
@@ -71,7 +70,7 @@ struct Writer {
     /// How many entries there may be before the map needs more room.
     room: usize,
     /// Deleted keys, the earliest first.
-    tombstones: VecDeque<(Timestamp, HalfDigest)>,
+    tombstones: VecDeque<(Timestamp, DigestPrefix)>,
 }
 
 /// Why there is no verdict.
@@ -83,14 +82,14 @@ enum NotFresh {
     TooOld,
 }
 
-impl Ring {
-    /// An empty ring, which has read nothing.
+impl KeyCache {
+    /// An empty cache, which has read nothing.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>, options: RingOptions) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, options: KeyCacheOptions) -> Self {
         Self {
             keys: Map::default(),
             fresh_until: AtomicU64::new(0),
-            usage: Registry::new(options.sources),
+            usage: Registry::new(options.max_clients),
             writer: Mutex::default(),
             follower: tokio::sync::Mutex::default(),
             clock,
@@ -111,7 +110,7 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// [`Undecided`] when the ring has not read its store, or not for too long.
+    /// [`Undecided`] when the cache has not read its store, or not for too long.
     pub fn peek(&self, credential: &Credential<'_>) -> Verdict {
         self.verdict(credential, |entry, digest| entry.peek(&*self.clock, digest, &self.usage))
     }
@@ -137,17 +136,17 @@ impl Ring {
         let left = self
             .fresh_until
             .load(Ordering::Acquire)
-            .checked_sub(nanoseconds(self.clock.steady()))?;
+            .checked_sub(nanoseconds(self.clock.monotonic()))?;
         (left > 0).then_some(Duration::from_nanos(left))
     }
 
-    /// The order of a decision. `decide` is asked about a key that is known, while the ring may
+    /// The order of a decision. `decide` is asked about a key that is known, while the cache may
     /// answer.
     #[inline(always)]
     fn verdict(
         &self,
         credential: &Credential<'_>,
-        decide: impl FnOnce(&Entry, &HalfDigest) -> Decision,
+        decide: impl FnOnce(&Entry, &DigestPrefix) -> Decision,
     ) -> Verdict {
         let presented = credential.expose_token_bytes();
         if !IngestionKey::has_checksum(presented) {
@@ -156,7 +155,7 @@ impl Ring {
         if let Err(not_fresh) = self.freshness() {
             return malformed(presented).unwrap_or_else(|| Err(Undecided::new(not_fresh)));
         }
-        let digest = HalfDigest::from(&KeyDigest::of_bytes(presented));
+        let digest = DigestPrefix::from(&KeyDigest::of_bytes(presented));
         match self.keys.pin().get(&digest) {
             Some(entry) => Ok(decide(entry, &digest)),
             None => malformed(presented).unwrap_or(Ok(Decision::Deny(DenyReason::Unknown.into()))),
@@ -165,7 +164,7 @@ impl Ring {
 
     fn apply_one(&self, writer: &mut Writer, change: &Change) {
         let keys = self.keys.pin();
-        let digest = HalfDigest::from(&change.digest);
+        let digest = DigestPrefix::from(&change.digest);
         let old = keys.get(&digest);
         if old.is_some_and(|old| old.epoch == writer.epoch && old.revision >= change.revision) {
             return;
@@ -194,7 +193,7 @@ impl Ring {
 
     /// Forgets keys that were deleted long ago.
     fn prune(&self) {
-        let before = self.clock.wall().saturating_sub(TOMBSTONES);
+        let before = self.clock.wall().saturating_sub(TOMBSTONE_RETENTION);
         let mut writer = self.lock();
         let keys = self.keys.pin();
         while let Some((at, digest)) = writer.tombstones.front()
@@ -214,20 +213,20 @@ impl Ring {
 
     fn freshness(&self) -> Result<(), NotFresh> {
         match self.fresh_until.load(Ordering::Acquire) {
-            until if nanoseconds(self.clock.steady()) < until => Ok(()),
+            until if nanoseconds(self.clock.monotonic()) < until => Ok(()),
             0 => Err(NotFresh::NeverRead),
             _ => Err(NotFresh::TooOld),
         }
     }
 }
 
-impl InMemoryAuthenticator for Ring {
+impl InMemoryAuthenticator for KeyCache {
     fn decide(&self, credential: &Credential<'_>) -> Verdict {
         self.verdict(credential, |entry, digest| entry.decide(&*self.clock, digest, &self.usage))
     }
 }
 
-impl ServerAuthenticator for Ring {
+impl ServerAuthenticator for KeyCache {
     type Future = Ready<Verdict>;
 
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
@@ -235,9 +234,9 @@ impl ServerAuthenticator for Ring {
     }
 }
 
-impl fmt::Debug for Ring {
+impl fmt::Debug for KeyCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ring")
+        f.debug_struct("KeyCache")
             .field("keys", &self.keys.len())
             .field("options", &self.options)
             .finish_non_exhaustive()

@@ -16,7 +16,7 @@ const MAX_STALENESS: Duration = Duration::from_secs(600);
 const WRONG_CHARACTER: &str = "iapikeyok-1234567_-9ABCDEFG-HIJKLMNO-151WRN";
 
 struct House {
-    ring: Arc<Ring>,
+    cache: Arc<KeyCache>,
     store: Arc<MemoryStore>,
     clock: Arc<ManualClock>,
 }
@@ -24,16 +24,16 @@ struct House {
 impl House {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::at(NOW));
-        let options = RingOptions { sources: 2, ..RingOptions::default() };
-        let ring = Arc::new(Ring::new(clock.clone(), options));
-        Self { ring, store: Arc::new(MemoryStore::new([0; 16])), clock }
+        let options = KeyCacheOptions { max_clients: 2, ..KeyCacheOptions::default() };
+        let cache = Arc::new(KeyCache::new(clock.clone(), options));
+        Self { cache, store: Arc::new(MemoryStore::new([0; 16])), clock }
     }
 
     async fn write(&self, write: Write) -> i64 {
         self.store.commit(commit(1, vec![write])).await.unwrap().revision
     }
 
-    /// A key that is in the store and on the ring.
+    /// A key that is in the store and on the cache.
     async fn insert(&self, number: i64, name: &str) -> KeyRecord {
         let revision = self.write(Write::Insert(record(number, name))).await;
         self.catch_up().await;
@@ -41,15 +41,15 @@ impl House {
     }
 
     async fn catch_up(&self) {
-        self.ring.catch_up(&*self.store).await.unwrap();
+        self.cache.catch_up(&*self.store).await.unwrap();
     }
 
     fn says(&self, number: u64) -> Says {
-        says(&self.ring, key(number).expose_secret())
+        says(&self.cache, key(number).expose_secret())
     }
 
     async fn flush(&self) {
-        self.ring.flush_usage(&*self.store).await.unwrap();
+        self.cache.flush_usage(&*self.store).await.unwrap();
     }
 
     async fn usage(&self, number: i64) -> Usage {
@@ -65,21 +65,21 @@ fn live(name: &str) -> KeyState {
     KeyState::Live { name: name.to_owned(), expires_at: None, enabled: true }
 }
 
-// Scenario: a ring that has read nothing is asked about a good key, and about things that are no
+// Scenario: a cache that has read nothing is asked about a good key, and about things that are no
 // key. Guarantee: the key is undecided, the rest is refused.
 #[test]
 fn before_the_first_snapshot_only_formats_are_decided() {
     let house = House::new();
-    house.ring.apply(&[change(1, 1, live("n"))]);
+    house.cache.apply(&[change(1, 1, live("n"))]);
     assert_eq!(house.says(1), Says::Undecided);
-    assert_eq!(house.ring.fresh_for(), None);
+    assert_eq!(house.cache.fresh_for(), None);
     let good = key(1);
     let mistyped = good.expose_secret().replace(good.start(), "0000");
     for presented in ["receiver-api-key", &mistyped, &good.expose_secret()[..42], WRONG_CHARACTER] {
-        assert_eq!(says(&house.ring, presented), Says::Deny(Malformed));
+        assert_eq!(says(&house.cache, presented), Says::Deny(Malformed));
     }
     futures(house.catch_up());
-    assert_eq!(says(&house.ring, WRONG_CHARACTER), Says::Deny(Malformed));
+    assert_eq!(says(&house.cache, WRONG_CHARACTER), Says::Deny(Malformed));
 }
 
 // Scenario: keys that are good, disabled, expired, deleted and nobody's are decided on and peeked
@@ -99,7 +99,7 @@ async fn every_state_has_its_verdict() {
     house.catch_up().await;
     assert_eq!((house.says(1), house.says(2)), (allow("good"), Says::Deny(Revoked)));
     assert_eq!((house.says(3), house.says(4)), (Says::Deny(Revoked), Says::Deny(Unknown)));
-    assert_eq!((house.says(5), house.ring.len()), (Says::Deny(Expired), 3));
+    assert_eq!((house.says(5), house.cache.len()), (Says::Deny(Expired), 3));
     for (number, reason, name) in [
         (2, Revoked, Some("disabled")),
         (3, Revoked, Some("")),
@@ -108,7 +108,7 @@ async fn every_state_has_its_verdict() {
     ] {
         let key = key(number);
         let credential = Credential::new("", key.expose_secret()).unwrap();
-        for verdict in [house.ring.decide(&credential), house.ring.peek(&credential)] {
+        for verdict in [house.cache.decide(&credential), house.cache.peek(&credential)] {
             let Ok(Decision::Deny(denial)) = verdict else { panic!("{number}: {verdict:?}") };
             let identity = denial.identity().map(|identity| (identity.id(), identity.name()));
             assert_eq!(
@@ -118,7 +118,7 @@ async fn every_state_has_its_verdict() {
         }
     }
     let good = key(1);
-    let peeked = house.ring.peek(&Credential::new("", good.expose_secret()).unwrap());
+    let peeked = house.cache.peek(&Credential::new("", good.expose_secret()).unwrap());
     assert!(matches!(peeked, Ok(Decision::Allow(identity)) if identity.name() == "good"));
 }
 
@@ -133,7 +133,7 @@ async fn peeking_counts_nothing() {
     house.catch_up().await;
     let peek = |number| {
         let key = key(number);
-        house.ring.peek(&Credential::new("", key.expose_secret()).unwrap())
+        house.cache.peek(&Credential::new("", key.expose_secret()).unwrap())
     };
     for _ in 0..3 {
         assert!(matches!((peek(1), peek(2)), (Ok(Decision::Allow(_)), Ok(Decision::Deny(_)))));
@@ -165,10 +165,10 @@ async fn expiry_is_exact() {
     assert_eq!(verdict_at(millis + 365 * 86_400_000), Says::Deny(Expired));
     assert_eq!(verdict_at(millis - 3_600_000), allow("n"));
     assert_eq!(verdict_at(i64::MAX), Says::Deny(Expired));
-    assert_eq!((house.says(2), house.ring.fresh_for()), (allow("for ever"), Some(MAX_STALENESS)));
+    assert_eq!((house.says(2), house.cache.fresh_for()), (allow("for ever"), Some(MAX_STALENESS)));
 }
 
-// Scenario: the store cannot be read for as long as the ring may go on, and then again. Guarantee:
+// Scenario: the store cannot be read for as long as the cache may go on, and then again. Guarantee:
 // it decides until exactly then, is undecided from then on, and decides again; no-keys are refused
 // throughout.
 #[tokio::test]
@@ -177,19 +177,19 @@ async fn staleness_is_exact() {
     house.insert(1, "n").await;
     house.store.fail(true);
     house.clock.advance(MAX_STALENESS - Duration::from_millis(1));
-    house.ring.catch_up(&*house.store).await.unwrap_err();
+    house.cache.catch_up(&*house.store).await.unwrap_err();
     assert_eq!((house.says(1), house.says(2)), (allow("n"), Says::Deny(Unknown)));
     house.clock.advance(Duration::from_millis(1));
-    house.ring.catch_up(&*house.store).await.unwrap_err();
+    house.cache.catch_up(&*house.store).await.unwrap_err();
     assert_eq!((house.says(1), house.says(2)), (Says::Undecided, Says::Undecided));
-    assert_eq!(says(&house.ring, "receiver-api-key"), Says::Deny(Malformed));
+    assert_eq!(says(&house.cache, "receiver-api-key"), Says::Deny(Malformed));
     house.store.fail(false);
     house.catch_up().await;
     assert_eq!((house.says(1), house.says(2)), (allow("n"), Says::Deny(Unknown)));
 }
 
 // Scenario: the store begins another history, with one of the keys and a new one.
-// Guarantee: the ring has that and nothing else, and follows it.
+// Guarantee: the cache has that and nothing else, and follows it.
 #[tokio::test]
 async fn another_history_replaces_everything() {
     let house = House::new();
@@ -206,10 +206,10 @@ async fn another_history_replaces_everything() {
         (house.says(1), house.says(21), house.says(2)),
         (allow("kept"), allow("back"), Says::Deny(Unknown))
     );
-    assert_eq!(house.ring.len(), 2);
+    assert_eq!(house.cache.len(), 2);
     // The tombstone is gone with the old history: nothing ends the key when it would have been
     // forgotten.
-    house.clock.advance(TOMBSTONES + Duration::from_secs(1));
+    house.clock.advance(TOMBSTONE_RETENTION + Duration::from_secs(1));
     house.catch_up().await;
     assert_eq!(house.says(21), allow("back"));
     house.insert(30, "new").await;
@@ -222,10 +222,10 @@ async fn another_history_replaces_everything() {
 async fn what_is_newer_stays() {
     let house = House::new();
     let key = house.insert(1, "n").await;
-    house.ring.apply(&[change(1, key.revision + 5, KeyState::Deleted { at: NOW })]);
-    house.ring.apply(&[Change::from(&key)]);
+    house.cache.apply(&[change(1, key.revision + 5, KeyState::Deleted { at: NOW })]);
+    house.cache.apply(&[Change::from(&key)]);
     house.catch_up().await;
-    assert_eq!((house.says(1), house.ring.len()), (Says::Deny(Revoked), 0));
+    assert_eq!((house.says(1), house.cache.len()), (Says::Deny(Revoked), 0));
 }
 
 proptest! {
@@ -249,7 +249,7 @@ proptest! {
         if again {
             shuffled.extend(changes.clone());
         }
-        shuffled.iter().for_each(|change| house.ring.apply(std::slice::from_ref(change)));
+        shuffled.iter().for_each(|change| house.cache.apply(std::slice::from_ref(change)));
         for newest in changes.iter().filter(|change| changes.iter().all(|other| other.id != change.id || other.revision <= change.revision)) {
             let expected = match &newest.state {
                 KeyState::Live { name, enabled: true, .. } => allow(name),
@@ -274,14 +274,14 @@ async fn until(mut holds: impl FnMut() -> bool) {
 }
 
 fn follow(house: &House) -> tokio::task::JoinHandle<()> {
-    let (ring, store) = (Arc::clone(&house.ring), Arc::clone(&house.store));
+    let (cache, store) = (Arc::clone(&house.cache), Arc::clone(&house.store));
     tokio::spawn(async move {
-        ring.follow(&*store, Duration::from_secs(5)).await;
+        cache.follow(&*store, Duration::from_secs(5)).await;
     })
 }
 
-// Scenario: a key is written behind the back of a ring that follows.
-// Guarantee: it is in force without the time passing that the ring waits between two readings.
+// Scenario: a key is written behind the back of a cache that follows.
+// Guarantee: it is in force without the time passing that the cache waits between two readings.
 #[tokio::test(start_paused = true)]
 async fn a_follower_is_woken() {
     let house = House::new();
@@ -302,7 +302,7 @@ async fn a_follower_polls() {
     let house = House::new();
     house.store.mute();
     let follower = follow(&house);
-    until(|| house.ring.fresh_for().is_some()).await;
+    until(|| house.cache.fresh_for().is_some()).await;
     house.write(Write::Insert(record(1, "n"))).await;
     tokio::time::sleep(Duration::from_millis(5001)).await;
     assert_eq!(house.says(1), allow("n"));
@@ -325,7 +325,7 @@ async fn usage_is_counted_once() {
     let key = house.insert(1, "n").await;
     let pending = async || {
         let stored = house.store.get(key.id).await.unwrap().unwrap();
-        house.ring.pending_usage().await.added_to(stored, NOW).usage
+        house.cache.pending_usage().await.added_to(stored, NOW).usage
     };
     let usage =
         |accepted, denied| Usage { accepted, denied, last_used_at: Some(NOW), ..Usage::default() };
@@ -333,7 +333,7 @@ async fn usage_is_counted_once() {
         assert_eq!(house.says(1), allow("n"));
     }
     house.store.fail(true);
-    house.ring.flush_usage(&*house.store).await.unwrap_err();
+    house.cache.flush_usage(&*house.store).await.unwrap_err();
     house.store.fail(false);
     assert_eq!(pending().await, usage(3, 0));
     let renamed = KeyRecord { name: "m".to_owned(), ..key.clone() };
@@ -359,7 +359,7 @@ async fn the_handle_leads_to_the_key() {
     house.insert(1, "n").await;
     let credential = key(1);
     let credential = Credential::new("StackState", credential.expose_secret()).unwrap();
-    let Ok(Decision::Allow(identity)) = house.ring.decide(&credential) else {
+    let Ok(Decision::Allow(identity)) = house.cache.decide(&credential) else {
         panic!("it is good")
     };
     assert_eq!((identity.name(), identity.id()), ("n", Some(1)));
@@ -367,11 +367,11 @@ async fn the_handle_leads_to_the_key() {
     let address = |last: u8| IpAddr::from([192, 0, 2, last]);
     for last in [1, 2, 3, 2] {
         handle.add_bytes(100);
-        handle.add_source(address(last), Some(&"a".repeat(1000)));
+        handle.add_client(address(last), Some(&"a".repeat(1000)));
     }
     house.flush().await;
     house.clock.advance(Duration::from_secs(10));
-    handle.add_source(address(3), None);
+    handle.add_client(address(3), None);
     house.flush().await;
     let usage = house.usage(1).await;
     assert_eq!((usage.accepted, usage.bytes), (1, 400));
@@ -395,7 +395,7 @@ async fn the_usage_of_deleted_keys_is_forgotten() {
     house.catch_up().await;
     house.flush().await;
     house.flush().await;
-    assert_eq!(format!("{:?}", house.ring.usage), "Registry { used: 0, .. }");
+    assert_eq!(format!("{:?}", house.cache.usage), "Registry { used: 0, .. }");
 }
 
 // Scenario: keys that nobody has are presented, and things that are no keys.
@@ -408,7 +408,7 @@ async fn junk_is_not_remembered() {
         assert_eq!(house.says(number), Says::Deny(Unknown));
     }
     assert_eq!(
-        (house.ring.keys.len(), format!("{:?}", house.ring.usage).as_str()),
+        (house.cache.keys.len(), format!("{:?}", house.cache.usage).as_str()),
         (0, "Registry { used: 0, .. }")
     );
 }
@@ -451,7 +451,7 @@ async fn a_decision_allocates_nothing() {
         keys.iter().map(IngestionKey::expose_secret).chain(["receiver-api-key"]).collect();
     for presented in presented {
         let credential = Credential::new("StackState", presented).unwrap();
-        let decide = || drop(house.ring.decide(&credential));
+        let decide = || drop(house.cache.decide(&credential));
         decide();
         assert_eq!(allocation_counter::measure(|| (0..100).for_each(|_| decide())).count_total, 0);
     }
@@ -472,12 +472,12 @@ fn decisions_go_on_while_keys_change() {
             }
         });
         for number in 2..3000_i64 {
-            house.ring.apply(&[change(number, 2 * number, live("n"))]);
+            house.cache.apply(&[change(number, 2 * number, live("n"))]);
             assert_eq!(house.says(number.unsigned_abs()), allow("n"));
-            house.ring.apply(&[change(number, 2 * number + 1, KeyState::Deleted { at: NOW })]);
+            house.cache.apply(&[change(number, 2 * number + 1, KeyState::Deleted { at: NOW })]);
             assert_eq!(house.says(number.unsigned_abs()), Says::Deny(Revoked));
         }
         done.store(true, Ordering::Relaxed);
     });
-    assert_eq!(house.ring.len(), 1);
+    assert_eq!(house.cache.len(), 1);
 }

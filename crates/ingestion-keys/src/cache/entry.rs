@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use otlp_auth::{Decision, Denial, DenyReason};
 
-use super::half_digest::HalfDigest;
+use super::digest_prefix::DigestPrefix;
 use super::usage::{Identities, Registry};
 use crate::clock::{Clock, Timestamp};
 use crate::key::KeyId;
@@ -65,7 +65,7 @@ impl Entry {
     /// The same key, counted for each core on its own; nothing if it was never used or is already.
     pub(super) fn spread(
         &self,
-        digest: &HalfDigest,
+        digest: &DigestPrefix,
         registry: &Registry,
         cores: usize,
     ) -> Option<Self> {
@@ -94,7 +94,7 @@ impl Entry {
     pub(super) fn decide(
         &self,
         clock: &dyn Clock,
-        digest: &HalfDigest,
+        digest: &DigestPrefix,
         registry: &Registry,
     ) -> Decision {
         match self.deny_reason(clock) {
@@ -110,7 +110,7 @@ impl Entry {
     pub(super) fn peek(
         &self,
         clock: &dyn Clock,
-        digest: &HalfDigest,
+        digest: &DigestPrefix,
         registry: &Registry,
     ) -> Decision {
         match self.deny_reason(clock) {
@@ -119,13 +119,13 @@ impl Entry {
         }
     }
 
-    fn deny(&self, reason: DenyReason, digest: &HalfDigest, registry: &Registry) -> Decision {
+    fn deny(&self, reason: DenyReason, digest: &DigestPrefix, registry: &Registry) -> Decision {
         let identity = self.identities(digest, registry).any();
         Decision::Deny(Denial::new(reason).with_identity(identity))
     }
 
     #[inline]
-    fn identities(&self, digest: &HalfDigest, registry: &Registry) -> &Identities {
+    fn identities(&self, digest: &DigestPrefix, registry: &Registry) -> &Identities {
         self.identities.get_or_init(|| match self.state {
             // Of a deleted key only the id is known, and what its identity counts is not flushed.
             State::Deleted => Identities::One(registry.identity(self.id, "")),

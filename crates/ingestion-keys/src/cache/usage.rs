@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use otlp_auth::Identity;
 
-use super::Ring;
-use super::half_digest::HalfDigest;
+use super::KeyCache;
+use super::digest_prefix::DigestPrefix;
 use crate::clock::Timestamp;
 use crate::key::{KeyClient, KeyId, StoredKey, Usage};
 use crate::store::{KeyStore, StoreError, UsageBatch};
@@ -40,13 +40,13 @@ pub(super) enum Identities {
 /// # Examples
 ///
 /// ```
-/// use ingestion_keys::ring::KeyHandle;
+/// use ingestion_keys::cache::KeyHandle;
 /// use otlp_auth::Identity;
 ///
 /// fn received(identity: &Identity, bytes: u64, from: std::net::IpAddr, user_agent: Option<&str>) {
 ///     if let Some(handle) = identity.handle::<KeyHandle>() {
 ///         handle.add_bytes(bytes);
-///         handle.add_source(from, user_agent);
+///         handle.add_client(from, user_agent);
 ///     }
 /// }
 /// ```
@@ -54,12 +54,12 @@ pub(super) enum Identities {
 pub struct KeyHandle {
     bytes: AtomicU64,
     denied: AtomicU64,
-    sources: Mutex<Vec<Source>>,
+    clients: Mutex<Vec<SeenClient>>,
     limit: usize,
 }
 
 #[derive(Debug)]
-struct Source {
+struct SeenClient {
     address: IpAddr,
     user_agent: Option<Box<str>>,
     /// Whether it was used since the last flush.
@@ -74,7 +74,7 @@ pub(super) struct Registry {
     /// began before may still be counted at the first.
     retired: Mutex<HashMap<KeyId, Retired>>,
     flushing: tokio::sync::Mutex<()>,
-    sources: usize,
+    max_clients: usize,
 }
 
 /// How far the usage of a key that is gone has come to be forgotten.
@@ -88,7 +88,7 @@ enum Retired {
 
 /// The usage of one key.
 struct KeyUse {
-    digest: HalfDigest,
+    digest: DigestPrefix,
     counted: Vec<Counted>,
     /// Taken from the counters, and not yet known to be in the store.
     unflushed: Option<Box<Usage>>,
@@ -111,11 +111,11 @@ type Unflushed = (KeyId, Arc<Mutex<KeyUse>>);
 pub struct PendingUsage<'a> {
     registry: &'a Registry,
     /// How long places are kept that a key was used from.
-    retain_sources: Duration,
+    retain_clients: Duration,
     _flushing: tokio::sync::MutexGuard<'a, ()>,
 }
 
-impl Ring {
+impl KeyCache {
     /// Writes what was counted since the last time. What could not be written is kept for the next
     /// time. Dropped while it writes, it may count a batch twice.
     ///
@@ -132,8 +132,8 @@ impl Ring {
                 .iter()
                 .filter_map(|(id, key)| Some((*id, lock(key).unflushed.as_deref()?.clone())))
                 .collect();
-            let max_clients = self.options.sources;
-            let oldest_client = Some(now.saturating_sub(self.options.retain_sources));
+            let max_clients = self.options.max_clients;
+            let oldest_client = Some(now.saturating_sub(self.options.retain_clients));
             store.add_usage(UsageBatch { usage, max_clients, oldest_client }).await?;
             for (_, key) in keys {
                 lock(key).unflushed = None;
@@ -144,7 +144,7 @@ impl Ring {
     }
 
     /// Gives each core its own counters of these keys.
-    fn spread(&self, busy: &[HalfDigest]) {
+    fn spread(&self, busy: &[DigestPrefix]) {
         let cores = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_CORES);
         if cores == 1 {
             return;
@@ -162,11 +162,11 @@ impl Ring {
 
     /// What was counted and is not in the store.
     pub async fn pending_usage(&self) -> PendingUsage<'_> {
-        let retain_sources = self.options.retain_sources;
+        let retain_clients = self.options.retain_clients;
         PendingUsage {
             _flushing: self.usage.flushing.lock().await,
             registry: &self.usage,
-            retain_sources,
+            retain_clients,
         }
     }
 }
@@ -175,7 +175,7 @@ impl PendingUsage<'_> {
     /// The key as it will be once everything is in the store.
     #[must_use]
     pub fn added_to(&self, mut key: StoredKey, now: Timestamp) -> StoredKey {
-        let limit = self.registry.sources;
+        let limit = self.registry.max_clients;
         if let Some(pending) = self.registry.used.pin().get(&key.record.id) {
             let pending = lock(pending);
             let counted = pending.counted.iter().map(|counted| counted.read(now));
@@ -184,18 +184,18 @@ impl PendingUsage<'_> {
             }
         }
         // Of a key that is not used any more nothing else takes them away.
-        key.usage.add(Usage::default(), limit, Some(now.saturating_sub(self.retain_sources)));
+        key.usage.add(Usage::default(), limit, Some(now.saturating_sub(self.retain_clients)));
         key
     }
 }
 
 impl Registry {
-    pub(super) fn new(sources: usize) -> Self {
-        Self { sources, ..Self::default() }
+    pub(super) fn new(max_clients: usize) -> Self {
+        Self { max_clients, ..Self::default() }
     }
 
     /// Begins to count for a key of this name.
-    pub(super) fn first_use(&self, id: KeyId, name: &str, digest: &HalfDigest) -> Identities {
+    pub(super) fn first_use(&self, id: KeyId, name: &str, digest: &DigestPrefix) -> Identities {
         let identity = self.identity(id, name);
         self.count(id, digest, std::slice::from_ref(&identity));
         Identities::One(identity)
@@ -206,7 +206,7 @@ impl Registry {
         &self,
         id: KeyId,
         name: &str,
-        digest: &HalfDigest,
+        digest: &DigestPrefix,
         cores: usize,
     ) -> Identities {
         let identities: Arc<[_]> =
@@ -220,14 +220,14 @@ impl Registry {
         let handle = KeyHandle {
             bytes: AtomicU64::new(0),
             denied: AtomicU64::new(0),
-            sources: Mutex::default(),
-            limit: self.sources,
+            clients: Mutex::default(),
+            limit: self.max_clients,
         };
         Identity::with_handle(name, id.get().unsigned_abs(), handle)
     }
 
     /// Counts these from now on, and those before for as long as a request may have them.
-    fn count(&self, id: KeyId, digest: &HalfDigest, identities: &[Identity]) {
+    fn count(&self, id: KeyId, digest: &DigestPrefix, identities: &[Identity]) {
         let used = self.used.pin();
         let new = || {
             Arc::new(Mutex::new(KeyUse {
@@ -270,7 +270,7 @@ impl Registry {
 
     /// Empties the counters; returns what is to be flushed, and which keys are so busy that cores
     /// would wait for each other.
-    fn take(&self, now: Timestamp) -> (Vec<Unflushed>, Vec<HalfDigest>) {
+    fn take(&self, now: Timestamp) -> (Vec<Unflushed>, Vec<DigestPrefix>) {
         let used = self.used.pin();
         let (mut unflushed, mut busy) = (Vec::new(), Vec::new());
         for (id, shared) in &used {
@@ -283,7 +283,7 @@ impl Registry {
                 }
                 let any = usage != Usage::default();
                 if any {
-                    key.unflushed.get_or_insert_default().add(usage, self.sources, None);
+                    key.unflushed.get_or_insert_default().add(usage, self.max_clients, None);
                 }
                 // One that was replaced is kept for as long as requests have it, as far as can be
                 // seen.
@@ -336,7 +336,7 @@ impl Identities {
 impl Counted {
     /// What was counted, which stays.
     fn read(&self, now: Timestamp) -> Usage {
-        self.collect(now, |counter| counter.load(Ordering::Relaxed), |source| source.fresh)
+        self.collect(now, |counter| counter.load(Ordering::Relaxed), |client| client.fresh)
     }
 
     /// What was counted, which is counted no more.
@@ -346,14 +346,14 @@ impl Counted {
             0 => 0,
             _ => counter.swap(0, Ordering::Relaxed),
         };
-        self.collect(now, take, |source| std::mem::take(&mut source.fresh))
+        self.collect(now, take, |client| std::mem::take(&mut client.fresh))
     }
 
     fn collect(
         &self,
         now: Timestamp,
         count: impl Fn(&AtomicU64) -> u64,
-        fresh: impl Fn(&mut Source) -> bool,
+        fresh: impl Fn(&mut SeenClient) -> bool,
     ) -> Usage {
         let accepted = count(self.identity.uses());
         let mut usage =
@@ -361,13 +361,13 @@ impl Counted {
         if let Some(handle) = self.identity.handle::<KeyHandle>() {
             usage.denied = count(&handle.denied);
             usage.bytes = count(&handle.bytes);
-            for source in lock(&handle.sources)
+            for client in lock(&handle.clients)
                 .iter_mut()
-                .filter_map(|source| fresh(source).then_some(&*source))
+                .filter_map(|client| fresh(client).then_some(&*client))
             {
                 usage.clients.push(KeyClient {
-                    address: source.address,
-                    user_agent: source.user_agent.as_deref().map(str::to_owned),
+                    address: client.address,
+                    user_agent: client.user_agent.as_deref().map(str::to_owned),
                     last_used_at: now,
                 });
             }
@@ -384,18 +384,23 @@ impl KeyHandle {
 
     /// Notes where a request that was let in came from. Of many at once some are passed over:
     /// nobody waits here.
-    pub fn add_source(&self, address: IpAddr, user_agent: Option<&str>) {
-        let Ok(mut sources) = self.sources.try_lock() else { return };
+    pub fn add_client(&self, address: IpAddr, user_agent: Option<&str>) {
+        let Ok(mut clients) = self.clients.try_lock() else { return };
         let user_agent = user_agent.map(shortened);
-        let same =
-            |known: &Source| known.address == address && known.user_agent.as_deref() == user_agent;
-        if let Some(known) = sources.iter_mut().find(|known| same(known)) {
+        let same = |known: &SeenClient| {
+            known.address == address && known.user_agent.as_deref() == user_agent
+        };
+        if let Some(known) = clients.iter_mut().find(|known| same(known)) {
             known.fresh = true;
         } else if self.limit > 0 {
-            if sources.len() == self.limit {
-                sources.remove(0);
+            if clients.len() == self.limit {
+                clients.remove(0);
             }
-            sources.push(Source { address, user_agent: user_agent.map(Into::into), fresh: true });
+            clients.push(SeenClient {
+                address,
+                user_agent: user_agent.map(Into::into),
+                fresh: true,
+            });
         }
     }
 }

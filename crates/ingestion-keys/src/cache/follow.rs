@@ -6,24 +6,24 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::entry::State;
-use super::{Ring, nanoseconds};
+use super::{KeyCache, nanoseconds};
 use crate::clock::Timestamp;
 use crate::store::{Changes, Cursor, KeyStore, SnapshotChunk, StoreError};
 
-/// Longest time between two messages about a wall clock that goes otherwise than the steady one.
+/// A wall clock that moved this much more or less than the monotonic clock was set by somebody.
 const JUMP: Duration = Duration::from_secs(2);
 
-impl Ring {
+impl KeyCache {
     /// Reads what is new in the store, or everything the first time and where changes are not
     /// enough. When it returns, what was in the store at the time of the call is in force, and the
-    /// ring is fresh from that time on.
+    /// cache is fresh from that time on.
     ///
     /// # Errors
     ///
     /// When the store cannot be read. What is in force stays.
     pub async fn catch_up(&self, store: &dyn KeyStore) -> Result<(), StoreError> {
         let mut cursor = self.follower.lock().await;
-        let began = self.clock.steady();
+        let began = self.clock.monotonic();
         let changes = match &*cursor {
             Some(cursor) => store.changes_since(cursor).await?,
             None => Changes::SnapshotNeeded,
@@ -46,7 +46,7 @@ impl Ring {
     pub async fn follow(&self, store: &dyn KeyStore, poll_interval: Duration) -> Infallible {
         let mut revision = store.revision();
         let mut failing = false;
-        let mut clocks = (self.clock.wall(), self.clock.steady());
+        let mut clocks = (self.clock.wall(), self.clock.monotonic());
         loop {
             revision.mark_unchanged();
             match self.catch_up(store).await {
@@ -110,11 +110,11 @@ impl Ring {
         Ok(cursor)
     }
 
-    /// Tells when the wall clock was set. Nothing follows from it: staleness goes by the steady
-    /// one.
-    fn compare_clocks(&self, (wall, steady): (Timestamp, Duration)) -> (Timestamp, Duration) {
-        let now = (self.clock.wall(), self.clock.steady());
-        let expected = wall.saturating_add(now.1.saturating_sub(steady));
+    /// Logs that the wall clock was set. It has no other effect: staleness is measured by the
+    /// monotonic clock.
+    fn compare_clocks(&self, (wall, monotonic): (Timestamp, Duration)) -> (Timestamp, Duration) {
+        let now = (self.clock.wall(), self.clock.monotonic());
+        let expected = wall.saturating_add(now.1.saturating_sub(monotonic));
         let jump_ms = now.0.as_millis().saturating_sub(expected.as_millis());
         if u128::from(jump_ms.unsigned_abs()) >= JUMP.as_millis() {
             tracing::warn!(jump_ms, "the wall clock was set: keys end by it");
