@@ -130,7 +130,7 @@ fn decide(ring: &Ring, headers: &HeaderMap) -> Verdict {
     }
     LOOKUP.with(|(lookup, uri)| match lookup.find(headers, uri) {
         Ok(credential) => ring.decide(&credential),
-        Err(reason) => Ok(Decision::Deny(reason)),
+        Err(reason) => Ok(Decision::Deny(reason.into())),
     })
 }
 

@@ -88,7 +88,7 @@ pub(crate) enum Says {
 pub(crate) fn says(ring: &Ring, key: &str) -> Says {
     match ring.decide(&Credential::new("StackState", key).unwrap()) {
         Ok(Decision::Allow(identity)) => Says::Allow(identity.name().to_owned()),
-        Ok(Decision::Deny(reason)) => Says::Deny(reason),
+        Ok(Decision::Deny(denial)) => Says::Deny(denial.reason()),
         Err(_) => Says::Undecided,
     }
 }

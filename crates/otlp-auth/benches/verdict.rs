@@ -42,7 +42,7 @@ fn case(name: &str, tokens: &FixedTokens, presented: &[HeaderMap], allowed: bool
     let decide = |headers: &HeaderMap| -> Verdict {
         match lookup.find(headers, &uri) {
             Ok(credential) => tokens.decide(&credential),
-            Err(reason) => Ok(Decision::Deny(reason)),
+            Err(reason) => Ok(Decision::Deny(reason.into())),
         }
     };
     for headers in presented {

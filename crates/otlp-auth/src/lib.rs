@@ -65,7 +65,7 @@
 //! | `otel_confmap::ConfigError` | `config` | every problem of a configuration, each with its path and line |
 //! | [`Undecided`] | [`server::ServerAuthenticator`] | no verdict: the sender is asked to try again |
 //!
-//! A request that is refused is no error but a [`Decision::Deny`] with a [`DenyReason`].
+//! A request that is refused is not an error: it is a [`Decision::Deny`] with a [`Denial`].
 #![cfg_attr(feature = "full", doc = include_str!("quick_start.md"))]
 
 pub mod client;
@@ -73,6 +73,8 @@ pub mod client;
 pub mod config;
 mod credential;
 mod decision;
+mod denial;
+mod identity;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod scheme;
@@ -82,6 +84,8 @@ mod token_file;
 mod watched_file;
 
 pub use credential::{Credential, CredentialError, MAX_SCHEME_LEN, MAX_TOKEN_LEN};
-pub use decision::{Decision, DenyReason, Identity, Undecided, Verdict};
+pub use decision::{Decision, Undecided, Verdict};
+pub use denial::{Denial, DenyReason};
+pub use identity::Identity;
 pub use scheme::Scheme;
 pub use token_file::TokenFileError;

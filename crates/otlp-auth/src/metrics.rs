@@ -62,7 +62,7 @@ impl Decisions {
         let transport = KeyValue::new("transport", transport);
         let (outcome, reason) = match verdict {
             Ok(Decision::Allow(_)) => ("allow", None),
-            Ok(Decision::Deny(reason)) => ("deny", Some(*reason)),
+            Ok(Decision::Deny(denial)) => ("deny", Some(denial.reason())),
             Err(_) => ("undecided", None),
         };
         let outcome = KeyValue::new("outcome", outcome);

@@ -58,7 +58,9 @@ impl TellingRing {
 impl InMemoryAuthenticator for TellingRing {
     fn decide(&self, credential: &Credential<'_>) -> Verdict {
         let verdict = self.ring.decide(credential);
-        if let Ok(Decision::Deny(reason @ (DenyReason::Revoked | DenyReason::Expired))) = verdict {
+        if let Ok(Decision::Deny(denial)) = &verdict
+            && let reason @ (DenyReason::Revoked | DenyReason::Expired) = denial.reason()
+        {
             self.tell(credential, reason);
         }
         verdict

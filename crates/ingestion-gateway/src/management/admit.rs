@@ -51,14 +51,15 @@ pub(super) async fn admit(
 ) -> Response {
     let decision = match admission.lookup.find(request.headers(), request.uri()) {
         Ok(credential) => admission.tokens.decide(&credential),
-        Err(reason) => Ok(Decision::Deny(reason)),
+        Err(reason) => Ok(Decision::Deny(reason.into())),
     };
     match decision {
         Ok(Decision::Allow(identity)) => {
             request.extensions_mut().insert(identity);
             next.run(request).await
         }
-        Ok(Decision::Deny(reason)) => {
+        Ok(Decision::Deny(denial)) => {
+            let reason = denial.reason();
             let source = request
                 .extensions()
                 .get::<ClientAddress>()

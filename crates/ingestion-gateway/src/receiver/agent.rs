@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::{Router, middleware};
+use bytes::Bytes;
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use http::request::Parts;
 use http::{Method, StatusCode};
 use ingestion_api::route;
 use opentelemetry::metrics::Meter;
-use otlp_auth::Identity;
-use otlp_auth::server::{AuthenticateLayer, Lookup, ServerAuthenticator};
+use otlp_auth::server::{AuthenticateLayer, Lookup, Rejection, ServerAuthenticator};
+use otlp_auth::{DenyReason, Identity};
 
 use crate::admission::usage;
 use crate::listener::body::{self, BodyError};
@@ -34,10 +37,31 @@ where
 {
     let authenticate = AuthenticateLayer::new(authenticator)
         .with_lookup(lookup)
-        .with_agent_answers()
+        .with_responder(respond)
         .with_meter(meter);
     let router = Router::new().fallback(receive).with_state(Agent { debug, max_body });
     router.layer(middleware::from_fn(usage::record)).layer(authenticate)
+}
+
+/// The answer to a request that is not let in. Agents drop their data on 403, send it again on 429
+/// and 503, and take 401 to mean that no key is configured. They log bodies: there is none.
+fn respond(rejection: &Rejection, _request: &Parts) -> http::Response<Bytes> {
+    let was_presented =
+        rejection.denial().is_some_and(|denial| denial.reason() != DenyReason::Missing);
+    let mut response = http::Response::new(Bytes::new());
+    *response.status_mut() = match rejection.http_status() {
+        StatusCode::UNAUTHORIZED if was_presented => StatusCode::FORBIDDEN,
+        status => status,
+    };
+    let headers = response.headers_mut();
+    if !was_presented {
+        headers
+            .extend(rejection.challenges().iter().map(|value| (WWW_AUTHENTICATE, value.clone())));
+    }
+    if let Some(wait) = rejection.retry_after() {
+        headers.insert(RETRY_AFTER, wait.as_secs().into());
+    }
+    response
 }
 
 /// The layer in front has let the request in. Bodies of answers are empty: agents log them.

@@ -213,7 +213,7 @@ impl InMemoryAuthenticator for Ring {
     fn decide(&self, credential: &Credential<'_>) -> Verdict {
         let presented = credential.expose_token_bytes();
         if !IngestionKey::has_checksum(presented) {
-            return Ok(Decision::Deny(DenyReason::Malformed));
+            return Ok(Decision::Deny(DenyReason::Malformed.into()));
         }
         if let Err(not_fresh) = self.freshness() {
             return malformed(presented).unwrap_or_else(|| Err(Undecided::new(not_fresh)));
@@ -221,13 +221,13 @@ impl InMemoryAuthenticator for Ring {
         let digest = HalfDigest::from(&KeyDigest::of_bytes(presented));
         let keys = self.keys.pin();
         let Some(entry) = keys.get(&digest) else {
-            return malformed(presented).unwrap_or(Ok(Decision::Deny(DenyReason::Unknown)));
+            return malformed(presented).unwrap_or(Ok(Decision::Deny(DenyReason::Unknown.into())));
         };
         match entry.deny_reason(&*self.clock) {
             None => Ok(Decision::Allow(entry.accept(&digest, &self.usage))),
             Some(reason) => {
                 entry.refuse(&digest, &self.usage);
-                Ok(Decision::Deny(reason))
+                Ok(Decision::Deny(reason.into()))
             }
         }
     }
@@ -253,7 +253,9 @@ impl fmt::Debug for Ring {
 /// The refusal of what has the checksum of a key and illegal characters: what is found needs no
 /// such look.
 fn malformed(presented: &[u8]) -> Option<Verdict> {
-    IngestionKey::check(presented).is_err().then_some(Ok(Decision::Deny(DenyReason::Malformed)))
+    IngestionKey::check(presented)
+        .is_err()
+        .then(|| Ok(Decision::Deny(DenyReason::Malformed.into())))
 }
 
 fn nanoseconds(time: Duration) -> u64 {

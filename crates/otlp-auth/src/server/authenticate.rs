@@ -7,20 +7,24 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, EXPECT, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, Version};
+use http::{Method, Request, Response, Version};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::authenticator::ServerAuthenticator;
+use super::challenge::Challenges;
 use super::lookup::Lookup;
+use super::rejection::Rejection;
 use super::report::Reporter;
-use super::response::{self, Challenges, Form, ResponseBody};
-use crate::decision::{Answer, Decision, Verdict};
+use super::responder::{OtlpResponder, Responder, ResponseFormat};
+use super::response_body::ResponseBody;
+use crate::decision::{Decision, Verdict};
+use crate::denial::Denial;
 use crate::timeout::timeout;
 
 /// How much of the body of a refused HTTP/1.1 request is read and thrown away, so that a sender in
@@ -34,18 +38,20 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// service, gRPC and HTTP on one port.
 ///
 /// The decision is made from the headers, before the body is read. An allowed request goes on with
-/// an [`Identity`](crate::Identity) in its extensions and without its credential; any other is
+/// an [`Identity`](crate::Identity) in its extensions and without its credential. Any other is
 /// answered here:
 ///
-/// | outcome | OTLP/HTTP | OTLP/gRPC | agent routes |
-/// |---|---|---|---|
-/// | no credential | 401 | 16 `UNAUTHENTICATED` | 401 |
-/// | refused | 401, challenge with `error="invalid_token"` | 16 `UNAUTHENTICATED` | 403 |
-/// | undecided | 503 and `Retry-After` | 14 `UNAVAILABLE` and `RetryInfo` | 503 and `Retry-After` |
+/// | outcome | OTLP/HTTP | OTLP/gRPC |
+/// |---|---|---|
+/// | no credential | 401 | 16 `UNAUTHENTICATED` |
+/// | refused | 401, challenge with `error="invalid_token"` | 16 `UNAUTHENTICATED` |
+/// | not permitted | 403 | 7 `PERMISSION_DENIED` |
+/// | limit exceeded | 429 and `Retry-After` | 8 `RESOURCE_EXHAUSTED` and `RetryInfo` |
+/// | undecided | 503 and `Retry-After` | 14 `UNAVAILABLE` and `RetryInfo` |
 ///
-/// gRPC answers are trailers-only. HTTP ones carry a `google.rpc.Status` in the encoding of the
-/// request, as the OTLP specification demands, and every 401 a challenge for each accepted scheme
-/// (RFC 9110 section 15.5.2). Nothing that was presented is repeated.
+/// [`OtlpResponder`] writes these answers; [`with_responder`](Self::with_responder) sets another
+/// one. The extensions of the answer to a denied request hold its [`Denial`], so that an outer
+/// layer can log or count it.
 ///
 /// # Examples
 ///
@@ -75,14 +81,14 @@ pub struct AuthenticateLayer<A> {
 }
 
 /// What the layer does besides asking its authenticator.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Policy {
     lookup: Lookup,
     challenges: Challenges,
     exempt_paths: Vec<String>,
     cors_preflight: bool,
     keep_credential: bool,
-    agent_answers: bool,
+    responder: Arc<dyn Responder + Send + Sync>,
     reporter: Reporter,
 }
 
@@ -96,7 +102,7 @@ impl<A> AuthenticateLayer<A> {
             exempt_paths: Vec::new(),
             cors_preflight: false,
             keep_credential: false,
-            agent_answers: false,
+            responder: Arc::new(OtlpResponder),
             reporter: Reporter::default(),
         };
         Self { authenticator: Arc::new(authenticator), policy: Arc::new(policy) }
@@ -131,11 +137,11 @@ impl<A> AuthenticateLayer<A> {
         self.refined(|policy| policy.keep_credential = true)
     }
 
-    /// Answers as the routes of StackState's agents do: 401 without a credential, 403 for a refused
-    /// one, with empty bodies.
+    /// Lets `responder` write the answers to requests that are not let in, instead of
+    /// [`OtlpResponder`].
     #[must_use]
-    pub fn with_agent_answers(self) -> Self {
-        self.refined(|policy| policy.agent_answers = true)
+    pub fn with_responder(self, responder: impl Responder + Send + Sync + 'static) -> Self {
+        self.refined(|policy| policy.responder = Arc::new(responder))
     }
 
     /// Counts decisions with `meter`: see the [instruments](crate#metrics).
@@ -159,7 +165,10 @@ impl<A> Clone for AuthenticateLayer<A> {
 
 impl<A> fmt::Debug for AuthenticateLayer<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthenticateLayer").field("policy", &self.policy).finish_non_exhaustive()
+        f.debug_struct("AuthenticateLayer")
+            .field("lookup", &self.policy.lookup)
+            .field("exempt_paths", &self.policy.exempt_paths)
+            .finish_non_exhaustive()
     }
 }
 
@@ -204,7 +213,7 @@ where
 {
     type Response = Response<ResponseBody<RB>>;
     type Error = S::Error;
-    type Future = ResponseFuture<A::Future, S, S::Future, B, RB>;
+    type Future = ResponseFuture<A::Future, S, S::Future, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -220,12 +229,13 @@ where
             };
         }
         let started = policy.reporter.started();
-        let form = policy.form(&parts.headers);
+        let transport = ResponseFormat::of(&parts.headers).transport();
         let verdict = match policy.lookup.find(&parts.headers, &parts.uri) {
             Ok(credential) => self.layer.authenticator.authenticate(&credential),
             Err(reason) => {
-                policy.reporter.report(&Ok(Decision::Deny(reason)), form.transport(), started);
-                let response = response::refusal(reason.answer(), form, &policy.challenges);
+                let denial = Denial::new(reason);
+                policy.reporter.report(&Ok(Decision::Deny(denial.clone())), transport, started);
+                let response = policy.reject(Some(denial), &parts);
                 drain(&parts, body);
                 return ResponseFuture { state: State::Refused { response: Some(response) } };
             }
@@ -233,7 +243,8 @@ where
         // The ready service goes with the request; its clone has to become ready first.
         let clone = self.inner.clone();
         let service = std::mem::replace(&mut self.inner, clone);
-        let pending = Pending { parts, body, service, form, policy: Arc::clone(policy), started };
+        let pending =
+            Pending { parts, body, service, transport, policy: Arc::clone(policy), started };
         ResponseFuture { state: State::Deciding { verdict, pending: Some(pending) } }
     }
 }
@@ -255,25 +266,34 @@ impl Policy {
         }
     }
 
-    fn form(&self, headers: &HeaderMap) -> Form {
-        if self.agent_answers { Form::Agent } else { Form::of(headers) }
+    /// The answer to a request that is not let in: denied, or without a verdict.
+    fn reject(&self, denial: Option<Denial>, request: &Parts) -> Response<Bytes> {
+        let rejection = match denial {
+            Some(denial) => Rejection::denied(denial, &self.challenges),
+            None => Rejection::undecided(),
+        };
+        let mut response = self.responder.respond(&rejection, request);
+        if let Some(denial) = rejection.into_denial() {
+            response.extensions_mut().insert(denial);
+        }
+        response
     }
 }
 
 pin_project! {
     /// The answer of the inner service, or a refusal.
-    pub struct ResponseFuture<V, S, F, B, RB> {
+    pub struct ResponseFuture<V, S, F, B> {
         #[pin]
-        state: State<V, S, F, B, RB>,
+        state: State<V, S, F, B>,
     }
 }
 
 pin_project! {
     #[project = StateProject]
-    enum State<V, S, F, B, RB> {
+    enum State<V, S, F, B> {
         Deciding { #[pin] verdict: V, pending: Option<Pending<S, B>> },
         Inner { #[pin] response: F },
-        Refused { response: Option<Response<ResponseBody<RB>>> },
+        Refused { response: Option<Response<Bytes>> },
     }
 }
 
@@ -282,12 +302,12 @@ struct Pending<S, B> {
     parts: Parts,
     body: B,
     service: S,
-    form: Form,
+    transport: &'static str,
     policy: Arc<Policy>,
     started: Option<Instant>,
 }
 
-impl<V, S, F, B, RB> Future for ResponseFuture<V, S, F, B, RB>
+impl<V, S, F, B, RB> Future for ResponseFuture<V, S, F, B>
 where
     V: Future<Output = Verdict>,
     S: Service<Request<B>, Response = Response<RB>, Future = F>,
@@ -316,7 +336,7 @@ where
                     let Some(response) = response.take() else {
                         unreachable!("a future is not polled after it has ended")
                     };
-                    return Poll::Ready(Ok(response));
+                    return Poll::Ready(Ok(response.map(ResponseBody::rejection)));
                 }
             }
         }
@@ -329,23 +349,24 @@ where
     B::Data: Send,
     B::Error: Send,
 {
-    fn go_on<V, F, RB>(self, verdict: Verdict) -> State<V, S, F, B, RB>
+    fn go_on<V, F, RB>(self, verdict: Verdict) -> State<V, S, F, B>
     where
         S: Service<Request<B>, Response = Response<RB>, Future = F>,
     {
-        let Self { mut parts, body, mut service, form, policy, started } = self;
-        policy.reporter.report(&verdict, form.transport(), started);
-        let answer = match verdict {
+        let Self { mut parts, body, mut service, transport, policy, started } = self;
+        policy.reporter.report(&verdict, transport, started);
+        let denial = match verdict {
             Ok(Decision::Allow(identity)) => {
                 parts.extensions.insert(identity);
                 policy.strip(&mut parts);
                 return State::Inner { response: service.call(Request::from_parts(parts, body)) };
             }
-            Ok(Decision::Deny(reason)) => reason.answer(),
-            Err(_) => Answer::UNDECIDED,
+            Ok(Decision::Deny(denial)) => Some(denial),
+            Err(_) => None,
         };
+        let response = policy.reject(denial, &parts);
         drain(&parts, body);
-        State::Refused { response: Some(response::refusal(answer, form, &policy.challenges)) }
+        State::Refused { response: Some(response) }
     }
 }
 
@@ -380,7 +401,7 @@ where
     }
 }
 
-impl<V, S, F, B, RB> fmt::Debug for ResponseFuture<V, S, F, B, RB> {
+impl<V, S, F, B> fmt::Debug for ResponseFuture<V, S, F, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

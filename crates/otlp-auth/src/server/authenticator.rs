@@ -8,6 +8,7 @@ use pin_project_lite::pin_project;
 
 use crate::credential::Credential;
 use crate::decision::{Decision, Verdict};
+use crate::denial::DenyReason;
 
 /// Decides whose a credential is.
 ///
@@ -144,11 +145,10 @@ impl<F: Future<Output = Verdict>> Future for ChainFuture<F> {
 
 /// The verdict of a chain whose first authenticator did not allow.
 fn combine(first: Verdict, next: Verdict) -> Verdict {
-    use crate::decision::DenyReason::Unknown;
     match (first, next) {
         (_, Ok(Decision::Allow(identity))) => Ok(Decision::Allow(identity)),
         (Err(undecided), _) | (_, Err(undecided)) => Err(undecided),
-        (Ok(Decision::Deny(Unknown)), next) => next,
+        (Ok(Decision::Deny(denial)), next) if denial.reason() == DenyReason::Unknown => next,
         (first, _) => first,
     }
 }

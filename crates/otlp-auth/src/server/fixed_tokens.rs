@@ -11,7 +11,9 @@ use subtle::ConstantTimeEq;
 
 use super::authenticator::{InMemoryAuthenticator, ServerAuthenticator};
 use crate::credential::{Credential, CredentialError};
-use crate::decision::{Decision, DenyReason, Identity, Verdict};
+use crate::decision::{Decision, Verdict};
+use crate::denial::DenyReason;
+use crate::identity::Identity;
 
 /// Tokens shorter than this can be guessed; they are accepted with a warning.
 const SHORT_TOKEN: usize = 16;
@@ -124,7 +126,7 @@ impl InMemoryAuthenticator for FixedTokens {
     fn decide(&self, credential: &Credential<'_>) -> Verdict {
         match self.identities.get(&Digest::of(&self.hasher, credential)) {
             Some(identity) => Ok(Decision::Allow(identity.clone())),
-            None => Ok(Decision::Deny(DenyReason::Unknown)),
+            None => Ok(Decision::Deny(DenyReason::Unknown.into())),
         }
     }
 }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use tonic::{Code, Request, Status};
 
 use super::authenticator::InMemoryAuthenticator;
+use super::challenge::Challenges;
 use super::lookup::Lookup;
+use super::rejection::Rejection;
 use super::report::Reporter;
-use super::response::{details, retry_seconds};
-use crate::decision::{Answer, Decision};
+use super::status;
+use crate::decision::Decision;
 
 /// An authenticator as a [`tonic::service::Interceptor`], for one tonic service rather than a whole
 /// server.
@@ -66,7 +68,7 @@ impl<A: InMemoryAuthenticator> tonic::service::Interceptor for Interceptor<A> {
         let started = self.reporter.started();
         let verdict = match self.lookup.find_in_headers(request.metadata().as_ref()) {
             Ok(credential) => self.authenticator.decide(&credential),
-            Err(reason) => Ok(Decision::Deny(reason)),
+            Err(reason) => Ok(Decision::Deny(reason.into())),
         };
         self.reporter.report(&verdict, "grpc", started);
         match verdict {
@@ -75,19 +77,23 @@ impl<A: InMemoryAuthenticator> tonic::service::Interceptor for Interceptor<A> {
                 self.lookup.strip_headers(request.metadata_mut().as_mut());
                 Ok(request)
             }
-            Ok(Decision::Deny(reason)) => {
-                let answer = reason.answer();
-                Err(Status::new(Code::from_i32(answer.grpc), answer.message))
+            // A gRPC status has no place for challenges.
+            Ok(Decision::Deny(denial)) => {
+                Err(status_of(&Rejection::denied(denial, &Challenges::default())))
             }
-            Err(_) => {
-                let answer = Answer::UNDECIDED;
-                let details = details(answer, retry_seconds());
-                Err(Status::with_details(
-                    Code::from_i32(answer.grpc),
-                    answer.message,
-                    details.into(),
-                ))
-            }
+            Err(_) => Err(status_of(&Rejection::undecided())),
+        }
+    }
+}
+
+/// The rejection as tonic has it.
+fn status_of(rejection: &Rejection) -> Status {
+    let (code, message) = (Code::from_i32(rejection.grpc_code()), rejection.message());
+    match rejection.retry_after() {
+        None => Status::new(code, message),
+        retry_after => {
+            let details = status::encode(rejection.grpc_code(), message, retry_after);
+            Status::with_details(code, message, details.into())
         }
     }
 }

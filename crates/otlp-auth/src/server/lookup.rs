@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::credential::{Credential, CredentialError, MAX_TOKEN_LEN};
-use crate::decision::DenyReason;
+use crate::denial::DenyReason;
 
 /// Longest query string in which a credential is looked for, in bytes: a token of full length,
 /// percent-encoded, and as much again.

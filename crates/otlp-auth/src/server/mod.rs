@@ -3,12 +3,17 @@
 
 mod authenticate;
 mod authenticator;
+mod challenge;
 mod fixed_tokens;
 #[cfg(feature = "tonic")]
 mod interceptor;
 mod lookup;
+mod rejection;
 mod report;
-mod response;
+mod responder;
+mod response_body;
+mod retry_after;
+mod status;
 mod token_file;
 
 pub use authenticate::{Authenticate, AuthenticateLayer, ResponseFuture};
@@ -17,5 +22,8 @@ pub use fixed_tokens::{FixedTokens, FixedTokensError};
 #[cfg(feature = "tonic")]
 pub use interceptor::Interceptor;
 pub use lookup::{Lookup, LookupError};
-pub use response::ResponseBody;
+pub use rejection::Rejection;
+pub use responder::{OtlpResponder, Responder};
+pub use response_body::ResponseBody;
+pub use retry_after::retry_after;
 pub use token_file::TokenFile;

@@ -46,8 +46,8 @@ impl Reporter {
     ) {
         match verdict {
             Ok(Decision::Allow(_)) => {}
-            Ok(Decision::Deny(reason)) => {
-                tracing::debug!(reason = reason.as_str(), transport, "request refused")
+            Ok(Decision::Deny(denial)) => {
+                tracing::debug!(reason = denial.reason().as_str(), transport, "request refused")
             }
             Err(undecided) => {
                 let error: &dyn Error = undecided;

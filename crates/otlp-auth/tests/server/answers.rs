@@ -1,23 +1,33 @@
 //! Every outcome on every server, transport and encoding.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
+use std::ops::RangeInclusive;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use otlp_auth::{Denial, DenyReason, Identity};
 use prost::Message;
 use tonic_types::StatusExt;
+use tower::{Layer, ServiceExt};
 
 use crate::peers::{Answer, Call, Http1, Http2, head};
-use crate::receivers::{EXPIRED, OUTAGE, REVOKED, Server, TEAM_A, TEAM_B, layer};
+use crate::receivers::{
+    EXPIRED, LIMITED, LIMITED_30_S, NOT_PERMITTED, OUTAGE, REVOKED, Server, TEAM_A, TEAM_B, layer,
+    status_alone,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Allowed(&'static str),
     Missing,
     Refused,
+    NotPermitted,
+    /// With the seconds of `Retry-After`; `None` where they are random.
+    Limited(Option<u64>),
     Undecided,
 }
-use Outcome::{Allowed, Missing, Refused, Undecided};
+use Outcome::{Allowed, Limited, Missing, NotPermitted, Refused, Undecided};
 
 type Headers = Vec<(&'static str, Vec<u8>)>;
 
@@ -63,6 +73,9 @@ fn cases() -> Vec<(Headers, Outcome)> {
         text(format!("StackState {}", TEAM_A.to_uppercase()), Refused),
         text(format!("StackState {REVOKED}"), Refused),
         text(format!("StackState {EXPIRED}"), Refused),
+        text(format!("StackState {NOT_PERMITTED}"), NotPermitted),
+        text(format!("StackState {LIMITED}"), Limited(None)),
+        text(format!("StackState {LIMITED_30_S}"), Limited(Some(30))),
         text(format!("StackState {OUTAGE}"), Undecided),
         text(format!("StackState {OUTAGE} "), Undecided),
         two(("authorization", good.clone()), ("authorization", good.clone()), Allowed("team-a")),
@@ -105,6 +118,10 @@ fn refusal(outcome: Outcome, protobuf: bool, retry_after: Option<&str>) -> Answe
         (Missing, false) => (401, br#"{"code":16,"message":"missing credential"}"#),
         (Refused, true) => (401, b"\x08\x10\x12\x12credential refused"),
         (Refused, false) => (401, br#"{"code":16,"message":"credential refused"}"#),
+        (NotPermitted, true) => (403, b"\x08\x07\x12\x0dnot permitted"),
+        (NotPermitted, false) => (403, br#"{"code":7,"message":"not permitted"}"#),
+        (Limited(_), true) => (429, b"\x08\x08\x12\x0elimit exceeded"),
+        (Limited(_), false) => (429, br#"{"code":8,"message":"limit exceeded"}"#),
         (Undecided, true) => (503, b"\x08\x0e\x12\x1aauthentication unavailable"),
         (Undecided, false) => (503, br#"{"code":14,"message":"authentication unavailable"}"#),
         (Allowed(_), _) => unreachable!("allowed"),
@@ -124,14 +141,23 @@ fn refusal(outcome: Outcome, protobuf: bool, retry_after: Option<&str>) -> Answe
     Answer { status, headers, body: body.to_vec(), trailers: None }
 }
 
-/// The `Retry-After` of the answer, which has one exactly if it is a 503.
-fn retry_after(answer: &Answer) -> Option<&str> {
+/// The seconds after which a sender should try again.
+fn expected_wait(outcome: Outcome) -> Option<RangeInclusive<u64>> {
+    match outcome {
+        Limited(Some(seconds)) => Some(seconds..=seconds),
+        Limited(None) | Undecided => Some(1..=5),
+        _ => None,
+    }
+}
+
+/// The `Retry-After` of the answer, which must be there exactly if the sender should try again.
+fn retry_after(answer: &Answer, outcome: Outcome) -> Option<&str> {
     let seconds = answer.header("retry-after");
-    assert_eq!(seconds.is_some(), answer.status == 503, "{answer:?}");
-    assert!(
-        seconds.is_none_or(|seconds| ["1", "2", "3", "4", "5"].contains(&seconds)),
-        "{answer:?}"
-    );
+    let is_expected = match (seconds, expected_wait(outcome)) {
+        (Some(seconds), Some(range)) => range.contains(&seconds.parse().unwrap()),
+        (seconds, range) => seconds.is_none() && range.is_none(),
+    };
+    assert!(is_expected, "{outcome:?} {answer:?}");
     seconds
 }
 
@@ -144,7 +170,7 @@ fn check_http(answer: &Answer, outcome: Outcome, protobuf: bool, case: &str) {
         );
         return;
     }
-    assert_eq!(*answer, refusal(outcome, protobuf, retry_after(answer)), "{case}");
+    assert_eq!(*answer, refusal(outcome, protobuf, retry_after(answer, outcome)), "{case}");
 }
 
 fn check_grpc(answer: &Answer, outcome: Outcome, case: &str) {
@@ -157,17 +183,19 @@ fn check_grpc(answer: &Answer, outcome: Outcome, case: &str) {
         return;
     }
     assert_eq!((answer.body.as_slice(), &answer.trailers), (b"".as_slice(), &None), "{case}");
-    let (status, message) = match outcome {
+    let (code, message) = match outcome {
         Missing => ("16", "missing credential"),
         Refused => ("16", "credential refused"),
+        NotPermitted => ("7", "not permitted"),
+        Limited(_) => ("8", "limit exceeded"),
         _ => ("14", "authentication unavailable"),
     };
     let mut expected = vec![
         ("content-type", "application/grpc"),
         ("grpc-message", message),
-        ("grpc-status", status),
+        ("grpc-status", code),
     ];
-    if outcome == Undecided {
+    if let Some(seconds) = expected_wait(outcome) {
         let headers: HeaderMap = answer
             .headers
             .iter()
@@ -178,18 +206,18 @@ fn check_grpc(answer: &Answer, outcome: Outcome, case: &str) {
         let status = tonic::Status::from_header_map(&headers).unwrap();
         assert_eq!(
             (status.code(), status.message()),
-            (tonic::Code::Unavailable, message),
+            (tonic::Code::from_bytes(code.as_bytes()), message),
             "{case}"
         );
         let details = tonic_types::pb::Status::decode(status.details()).unwrap();
         assert_eq!(
             (details.code, details.message.as_str(), details.details.len()),
-            (14, message, 1),
+            (code.parse().unwrap(), message, 1),
             "{case}"
         );
         let delay = status.get_details_retry_info().unwrap().retry_delay.unwrap();
         assert!(
-            (1..=5).contains(&delay.as_secs()) && delay.subsec_nanos() == 0,
+            seconds.contains(&delay.as_secs()) && delay.subsec_nanos() == 0,
             "{case}: {delay:?}"
         );
         expected
@@ -269,12 +297,13 @@ async fn agents_are_understood_everywhere() {
     }
 }
 
-// Scenario: a layer for the routes of agents. Guarantee: 401 without a credential, 403 for a
-// refused one, 503 without a verdict, and never a body.
+// Scenario: a layer with a responder that writes other answers than OTLP's: a status alone, 401
+// without a credential and 403 for a refused one.
+// Guarantee: every rejection is written by it, on every server and protocol.
 #[tokio::test]
-async fn agents_are_answered_with_a_status_alone() {
+async fn a_responder_writes_every_rejection() {
     for server in Server::ALL {
-        let address = server.start(layer().with_agent_answers()).await;
+        let address = server.start(layer().with_responder(status_alone)).await;
         let mut http2 = Http2::connect(address).await;
         for (headers, outcome) in cases() {
             let call = with(
@@ -293,10 +322,12 @@ async fn agents_are_answered_with_a_status_alone() {
                 let mut expected = Vec::new();
                 let status = match outcome {
                     Missing => 401,
-                    Refused => 403,
+                    Refused | NotPermitted => 403,
+                    Limited(_) => 429,
                     _ => 503,
                 };
-                expected.extend(retry_after(&answer).map(|seconds| ("retry-after", seconds)));
+                expected
+                    .extend(retry_after(&answer, outcome).map(|seconds| ("retry-after", seconds)));
                 if status == 401 {
                     expected.extend(
                         [
@@ -318,6 +349,40 @@ async fn agents_are_answered_with_a_status_alone() {
                     "{case}"
                 );
             }
+        }
+    }
+}
+
+// Scenario: requests are denied for different reasons, decided on at once or later; one has no
+// verdict, and one is allowed.
+// Guarantee: the extensions of the answer hold the denial with the identity it was given, whoever
+// wrote the answer; those of other answers hold none.
+#[tokio::test]
+async fn a_denial_stands_in_the_extensions_of_the_response() {
+    let inner = || {
+        tower::service_fn(async |_: http::Request<String>| {
+            Ok::<_, Infallible>(http::Response::new(String::new()))
+        })
+    };
+    for (credential, expected) in [
+        (None, Some((DenyReason::Missing, None))),
+        (Some("iapikeyok-of-nobody"), Some((DenyReason::Unknown, None))),
+        (Some(REVOKED), Some((DenyReason::Revoked, None))),
+        (Some(LIMITED), Some((DenyReason::LimitExceeded, Some("restricted")))),
+        (Some(OUTAGE), None),
+        (Some(TEAM_A), None),
+    ] {
+        for layer in [layer(), layer().with_responder(status_alone)] {
+            let mut request = http::Request::post("/v1/traces");
+            if let Some(token) = credential {
+                request = request.header("authorization", format!("StackState {token}"));
+            }
+            let response =
+                layer.layer(inner()).oneshot(request.body(String::new()).unwrap()).await.unwrap();
+            let denial = response.extensions().get::<Denial>();
+            let found =
+                denial.map(|denial| (denial.reason(), denial.identity().map(Identity::name)));
+            assert_eq!(found, expected, "{credential:?}");
         }
     }
 }

@@ -18,7 +18,7 @@ fn decide(
 ) -> Decision {
     match lookup.find(headers, uri) {
         Ok(credential) => authenticator.decide(&credential).unwrap(),
-        Err(reason) => Decision::Deny(reason),
+        Err(reason) => Decision::Deny(reason.into()),
     }
 }
 
@@ -61,7 +61,7 @@ fn a_decision_allocates_nothing() {
             let first = decide(lookup, &chain, &headers, &uri);
             match (&first, expected) {
                 (Decision::Allow(identity), Ok(name)) => assert_eq!(identity.name(), *name),
-                (Decision::Deny(reason), Err(expected)) => assert_eq!(reason, expected),
+                (Decision::Deny(denial), Err(expected)) => assert_eq!(denial.reason(), *expected),
                 other => panic!("{other:?}"),
             }
             let allocations = allocation_counter::measure(|| {

@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
 use otlp_auth::server::{InMemoryAuthenticator, Interceptor, ServerAuthenticator};
-use otlp_auth::{Credential, Undecided, Verdict};
+use otlp_auth::{Credential, Decision, DenyReason, Undecided, Verdict};
 use tokio::net::TcpListener;
 use tonic::metadata::MetadataValue;
 use tonic::transport::server::TcpIncoming;
@@ -14,9 +14,11 @@ use tonic::transport::{Channel, Server};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use crate::receivers::{OUTAGE, TEAM_A, TEAM_B, Traces, lookup, teams};
+use crate::receivers::{
+    LIMITED, LIMITED_30_S, NOT_PERMITTED, OUTAGE, TEAM_A, TEAM_B, Traces, denial, lookup, teams,
+};
 
-/// Has no verdict on one token, at once.
+/// An authenticator with a verdict on the keys that are not let in, and none on another one.
 struct Unloaded;
 
 impl ServerAuthenticator for Unloaded {
@@ -31,7 +33,8 @@ impl InMemoryAuthenticator for Unloaded {
     fn decide(&self, credential: &Credential<'_>) -> Verdict {
         match credential.expose_token() {
             OUTAGE => Err(Undecided::new("nothing loaded yet")),
-            _ => Ok(otlp_auth::Decision::Deny(otlp_auth::DenyReason::Unknown)),
+            NOT_PERMITTED | LIMITED | LIMITED_30_S => Ok(Decision::Deny(denial(credential))),
+            _ => Ok(Decision::Deny(DenyReason::Unknown.into())),
         }
     }
 }
@@ -108,18 +111,37 @@ async fn the_interceptor_decides_as_the_layer() {
     }
 }
 
-// Scenario: the authenticator has no verdict. Guarantee: `UNAVAILABLE` with the advice to try again
-// in one to five seconds, which a sender's retry understands.
+// Scenario: the authenticator has no verdict, and a good key has reached its limit, with and without
+// a time to come back.
+// Guarantee: the status carries the time to try again, which a sender's retry understands: the given
+// one rounded up to whole seconds, or one to five seconds.
 #[tokio::test]
-async fn no_verdict_is_unavailable() {
+async fn senders_that_should_try_again_learn_when() {
     let mut client = start(Interceptor::new(Unloaded)).await;
-    let credential = format!("StackState {OUTAGE}");
+    for (token, code, message, seconds) in [
+        (OUTAGE, Code::Unavailable, "authentication unavailable", 1..=5),
+        (LIMITED, Code::ResourceExhausted, "limit exceeded", 1..=5),
+        (LIMITED_30_S, Code::ResourceExhausted, "limit exceeded", 30..=30),
+    ] {
+        let credential = format!("StackState {token}");
+        let status =
+            export(&mut client, &[("authorization", credential.as_bytes())]).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (code, message));
+        let delay = status.get_details_retry_info().unwrap().retry_delay.unwrap();
+        assert!(seconds.contains(&delay.as_secs()) && delay.subsec_nanos() == 0, "{delay:?}");
+    }
+}
+
+// Scenario: a good key does not permit the call.
+// Guarantee: `PERMISSION_DENIED`, and no time to try again.
+#[tokio::test]
+async fn what_is_not_permitted_is_denied() {
+    let mut client = start(Interceptor::new(Unloaded)).await;
+    let credential = format!("StackState {NOT_PERMITTED}");
     let status =
         export(&mut client, &[("authorization", credential.as_bytes())]).await.unwrap_err();
     assert_eq!(
-        (status.code(), status.message()),
-        (Code::Unavailable, "authentication unavailable")
+        (status.code(), status.message(), status.details()),
+        (Code::PermissionDenied, "not permitted", [].as_slice())
     );
-    let delay = status.get_details_retry_info().unwrap().retry_delay.unwrap();
-    assert!((1..=5).contains(&delay.as_secs()), "{delay:?}");
 }

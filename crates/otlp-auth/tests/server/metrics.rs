@@ -9,7 +9,7 @@ use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::receivers::{EXPIRED, OUTAGE, REVOKED, TEAM_A, TEAM_B, layer};
+use crate::receivers::{EXPIRED, LIMITED, NOT_PERMITTED, OUTAGE, REVOKED, TEAM_A, TEAM_B, layer};
 
 /// The value of each counter and the count of each histogram, by instrument, unit and attributes.
 pub(crate) fn exported(
@@ -64,7 +64,7 @@ async fn decisions_are_counted() {
     let service = layer.layer(service_fn(async |_: Request<String>| {
         Ok::<_, Infallible>(Response::new(String::new()))
     }));
-    let credentials: [(&str, &[&str]); 9] = [
+    let credentials: [(&str, &[&str]); 11] = [
         ("allow", &[TEAM_A]),
         ("allow", &[TEAM_B]),
         ("missing", &[]),
@@ -73,6 +73,8 @@ async fn decisions_are_counted() {
         ("unknown", &["iapikeyok-of-nobody"]),
         ("revoked", &[REVOKED]),
         ("expired", &[EXPIRED]),
+        ("not_permitted", &[NOT_PERMITTED]),
+        ("limit_exceeded", &[LIMITED]),
         ("undecided", &[OUTAGE]),
     ];
     for (content_type, path, times) in [
@@ -92,7 +94,7 @@ async fn decisions_are_counted() {
     }
     let mut expected = BTreeMap::new();
     for (transport, times) in [("grpc", 1), ("http", 2)] {
-        for (outcome, count) in [("allow", 2), ("deny", 6), ("undecided", 1)] {
+        for (outcome, count) in [("allow", 2), ("deny", 8), ("undecided", 1)] {
             expected.insert(
                 format!(
                     "ingestion.auth.duration s histogram outcome={outcome} transport={transport}"
@@ -106,7 +108,8 @@ async fn decisions_are_counted() {
                 count * times,
             );
         }
-        for reason in ["missing", "malformed", "conflicting", "unknown", "revoked", "expired"] {
+        let reasons = credentials.iter().map(|(label, _)| *label);
+        for reason in reasons.filter(|label| !["allow", "undecided"].contains(label)) {
             let attributes = format!("deny.reason={reason} outcome=deny transport={transport}");
             expected.insert(
                 format!("ingestion.auth.decisions {{decision}} counter {attributes}"),

@@ -3,11 +3,16 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::any;
 use axum::serve::ListenerExt;
+use bytes::Bytes;
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -18,8 +23,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
-use otlp_auth::server::{AuthenticateLayer, Chain, FixedTokens, Lookup, ServerAuthenticator};
-use otlp_auth::{Credential, Decision, DenyReason, Identity, Undecided, Verdict};
+use otlp_auth::server::{
+    AuthenticateLayer, Chain, FixedTokens, Lookup, Rejection, ServerAuthenticator,
+};
+use otlp_auth::{Credential, Decision, Denial, DenyReason, Identity, Undecided, Verdict};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tower::Layer;
@@ -28,7 +35,13 @@ pub(crate) const TEAM_A: &str = "iapikeyok-of-team-a";
 pub(crate) const TEAM_B: &str = "iapikeyok-of-team-b";
 pub(crate) const REVOKED: &str = "iapikeyok-revoked";
 pub(crate) const EXPIRED: &str = "iapikeyok-expired";
-/// Nobody can say whose this is.
+/// A good key that does not permit what is asked.
+pub(crate) const NOT_PERMITTED: &str = "iapikeyok-not-permitted";
+/// A good key that has reached its limit.
+pub(crate) const LIMITED: &str = "iapikeyok-limited";
+/// A good key that has reached its limit for the next 29.5 seconds.
+pub(crate) const LIMITED_30_S: &str = "iapikeyok-limited-30-s";
+/// A key on which the authenticator has no verdict.
 pub(crate) const OUTAGE: &str = "iapikeyok-in-an-outage";
 
 /// Two teams in memory, and behind them somebody who has to be asked.
@@ -41,15 +54,28 @@ impl ServerAuthenticator for Remote {
 
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
         let verdict = match credential.expose_token() {
-            REVOKED => Ok(Decision::Deny(DenyReason::Revoked)),
-            EXPIRED => Ok(Decision::Deny(DenyReason::Expired)),
+            REVOKED => Ok(Decision::Deny(DenyReason::Revoked.into())),
+            EXPIRED => Ok(Decision::Deny(DenyReason::Expired.into())),
+            NOT_PERMITTED | LIMITED | LIMITED_30_S => Ok(Decision::Deny(denial(credential))),
             OUTAGE => Err(Undecided::new("connection refused")),
-            _ => Ok(Decision::Deny(DenyReason::Unknown)),
+            _ => Ok(Decision::Deny(DenyReason::Unknown.into())),
         };
         Box::pin(async move {
             tokio::task::yield_now().await;
             verdict
         })
+    }
+}
+
+/// The denial of one of the good keys that are not let in.
+pub(crate) fn denial(credential: &Credential<'_>) -> Denial {
+    let identity = Identity::new("restricted");
+    match credential.expose_token() {
+        NOT_PERMITTED => Denial::new(DenyReason::NotPermitted).with_identity(identity),
+        LIMITED => Denial::new(DenyReason::LimitExceeded).with_identity(identity),
+        _ => Denial::new(DenyReason::LimitExceeded)
+            .with_identity(identity)
+            .with_retry_after(Duration::from_millis(29_500)),
     }
 }
 
@@ -70,6 +96,26 @@ pub(crate) fn lookup() -> Lookup {
 
 pub(crate) fn layer() -> AuthenticateLayer<Authenticator> {
     AuthenticateLayer::new(teams().or(Remote)).with_lookup(lookup())
+}
+
+/// Answers with a status alone, and with 403 instead of 401 if there was a credential.
+pub(crate) fn status_alone(rejection: &Rejection, _request: &Parts) -> Response<Bytes> {
+    let was_presented =
+        rejection.denial().is_some_and(|denial| denial.reason() != DenyReason::Missing);
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = match rejection.http_status() {
+        StatusCode::UNAUTHORIZED if was_presented => StatusCode::FORBIDDEN,
+        status => status,
+    };
+    if response.status() == StatusCode::UNAUTHORIZED {
+        for challenge in rejection.challenges() {
+            response.headers_mut().append(WWW_AUTHENTICATE, challenge.clone());
+        }
+    }
+    if let Some(wait) = rejection.retry_after() {
+        response.headers_mut().insert(RETRY_AFTER, wait.as_secs().into());
+    }
+    response
 }
 
 #[derive(Clone, Copy, Debug)]

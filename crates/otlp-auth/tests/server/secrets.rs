@@ -16,7 +16,7 @@ use otlp_auth::{Credential, CredentialError, Decision, DenyReason, Undecided, Ve
 use tower::Layer;
 
 use crate::peers::{Answer, Call, Http1, Http2};
-use crate::receivers::{Server, lookup};
+use crate::receivers::{Server, lookup, status_alone};
 
 /// Nothing else contains this.
 const CANARY: &str = "Q2FuYXJ5MTYxODAzMzk4ODc0OTg5NDg";
@@ -181,7 +181,7 @@ async fn a_canary_is_never_repeated() {
             let layer =
                 AuthenticateLayer::new(authenticator).with_lookup(lookup()).with_meter(&meter);
             let address =
-                server.start(if agent { layer.with_agent_answers() } else { layer }).await;
+                server.start(if agent { layer.with_responder(status_alone) } else { layer }).await;
             shown.extend(present(address).await);
         }
     }
@@ -247,8 +247,12 @@ fn a_canary_is_in_no_debug_and_no_error() {
         DenyReason::Unknown,
         DenyReason::Revoked,
         DenyReason::Expired,
+        DenyReason::NotPermitted,
+        DenyReason::LimitExceeded,
     ];
-    shown.extend(reasons.map(|reason| format!("{reason} {reason:?} {:?}", Decision::Deny(reason))));
+    shown.extend(
+        reasons.map(|reason| format!("{reason} {reason:?} {:?}", Decision::Deny(reason.into()))),
+    );
     let parts = Parts::new();
     for text in shown {
         parts.assert_not_in(text.as_bytes());

@@ -4,8 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::decision::DenyReason::{Conflicting, Expired, Malformed, Missing, Revoked, Unknown};
-use crate::decision::{DenyReason, Identity, Undecided};
+use crate::decision::Undecided;
+use crate::denial::DenyReason::{
+    Conflicting, Expired, LimitExceeded, Malformed, Missing, NotPermitted, Revoked, Unknown,
+};
+use crate::identity::Identity;
 
 /// A verdict that can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +23,7 @@ impl Says {
     fn verdict(self) -> Verdict {
         match self {
             Allow(name) => Ok(Decision::Allow(Identity::new(name))),
-            Deny(reason) => Ok(Decision::Deny(reason)),
+            Deny(reason) => Ok(Decision::Deny(reason.into())),
             Self::Undecided(cause) => Err(Undecided::new(cause)),
         }
     }
@@ -30,7 +33,7 @@ impl Says {
         let known = |text: &str| if text == "first" { "first" } else { "next" };
         match verdict {
             Ok(Decision::Allow(identity)) => Allow(known(identity.name())),
-            Ok(Decision::Deny(reason)) => Deny(reason),
+            Ok(Decision::Deny(denial)) => Deny(denial.reason()),
             Err(undecided) => {
                 Self::Undecided(known(&std::error::Error::source(&undecided).unwrap().to_string()))
             }
@@ -38,7 +41,16 @@ impl Says {
     }
 
     fn all(who: &'static str) -> Vec<Self> {
-        let reasons = [Missing, Malformed, Conflicting, Unknown, Revoked, Expired];
+        let reasons = [
+            Missing,
+            Malformed,
+            Conflicting,
+            Unknown,
+            Revoked,
+            Expired,
+            NotPermitted,
+            LimitExceeded,
+        ];
         reasons.into_iter().map(Deny).chain([Allow(who), Self::Undecided(who)]).collect()
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 fn name_of(tokens: &FixedTokens, token: &str) -> Option<String> {
     match tokens.decide(&Credential::new("StackState", token).unwrap()) {
         Ok(Decision::Allow(identity)) => Some(identity.name().to_owned()),
-        Ok(Decision::Deny(DenyReason::Unknown)) => None,
+        Ok(Decision::Deny(denial)) if denial.reason() == DenyReason::Unknown => None,
         other => panic!("{other:?}"),
     }
 }

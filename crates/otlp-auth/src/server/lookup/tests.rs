@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use proptest::prelude::*;
 
 use super::*;
-use crate::decision::DenyReason::{Conflicting, Malformed, Missing};
+use crate::denial::DenyReason::{Conflicting, Malformed, Missing};
 
 /// The places of StackState's agents, as in the documentation of [`Lookup`].
 fn agent() -> Lookup {

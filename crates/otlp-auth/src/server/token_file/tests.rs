@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tempfile::TempDir;
 
 use super::*;
-use crate::decision::{Decision, DenyReason};
+use crate::decision::Decision;
+use crate::denial::DenyReason;
 use crate::server::FixedTokensError;
 
 /// Long enough that no test is helped by polling.
@@ -41,7 +42,7 @@ impl Directory {
 fn name_of(file: &TokenFile, token: &str) -> Option<String> {
     match file.decide(&Credential::new("StackState", token).unwrap()) {
         Ok(Decision::Allow(identity)) => Some(identity.name().to_owned()),
-        Ok(Decision::Deny(DenyReason::Unknown)) => None,
+        Ok(Decision::Deny(denial)) if denial.reason() == DenyReason::Unknown => None,
         other => panic!("{other:?}"),
     }
 }
