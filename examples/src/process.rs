@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
+use otlp_auth::GenerationReceiver;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -25,11 +25,10 @@ pub fn log_to_stderr() {
         .init();
 }
 
-/// Prints a line for each change of a token file that was taken over, about its `tokens` or its
+/// Prints a line for each change of a token file that came into force; `what` is `tokens` or
 /// `token`.
-pub async fn report_reloads(what: &str, mut generation: watch::Receiver<u64>) {
-    while generation.changed().await.is_ok() {
-        let generation = *generation.borrow_and_update();
+pub async fn report_reloads(what: &str, mut generation: GenerationReceiver) {
+    while let Some(generation) = generation.changed().await {
         print_line(format_args!("reloaded {what} generation={generation}"));
     }
 }
