@@ -154,7 +154,7 @@ impl<'a> Credential<'a> {
 
     /// A credential whose token had to be decoded. The buffer is wiped when the credential is
     /// dropped.
-    #[cfg(feature = "server")]
+    #[cfg(any(feature = "server", test))]
     pub(crate) fn decoded(scheme: &'a str, token: SecretString) -> Result<Self, CredentialError> {
         legal_token(token.expose_secret().as_bytes())?;
         Ok(Self { scheme, token: b"", decoded: Some(token) })

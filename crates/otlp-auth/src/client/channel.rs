@@ -50,7 +50,7 @@ impl BearerTokenAuth {
     ///
     /// If the authenticator was bound to a URL, tonic's defaults are used: no timeouts, and for
     /// `https` the root certificates that are compiled into tonic. Bind it to a
-    /// [`tonic::transport::Endpoint`](Endpoint) to set these.
+    /// [`tonic::transport::Endpoint`] to set these.
     ///
     /// # Errors
     ///

@@ -13,7 +13,7 @@ use crate::support::{ENDPOINT, Tokens, fixed, header, http_client};
 
 /// Runs a request through the layer, and returns the request that the inner service received.
 fn through(
-    layer: AddCredentialLayer,
+    layer: &AddCredentialLayer,
     request: Request<()>,
 ) -> Result<Request<()>, Box<dyn Error + Send + Sync>> {
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -37,7 +37,7 @@ fn replaces_every_earlier_value() {
         .header("Authorization", "Bearer b")
         .body(())
         .unwrap();
-    let sent = through(auth.layer(), request).unwrap();
+    let sent = through(&auth.layer(), request).unwrap();
     assert_eq!(
         sent.headers().get_all("authorization").iter().collect::<Vec<_>>(),
         ["StackState token-0"]
@@ -60,7 +60,7 @@ fn another_header_and_no_scheme() {
         .header("sts-api-key", "old")
         .body(())
         .unwrap();
-    let sent = through(auth.layer(), request).unwrap();
+    let sent = through(&auth.layer(), request).unwrap();
     assert_eq!(sent.headers().get_all("sts-api-key").iter().collect::<Vec<_>>(), ["token-0"]);
     assert_eq!(sent.headers()["authorization"], "Basic abc");
 }
@@ -101,7 +101,7 @@ fn no_token_is_printed() {
             { auth.http_client(http_client()) }
         );
         assert!(!printed.contains("canary"), "{printed}");
-        let sent = through(auth.layer(), Request::new(())).unwrap();
+        let sent = through(&auth.layer(), Request::new(())).unwrap();
         assert!(sent.headers()["authorization"].is_sensitive());
         assert!(!format!("{sent:?}").contains("canary"));
         let intercepted = auth.interceptor().call(tonic::Request::new(())).unwrap();
@@ -269,7 +269,7 @@ fn plaintext_goes_to_this_machine_only() {
         let host = request().uri().host().unwrap().to_owned();
         let refused = |error: &EndpointError| matches!(error, EndpointError::Plaintext { host: named } if *named == host);
         for layer in [unbound.layer(), fixed().layer()] {
-            match (unbound.for_endpoint(uri), through(layer, request())) {
+            match (unbound.for_endpoint(uri), through(&layer, request())) {
                 (Ok(_), Ok(sent)) => {
                     assert!(allowed && sent.headers().contains_key("authorization"), "{uri}")
                 }
@@ -281,7 +281,7 @@ fn plaintext_goes_to_this_machine_only() {
             }
         }
         allowing.for_endpoint(uri).unwrap();
-        through(allowing.layer(), request()).unwrap();
+        through(&allowing.layer(), request()).unwrap();
     }
 }
 
@@ -294,13 +294,12 @@ fn kinds_of_endpoints() {
     let near = "http://127.0.0.1:1";
     let far = "http://otlp.example.com";
     assert!(auth.for_endpoint(near).is_ok() && auth.for_endpoint(far).is_err());
-    assert!(
-        auth.for_endpoint(&near.to_owned()).is_ok() && auth.for_endpoint(far.to_owned()).is_err()
-    );
-    let uri = Uri::from_static;
-    assert!(auth.for_endpoint(&uri(near)).is_ok() && auth.for_endpoint(uri(far)).is_err());
+    let (text, uri) = (near.to_owned(), Uri::from_static(near));
+    assert!(auth.for_endpoint(&text).is_ok() && auth.for_endpoint(far.to_owned()).is_err());
+    assert!(auth.for_endpoint(&uri).is_ok() && auth.for_endpoint(Uri::from_static(far)).is_err());
     let tonic = tonic::transport::Endpoint::from_static;
-    assert!(auth.for_endpoint(&tonic(near)).is_ok() && auth.for_endpoint(tonic(far)).is_err());
+    let endpoint = tonic(near);
+    assert!(auth.for_endpoint(&endpoint).is_ok() && auth.for_endpoint(tonic(far)).is_err());
     let allowing = auth.allow_plaintext();
     assert!(allowing.for_endpoint(tonic(far)).is_ok());
     for relative in ["/v1/traces", "otlp.example.com:4317", "localhost"] {
@@ -322,9 +321,9 @@ fn kinds_of_endpoints() {
 #[test]
 fn a_path_alone_passes_the_layer_of_an_endpoint() {
     let request = || Request::builder().uri("/v1/traces").body(()).unwrap();
-    let sent = through(fixed().layer(), request()).unwrap();
+    let sent = through(&fixed().layer(), request()).unwrap();
     assert_eq!(sent.headers()["authorization"], "StackState token-0");
     let unbound = BearerTokenAuth::builder().token("token-0").allow_plaintext();
-    let error = through(unbound.build_unbound().unwrap().layer(), request()).unwrap_err();
+    let error = through(&unbound.build_unbound().unwrap().layer(), request()).unwrap_err();
     assert!(matches!(error.downcast_ref(), Some(EndpointError::Relative)));
 }
