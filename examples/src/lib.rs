@@ -1,4 +1,4 @@
-//! What the example programs share: everything an OTLP receiver does besides authentication.
+//! What the example programs share: their command line, TLS, and the line they print for a batch.
 //!
 //! The programs themselves show where `otlp-auth` goes:
 //!
@@ -9,19 +9,17 @@
 //! | `receiver-hyper` | the same on a tower service, served by hyper |
 //! | `otlp-exporter` | [`BearerTokenAuth`](otlp_auth::client::BearerTokenAuth) under the exporters of opentelemetry-rust |
 //!
-//! Each receiver serves OTLP/gRPC and OTLP/HTTP on one port and prints a line for each batch it
-//! accepts.
+//! Each receiver is an [`otlp_receiver::Receiver`]: it serves OTLP/gRPC and OTLP/HTTP on one port.
+//! It prints a line for each batch that it accepts.
 
+mod accepted;
 mod args;
 pub mod collector_config;
-mod content;
-mod otlp;
 mod process;
-mod receiver;
 mod tls;
 
+pub use accepted::{Accepted, receiver};
 pub use args::ReceiverArgs;
-pub use otlp::{Accepted, Signal, Transport};
+pub use otlp_receiver::Signal;
 pub use process::{log_to_stderr, print_line, report_reloads, stop_signal};
-pub use receiver::{MAX_BATCH_BYTES, Receiver};
 pub use tls::{TlsListener, server_config};

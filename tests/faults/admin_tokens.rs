@@ -1,4 +1,4 @@
-//! An admin token file in the middle of being written.
+//! An admin token file that is read while it is being written.
 
 use std::fs;
 use std::time::Instant;
@@ -6,26 +6,26 @@ use std::time::Instant;
 use ingestion_api::route;
 use otlp_auth_tests::PATIENCE;
 
-use crate::gateway::{Caller, House};
+use crate::gateway::{Caller, TestEnv};
 
-/// A line of which some blocks were not written.
+/// A line whose last part was not written yet.
 const HALF: &str = "ops=0123456789abcdef\0\0\0\0\0\0\0\0";
 
 const NEW_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-// Scenario: somebody rewrites the file in place and pauses in the middle; later the rest is there.
-// Guarantee: the last good token is accepted until the file is whole, and half a line never; then
-// the new one alone is.
+// Scenario: the file is rewritten in place, with a pause in the middle of a line.
+// Guarantee: the old token is accepted until the file is complete, and half a line never is; after
+// that only the new token is accepted.
 #[test]
 fn half_of_it_changes_nothing() {
-    let house = House::new(&[]);
-    let mut gateway = house.start();
+    let env = TestEnv::new(&[]);
+    let mut gateway = env.start();
     let (mut old, mut new) = (gateway.caller(), gateway.caller());
     new.identify(NEW_TOKEN);
     let status = |caller: &mut Caller| caller.manage("GET", route::API_KEYS, "").status;
-    let path = house.path("admin-tokens");
+    let path = env.path("admin-tokens");
     fs::write(&path, HALF).expect("half of the file");
-    gateway.program.wait_for("the last good tokens stay");
+    gateway.server.program.wait_for("the last good tokens stay");
     assert_eq!((status(&mut old), status(&mut new)), (200, 401));
     fs::write(&path, format!("ops={NEW_TOKEN}\n")).expect("the whole file");
     let deadline = Instant::now() + PATIENCE;
@@ -36,14 +36,14 @@ fn half_of_it_changes_nothing() {
     gateway.stop();
 }
 
-// Scenario: a gateway starts on a file with half of a line.
-// Guarantee: it says so and ends, and the file is as it was.
+// Scenario: a gateway starts with a file that has half of a line.
+// Guarantee: the gateway reports the file and ends, and the file is unchanged.
 #[test]
 fn half_of_it_is_not_overwritten() {
-    let house = House::new(&[]);
-    fs::write(house.path("admin-tokens"), HALF).expect("half of the file");
-    let (code, lines) = house.start_in_vain().end();
+    let env = TestEnv::new(&[]);
+    fs::write(env.path("admin-tokens"), HALF).expect("half of the file");
+    let (code, lines) = env.start_in_vain().end();
     assert_eq!(code, Some(69), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("the admin token file")), "{lines:?}");
-    assert_eq!(fs::read_to_string(house.path("admin-tokens")).expect("the file"), HALF);
+    assert_eq!(fs::read_to_string(env.path("admin-tokens")).expect("the file"), HALF);
 }

@@ -1,4 +1,4 @@
-//! A disk that takes nothing more.
+//! A disk that is full or read-only.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,16 +6,16 @@ use std::path::Path;
 
 use rustix::process::{Resource, Rlimit, prlimit};
 
-use crate::gateway::House;
+use crate::gateway::TestEnv;
 use crate::keys::{Key, Keys};
 
-// Scenario: files may not grow any more while the gateway runs, then they may, and it is killed.
-// Guarantee: changes are refused with 503 and are not made, decisions go on; then changes are made
-// again; everything answered is kept.
+// Scenario: while the gateway runs, files cannot grow, and later can again; then it is killed.
+// Guarantee: meanwhile changes are refused with 503 and not made, and decisions go on. Later
+// changes are made again. Every change that was acknowledged is kept.
 #[test]
 fn files_that_cannot_grow() {
-    let house = House::new(&[]);
-    let gateway = house.start_with_small_files();
+    let env = TestEnv::new(&[]);
+    let gateway = env.start_with_small_files();
     let mut caller = gateway.caller();
     let keys = Keys::create(&mut caller);
     let limit =
@@ -27,21 +27,22 @@ fn files_that_cannot_grow() {
     let later = Key::create(&mut caller, "later");
     keys.assert_kept(&mut caller, &[&later]);
     drop(gateway);
-    let gateway = house.start();
+    let gateway = env.start();
     keys.assert_kept(&mut gateway.caller(), &[&later]);
     gateway.stop();
 }
 
-// Scenario: the database and its directory may only be read, as a gateway starts, which is nobody's
-// administrator. Guarantee: it says so and ends, and the file is as it was; a running one keeps
-// what it answers.
+// Scenario: the database and its directory become read-only for a gateway that runs without root's
+// rights, and stay so while another one starts.
+// Guarantee: the running gateway keeps every change that it acknowledges. The one that starts
+// reports the database and ends, and the file is unchanged.
 #[test]
 fn a_database_that_may_only_be_read() {
-    let house = House::of_nobody(&[]);
-    let gateway = house.start();
+    let env = TestEnv::of_nobody(&[]);
+    let gateway = env.start();
     let mut caller = gateway.caller();
     let keys = Keys::create(&mut caller);
-    let database = house.path("keys.db");
+    let database = env.path("keys.db");
     let protect = |is_protected| {
         let directory = database.parent().expect("a directory");
         for (path, mode, protected_mode) in
@@ -55,12 +56,12 @@ fn a_database_that_may_only_be_read() {
     keys.assert_kept(&mut caller, &[&later]);
     gateway.stop();
     let before = fs::read(&database).expect("the database");
-    let (code, lines) = house.start_in_vain().end();
+    let (code, lines) = env.start_in_vain().end();
     assert_eq!(code, Some(69), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("the database cannot be written")), "{lines:?}");
     assert!(fs::read(&database).expect("the database") == before);
     protect(false);
-    let gateway = house.start();
+    let gateway = env.start();
     keys.assert_kept(&mut gateway.caller(), &[&later]);
     gateway.stop();
 }

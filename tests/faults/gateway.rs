@@ -15,27 +15,26 @@ use tempfile::TempDir;
 
 use crate::http::{Answer, Client, request};
 
-/// Somebody without any rights.
+/// The user id of `nobody`.
 const NOBODY: u32 = 65534;
 
-/// What a gateway leaves behind, and how it is started on it.
+/// The files of a gateway, which stay when it ends, and how the gateway is started with them.
 #[derive(Debug)]
-pub(crate) struct House {
+pub(crate) struct TestEnv {
     directory: TempDir,
     settings: Vec<&'static str>,
-    /// A copy of the program that everybody may run, if it has to be run as somebody else.
+    /// A copy of the program that any user may run, if it has to run as `nobody`.
     program: Option<PathBuf>,
 }
 
-/// One that serves; killed when dropped.
+/// A gateway that serves; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Gateway {
-    pub(crate) program: Program,
-    addresses: Value,
+    pub(crate) server: otlp_auth_tests::Gateway,
     admin_token: String,
 }
 
-/// Who manages keys, and asks about them.
+/// A client of every listener, with an admin token.
 #[derive(Debug)]
 pub(crate) struct Caller {
     admin_token: String,
@@ -44,43 +43,45 @@ pub(crate) struct Caller {
     otlp: Client,
 }
 
-impl House {
+impl TestEnv {
     pub(crate) fn new(settings: &[&'static str]) -> Self {
-        let house = Self {
+        let env = Self {
             directory: tempfile::tempdir().expect("a directory"),
             settings: settings.to_owned(),
             program: None,
         };
-        // Not beside the database: what happens to that does not concern it.
-        fs::create_dir(house.path("run")).expect("a directory");
-        house
+        // The ready file has a directory of its own, because tests protect that of the database.
+        fs::create_dir(env.path("run")).expect("a directory");
+        env
     }
 
-    /// One whose gateway is no administrator of the machine: to those nothing is forbidden.
+    /// An environment whose gateway runs as `nobody` where the test runs as root, because root may
+    /// write read-only files.
     pub(crate) fn of_nobody(settings: &[&'static str]) -> Self {
-        let mut house = Self::new(settings);
+        let mut env = Self::new(settings);
         if geteuid().is_root() {
-            let program = house.path("ingestion-gateway");
+            let program = env.path("ingestion-gateway");
             fs::copy(example("ingestion-gateway").get_program(), &program)
                 .expect("a copy of the program");
-            for directory in [house.directory.path(), &house.path("run")] {
+            for directory in [env.directory.path(), &env.path("run")] {
                 chown(directory, Some(NOBODY), Some(NOBODY)).expect("a directory of nobody's");
             }
-            house.program = Some(program);
+            env.program = Some(program);
         }
-        house
+        env
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// Starts a gateway, and waits until it serves.
+    /// Starts a gateway and waits until it serves.
     pub(crate) fn start(&self) -> Gateway {
         self.ready(Program::start(&mut self.command()))
     }
 
-    /// Starts one that is told when a file may not grow any more, instead of being ended.
+    /// Starts a gateway that gets an error when a file cannot grow. Without this it would be ended
+    /// by SIGXFSZ.
     pub(crate) fn start_with_small_files(&self) -> Gateway {
         let command = self.command();
         let mut shell = Command::new("sh");
@@ -91,22 +92,16 @@ impl House {
         self.ready(Program::start(&mut shell))
     }
 
-    /// Starts one that is not expected to serve.
+    /// Starts a gateway that is not expected to serve.
     pub(crate) fn start_in_vain(&self) -> Program {
         Program::start(&mut self.command())
     }
 
-    /// Waits until it serves.
-    pub(crate) fn ready(&self, mut program: Program) -> Gateway {
-        program.wait_for("ready otlp_grpc=");
-        let addresses = fs::read(self.path("run/ready")).expect("the ready file");
-        let addresses = serde_json::from_slice(&addresses).expect("the addresses as JSON");
+    /// Waits until the gateway serves.
+    pub(crate) fn ready(&self, program: Program) -> Gateway {
+        let server = otlp_auth_tests::Gateway::ready_with(program, &self.path("run/ready"));
         let tokens = fs::read_to_string(self.path("admin-tokens")).expect("the admin token file");
-        Gateway {
-            program,
-            addresses,
-            admin_token: tokens.lines().next().expect("a token").to_owned(),
-        }
+        Gateway { server, admin_token: tokens.lines().next().expect("a token").to_owned() }
     }
 
     fn command(&self) -> Command {
@@ -141,7 +136,7 @@ impl House {
 
 impl Gateway {
     pub(crate) fn pid(&self) -> Pid {
-        self.program.pid()
+        self.server.program.pid()
     }
 
     pub(crate) fn caller(&self) -> Caller {
@@ -155,19 +150,16 @@ impl Gateway {
     }
 
     pub(crate) fn stop(self) {
-        self.program.stop();
+        self.server.program.stop();
     }
 
     fn address(&self, listener: &str) -> SocketAddr {
-        self.addresses[listener]
-            .as_str()
-            .and_then(|address| address.parse().ok())
-            .expect("the address of a listener")
+        self.server.address(listener).parse().expect("the address of a listener")
     }
 }
 
 impl Caller {
-    /// A call of the management API, which `client` still has to send.
+    /// A request of the management API, and the client that has to send it.
     pub(crate) fn management(
         &mut self,
         method: &str,
@@ -182,22 +174,24 @@ impl Caller {
         )
     }
 
-    /// What a management call answers.
+    /// Calls the management API.
     pub(crate) fn manage(&mut self, method: &str, path: &str, body: &str) -> Answer {
         let (client, request) = self.management(method, path, body);
         client.call(&request).expect("an answer")
     }
 
-    /// A management call that reads.
+    /// Reads JSON from the management API.
     pub(crate) fn get(&mut self, path: &str) -> Value {
         let answer = self.manage("GET", path, "");
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         serde_json::from_str(&answer.body).expect("JSON")
     }
 
-    /// All keys as the management API lists them.
+    /// All keys, as the management API lists them.
     pub(crate) fn list(&mut self) -> Vec<Value> {
-        let Value::Array(keys) = self.get(route::API_KEYS) else { panic!("the list is none") };
+        let Value::Array(keys) = self.get(route::API_KEYS) else {
+            panic!("the list is not an array")
+        };
         keys
     }
 
@@ -209,22 +203,22 @@ impl Caller {
         self.manage("DELETE", &route::api_key(id), "")
     }
 
-    /// Goes on with another token.
+    /// Uses another admin token from now on.
     pub(crate) fn identify(&mut self, admin_token: &str) {
         admin_token.clone_into(&mut self.admin_token);
     }
 
-    /// What is answered to telemetry with this key.
+    /// Sends telemetry with this key.
     pub(crate) fn export(&mut self, key: &str) -> Answer {
         self.otlp.call(&telemetry(key)).expect("an answer")
     }
 
-    /// What is answered to telemetry with each of these keys.
+    /// Sends telemetry with each of these keys, and returns the statuses of the responses.
     pub(crate) fn export_all(&mut self, keys: &[&str]) -> Vec<u16> {
         self.otlp.statuses(keys, telemetry)
     }
 
-    /// What the authorize endpoint answers for each of these.
+    /// Asks the authorize endpoint about each of these keys, and returns the statuses.
     pub(crate) fn authorize(&mut self, keys: &[&str]) -> Vec<u16> {
         self.authorize.statuses(keys, question)
     }
@@ -236,7 +230,7 @@ fn question(key: &str) -> Vec<u8> {
     request("POST", route::INTERNAL_AUTHORIZE, &[("content-type", "application/json")], &body)
 }
 
-/// No telemetry at all, with a key.
+/// An export request without any item, with a key.
 fn telemetry(key: &str) -> Vec<u8> {
     let headers = [
         ("authorization", &*format!("StackState {key}")),

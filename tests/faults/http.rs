@@ -1,17 +1,18 @@
-//! A client that knows whether it was answered: it never tries again by itself.
+//! An HTTP client that never repeats a request by itself, so that a test knows which were answered.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use otlp_auth_tests::PATIENCE;
 
-/// A connection to one listener, opened when it is needed.
+/// A connection to one listener, which is opened when it is needed.
 #[derive(Debug)]
 pub(crate) struct Client {
     address: SocketAddr,
     connection: Option<BufReader<TcpStream>>,
 }
 
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -29,7 +30,7 @@ impl Client {
         self.receive()
     }
 
-    /// Sends a request, or several, without waiting for what is answered.
+    /// Sends one request or several, without waiting for the responses.
     pub(crate) fn send(&mut self, requests: &[u8]) -> io::Result<()> {
         if self.connection.is_none() {
             let stream = TcpStream::connect(self.address)?;
@@ -40,18 +41,19 @@ impl Client {
         self.on_connection(|connection| connection.get_mut().write_all(requests))
     }
 
-    /// The next answer.
+    /// Waits for the next response.
     pub(crate) fn receive(&mut self) -> io::Result<Answer> {
         self.on_connection(read_answer)
     }
 
-    /// What is answered to the requests made of these, several at a time.
+    /// Sends a request for each key, several at a time, and returns the statuses of the responses.
     pub(crate) fn statuses(
         &mut self,
         keys: &[&str],
         request: impl Fn(&str) -> Vec<u8>,
     ) -> Vec<u16> {
-        // So few that nobody waits for a buffer to be emptied.
+        // Few enough to fit into the buffers of the connection: the gateway must not wait for its
+        // responses to be read while this client still writes.
         const AT_A_TIME: usize = 100;
         let mut statuses = Vec::with_capacity(keys.len());
         for keys in keys.chunks(AT_A_TIME) {

@@ -1,4 +1,4 @@
-//! Keys that were made on a good day, and what has to hold for them on a bad one.
+//! Keys that were made before a fault, and what has to hold for them afterwards.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::gateway::Caller;
 
-/// A key that is good, and one that was deleted.
+/// A good key and a deleted one.
 #[derive(Debug)]
 pub(crate) struct Keys {
     pub(crate) good: Key,
@@ -42,7 +42,7 @@ impl Keys {
         Self { good, deleted }
     }
 
-    /// Every change is answered 503, saying why.
+    /// Asserts that every change is refused with 503, with this reason and a time to try again.
     pub(crate) fn assert_not_changed(&self, caller: &mut Caller, why: &str) {
         let key = route::api_key(self.good.id);
         let changes = [
@@ -59,7 +59,7 @@ impl Keys {
         }
     }
 
-    /// Both are decided as what they are, by every listener.
+    /// Asserts that every listener allows the good key and refuses the deleted one.
     pub(crate) fn assert_decided(&self, caller: &mut Caller) {
         assert_eq!(caller.authorize(&[&self.good.secret, &self.deleted.secret]), [204, 403]);
         assert_eq!(
@@ -68,7 +68,7 @@ impl Keys {
         );
     }
 
-    /// Waits until there is no verdict any more; until then there is the right one.
+    /// Waits until requests are undecided. Until then every verdict has to be right.
     pub(crate) fn wait_until_undecided(&self, caller: &mut Caller) {
         self.wait_for_answers(caller, [503, 503]);
         for key in [&self.good, &self.deleted] {
@@ -82,7 +82,7 @@ impl Keys {
         }
     }
 
-    /// Waits until there is a verdict again; until then there is none.
+    /// Waits until requests are decided again. Until then they have to be undecided.
     pub(crate) fn wait_until_decided(&self, caller: &mut Caller) {
         self.wait_for_answers(caller, [204, 403]);
     }
@@ -102,7 +102,7 @@ impl Keys {
         }
     }
 
-    /// There are these keys, and no other.
+    /// Asserts that the good key and these keys exist and are allowed, and that there is no other.
     pub(crate) fn assert_kept(&self, caller: &mut Caller, more: &[&Key]) {
         let listed: BTreeSet<_> = caller.list().iter().map(|key| key["id"].as_i64()).collect();
         let expected: BTreeSet<_> =

@@ -9,40 +9,40 @@ use ingestion_api::route;
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::gateway::{Caller, Gateway, House};
+use crate::gateway::{Caller, Gateway, TestEnv};
 
-/// Gateways that are killed side by side, each with a database of its own.
+/// How many gateways are killed side by side, each with a database of its own.
 const GATEWAYS: usize = 4;
 
-/// How often each is killed.
+/// How often each gateway is killed.
 const KILLS: usize = 55;
 
-/// Who changes keys of one gateway at the same time.
+/// How many owners change keys of one gateway at the same time.
 const OWNERS: usize = 3;
 
-/// Most changes between two kills.
+/// The most changes between two kills.
 const CHANGES: usize = 16;
 
 #[derive(Debug, Default)]
 struct Counts {
     kills: usize,
     acknowledged: usize,
-    /// What is not as it was answered.
+    /// Everything that differs from what was acknowledged, a sentence each.
     lost: Vec<String>,
 }
 
-/// A key, as it was answered.
+/// A key, as the gateway has acknowledged it.
 #[derive(Clone, Debug)]
 struct Key {
     id: i64,
     name: String,
-    /// Nobody knows that of a key whose answer did not arrive.
+    /// `None` if the response that had the secret did not arrive.
     secret: Option<String>,
     good: bool,
     successor: Option<i64>,
 }
 
-/// A change that was asked for.
+/// A change that an owner has requested.
 #[derive(Clone, Debug)]
 enum Change {
     Create { name: String },
@@ -50,20 +50,21 @@ enum Change {
     Rotate { key: Key, at_once: bool },
 }
 
-/// Somebody with keys that nobody else changes.
+/// The owner of keys that no other owner changes.
 #[derive(Debug, Default)]
 struct Owner {
     number: usize,
     created: usize,
     keys: BTreeMap<i64, Key>,
     deleted: Vec<Key>,
-    /// What was asked for when the gateway was killed: it may have happened.
+    /// The change that was requested when the gateway was killed, and may have been made.
     unsure: Option<Change>,
 }
 
-// Scenario: gateways are killed while keys are created, deleted and rotated, and started again on
-// what is left, at least 200 times. Guarantee: no change that was answered is lost, no deleted key
-// comes back, in the list as at the authorize endpoint, and every key is whole.
+// Scenario: gateways are killed while keys are created, deleted and rotated, and are started again
+// with what is left, at least 200 times.
+// Guarantee: no acknowledged change is lost, no deleted key comes back, in the list or at the
+// authorize endpoint, and every key has all of its fields.
 #[test]
 fn no_acknowledged_change_is_lost() {
     let counts = thread::scope(|scope| {
@@ -78,7 +79,7 @@ fn no_acknowledged_change_is_lost() {
                 sum
             })
     });
-    // Not by `println!`, which is shown only of tests that fail.
+    // The test runner hides the output of `println!` unless the test fails.
     let line = format!(
         "kills: {}, acknowledged changes: {}, lost: {}\n",
         counts.kills,
@@ -91,17 +92,17 @@ fn no_acknowledged_change_is_lost() {
 }
 
 fn kill_again_and_again() -> Counts {
-    let house = House::new(&[]);
+    let env = TestEnv::new(&[]);
     let mut owners: Vec<_> =
         (0..OWNERS).map(|number| Owner { number, ..Owner::default() }).collect();
     let (mut counts, mut happened) = (Counts::default(), 0);
-    let mut gateway = house.start();
+    let mut gateway = env.start();
     for _ in 0..KILLS {
         counts.acknowledged += change_until_killed(&gateway, &mut owners);
         counts.kills += 1;
-        // Waits for its end.
+        // This waits until the process has ended.
         drop(gateway);
-        gateway = house.start();
+        gateway = env.start();
         let mut caller = gateway.caller();
         let mut listed: BTreeMap<i64, Value> = caller
             .list()
@@ -112,7 +113,7 @@ fn kill_again_and_again() -> Counts {
             happened += usize::from(owner.find_out(&listed));
             counts.lost.extend(owner.compare(&mut caller, &mut listed));
         }
-        counts.lost.extend(listed.into_values().map(|item| format!("nobody has the key {item}")));
+        counts.lost.extend(listed.into_values().map(|item| format!("no owner has the key {item}")));
         if !counts.lost.is_empty() {
             return counts;
         }
@@ -140,8 +141,8 @@ fn change_until_killed(gateway: &Gateway, owners: &mut [Owner]) -> usize {
                     let (method, path, body) = change.call();
                     let (client, request) = caller.management(method, &path, &body);
                     let sent = client.send(&request);
-                    // Whoever comes to this point first after enough changes, while others are at
-                    // any other.
+                    // The first owner that gets here after enough changes kills the gateway, while
+                    // the others are anywhere in their own change.
                     if acknowledged.load(Ordering::SeqCst) >= kill_after {
                         let _was_killed_already = kill_process(pid, Signal::KILL);
                     }
@@ -232,7 +233,7 @@ impl Owner {
         self.deleted.extend(self.keys.remove(&key.id));
     }
 
-    /// Whether that happened which was not answered.
+    /// Finds out from the list whether the unacknowledged change was made, and returns that.
     fn find_out(&mut self, listed: &BTreeMap<i64, Value>) -> bool {
         let (known, is_new) = (&self.keys, |name: &str, item: &Value| item["name"] == name);
         let mut new =
@@ -249,14 +250,15 @@ impl Owner {
                 new.inspect(|item| self.add(name, item)).is_some()
             }
             Some(Change::Rotate { key, at_once }) => {
-                // Deleted ones do not come back: of this name and not known is only the successor.
+                // Deleted keys do not come back, so an unknown key of this name is the successor.
                 let new = new.find(|item| is_new(&key.name, item));
                 new.inspect(|item| self.rotated(&key, at_once, item)).is_some()
             }
         }
     }
 
-    /// Takes this owner's keys out of the list; returns what is not as it was answered.
+    /// Removes this owner's keys from the list, and returns what differs from what was
+    /// acknowledged.
     fn compare(&self, caller: &mut Caller, listed: &mut BTreeMap<i64, Value>) -> Vec<String> {
         let mut wrong = Vec::new();
         for key in self.keys.values() {
@@ -312,7 +314,7 @@ fn description(name: &str) -> String {
     format!("the key {name}")
 }
 
-/// How many changes the audit tells; each revision once.
+/// How many changes the audit log has. A revision counts once.
 fn audited(caller: &mut Caller) -> usize {
     let (mut revisions, mut after) = (BTreeSet::new(), 0);
     loop {

@@ -1,4 +1,5 @@
-//! The gateway on bad days: killed, with a full disk, without its database, told nonsense.
+//! What the gateway does when something around it fails: it is killed, its disk is full, its
+//! database is gone, or its files and requests are nonsense.
 //!
 //! | module | what happens |
 //! |---|---|
@@ -6,10 +7,10 @@
 //! | `disk` | the disk is full, or may only be read |
 //! | `database` | its database is gone, replaced, damaged, newer, or another gateway's |
 //! | `admin_tokens` | its admin token file is half written |
-//! | `memory` | it is asked about a million keys that nobody issued |
+//! | `memory` | a million keys that were never issued are presented to it |
 //!
-//! Beside them: `gateway` (one under test, with a directory of its own), `keys` (what has to hold
-//! on every such day) and `http` (a client that notices when it was cut off).
+//! They share `gateway` (a gateway under test, with a directory of its own), `keys` (what has to
+//! hold after every fault) and `http` (a client that notices that its connection was cut).
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a failure here is a failed test")]
 

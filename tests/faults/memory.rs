@@ -1,32 +1,33 @@
-//! What somebody without a key can make the gateway remember.
+//! How much memory a sender without a key can make the gateway use.
 
 use std::fs;
 use std::thread;
 
 use ingestion_api::IngestionKey;
 
-use crate::gateway::{Gateway, House};
+use crate::gateway::{Gateway, TestEnv};
 use crate::keys::Keys;
 
-/// Keys of our format, with the right checksum, that nobody issued.
+/// How many keys of the right format and checksum are sent that were never issued.
 const JUNK: usize = 1_000_000;
 
-/// Who send them at the same time, half of them to each of two listeners.
+/// How many senders send them at the same time. Each of two listeners gets half of the senders.
 const SENDERS: usize = 4;
 
-/// Keys of one go.
+/// How many keys a sender sends before it checks the answers.
 const BATCH: usize = 1000;
 
-/// What each of the keys would take if it were remembered by its digest alone.
+/// How many bytes each of the keys would take if the gateway remembered its digest and nothing
+/// else.
 const REMEMBERED: usize = 32;
 
-// Scenario: a million keys that nobody issued are sent with telemetry and to the authorize
-// endpoint, some of them before the memory is measured. Guarantee: each is refused, and the gateway
-// takes less memory for them than it would take to remember their digests.
+// Scenario: a million keys that were never issued are sent with telemetry and to the authorize
+// endpoint. The memory is measured before and after them, the first time after 50,000 others.
+// Guarantee: each key is refused, and the memory grows by less than the size of their digests.
 #[test]
 fn a_million_keys_of_nobody() {
-    let house = House::new(&[]);
-    let gateway = house.start();
+    let env = TestEnv::new(&[]);
+    let gateway = env.start();
     let keys = Keys::create(&mut gateway.caller());
     send_junk(&gateway, JUNK / 20);
     let before = resident(&gateway);
@@ -65,7 +66,7 @@ fn junk() -> IngestionKey {
     IngestionKey::generate(random).unwrap_or_else(|error| match error {})
 }
 
-/// Bytes of memory that the process has.
+/// The resident memory of the process in bytes.
 fn resident(gateway: &Gateway) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid().as_raw_nonzero()))
         .expect("the status of the process");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// Files with a certificate that is its own authority.
+/// A self-signed certificate and its key in files, which are deleted when this is dropped.
 #[derive(Debug)]
 pub struct Certificate {
     directory: TempDir,

@@ -1,4 +1,4 @@
-//! The gateway and `sts` under test, in a home of their own.
+//! The gateway and `sts` under test, in a home directory of their own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use crate::{Program, example};
 
-/// Every listener on a free port, and usage that is told soon. Everything else is as it is without
-/// a file.
+/// Puts every listener on a free port and flushes usage ten times a second. Everything else keeps
+/// its default.
 const CONFIGURATION: &str = r#"
 receivers:
   otlp:
@@ -24,13 +24,13 @@ telemetry: {endpoint: "127.0.0.1:0"}
 usage: {flush_interval: 100ms}
 "#;
 
-/// The home of somebody who has never used either of them.
+/// The home directory of a user who has never run the gateway or `sts`.
 #[derive(Debug)]
 pub struct Home {
     directory: TempDir,
 }
 
-/// What came of a command.
+/// The exit code and the output of a command.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub code: Option<i32>,
@@ -38,7 +38,7 @@ pub struct Outcome {
     pub stderr: String,
 }
 
-/// A key that was printed once.
+/// A key with its secret, which `sts` prints once.
 #[derive(Debug)]
 pub struct Key {
     pub id: i64,
@@ -56,25 +56,25 @@ impl Home {
         self.directory.path()
     }
 
-    /// The configuration of its gateway.
+    /// The path of the gateway's configuration.
     pub fn configuration(&self) -> PathBuf {
         self.path().join("gateway.yaml")
     }
 
-    /// The only admin token there is, once the gateway has run.
+    /// The admin token that the gateway has generated at its first start.
     pub fn admin_token(&self) -> String {
         let path = self.path().join(".local/state/ingestion-gateway/admin-tokens");
         fs::read_to_string(path).expect("the admin token file").trim_end().to_owned()
     }
 
-    /// A program that knows of nothing but this home.
+    /// A program with an empty environment but for this home directory.
     pub fn command(&self, program: &str) -> Command {
         let mut command = example(program);
         command.env_clear().env("HOME", self.path());
         command
     }
 
-    /// The gateway; with no arguments but these it runs.
+    /// A command that runs the gateway.
     pub fn gateway(&self) -> Command {
         let mut command = self.command("ingestion-gateway");
         command
@@ -85,26 +85,27 @@ impl Home {
         command
     }
 
-    /// `sts`, with its configuration in this home.
+    /// A command that runs `sts` with its configuration in this home directory.
     pub fn sts_command(&self) -> Command {
         let mut command = self.command("sts");
         command.env("XDG_CONFIG_HOME", self.path().join(".config"));
         command
     }
 
-    /// Runs `sts` as a script does.
+    /// Runs `sts` with no terminal, as a script does.
     pub fn sts(&self, arguments: &[&str]) -> Outcome {
         Outcome::of(self.sts_command().args(arguments))
     }
 
-    /// A command of `sts` on keys that has to succeed; returns its JSON.
+    /// Runs `sts ingestion-api-key` with these arguments, which has to succeed, and returns its
+    /// JSON.
     pub fn sts_key(&self, arguments: &[&str]) -> Value {
         let outcome = self.sts(&[&["ingestion-api-key", "-o", "json"], arguments].concat());
         assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{arguments:?}");
         serde_json::from_str(&outcome.stdout).expect("JSON")
     }
 
-    /// Saves where this gateway is, as the current context.
+    /// Saves the address of this gateway and its admin token as the current context of `sts`.
     pub fn save_context(&self, gateway: &Gateway) {
         let url = gateway.url("management");
         let outcome =
@@ -144,7 +145,7 @@ impl Outcome {
 }
 
 impl Key {
-    /// What `create` and `rotate` answer as JSON.
+    /// The key in the JSON that `create` and `rotate` print.
     pub fn of(created: &Value) -> Self {
         let key = &created["ingestion-api-key"];
         let secret = key["apiKey"].as_str().expect("a key").to_owned();
@@ -152,7 +153,7 @@ impl Key {
     }
 }
 
-/// A gateway that is ready.
+/// A gateway whose listeners are bound; killed when dropped.
 #[derive(Debug)]
 pub struct Gateway {
     pub program: Program,
@@ -164,14 +165,19 @@ impl Gateway {
         Self::ready(Program::start(&mut home.gateway()), home)
     }
 
-    /// Waits until it listens everywhere.
-    pub fn ready(mut program: Program, home: &Home) -> Self {
+    /// Waits until every listener of the gateway is bound.
+    pub fn ready(program: Program, home: &Home) -> Self {
+        Self::ready_with(program, &home.ready_file())
+    }
+
+    /// As [`ready`](Self::ready), for a gateway that writes this ready file.
+    pub fn ready_with(mut program: Program, ready_file: &Path) -> Self {
         program.wait_for("otlp_grpc");
-        let text = fs::read(home.ready_file()).expect("the ready file");
+        let text = fs::read(ready_file).expect("the ready file");
         Self { program, addresses: serde_json::from_slice(&text).expect("JSON") }
     }
 
-    /// The address of a listener: `management`.
+    /// The address of a listener, such as `management`.
     pub fn address(&self, listener: &str) -> &str {
         self.addresses[listener]
             .as_str()

@@ -1,9 +1,9 @@
-//! Items that a receiver says it has accepted, and an exporter that it has sent.
+//! Counts of telemetry items, read from the lines that receivers, exporters and the gateway print.
 
 use std::collections::BTreeMap;
 use std::ops::Index;
 
-/// How many items were accepted, by signal and transport: `traces/grpc`.
+/// How many items a receiver has accepted, by signal and transport, such as `traces/grpc`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Items {
     counts: BTreeMap<String, usize>,
@@ -11,7 +11,7 @@ pub struct Items {
 }
 
 impl Items {
-    /// Adds what a line of a receiver says; false if it says nothing of items.
+    /// Adds the items that a line of a receiver reports. Returns whether the line reports any.
     pub fn add_line(&mut self, line: &str) -> bool {
         let Some(fields) = line.strip_prefix("accepted ") else { return false };
         self.add(field(fields, "signal"), field(fields, "transport"), number(fields, "items"));
@@ -26,7 +26,7 @@ impl Items {
         *self.counts.entry(format!("{signal}/{transport}")).or_default() += count;
     }
 
-    /// All that the lines say.
+    /// All items that the lines report.
     pub fn of<'a>(lines: impl IntoIterator<Item = &'a String>) -> Self {
         let mut items = Self::default();
         for line in lines {
@@ -39,7 +39,7 @@ impl Items {
         self.counts.values().sum()
     }
 
-    /// Whether there are at least so many of every signal on this transport.
+    /// Whether at least `count` items of every signal have come over this transport.
     pub fn reach(&self, transport: &str, count: usize) -> bool {
         ["traces", "metrics", "logs"]
             .iter()
@@ -55,7 +55,7 @@ impl Index<&str> for Items {
     }
 }
 
-/// What the exporter says at its end.
+/// How many items the exporter has sent and failed to send, as it reports when it ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub sent: usize,
@@ -73,16 +73,16 @@ impl Totals {
     }
 }
 
-/// What the gateway says it has received, counted and discarded.
+/// What the gateway reports that it has received, counted and discarded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discarded {
     pub items: usize,
-    /// The names and ids of the keys it came with: `"name"(17)`.
+    /// The names and ids of the keys that the items came with, such as `"name"(17)`.
     pub keys: Vec<String>,
 }
 
 impl Discarded {
-    /// All that the lines say.
+    /// Everything that the lines report.
     pub fn of<'a>(lines: impl IntoIterator<Item = &'a String>) -> Self {
         let mut discarded = Self::default();
         for line in lines {
@@ -91,7 +91,7 @@ impl Discarded {
         discarded
     }
 
-    /// Adds what a line of the gateway says, if it says something of items.
+    /// Adds the items that a line of the gateway reports, if it reports any.
     pub fn add_line(&mut self, line: &str) {
         let Some((counts, keys)) =
             line.strip_prefix("discarded ").and_then(|line| line.split_once(" from "))
@@ -111,12 +111,12 @@ impl Discarded {
     }
 }
 
-/// The value of `name=value` among fields.
+/// The value of the field `name=value`.
 fn field<'a>(fields: &'a str, name: &str) -> &'a str {
     let value = fields.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
     value.unwrap_or_else(|| panic!("no {name} in: {fields}"))
 }
 
 fn number(fields: &str, name: &str) -> usize {
-    field(fields, name).parse().unwrap_or_else(|_| panic!("{name} is no number in: {fields}"))
+    field(fields, name).parse().unwrap_or_else(|_| panic!("{name} is not a number in: {fields}"))
 }

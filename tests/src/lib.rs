@@ -1,4 +1,4 @@
-//! What the end-to-end tests stand on: programs under test, certificates, and telemetry whose items
+//! What the end-to-end tests share: programs under test, certificates, and telemetry whose items
 //! are counted.
 
 #![expect(
@@ -21,5 +21,5 @@ pub use items::{Discarded, Items, Totals};
 pub use program::{Program, example, path, peer};
 pub use sender::send;
 
-/// How long anything may take before a test gives up on it. No test passes because of it.
+/// How long a test waits for anything before it fails. No test passes because this time is over.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);

@@ -1,4 +1,4 @@
-//! Programs under test: their output line by line, and their end.
+//! Programs under test: starts them, reads their output line by line, and ends them.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -11,12 +11,12 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::PATIENCE;
 
-/// One of our programs, built before the tests.
+/// A command that runs one of our programs, which `cargo xtask test` builds before the tests.
 pub fn example(name: &str) -> Command {
     Command::new(path(name))
 }
 
-/// Where such a program lies.
+/// The path of one of our programs.
 pub fn path(name: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("the path of this test");
     // A test lies in target/debug/deps, the programs in target/debug.
@@ -24,9 +24,9 @@ pub fn path(name: &str) -> PathBuf {
     path.unwrap_or_else(|| panic!("{name} is not built: run the tests with `cargo xtask test`"))
 }
 
-/// A program that nobody here wrote.
+/// A command that runs a program of another project, which `cargo xtask test` builds too.
 pub fn peer(name: &str) -> Command {
-    #[expect(clippy::disallowed_methods, reason = "how the test command tells where they are")]
+    #[expect(clippy::disallowed_methods, reason = "the test command sets this variable")]
     let directory = std::env::var_os("OTLP_AUTH_PEERS").map(PathBuf::from);
     Command::new(
         directory
@@ -41,7 +41,7 @@ pub struct Program {
     name: String,
     child: Child,
     lines: Receiver<String>,
-    /// Everything it has printed so far, for the message of a failure.
+    /// Every line that was waited for or passed over so far, for the message of a failure.
     seen: Vec<String>,
 }
 
@@ -50,7 +50,7 @@ impl Program {
         Self::start_with(command, |_| {})
     }
 
-    /// Starts it and shows what it prints, each line behind `label`.
+    /// Starts the program and prints each line of its output behind `label`.
     pub fn start_shown(command: &mut Command, label: &'static str) -> Self {
         Self::start_with(command, move |line| println!("{label:>9} | {line}"))
     }
@@ -72,24 +72,28 @@ impl Program {
         Self { name, child, lines, seen: Vec::new() }
     }
 
-    /// Which process it is.
+    /// The id of its process.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    /// The next line with `text` in it, on stdout or stderr.
+    /// Waits for the next line that contains `text`, on stdout or stderr, and returns it.
     pub fn wait_for(&mut self, text: &str) -> String {
         self.wait_until(text, |line| line.contains(text).then(|| line.to_owned()))
     }
 
-    /// What `look` finds in one of the next lines.
+    /// Waits until `look` finds something in one of the next lines, and returns that.
     pub fn wait_until<T>(&mut self, what: &str, mut look: impl FnMut(&str) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let Ok(line) =
                 self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))
             else {
-                panic!("{} did not say `{what}`; it said:\n{}", self.name, self.seen.join("\n"));
+                panic!(
+                    "{} did not print `{what}`; it printed:\n{}",
+                    self.name,
+                    self.seen.join("\n")
+                );
             };
             let found = look(&line);
             self.seen.push(line);
@@ -99,15 +103,15 @@ impl Program {
         }
     }
 
-    /// Asks it to stop, and returns everything it printed. It has to end without an error.
+    /// Sends SIGTERM and returns everything that the program printed. It has to exit with 0.
     pub fn stop(self) -> Vec<String> {
         kill_process(self.pid(), Signal::TERM).expect("the program runs");
         let (name, code, seen) = self.ended();
-        assert_eq!(code, Some(0), "{name} ended with an error; it said:\n{}", seen.join("\n"));
+        assert_eq!(code, Some(0), "{name} ended with an error; it printed:\n{}", seen.join("\n"));
         seen
     }
 
-    /// Waits for its end; returns its exit code and everything it printed.
+    /// Waits until the program ends, and returns its exit code and everything that it printed.
     pub fn end(self) -> (Option<i32>, Vec<String>) {
         let (_, code, seen) = self.ended();
         (code, seen)
@@ -115,7 +119,8 @@ impl Program {
 
     fn ended(mut self) -> (String, Option<i32>, Vec<String>) {
         let deadline = Instant::now() + PATIENCE;
-        // Both ends of its output are closed when it has ended.
+        // The channel is closed once the program has closed stdout and stderr, which it does at its
+        // end.
         while let Ok(line) =
             self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))
         {
@@ -123,7 +128,7 @@ impl Program {
         }
         assert!(
             Instant::now() < deadline,
-            "{} does not end; it said:\n{}",
+            "{} does not end; it printed:\n{}",
             self.name,
             self.seen.join("\n")
         );

@@ -1,4 +1,4 @@
-//! Telemetry for the OTLP receiver of a Collector.
+//! Sends telemetry to the OTLP receiver of a Collector.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;

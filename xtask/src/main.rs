@@ -1,6 +1,11 @@
-//! What CI runs, by the same names: `cargo xtask quickstart | check | test | bench`.
+//! The commands of this repository: `cargo xtask quickstart | check | test | bench`. CI runs the
+//! same ones.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is for a terminal")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the output of these commands is for a terminal"
+)]
 
 mod bench;
 mod check;
@@ -20,16 +25,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The main job, end to end: issue a key, send this machine's telemetry with it, delete it, be
-    /// refused; then rotate one under load
+    /// Do the main job end to end: issue a key, send this machine's telemetry with it, delete it
+    /// and be refused; then rotate a key under load
     Quickstart,
-    /// Every test, interoperability with a real Collector and the Python SDK included
+    /// Run every test, including those with a real Collector and the Python SDK
     Test,
-    /// Formatting, lints, documentation, each feature alone, dependency policy, packaging
+    /// Check formatting, structure, lints, documentation, public types, each feature alone,
+    /// dependency policy and packaging
     Check,
-    /// Benchmarks beside their peers: a table, and target/bench/NAME.json
+    /// Run benchmarks beside their peers: print a table, write target/bench/NAME.json, and fail if
+    /// a bound is missed
     Bench {
-        /// Which ones; all if none is named
+        /// The benchmarks to run; all of them if none is named
         names: Vec<bench::Name>,
     },
 }

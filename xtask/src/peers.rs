@@ -1,21 +1,23 @@
-//! Software of others that tests and benchmarks talk to: built from `tests/peers`, in the target
-//! directory.
+//! Builds the software of other projects that tests and benchmarks run: from `tests/peers` into the
+//! target directory.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::process::{root, run_told, target};
+use crate::process::{root, run_with_reason, target};
 
-/// Where the peers are, and those that could not be brought up.
+/// The peers that were built, and those that could not be.
 pub(crate) struct Peers {
+    /// Where the built peers are.
     pub(crate) directory: PathBuf,
+    /// The test modules whose peer is missing.
     pub(crate) missing: Vec<&'static str>,
 }
 
-/// Builds every peer. What cannot be is told with the reason and the way to get it, and the others
-/// go on.
+/// Builds every peer. If one cannot be built, prints the reason and what to install, and goes on
+/// with the others.
 pub(crate) fn build() -> Result<Peers> {
     let directory = directory()?;
     let go = (
@@ -40,7 +42,8 @@ pub(crate) fn build() -> Result<Peers> {
     Ok(Peers { directory, missing })
 }
 
-/// The Go peers: a Collector, and the timing of its authenticator.
+/// Builds the Go peers, a Collector and the benchmark of its authenticator, and returns their
+/// directory.
 pub(crate) fn go_peers() -> Result<PathBuf> {
     let directory = directory()?;
     go(&directory).context("the benchmark's peer needs Go 1.26 or later")?;
@@ -64,8 +67,8 @@ fn go(directory: &Path) -> Result<()> {
         "-s -w",
         "-o",
     ]);
-    // What the modules say is built, whatever stands in the settings of this machine.
-    run_told(
+    // The settings of this machine must not change which versions are built.
+    run_with_reason(
         command
             .arg(out)
             .arg("./cmd/...")
@@ -83,9 +86,10 @@ fn python(directory: &Path) -> Result<()> {
     {
         return Ok(());
     }
-    // Debian's Python has venv without what it needs, and tells so in many lines.
-    run_told(Command::new("python3").args(["-c", "import ensurepip, venv"]))?;
-    run_told(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
+    // Debian's Python has a venv module that fails without ensurepip, with a message of many lines.
+    // This import fails with one line.
+    run_with_reason(Command::new("python3").args(["-c", "import ensurepip, venv"]))?;
+    run_with_reason(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
     let mut pip = Command::new(environment.join("bin/pip"));
     pip.args([
         "install",
@@ -96,7 +100,7 @@ fn python(directory: &Path) -> Result<()> {
         "--no-deps",
         "--requirement",
     ]);
-    run_told(pip.arg(&wanted))?;
+    run_with_reason(pip.arg(&wanted))?;
     std::fs::copy(&wanted, &installed).with_context(|| installed.display().to_string())?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::process::{cargo, run};
 
-/// Builds the programs that it runs, and then does it.
+/// Builds the programs that the quick start runs, and runs it.
 pub(crate) fn run_quickstart() -> Result<()> {
     build_programs()?;
     run(&mut cargo([
@@ -18,7 +18,7 @@ pub(crate) fn run_quickstart() -> Result<()> {
     ]))
 }
 
-/// The programs that the quickstart and the end-to-end tests run.
+/// Builds the programs that the quick start and the end-to-end tests run.
 pub(crate) fn build_programs() -> Result<()> {
     let packages = ["otlp-auth-examples", "ingestion-gateway", "sts-cli"];
     let mut build = cargo(["build", "--locked", "--bins"]);

@@ -10,22 +10,26 @@ use crate::peers;
 use crate::process::{cargo, ci};
 use crate::quickstart::build_programs;
 
-/// The package of the tests that need peers, and the test binary among them.
+/// The package of the tests that need peers.
 const END_TO_END: &str = "otlp-auth-tests";
 
+/// The results of tests, added up.
 #[derive(Default)]
 struct Counts {
     passed: u64,
     failed: u64,
     skipped: u64,
-    /// Runs that ended without saying how their tests went: they did not compile, or crashed.
+    /// Runs of `cargo test` that failed without a failed test: something did not compile or
+    /// crashed.
     broken: u64,
 }
 
+/// Runs every test and prints their counts in the last line. Fails unless every test passed; in CI
+/// a skipped test is a failure too.
 pub(crate) fn run_tests() -> Result<()> {
     let peers = peers::build()?;
     build_programs()?;
-    let mut counts = counted(&mut cargo([
+    let mut counts = run_and_count(&mut cargo([
         "test",
         "--locked",
         "--workspace",
@@ -39,7 +43,7 @@ pub(crate) fn run_tests() -> Result<()> {
     for peer in &peers.missing {
         end_to_end.args(["--skip", &format!("{peer}::")]);
     }
-    counts += counted(end_to_end.env("OTLP_AUTH_PEERS", &peers.directory))?;
+    counts += run_and_count(end_to_end.env("OTLP_AUTH_PEERS", &peers.directory))?;
 
     let Counts { passed, failed, skipped, broken } = counts;
     let complete = broken == 0 && failed == 0 && !(ci() && skipped > 0);
@@ -52,8 +56,8 @@ pub(crate) fn run_tests() -> Result<()> {
     Ok(())
 }
 
-/// Runs the tests, shows what they print, and adds up their summaries.
-fn counted(command: &mut Command) -> Result<Counts> {
+/// Runs `cargo test`, prints its output, and adds up the summaries of its test binaries.
+fn run_and_count(command: &mut Command) -> Result<Counts> {
     let mut child = command.stdout(Stdio::piped()).spawn().context("could not run cargo test")?;
     let mut counts = Counts::default();
     let stdout = child.stdout.take().context("the output of cargo test")?;

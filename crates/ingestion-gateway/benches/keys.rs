@@ -11,9 +11,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ingestion_api::{AuditAction, IngestionKey};
+use ingestion_api::IngestionKey;
+use ingestion_keys::audit::{AuditAction, AuditNote};
 use ingestion_keys::clock::Timestamp;
-use ingestion_keys::store::{AuditNote, Commit, KeyStore, SqliteOptions, SqliteStore, Write};
+use ingestion_keys::store::{Commit, KeyStore, SqliteOptions, SqliteStore, Write};
 use ingestion_keys::{KeyDigest, KeyId, KeyRecord};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};

@@ -3,17 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{Clock, SystemClock};
-use ingestion_keys::entropy::SystemEntropy;
-use ingestion_keys::ring::{Ring, RingOptions};
 use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{SqliteOptions, SqliteStore, StoreError};
-use opentelemetry::metrics::Meter;
-use otlp_auth::server::{FixedTokens, ServerAuthenticator};
+use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
+use otlp_receiver::Transport;
 use tokio::task::JoinError;
 
 use crate::admission::admin_tokens;
-use crate::admission::denial_log::TellingRing;
+use crate::admission::denial_log::DenialLog;
 use crate::authorize::Authorizer;
 use crate::config::Config;
 use crate::error::RunError;
@@ -21,19 +20,18 @@ use crate::listener::ready::{self, Addresses};
 use crate::listener::server::Server;
 use crate::listener::sockets::Sockets;
 use crate::management;
-use crate::receiver::agent;
-use crate::receiver::otlp::{self, Receiver};
+use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
-use crate::upstream::debug::{self, DebugReceiver};
+use crate::upstream::debug::{self, DebugExporter};
 
 /// A gateway whose listeners serve.
 pub(crate) struct App {
     pub(crate) addresses: Addresses,
     pub(crate) server: Server,
     pub(crate) store: Arc<SqliteStore>,
-    pub(crate) ring: Arc<Ring>,
+    pub(crate) cache: Arc<KeyCache>,
     pub(crate) service: KeyService,
-    pub(crate) debug: Arc<DebugReceiver>,
+    pub(crate) debug: Arc<DebugExporter>,
 }
 
 impl App {
@@ -43,10 +41,8 @@ impl App {
         ready_file: Option<&Path>,
     ) -> Result<Self, RunError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let (store, ring) = open_keys(config, &clock, ready_file).await?;
-        let entropy = Arc::new(SystemEntropy);
-        let service =
-            KeyService::new(store.clone(), Arc::clone(&ring), Arc::clone(&clock), entropy);
+        let (store, cache) = open_keys(config, &clock, ready_file).await?;
+        let service = KeyService::new(store.clone(), Arc::clone(&cache), Arc::clone(&clock));
         let admin_tokens = admin_tokens::open(&config.management.admin_token_file)?;
         let sockets = Sockets::bind(config).await?;
         let addresses = sockets.addresses();
@@ -55,22 +51,28 @@ impl App {
         let telemetry = Telemetry::new()?;
         let meter = telemetry.meter();
         let max_body = config.limits.max_request_body_size.bytes();
-        let lookups = (config.auth.otlp.clone(), config.auth.agent.clone());
-        let authenticator = authenticator(config, &ring, &meter)?;
-        let authorizer = Authorizer::new(Arc::clone(&ring), config.auth.receiver.clone(), &meter);
+        let authenticator = authenticator(config, &cache)?;
+        let denial_log = DenialLog::new(&meter);
+        let authorizer = Authorizer::new(Arc::clone(&cache), config.auth.receiver.clone(), &meter);
         tracing::warn!("{}", debug::DISCARDS);
-        let debug = Arc::new(DebugReceiver::new(&meter));
-        let receiver = Receiver::new(Arc::clone(&debug), max_body);
+        let debug = Arc::new(DebugExporter::new(&meter));
 
-        let grpc = receiver.grpc();
-        let grpc = Receiver::behind(grpc, authenticator.clone(), lookups.0.clone(), &meter);
-        let http = receiver.http();
-        let http = Receiver::behind(http, authenticator.clone(), lookups.0, &meter);
-        let http = otlp::http::cors(http, &config.receivers.otlp.protocols.http.cors);
-        let agent = agent::router(authenticator, lookups.1, Arc::clone(&debug), max_body, &meter);
+        let receiver = otlp::receiver(Arc::clone(&debug), max_body);
+        let authenticate = AuthenticateLayer::new(authenticator.clone())
+            .with_lookup(config.auth.otlp.clone())
+            .with_meter(&meter);
+        let grpc = receiver.clone().only(Transport::Grpc);
+        let grpc = otlp::router(grpc, authenticate.clone(), denial_log.clone());
+        let http = receiver.only(Transport::Http);
+        let http = otlp::router(http, authenticate, denial_log.clone());
+        let http = cors::allow_origins(http, &config.receivers.otlp.protocols.http.cors);
+        let lookup = config.auth.agent.clone();
+        let authenticate =
+            AuthenticateLayer::new(authenticator).with_lookup(lookup).with_meter(&meter);
+        let agent = agent::router(authenticate, denial_log, Arc::clone(&debug), max_body);
         let management =
             management::router(service.clone(), authorizer.clone(), admin_tokens, clock, &meter)?;
-        let telemetry = telemetry.router(Arc::clone(&ring), server.stopping().clone());
+        let telemetry = telemetry.router(Arc::clone(&cache), server.stopping().clone());
 
         server.serve(sockets.otlp_grpc, grpc);
         server.serve(sockets.otlp_http, http);
@@ -78,7 +80,7 @@ impl App {
         server.serve(sockets.management, management);
         server.serve(sockets.authorize, authorizer.router());
         server.serve(sockets.telemetry, telemetry);
-        Ok(Self { addresses, server, store, ring, service, debug })
+        Ok(Self { addresses, server, store, cache, service, debug })
     }
 }
 
@@ -91,19 +93,19 @@ async fn open_keys(
     config: &Config,
     clock: &Arc<dyn Clock>,
     ready_file: Option<&Path>,
-) -> Result<(Arc<SqliteStore>, Arc<Ring>), RunError> {
+) -> Result<(Arc<SqliteStore>, Arc<KeyCache>), RunError> {
     let unusable = |source| RunError::Store { path: config.storage.path.clone(), source };
     let store = Arc::new(open_store(&config.storage.path).await?.map_err(unusable)?);
     let prepared = ready_file.map(ready::prepare).transpose();
-    let options = RingOptions {
+    let options = KeyCacheOptions {
         max_staleness: config.storage.max_staleness,
-        sources: config.usage.sources,
-        retain_sources: config.usage.retain,
+        max_clients: config.usage.sources,
+        retain_clients: config.usage.retain,
     };
-    let ring = Arc::new(Ring::new(Arc::clone(clock), options));
-    ring.catch_up(&*store).await.map_err(unusable)?;
+    let cache = Arc::new(KeyCache::new(Arc::clone(clock), options));
+    cache.catch_up(&*store).await.map_err(unusable)?;
     prepared.map_err(RunError::ReadyFile)?;
-    Ok((store, ring))
+    Ok((store, cache))
 }
 
 /// Opens the database on a thread that may block while another process holds the lock.
@@ -116,12 +118,11 @@ async fn open_store(path: &Path) -> Result<Result<SqliteStore, StoreError>, Join
 /// Asks the shared receiver key first, and then the keys in memory.
 fn authenticator(
     config: &Config,
-    ring: &Arc<Ring>,
-    meter: &Meter,
+    cache: &Arc<KeyCache>,
 ) -> Result<impl ServerAuthenticator<Future: Send> + Clone + Send + Sync + use<>, RunError> {
     let receiver = match &config.auth.receiver {
         Some(tokens) => Arc::clone(tokens),
         None => Arc::new(FixedTokens::new(std::iter::empty::<(String, String)>())?),
     };
-    Ok(receiver.or(TellingRing::new(Arc::clone(ring), meter)))
+    Ok(receiver.or(Arc::clone(cache)))
 }

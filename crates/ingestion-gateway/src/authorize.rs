@@ -11,24 +11,23 @@ use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::header::RETRY_AFTER;
-use http::{StatusCode, Uri};
-use ingestion_api::{AuthorizeQuery, AuthorizeRequest, IngestionKey, route};
-use ingestion_keys::ring::Ring;
+use http::{HeaderValue, StatusCode, Uri};
+use ingestion_api::{AuthorizeQuery, AuthorizeRequest, route};
+use ingestion_keys::cache::KeyCache;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Meter};
-use otlp_auth::server::{FixedTokens, InMemoryAuthenticator};
+use otlp_auth::server::{FixedTokens, InMemoryAuthenticator, retry_after};
 use otlp_auth::{Credential, Decision};
+use otlp_receiver::body;
 use secrecy::ExposeSecret;
 
-use crate::listener::body;
-
-/// Longest body, in bytes: ten times the longest key.
+/// Longest body, in bytes: sixteen times the longest token that is accepted anywhere.
 const MAX_BODY: usize = 64 << 10;
 
 /// Answers whether keys are good. That is counted as `authorize`, and not as use of the key.
 #[derive(Clone, Debug)]
 pub(crate) struct Authorizer {
-    ring: Arc<Ring>,
+    cache: Arc<KeyCache>,
     receiver: Option<Arc<FixedTokens>>,
     answers: Counter<u64>,
 }
@@ -42,10 +41,14 @@ enum Answer {
 }
 
 impl Authorizer {
-    pub(crate) fn new(ring: Arc<Ring>, receiver: Option<Arc<FixedTokens>>, meter: &Meter) -> Self {
+    pub(crate) fn new(
+        cache: Arc<KeyCache>,
+        receiver: Option<Arc<FixedTokens>>,
+        meter: &Meter,
+    ) -> Self {
         let answers = meter.u64_counter("ingestion.authorize.answers").with_unit("{answer}");
         Self {
-            ring,
+            cache,
             receiver,
             answers: answers.with_description("Keys that others asked about").build(),
         }
@@ -80,7 +83,10 @@ impl Authorizer {
         };
         self.answers.add(1, &[KeyValue::new("outcome", outcome)]);
         match answer {
-            Answer::Undecided => (status, [(RETRY_AFTER, retry_after())]).into_response(),
+            Answer::Undecided => {
+                (status, [(RETRY_AFTER, HeaderValue::from(retry_after().as_secs()))])
+                    .into_response()
+            }
             _ => status.into_response(),
         }
     }
@@ -98,23 +104,12 @@ impl Authorizer {
         {
             return Answer::Good;
         }
-        if IngestionKey::check(credential.expose_token_bytes()).is_err() {
-            return Answer::Refused;
-        }
-        // Asked first: what is found afterwards is at least as new.
-        if self.ring.fresh_for().is_none() {
-            return Answer::Undecided;
-        }
-        match self.ring.inspect(&credential) {
-            Some(inspection) if inspection.deny_reason.is_none() => Answer::Good,
-            _ => Answer::Refused,
+        match self.cache.peek(&credential) {
+            Ok(Decision::Allow(_)) => Answer::Good,
+            Ok(Decision::Deny(_)) => Answer::Refused,
+            Err(_) => Answer::Undecided,
         }
     }
-}
-
-/// When to come back, in seconds: spread, so that callers do not return together.
-pub(crate) fn retry_after() -> String {
-    fastrand::u8(1..=5).to_string()
 }
 
 async fn read(uri: &Uri, body: Body) -> Option<(AuthorizeQuery, AuthorizeRequest)> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingestion_keys::ring::Ring;
+use ingestion_keys::cache::KeyCache;
 use ingestion_keys::store::KeyStore;
 use tokio::task::JoinSet;
 
@@ -51,7 +51,7 @@ async fn shut_down(app: &App, mut background: JoinSet<()>, grace: Duration) {
         tracing::warn!(?grace, "requests were still in flight after the grace: they were dropped");
     }
     // Another flush may be running: this one waits for it.
-    if tokio::time::timeout(LAST_FLUSH, flush(&app.ring, &*app.store)).await.is_err() {
+    if tokio::time::timeout(LAST_FLUSH, flush(&app.cache, &*app.store)).await.is_err() {
         tracing::error!("the last usage counters were not written in time");
     }
     background.shutdown().await;
@@ -61,9 +61,9 @@ async fn shut_down(app: &App, mut background: JoinSet<()>, grace: Duration) {
 /// Starts the tasks that run beside the listeners. None of them ends before the gateway does.
 fn background_tasks(app: &App, config: &Config) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    let (store, ring) = (Arc::clone(&app.store), Arc::clone(&app.ring));
+    let (store, cache) = (Arc::clone(&app.store), Arc::clone(&app.cache));
     let poll_interval = config.storage.poll_interval;
-    tasks.spawn(async move { match ring.follow(&*store, poll_interval).await {} });
+    tasks.spawn(async move { match cache.follow(&*store, poll_interval).await {} });
 
     let (debug, stop) = (Arc::clone(&app.debug), app.server.stopping().clone());
     tasks.spawn(async move {
@@ -71,12 +71,12 @@ fn background_tasks(app: &App, config: &Config) -> JoinSet<()> {
         std::future::pending().await
     });
 
-    let (store, ring) = (Arc::clone(&app.store), Arc::clone(&app.ring));
+    let (store, cache) = (Arc::clone(&app.store), Arc::clone(&app.cache));
     let (interval, stop) = (config.usage.flush_interval, app.server.stopping().clone());
     tasks.spawn(async move {
         // The flush itself is not cancelled: half of a flush would be counted twice by the next.
         while tokio::time::timeout(interval, stop.cancelled()).await.is_err() {
-            flush(&ring, &*store).await;
+            flush(&cache, &*store).await;
         }
         std::future::pending().await
     });
@@ -94,8 +94,8 @@ fn background_tasks(app: &App, config: &Config) -> JoinSet<()> {
     tasks
 }
 
-async fn flush(ring: &Ring, store: &dyn KeyStore) {
-    if let Err(error) = ring.flush_usage(store).await {
+async fn flush(cache: &KeyCache, store: &dyn KeyStore) {
+    if let Err(error) = cache.flush_usage(store).await {
         let error: &dyn std::error::Error = &error;
         tracing::warn!(error, "usage counters cannot be written: they are kept for the next flush");
     }

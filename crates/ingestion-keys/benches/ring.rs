@@ -1,12 +1,14 @@
-//! One decision of a ring of a million keys, from a header map to the verdict. `cargo xtask bench
-//! verdict` runs it beside fixed tokens.
+//! One decision among a million keys, from a header map to the verdict. `cargo xtask bench verdict`
+//! runs it beside fixed tokens.
 //!
-//! Every key has been used once before, so that its usage is counted.
+//! Every key has been used once before it is measured, because the first use allocates its counter.
+//! The peers `sha256_block` and `dram_loads` are yardsticks: see [`yardstick`].
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
 #[path = "../../otlp-auth/benches/measure/mod.rs"]
 mod measure;
+mod yardstick;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
@@ -15,104 +17,121 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Uri};
 use ingestion_api::IngestionKey;
+use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{SystemClock, Timestamp};
-use ingestion_keys::ring::{Ring, RingOptions};
 use ingestion_keys::store::{Change, KeyState, MemoryStore};
 use ingestion_keys::{KeyDigest, KeyId};
 use otlp_auth::server::{InMemoryAuthenticator, Lookup};
 use otlp_auth::{Decision, Verdict};
 
+use measure::timed;
+use yardstick::{DramLoads, sha256_block};
+
 const KEYS: u64 = 1_000_000;
 
-/// Keys presented in turn where they are hot.
+/// How many keys are presented in turn where keys are hot.
 const HOT: u64 = 64;
 
-/// Changes a second while the ring is changed.
+/// Changes a second while decisions are measured beside changes.
 const CHANGES: u32 = 2000;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let store = MemoryStore::new([0; 16]);
-    let ring = Ring::new(
+    let cache = KeyCache::new(
         Arc::new(SystemClock),
-        RingOptions { max_staleness: Duration::MAX, ..RingOptions::default() },
+        KeyCacheOptions { max_staleness: Duration::MAX, ..KeyCacheOptions::default() },
     );
-    runtime.block_on(ring.catch_up(&store)).unwrap();
-    (0..KEYS).for_each(|number| ring.apply(&[live(number)]));
+    runtime.block_on(cache.catch_up(&store)).unwrap();
+    (0..KEYS).for_each(|number| cache.apply(&[live(number)]));
 
-    // Any order that is not that in which they came.
+    // An order other than the one in which the keys were added.
     let shuffled = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % KEYS;
     let hot: Vec<_> =
         (0..HOT).map(|part| headers(&key((2 * part + 1) * KEYS / (2 * HOT)))).collect();
-    case("ring_1m_hot", &ring, &hot, Some(true));
+    case("ring_1m_hot", &cache, &hot, true, None);
     let one = [headers(&key(KEYS / 3))];
-    // As busy keys are found: by what is flushed.
+    // A flush finds that this key is busy, and gives it a counter for each core.
     for _ in 0..2000 {
-        assert!(allows(&ring, &one[0]));
+        assert!(allows(&cache, &one[0]));
     }
-    runtime.block_on(ring.flush_usage(&store)).unwrap();
-    all_cores("ring_one_key_all_cores", &ring, &one[0]);
+    runtime.block_on(cache.flush_usage(&store)).unwrap();
+    all_cores("ring_one_key_all_cores", &cache, &one[0]);
 
+    let mut loads = DramLoads::new();
     let random: Vec<_> = (0..KEYS).map(|number| headers(&key(shuffled(number)))).collect();
-    case("ring_1m_random", &ring, &random, Some(true));
-    churn("ring_1m_churn", &ring, &random);
+    case("ring_1m_random", &cache, &random, true, Some(&mut loads));
+    churn("ring_1m_churn", &cache, &random, &mut loads);
     drop(random);
 
     let unknown: Vec<_> = (KEYS..KEYS + KEYS / 10).map(|number| headers(&key(number))).collect();
-    case("ring_unknown", &ring, &unknown, Some(false));
+    case("ring_unknown", &cache, &unknown, false, Some(&mut loads));
     let mistyped = |number| {
         let key = key(number);
         headers(&format!("{}{}", &key[..key.len() - 1], if key.ends_with('0') { '1' } else { '0' }))
     };
     let garbage: Vec<_> = (0..HOT).map(mistyped).collect();
-    case("ring_garbage", &ring, &garbage, Some(false));
+    case("ring_garbage", &cache, &garbage, false, None);
 }
 
-/// Measures decisions on what is presented, one after the other; a fast wrong answer is no result.
-fn case(name: &str, ring: &Ring, presented: &[HeaderMap], allowed: Option<bool>) {
+/// Measures decisions on what is presented, one after the other, and the yardsticks of the case
+/// beside them. `loads` is given where a decision waits for memory.
+fn case(
+    name: &str,
+    cache: &KeyCache,
+    presented: &[HeaderMap],
+    allowed: bool,
+    loads: Option<&mut DramLoads>,
+) {
     for headers in presented {
-        assert!(allowed.is_none_or(|allowed| allows(ring, headers) == allowed), "{name}");
+        // A fast wrong decision does not count.
+        assert_eq!(allows(cache, headers), allowed, "{name}");
     }
     let mut next = presented.iter().cycle();
-    let mut operation = || decide(ring, std::hint::black_box(next.next().unwrap()));
+    let mut operation = || decide(cache, std::hint::black_box(next.next().unwrap()));
     let allocations = measure::allocations(&mut operation);
-    measure::report(name, None, measure::nanoseconds(operation), allocations);
+    let (mut ours, mut sha256) = (timed(operation), timed(sha256_block));
+    let (ours, sha256) = match loads {
+        Some(loads) => {
+            let [ours, sha256, loads] =
+                measure::nanoseconds([&mut ours, &mut sha256, &mut timed(|| loads.three())]);
+            measure::report(name, Some("dram_loads"), loads, None);
+            (ours, sha256)
+        }
+        None => measure::nanoseconds([&mut ours, &mut sha256]).into(),
+    };
+    measure::report(name, Some("sha256_block"), sha256, None);
+    measure::report(name, None, ours, allocations);
 }
 
 /// As [`case`], while another thread creates and deletes keys.
-fn churn(name: &str, ring: &Ring, presented: &[HeaderMap]) {
+fn churn(name: &str, cache: &KeyCache, presented: &[HeaderMap], loads: &mut DramLoads) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for number in (KEYS..).take_while(|_| !done.load(Ordering::Relaxed)) {
-                ring.apply(&[live(number)]);
+                cache.apply(&[live(number)]);
                 std::thread::sleep(Duration::from_secs(1) / CHANGES);
-                ring.apply(&[deleted(number)]);
+                cache.apply(&[deleted(number)]);
                 std::thread::sleep(Duration::from_secs(1) / CHANGES);
             }
         });
-        case(name, ring, presented, Some(true));
+        case(name, cache, presented, true, Some(loads));
         done.store(true, Ordering::Relaxed);
     });
 }
 
-/// The same key on one core, and then on all at once: what a decision takes on each. In the time of
-/// the processor, so that others who use the machine do not count; waiting for a cache line does.
-fn all_cores(name: &str, ring: &Ring, presented: &HeaderMap) {
+/// What a decision on the same key takes on one core, and then on each of all cores at once.
+/// Waiting for a cache line that another core writes to is part of a thread's processor time.
+fn all_cores(name: &str, cache: &KeyCache, presented: &HeaderMap) {
     const DECISIONS: u32 = 2_000_000;
     let alone_and_together =
         [1, std::thread::available_parallelism().unwrap().get()].map(|cores| {
             let barrier = Barrier::new(cores);
             let decide_on_and_on = || {
+                let mut decisions = timed(|| decide(cache, std::hint::black_box(presented)));
                 barrier.wait();
-                let start = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-                for _ in 0..DECISIONS {
-                    let _verdict =
-                        std::hint::black_box(decide(ring, std::hint::black_box(presented)));
-                }
-                let end = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-                ((end.tv_sec - start.tv_sec) as f64 * 1e9 + (end.tv_nsec - start.tv_nsec) as f64)
-                    / f64::from(DECISIONS)
+                decisions(DECISIONS).as_secs_f64() * 1e9 / f64::from(DECISIONS)
             };
             std::thread::scope(|scope| {
                 let threads: Vec<_> = (0..cores).map(|_| scope.spawn(decide_on_and_on)).collect();
@@ -120,22 +139,24 @@ fn all_cores(name: &str, ring: &Ring, presented: &HeaderMap) {
             })
         });
     let [alone, together] = alone_and_together;
+    let [sha256] = measure::nanoseconds([&mut timed(sha256_block)]);
+    measure::report(name, Some("sha256_block"), sha256, None);
     measure::report(name, Some("one_core"), alone, None);
     measure::report(name, None, together, None);
 }
 
-fn decide(ring: &Ring, headers: &HeaderMap) -> Verdict {
+fn decide(cache: &KeyCache, headers: &HeaderMap) -> Verdict {
     thread_local! {
         static LOOKUP: (Lookup, Uri) = (Lookup::default(), Uri::from_static("/v1/traces"));
     }
     LOOKUP.with(|(lookup, uri)| match lookup.find(headers, uri) {
-        Ok(credential) => ring.decide(&credential),
+        Ok(credential) => cache.decide(&credential),
         Err(reason) => Ok(Decision::Deny(reason.into())),
     })
 }
 
-fn allows(ring: &Ring, headers: &HeaderMap) -> bool {
-    matches!(decide(ring, headers), Ok(Decision::Allow(_)))
+fn allows(cache: &KeyCache, headers: &HeaderMap) -> bool {
+    matches!(decide(cache, headers), Ok(Decision::Allow(_)))
 }
 
 fn live(number: u64) -> Change {

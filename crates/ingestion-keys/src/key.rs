@@ -1,13 +1,14 @@
 //! A key as it is kept: everything but the key itself.
 
 use std::fmt;
+use std::net::IpAddr;
 
-use ingestion_api::{IngestionKey, KEY_LEN, KeySource};
-use sha2::block_api::compress256;
+use ingestion_api::IngestionKey;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::clock::Timestamp;
+use crate::sha256_block::sha256_of_key_len;
 
 /// What identifies a key: random, positive, below 2^53, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,7 +70,7 @@ impl KeyDigest {
     #[inline]
     pub(crate) fn of_bytes(presented: &[u8]) -> Self {
         Self(match presented.try_into() {
-            Ok(key) => digest_of_one_block(key),
+            Ok(key) => sha256_of_key_len(key),
             Err(_) => Sha256::digest(presented).into(),
         })
     }
@@ -85,40 +86,6 @@ impl KeyDigest {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
-}
-
-/// SHA-256 of a message of the length of a key: with its padding it is one block, and needs no
-/// buffer. A third quicker.
-#[inline]
-fn digest_of_one_block(key: &[u8; KEY_LEN]) -> [u8; 32] {
-    /// The initial hash value (FIPS 180-4, section 5.3.3).
-    const INITIAL: [u32; 8] = [
-        0x6a09_e667,
-        0xbb67_ae85,
-        0x3c6e_f372,
-        0xa54f_f53a,
-        0x510e_527f,
-        0x9b05_688c,
-        0x1f83_d9ab,
-        0x5be0_cd19,
-    ];
-    /// The padding of such a message (section 5.1.1): a one, zeros, and its length in bits.
-    const PADDED: [u8; 64] = {
-        let mut block = [0; 64];
-        block[KEY_LEN] = 0x80;
-        let [high, low] = (8 * KEY_LEN as u16).to_be_bytes();
-        (block[62], block[63]) = (high, low);
-        block
-    };
-    let mut blocks = [PADDED];
-    blocks[0][..KEY_LEN].copy_from_slice(key);
-    let mut state = INITIAL;
-    compress256(&mut state, &blocks);
-    let mut digest = [0; 32];
-    for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
-        *bytes = word.to_be_bytes();
-    }
-    digest
 }
 
 impl PartialEq for KeyDigest {
@@ -174,43 +141,50 @@ pub struct StoredKey {
 /// How a key was used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Requests that were let in.
+    /// The number of requests that were allowed.
     pub accepted: u64,
-    /// Requests that were refused because the key had ended or was disabled.
+    /// The number of requests that were denied because the key had expired or was disabled.
     pub denied: u64,
-    /// Bytes that came with the requests that were let in.
+    /// The number of bytes in the allowed requests.
     pub bytes: u64,
-    /// When it was last let in.
+    /// The time of the last allowed request.
     pub last_used_at: Option<Timestamp>,
-    /// Where from, the latest first; empty in lists.
-    pub sources: Vec<KeySource>,
+    /// The clients that used the key, the latest first; empty in lists.
+    pub clients: Vec<KeyClient>,
+}
+
+/// A client that used a key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeyClient {
+    /// The address that the requests came from.
+    pub address: IpAddr,
+    /// The name that the client gives itself.
+    pub user_agent: Option<String>,
+    /// The time of its last allowed request.
+    pub last_used_at: Timestamp,
 }
 
 impl Usage {
-    /// Adds what happened since. At most `sources` places are kept, and none last used before
-    /// `oldest`.
-    pub fn add(&mut self, since: Self, sources: usize, oldest: Option<Timestamp>) {
-        self.accepted = self.accepted.saturating_add(since.accepted);
-        self.denied = self.denied.saturating_add(since.denied);
-        self.bytes = self.bytes.saturating_add(since.bytes);
-        self.last_used_at = self.last_used_at.max(since.last_used_at);
-        for source in since.sources {
-            let same = |known: &KeySource| {
-                known.address == source.address && known.user_agent == source.user_agent
+    /// Adds later usage to this one. The result has at most `max_clients` clients, and none that
+    /// was last seen before `oldest_client`.
+    pub fn add(&mut self, later: Self, max_clients: usize, oldest_client: Option<Timestamp>) {
+        self.accepted = self.accepted.saturating_add(later.accepted);
+        self.denied = self.denied.saturating_add(later.denied);
+        self.bytes = self.bytes.saturating_add(later.bytes);
+        self.last_used_at = self.last_used_at.max(later.last_used_at);
+        for client in later.clients {
+            let same = |known: &KeyClient| {
+                known.address == client.address && known.user_agent == client.user_agent
             };
-            match self.sources.iter_mut().find(|known| same(known)) {
-                Some(known) => {
-                    known.last_used_timestamp =
-                        known.last_used_timestamp.max(source.last_used_timestamp)
-                }
-                None => self.sources.push(source),
+            match self.clients.iter_mut().find(|known| same(known)) {
+                Some(known) => known.last_used_at = known.last_used_at.max(client.last_used_at),
+                None => self.clients.push(client),
             }
         }
-        self.sources
-            .retain(|source| Some(Timestamp::from_millis(source.last_used_timestamp)) >= oldest);
-        // Stable: among those of one flush the order stays.
-        self.sources.sort_by_key(|source| std::cmp::Reverse(source.last_used_timestamp));
-        self.sources.truncate(sources);
+        self.clients.retain(|client| Some(client.last_used_at) >= oldest_client);
+        // The sort is stable: clients of the same flush keep their order.
+        self.clients.sort_by_key(|client| std::cmp::Reverse(client.last_used_at));
+        self.clients.truncate(max_clients);
     }
 }
 

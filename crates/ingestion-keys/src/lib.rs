@@ -4,7 +4,7 @@
 //! - [`service::KeyService`] is the only place of policy: it creates, changes, rotates and deletes
 //!   keys.
 //! - [`store`] is where they are kept: one trait, one contract that every store fulfils.
-//! - [`ring::Ring`] has every key in memory, follows a store, and is an authenticator of
+//! - [`cache::KeyCache`] has every key in memory, follows a store, and is an authenticator of
 //!   `otlp-auth`.
 //!
 //! It knows no HTTP, and no key: a plaintext exists while it is issued, and as its SHA-256 from
@@ -25,13 +25,14 @@
 //! | [`store::StoreError`] | stores | a store could not be read or written, and why |
 //! | [`store::CommitError`] | stores | a change does not fit what is there, or could not be made |
 
+pub mod audit;
+pub mod cache;
 pub mod clock;
-pub mod entropy;
 #[cfg(test)]
 mod fixture;
 mod key;
-pub mod ring;
 pub mod service;
+mod sha256_block;
 pub mod store;
 
-pub use key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
+pub use key::{KeyClient, KeyDigest, KeyId, KeyRecord, StoredKey, Usage};

@@ -1,17 +1,17 @@
-//! The time to put one header on a request, and the time that a server's check adds. `cargo xtask
-//! bench client` runs this several times and takes medians.
+//! What it takes to put one header on a request, and what checking it adds. `cargo xtask bench
+//! client` runs this program and takes medians.
 //!
 //! The peer `constant_header` puts the same header on the request without an authenticator.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
-#[expect(dead_code, reason = "every case here is measured beside a peer")]
 mod measure;
 
 use std::convert::Infallible;
 use std::future::{Ready, poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -37,6 +37,8 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Endpoint, Server};
 use tonic::{Status, async_trait as tonic_async_trait};
 use tower::{Layer, Service};
+
+use measure::{timed, timed_with};
 
 const ENDPOINT: &str = "https://otlp.example.com";
 const TOKEN: &str = "iapikeyok-00000000-Zq3LrT8w-mK2vB6xY-000000";
@@ -85,13 +87,13 @@ fn main() {
 fn compare<T, U>(case: &str, mut ours: impl FnMut() -> T, mut peer: impl FnMut() -> U) {
     let allocations = measure::allocations(&mut peer);
     let added = measure::allocations(&mut ours) - allocations;
-    let (ours, peer) = measure::nanoseconds_of_two(ours, peer);
+    let [ours, peer] = measure::nanoseconds([&mut timed(ours), &mut timed(peer)]);
     measure::report(case, Some("constant_header"), peer, allocations);
     measure::report(case, None, ours, added);
 }
 
 /// A call through the in-process pipe beside one through an interceptor, both to a server on
-/// loopback.
+/// loopback. A call waits for other threads, so both are measured in wall-clock time.
 fn channel(auth: &UnboundBearerTokenAuth, constant: &ConstantHeader) {
     let runtime = Runtime::new().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -108,15 +110,21 @@ fn channel(auth: &UnboundBearerTokenAuth, constant: &ConstantHeader) {
     let mut ours = TraceServiceClient::new(pipe);
     let mut peer = TraceServiceClient::with_interceptor(endpoint.connect_lazy(), constant.clone());
     drop(entered);
-    let (ours, peer) = measure::nanoseconds_of_two(
-        || runtime.block_on(ours.export(ExportTraceServiceRequest::default())).unwrap(),
-        || runtime.block_on(peer.export(ExportTraceServiceRequest::default())).unwrap(),
-    );
+    let start = Instant::now();
+    let wall_clock = || start.elapsed();
+    let ours = || runtime.block_on(ours.export(ExportTraceServiceRequest::default())).unwrap();
+    let peer = || runtime.block_on(peer.export(ExportTraceServiceRequest::default())).unwrap();
+    let [ours, peer] = measure::nanoseconds([
+        &mut timed_with(ours, wall_clock),
+        &mut timed_with(peer, wall_clock),
+    ]);
     measure::report("channel", Some("constant_header"), peer / 1e3, None);
     measure::report("channel", None, ours / 1e3, None);
 }
 
-/// What the layer adds to an allowed request in front of a service that does nothing.
+/// What the layer adds to an allowed request in front of a service that does nothing. The peer
+/// `passthrough` is the whole of such a request without the layer: it is made, passed to the
+/// service and dropped.
 fn server_layer() {
     let tokens = FixedTokens::new([("sender", TOKEN)]).unwrap();
     let mut layered = AuthenticateLayer::new(tokens).layer(NoOp);
@@ -124,7 +132,8 @@ fn server_layer() {
     let mut without = || now(NoOp.call(received())).unwrap();
     assert!(with().status().is_success());
     let allocations = measure::allocations(&mut with) - measure::allocations(&mut without);
-    let (with, without) = measure::nanoseconds_of_two(with, without);
+    let [with, without] = measure::nanoseconds([&mut timed(with), &mut timed(without)]);
+    measure::report("server_layer", Some("passthrough"), without, None);
     measure::report("server_layer", None, with - without, Some(allocations));
 }
 

@@ -61,8 +61,8 @@ impl fmt::Display for DenyReason {
 
 /// A refusal: a reason, and for logs and metrics whose key it was, where that is known.
 ///
-/// A denial of a reason alone is made without an allocation; the first detail that is added
-/// allocates one box.
+/// A denial of a reason alone is made without an allocation, and so is one that adds the identity
+/// to a reason that concerns a known key; anything more is kept in a box.
 ///
 /// The layer puts the denial into the extensions of the response, where an outer layer finds it.
 ///
@@ -87,6 +87,13 @@ pub struct Denial(Repr);
 #[derive(Clone)]
 enum Repr {
     Reason(DenyReason),
+    // The reasons that are given for a key that is known. The tag says which, so that there is room
+    // for the identity.
+    Revoked(Identity),
+    Expired(Identity),
+    NotPermitted(Identity),
+    LimitExceeded(Identity),
+    /// Everything else.
     Detailed(Box<Details>),
 }
 
@@ -99,15 +106,22 @@ struct Details {
 
 impl Denial {
     /// A refusal for this reason, of nobody's key in particular.
+    #[inline]
     #[must_use]
     pub const fn new(reason: DenyReason) -> Self {
         Self(Repr::Reason(reason))
     }
 
-    /// Adds whose key it was that was refused. It is for logs and metrics, and is not sent.
+    /// Adds whose key was refused. It is for logs and metrics, and is not sent.
     #[must_use]
     pub fn with_identity(self, identity: Identity) -> Self {
-        self.detailed(|details| details.identity = Some(identity))
+        match (self.reason(), self.retry_after()) {
+            (DenyReason::Revoked, None) => Self(Repr::Revoked(identity)),
+            (DenyReason::Expired, None) => Self(Repr::Expired(identity)),
+            (DenyReason::NotPermitted, None) => Self(Repr::NotPermitted(identity)),
+            (DenyReason::LimitExceeded, None) => Self(Repr::LimitExceeded(identity)),
+            (reason, retry_after) => Self::detailed(reason, Some(identity), retry_after),
+        }
     }
 
     /// Adds how long the sender has to wait before it tries again.
@@ -116,14 +130,19 @@ impl Denial {
     /// [`DenyReason::LimitExceeded`]; for other reasons it makes no difference.
     #[must_use]
     pub fn with_retry_after(self, retry_after: Duration) -> Self {
-        self.detailed(|details| details.retry_after = Some(retry_after))
+        Self::detailed(self.reason(), self.identity().cloned(), Some(retry_after))
     }
 
     /// Why the request was refused.
+    #[inline]
     #[must_use]
     pub fn reason(&self) -> DenyReason {
         match &self.0 {
             Repr::Reason(reason) => *reason,
+            Repr::Revoked(_) => DenyReason::Revoked,
+            Repr::Expired(_) => DenyReason::Expired,
+            Repr::NotPermitted(_) => DenyReason::NotPermitted,
+            Repr::LimitExceeded(_) => DenyReason::LimitExceeded,
             Repr::Detailed(details) => details.reason,
         }
     }
@@ -131,33 +150,36 @@ impl Denial {
     /// Whose key was refused, if that is known.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
-        self.details()?.identity.as_ref()
+        match &self.0 {
+            Repr::Reason(_) => None,
+            Repr::Revoked(identity)
+            | Repr::Expired(identity)
+            | Repr::NotPermitted(identity)
+            | Repr::LimitExceeded(identity) => Some(identity),
+            Repr::Detailed(details) => details.identity.as_ref(),
+        }
     }
 
     /// How long the sender has to wait before it tries again, if that was given.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        self.details()?.retry_after
-    }
-
-    fn details(&self) -> Option<&Details> {
         match &self.0 {
-            Repr::Reason(_) => None,
-            Repr::Detailed(details) => Some(details),
+            Repr::Detailed(details) => details.retry_after,
+            _ => None,
         }
     }
 
-    fn detailed(self, add: impl FnOnce(&mut Details)) -> Self {
-        let mut details = match self.0 {
-            Repr::Reason(reason) => Box::new(Details { reason, identity: None, retry_after: None }),
-            Repr::Detailed(details) => details,
-        };
-        add(&mut details);
-        Self(Repr::Detailed(details))
+    fn detailed(
+        reason: DenyReason,
+        identity: Option<Identity>,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        Self(Repr::Detailed(Box::new(Details { reason, identity, retry_after })))
     }
 }
 
 impl From<DenyReason> for Denial {
+    #[inline]
     fn from(reason: DenyReason) -> Self {
         Self::new(reason)
     }
@@ -177,20 +199,38 @@ impl fmt::Debug for Denial {
 mod tests {
     use super::*;
 
-    // Scenario: details are added to a denial in either order, and one of them twice.
+    // Scenario: details are added to a denial of each reason in either order, and one of them twice.
     // Guarantee: the denial keeps its reason, and of each detail the value that was added last.
     #[test]
     fn details_are_added_in_any_order() {
         let (one, two) = (Duration::from_secs(1), Duration::from_secs(2));
-        let plain = Denial::from(DenyReason::Expired);
-        assert_eq!((plain.identity(), plain.retry_after()), (None, None));
-        let first = plain.clone().with_retry_after(one).with_identity(Identity::new("a"));
-        let second =
-            plain.with_identity(Identity::new("a")).with_retry_after(two).with_retry_after(one);
-        for denial in [first, second] {
-            assert_eq!(denial.reason(), DenyReason::Expired);
-            assert_eq!(denial.identity(), Some(&Identity::new("a")));
-            assert_eq!(denial.retry_after(), Some(one));
+        for reason in [
+            DenyReason::Missing,
+            DenyReason::Malformed,
+            DenyReason::Conflicting,
+            DenyReason::Unknown,
+            DenyReason::Revoked,
+            DenyReason::Expired,
+            DenyReason::NotPermitted,
+            DenyReason::LimitExceeded,
+        ] {
+            let plain = Denial::from(reason);
+            let identified = plain.clone().with_identity(Identity::new("a"));
+            let timed = plain.clone().with_retry_after(one);
+            let both = identified.clone().with_retry_after(two).with_retry_after(one);
+            let again = timed.clone().with_identity(Identity::new("b"));
+            let again = again.with_identity(Identity::new("a"));
+            for (denial, name, retry_after) in [
+                (plain, None, None),
+                (identified, Some("a"), None),
+                (timed, None, Some(one)),
+                (both, Some("a"), Some(one)),
+                (again, Some("a"), Some(one)),
+            ] {
+                assert_eq!(denial.reason(), reason);
+                assert_eq!(denial.identity().map(Identity::name), name, "{reason}");
+                assert_eq!(denial.retry_after(), retry_after, "{reason}");
+            }
         }
     }
 }

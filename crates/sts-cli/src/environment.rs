@@ -1,4 +1,4 @@
-//! What surrounds the process, handed in from where it starts.
+//! The environment of the process, which `main` hands in.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-/// Environment variables and the clock.
+/// Environment variables and the time.
 pub(crate) struct Environment {
     variables: HashMap<OsString, OsString>,
     /// The time at which the process started.
@@ -21,17 +21,17 @@ impl Environment {
         Self { variables: variables.into_iter().collect(), now }
     }
 
-    /// A variable; one that is set to nothing counts as unset.
+    /// The value of a variable. A variable with an empty value counts as unset.
     pub(crate) fn get(&self, name: &str) -> Option<String> {
         self.get_os(name).map(|value| value.to_string_lossy().into_owned())
     }
 
-    /// A variable that is a path.
+    /// The value of a variable as a path.
     pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         self.get_os(name).map(PathBuf::from)
     }
 
-    /// Whether a variable is there, be it empty.
+    /// Whether a variable is set, even to an empty value.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.variables.contains_key(OsStr::new(name))
     }

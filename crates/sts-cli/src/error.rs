@@ -1,45 +1,46 @@
-//! Why a command failed, and the exit code that says so.
+//! Why a command failed, and its exit code.
 
 use std::error::Error;
 use std::io;
 
 use serde_json::Value;
 
-/// A command that failed: what it prints, and its exit code.
+/// Why a command failed: what is printed, and the exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    pub(crate) kind: Kind,
-    /// What is wrong and what to do, in lines. Everything from outside in it is escaped.
+    pub(crate) kind: FailureKind,
+    /// What is wrong and what to do, one or more lines. Text from elsewhere in it is escaped.
     pub(crate) message: String,
-    /// What the server said in detail.
+    /// The body of the server's error response, which is printed after the message.
     pub(crate) body: Option<Value>,
-    /// The command whose help is shown.
+    /// The path of the command whose usage is printed after the message.
     pub(crate) usage: Option<Vec<String>>,
 }
 
-/// What went wrong. The numbers are exit codes, those of the original but for `Answer`.
+/// What kind of failure it is. The numbers are the exit codes; they are those of the original
+/// command, except that it uses 3 for `Response`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FailureKind {
     /// The configuration is missing, unreadable or incomplete.
     Configuration = 1,
-    /// The server answered with an error, or with nothing that can be read.
-    Answer = 2,
+    /// The server responded with an error, or its response cannot be read.
+    Response = 2,
     /// The command line is wrong.
     Usage = 3,
-    /// There is no connection, or the server does not take the credential.
+    /// The server cannot be reached, or it does not accept the token.
     Connection = 4,
     /// A file or standard output could not be written.
     Write = 6,
-    /// There is no context of this name.
+    /// There is no context with this name.
     UnknownContext = 8,
-    /// A person said no.
+    /// The user answered a question with no.
     Declined = 9,
     /// The server is too old.
     ServerTooOld = 10,
 }
 
 impl Failure {
-    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), body: None, usage: None }
     }
 
@@ -59,21 +60,22 @@ impl Failure {
     }
 }
 
-/// Standard output could not be written: that is where results go.
+/// Results are written to standard output, so an I/O error without more context is one of writing
+/// there.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::new(Kind::Write, format!("cannot write to standard output ({error})"))
+        Self::new(FailureKind::Write, format!("cannot write to standard output ({error})"))
     }
 }
 
-/// An error with all its causes, on one line.
+/// The text of an error and of all its causes, on one line.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let (mut texts, mut next) = (Vec::new(), Some(error));
     while let Some(error) = next {
         texts.push(error.to_string());
         next = error.source();
     }
-    // Some repeat their cause.
+    // The text of some errors contains the text of their cause.
     texts.dedup_by(|cause, error| error.contains(cause.as_str()));
     texts.join(": ")
 }

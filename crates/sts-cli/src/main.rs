@@ -1,13 +1,15 @@
 //! `sts`: ingestion API keys from the command line.
 //!
+//! Each module uses the ones below it in this table, and none above it.
+//!
 //! | module | does |
 //! |---|---|
-//! | `cli` | the command line and its help |
-//! | `config` | the configuration file, and what is in force |
-//! | `client` | the management API |
-//! | `command` | what each command does |
+//! | `cli` | the command line as a whole: parsing, help, and errors in the arguments |
+//! | `command` | what each command does, and its flags |
+//! | `client` | the management API, over HTTP |
+//! | `config` | the configuration file, and the settings that are in force |
 //! | `printer` | everything that is printed |
-//! | `error` | failures and exit codes |
+//! | `error`, `environment` | failures and exit codes; environment variables and the clock |
 
 mod cli;
 mod client;
@@ -24,41 +26,33 @@ use environment::Environment;
 use error::Failure;
 use printer::Printer;
 
-/// The oldest server that the commands work with.
-const MINIMUM_SERVER: &str = "5.0.0";
-
 fn main() -> ExitCode {
-    // The only provider, named as rustls wants it: nothing depends on which ones happen to be
-    // linked.
+    // Installed explicitly, so that rustls does not depend on which providers are linked.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let environment = Environment::new(std::env::vars_os(), jiff::Timestamp::now());
     let args = std::env::args_os().collect::<Vec<_>>();
     match cli::parse(&args) {
         Ok(Parsed::Command(cli)) => {
-            let printer = Printer::new(&cli.flags, &environment);
-            exit_code(&printer, command::run(&cli, &environment, printer))
+            let printer = Printer::new(&cli.output, &environment);
+            exit_code(&printer, cli.run(&environment, printer))
         }
         Ok(Parsed::Text(text)) => {
-            let printer = Printer::without_flags(false, false, &environment);
+            let printer = Printer::new(&cli::output_flags(&args), &environment);
             exit_code(&printer, printer.text(&text).map_err(Failure::from))
         }
         Err(failure) => {
-            let printer = Printer::without_flags(
-                cli::wants_json(&args),
-                cli::wants_color(&args),
-                &environment,
-            );
+            let printer = Printer::new(&cli::output_flags(&args), &environment);
             exit_code(&printer, Err(failure))
         }
     }
 }
 
 fn exit_code(printer: &Printer, result: Result<(), Failure>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            printer.failure(&failure);
-            ExitCode::from(failure.kind as u8)
-        }
+    let Err(failure) = result else { return ExitCode::SUCCESS };
+    printer.failure(&failure);
+    if let Some(command) = failure.usage.filter(|_| !printer.is_json()) {
+        // The failure was reported; there is nothing to do if its usage cannot be printed.
+        let _ = printer.text(&cli::usage(command.iter().map(String::as_str)));
     }
+    ExitCode::from(failure.kind as u8)
 }

@@ -1,9 +1,10 @@
 //! An OTLP receiver on axum: OTLP/gRPC and OTLP/HTTP on one port, behind one authenticator.
 
+use axum::Router;
 use clap::Parser;
 use otlp_auth::server::{AuthenticateLayer, TokenFile};
 use otlp_auth_examples::{
-    Receiver, ReceiverArgs, TlsListener, log_to_stderr, report_reloads, stop_signal,
+    ReceiverArgs, TlsListener, log_to_stderr, print_line, receiver, report_reloads, stop_signal,
 };
 
 /// Receives OTLP from senders with a known token, on axum
@@ -22,10 +23,8 @@ async fn main() -> anyhow::Result<()> {
     tokio::spawn(report_reloads("tokens", tokens.generation()));
     let authenticate = AuthenticateLayer::new(tokens).with_lookup(args.lookup()?);
 
-    let receiver = Receiver::printing();
-    // The layer comes last: it stands in front of all routes that were added before it.
-    let router =
-        receiver.http_routes().merge(receiver.grpc_routes().into_axum_router()).layer(authenticate);
+    // The layer comes last, because it stands in front of the routes that were added before it.
+    let router = Router::new().fallback_service(receiver(print_line)).layer(authenticate);
 
     let stop = stop_signal()?;
     let tls = args.tls()?;

@@ -4,20 +4,18 @@ use std::pin::pin;
 use std::time::Duration;
 
 use clap::Parser;
-use http::Request;
-use http::header::CONTENT_TYPE;
-use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use otlp_auth::server::{AuthenticateLayer, TokenFile};
-use otlp_auth_examples::{Receiver, ReceiverArgs, log_to_stderr, report_reloads, stop_signal};
+use otlp_auth_examples::{
+    ReceiverArgs, log_to_stderr, print_line, receiver, report_reloads, stop_signal,
+};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::either::Either;
-use tonic::body::Body;
-use tower::{Layer, Service, service_fn};
+use tower::Layer;
 
 /// Receives OTLP from senders with a known token, on hyper
 #[derive(Parser)]
@@ -35,19 +33,7 @@ async fn main() -> anyhow::Result<()> {
     tokio::spawn(report_reloads("tokens", tokens.generation()));
     let authenticate = AuthenticateLayer::new(tokens).with_lookup(args.lookup()?);
 
-    let receiver = Receiver::printing();
-    let grpc = receiver.grpc_routes();
-    let service = authenticate.layer(service_fn(move |request: Request<Incoming>| {
-        let (receiver, mut grpc) = (receiver.clone(), grpc.clone());
-        async move {
-            if is_grpc(&request) {
-                grpc.call(request).await
-            } else {
-                Ok(receiver.http(request).await.map(Body::new))
-            }
-        }
-    }));
-    let service = TowerToHyperService::new(service);
+    let service = TowerToHyperService::new(authenticate.layer(receiver(print_line)));
 
     let mut stop = pin!(stop_signal()?);
     let tls = args.tls()?.map(TlsAcceptor::from);
@@ -70,7 +56,7 @@ async fn main() -> anyhow::Result<()> {
             let stream = match tls {
                 Some(tls) => match timeout(Duration::from_secs(10), tls.accept(stream)).await {
                     Ok(Ok(stream)) => Either::Left(stream),
-                    // Port scans look like this, too.
+                    // Port scans fail here, too.
                     _ => return tracing::debug!("TLS handshake failed"),
                 },
                 None => Either::Right(stream),
@@ -88,11 +74,4 @@ async fn main() -> anyhow::Result<()> {
         tracing::warn!("stopped with requests under way");
     }
     Ok(())
-}
-
-fn is_grpc<B>(request: &Request<B>) -> bool {
-    request
-        .headers()
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }

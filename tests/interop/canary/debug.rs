@@ -1,20 +1,20 @@
-//! What `Debug` shows of whatever had a key in its hands.
+//! The `Debug` output of every type that handles keys.
 
 use std::sync::Arc;
 
-use ingestion_api::{AuthorizeRequest, GenerateRequest, IngestionKey, RotateRequest};
+use ingestion_api::{AuthorizeRequest, IngestionKey};
+use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{Clock, SystemClock};
-use ingestion_keys::entropy::SystemEntropy;
-use ingestion_keys::ring::{Ring, RingOptions};
-use ingestion_keys::service::KeyService;
+use ingestion_keys::service::{KeyService, NewKey, Rotation};
 use ingestion_keys::store::{KeyStore, SqliteOptions, SqliteStore};
 use otlp_auth::server::InMemoryAuthenticator;
 use otlp_auth::{Credential, Decision};
 
 use super::hay::Hay;
 
-/// A key is created and rotated by the service on a real database, and presented to the ring.
-/// No `Debug` output of what is involved has a key or a part of one.
+// Scenario: a key is created and rotated by the service with a real database, and presented to the
+// cache.
+// Guarantee: no `Debug` output of the types that are involved has a key or a part of a key.
 #[tokio::test]
 async fn debug_shows_no_key() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -22,27 +22,25 @@ async fn debug_shows_no_key() {
         .expect("a database");
     let store: Arc<dyn KeyStore> = Arc::new(store);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let options = RingOptions {
+    let options = KeyCacheOptions {
         max_staleness: std::time::Duration::from_secs(600),
-        sources: 5,
-        retain_sources: std::time::Duration::from_secs(600),
+        max_clients: 5,
+        retain_clients: std::time::Duration::from_secs(600),
     };
-    let ring = Arc::new(Ring::new(Arc::clone(&clock), options));
-    ring.catch_up(&*store).await.expect("an empty store");
-    let service =
-        KeyService::new(Arc::clone(&store), Arc::clone(&ring), clock, Arc::new(SystemEntropy));
+    let cache = Arc::new(KeyCache::new(Arc::clone(&clock), options));
+    cache.catch_up(&*store).await.expect("an empty store");
+    let service = KeyService::new(Arc::clone(&store), Arc::clone(&cache), clock);
 
-    let request = GenerateRequest { name: "visible".to_owned(), ..GenerateRequest::default() };
-    let created = service.create("admin", request).await.expect("a key");
+    let new = NewKey { name: "visible".to_owned(), ..NewKey::default() };
+    let created = service.create("admin", new).await.expect("a key");
     let rotated =
-        service.rotate("admin", created.key.id, RotateRequest::default()).await.expect("a key");
+        service.rotate("admin", created.key.record.id, Rotation::default()).await.expect("a key");
     let mut hay = Hay::default();
     let mut keys = Vec::new();
     for made in [&created, &rotated] {
-        let json = serde_json::to_value(made).expect("JSON");
-        let key = json["apiKey"].as_str().expect("a key").to_owned();
+        let key = made.secret.expose_secret().to_owned();
         let credential = Credential::new("StackState", &key).expect("a credential");
-        let Ok(Decision::Allow(identity)) = ring.decide(&credential) else {
+        let Ok(Decision::Allow(identity)) = cache.decide(&credential) else {
             panic!("a new key is not let in")
         };
         let authorize: AuthorizeRequest =
@@ -59,7 +57,7 @@ async fn debug_shows_no_key() {
     hay.add(
         "debug",
         format!(
-            "{service:?} {ring:?} {store:?} {kept:?} {:?}",
+            "{service:?} {cache:?} {store:?} {kept:?} {:?}",
             service.list().await.expect("keys")
         ),
     );

@@ -1,4 +1,4 @@
-//! Everything that is searched.
+//! The places that are searched for secrets.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -7,10 +7,11 @@ use std::path::Path;
 
 use otlp_auth_tests::PATIENCE;
 
-/// Places, and what is there.
+/// The names of places and their contents.
 #[derive(Default)]
 pub(super) struct Hay {
-    /// What is no text is replaced there: keys are ASCII, and stay.
+    /// Bytes that are not UTF-8 are replaced, which leaves keys as they are, because keys are
+    /// ASCII.
     places: Vec<(String, String)>,
 }
 
@@ -20,25 +21,25 @@ impl Hay {
             .push((place.to_owned(), String::from_utf8_lossy(content.as_ref()).into_owned()));
     }
 
-    /// Every file below a directory, as it is now.
+    /// Adds every file below a directory with its present content.
     pub(super) fn add_files(&mut self, directory: &Path) {
         for entry in fs::read_dir(directory).expect("a directory") {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 self.add_files(&path);
             } else {
-                // One that is written at this moment may be gone in the next.
+                // A temporary file may be gone by the time it is read.
                 self.add(&path.display().to_string(), fs::read(&path).unwrap_or_default());
             }
         }
     }
 
-    /// Whether a place has this text.
+    /// Whether a place whose name ends with `place` has this text.
     pub(super) fn has(&self, place: &str, text: &str) -> bool {
         self.places.iter().any(|(name, content)| name.ends_with(place) && content.contains(text))
     }
 
-    /// Nothing has this text, except places whose names end so.
+    /// Asserts that no place has this text, except those whose names end with one of `except`.
     pub(super) fn assert_free_of(&self, what: &str, text: &str, except: &[&str]) {
         for (place, content) in &self.places {
             let Some((before, _)) = content.split_once(text) else { continue };
@@ -51,7 +52,7 @@ impl Hay {
     }
 }
 
-/// Sends a request of HTTP/1.1, and returns all that is answered.
+/// Sends an HTTP/1.1 request and returns the whole response.
 pub(super) fn request(
     address: &str,
     method: &str,
@@ -70,7 +71,7 @@ pub(super) fn request(
     }
     text.push_str("\r\n");
     text.push_str(body);
-    // At once: an answer may come before a body that comes later is read.
+    // Head and body are sent at once, because the gateway may respond before it has read the body.
     stream.write_all(text.as_bytes()).expect("a connection");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");

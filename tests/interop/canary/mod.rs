@@ -1,5 +1,5 @@
-//! Keys are used in every way there is, and then searched for in all that was printed, answered and
-//! kept.
+//! Uses keys in every way there is, and then searches for them in everything that was printed,
+//! answered and stored.
 
 mod debug;
 mod hay;
@@ -17,8 +17,8 @@ const RECEIVER_KEY: &str = "receiver-canary-b7Qx93LmZt";
 
 const NAME: &str = "visible-canary";
 
-/// What has to be found: what is searched is what it should be, and all that was asked for was
-/// done.
+/// Texts that have to be found, and where. They show that the searched places are the right ones
+/// and that every request was made.
 const VISIBLE: [(&str, &str); 10] = [
     ("the gateway's output", NAME),
     ("the gateway's output", "DEBUG"),
@@ -32,7 +32,7 @@ const VISIBLE: [(&str, &str); 10] = [
     ("check", "otlp-grpc"),
 ];
 
-/// A key of the right format that nobody issued.
+/// A key of the right format that was never issued.
 fn unknown_key() -> String {
     let mut next = 11_u8;
     let generated = IngestionKey::generate(|bytes| {
@@ -47,12 +47,12 @@ fn unknown_key() -> String {
     }
 }
 
-/// Created, rotated and deleted keys, an unknown and a mistyped one, the receiver's key and the
-/// admin token are used right and wrong on every listener and by every command, while the gateway
-/// logs all that it can, as text and as JSON. None of them, nor a part of one, is in a log, an
-/// answer, a metric, the audit, the configuration that is shown or a byte of a file; a key is in
-/// the output of the one command that made it, and the admin token in the two files that are made
-/// for it.
+// Scenario: created, rotated and deleted keys, an unknown and a mistyped key, the receiver's key
+// and the admin token are used rightly and wrongly on every listener and by every command, while
+// the gateway logs everything at the level trace, as text and as JSON.
+// Guarantee: no secret and no part of a secret is in a log, a response, a metric, the audit log,
+// the printed configuration or a file. The exceptions are the output of the one command that made a
+// key, and the two files that are made for the admin token.
 #[test]
 fn no_secret_is_in_anything_that_is_printed_or_kept() {
     for format in ["text", "json"] {
@@ -94,7 +94,8 @@ fn no_secret_is_in_anything_that_is_printed_or_kept() {
             ("unknown", &unknown),
         ] {
             hay.assert_free_of(what, key, &[]);
-            // The first of three parts begins with what identifies a key to people.
+            // The first of the three parts is left out: it begins with the characters by which
+            // people tell keys apart.
             for part in key.split('-').skip(2).take(2) {
                 hay.assert_free_of(what, part, &[]);
             }
@@ -103,7 +104,7 @@ fn no_secret_is_in_anything_that_is_printed_or_kept() {
     }
 }
 
-/// The gateway with a receiver API key, and everything in its log.
+/// A command that runs the gateway with a receiver API key and the level trace.
 fn configured(home: &Home, format: &str) -> Command {
     let mut command = home.gateway();
     command.args([

@@ -1,4 +1,4 @@
-//! The Collector as client of the gateway, with a key of `sts`.
+//! The Collector as client of the gateway, with a key that `sts` has created.
 
 use otlp_auth_tests::{Discarded, Gateway, Home, Totals, send};
 
@@ -9,15 +9,16 @@ use crate::exporter::start_exporter;
 const BATCHES: usize = 3;
 const ITEMS: usize = 7;
 
-/// The documented configuration with an exporter besides.
+/// The documented configuration with this exporter.
 fn config(exporter: &str, rest: &str) -> String {
     [DOCUMENTED, "  exporters:\n    ", exporter, rest].concat()
 }
 
-/// A key is created with `sts` and given to a Collector (OTLP/HTTP: the gateway ends no TLS yet,
-/// without which a Collector sends no key over gRPC) and to our exporter (OTLP/gRPC); then it is
-/// deleted. Both are let in without any delay and every item is counted once for this key; once
-/// `sts` says that it is deleted, not one more is.
+// Scenario: a key is created with `sts`, used by a Collector over OTLP/HTTP and by our exporter
+// over OTLP/gRPC, and deleted. (The gateway does not terminate TLS yet, and a Collector sends no
+// key over gRPC without TLS.)
+// Guarantee: both are let in as soon as the key is created, and each item is counted once for this
+// key. Once `sts` has reported the deletion, no item is let in.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_lets_in_at_once_and_is_refused_at_once() {
     let home = Home::new();
@@ -57,7 +58,7 @@ async fn a_key_lets_in_at_once_and_is_refused_at_once() {
     let (code, lines) = start_exporter(&yaml.path(), &[], &key.secret).end();
     assert!(code == Some(1) && Totals::of(&lines).sent == 0, "{lines:#?}");
     send(&collector.channel(), ITEMS).await;
-    // One batch of each signal.
+    // The Collector drops one batch of each signal.
     let mut refused = Vec::new();
     collector.program.wait_until("three dropped batches", |line| {
         if line.contains("ropping data") {

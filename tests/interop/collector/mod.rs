@@ -11,7 +11,8 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::TestFile;
 
-/// The documented configuration, as far as it is one; a test adds the endpoint below it.
+/// The documented configuration of a client, which is complete but for the endpoint. A test adds
+/// that below it.
 const DOCUMENTED: &str = r#"
   extensions:
     bearertokenauth:
@@ -19,7 +20,7 @@ const DOCUMENTED: &str = r#"
       token: "${env:API_KEY}"
 "#;
 
-/// How the Collector logs, and that it opens no port for its own metrics.
+/// Makes the Collector log every event in one line, and open no port for its own metrics.
 const TELEMETRY: &str = r"
     telemetry:
       metrics: {level: none}
@@ -34,7 +35,7 @@ const OPEN_RECEIVER: &str = r#"
         grpc: {endpoint: "127.0.0.1:0"}
 "#;
 
-/// The `service` block: these extensions, and all signals to these exporters.
+/// A `service` block that has these extensions and sends all signals to these exporters.
 fn service(extensions: &str, exporters: &str) -> String {
     let pipeline = format!("{{receivers: [otlp], exporters: [{exporters}]}}");
     format!(
@@ -58,7 +59,7 @@ struct Collector {
 }
 
 impl Collector {
-    /// Starts it with `API_KEY` in its environment, and waits until it is ready.
+    /// Starts a Collector with `API_KEY` in its environment, and waits until it is ready.
     fn start(config: &str, api_key: &str) -> Self {
         let config = TestFile::new("collector.yaml", config);
         let mut command = peer("otelcol");

@@ -1,4 +1,4 @@
-//! The Collector as server with `bearertokenauth`, receiving from our exporter.
+//! The Collector as server with `bearertokenauth`, which receives from our exporter.
 
 use otlp_auth_tests::{Items, Totals};
 
@@ -8,7 +8,7 @@ use crate::{KEY, TestFile, WRONG_KEY, start_receiver};
 
 const FORWARDING_KEY: &str = "iapikeyok-Forward0-FromTheC-ollector-4d5e6f";
 
-/// A Collector that asks for a key on both protocols, and sends on what it accepts.
+/// A Collector that requires a key on both protocols and forwards what it accepts.
 fn config(port: u16) -> String {
     let head = format!(
         r#"
@@ -33,7 +33,7 @@ fn config(port: u16) -> String {
     head + &service("bearertokenauth, bearertokenauth/forward", "otlphttp/forward")
 }
 
-/// The exporter's configuration: the documented one, for one transport.
+/// The documented configuration with an exporter for one transport.
 fn exporter_config(exporter: &str) -> TestFile {
     TestFile::new(
         "exporter.yaml",
@@ -47,9 +47,10 @@ fn exporter_config(exporter: &str) -> TestFile {
     )
 }
 
-/// Our exporter sends this host's telemetry over each transport to a Collector that checks its key.
-/// What it says it sent is what comes out of the Collector; with a wrong key it says so, ends with
-/// an error, and nothing comes out.
+// Scenario: our exporter sends this host's telemetry over each transport to a Collector that checks
+// its key, with the right key and with a wrong one.
+// Guarantee: the Collector forwards as many items as the exporter reports as sent. With the wrong
+// key the exporter reports that it failed, exits with 1, and the Collector forwards nothing.
 #[test]
 fn our_exporter_is_let_in_with_the_right_key_only() {
     let tokens = TestFile::new("tokens", &format!("collector={FORWARDING_KEY}\n"));

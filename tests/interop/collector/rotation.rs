@@ -1,4 +1,5 @@
-//! One token file under both ends, rotated in steps that each end has seen.
+//! One token file that both ends read. It is rotated in steps, and each end reloads it in each
+//! step.
 
 use otlp_auth_tests::{Certificate, Items, Program, Totals, send};
 use tokio::sync::oneshot;
@@ -10,14 +11,14 @@ use crate::{TestFile, start_receiver};
 const OLD: &str = "iapikeyok-OldKey00-ToBeRota-tedOut00-7a8b9c";
 const NEW: &str = "iapikeyok-NewKey00-ToBeRota-tedIn000-9c8b7a";
 
-/// After the old key alone: the receiving end learns the new one, the sending end takes it, the old
-/// one goes.
+/// What the file has after the old key alone: first the receiving end accepts the new key too, then
+/// the sending end uses it, because it takes the first line, and last the old key is gone.
 fn steps() -> [String; 3] {
     [format!("{OLD}\n{NEW}\n"), format!("{NEW}\n{OLD}\n"), format!("{NEW}\n")]
 }
 
-/// A Collector sends to our receiver, from one token file, while that is rotated.
-/// Everything that was sent is received: no step refuses a token that is in use.
+// Scenario: a Collector sends to our receiver while the token file of both is rotated.
+// Guarantee: everything that was sent is received, because no step refuses a token that is in use.
 #[tokio::test(flavor = "multi_thread")]
 async fn from_a_collector_to_our_receiver() {
     const ITEMS: usize = 3;
@@ -50,7 +51,7 @@ async fn from_a_collector_to_our_receiver() {
             .concat();
     let mut collector = Collector::start(&config, "");
 
-    // Sends without a pause until told to stop; answers how many batches.
+    // This task sends without a pause until it is stopped, and returns how many batches it sent.
     let channel = collector.channel();
     let (stop, mut stopped) = oneshot::channel::<()>();
     let sending = tokio::spawn(async move {
@@ -76,8 +77,9 @@ async fn from_a_collector_to_our_receiver() {
     assert_eq!(Items::of(&receiver.stop()).total(), batches * ITEMS * 3 * 2);
 }
 
-/// Our exporter sends to a Collector that checks its key, from one token file, while that is
-/// rotated; once over each transport. Everything that was sent is received, and nothing failed.
+// Scenario: our exporter sends to a Collector over each transport while the token file of both is
+// rotated.
+// Guarantee: everything that was sent is received, and no request failed.
 #[test]
 fn from_our_exporter_to_a_collector() {
     for grpc in [true, false] {
@@ -131,7 +133,7 @@ fn from_our_exporter_to_a_collector() {
             tokens.replace(&step);
             collector.program.wait_for("refresh token");
             exporter.wait_for("reloaded token");
-            // The round under way may have begun before.
+            // A round that has begun before the reload may still use the old token.
             for _ in 0..6 {
                 exporter.wait_for("sent ");
             }
@@ -148,7 +150,8 @@ fn from_our_exporter_to_a_collector() {
     }
 }
 
-/// More batches than the Collector has under way at once: all that were sent before have arrived.
+/// Waits for more batches than the Collector sends at once, so that every batch that it began to
+/// send before has arrived.
 fn wait_for_batches(receiver: &mut Program) {
     for _ in 0..100 {
         receiver.wait_for("accepted ");

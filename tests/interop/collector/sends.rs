@@ -8,7 +8,7 @@ use crate::{KEY, RECEIVERS, TestFile, WRONG_KEY, start_receiver};
 const BATCHES: usize = 5;
 const ITEMS: usize = 7;
 
-/// The documented configuration, with endpoints and the certificate of this test added.
+/// The documented configuration with the endpoints and the certificate of this test.
 fn config(port: u16, certificate: &Certificate) -> String {
     let ca = certificate.cert();
     let exporters = format!(
@@ -36,8 +36,9 @@ fn config(port: u16, certificate: &Certificate) -> String {
     .concat()
 }
 
-/// A Collector sends all three signals over both transports to each of our receivers, with the
-/// right key. Every item arrives exactly once on each transport, under the name of the key.
+// Scenario: a Collector with the right key sends all three signals over both transports to each of
+// our receivers.
+// Guarantee: every item arrives exactly once on each transport, under the name of the key.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_right_key_everything_arrives() {
     for name in RECEIVERS {
@@ -62,8 +63,9 @@ async fn with_the_right_key_everything_arrives() {
     }
 }
 
-/// A Collector sends with a key that our receivers do not know.
-/// It is told that it is unauthenticated, on both transports, and not one item is accepted.
+// Scenario: a Collector sends with a key that our receivers do not know.
+// Guarantee: the Collector is answered as unauthenticated on both transports, and no item is
+// accepted.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_wrong_key_nothing_is_accepted() {
     for name in RECEIVERS {
@@ -73,7 +75,7 @@ async fn with_a_wrong_key_nothing_is_accepted() {
         let mut collector = Collector::start(&config(port, &certificate), WRONG_KEY);
         send(&collector.channel(), ITEMS).await;
 
-        // Three signals, two exporters: each is dropped once.
+        // Each of two exporters drops one batch of each of three signals.
         let mut refused = Vec::new();
         collector.program.wait_until("six dropped batches", |line| {
             if line.contains("Dropping data") || line.contains("dropping data") {

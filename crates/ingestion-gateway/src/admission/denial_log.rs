@@ -1,93 +1,83 @@
-//! Which key was refused: what the log and the metrics are told and the sender is not.
+//! Which keys are refused: the log and the metrics name them, the answers do not.
 
 use std::collections::HashMap;
-use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ingestion_keys::KeyId;
-use ingestion_keys::ring::Ring;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Meter};
-use otlp_auth::server::{InMemoryAuthenticator, ServerAuthenticator};
-use otlp_auth::{Credential, Decision, DenyReason, Verdict};
+use otlp_auth::{Denial, DenyReason};
 use tokio::time::Instant;
 
-/// Shortest time between two lines about the same key: its sender tries again with each batch.
+/// Shortest time between two lines about the same key, whose sender tries again with each batch.
 const LINE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Keys that are told about within that time; the others are counted only.
-const MAX_TOLD: usize = 1024;
+/// Most keys and reasons that are logged within [`LINE_INTERVAL`]; others are counted only.
+const MAX_LOGGED: usize = 1024;
 
-/// A ring that tells which of its keys it refuses.
+/// Logs and counts the requests whose key is known and refused.
 #[derive(Clone, Debug)]
-pub(crate) struct TellingRing {
-    ring: Arc<Ring>,
-    told: Arc<Told>,
+pub(crate) struct DenialLog {
+    throttle: Arc<LogThrottle>,
     refusals: Counter<u64>,
 }
 
-/// When there was a line about a key and a reason.
+/// When a line was written about a key, by its id, and a reason.
 #[derive(Debug, Default)]
-struct Told(Mutex<HashMap<(KeyId, DenyReason), Instant>>);
+struct LogThrottle(Mutex<HashMap<(u64, DenyReason), Instant>>);
 
-impl TellingRing {
-    pub(crate) fn new(ring: Arc<Ring>, meter: &Meter) -> Self {
+impl DenialLog {
+    pub(crate) fn new(meter: &Meter) -> Self {
         let refusals = meter.u64_counter("ingestion.key.refusals").with_unit("{request}");
         let refusals = refusals
             .with_description("Requests with a key that was deleted or disabled, or has expired")
             .build();
-        Self { ring, told: Arc::default(), refusals }
+        Self { throttle: Arc::default(), refusals }
     }
 
-    #[cold]
-    fn tell(&self, credential: &Credential<'_>, reason: DenyReason) {
-        let Some(inspection) = self.ring.inspect(credential) else { return };
-        let (id, reason_name) = (inspection.id.to_string(), reason.as_str());
-        // The number of ids is bounded by the SDK.
+    fn record(&self, denial: &Denial) {
+        let Some(id) = denial.identity().and_then(otlp_auth::Identity::id) else { return };
+        let reason = denial.reason();
+        // The SDK bounds the number of ids that it keeps.
         self.refusals.add(
             1,
-            &[KeyValue::new("key.id", id.clone()), KeyValue::new("deny.reason", reason_name)],
+            &[
+                KeyValue::new("key.id", id.to_string()),
+                KeyValue::new("deny.reason", reason.as_str()),
+            ],
         );
-        if self.told.is_due(inspection.id, reason, Instant::now()) {
-            tracing::info!(key.id = %id, reason = reason_name, "a key is refused");
+        if self.throttle.is_due(id, reason, Instant::now()) {
+            tracing::info!(key.id = %id, reason = reason.as_str(), "a key is refused");
         }
     }
 }
 
-impl InMemoryAuthenticator for TellingRing {
-    fn decide(&self, credential: &Credential<'_>) -> Verdict {
-        let verdict = self.ring.decide(credential);
-        if let Ok(Decision::Deny(denial)) = &verdict
-            && let reason @ (DenyReason::Revoked | DenyReason::Expired) = denial.reason()
-        {
-            self.tell(credential, reason);
-        }
-        verdict
+/// The middleware in front of an [`AuthenticateLayer`](otlp_auth::server::AuthenticateLayer), which
+/// leaves the denial in the extensions of its answer.
+pub(crate) async fn record(State(log): State<DenialLog>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    if let Some(denial) = response.extensions().get() {
+        log.record(denial);
     }
+    response
 }
 
-impl ServerAuthenticator for TellingRing {
-    type Future = Ready<Verdict>;
-
-    fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
-        ready(self.decide(credential))
-    }
-}
-
-impl Told {
-    fn is_due(&self, id: KeyId, reason: DenyReason, now: Instant) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+impl LogThrottle {
+    fn is_due(&self, id: u64, reason: DenyReason, now: Instant) -> bool {
+        let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_recent = |at: &Instant| now.duration_since(*at) < LINE_INTERVAL;
-        if told.get(&(id, reason)).is_some_and(is_recent) {
+        if logged.get(&(id, reason)).is_some_and(is_recent) {
             return false;
         }
-        if told.len() >= MAX_TOLD {
-            told.retain(|_, at| is_recent(at));
+        if logged.len() >= MAX_LOGGED {
+            logged.retain(|_, at| is_recent(at));
         }
-        let has_room = told.len() < MAX_TOLD;
+        let has_room = logged.len() < MAX_LOGGED;
         if has_room {
-            told.insert((id, reason), now);
+            logged.insert((id, reason), now);
         }
         has_room
     }
@@ -97,22 +87,22 @@ impl Told {
 mod tests {
     use super::*;
 
-    // Scenario: keys are refused again and again, for two reasons, and more of them than are told
-    // about. Guarantee: one line a minute for each key and reason, and none for those that there is
+    // Scenario: keys are refused again and again, for two reasons, and more of them than the
+    // throttle keeps.
+    // Guarantee: one line a minute is due for each key and reason, and none for those that there is
     // no room for.
     #[test]
-    fn a_key_is_told_about_once_a_minute() {
-        let (told, start) = (Told::default(), Instant::now());
-        let key = |id: usize| KeyId::new(i64::try_from(id).unwrap()).unwrap();
+    fn a_key_is_logged_once_a_minute() {
+        let (throttle, start) = (LogThrottle::default(), Instant::now());
         let later = start + LINE_INTERVAL;
-        assert!(told.is_due(key(1), DenyReason::Revoked, start));
-        assert!(!told.is_due(key(1), DenyReason::Revoked, start));
-        assert!(told.is_due(key(1), DenyReason::Expired, start));
-        assert!(told.is_due(key(1), DenyReason::Revoked, later));
-        let lines = (1..=2 * MAX_TOLD)
-            .filter(|id| told.is_due(key(*id), DenyReason::Expired, later))
+        assert!(throttle.is_due(1, DenyReason::Revoked, start));
+        assert!(!throttle.is_due(1, DenyReason::Revoked, start));
+        assert!(throttle.is_due(1, DenyReason::Expired, start));
+        assert!(throttle.is_due(1, DenyReason::Revoked, later));
+        let lines = (1..=2 * MAX_LOGGED as u64)
+            .filter(|id| throttle.is_due(*id, DenyReason::Expired, later))
             .count();
-        assert_eq!(lines, MAX_TOLD - 1);
-        assert_eq!(told.0.lock().unwrap().len(), MAX_TOLD);
+        assert_eq!(lines, MAX_LOGGED - 1);
+        assert_eq!(throttle.0.lock().unwrap().len(), MAX_LOGGED);
     }
 }

@@ -6,7 +6,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::header::USER_AGENT;
 use http_body_util::BodyExt;
-use ingestion_keys::ring::KeyHandle;
+use ingestion_keys::cache::KeyHandle;
 use otlp_auth::Identity;
 
 use crate::listener::client_address::ClientAddress;
@@ -19,7 +19,7 @@ pub(crate) async fn record(request: Request, next: Next) -> Response {
     if let Some(handle) = identity.handle::<KeyHandle>()
         && let Some(ClientAddress(address)) = request.extensions().get()
     {
-        handle.add_source(
+        handle.add_client(
             *address,
             request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok()),
         );

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use otel_confmap::{Problem, Value};
 
-/// The files and `--set` options of the command line. Later files override earlier ones, and `--set`
-/// overrides all files.
+/// The files and `--set` options of the command line. Later files override earlier ones, and
+/// `--set` overrides all files.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// YAML files.

@@ -14,8 +14,8 @@ pub(crate) struct ClientAddress(pub(crate) IpAddr);
 impl ClientAddress {
     /// Takes the peer's address or, if the peer is a trusted proxy, the last address in
     /// `X-Forwarded-For` that is not a trusted proxy. Anybody may have written the addresses before
-    /// it. `Forwarded` (RFC 7239) is ignored: a proxy that writes only one of the two headers passes
-    /// the other on as the client sent it.
+    /// it. `Forwarded` (RFC 7239) is ignored: a proxy that writes only one of the two headers
+    /// passes the other on as the client sent it.
     pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let peer = peer.to_canonical();
         let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));

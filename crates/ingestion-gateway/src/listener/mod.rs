@@ -1,7 +1,6 @@
 //! Sockets and connections: what a request passes before it is looked at.
 
 pub(crate) mod activity;
-pub(crate) mod body;
 pub(crate) mod client_address;
 pub(crate) mod ready;
 pub(crate) mod server;

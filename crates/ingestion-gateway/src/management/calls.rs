@@ -11,10 +11,11 @@ use ingestion_api::{
     AuditPage, AuditQuery, AuthorizeQuery, AuthorizeRequest, ErrorBody, GenerateRequest,
     GeneratedKey, IngestionApiKey, RotateRequest, ServerInfo, UpdateRequest, Version, route,
 };
+use ingestion_keys::KeyId;
 use otlp_auth::Identity;
 
 use super::problem::Problem;
-use super::{Management, json};
+use super::{Management, json, wire};
 
 /// The version that clients compare with the one they need; the number of the API, not of this
 /// program.
@@ -54,7 +55,9 @@ pub(super) async fn openapi(State(management): State<Management>) -> Response {
 /// All keys, never their secrets
 #[utoipa::path(get, path = route::API_KEYS, responses((status = 200, description = "The keys", body = [IngestionApiKey])))]
 pub(super) async fn list(State(management): State<Management>) -> Answer {
-    Ok(json::answer(StatusCode::OK, &management.service.list().await?))
+    let keys = management.service.list().await?;
+    let keys: Vec<_> = keys.into_iter().map(wire::listed_key).collect();
+    Ok(json::answer(StatusCode::OK, &keys))
 }
 
 /// A new key; the only answer with its secret
@@ -72,7 +75,8 @@ pub(super) async fn create(
     body: Body,
 ) -> Answer {
     let request: GenerateRequest = json::read(body).await?;
-    Ok(json::answer(StatusCode::OK, &management.service.create(who.name(), request).await?))
+    let issued = management.service.create(who.name(), wire::new_key(request)).await?;
+    Ok(json::answer(StatusCode::OK, &wire::generated_key(issued)))
 }
 
 /// One key, with where it was used from
@@ -85,7 +89,8 @@ pub(super) async fn create(
     ),
 )]
 pub(super) async fn get(State(management): State<Management>, Id(id): Id) -> Answer {
-    Ok(json::answer(StatusCode::OK, &management.service.get(id).await?))
+    let key = management.service.get(id).await?;
+    Ok(json::answer(StatusCode::OK, &wire::single_key(key)))
 }
 
 /// Changes a key; what is absent stays as it is
@@ -105,7 +110,8 @@ pub(super) async fn update(
     body: Body,
 ) -> Answer {
     let request: UpdateRequest = json::read(body).await?;
-    Ok(json::answer(StatusCode::OK, &management.service.update(who.name(), id, request).await?))
+    let key = management.service.update(who.name(), id, wire::key_update(request)).await?;
+    Ok(json::answer(StatusCode::OK, &wire::single_key(key)))
 }
 
 /// Ends a key; it is refused from the answer on
@@ -144,7 +150,8 @@ pub(super) async fn rotate(
     body: Body,
 ) -> Answer {
     let request: RotateRequest = json::read(body).await?;
-    Ok(json::answer(StatusCode::OK, &management.service.rotate(who.name(), id, request).await?))
+    let issued = management.service.rotate(who.name(), id, wire::rotation(request)).await?;
+    Ok(json::answer(StatusCode::OK, &wire::generated_key(issued)))
 }
 
 /// Who changed what, oldest first
@@ -164,7 +171,8 @@ pub(super) async fn audit(State(management): State<Management>, uri: Uri) -> Ans
         )
     };
     let Query(query) = Query::<AuditQuery>::try_from_uri(&uri).map_err(invalid)?;
-    Ok(json::answer(StatusCode::OK, &management.service.audit(query).await?))
+    let page = management.service.audit(query.after.unwrap_or(0), query.limit).await?;
+    Ok(json::answer(StatusCode::OK, &wire::audit_page(page)))
 }
 
 /// Whether a key is good; no answer has a body
@@ -181,9 +189,8 @@ pub(super) async fn authorize(State(management): State<Management>, request: Req
     management.authorizer.answer(request).await
 }
 
-/// The key that the path names: decimal digits; whether there is such a key is the service's to
-/// say.
-pub(super) struct Id(i64);
+/// The id in the path. A number that cannot be an id is answered like an id that no key has.
+pub(super) struct Id(KeyId);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = Problem;
@@ -194,15 +201,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
             .map(|Path(text)| text)
             .unwrap_or_default();
         let digits = text.strip_prefix('-').unwrap_or(&text);
-        let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        let id = if is_number { text.parse().ok() } else { None };
-        let expected = || {
-            Problem::new(
+        let is_decimal = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let number: Option<i64> = if is_decimal { text.parse().ok() } else { None };
+        let Some(number) = number else {
+            return Err(Problem::new(
                 StatusCode::BAD_REQUEST,
                 "InvalidRequest",
                 "`id`: expected a decimal number below 2^53",
-            )
+            ));
         };
-        id.map(Self).ok_or_else(expected)
+        KeyId::new(number).map(Self).ok_or_else(|| Problem::no_such_key(number))
     }
 }

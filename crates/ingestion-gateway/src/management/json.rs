@@ -4,11 +4,11 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
+use otlp_receiver::body::{self, BodyError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-use crate::listener::body::{self, BodyError};
 
 /// Longest body of a call, in bytes.
 const MAX_BODY: usize = 64 << 10;
@@ -26,7 +26,7 @@ pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> 
             let message = format!("the body has more than {MAX_BODY} bytes");
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge", message));
         }
-        Err(BodyError::Broken) => return Err(invalid("the body ended early".to_owned())),
+        Err(BodyError::EndedEarly) => return Err(invalid("the body ended early".to_owned())),
     };
     let body = if body.is_empty() { &b"{}"[..] } else { &body };
     // A list would be taken for the fields in their order.

@@ -7,14 +7,19 @@ use std::sync::Arc;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{Extensions, Method, StatusCode};
 use ingestion_api::{ApiError, ErrorBody, ErrorsResponse};
 use ingestion_keys::clock::Clock;
-use ingestion_keys::service::IssueError;
+use ingestion_keys::service::{
+    AlreadyRotated, ChangeError, CreateError, DescriptionError, ExpirationError, GetError,
+    InvalidKey, NameError, NotFound, RotateError, UpdateError, WriteError,
+};
+use ingestion_keys::store::StoreError;
+use otlp_auth::Denial;
+use otlp_auth::server::retry_after;
 
 use super::json;
-use crate::authorize::retry_after;
 
 /// An error as it is answered. It travels in the extensions of a response until its body is
 /// written.
@@ -50,6 +55,14 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", message)
     }
 
+    pub(super) fn no_such_key(number: i64) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NotFound", format!("there is no key {number}"))
+    }
+
+    fn conflict(error: &dyn Error) -> Self {
+        Self::new(StatusCode::CONFLICT, "Conflict", error.to_string())
+    }
+
     #[cfg(test)]
     pub(super) fn message(&self) -> &str {
         &self.message
@@ -77,37 +90,103 @@ impl Problem {
     }
 }
 
-impl From<IssueError> for Problem {
-    fn from(error: IssueError) -> Self {
+// The table: the answer to each error of the service. An error that several calls share stands here
+// once.
+
+impl From<InvalidKey> for Problem {
+    fn from(error: InvalidKey) -> Self {
+        let problem = Self::new(StatusCode::BAD_REQUEST, "InvalidRequest", error.to_string());
+        match error {
+            InvalidKey::Expiration(ExpirationError::Past) => {
+                Self { kind: Kind::InvalidExpiry, ..problem }
+            }
+            InvalidKey::Expiration(ExpirationError::TooLate)
+            | InvalidKey::Name(NameError::Empty | NameError::TooLong | NameError::Character)
+            | InvalidKey::Description(DescriptionError::TooLong | DescriptionError::Character) => {
+                problem
+            }
+        }
+    }
+}
+
+impl From<NotFound> for Problem {
+    fn from(NotFound { id }: NotFound) -> Self {
+        Self::no_such_key(id.get())
+    }
+}
+
+impl From<AlreadyRotated> for Problem {
+    fn from(error: AlreadyRotated) -> Self {
+        let successor = Some(error.successor.get());
+        Self { successor, ..Self::conflict(&error) }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        WriteError::Store(error).into()
+    }
+}
+
+impl From<WriteError> for Problem {
+    fn from(error: WriteError) -> Self {
         let message = error.to_string();
-        let problem = |status, kind| Self::new(status, kind, message.as_str());
         match &error {
-            IssueError::ExpirationPast => Self {
-                kind: Kind::InvalidExpiry,
-                ..problem(StatusCode::BAD_REQUEST, "InvalidRequest")
-            },
-            IssueError::NameEmpty
-            | IssueError::NameTooLong
-            | IssueError::NameCharacter
-            | IssueError::DescriptionTooLong
-            | IssueError::DescriptionCharacter
-            | IssueError::ExpirationTooLate => problem(StatusCode::BAD_REQUEST, "InvalidRequest"),
-            IssueError::NotFound { .. } => problem(StatusCode::NOT_FOUND, "NotFound"),
-            IssueError::Rotated { successor } => Self {
-                successor: Some(successor.get()),
-                ..problem(StatusCode::CONFLICT, "Conflict")
-            },
-            IssueError::Expired | IssueError::Disabled => problem(StatusCode::CONFLICT, "Conflict"),
-            IssueError::Contended => Self::unavailable(message),
-            // The operator is the one who calls, and has to know which.
-            IssueError::Store(source) => Self {
+            WriteError::Contended => Self::unavailable(message),
+            // The caller is an operator, who has to know what is wrong with the store.
+            WriteError::Store(source) => Self {
                 detail: Some(chain(&error)),
                 ..Self::unavailable(format!("{message}: {source}"))
             },
-            IssueError::Entropy(_) => Self {
+            WriteError::Random(_) => Self {
                 detail: Some(chain(&error)),
-                ..problem(StatusCode::INTERNAL_SERVER_ERROR, "InternalError")
+                ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
             },
+        }
+    }
+}
+
+impl From<CreateError> for Problem {
+    fn from(error: CreateError) -> Self {
+        match error {
+            CreateError::Invalid(error) => error.into(),
+            CreateError::Write(error) => error.into(),
+        }
+    }
+}
+
+impl From<GetError> for Problem {
+    fn from(error: GetError) -> Self {
+        ChangeError::from(error).into()
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::NotFound(error) => error.into(),
+            ChangeError::Write(error) => error.into(),
+        }
+    }
+}
+
+impl From<UpdateError> for Problem {
+    fn from(error: UpdateError) -> Self {
+        match error {
+            UpdateError::Invalid(error) => error.into(),
+            UpdateError::Rotated(error) => error.into(),
+            UpdateError::Change(error) => error.into(),
+        }
+    }
+}
+
+impl From<RotateError> for Problem {
+    fn from(error: RotateError) -> Self {
+        match error {
+            RotateError::Expiration(error) => InvalidKey::from(error).into(),
+            RotateError::Rotated(error) => error.into(),
+            RotateError::Expired | RotateError::Disabled => Self::conflict(&error),
+            RotateError::Change(error) => error.into(),
         }
     }
 }
@@ -136,7 +215,7 @@ pub(super) async fn tell(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let call = call(&request);
+    let call = call(request.method(), request.extensions());
     let tracking_key = TrackingKey(fastrand::u64(..));
     request.extensions_mut().insert(tracking_key);
     let mut response = next.run(request).await;
@@ -149,16 +228,15 @@ pub(super) async fn tell(
         let (status, error) =
             (problem.status.as_u16(), problem.detail.as_ref().unwrap_or(&problem.message));
         tracing::error!(%tracking_key, call, status, error, "a management call failed");
-    } else if problem.status != StatusCode::UNAUTHORIZED {
-        // That one was logged with its source, where it was refused.
+    } else if response.extensions().get::<Denial>().is_none() {
+        // A denial was logged with the address of its sender, where it was made.
         tracing::info!(%tracking_key, call, status = problem.status.as_u16(), "a management call was not fulfilled");
     }
     let body = problem.body(tracking_key.to_string(), clock.wall().as_millis());
     let mut told = json::answer(problem.status, &body);
-    if problem.status == StatusCode::SERVICE_UNAVAILABLE
-        && let Ok(seconds) = retry_after().parse()
-    {
-        told.headers_mut().insert(RETRY_AFTER, seconds);
+    let has_wait = response.headers().contains_key(RETRY_AFTER);
+    if problem.status == StatusCode::SERVICE_UNAVAILABLE && !has_wait {
+        told.headers_mut().insert(RETRY_AFTER, retry_after().as_secs().into());
     }
     // Challenges and allowed methods; the rest describes the body that was written just now.
     for (name, value) in response.headers() {
@@ -181,10 +259,9 @@ fn of_axum(response: &Response) -> Option<Problem> {
 
 /// Which call a request is, for the log. Nothing of the path that the client chose: a key may have
 /// slipped into it.
-pub(super) fn call(request: &Request) -> String {
-    let path =
-        request.extensions().get::<MatchedPath>().map_or("an unknown path", MatchedPath::as_str);
-    format!("{} {path}", request.method())
+pub(super) fn call(method: &Method, extensions: &Extensions) -> String {
+    let path = extensions.get::<MatchedPath>().map_or("an unknown path", MatchedPath::as_str);
+    format!("{method} {path}")
 }
 
 /// An error with its causes.

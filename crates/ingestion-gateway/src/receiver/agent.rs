@@ -1,50 +1,47 @@
-//! The routes of StackState's agents: keys are proved, and everything else is counted and
+//! The routes of StackState's agents: keys are validated, and everything else is counted and
 //! discarded.
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{Request, State};
-use axum::{Router, middleware};
 use bytes::Bytes;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use ingestion_api::route;
-use opentelemetry::metrics::Meter;
-use otlp_auth::server::{AuthenticateLayer, Lookup, Rejection, ServerAuthenticator};
+use otlp_auth::server::{AuthenticateLayer, Rejection, ServerAuthenticator};
 use otlp_auth::{DenyReason, Identity};
+use otlp_receiver::body::{self, BodyError};
 
-use crate::admission::usage;
-use crate::listener::body::{self, BodyError};
-use crate::upstream::debug::{DebugReceiver, Item};
+use super::item::Item;
+use crate::admission::denial_log::DenialLog;
+use crate::upstream::debug::DebugExporter;
 
 #[derive(Clone)]
 struct Agent {
-    debug: Arc<DebugReceiver>,
+    debug: Arc<DebugExporter>,
     max_body: usize,
 }
 
-/// The agent listener. New versions of agents bring new routes: they are a prefix, not a list.
+/// Creates the router of the agent listener. It serves everything below a prefix, because new
+/// versions of agents bring new routes.
 pub(crate) fn router<A>(
-    authenticator: A,
-    lookup: Lookup,
-    debug: Arc<DebugReceiver>,
+    authenticate: AuthenticateLayer<A>,
+    denial_log: DenialLog,
+    debug: Arc<DebugExporter>,
     max_body: usize,
-    meter: &Meter,
 ) -> Router
 where
     A: ServerAuthenticator<Future: Send> + Send + Sync + 'static,
 {
-    let authenticate = AuthenticateLayer::new(authenticator)
-        .with_lookup(lookup)
-        .with_responder(respond)
-        .with_meter(meter);
     let router = Router::new().fallback(receive).with_state(Agent { debug, max_body });
-    router.layer(middleware::from_fn(usage::record)).layer(authenticate)
+    super::authenticated(router, authenticate.with_responder(respond), denial_log)
 }
 
-/// The answer to a request that is not let in. Agents drop their data on 403, send it again on 429
-/// and 503, and take 401 to mean that no key is configured. They log bodies: there is none.
+/// Answers a request that is not let in. Agents drop their data on 403, send it again on 429 and
+/// 503, and take 401 to mean that no key is configured. Bodies of responses are empty, because
+/// agents log them.
 fn respond(rejection: &Rejection, _request: &Parts) -> http::Response<Bytes> {
     let was_presented =
         rejection.denial().is_some_and(|denial| denial.reason() != DenyReason::Missing);
@@ -64,7 +61,7 @@ fn respond(rejection: &Rejection, _request: &Parts) -> http::Response<Bytes> {
     response
 }
 
-/// The layer in front has let the request in. Bodies of answers are empty: agents log them.
+/// Answers a request that is let in.
 async fn receive(State(agent): State<Agent>, request: Request) -> StatusCode {
     let path = request.uri().path();
     let path = path.strip_prefix(route::RECEIVER_PREFIX).unwrap_or(path);
@@ -75,7 +72,7 @@ async fn receive(State(agent): State<Agent>, request: Request) -> StatusCode {
         Some(rest) if rest.starts_with('/') && request.method() == Method::POST => {
             agent.discard(request).await
         }
-        // Agents take it for a feature that is not there.
+        // Agents conclude from 404 that the server does not have the feature.
         _ => StatusCode::NOT_FOUND,
     }
 }
@@ -88,12 +85,12 @@ impl Agent {
         };
         match body::discard(body, self.max_body).await {
             Ok(()) => {
-                self.debug.discard(identity, Item::AgentRequest, 1);
+                self.debug.export(identity, Item::AgentRequest, 1);
                 StatusCode::OK
             }
             Err(BodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
-            // Agents drop what they were answered 400 for, and send this again.
-            Err(BodyError::Broken) => StatusCode::REQUEST_TIMEOUT,
+            // Agents send the payload again after 408, and drop it after 400.
+            Err(BodyError::EndedEarly) => StatusCode::REQUEST_TIMEOUT,
         }
     }
 }

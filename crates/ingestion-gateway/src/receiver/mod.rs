@@ -1,4 +1,28 @@
 //! The routes on which telemetry comes in, each behind an authenticator.
 
 pub(crate) mod agent;
+pub(crate) mod cors;
+pub(crate) mod item;
 pub(crate) mod otlp;
+
+use axum::{Router, middleware};
+use otlp_auth::server::{AuthenticateLayer, ServerAuthenticator};
+
+use crate::admission::denial_log::{self, DenialLog};
+use crate::admission::usage;
+
+/// Puts `authenticate` in front of a router. Records the usage of the keys that it allows, and logs
+/// the keys that it denies.
+pub(crate) fn authenticated<A>(
+    router: Router,
+    authenticate: AuthenticateLayer<A>,
+    denial_log: DenialLog,
+) -> Router
+where
+    A: ServerAuthenticator<Future: Send> + Send + Sync + 'static,
+{
+    router
+        .layer(middleware::from_fn(usage::record))
+        .layer(authenticate)
+        .layer(middleware::from_fn_with_state(denial_log, denial_log::record))
+}

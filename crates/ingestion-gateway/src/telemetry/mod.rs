@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use ingestion_keys::ring::Ring;
+use ingestion_keys::cache::KeyCache;
 use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -32,7 +32,7 @@ struct Health {
     registry: Registry,
     /// The instruments live as long as their provider.
     _provider: SdkMeterProvider,
-    ring: Arc<Ring>,
+    cache: Arc<KeyCache>,
     stopping: CancellationToken,
 }
 
@@ -51,14 +51,14 @@ impl Telemetry {
     }
 
     /// The routes of the telemetry listener. Registers the number of keys as a metric.
-    pub(crate) fn router(self, ring: Arc<Ring>, stopping: CancellationToken) -> Router {
+    pub(crate) fn router(self, cache: Arc<KeyCache>, stopping: CancellationToken) -> Router {
         let meter = self.meter();
         let keys = meter.u64_observable_gauge("ingestion.keys").with_unit("{key}");
-        let observed = Arc::clone(&ring);
+        let observed = Arc::clone(&cache);
         keys.with_description("Keys in memory, expired and disabled ones included")
             .with_callback(move |gauge| gauge.observe(observed.len() as u64, &[]))
             .build();
-        let health = Health { registry: self.registry, _provider: self.provider, ring, stopping };
+        let health = Health { registry: self.registry, _provider: self.provider, cache, stopping };
         Router::new()
             .route("/metrics", get(metrics))
             .route("/livez", get(async || "alive\n"))
@@ -87,7 +87,7 @@ async fn ready(State(health): State<Health>) -> Response {
     if health.stopping.is_cancelled() {
         return unready("stopping");
     }
-    match health.ring.fresh_for() {
+    match health.cache.fresh_for() {
         Some(_) => format!("ready\n{DISCARDS}\n").into_response(),
         None => unready("the keys could not be read for too long"),
     }

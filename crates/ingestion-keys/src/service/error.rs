@@ -1,64 +1,169 @@
-//! Why a key was not issued or changed.
+//! Why a call of the service failed: each call returns only the errors that it can have.
 
-use crate::entropy::EntropyError;
+use std::error::Error;
+
 use crate::key::KeyId;
 use crate::store::StoreError;
 
-/// Longest name, in characters.
+/// The largest number of characters in a name.
 pub const MAX_NAME_LEN: usize = 255;
 
-/// Longest description, in characters.
+/// The largest number of characters in a description.
 pub const MAX_DESCRIPTION_LEN: usize = 4096;
 
-/// A request was not fulfilled. No message repeats what was asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum IssueError {
-    /// The name is empty, or nothing but blanks.
+/// The name of a key is not allowed. No message repeats the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The name has no character other than white space.
     #[error("the name is empty")]
-    NameEmpty,
-    /// The name is longer than [`MAX_NAME_LEN`] characters.
+    Empty,
+    /// The name has more than [`MAX_NAME_LEN`] characters.
     #[error("the name is longer than {MAX_NAME_LEN} characters")]
-    NameTooLong,
-    /// The name has a control character, or one that turns the direction of text.
+    TooLong,
+    /// The name has a character that would break the line, or change the direction of the text.
     #[error("the name has a control character or one that overrides the direction of text")]
-    NameCharacter,
-    /// The description is longer than [`MAX_DESCRIPTION_LEN`] characters.
+    Character,
+}
+
+/// The description of a key is not allowed. No message repeats the description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DescriptionError {
+    /// The description has more than [`MAX_DESCRIPTION_LEN`] characters.
     #[error("the description is longer than {MAX_DESCRIPTION_LEN} characters")]
-    DescriptionTooLong,
-    /// The description has a control character other than tab and line ends.
+    TooLong,
+    /// The description has a control character other than a tab or a line end.
     #[error("the description has a control character")]
-    DescriptionCharacter,
+    Character,
+}
+
+/// The end of a key's validity is not allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExpirationError {
     /// The expiration is not in the future.
     #[error("the expiration is not in the future")]
-    ExpirationPast,
-    /// The expiration is later than a date can say.
+    Past,
+    /// The expiration is after the year 9999.
     #[error("the expiration is too far in the future")]
-    ExpirationTooLate,
-    /// There is no key of this id.
-    #[error("there is no key {id}")]
-    NotFound {
-        /// The number that was asked for.
-        id: i64,
-    },
-    /// The key was rotated before.
-    #[error("the key was rotated already: its successor is {successor}")]
-    Rotated {
-        /// The key in its place.
-        successor: KeyId,
-    },
-    /// The key has ended, and is not rotated.
-    #[error("the key has expired")]
-    Expired,
-    /// The key is disabled, and is not rotated.
-    #[error("the key is disabled")]
-    Disabled,
-    /// The key was changed by somebody else again and again.
+    TooLate,
+}
+
+/// A field of a key is not allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidKey {
+    /// The name is not allowed.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The description is not allowed.
+    #[error(transparent)]
+    Description(#[from] DescriptionError),
+    /// The expiration is not allowed.
+    #[error(transparent)]
+    Expiration(#[from] ExpirationError),
+}
+
+/// No key has this id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no key {id}")]
+pub struct NotFound {
+    /// The requested id.
+    pub id: KeyId,
+}
+
+/// The key was replaced by another key before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the key was rotated already: its successor is {successor}")]
+pub struct AlreadyRotated {
+    /// The key that replaced it.
+    pub successor: KeyId,
+}
+
+/// A change could not be stored. Nothing of it is in force.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Each attempt found that somebody else had changed the key in the meantime.
     #[error("the key is being changed by others")]
     Contended,
-    /// There are no random bytes.
+    /// There were no random bytes for the key, its id or the id of the change.
     #[error("no key can be made")]
-    Entropy(#[from] EntropyError),
-    /// The store failed: nothing was acknowledged.
+    Random(#[source] Box<dyn Error + Send + Sync>),
+    /// The store failed.
     #[error("the keys cannot be reached")]
     Store(#[from] StoreError),
+}
+
+/// A key was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// A field of the key is not allowed.
+    #[error(transparent)]
+    Invalid(#[from] InvalidKey),
+    /// The key could not be stored.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// A key was not found.
+#[derive(Debug, thiserror::Error)]
+pub enum GetError {
+    /// No key has this id.
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    /// The store failed.
+    #[error("the keys cannot be reached")]
+    Store(#[from] StoreError),
+}
+
+/// A key was not changed: what every change of an existing key has in common, and all that can go
+/// wrong when a key is deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// No key has this id.
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    /// The change could not be stored.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl From<GetError> for ChangeError {
+    fn from(error: GetError) -> Self {
+        match error {
+            GetError::NotFound(error) => Self::NotFound(error),
+            GetError::Store(error) => Self::Write(error.into()),
+        }
+    }
+}
+
+/// A key was not updated.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    /// A new value is not allowed.
+    #[error(transparent)]
+    Invalid(#[from] InvalidKey),
+    /// The key has a successor and would be valid for longer.
+    #[error(transparent)]
+    Rotated(#[from] AlreadyRotated),
+    /// The key does not exist, or the change could not be stored.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+}
+
+/// A key was not rotated.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// The new key or the old one would end at a time that is not allowed.
+    #[error(transparent)]
+    Expiration(#[from] ExpirationError),
+    /// The key has a successor already.
+    #[error(transparent)]
+    Rotated(#[from] AlreadyRotated),
+    /// The key has expired.
+    #[error("the key has expired")]
+    Expired,
+    /// The key is disabled.
+    #[error("the key is disabled")]
+    Disabled,
+    /// The key does not exist, or the change could not be stored.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
 }

@@ -1,60 +1,56 @@
-use ingestion_api::{GenerateRequest, KeyStatus, RotateRequest, UpdateRequest};
-use otlp_auth::DenyReason::{Expired, Revoked};
-use secrecy::ExposeSecret;
+use otlp_auth::DenyReason::{Expired, Revoked, Unknown};
+
+use std::time::Duration;
 
 use super::*;
+use crate::audit::AuditEntry;
+use crate::cache::KeyCacheOptions;
 use crate::clock::ManualClock;
-use crate::fixture::{CountingEntropy, NOW, Says, allow, says};
-use crate::ring::RingOptions;
+use crate::fixture::{NOW, Says, SeededRng, allow, says};
 use crate::store::MemoryStore;
 
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
 
-struct House {
-    service: KeyService,
+struct TestEnv {
+    service: KeyService<SeededRng>,
     store: Arc<MemoryStore>,
-    ring: Arc<Ring>,
+    cache: Arc<KeyCache>,
     clock: Arc<ManualClock>,
 }
 
-impl House {
+impl TestEnv {
     async fn new() -> Self {
         let store = Arc::new(MemoryStore::new([0; 16]));
         let clock = Arc::new(ManualClock::at(NOW));
-        let ring = Arc::new(Ring::new(
-            clock.clone(),
-            RingOptions { max_staleness: Duration::MAX, ..RingOptions::default() },
-        ));
-        ring.catch_up(&*store).await.unwrap();
-        let service = KeyService::new(
-            store.clone(),
-            Arc::clone(&ring),
-            clock.clone(),
-            Arc::new(CountingEntropy::default()),
-        );
-        Self { service, store, ring, clock }
+        let options =
+            KeyCacheOptions { max_staleness: Duration::MAX, ..KeyCacheOptions::default() };
+        let cache = Arc::new(KeyCache::new(clock.clone(), options));
+        cache.catch_up(&*store).await.unwrap();
+        let service = KeyService::new(store.clone(), Arc::clone(&cache), clock.clone())
+            .with_rng(SeededRng::default());
+        Self { service, store, cache, clock }
     }
 
-    async fn create(&self, name: &str, expiration: Option<i64>) -> GeneratedKey {
-        self.service.create("ops", named(name, expiration)).await.unwrap()
+    async fn create(&self, name: &str, expires_at: Option<Timestamp>) -> IssuedKey {
+        self.service.create("ops", named(name, expires_at)).await.unwrap()
     }
 
-    async fn update(&self, id: i64, request: UpdateRequest) -> Result<IngestionApiKey, IssueError> {
-        self.service.update("ops", id, request).await
+    async fn update(&self, id: KeyId, update: KeyUpdate) -> Result<Key, UpdateError> {
+        self.service.update("ops", id, update).await
     }
 
     async fn rotate(
         &self,
-        id: i64,
-        overlap: Option<u64>,
-        expiration: Option<i64>,
-    ) -> Result<GeneratedKey, IssueError> {
-        self.service.rotate("ops", id, RotateRequest { overlap, expiration }).await
+        id: KeyId,
+        overlap: Option<Duration>,
+        expires_at: Option<Timestamp>,
+    ) -> Result<IssuedKey, RotateError> {
+        self.service.rotate("ops", id, Rotation { overlap, expires_at }).await
     }
 
-    fn says(&self, key: &GeneratedKey) -> Says {
-        says(&self.ring, key.api_key.expose_secret())
+    fn decide(&self, key: &IssuedKey) -> Says {
+        says(&self.cache, key.secret.expose_secret())
     }
 
     fn wait(&self, millis: i64) {
@@ -62,196 +58,185 @@ impl House {
     }
 }
 
-fn named(name: &str, expiration: Option<i64>) -> GenerateRequest {
-    GenerateRequest { name: name.to_owned(), description: None, expiration }
+fn named(name: &str, expires_at: Option<Timestamp>) -> NewKey {
+    NewKey { name: name.to_owned(), description: None, expires_at }
 }
 
-fn now() -> i64 {
-    NOW.as_millis()
+/// The time this many milliseconds after the tests begin.
+fn after(millis: i64) -> Timestamp {
+    Timestamp::from_millis(NOW.as_millis() + millis)
 }
 
-// Scenario: a key is created with everything, and listed. Guarantee: it is let in at once; the
-// answer has its secret and what the list has, the list has no secret.
+fn id_of(issued: &IssuedKey) -> KeyId {
+    issued.key.record.id
+}
+
+// Scenario: a key is created with every field, and listed.
+// Guarantee: it is allowed at once. The answer has the secret and what the list has.
 #[tokio::test]
 async fn a_created_key_is_in_force() {
-    let house = House::new().await;
-    let request = GenerateRequest {
+    let env = TestEnv::new().await;
+    let new = NewKey {
         name: "  edge ".to_owned(),
         description: Some("d".to_owned()),
-        expiration: Some(now() + 100 * DAY),
+        expires_at: Some(after(100 * DAY)),
     };
-    let generated = house.service.create("ops", request).await.unwrap();
-    assert_eq!(house.says(&generated), allow("edge"));
-    assert_eq!(generated.duplicate_name, None);
-    let key = &generated.key;
-    assert!(KeyId::new(key.id).is_some());
-    assert_eq!(
-        (key.name.as_str(), key.description.as_deref(), key.expiration),
-        ("edge", Some("d"), Some(now() + 100 * DAY))
-    );
-    assert_eq!((key.created_timestamp, key.last_update_timestamp), (Some(now()), now()));
-    assert_eq!((key.status, key.enabled), (Some(KeyStatus::Active), Some(true)));
-    assert_eq!(generated.api_key.expose_secret()[10..14], *key.key_start.as_deref().unwrap());
-    let listed = house.service.list().await.unwrap();
-    let accepted = Some(1);
-    let last_used_timestamp = Some(now());
-    assert_eq!(
-        listed,
-        [IngestionApiKey { accepted, last_used_timestamp, sources: None, ..key.clone() }]
-    );
+    let issued = env.service.create("ops", new).await.unwrap();
+    assert_eq!(env.decide(&issued), allow("edge"));
+    assert!(!issued.duplicate_name);
+    let record = &issued.key.record;
+    assert_eq!((record.name.as_str(), record.description.as_deref()), ("edge", Some("d")));
+    assert_eq!(record.expires_at, Some(after(100 * DAY)));
+    assert_eq!((record.created_at, record.updated_at), (NOW, NOW));
+    assert_eq!((issued.key.status, record.enabled), (KeyStatus::Active, true));
+    assert_eq!(issued.secret.expose_secret()[10..14], record.key_start);
+    let usage = Usage { accepted: 1, last_used_at: Some(NOW), ..Usage::default() };
+    let listed = Key { usage, ..issued.key.clone() };
+    assert_eq!(env.service.list().await.unwrap(), [listed]);
 }
 
-// Scenario: requests with a bad name, description or expiration, to create and to update.
-// Guarantee: each is refused for what is wrong, and nothing changes.
+// Scenario: a bad name, description or expiration is given when a key is created and updated.
+// Guarantee: each is refused for its own reason, and nothing changes.
 #[tokio::test]
 async fn bad_requests_change_nothing() {
-    let house = House::new().await;
-    let key = house.create("edge", None).await.key;
-    let create = async |name: &str, expiration| {
-        house.service.create("ops", named(name, expiration)).await.unwrap_err()
+    let env = TestEnv::new().await;
+    let key = env.create("edge", None).await.key;
+    let create = async |name: &str, expires_at| match env
+        .service
+        .create("ops", named(name, expires_at))
+        .await
+        .unwrap_err()
+    {
+        CreateError::Invalid(invalid) => invalid,
+        CreateError::Write(error) => panic!("{error:?}"),
     };
-    assert!(matches!(create(" ", None).await, IssueError::NameEmpty));
-    assert!(matches!(create("a\nb", None).await, IssueError::NameCharacter));
-    assert!(matches!(create("n", Some(now())).await, IssueError::ExpirationPast));
-    assert!(matches!(create("n", Some(i64::MAX)).await, IssueError::ExpirationTooLate));
-    let update = async |request| house.update(key.id, request).await.unwrap_err();
-    let too_long = Some(Some("d".repeat(4097)));
-    assert!(matches!(
-        update(UpdateRequest { description: too_long, ..Default::default() }).await,
-        IssueError::DescriptionTooLong
-    ));
-    let past = Some(Some(now() - 1));
-    assert!(matches!(
-        update(UpdateRequest { expiration: past, ..Default::default() }).await,
-        IssueError::ExpirationPast
-    ));
-    assert_eq!(house.service.list().await.unwrap(), [without_sources(key)]);
-    assert_eq!(house.store.audit(0, 10).await.unwrap().len(), 1);
+    assert_eq!(create(" ", None).await, InvalidKey::Name(NameError::Empty));
+    assert_eq!(create("a\nb", None).await, InvalidKey::Name(NameError::Character));
+    assert_eq!(create("n", Some(NOW)).await, InvalidKey::Expiration(ExpirationError::Past));
+    let too_late = Some(Timestamp::from_millis(i64::MAX));
+    assert_eq!(create("n", too_late).await, InvalidKey::Expiration(ExpirationError::TooLate));
+    let update = async |update| match env.update(key.record.id, update).await.unwrap_err() {
+        UpdateError::Invalid(invalid) => invalid,
+        error => panic!("{error:?}"),
+    };
+    let too_long = KeyUpdate { description: Some(Some("d".repeat(4097))), ..KeyUpdate::default() };
+    assert_eq!(update(too_long).await, InvalidKey::Description(DescriptionError::TooLong));
+    let past = KeyUpdate { expires_at: Some(Some(after(-1))), ..KeyUpdate::default() };
+    assert_eq!(update(past).await, InvalidKey::Expiration(ExpirationError::Past));
+    assert_eq!(env.service.list().await.unwrap(), [key]);
+    assert_eq!(env.store.audit(0, 10).await.unwrap().len(), 1);
 }
 
-// Scenario: two keys of one name, and one of it after both are gone.
-// Guarantee: the second is made and told to have a duplicate name.
+// Scenario: two keys get the same name, and a third one gets it after both are gone.
+// Guarantee: only the second is reported to have a duplicate name.
 #[tokio::test]
 async fn a_name_may_be_given_twice() {
-    let house = House::new().await;
-    let (first, second) = (house.create("edge", None).await, house.create(" edge", None).await);
-    assert_eq!((first.duplicate_name, second.duplicate_name), (None, Some(true)));
-    assert_eq!((house.says(&first), house.says(&second)), (allow("edge"), allow("edge")));
+    let env = TestEnv::new().await;
+    let (first, second) = (env.create("edge", None).await, env.create(" edge", None).await);
+    assert_eq!((first.duplicate_name, second.duplicate_name), (false, true));
+    assert_eq!((env.decide(&first), env.decide(&second)), (allow("edge"), allow("edge")));
     for key in [first, second] {
-        house.service.delete("ops", key.key.id).await.unwrap();
+        env.service.delete("ops", id_of(&key)).await.unwrap();
     }
-    assert_eq!(house.create("edge", None).await.duplicate_name, None);
+    assert!(!env.create("edge", None).await.duplicate_name);
 }
 
-// Scenario: a key is deleted, and asked for afterwards; ids that are none are asked for.
-// Guarantee: it is refused when the call returns, and there is no such key.
+// Scenario: a key is deleted, and every call is made with its id.
+// Guarantee: the key is refused when the call returns, and every call finds no such key.
 #[tokio::test]
 async fn a_deleted_key_is_refused_at_once() {
-    let house = House::new().await;
-    let key = house.create("edge", None).await;
-    house.service.delete("ops", key.key.id).await.unwrap();
-    assert_eq!(house.says(&key), Says::Deny(Revoked));
-    for id in [key.key.id, 0, -1, 1 << 53, i64::MAX, i64::MIN] {
-        let not_found = |result: Result<(), IssueError>| matches!(result, Err(IssueError::NotFound { id: asked }) if asked == id);
-        assert!(not_found(house.service.delete("ops", id).await), "{id}");
-        assert!(not_found(house.service.get(id).await.map(drop)), "{id}");
-        assert!(not_found(house.update(id, UpdateRequest::default()).await.map(drop)), "{id}");
-        assert!(not_found(house.rotate(id, None, None).await.map(drop)), "{id}");
-    }
+    let env = TestEnv::new().await;
+    let key = env.create("edge", None).await;
+    let id = id_of(&key);
+    env.service.delete("ops", id).await.unwrap();
+    assert_eq!(env.decide(&key), Says::Deny(Revoked));
+    let missing = NotFound { id };
+    assert!(
+        matches!(env.service.get(id).await, Err(GetError::NotFound(error)) if error == missing)
+    );
+    assert!(matches!(
+        env.service.delete("ops", id).await,
+        Err(ChangeError::NotFound(error)) if error == missing
+    ));
+    assert!(matches!(
+        env.update(id, KeyUpdate::default()).await,
+        Err(UpdateError::Change(ChangeError::NotFound(error))) if error == missing
+    ));
+    assert!(matches!(
+        env.rotate(id, None, None).await,
+        Err(RotateError::Change(ChangeError::NotFound(error))) if error == missing
+    ));
 }
 
-// Scenario: a key is disabled, enabled, renamed, given an end and relieved of it.
-// Guarantee: each is in force when the call returns, and what was not given stays.
+// Scenario: a key is disabled, enabled, renamed, given an expiration and relieved of it.
+// Guarantee: each change is in force when the call returns, and the other fields stay.
 #[tokio::test]
 async fn updates_are_in_force() {
-    let house = House::new().await;
-    let key = house.create("edge", Some(now() + DAY)).await;
-    let id = key.key.id;
-    house.wait(5);
-    let disabled = house
-        .update(id, UpdateRequest { enabled: Some(false), ..Default::default() })
-        .await
-        .unwrap();
-    assert_eq!(house.says(&key), Says::Deny(Revoked));
-    assert_eq!(
-        (disabled.status, disabled.expiration),
-        (Some(KeyStatus::Disabled), Some(now() + DAY))
-    );
-    assert_eq!(
-        (disabled.last_update_timestamp, disabled.created_timestamp),
-        (now() + 5, Some(now()))
-    );
-    house
-        .update(
-            id,
-            UpdateRequest {
-                enabled: Some(true),
-                name: Some("core".to_owned()),
-                ..Default::default()
-            },
-        )
-        .await
-        .unwrap();
-    assert_eq!(house.says(&key), allow("core"));
-    let clear = UpdateRequest {
-        expiration: Some(None),
-        description: Some(Some("d".to_owned())),
-        ..Default::default()
+    let env = TestEnv::new().await;
+    let key = env.create("edge", Some(after(DAY))).await;
+    let update = async |update| env.update(id_of(&key), update).await.unwrap();
+    let ends_at = async |at| {
+        update(KeyUpdate { expires_at: Some(Some(after(at))), ..KeyUpdate::default() }).await
     };
-    let cleared = house.update(id, clear).await.unwrap();
-    assert_eq!((cleared.expiration, cleared.description.as_deref()), (None, Some("d")));
-    house.wait(2 * DAY);
-    assert_eq!(house.says(&key), allow("core"));
-    house
-        .update(id, UpdateRequest { expiration: Some(Some(now() + 3 * DAY)), ..Default::default() })
-        .await
-        .unwrap();
-    house.wait(DAY);
-    assert_eq!(house.says(&key), Says::Deny(Expired));
-    // One that has ended may be given a new end.
-    house
-        .update(id, UpdateRequest { expiration: Some(Some(now() + 5 * DAY)), ..Default::default() })
-        .await
-        .unwrap();
-    assert_eq!(house.says(&key), allow("core"));
+    env.wait(5);
+    let disabled = update(KeyUpdate { enabled: Some(false), ..KeyUpdate::default() }).await;
+    assert_eq!(env.decide(&key), Says::Deny(Revoked));
+    let record = disabled.record;
+    assert_eq!((disabled.status, record.expires_at), (KeyStatus::Disabled, Some(after(DAY))));
+    assert_eq!((record.updated_at, record.created_at), (after(5), NOW));
+    let name = Some("core".to_owned());
+    update(KeyUpdate { enabled: Some(true), name, ..KeyUpdate::default() }).await;
+    assert_eq!(env.decide(&key), allow("core"));
+    let description = Some(Some("d".to_owned()));
+    let clear = KeyUpdate { expires_at: Some(None), description, ..KeyUpdate::default() };
+    let cleared = update(clear).await.record;
+    assert_eq!((cleared.expires_at, cleared.description.as_deref()), (None, Some("d")));
+    env.wait(2 * DAY);
+    assert_eq!(env.decide(&key), allow("core"));
+    ends_at(3 * DAY).await;
+    env.wait(DAY);
+    assert_eq!(env.decide(&key), Says::Deny(Expired));
+    // A key that has expired may be given a new expiration.
+    ends_at(5 * DAY).await;
+    assert_eq!(env.decide(&key), allow("core"));
 }
 
-// Scenario: an update that changes nothing.
-// Guarantee: the key is answered, and nothing is told to have changed.
+// Scenario: an update gives every field the value that it has.
+// Guarantee: the key is returned, and no change is recorded.
 #[tokio::test]
 async fn an_empty_update_is_no_change() {
-    let house = House::new().await;
-    let key = house.create("edge", None).await.key;
-    house.wait(5);
-    let request =
-        UpdateRequest { name: Some("edge ".to_owned()), enabled: Some(true), ..Default::default() };
-    assert_eq!(house.update(key.id, request).await.unwrap(), key);
-    assert_eq!(house.store.audit(0, 10).await.unwrap().len(), 1);
+    let env = TestEnv::new().await;
+    let key = env.create("edge", None).await.key;
+    env.wait(5);
+    let name = Some("edge ".to_owned());
+    let update = KeyUpdate { name, enabled: Some(true), ..KeyUpdate::default() };
+    assert_eq!(env.update(key.record.id, update).await.unwrap(), key);
+    assert_eq!(env.store.audit(0, 10).await.unwrap().len(), 1);
 }
 
-// Scenario: a key's life, looked at the moment before and after each of its stages begins.
-// Guarantee: it is expiring for its last fourteen days, and expired from its end on.
+// Scenario: the status of a key is read just before and just after each stage of its life begins.
+// Guarantee: the key is expiring for its last fourteen days, and expired from its end on.
 #[tokio::test]
 async fn the_status_follows_the_clock() {
-    let house = House::new().await;
-    let id = house.create("edge", Some(now() + 15 * DAY)).await.key.id;
+    let env = TestEnv::new().await;
+    let id = id_of(&env.create("edge", Some(after(15 * DAY))).await);
     for (at, status) in [
         (DAY - 1, KeyStatus::Active),
         (DAY, KeyStatus::Expiring),
         (15 * DAY - 1, KeyStatus::Expiring),
         (15 * DAY, KeyStatus::Expired),
     ] {
-        house.clock.jump_to(Timestamp::from_millis(now() + at));
-        assert_eq!(house.service.get(id).await.unwrap().status, Some(status), "{at}");
+        env.clock.jump_to(after(at));
+        assert_eq!(env.service.get(id).await.unwrap().status, status, "{at}");
     }
 }
 
-// Scenario: keys with and without an end are rotated, with no, a short, a long and the longest
-// overlap. Guarantee: the new key lives as long as the old one was given, or as asked; the old one
-// ends at the earlier of its own end and the overlap's.
+// Scenario: keys with and without an expiration are rotated, with no, a short, a long and the
+// longest overlap. Guarantee: the new key is valid for as long as the old one was, or as requested;
+// the old one ends at the earlier of its own expiration and the end of the overlap.
 #[tokio::test]
 async fn rotation_has_an_overlap() {
-    for (expiration, overlap, asked, old_end, new_end) in [
+    for (expiration, overlap, requested, old_end, new_end) in [
         (None, None, None, HOUR + DAY, None),
         (None, Some(0), None, HOUR, None),
         (None, Some(7), Some(2 * DAY), HOUR + 7, Some(2 * DAY)),
@@ -259,163 +244,162 @@ async fn rotation_has_an_overlap() {
         (Some(2 * HOUR), None, None, 2 * HOUR, Some(3 * HOUR)),
         (Some(2 * HOUR), Some(u64::MAX), Some(2 * DAY), 2 * HOUR, Some(2 * DAY)),
     ] {
-        let house = House::new().await;
-        let relative = |millis: i64| now() + millis;
-        let old = house.create("edge", expiration.map(relative)).await;
-        house.wait(HOUR);
-        let new = house.rotate(old.key.id, overlap, asked.map(relative)).await.unwrap();
-        assert_eq!(
-            (new.key.name.as_str(), new.key.expiration, new.duplicate_name),
-            ("edge", new_end.map(relative), None)
-        );
-        assert_ne!(
-            (new.key.id, new.api_key.expose_secret()),
-            (old.key.id, old.api_key.expose_secret())
-        );
-        let ended = house.service.get(old.key.id).await.unwrap();
-        assert_eq!(
-            (ended.expiration, ended.successor),
-            (Some(relative(old_end)), Some(new.key.id))
-        );
-        house.clock.jump_to(Timestamp::from_millis(relative(old_end) - 1));
-        assert_eq!((house.says(&old), house.says(&new)), (allow("edge"), allow("edge")));
-        house.clock.jump_to(Timestamp::from_millis(relative(old_end)));
-        assert_eq!((house.says(&old), house.says(&new)), (Says::Deny(Expired), allow("edge")));
+        let env = TestEnv::new().await;
+        let old = env.create("edge", expiration.map(after)).await;
+        env.wait(HOUR);
+        let overlap = overlap.map(Duration::from_millis);
+        let new = env.rotate(id_of(&old), overlap, requested.map(after)).await.unwrap();
+        let record = &new.key.record;
+        assert_eq!((record.name.as_str(), record.expires_at), ("edge", new_end.map(after)));
+        assert!(!new.duplicate_name);
+        assert_ne!(id_of(&new), id_of(&old));
+        assert_ne!(new.secret.expose_secret(), old.secret.expose_secret());
+        let ended = env.service.get(id_of(&old)).await.unwrap().record;
+        assert_eq!((ended.expires_at, ended.successor), (Some(after(old_end)), Some(id_of(&new))));
+        env.clock.jump_to(after(old_end - 1));
+        assert_eq!((env.decide(&old), env.decide(&new)), (allow("edge"), allow("edge")));
+        env.clock.jump_to(after(old_end));
+        assert_eq!((env.decide(&old), env.decide(&new)), (Says::Deny(Expired), allow("edge")));
     }
 }
 
-// Scenario: keys that were rotated, have ended or are disabled are rotated; and one for longer than
-// can be told. Guarantee: none is, the first names its successor, and nothing changes.
+// Scenario: keys are rotated that were rotated before, have expired or are disabled, and one is
+// rotated with an overlap that ends after the year 9999. Guarantee: each is refused for its own
+// reason, the first with its successor, and nothing changes.
 #[tokio::test]
 async fn what_has_ended_is_not_rotated() {
-    let house = House::new().await;
-    let old = house.create("old", None).await.key.id;
-    let new = house.rotate(old, Some(0), None).await.unwrap().key.id;
-    assert!(
-        matches!(house.rotate(old, None, None).await, Err(IssueError::Rotated { successor }) if successor.get() == new)
-    );
-    let ended = house.create("ended", Some(now() + 1)).await.key.id;
-    house.wait(1);
-    assert!(matches!(house.rotate(ended, None, None).await, Err(IssueError::Expired)));
+    let env = TestEnv::new().await;
+    let old = id_of(&env.create("old", None).await);
+    let new = id_of(&env.rotate(old, Some(Duration::ZERO), None).await.unwrap());
+    let refusal =
+        async |id, overlap, expires_at| env.rotate(id, overlap, expires_at).await.unwrap_err();
     assert!(matches!(
-        house.rotate(new, Some(u64::MAX), None).await,
-        Err(IssueError::ExpirationTooLate)
+        refusal(old, None, None).await,
+        RotateError::Rotated(AlreadyRotated { successor }) if successor == new
     ));
-    assert!(matches!(house.rotate(new, None, Some(now())).await, Err(IssueError::ExpirationPast)));
-    house.update(new, UpdateRequest { enabled: Some(false), ..Default::default() }).await.unwrap();
-    assert!(matches!(house.rotate(new, None, None).await, Err(IssueError::Disabled)));
-    assert_eq!(house.service.list().await.unwrap().len(), 3);
+    let expired = id_of(&env.create("expired", Some(after(1))).await);
+    env.wait(1);
+    assert!(matches!(refusal(expired, None, None).await, RotateError::Expired));
+    assert!(matches!(
+        refusal(new, Some(Duration::from_millis(u64::MAX)), None).await,
+        RotateError::Expiration(ExpirationError::TooLate)
+    ));
+    assert!(matches!(
+        refusal(new, None, Some(NOW)).await,
+        RotateError::Expiration(ExpirationError::Past)
+    ));
+    env.update(new, KeyUpdate { enabled: Some(false), ..KeyUpdate::default() }).await.unwrap();
+    assert!(matches!(refusal(new, None, None).await, RotateError::Disabled));
+    assert_eq!(env.service.list().await.unwrap().len(), 3);
 }
 
-// Scenario: a key that has a successor is to be good for longer, for ever, shorter, and under
-// another name. Guarantee: not longer, for which the successor is named; the rest is done.
+// Scenario: a key that has a successor is updated to be valid for longer, for ever and for shorter,
+// and to have another name. Guarantee: an update that makes it valid for longer is refused with the
+// id of the successor; the others are made.
 #[tokio::test]
 async fn what_was_rotated_ends() {
-    let house = House::new().await;
-    let old = house.create("old", None).await.key.id;
-    let new = house.rotate(old, Some(DAY.unsigned_abs()), None).await.unwrap().key.id;
-    let update = async |expiration, name: Option<&str>| {
-        let request =
-            UpdateRequest { expiration, name: name.map(str::to_owned), ..Default::default() };
-        house.update(old, request).await.map(|key| key.expiration)
+    let env = TestEnv::new().await;
+    let old = id_of(&env.create("old", None).await);
+    let overlap = Some(Duration::from_secs(24 * 60 * 60));
+    let new = id_of(&env.rotate(old, overlap, None).await.unwrap());
+    let update = async |expires_at, name: Option<&str>| {
+        let name = name.map(str::to_owned);
+        let updated = env.update(old, KeyUpdate { expires_at, name, ..KeyUpdate::default() }).await;
+        updated.map(|key| key.record.expires_at)
     };
-    for longer in [None, Some(now() + DAY + 1)] {
+    for longer in [None, Some(after(DAY + 1))] {
         let refused = update(Some(longer), None).await;
         assert!(
-            matches!(refused, Err(IssueError::Rotated { successor }) if successor.get() == new),
+            matches!(
+                refused,
+                Err(UpdateError::Rotated(AlreadyRotated { successor })) if successor == new
+            ),
             "{longer:?}"
         );
     }
-    assert_eq!(update(None, Some("renamed")).await.unwrap(), Some(now() + DAY));
-    assert_eq!(update(Some(Some(now() + HOUR)), None).await.unwrap(), Some(now() + HOUR));
+    assert_eq!(update(None, Some("renamed")).await.unwrap(), Some(after(DAY)));
+    assert_eq!(update(Some(Some(after(HOUR))), None).await.unwrap(), Some(after(HOUR)));
 }
 
-// Scenario: a key is created, changed, rotated and deleted by several people.
-// Guarantee: who did what to which key is told, oldest first, page by page, and no secret is in it.
+// Scenario: a key is created, updated, rotated and deleted by different people.
+// Guarantee: the audit log says who made which change of which key, oldest first and page by page,
+// and contains no secret.
 #[tokio::test]
 async fn everything_is_audited() {
-    let house = House::new().await;
-    let key = house.create("edge", None).await;
-    let id = key.key.id;
-    house
-        .service
-        .update("ada", id, UpdateRequest { name: Some("core".to_owned()), ..Default::default() })
-        .await
-        .unwrap();
-    let new = house
-        .service
-        .rotate("bob", id, RotateRequest { overlap: Some(5), expiration: None })
-        .await
-        .unwrap();
-    house.service.delete("eve", id).await.unwrap();
-    let all = house.service.audit(AuditQuery::default()).await.unwrap();
-    let told: Vec<_> = all
-        .entries
-        .iter()
-        .map(|entry| (entry.who.as_str(), entry.action, entry.key_name.as_str()))
-        .collect();
     use AuditAction::{Create, Delete, Rotate, Update};
+
+    let env = TestEnv::new().await;
+    let key = env.create("edge", None).await;
+    let id = id_of(&key);
+    let renamed = KeyUpdate { name: Some("core".to_owned()), ..KeyUpdate::default() };
+    env.service.update("ada", id, renamed).await.unwrap();
+    let rotation = Rotation { overlap: Some(Duration::from_millis(5)), expires_at: None };
+    let new = env.service.rotate("bob", id, rotation).await.unwrap();
+    env.service.delete("eve", id).await.unwrap();
+    let all = env.service.audit(0, None).await.unwrap().entries;
+    let summary =
+        |entry: &AuditEntry| (entry.who.clone(), entry.note.action, entry.note.key_name.clone());
+    let expected = [
+        ("ops", Create, "edge"),
+        ("ada", Update, "core"),
+        ("bob", Rotate, "core"),
+        ("eve", Delete, "core"),
+    ];
     assert_eq!(
-        told,
-        [
-            ("ops", Create, "edge"),
-            ("ada", Update, "core"),
-            ("bob", Rotate, "core"),
-            ("eve", Delete, "core")
-        ]
+        all.iter().map(summary).collect::<Vec<_>>(),
+        expected.map(|(who, action, name)| (who.to_owned(), action, name.to_owned()))
     );
-    assert!(all.entries.iter().all(|entry| entry.key_id == id));
-    assert_eq!(all.entries[2].other_key_id, Some(new.key.id));
-    let change = |field: &str, from: Option<&str>, to: Option<String>| {
-        vec![FieldChange { field: field.to_owned(), from: from.map(str::to_owned), to }]
-    };
-    assert_eq!(all.entries[1].changes, change("name", Some("edge"), Some("core".to_owned())));
-    assert_eq!(all.entries[2].changes, change("expiration", None, Some((now() + 5).to_string())));
+    assert!(all.iter().all(|entry| entry.note.key_id == id));
+    assert_eq!(all[2].note.other_key_id, Some(id_of(&new)));
+    let name = FromTo { from: Some("edge".to_owned()), to: Some("core".to_owned()) };
+    assert_eq!(all[1].note.changes, [FieldChange::Name(name)]);
+    let expiration = FromTo { from: None, to: Some(after(5)) };
+    assert_eq!(all[2].note.changes, [FieldChange::Expiration(expiration)]);
     let text = format!("{all:?}");
-    for secret in [key.api_key.expose_secret(), new.api_key.expose_secret()] {
+    for secret in [key.secret.expose_secret(), new.secret.expose_secret()] {
         assert!(!text.contains(secret) && !text.contains(&secret[10..18]));
     }
-    let mut query = AuditQuery { after: None, limit: Some(3) };
-    let first = house.service.audit(query).await.unwrap();
-    assert_eq!(
-        (&first.entries[..], first.next),
-        (&all.entries[..3], Some(all.entries[2].revision))
-    );
-    query.after = first.next;
-    assert_eq!(
-        house.service.audit(query).await.unwrap(),
-        AuditPage { entries: all.entries[3..].to_vec(), next: None }
-    );
+    let first = env.service.audit(0, Some(3)).await.unwrap();
+    assert_eq!((&first.entries[..], first.next), (&all[..3], Some(all[2].revision)));
+    let rest = env.service.audit(first.next.unwrap(), Some(3)).await.unwrap();
+    assert_eq!(rest, AuditPage { entries: all[3..].to_vec(), next: None });
 }
 
-// Scenario: the store fails while keys are created, changed and deleted.
-// Guarantee: every call says so, and what was in force stays.
+// Scenario: the store fails while keys are created, rotated, listed and deleted.
+// Guarantee: every call reports it, and the keys that were in force stay in force.
 #[tokio::test]
 async fn a_store_that_fails_changes_nothing() {
-    let house = House::new().await;
-    let key = house.create("edge", None).await;
-    house.store.fail(true);
+    let env = TestEnv::new().await;
+    let key = env.create("edge", None).await;
+    let id = id_of(&key);
+    env.store.fail(true);
     assert!(matches!(
-        house.service.create("ops", named("n", None)).await,
-        Err(IssueError::Store(_))
+        env.service.create("ops", named("n", None)).await,
+        Err(CreateError::Write(WriteError::Store(_)))
     ));
-    assert!(matches!(house.service.delete("ops", key.key.id).await, Err(IssueError::Store(_))));
-    assert!(matches!(house.rotate(key.key.id, None, None).await, Err(IssueError::Store(_))));
-    assert!(matches!(house.service.list().await, Err(IssueError::Store(_))));
-    assert_eq!((house.says(&key), house.ring.len()), (allow("edge"), 1));
+    assert!(matches!(
+        env.service.delete("ops", id).await,
+        Err(ChangeError::Write(WriteError::Store(_)))
+    ));
+    assert!(matches!(
+        env.rotate(id, None, None).await,
+        Err(RotateError::Change(ChangeError::Write(WriteError::Store(_))))
+    ));
+    assert!(env.service.list().await.is_err());
+    assert_eq!((env.decide(&key), env.cache.len()), (allow("edge"), 1));
 }
 
-// Scenario: twenty tasks change one key at once, each its own way.
-// Guarantee: every change that was answered is in the audit, on top of the one before it.
+// Scenario: twenty tasks change the same key at once, each to another name.
+// Guarantee: the audit log has every change that succeeded, each on top of the one before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn changes_at_once_build_on_each_other() {
-    let house = House::new().await;
-    let id = house.create("0", None).await.key.id;
+    let env = TestEnv::new().await;
+    let id = id_of(&env.create("0", None).await);
     let rename = |number: i32| {
-        let service = house.service.clone();
+        let service = env.service.clone();
         tokio::spawn(async move {
-            let request = UpdateRequest { name: Some(number.to_string()), ..Default::default() };
-            service.update("ops", id, request).await.is_ok()
+            let renamed = KeyUpdate { name: Some(number.to_string()), ..KeyUpdate::default() };
+            service.update("ops", id, renamed).await.is_ok()
         })
     };
     let tasks: Vec<_> = (1..=20).map(rename).collect();
@@ -423,25 +407,29 @@ async fn changes_at_once_build_on_each_other() {
     for task in tasks {
         changed += usize::from(task.await.unwrap());
     }
-    let audit = house.service.audit(AuditQuery::default()).await.unwrap().entries;
+    let audit = env.service.audit(0, None).await.unwrap().entries;
     assert_eq!(audit.len(), 1 + changed);
+    let name = |entry: &AuditEntry| match &entry.note.changes[0] {
+        FieldChange::Name(name) => name.clone(),
+        other => panic!("{other:?}"),
+    };
     for (before, after) in audit.iter().zip(&audit[1..]) {
-        assert_eq!(before.changes[0].to, after.changes[0].from);
+        assert_eq!(name(before).to, name(after).from);
     }
 }
 
-// Scenario: the tombstone of a key deleted 90 days ago is pruned, and one of a day less.
+// Scenario: tombstones are removed 90 days after one key was deleted, and 89 days after another.
 // Guarantee: only the first is forgotten.
 #[tokio::test]
 async fn tombstones_last_ninety_days() {
-    let house = House::new().await;
-    let (first, second) = (house.create("a", None).await, house.create("b", None).await);
-    house.service.delete("ops", first.key.id).await.unwrap();
-    house.wait(DAY);
-    house.service.delete("ops", second.key.id).await.unwrap();
-    house.wait(89 * DAY + 1);
-    house.service.prune().await.unwrap();
-    house.ring.catch_up(&*house.store).await.unwrap();
-    assert_eq!(house.says(&first), Says::Deny(otlp_auth::DenyReason::Unknown));
-    assert_eq!(house.says(&second), Says::Deny(Revoked));
+    let env = TestEnv::new().await;
+    let (first, second) = (env.create("a", None).await, env.create("b", None).await);
+    env.service.delete("ops", id_of(&first)).await.unwrap();
+    env.wait(DAY);
+    env.service.delete("ops", id_of(&second)).await.unwrap();
+    env.wait(89 * DAY + 1);
+    env.service.prune().await.unwrap();
+    env.cache.catch_up(&*env.store).await.unwrap();
+    assert_eq!(env.decide(&first), Says::Deny(Unknown));
+    assert_eq!(env.decide(&second), Says::Deny(Revoked));
 }

@@ -1,57 +1,71 @@
-//! What a name, a description and an expiration may be.
+//! The rules for names, descriptions and expirations.
 
-use super::error::{IssueError, MAX_DESCRIPTION_LEN, MAX_NAME_LEN};
+use super::error::{
+    DescriptionError, ExpirationError, InvalidKey, MAX_DESCRIPTION_LEN, MAX_NAME_LEN, NameError,
+};
+use super::types::KeyUpdate;
 use crate::clock::Timestamp;
 
 /// The end of the year 9999.
 const LAST_EXPIRATION: Timestamp = Timestamp::from_millis(253_402_300_799_999);
 
-/// The name without blanks at its ends.
-pub(super) fn name(name: &str) -> Result<String, IssueError> {
+/// Checks a name, and removes the white space at its ends.
+pub(super) fn name(name: &str) -> Result<String, NameError> {
     let name = name.trim();
     if name.is_empty() {
-        return Err(IssueError::NameEmpty);
+        return Err(NameError::Empty);
     }
     if name.chars().nth(MAX_NAME_LEN).is_some() {
-        return Err(IssueError::NameTooLong);
+        return Err(NameError::TooLong);
     }
     if name.chars().any(|character| character.is_control() || overrides_direction(character)) {
-        return Err(IssueError::NameCharacter);
+        return Err(NameError::Character);
     }
     Ok(name.to_owned())
 }
 
-/// The description as it is.
-pub(super) fn description(description: String) -> Result<String, IssueError> {
+/// Checks a description, and returns it unchanged.
+pub(super) fn description(description: String) -> Result<String, DescriptionError> {
     if description.chars().nth(MAX_DESCRIPTION_LEN).is_some() {
-        return Err(IssueError::DescriptionTooLong);
+        return Err(DescriptionError::TooLong);
     }
     if description
         .chars()
         .any(|character| character.is_control() && !matches!(character, '\t' | '\n' | '\r'))
     {
-        return Err(IssueError::DescriptionCharacter);
+        return Err(DescriptionError::Character);
     }
     Ok(description)
 }
 
-/// The moment at which a key ends.
-pub(super) fn expiration(millis: i64, now: Timestamp) -> Result<Timestamp, IssueError> {
-    let expiration = Timestamp::from_millis(millis);
-    if expiration <= now {
-        return Err(IssueError::ExpirationPast);
+/// Checks the time at which a key is to end.
+pub(super) fn expiration(at: Timestamp, now: Timestamp) -> Result<Timestamp, ExpirationError> {
+    if at <= now {
+        return Err(ExpirationError::Past);
     }
-    not_too_late(expiration)
+    not_too_late(at)
 }
 
-/// A moment that can be told: dates are written with four digits of the year.
-pub(super) fn not_too_late(moment: Timestamp) -> Result<Timestamp, IssueError> {
-    if moment <= LAST_EXPIRATION { Ok(moment) } else { Err(IssueError::ExpirationTooLate) }
+/// Checks that a time can be shown: dates are written with four digits of the year.
+pub(super) fn not_too_late(at: Timestamp) -> Result<Timestamp, ExpirationError> {
+    if at <= LAST_EXPIRATION { Ok(at) } else { Err(ExpirationError::TooLate) }
 }
 
-/// Embeddings, overrides and isolates (Unicode standard annex 9): with them a name is shown as
-/// another. The marks U+200E, U+200F and U+061C, which right-to-left names need, turn nothing but
-/// themselves.
+/// Checks every field that is given.
+pub(super) fn update(update: KeyUpdate, now: Timestamp) -> Result<KeyUpdate, InvalidKey> {
+    let description = |text: Option<String>| text.map(description).transpose();
+    let expiration = |at: Option<Timestamp>| at.map(|at| expiration(at, now)).transpose();
+    Ok(KeyUpdate {
+        name: update.name.as_deref().map(name).transpose()?,
+        description: update.description.map(description).transpose()?,
+        expires_at: update.expires_at.map(expiration).transpose()?,
+        enabled: update.enabled,
+    })
+}
+
+/// Whether a character is an embedding, an override or an isolate (Unicode standard annex 9): with
+/// them a name can be made to look like another name. The marks U+200E, U+200F and U+061C, which
+/// right-to-left names need, do not change the direction of other characters and are allowed.
 fn overrides_direction(character: char) -> bool {
     matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -82,13 +96,13 @@ mod tests {
     // Guarantee: each is refused for what is wrong with it.
     #[test]
     fn names_are_one_readable_line() {
-        assert!(matches!(name(""), Err(IssueError::NameEmpty)));
-        assert!(matches!(name(" \u{a0}\n"), Err(IssueError::NameEmpty)));
-        assert!(matches!(name(&"é".repeat(256)), Err(IssueError::NameTooLong)));
+        assert!(matches!(name(""), Err(NameError::Empty)));
+        assert!(matches!(name(" \u{a0}\n"), Err(NameError::Empty)));
+        assert!(matches!(name(&"é".repeat(256)), Err(NameError::TooLong)));
         for refused in
             ["a\nb", "a\0b", "a\u{1b}[31mb", "a\u{202e}b", "a\u{2066}b", "a\u{7f}", "a\u{85}b"]
         {
-            assert!(matches!(name(refused), Err(IssueError::NameCharacter)), "{refused:?}");
+            assert!(matches!(name(refused), Err(NameError::Character)), "{refused:?}");
         }
     }
 
@@ -98,22 +112,22 @@ mod tests {
     fn descriptions_are_text() {
         assert_eq!(description(" two\r\n\tlines ".to_owned()).unwrap(), " two\r\n\tlines ");
         assert_eq!(description("é".repeat(4096)).unwrap().chars().count(), 4096);
-        assert!(matches!(description("é".repeat(4097)), Err(IssueError::DescriptionTooLong)));
-        assert!(matches!(description("a\0".to_owned()), Err(IssueError::DescriptionCharacter)));
+        assert!(matches!(description("é".repeat(4097)), Err(DescriptionError::TooLong)));
+        assert!(matches!(description("a\0".to_owned()), Err(DescriptionError::Character)));
     }
 
     // Scenario: expirations around now and around the last date that can be written.
     // Guarantee: strictly later than now, and exact.
     #[test]
     fn expirations_are_in_the_future() {
-        let at = |millis| expiration(millis, Timestamp::from_millis(1000));
+        let at = |millis| expiration(Timestamp::from_millis(millis), Timestamp::from_millis(1000));
         assert_eq!(at(1001).unwrap(), Timestamp::from_millis(1001));
         assert_eq!(at(253_402_300_799_999).unwrap().as_millis(), 253_402_300_799_999);
         for past in [1000, 999, 0, -1, i64::MIN] {
-            assert!(matches!(at(past), Err(IssueError::ExpirationPast)), "{past}");
+            assert!(matches!(at(past), Err(ExpirationError::Past)), "{past}");
         }
         for late in [253_402_300_800_000, 1 << 53, i64::MAX] {
-            assert!(matches!(at(late), Err(IssueError::ExpirationTooLate)), "{late}");
+            assert!(matches!(at(late), Err(ExpirationError::TooLate)), "{late}");
         }
     }
 }

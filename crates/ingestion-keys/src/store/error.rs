@@ -1,82 +1,66 @@
-//! What can be wrong with a store.
+//! Why a store could not be read or written.
 
-use std::io;
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
 
-/// A store could not be read or written. No message has a statement, a row or a credential in it.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Another process holds the lock file.
-    #[error("another process is writing to this database")]
+/// A store could not be read or written.
+///
+/// The message says what is wrong, and what to do about it if that is known; [`kind`](Self::kind)
+/// says it to a program. No message contains a statement, a row or a credential.
+///
+/// # Examples
+///
+/// ```
+/// use std::error::Error;
+/// use ingestion_keys::store::{StoreError, StoreErrorKind};
+///
+/// let cause = std::io::Error::other("connection reset");
+/// let error = StoreError::new(StoreErrorKind::Unavailable, "the database cannot be reached")
+///     .with_source(cause);
+/// assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+/// assert_eq!(error.to_string(), "the database cannot be reached");
+/// assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("connection reset"));
+/// ```
+#[derive(Debug)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    message: Cow<'static, str>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// What an operator can do about a [`StoreError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// Another process is writing to the store: stop it, or wait for its end.
     Locked,
-    /// The database was made by a newer version; it was not touched.
-    #[error(
-        "the database has schema {found}, and this version knows {known}: a newer version wrote it"
-    )]
-    Newer {
-        /// The version of its schema.
-        found: i64,
-        /// The latest that this version knows.
-        known: i64,
-    },
-    /// The file is no database of ours.
-    #[error("the file is not a database of ingestion keys")]
-    Foreign,
-    /// The file at the path is not the one that is open: it was removed or replaced.
-    #[error("the database file was removed or replaced: restore it and restart")]
+    /// A newer version of this program made the store: use that version.
+    TooNew,
+    /// The store belongs to another program: configure another place.
+    NotOurs,
+    /// The store was removed, replaced or overwritten while it was in use: restore it and restart.
     Replaced,
-    /// Somebody else wrote to the file while it was open, as `cp` does over it.
-    #[error("another program wrote to the database file: restore it and restart")]
-    Overwritten,
-    /// The file is empty and the log of its changes is not: with another file these would be lost.
-    #[error(
-        "the database file is empty and its log is not: restore the database, or remove the log too"
-    )]
-    Emptied,
-    /// The file has a second name, under which there would be another log of changes and another
-    /// lock.
-    #[error("the database file has more than one name (hard links): leave it one")]
-    Linked,
+    /// The store is set up in a way that would lose changes: the message says what to change.
+    Misconfigured,
     /// There is no space left.
-    #[error("the disk is full")]
     Full,
-    /// The file, or where it lies, cannot be written.
-    #[error("the database cannot be written")]
+    /// This process is not allowed to write to the store.
     ReadOnly,
-    /// The file is damaged.
-    #[error("the database is damaged")]
+    /// The content of the store is damaged: restore a backup.
     Corrupt,
-    /// Somebody else held the database for too long.
-    #[error("the database is busy")]
-    Busy,
-    /// The operating system refused.
-    #[error("cannot {action}")]
-    Io {
-        /// What was attempted.
-        action: &'static str,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The database refused for another reason.
-    #[error("the database failed with code {code}")]
-    Database {
-        /// Its own number for it (SQLite: the extended result code).
-        code: i32,
-    },
-    /// A row has something in it that was never written.
-    #[error("a row of {table} cannot be understood")]
-    Row {
-        /// Of which table.
-        table: &'static str,
-    },
-    /// The store was closed, or its thread is gone.
-    #[error("the store is closed")]
-    Closed,
+    /// The store cannot be used at the moment: the same call may succeed later.
+    Unavailable,
+    /// The operating system refused an operation: the source says why.
+    Io,
+    /// The store failed in a way that this program does not expect: the source says how.
+    Internal,
 }
 
 /// A change was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// A key to be changed or deleted has changed or is gone: look again.
+    /// A key to be updated or deleted has changed or is gone: read it again.
     #[error("the key has changed meanwhile")]
     Changed,
     /// The id of a new key was used before.
@@ -85,4 +69,42 @@ pub enum CommitError {
     /// The store failed.
     #[error("the change could not be kept")]
     Store(#[from] StoreError),
+}
+
+impl StoreError {
+    /// An error of this kind. The message is a lower-case phrase for an operator, without the text
+    /// of the cause.
+    #[must_use]
+    pub fn new(kind: StoreErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// The same error with its cause.
+    #[must_use]
+    pub fn with_source(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { source: Some(source.into()), ..self }
+    }
+
+    /// What an operator can do about it.
+    #[must_use]
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+
+    /// The store was closed, or what read it has ended.
+    pub(super) fn closed() -> Self {
+        Self::new(StoreErrorKind::Unavailable, "the store is closed")
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_ref().map(|source| &**source as _)
+    }
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use ingestion_api::AuditEntry;
 use tokio::sync::watch;
 
 use super::{
-    Change, ChangeId, Changes, Commit, CommitError, Committed, Cursor, KeyState, KeyStore, Part,
-    Snapshot, StoreError, UsageBatch, Write,
+    Change, ChangeId, Changes, Commit, CommitError, Committed, Cursor, KeyState, KeyStore,
+    Snapshot, SnapshotChunk, StoreError, UsageBatch, Write,
 };
+use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::key::{KeyId, StoredKey, Usage};
 
@@ -71,7 +71,7 @@ impl MemoryStore {
 
     fn content(&self) -> Result<MutexGuard<'_, Content>, StoreError> {
         let content = self.lock();
-        if content.fails { Err(StoreError::Closed) } else { Ok(content) }
+        if content.fails { Err(StoreError::closed()) } else { Ok(content) }
     }
 }
 
@@ -95,7 +95,7 @@ impl Content {
     fn fits(&self, write: &Write) -> Result<(), CommitError> {
         match write {
             Write::Insert(record) => {
-                let audited = self.audit.iter().any(|entry| entry.key_id == record.id.get());
+                let audited = self.audit.iter().any(|entry| entry.note.key_id == record.id);
                 if audited || self.keys.contains_key(&record.id) {
                     Err(CommitError::IdTaken)
                 } else {
@@ -144,7 +144,12 @@ impl KeyStore for MemoryStore {
             content.write(write, revision, commit.at);
         }
         content.log.insert(revision, (commit.change_id, commit.at));
-        content.audit.push(commit.audit.entry(revision, commit.at, commit.who));
+        content.audit.push(AuditEntry {
+            revision,
+            at: commit.at,
+            who: commit.who,
+            note: commit.audit,
+        });
         if !content.mute {
             self.revision.send_replace(revision);
         }
@@ -152,11 +157,11 @@ impl KeyStore for MemoryStore {
     }
 
     async fn list(&self) -> Result<Vec<StoredKey>, StoreError> {
-        let without_sources = |key: &StoredKey| {
-            let usage = Usage { sources: Vec::new(), ..key.usage.clone() };
+        let without_clients = |key: &StoredKey| {
+            let usage = Usage { clients: Vec::new(), ..key.usage.clone() };
             StoredKey { record: key.record.clone(), usage }
         };
-        Ok(self.content()?.keys.values().map(without_sources).collect())
+        Ok(self.content()?.keys.values().map(without_clients).collect())
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
@@ -169,8 +174,8 @@ impl KeyStore for MemoryStore {
             let content = self.content()?;
             (content.changes(i64::MIN), content.cursor())
         };
-        sender.send(Ok(Part::Changes(changes))).await;
-        sender.send(Ok(Part::End(cursor))).await;
+        sender.send(Ok(SnapshotChunk::Changes(changes))).await;
+        sender.send(Ok(SnapshotChunk::End(cursor))).await;
         Ok(snapshot)
     }
 
@@ -194,7 +199,7 @@ impl KeyStore for MemoryStore {
         let mut content = self.content()?;
         for (id, usage) in batch.usage {
             if let Some(key) = content.keys.get_mut(&id) {
-                key.usage.add(usage, batch.sources, batch.oldest_source);
+                key.usage.add(usage, batch.max_clients, batch.oldest_client);
             }
         }
         Ok(())
@@ -217,13 +222,11 @@ impl KeyStore for MemoryStore {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
-    fn make() -> (Arc<dyn KeyStore>, ()) {
-        (Arc::new(MemoryStore::new([0; 16])), ())
+    async fn empty() -> (MemoryStore, ()) {
+        (MemoryStore::new([0; 16]), ())
     }
 
-    crate::store::contract::contract!(make);
+    crate::store_contract!(empty);
 }

@@ -1,10 +1,10 @@
-//! Where keys are kept: what every store does, and how a ring follows one.
+//! Where keys are kept: what every store does, and how a cache follows one.
 //!
 //! A store knows no policy. It keeps what it is given, all of a [`Commit`] or nothing, and tells in
 //! which order it was given.
 
-#[cfg(test)]
-mod contract;
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
@@ -13,20 +13,25 @@ mod snapshot;
 mod sqlite;
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use ingestion_api::{AuditAction, AuditEntry, FieldChange};
 use tokio::sync::watch;
 
-pub use error::{CommitError, StoreError};
+pub use error::{CommitError, StoreError, StoreErrorKind};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryStore;
-pub use snapshot::{Part, Snapshot, SnapshotSender};
+pub use snapshot::{Snapshot, SnapshotChunk, SnapshotSender};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore};
 
+use crate::audit::{AuditEntry, AuditNote};
 use crate::clock::Timestamp;
 use crate::key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
+
+/// How long a deleted key is remembered, so that the reason of its refusals is known: 90 days. The
+/// store and the keys in memory use the same time.
+pub const TOMBSTONE_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A place where keys are kept.
 ///
@@ -43,7 +48,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// there; [`CommitError::Store`] if it could not be made.
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
 
-    /// All keys, by id, without the places they were used from.
+    /// All keys, by id, without the clients that used them.
     ///
     /// # Errors
     ///
@@ -114,21 +119,6 @@ pub struct Commit {
     pub writes: Vec<Write>,
 }
 
-/// What is told about a change.
-#[derive(Clone, Debug)]
-pub struct AuditNote {
-    /// What was done.
-    pub action: AuditAction,
-    /// To which key.
-    pub key_id: KeyId,
-    /// Its name.
-    pub key_name: String,
-    /// The other key of a rotation.
-    pub other_key_id: Option<KeyId>,
-    /// What is different.
-    pub changes: Vec<FieldChange>,
-}
-
 /// One write of a change.
 #[derive(Clone, Debug)]
 pub enum Write {
@@ -172,7 +162,7 @@ pub enum Changes {
     SnapshotNeeded,
 }
 
-/// A key as it became: what a ring needs of it.
+/// A key as it became: what a cache needs of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The change that it was last part of.
@@ -209,10 +199,10 @@ pub enum KeyState {
 pub struct UsageBatch {
     /// What to add, by key.
     pub usage: Vec<(KeyId, Usage)>,
-    /// How many places are kept of each key.
-    pub sources: usize,
-    /// Places last used before this are forgotten.
-    pub oldest_source: Option<Timestamp>,
+    /// The largest number of clients that are kept of each key.
+    pub max_clients: usize,
+    /// Clients that were last seen before this time are forgotten.
+    pub oldest_client: Option<Timestamp>,
 }
 
 impl Write {
@@ -239,22 +229,5 @@ impl From<&KeyRecord> for Change {
             enabled: record.enabled,
         };
         Self { revision: record.revision, id: record.id, digest: record.digest, state }
-    }
-}
-
-impl AuditNote {
-    /// The entry of the change of this revision, as it is read.
-    #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn entry(self, revision: i64, at: Timestamp, who: String) -> AuditEntry {
-        AuditEntry {
-            revision,
-            timestamp: at.as_millis(),
-            who,
-            action: self.action,
-            key_id: self.key_id.get(),
-            key_name: self.key_name,
-            other_key_id: self.other_key_id.map(KeyId::get),
-            changes: self.changes,
-        }
     }
 }

@@ -1,61 +1,62 @@
-//! Everything a store has at one moment, piece by piece: a million keys do not have to be in memory
-//! twice.
+//! A snapshot: everything that a store has at one moment. It is sent chunk by chunk, so that a
+//! million keys are not in memory twice.
 
 use tokio::sync::mpsc;
 
 use super::{Change, Cursor, StoreError};
 
-/// Pieces that may wait to be taken.
+/// The number of chunks that may wait to be taken.
 const WAITING: usize = 4;
 
-/// A snapshot that is being read.
+/// The receiving end of a snapshot.
 #[derive(Debug)]
 pub struct Snapshot {
-    parts: mpsc::Receiver<Result<Part, StoreError>>,
+    chunks: mpsc::Receiver<Result<SnapshotChunk, StoreError>>,
 }
 
-/// The end at which a store puts a snapshot in.
+/// The end into which a store puts a snapshot.
 #[derive(Debug)]
 pub struct SnapshotSender {
-    parts: mpsc::Sender<Result<Part, StoreError>>,
+    chunks: mpsc::Sender<Result<SnapshotChunk, StoreError>>,
 }
 
-/// A piece of a snapshot.
+/// A chunk of a snapshot.
 #[derive(Debug)]
-pub enum Part {
-    /// Some keys or tombstones.
+pub enum SnapshotChunk {
+    /// Some of the keys and tombstones.
     Changes(Vec<Change>),
-    /// That was all, and this is where changes go on from.
+    /// The end of the snapshot: changes after it follow this cursor.
     End(Cursor),
 }
 
 impl Snapshot {
-    /// An empty snapshot and its other end.
+    /// Makes the two ends of an empty snapshot.
     #[must_use]
     pub fn channel() -> (SnapshotSender, Self) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        (SnapshotSender { parts: sender }, Self { parts: receiver })
+        (SnapshotSender { chunks: sender }, Self { chunks: receiver })
     }
 
-    /// The next piece. A snapshot that stops without [`Part::End`] is not whole, and that is an
-    /// error: what is missing from it would be refused.
+    /// Returns the next chunk. A snapshot that stops without [`SnapshotChunk::End`] is not complete,
+    /// and that is an error: the keys that are missing from it would be refused.
     ///
     /// # Errors
     ///
     /// When the store could not be read to the end.
-    pub async fn next(&mut self) -> Result<Part, StoreError> {
-        self.parts.recv().await.unwrap_or(Err(StoreError::Closed))
+    pub async fn next(&mut self) -> Result<SnapshotChunk, StoreError> {
+        self.chunks.recv().await.unwrap_or(Err(StoreError::closed()))
     }
 }
 
 impl SnapshotSender {
-    /// Puts a piece in, waiting until there is room. Returns whether anybody still wants it.
-    pub async fn send(&self, part: Result<Part, StoreError>) -> bool {
-        self.parts.send(part).await.is_ok()
+    /// Sends a chunk, and waits until there is room for it. Returns `false` if the receiving end is
+    /// gone.
+    pub async fn send(&self, chunk: Result<SnapshotChunk, StoreError>) -> bool {
+        self.chunks.send(chunk).await.is_ok()
     }
 
-    /// As [`send`](Self::send), on a thread that may block.
-    pub fn blocking_send(&self, part: Result<Part, StoreError>) -> bool {
-        self.parts.blocking_send(part).is_ok()
+    /// Does the same as [`send`](Self::send) on a thread that may block.
+    pub fn blocking_send(&self, chunk: Result<SnapshotChunk, StoreError>) -> bool {
+        self.chunks.blocking_send(chunk).is_ok()
     }
 }

@@ -1,35 +1,61 @@
-//! Timing of single operations, for both benchmarks: one round over all cases a run, one JSON
-//! object a line.
+//! Timing of single operations, shared by the benchmark programs. One run of a program is one
+//! round over all its cases, and prints one JSON object a line.
 //!
-//! The caller repeats the run in turn with its peers and takes medians, so that all of them see the
-//! same states of the machine.
+//! `cargo xtask bench` runs the programs several times, in turn with those of the peers, and takes
+//! medians, so that all of them see the same states of the machine.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Shortest time that a batch takes, so that reading the clock does not count.
+use rustix::time::{ClockId, clock_gettime};
+
+/// The shortest time that a batch takes, so that reading the clock does not count.
 const BATCH: Duration = Duration::from_millis(2);
 
-/// Batches a case; their median is its result.
+/// Batches of each operation; their median is the operation's result.
 const BATCHES: usize = 15;
 
-/// Nanoseconds that one call of `operation` takes. `operation` makes one call; what it returns is
-/// dropped inside the measured time.
-pub(crate) fn nanoseconds<T>(operation: impl FnMut() -> T) -> f64 {
-    nanoseconds_of_two(operation, || ()).0
+/// The nanoseconds that one call of each operation takes. The operations are made with [`timed`],
+/// and are measured batch by batch in turn, so that a change of the machine's speed meets them all.
+pub(crate) fn nanoseconds<const N: usize>(
+    mut operations: [&mut dyn FnMut(u32) -> Duration; N],
+) -> [f64; N] {
+    let calls = operations.each_mut().map(|operation| calls_in_a_batch(operation));
+    let mut samples = [const { Vec::new() }; N];
+    for _ in 0..BATCHES {
+        for ((operation, calls), samples) in operations.iter_mut().zip(calls).zip(&mut samples) {
+            samples.push(operation(calls).as_secs_f64() * 1e9 / f64::from(calls));
+        }
+    }
+    samples.map(median)
 }
 
-/// The same of two operations, batch by batch in turn.
-pub(crate) fn nanoseconds_of_two<T, U>(
-    mut first: impl FnMut() -> T,
-    mut second: impl FnMut() -> U,
-) -> (f64, f64) {
-    let calls = (calls_in_a_batch(&mut first), calls_in_a_batch(&mut second));
-    let mut samples = (Vec::new(), Vec::new());
-    for _ in 0..BATCHES {
-        samples.0.push(batch(calls.0, &mut first).as_secs_f64() * 1e9 / f64::from(calls.0));
-        samples.1.push(batch(calls.1, &mut second).as_secs_f64() * 1e9 / f64::from(calls.1));
+/// A function that makes the given number of calls of `operation` and returns the processor time
+/// that this thread needs for them. What a call returns is dropped inside that time.
+///
+/// Wall-clock time would count the time slices that other programs get: on two cores that twelve
+/// programs wanted, the same case took 47 ns in one run and 180 ns in the next.
+pub(crate) fn timed<T>(operation: impl FnMut() -> T) -> impl FnMut(u32) -> Duration {
+    timed_with(operation, processor_time)
+}
+
+/// As [`timed`], by another clock.
+pub(crate) fn timed_with<T>(
+    mut operation: impl FnMut() -> T,
+    clock: impl Fn() -> Duration,
+) -> impl FnMut(u32) -> Duration {
+    move |calls| {
+        let start = clock();
+        for _ in 0..calls {
+            std::hint::black_box(operation());
+        }
+        clock() - start
     }
-    (median(samples.0), median(samples.1))
+}
+
+/// The processor time that this thread has had so far.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
 /// Heap allocations that one call of `operation` makes, on average.
@@ -43,7 +69,7 @@ pub(crate) fn allocations<T>(mut operation: impl FnMut() -> T) -> f64 {
     counted.count_total as f64 / f64::from(CALLS)
 }
 
-/// Prints a result: `value` in the unit of the case, of `peer` or, without one, of this library.
+/// Prints a result in the unit of its case. It belongs to `peer`, or without one to this library.
 pub(crate) fn report(
     case: &str,
     peer: Option<&str>,
@@ -59,9 +85,9 @@ pub(crate) fn report(
     println!(r#"{{"case":"{case}"{peer},"value":{value:.2},"allocations":{allocations}}}"#);
 }
 
-fn calls_in_a_batch<T>(operation: &mut impl FnMut() -> T) -> u32 {
+fn calls_in_a_batch(operation: &mut dyn FnMut(u32) -> Duration) -> u32 {
     let mut calls = 1_u32;
-    while batch(calls, operation) < BATCH {
+    while operation(calls) < BATCH {
         calls = calls.saturating_mul(2);
     }
     calls
@@ -70,12 +96,4 @@ fn calls_in_a_batch<T>(operation: &mut impl FnMut() -> T) -> u32 {
 fn median(mut samples: Vec<f64>) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples[samples.len() / 2]
-}
-
-fn batch<T>(calls: u32, operation: &mut impl FnMut() -> T) -> Duration {
-    let start = Instant::now();
-    for _ in 0..calls {
-        std::hint::black_box(operation());
-    }
-    start.elapsed()
 }

@@ -1,4 +1,4 @@
-//! Help texts, in the sections and lines of the original.
+//! Help texts, with the sections and the layout of the original command.
 
 use std::fmt::Write;
 
@@ -6,12 +6,50 @@ use clap::builder::ValueRange;
 use clap::{Arg, ArgAction, Command, CommandFactory};
 
 use super::Cli;
+use super::parse::unknown_command;
+use crate::client::MINIMUM_SERVER;
+use crate::error::Failure;
 
-/// The width that names of commands are padded to at least.
+/// The smallest width that names of commands are padded to.
 const NAME_WIDTH: usize = 11;
 
-/// The help of the command that `path` leads to from the root, as far as there is one.
-pub(crate) fn help<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
+/// The help of the command that `path` names. Parts of `path` after an unknown command are ignored.
+pub(super) fn help<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
+    let (command, name) = find(path);
+    let about = command
+        .get_long_about()
+        .or(command.get_about())
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let minimum = if name.starts_with("sts ingestion-api-key ") {
+        format!("\n\nMinimum supported StackState version: {MINIMUM_SERVER}")
+    } else {
+        String::new()
+    };
+    format!("{about}{minimum}\n\n{}", usage_of(&command, &name))
+}
+
+/// The help without the description.
+pub(crate) fn usage<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
+    let (command, name) = find(path);
+    usage_of(&command, &name)
+}
+
+/// The help that `sts help` prints for `path`. An unknown command is a failure.
+pub(super) fn requested(path: &[String]) -> Result<String, Failure> {
+    let root = Cli::command();
+    let mut command = &root;
+    for (at, part) in path.iter().enumerate() {
+        match command.find_subcommand(part) {
+            Some(found) => command = found,
+            None => return Err(unknown_command(part, &path[..at])),
+        }
+    }
+    Ok(help(path.iter().map(String::as_str)))
+}
+
+/// The command that `path` names, and its name from the root.
+fn find<'a>(path: impl IntoIterator<Item = &'a str>) -> (Command, String) {
     let mut root = Cli::command();
     root.build();
     let mut command = &root;
@@ -21,33 +59,11 @@ pub(crate) fn help<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
         command = found;
         let _ = write!(name, " {part}");
     }
-    let about = command
-        .get_long_about()
-        .or(command.get_about())
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    let minimum = name.starts_with("sts ingestion-api-key ").then_some(crate::MINIMUM_SERVER);
-    let minimum = minimum
-        .map(|version| format!("\n\nMinimum supported StackState version: {version}"))
-        .unwrap_or_default();
-    format!("{about}{minimum}\n\n{}", usage(command, &name))
+    (command.clone(), name)
 }
 
-/// The first part of `path` that is no command, and the path before it.
-pub(crate) fn unknown(path: &[String]) -> Option<(&String, &[String])> {
-    let root = Cli::command();
-    let mut command = &root;
-    for (at, part) in path.iter().enumerate() {
-        match command.find_subcommand(part) {
-            Some(found) => command = found,
-            None => return Some((part, &path[..at])),
-        }
-    }
-    None
-}
-
-/// Everything below the description.
-fn usage(command: &Command, name: &str) -> String {
+/// Renders everything below the description.
+fn usage_of(command: &Command, name: &str) -> String {
     let has_commands = command.has_subcommands();
     let mut text = format!("Usage:\n  {}\n", usage_line(command, name));
     if has_commands {
@@ -75,7 +91,7 @@ fn usage(command: &Command, name: &str) -> String {
         );
     }
     let is_root = !name.contains(' ');
-    // Between the two, where commands are chosen and flags are not, the documentation shows none.
+    // The documentation shows no flags for a command that only has other commands below it.
     if is_root || !has_commands {
         flags(&mut text, "Flags", command, name, |arg| is_root || !arg.is_global_set());
         flags(&mut text, "Global Flags", command, name, |arg| !is_root && arg.is_global_set());
@@ -135,7 +151,7 @@ fn flags(
     }
 }
 
-/// A flag with its value, and what it is for.
+/// Renders a flag with its value, and its description.
 fn line(arg: &Arg, name: &str) -> (String, String) {
     let mut left =
         arg.get_short().map_or_else(|| "      ".to_owned(), |short| format!("  -{short}, "));

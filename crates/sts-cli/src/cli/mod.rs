@@ -1,33 +1,27 @@
-//! The command line: what can be asked for, and how it is explained.
+//! The command line as a whole: its commands, its help, and errors in its arguments.
 
-mod context;
 mod help;
-mod key;
 mod parse;
-mod value;
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use secrecy::SecretString;
 
-pub(crate) use context::{ContextCommand, SaveArgs};
-pub(crate) use help::{help, unknown};
-pub(crate) use key::{
-    CheckArgs, CreateArgs, DeleteArgs, KeyCommand, ListArgs, RotateArgs, UpdateArgs,
-};
-pub(crate) use parse::{Parsed, parse, wants_color, wants_json};
-pub(crate) use value::{Expiration, rotate_request};
+use crate::client::MINIMUM_SERVER;
+use crate::command::{ContextCommand, KeyCommand, Session, version};
+use crate::config::ConnectionFlags;
+use crate::environment::Environment;
+use crate::error::Failure;
+use crate::printer::{OutputFlags, Printer};
 
-/// Manages StackState from the command line: ingestion API keys, and the connections they are
-/// managed over.
+pub(crate) use help::usage;
+pub(crate) use parse::{Parsed, output_flags, parse};
+
+/// The command line: global flags and a command.
 #[derive(Parser)]
 #[command(
     name = "sts",
     bin_name = "sts",
-    version = crate::MINIMUM_SERVER,
+    version = MINIMUM_SERVER,
     about = "Manages StackState from the command line",
     propagate_version = true,
     disable_version_flag = true,
@@ -35,22 +29,29 @@ pub(crate) use value::{Expiration, rotate_request};
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
-    pub(crate) flags: GlobalFlags,
+    connection: ConnectionFlags,
+    #[command(flatten)]
+    pub(crate) output: OutputFlags,
+    /// The oldest server that sts works with
+    #[arg(long, global = true, hide = true, action = ArgAction::Version)]
+    version: Option<bool>,
     #[command(subcommand)]
-    pub(crate) command: Option<Command>,
+    command: Option<Command>,
 }
 
-/// What can be done.
+/// The commands, in the order of the help.
 #[derive(Subcommand)]
-pub(crate) enum Command {
+enum Command {
     /// Generate the completion script for a shell
     #[command(
-        long_about = "Prints a script that completes commands and flags in the given shell: bash, elvish, fish, powershell or zsh."
+        long_about = "Print a script that completes commands and flags in the given shell: bash, \
+                      elvish, fish, powershell or zsh."
     )]
     Completion(CompletionArgs),
-    /// Manage the connections of this command line
+    /// Manage the servers that sts connects to
     #[command(
-        long_about = "Manage the contexts of the configuration file: where a server is, and the token it is asked with."
+        long_about = "Manage the contexts of the configuration file. Each has the URL of a server \
+                      and a token for it."
     )]
     Context {
         #[command(subcommand)]
@@ -60,90 +61,54 @@ pub(crate) enum Command {
     Help(HelpArgs),
     /// Manage Ingestion API Keys
     #[command(
-        long_about = "Manage the API Keys that let data (traces, metrics, logs and so on) of agents and OTel Collectors in."
+        long_about = "Manage the API Keys with which agents and OTel Collectors send data (traces, \
+                      metrics, logs and so on)."
     )]
     IngestionApiKey {
         #[command(subcommand)]
         command: Option<KeyCommand>,
     },
-    /// Display the version of this command line
+    /// Display the version of sts
     Version,
 }
 
-/// What every command can be told.
 #[derive(Args)]
-pub(crate) struct GlobalFlags {
-    /// URL of the StackState server
-    #[arg(long, global = true, value_name = "string")]
-    pub(crate) url: Option<String>,
-    /// API token for the StackState server
-    #[arg(long, global = true, value_name = "string")]
-    pub(crate) api_token: Option<SecretString>,
-    /// Service token for the StackState server
-    #[arg(long, global = true, value_name = "string")]
-    pub(crate) service_token: Option<SecretString>,
-    /// Kubernetes service account token for the StackState server
-    #[arg(long, global = true, value_name = "string")]
-    pub(crate) k8s_sa_token: Option<SecretString>,
-    /// File with a Kubernetes service account token for the StackState server
-    #[arg(long, global = true, value_name = "path")]
-    pub(crate) k8s_sa_token_path: Option<PathBuf>,
-    /// PEM file with certificate authorities to trust besides the system's
-    #[arg(long, global = true, alias = "ca-cert-path", value_name = "path")]
-    pub(crate) ca_cert: Option<PathBuf>,
-    /// Accept any certificate of the server
-    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "bool")]
-    pub(crate) skip_ssl: Option<bool>,
-    /// How long to wait for each answer (default "30s")
-    #[arg(long, global = true, value_name = "duration", value_parser = value::timeout, default_value = "30s", hide_default_value = true)]
-    pub(crate) timeout: Duration,
-    /// Other configuration file than the default
-    #[arg(long, global = true, value_name = "path")]
-    pub(crate) config: Option<PathBuf>,
-    /// Other context than the current one
-    #[arg(long, short, global = true, value_name = "string")]
-    pub(crate) context: Option<String>,
-    /// Format of the output (must be { json | text })
-    #[arg(
-        long,
-        short,
-        global = true,
-        value_name = "enum",
-        default_value = "text",
-        hide_default_value = true
-    )]
-    pub(crate) output: Output,
-    /// Print no more than was asked for: of a created key, the key alone
-    #[arg(long, short, global = true)]
-    pub(crate) quiet: bool,
-    /// Print no colors
-    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_name = "bool")]
-    pub(crate) no_color: bool,
-    /// Print what is asked of the server and what it answers, to stderr; secrets are left out
-    /// (twice: headers too)
-    #[arg(long, short, global = true, action = ArgAction::Count)]
-    pub(crate) verbose: u8,
-    /// The oldest server that this command line works with
-    #[arg(long, global = true, hide = true, action = ArgAction::Version)]
-    version: Option<bool>,
-}
-
-/// In which form results and errors are printed.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    Json,
-    Text,
-}
-
-#[derive(Args)]
-pub(crate) struct CompletionArgs {
+struct CompletionArgs {
     /// One of bash, elvish, fish, powershell, zsh
-    pub(crate) shell: Shell,
+    shell: Shell,
 }
 
 #[derive(Args)]
-pub(crate) struct HelpArgs {
-    /// The command
-    #[arg(allow_hyphen_values = true)]
-    pub(crate) command: Vec<String>,
+struct HelpArgs {
+    /// Command to get help about
+    command: Vec<String>,
 }
+
+impl Cli {
+    /// Runs the command.
+    pub(crate) fn run(&self, environment: &Environment, printer: Printer) -> Result<(), Failure> {
+        let session = Session { flags: &self.connection, environment, printer };
+        let text = match &self.command {
+            Some(Command::Context { command: Some(command) }) => return command.run(&session),
+            Some(Command::IngestionApiKey { command: Some(command) }) => {
+                return command.run(&session);
+            }
+            Some(Command::Version) => return version::run(&session),
+            None => help::help([]),
+            Some(Command::Context { command: None }) => help::help(["context"]),
+            Some(Command::IngestionApiKey { command: None }) => help::help(["ingestion-api-key"]),
+            Some(Command::Help(args)) => help::requested(&args.command)?,
+            Some(Command::Completion(args)) => completion(args.shell),
+        };
+        Ok(printer.text(&text)?)
+    }
+}
+
+fn completion(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "sts", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,73 +1,93 @@
-//! From arguments to a command, and what is said about arguments that are none.
+//! Parsing of the arguments, and the errors about wrong ones.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser};
+use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser};
 use ingestion_api::KEY_PREFIX;
 
-use super::{Cli, help};
-use crate::error::{Failure, Kind};
+use super::Cli;
+use super::help::help;
+use crate::client::MINIMUM_SERVER;
+use crate::error::{Failure, FailureKind};
+use crate::printer::{Output, OutputFlags};
 
-/// What the arguments ask for.
+const KEY_AS_ARGUMENT: &str = "a key must not be an argument, because other users can read \
+                               arguments: give it in the environment variable API_KEY or on \
+                               standard input";
+
+/// The result of parsing the arguments.
 pub(crate) enum Parsed {
     Command(Box<Cli>),
-    /// A text to be printed, and nothing else.
+    /// A text to print instead of running a command: the help or the version.
     Text(String),
 }
 
-/// Reads the arguments, the name of the program first.
+/// Parses the arguments, of which the first is the name of the program.
 pub(crate) fn parse(args: &[OsString]) -> Result<Parsed, Failure> {
     let error = match Cli::try_parse_from(args) {
         Ok(cli) => return Ok(Parsed::Command(Box::new(cli))),
         Err(error) => error,
     };
-    let path = path(args);
+    let path = command_path(args);
     match error.kind() {
         ErrorKind::DisplayHelp => Ok(Parsed::Text(help(path.iter().map(String::as_str)))),
-        ErrorKind::DisplayVersion => Ok(Parsed::Text(format!(
-            "minimum supported StackState version: {}\n",
-            crate::MINIMUM_SERVER
-        ))),
-        _ => Err(Failure::new(Kind::Usage, message(&error, &path)).with_usage(path)),
+        ErrorKind::DisplayVersion => {
+            Ok(Parsed::Text(format!("minimum supported StackState version: {MINIMUM_SERVER}\n")))
+        }
+        _ => Err(Failure::new(FailureKind::Usage, message(&error, &path)).with_usage(path)),
     }
 }
 
-/// Whether errors are to be printed as JSON, also errors in the arguments.
-pub(crate) fn wants_json(args: &[OsString]) -> bool {
-    let args = args
-        .iter()
-        .skip(1)
-        .map(|arg| arg.to_string_lossy())
-        .take_while(|arg| arg != "--")
-        .collect::<Vec<_>>();
-    args.iter().enumerate().any(|(at, arg)| {
-        let next = args.get(at + 1).map_or("", |next| next);
-        match short_output(arg) {
-            Some("") => next == "json",
-            Some(value) => value.trim_start_matches('=') == "json",
-            None => arg == "--output=json" || (arg == "--output" && next == "json"),
+/// The output flags in arguments that [`parse`] does not accept.
+///
+/// clap stops at the first error, and `-o json` may follow it. So each argument that may be a flag
+/// is parsed alone, with the next argument as its value, as a flag of the same command.
+pub(crate) fn output_flags(args: &[OsString]) -> OutputFlags {
+    let path = command_path(args);
+    let command = Cli::command()
+        .ignore_errors(true)
+        // clap's own flag would end parsing, as in `-hojson`.
+        .disable_help_flag(true)
+        .arg(Arg::new("help").long("help").short('h').global(true).action(ArgAction::SetTrue));
+    let args = args.iter().skip(1).take_while(|arg| *arg != "--").collect::<Vec<_>>();
+    let mut found = OutputFlags::default();
+    for at in 0..args.len() {
+        if !args[at].as_encoded_bytes().starts_with(b"-") {
+            continue;
         }
-    })
+        let words = std::iter::once("sts").chain(path.iter().map(String::as_str));
+        let words =
+            words.map(OsStr::new).chain(args[at..].iter().take(2).map(|arg| arg.as_os_str()));
+        let matches = command.clone().try_get_matches_from(words);
+        let Ok(flags) = matches.and_then(|matches| OutputFlags::from_arg_matches(&matches)) else {
+            continue;
+        };
+        if flags.output == Output::Json {
+            found.output = Output::Json;
+        }
+        found.no_color |= flags.no_color;
+    }
+    found
 }
 
-/// What follows `o` in flags of one letter, as in `-qo`.
-fn short_output(arg: &str) -> Option<&str> {
-    let letters = arg.strip_prefix('-').filter(|letters| !letters.starts_with('-'))?;
-    // Those that take no value.
-    letters.trim_start_matches(['q', 'v', 'y', 'h']).strip_prefix('o')
+/// The failure because there is no command `name` below the command `path`.
+pub(super) fn unknown_command(name: &str, path: &[String]) -> Failure {
+    let message = if name.contains(KEY_PREFIX) {
+        KEY_AS_ARGUMENT.to_owned()
+    } else {
+        unknown_command_message(name, path)
+    };
+    Failure::new(FailureKind::Usage, message).with_usage(path.to_vec())
 }
 
-/// Whether errors in the arguments may have colours.
-pub(crate) fn wants_color(args: &[OsString]) -> bool {
-    !args
-        .iter()
-        .take_while(|arg| *arg != "--")
-        .any(|arg| arg == "--no-color" || arg == "--no-color=true")
+fn unknown_command_message(name: &str, path: &[String]) -> String {
+    let command = std::iter::once("sts").chain(path.iter().map(String::as_str));
+    format!("unknown command {name:?} for {:?}", command.collect::<Vec<_>>().join(" "))
 }
 
 /// The commands among the arguments, from the root.
-fn path(args: &[OsString]) -> Vec<String> {
+fn command_path(args: &[OsString]) -> Vec<String> {
     let mut root = Cli::command();
     root.build();
     let (mut command, mut path) = (&root, Vec::new());
@@ -80,7 +100,8 @@ fn path(args: &[OsString]) -> Vec<String> {
     path
 }
 
-/// What is wrong, in the words of the original where scripts may look for them.
+/// What is wrong with the arguments. The text is the one of the original command where scripts may
+/// search for it.
 fn message(error: &clap::Error, path: &[String]) -> String {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
@@ -90,20 +111,17 @@ fn message(error: &clap::Error, path: &[String]) -> String {
     };
     let argument = text(ContextKind::InvalidArg) + &text(ContextKind::InvalidSubcommand);
     if argument.contains(KEY_PREFIX) || text(ContextKind::InvalidValue).contains(KEY_PREFIX) {
-        return "a key is never an argument: others could read it; use API_KEY or standard input"
-            .to_owned();
+        return KEY_AS_ARGUMENT.to_owned();
     }
-    let command =
-        std::iter::once("sts").chain(path.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
     match error.kind() {
         ErrorKind::UnknownArgument if !argument.starts_with('-') => {
-            format!("unknown command {argument:?} for {command:?}")
+            unknown_command_message(&argument, path)
         }
         ErrorKind::UnknownArgument => format!("unknown flag: {argument}"),
-        ErrorKind::InvalidSubcommand => format!("unknown command {argument:?} for {command:?}"),
-        ErrorKind::MissingRequiredArgument => missing(&argument),
+        ErrorKind::InvalidSubcommand => unknown_command_message(&argument, path),
+        ErrorKind::MissingRequiredArgument => missing_argument(&argument),
         ErrorKind::InvalidValue if text(ContextKind::InvalidValue).is_empty() => {
-            format!("flag needs an argument: {}", bare(&argument))
+            format!("flag needs an argument: {}", flag_name(&argument))
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let value = text(ContextKind::InvalidValue);
@@ -120,21 +138,27 @@ fn message(error: &clap::Error, path: &[String]) -> String {
                 Some(name) => format!("invalid argument {value:?} for {name}: {reason}"),
                 None => format!(
                     "invalid argument {value:?} for \"{}\" flag: {reason}",
-                    flag(&argument, path)
+                    flag_names(&argument, path)
                 ),
             }
         }
         ErrorKind::ArgumentConflict => match text(ContextKind::PriorArg) {
-            other if other == argument => format!("{} is given more than once", bare(&argument)),
-            other => format!("{} and {} exclude each other", bare(&argument), bare(&other)),
+            other if other == argument => {
+                format!("{} is given more than once: give it once", flag_name(&argument))
+            }
+            other => format!(
+                "{} and {} cannot be used together: give one of them",
+                flag_name(&argument),
+                flag_name(&other)
+            ),
         },
-        ErrorKind::InvalidUtf8 => "an argument is not valid UTF-8".to_owned(),
-        _ => error.kind().as_str().unwrap_or("the arguments make no sense").to_owned(),
+        ErrorKind::InvalidUtf8 => "an argument is not valid UTF-8: correct it".to_owned(),
+        _ => error.kind().as_str().unwrap_or("the arguments are invalid").to_owned(),
     }
 }
 
-/// What is missing: flags, or one of several.
-fn missing(argument: &str) -> String {
+/// The error about missing arguments: required flags, or one flag of a group.
+fn missing_argument(argument: &str) -> String {
     if let Some(name) = positional(argument) {
         return format!("required argument {name} not given");
     }
@@ -142,31 +166,34 @@ fn missing(argument: &str) -> String {
         argument.split(", ").partition(|missing| missing.contains('|'));
     match (&flags[..], choices.first()) {
         ([], Some(choice)) => {
-            let flags = choice.trim_matches(['<', '>']).split('|').map(bare).collect::<Vec<_>>();
-            format!("nothing to do: at least one of the flags {} is needed", flags.join(", "))
+            let flags =
+                choice.trim_matches(['<', '>']).split('|').map(flag_name).collect::<Vec<_>>();
+            format!("nothing to change: give at least one of the flags {}", flags.join(", "))
         }
         _ => {
-            let names =
-                flags.iter().map(|flag| bare(flag).trim_start_matches('-')).collect::<Vec<_>>();
+            let names = flags
+                .iter()
+                .map(|flag| flag_name(flag).trim_start_matches('-'))
+                .collect::<Vec<_>>();
             format!("required flag(s) \"{}\" not set", names.join("\", \""))
         }
     }
 }
 
-/// `<SHELL>` as `<shell>`; nothing if it is a flag, or several.
+/// Formats `<SHELL>` as `<shell>`. The result is `None` for a flag and for several arguments.
 fn positional(argument: &str) -> Option<String> {
     let is_one = argument.starts_with('<') && !argument.contains(['-', '|', ' ']);
     is_one.then(|| argument.to_lowercase())
 }
 
-/// `--id <int>` as `--id`.
-fn bare(argument: &str) -> &str {
+/// Formats `--id <int>` as `--id`.
+fn flag_name(argument: &str) -> &str {
     argument.split([' ', '[', '=']).next().unwrap_or(argument)
 }
 
-/// `--id <int>` as `-i, --id`.
-fn flag(argument: &str, path: &[String]) -> String {
-    let long = bare(argument);
+/// Formats `--id <int>` as `-i, --id`.
+fn flag_names(argument: &str, path: &[String]) -> String {
+    let long = flag_name(argument);
     let mut root = Cli::command();
     root.build();
     let command =

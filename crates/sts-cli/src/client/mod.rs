@@ -1,9 +1,8 @@
-//! HTTP, as every call here is made: with timeouts, without redirects, and without a word about
-//! secrets.
+//! HTTP requests: with timeouts, without redirects, and without secrets in what is printed.
 
-mod answer;
+mod response;
 mod server;
-mod trouble;
+mod transport_error;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -13,19 +12,19 @@ use http_body_util::{BodyExt, Limited};
 use reqwest::{Certificate, Client, RequestBuilder, Url, redirect};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::error::{Failure, Kind, chain};
+use crate::error::{Failure, FailureKind, chain};
 use crate::printer::{Printer, escape};
 
-pub(crate) use answer::Answer;
-pub(crate) use server::Server;
-pub(crate) use trouble::Trouble;
+pub(crate) use response::Response;
+pub(crate) use server::{MINIMUM_SERVER, Server};
+pub(crate) use transport_error::TransportError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Far above a list of a hundred thousand keys.
-const MAX_ANSWER: usize = 128 << 20;
+/// The largest body that is read, in bytes: far more than a list of 100,000 keys has.
+const MAX_BODY_LEN: usize = 128 << 20;
 
-/// How connections are made.
+/// The settings of connections.
 #[derive(Clone)]
 pub(crate) struct Connection {
     pub(crate) skip_ssl: bool,
@@ -33,7 +32,7 @@ pub(crate) struct Connection {
     pub(crate) timeout: Duration,
 }
 
-/// A client for one URL.
+/// A blocking HTTP client for one URL.
 pub(crate) struct Http {
     client: Client,
     runtime: Runtime,
@@ -41,7 +40,7 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// `http2` speaks HTTP/2 without asking, as gRPC does.
+    /// Makes a client for `url`. With `http2` it uses HTTP/2 without negotiation, as gRPC does.
     pub(crate) fn new(
         url: &Url,
         connection: &Connection,
@@ -50,7 +49,7 @@ impl Http {
     ) -> Result<Self, Failure> {
         let mut builder = Client::builder()
             .user_agent(concat!("StackStateCLI/", env!("CARGO_PKG_VERSION")))
-            // The credential would go with it.
+            // A redirected request would take the credential to another host.
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT.min(connection.timeout))
             .timeout(connection.timeout)
@@ -63,24 +62,25 @@ impl Http {
         }
         if let Some(path) = connection.ca_cert.as_ref().filter(|_| !connection.skip_ssl) {
             let failure = |reason: String| {
+                let path = path.to_string_lossy();
                 Failure::new(
-                    Kind::Configuration,
-                    format!(
-                        "cannot use the certificates of {} ({reason})",
-                        escape(&path.to_string_lossy())
-                    ),
+                    FailureKind::Configuration,
+                    format!("cannot use the certificates in {} ({reason})", escape(&path)),
                 )
             };
             let pem = std::fs::read(path).map_err(|error| failure(error.to_string()))?;
             let certificates =
                 Certificate::from_pem_bundle(&pem).map_err(|error| failure(chain(&error)))?;
             if certificates.is_empty() {
-                return Err(failure("there is none in it".to_owned()));
+                return Err(failure("the file contains no certificate".to_owned()));
             }
             builder = builder.tls_certs_merge(certificates);
         }
         let failure = |reason: String| {
-            Failure::new(Kind::Configuration, format!("no HTTP client ({reason})"))
+            Failure::new(
+                FailureKind::Configuration,
+                format!("cannot create an HTTP client ({reason})"),
+            )
         };
         let runtime = Builder::new_current_thread()
             .enable_all()
@@ -90,26 +90,26 @@ impl Http {
         Ok(Self { client, runtime, printer })
     }
 
+    /// The client that builds requests for [`send`](Self::send).
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Sends the request and reads the answer to its end.
-    pub(crate) fn send(&self, request: RequestBuilder) -> Result<Answer, Trouble> {
-        let request = request.build().map_err(Trouble::Send)?;
-        let line = format!("{} {}", request.method(), shown(request.url()));
+    /// Sends the request and reads the complete response.
+    pub(crate) fn send(&self, request: RequestBuilder) -> Result<Response, TransportError> {
+        let request = request.build().map_err(TransportError::Send)?;
+        let line = format!("{} {}", request.method(), without_user_info(request.url()));
         for (name, value) in request.headers() {
-            // Only what is no secret.
             let value = if value.is_sensitive() { "***" } else { value.to_str().unwrap_or("***") };
             self.printer.trace(2, || format!("> {name}: {value}"));
         }
         let result = self.runtime.block_on(async {
-            let (parts, body) =
-                http::Response::from(self.client.execute(request).await.map_err(Trouble::Send)?)
-                    .into_parts();
-            let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(Trouble::Receive)?;
+            let response = self.client.execute(request).await.map_err(TransportError::Send)?;
+            let (parts, body) = http::Response::from(response).into_parts();
+            let body = Limited::new(body, MAX_BODY_LEN).collect().await;
+            let body = body.map_err(TransportError::Receive)?;
             let trailers = body.trailers().cloned().unwrap_or_default();
-            Ok(Answer {
+            Ok(Response {
                 status: parts.status,
                 headers: parts.headers,
                 trailers,
@@ -117,33 +117,33 @@ impl Http {
             })
         });
         self.printer.trace(1, || match &result {
-            Ok(answer) => format!("{line}: {}", answer.status_line()),
-            Err(trouble) => format!("{line}: {trouble}"),
+            Ok(response) => format!("{line}: {}", response.status_line()),
+            Err(error) => format!("{line}: {error}"),
         });
-        if let Ok(answer) = &result {
-            let content_type = answer.content_type();
+        if let Ok(response) = &result {
+            let content_type = response.content_type();
             self.printer.trace(2, || {
-                format!("< content-type: {content_type}, {} bytes", answer.body.len())
+                format!("< content-type: {content_type}, {} bytes", response.body.len())
             });
         }
         result
     }
 }
 
-/// A URL without the name and password that may be in it.
-pub(crate) fn shown(url: &Url) -> String {
+/// The URL without the user name and the password that may be in it.
+pub(crate) fn without_user_info(url: &Url) -> String {
     let mut url = url.clone();
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.to_string()
 }
 
-/// Warns when a secret goes to another host for all to read.
-pub(crate) fn warn_of_plaintext(url: &Url, printer: &Printer) {
+/// Warns if a credential would be sent to another host without encryption.
+pub(crate) fn warn_if_unencrypted(url: &Url, printer: &Printer) {
     if url.scheme() == "http" && !is_loopback(url) {
         printer.warning(&format!(
-            "{} is not encrypted: the credential can be read on its way; use https",
-            shown(url)
+            "the connection to {} is not encrypted, so others can read the credential: use https",
+            without_user_info(url)
         ));
     }
 }

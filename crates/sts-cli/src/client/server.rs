@@ -10,74 +10,78 @@ use secrecy::ExposeSecret;
 use semver::Version;
 use serde::Serialize;
 
-use super::{Answer, Connection, Http, Trouble, warn_of_plaintext};
+use super::{Connection, Http, Response, TransportError, warn_if_unencrypted};
 use crate::config::{Settings, Token};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, FailureKind};
 use crate::printer::{Printer, escape};
 
-/// A server, asked with a token.
+/// The oldest server that the commands on keys work with.
+pub(crate) const MINIMUM_SERVER: &str = "5.0.0";
+
+/// The hint for a request that may have created a key although its response was not received.
+const KEY_MAY_EXIST: &str =
+    "A key may have been created nevertheless: check with `sts ingestion-api-key list`";
+
+/// A client of the management API of one server.
 pub(crate) struct Server {
     http: Http,
     /// The URL of the API, without a slash at its end.
     url: String,
-    /// The same for messages.
-    shown: String,
+    /// The same URL, escaped for messages.
+    display_url: String,
     token: (&'static str, HeaderValue),
 }
 
 impl Server {
-    /// Nothing is asked yet.
+    /// Makes a client. It sends no request yet.
     pub(crate) fn new(
         settings: &Settings,
         connection: &Connection,
         printer: Printer,
     ) -> Result<Self, Failure> {
-        let join = |url: &str| {
-            format!("{}/{}", url.trim_end_matches('/'), settings.api_path.trim_start_matches('/'))
-                .trim_matches('/')
-                .to_owned()
-        };
         let invalid = |error: &dyn std::fmt::Display| {
-            Failure::new(Kind::Configuration, format!("the URL is none ({error})"))
+            Failure::new(FailureKind::Configuration, format!("the URL is invalid ({error})"))
+                .with_hint("Give a URL such as https://stackstate.example, and the path of its API")
         };
         let base = Url::parse(&settings.url).map_err(|error| invalid(&error))?;
-        let url = join(&settings.url);
+        let url = api_url(&settings.url, &settings.api_path);
         Url::parse(&url).map_err(|error| invalid(&error))?;
-        warn_of_plaintext(&base, &printer);
-        let (name, token, what) = match &settings.token {
+        warn_if_unencrypted(&base, &printer);
+        let (name, token, kind) = match &settings.token {
             Token::Api(token) => (header::API_TOKEN, token, "api-token"),
             Token::Service(token) => (header::API_KEY, token, "service-token"),
             Token::Kubernetes(token) => (header::SERVICE_BEARER, token, "k8s-sa-token"),
         };
         let mut value = HeaderValue::from_str(token.expose_secret()).map_err(|_| {
             Failure::new(
-                Kind::Configuration,
-                format!("the {what} has a character that no header can carry"),
+                FailureKind::Configuration,
+                format!("the {kind} has a character that is not allowed in an HTTP header"),
             )
         })?;
         value.set_sensitive(true);
         let http = Http::new(&base, connection, false, printer)?;
-        Ok(Self { http, shown: escape(&url).into_owned(), url, token: (name, value) })
+        Ok(Self { http, display_url: escape(&url).into_owned(), url, token: (name, value) })
     }
 
-    /// What the server is. Any failure means that there is no connection.
+    /// Requests information about the server. Every failure has the kind
+    /// [`Connection`](FailureKind::Connection).
     pub(crate) fn info(&self) -> Result<ServerInfo, Failure> {
-        let answer = self.send(self.request(Method::GET, route::SERVER_INFO))?;
-        if answer.status == StatusCode::UNAUTHORIZED {
-            return Err(self.bad_token());
+        let response = self.send(self.request(Method::GET, route::SERVER_INFO))?;
+        if response.status == StatusCode::UNAUTHORIZED {
+            return Err(self.invalid_token());
         }
-        let result = if answer.status.is_success() {
-            answer.read()
+        let result = if response.status.is_success() {
+            response.deserialize()
         } else {
-            Err(answer.failure(Kind::Connection))
+            Err(response.failure(FailureKind::Connection))
         };
-        result.map_err(|failure| self.no_connection(&failure))
+        result.map_err(|failure| self.connection_failure(&failure))
     }
 
-    /// Makes sure that the server is there, takes the token, and is not too old.
+    /// Checks that the server can be reached, accepts the token, and is not too old.
     pub(crate) fn connect(&self) -> Result<(), Failure> {
         let version = self.info()?.version.to_string();
-        let minimum = Version::parse(crate::MINIMUM_SERVER).ok();
+        let minimum = Version::parse(MINIMUM_SERVER).ok();
         let is_new_enough = Version::parse(&version).is_ok_and(|version| {
             minimum.is_some_and(|minimum| version.cmp_precedence(&minimum).is_ge())
         });
@@ -85,16 +89,15 @@ impl Server {
             return Ok(());
         }
         let text = format!(
-            "this command needs StackState {} or newer, and {} is {}",
-            crate::MINIMUM_SERVER,
-            self.shown,
+            "this command needs StackState {MINIMUM_SERVER} or later, but {} has version {}",
+            self.display_url,
             escape(&version)
         );
-        Err(Failure::new(Kind::ServerTooOld, text))
+        Err(Failure::new(FailureKind::ServerTooOld, text).with_hint("Upgrade the server"))
     }
 
     pub(crate) fn list(&self) -> Result<Vec<IngestionApiKey>, Failure> {
-        self.call(self.request(Method::GET, route::API_KEYS))?.read()
+        self.call(self.request(Method::GET, route::API_KEYS))?.deserialize()
     }
 
     pub(crate) fn create(&self, key: &GenerateRequest) -> Result<GeneratedKey, Failure> {
@@ -105,10 +108,14 @@ impl Server {
         self.generate(self.request(Method::POST, &route::rotate(id)), &rotation)
     }
 
-    /// The key; nothing if the server has no call for a single one.
+    /// Requests one key. The result is `None` if the server does not know this operation.
     pub(crate) fn get(&self, id: i64) -> Result<Option<IngestionApiKey>, Failure> {
-        let answer = self.send(self.request(Method::GET, &route::api_key(id)))?;
-        if answer.is_unknown_call() { Ok(None) } else { self.checked(answer)?.read().map(Some) }
+        let response = self.send(self.request(Method::GET, &route::api_key(id)))?;
+        if response.is_unknown_operation() {
+            Ok(None)
+        } else {
+            self.successful(response)?.deserialize().map(Some)
+        }
     }
 
     pub(crate) fn update(
@@ -116,36 +123,39 @@ impl Server {
         id: i64,
         change: &UpdateRequest,
     ) -> Result<IngestionApiKey, Failure> {
-        self.call(with_body(self.request(Method::PATCH, &route::api_key(id)), change)?)?.read()
+        let request = self.request(Method::PATCH, &route::api_key(id));
+        self.call(with_body(request, change)?)?.deserialize()
     }
 
     pub(crate) fn delete(&self, id: i64) -> Result<(), Failure> {
         self.call(self.request(Method::DELETE, &route::api_key(id))).map(|_| ())
     }
 
-    /// A call that makes a key. If its answer is lost, so is the key, and not its effect.
+    /// Sends a request that creates a key. If the response is lost the key may exist, and nobody
+    /// can read its secret any more.
     fn generate(
         &self,
         request: RequestBuilder,
         body: &impl Serialize,
     ) -> Result<GeneratedKey, Failure> {
         let request = with_body(request, body)?;
-        let lost = "A key may have been created all the same: look for it with `sts ingestion-api-key list`";
-        let answer = self.http.send(request).map_err(|trouble| {
-            let failure = self.unreachable(&trouble);
-            // Without a connection nothing was sent.
-            if matches!(&trouble, Trouble::Send(error) if error.is_connect()) {
+        let response = self.http.send(request).map_err(|error| {
+            let failure = self.transport_failure(&error);
+            // Without a connection the request was not sent.
+            if matches!(&error, TransportError::Send(error) if error.is_connect()) {
                 failure
             } else {
-                failure.with_hint(lost)
+                failure.with_hint(KEY_MAY_EXIST)
             }
         })?;
-        if matches!(answer.status.as_u16(), 500 | 502 | 504) {
-            // Whoever answers so may have done it, or passed it on. Trying again would make another
-            // key.
-            return Err(answer.failure_without_retry(Kind::Answer).with_hint(lost));
+        if matches!(response.status.as_u16(), 500 | 502 | 504) {
+            // The server may have created the key before it failed, or a proxy may have passed the
+            // request on. A second request would create a second key.
+            let failure = response.failure_without_retry(FailureKind::Response);
+            return Err(failure.with_hint(KEY_MAY_EXIST));
         }
-        self.checked(answer)?.read().map_err(|failure: Failure| failure.with_hint(lost))
+        let key = self.successful(response)?.deserialize();
+        key.map_err(|failure: Failure| failure.with_hint(KEY_MAY_EXIST))
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -154,46 +164,59 @@ impl Server {
         request.header(*name, token).header(http::header::ACCEPT, "application/json")
     }
 
-    fn call(&self, request: RequestBuilder) -> Result<Answer, Failure> {
-        let answer = self.send(request)?;
-        self.checked(answer)
+    /// Sends a request and returns a response whose status is a success.
+    fn call(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let response = self.send(request)?;
+        self.successful(response)
     }
 
-    fn send(&self, request: RequestBuilder) -> Result<Answer, Failure> {
-        self.http.send(request).map_err(|trouble| self.unreachable(&trouble))
+    fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        self.http.send(request).map_err(|error| self.transport_failure(&error))
     }
 
-    fn checked(&self, answer: Answer) -> Result<Answer, Failure> {
-        match answer.status {
-            status if status.is_success() => Ok(answer),
-            StatusCode::UNAUTHORIZED => Err(self.bad_token()),
-            _ if answer.is_unknown_call() => {
-                Err(answer.failure(Kind::Answer).with_hint("The server may not know this call"))
-            }
-            _ => Err(answer.failure(Kind::Answer)),
+    fn successful(&self, response: Response) -> Result<Response, Failure> {
+        match response.status {
+            status if status.is_success() => Ok(response),
+            StatusCode::UNAUTHORIZED => Err(self.invalid_token()),
+            _ if response.is_unknown_operation() => Err(response
+                .failure(FailureKind::Response)
+                .with_hint("The server may be too old for this operation")),
+            _ => Err(response.failure(FailureKind::Response)),
         }
     }
 
-    fn unreachable(&self, trouble: &Trouble) -> Failure {
-        let message =
-            format!("could not connect to {} ({})", self.shown, escape(&trouble.to_string()));
-        Failure::new(Kind::Connection, message).with_hint(trouble.hint())
+    fn transport_failure(&self, error: &TransportError) -> Failure {
+        let reason = error.to_string();
+        let message = format!("could not connect to {} ({})", self.display_url, escape(&reason));
+        Failure::new(FailureKind::Connection, message).with_hint(error.hint())
     }
 
-    fn no_connection(&self, failure: &Failure) -> Failure {
+    /// The failure of a request for information about the server, as a failure to connect.
+    fn connection_failure(&self, failure: &Failure) -> Failure {
         let (reason, hints) = failure.message.split_once('\n').unwrap_or((&failure.message, ""));
-        let message = format!("could not connect to {} ({reason})", self.shown);
-        let connection = Failure::new(Kind::Connection, message).with_body(failure.body.clone());
+        let message = format!("could not connect to {} ({reason})", self.display_url);
+        let connection =
+            Failure::new(FailureKind::Connection, message).with_body(failure.body.clone());
         if hints.is_empty() { connection } else { connection.with_hint(hints) }
     }
 
-    fn bad_token(&self) -> Failure {
-        Failure::new(Kind::Connection, format!("could not connect to {}: invalid api-token", self.shown))
-            .with_hint("Check the token and that it is of the right kind; save another one with `sts context save --help`")
+    fn invalid_token(&self) -> Failure {
+        let message = format!("could not connect to {}: invalid api-token", self.display_url);
+        Failure::new(FailureKind::Connection, message).with_hint(
+            "Check the token and its kind (API token, service token or Kubernetes token); to save \
+             another one see `sts context save --help`",
+        )
     }
 }
 
-/// JSON with a line end, as the original sends it.
+/// Joins the URL of a server and the path of its API, without a slash at the end.
+fn api_url(url: &str, api_path: &str) -> String {
+    format!("{}/{}", url.trim_end_matches('/'), api_path.trim_start_matches('/'))
+        .trim_matches('/')
+        .to_owned()
+}
+
+/// Adds a JSON body with a line end, as the original command sends it.
 fn with_body(request: RequestBuilder, body: &impl Serialize) -> Result<RequestBuilder, Failure> {
     let mut text = serde_json::to_string(body).map_err(std::io::Error::from)?;
     text.push('\n');

@@ -8,11 +8,11 @@ use crate::printer::Table;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Set where releases are built.
+/// These variables are set where releases are built.
 const BUILD_DATE: Option<&str> = option_env!("STS_BUILD_DATE");
 const COMMIT: Option<&str> = option_env!("STS_COMMIT");
 
-pub(super) fn run(session: &Session<'_>) -> Result<(), Failure> {
+pub(crate) fn run(session: &Session<'_>) -> Result<(), Failure> {
     let (build_date, commit) = (BUILD_DATE.unwrap_or_default(), COMMIT.unwrap_or_default());
     if session.printer.is_json() {
         return Ok(session

@@ -9,36 +9,37 @@ use serde_json::Value;
 
 use super::{Config, NamedContext, StsContext};
 use crate::environment::Environment;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, FailureKind};
 use crate::printer::escape;
 
-/// As many links as systems follow.
+/// The largest number of symbolic links that is followed, as on Linux.
 const MAX_LINKS: usize = 40;
 
-/// The file, wherever it is.
+/// The configuration file, which may not exist yet.
 pub(crate) struct ConfigFile {
     path: PathBuf,
 }
 
-/// Held from reading the file to writing it. The system lets go of it with the process.
+/// A lock that is held from reading the file to writing it. The operating system releases it when
+/// the process ends.
 pub(crate) struct Lock(
-    #[expect(dead_code, reason = "it is locked as long as it is open")] fs::File,
+    #[expect(dead_code, reason = "the file is locked as long as it is open")] fs::File,
 );
 
-/// Why there is no configuration.
+/// Why the configuration file could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
-    #[error("there is no {}", .0.display())]
+    #[error("the file {} does not exist", .0.display())]
     Missing(PathBuf),
     #[error("cannot read {} ({source})", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    /// Where in the file; what stands there may be a token.
-    #[error("{} is not a configuration file (line {line}, column {column})", path.display())]
+    /// The variant has the position of the error and not its text, which may quote a token.
+    #[error("{} is not a valid configuration file (line {line}, column {column})", path.display())]
     Malformed { path: PathBuf, line: u64, column: u64 },
 }
 
 impl ConfigFile {
-    /// The one that is named, or else the user's.
+    /// The file with the path `named`, or the default file of the user.
     pub(crate) fn locate(
         named: Option<PathBuf>,
         environment: &Environment,
@@ -51,14 +52,14 @@ impl ConfigFile {
         let path = named.or_else(|| Some(directory()?.join("stackstate-cli").join("config.yaml")));
         let path = path.ok_or_else(|| {
             Failure::new(
-                Kind::Configuration,
-                "there is no place for a configuration file: set HOME, or use --config",
+                FailureKind::Configuration,
+                "the location of the configuration file is unknown: set HOME, or use --config",
             )
         })?;
         Ok(Self { path })
     }
 
-    /// What it says.
+    /// Reads the file.
     pub(crate) fn read(&self) -> Result<Config, ReadError> {
         let path = || self.path.clone();
         let text = match fs::read_to_string(&self.path) {
@@ -74,34 +75,34 @@ impl ConfigFile {
         })
     }
 
-    /// What it says, or why the command cannot go on.
+    /// Reads the file for a command that needs it.
     pub(crate) fn require(&self) -> Result<Config, Failure> {
         self.read().map_err(|error| error.to_failure())
     }
 
-    /// Keeps other commands from changing it until the lock is dropped. The lock's file stays:
-    /// another command may have it open.
+    /// Prevents other processes from changing the file until the lock is dropped. The lock file is
+    /// never removed, because another process may have it open.
     pub(crate) fn lock(&self) -> Result<Lock, Failure> {
         self.try_lock().map(Lock).map_err(|error| self.write_failure(&error))
     }
 
-    /// What it says; nothing if there is none yet. One that cannot be read is an error: it would be
-    /// lost.
-    pub(crate) fn read_to_change(&self) -> Result<Config, Failure> {
+    /// Reads the file, or returns an empty configuration if it does not exist. A file that cannot
+    /// be read is an error, because writing would destroy it.
+    pub(crate) fn read_or_default(&self) -> Result<Config, Failure> {
         match self.read() {
             Err(ReadError::Missing(_)) => Ok(Config::default()),
             result => result.map_err(|error| error.to_failure()),
         }
     }
 
-    /// Replaces it as a whole, for its owner only.
+    /// Replaces the file atomically. Only its owner can read the new one.
     pub(crate) fn write(&self, config: &Config) -> Result<(), Failure> {
         self.replace(config).map_err(|error| self.write_failure(&error))
     }
 
     fn write_failure(&self, error: &io::Error) -> Failure {
         Failure::new(
-            Kind::Write,
+            FailureKind::Write,
             format!("cannot write to file {} ({error})", escape(&self.path.to_string_lossy())),
         )
     }
@@ -116,7 +117,8 @@ impl ConfigFile {
         Ok(file)
     }
 
-    /// What the links lead to, be it there or not: that is replaced, and not a link.
+    /// The path that the symbolic links lead to, whether it exists or not. That file is replaced,
+    /// and the links stay.
     fn target(&self) -> PathBuf {
         let mut path = self.path.clone();
         for _ in 0..MAX_LINKS {
@@ -127,14 +129,16 @@ impl ConfigFile {
     }
 
     fn replace(&self, config: &Config) -> io::Result<()> {
-        let options = serde_saphyr::ser_options! { indent_step: 4, compact_list_indent: false, prefer_block_scalars: false };
+        let options = serde_saphyr::ser_options! {
+            indent_step: 4, compact_list_indent: false, prefer_block_scalars: false
+        };
         let text =
             serde_saphyr::to_string_with_options(config, options).map_err(io::Error::other)?;
-        let text = as_the_original(&text);
+        let text = outdent_contexts(&text);
         let path = self.target();
         let directory = directory(&path);
         fs::create_dir_all(directory)?;
-        // Created 0600, and renamed over the old one once it is on the disk.
+        // The new file has mode 0600. It is renamed over the old one once it is on the disk.
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;
@@ -146,22 +150,26 @@ impl ConfigFile {
 impl ReadError {
     pub(crate) fn to_failure(&self) -> Failure {
         let failure = Failure::new(
-            Kind::Configuration,
+            FailureKind::Configuration,
             format!("could not load StackState CLI config\n{self}"),
         );
         match self {
-            Self::Missing(_) => {
-                failure.with_hint("You do not have a config file. To create one try running `sts context save --help`")
+            Self::Missing(_) => failure.with_hint(
+                "You do not have a config file. To create one try running `sts context save \
+                     --help`",
+            ),
+            Self::Unreadable { .. } => {
+                failure.with_hint("Make the file readable, or give another one with --config")
             }
-            Self::Unreadable { .. } => failure.with_hint("Make it readable, or name another one with --config"),
-            Self::Malformed { .. } => failure.with_hint("Correct it, or move it away and run `sts context save --help`"),
+            Self::Malformed { .. } => failure
+                .with_hint("Correct the file, or move it away and see `sts context save --help`"),
         }
     }
 }
 
-/// The keys below `context:` by four to the left: a list is no level of its own in the original's
-/// file.
-fn as_the_original(text: &str) -> String {
+/// Removes four columns of indentation from the fields of each context, so that the file is the
+/// one that the original command writes.
+fn outdent_contexts(text: &str) -> String {
     let mut is_contexts = false;
     let lines = text.split_inclusive('\n').map(|line| {
         if !line.starts_with(' ') {
@@ -176,7 +184,8 @@ fn directory(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The original's formats: contexts, or of old the one context as the whole file.
+/// Parses both formats of the original command: a list of contexts, and the old one, in which the
+/// file is a single context.
 fn parse(text: &str) -> Result<Config, serde_saphyr::Error> {
     #[derive(Deserialize)]
     struct Probe {

@@ -1,7 +1,9 @@
-//! The configuration file: contexts, and which one is current.
+//! The configuration: the file with its contexts, and the settings that are in force.
 
 mod file;
+mod flags;
 mod settings;
+mod token;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,12 +13,14 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, FailureKind};
 
 pub(crate) use file::ConfigFile;
-pub(crate) use settings::{Settings, Token, given, tls};
+pub(crate) use flags::ConnectionFlags;
+pub(crate) use settings::{Settings, tls_settings};
+pub(crate) use token::{Token, non_empty};
 
-/// What the file says. The order of the fields is that of the original's.
+/// The content of the configuration file. The fields are in the order of the original command.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Config {
@@ -24,7 +28,7 @@ pub(crate) struct Config {
     pub(crate) contexts: Vec<NamedContext>,
     #[serde(default)]
     pub(crate) current_context: String,
-    /// Whatever a newer version wrote.
+    /// Fields that this version does not know. They are kept when the file is written.
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
 }
@@ -35,7 +39,7 @@ pub(crate) struct NamedContext {
     pub(crate) context: StsContext,
 }
 
-/// Where a server is, and how it is asked.
+/// The address of a server, and how to connect to it.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct StsContext {
@@ -45,29 +49,28 @@ pub(crate) struct StsContext {
     pub(crate) api_token: Option<SecretString>,
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "expose")]
     pub(crate) service_token: Option<SecretString>,
-    #[serde(default = "api_path")]
+    #[serde(default = "default_api_path")]
     pub(crate) api_path: String,
-    /// The original's; nothing here uses it.
+    /// A setting of the original command. It is kept and not used.
     #[serde(default)]
     pub(crate) admin_api_path: String,
     #[serde(default)]
     pub(crate) skip_ssl: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ca_cert_path: Option<PathBuf>,
-    /// Whatever a newer version wrote.
+    /// Fields that this version does not know. They are kept when the file is written.
     #[serde(flatten)]
     pub(crate) rest: BTreeMap<String, Value>,
 }
 
 impl Config {
-    /// The context of this name.
+    /// The context with this name.
     pub(crate) fn context(&self, name: &str) -> Result<&StsContext, Failure> {
         let found = self.contexts.iter().find(|context| context.name == name);
-        found.map(|found| &found.context).ok_or_else(|| unknown(name))
+        found.map(|found| &found.context).ok_or_else(|| unknown_context(name))
     }
 
-    /// Adds the context, or puts it in place of the one with its name, and makes it the current
-    /// one.
+    /// Adds the context, or replaces the context with the same name, and makes it the current one.
     pub(crate) fn save(&mut self, name: &str, context: StsContext) {
         match self.contexts.iter_mut().find(|found| found.name == name) {
             Some(found) => found.context = context,
@@ -76,31 +79,32 @@ impl Config {
         name.clone_into(&mut self.current_context);
     }
 
-    /// Takes the context away.
+    /// Removes the context.
     pub(crate) fn delete(&mut self, name: &str) -> Result<(), Failure> {
         let at = self
             .contexts
             .iter()
             .position(|context| context.name == name)
-            .ok_or_else(|| unknown(name))?;
+            .ok_or_else(|| unknown_context(name))?;
         self.contexts.remove(at);
         Ok(())
     }
 }
 
-fn unknown(name: &str) -> Failure {
+fn unknown_context(name: &str) -> Failure {
     Failure::new(
-        Kind::UnknownContext,
+        FailureKind::UnknownContext,
         format!("Context with name '{}' not found", crate::printer::escape(name)),
     )
-    .with_hint("The contexts that there are: `sts context list`")
+    .with_hint("To see the contexts run `sts context list`")
 }
 
-fn api_path() -> String {
+fn default_api_path() -> String {
     API_PATH.to_owned()
 }
 
-/// The one place where a token is written: into the file, and where the original prints it.
+/// Writes a token in clear. The file needs it, and `-o json` prints contexts with their tokens as
+/// the original command does.
 fn expose<S: Serializer>(token: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
     token.as_ref().map(ExposeSecret::expose_secret).serialize(serializer)
 }

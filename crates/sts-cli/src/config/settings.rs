@@ -1,21 +1,18 @@
-//! What is in force: each setting from its flag, or else from the environment, or else from the
-//! file.
+//! The settings that are in force. Each comes from its flag, or else from the environment, or else
+//! from the configuration file.
 
 use std::path::{Path, PathBuf};
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use super::file::ReadError;
-use super::{ConfigFile, StsContext};
-use crate::cli::GlobalFlags;
+use super::token::{POD_TOKEN, Token, non_empty, read_token};
+use super::{ConfigFile, ConnectionFlags, StsContext};
 use crate::environment::Environment;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, FailureKind};
 use crate::printer::{Printer, escape};
 
-/// Where Kubernetes puts the token of a pod's service account.
-const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
-
-/// A server, and how it is asked. Valid.
+/// The address of a server and how to connect to it, after validation.
 pub(crate) struct Settings {
     pub(crate) url: String,
     pub(crate) api_path: String,
@@ -24,22 +21,14 @@ pub(crate) struct Settings {
     pub(crate) ca_cert: Option<PathBuf>,
 }
 
-/// The credential of the management API, by its kind.
-#[derive(Clone)]
-pub(crate) enum Token {
-    Api(SecretString),
-    Service(SecretString),
-    Kubernetes(SecretString),
-}
-
 impl Settings {
-    /// Puts together what flags, environment and file say.
+    /// Merges the flags, the environment and the configuration file.
     pub(crate) fn load(
-        flags: &GlobalFlags,
+        flags: &ConnectionFlags,
         environment: &Environment,
         printer: &Printer,
     ) -> Result<Self, Failure> {
-        let given = Given::new(flags, environment)?;
+        let overrides = Overrides::new(flags, environment)?;
         let (config, error) =
             match ConfigFile::locate(flags.config.clone(), environment).map(|file| file.read()) {
                 Ok(Ok(config)) => (Some(config), None),
@@ -55,13 +44,13 @@ impl Settings {
             .or_else(|| config.as_ref().map(|config| config.current_context.clone()))
             .unwrap_or_default();
         let context = match &config {
-            // A file may have contexts and none that is current.
+            // A file may have contexts without a current one.
             Some(config) if !name.is_empty() => Some(config.context(&name)?),
             _ => None,
         };
         printer.trace(2, || format!("context: {name:?}"));
-        let settings = given
-            .over(context.cloned().unwrap_or_default(), Path::new(POD_TOKEN))
+        let settings = overrides
+            .merge(context.cloned().unwrap_or_default(), Path::new(POD_TOKEN))
             .map_err(|problems| {
                 let title = if name.is_empty() {
                     "Failed to validate the context:".to_owned()
@@ -71,24 +60,29 @@ impl Settings {
                 problems.into_failure(&title, error.as_ref())
             })?;
         if let Some(error @ (ReadError::Malformed { .. } | ReadError::Unreadable { .. })) = error {
-            printer.warning(&format!("{error}: ignored, since flags and environment suffice"));
+            printer.warning(&format!(
+                "{error}: the file is ignored, because the flags and the environment suffice"
+            ));
         }
         Ok(settings)
     }
 
-    /// What a context says, and nothing else.
-    pub(crate) fn of(name: &str, context: StsContext) -> Result<Self, Failure> {
+    /// The settings of a context alone, without flags and environment.
+    pub(crate) fn from_context(name: &str, context: StsContext) -> Result<Self, Failure> {
         let StsContext { url, api_token, service_token, api_path, skip_ssl, ca_cert_path, .. } =
             context;
-        let tokens =
-            [given(api_token).map(Token::Api), given(service_token).map(Token::Service), None];
+        let tokens = [
+            non_empty(api_token).map(Token::Api),
+            non_empty(service_token).map(Token::Service),
+            None,
+        ];
         let failure = |problems: Problems| problems.into_failure(&validation_title(name), None);
-        valid(url, api_path, tokens, skip_ssl, ca_cert_path).map_err(failure)
+        validate(url, api_path, tokens, skip_ssl, ca_cert_path).map_err(failure)
     }
 }
 
-/// What flags and environment say.
-struct Given {
+/// The settings from flags and environment.
+struct Overrides {
     url: Option<String>,
     api_path: Option<String>,
     tokens: [Option<Token>; 3],
@@ -96,13 +90,13 @@ struct Given {
     ca_cert: Option<PathBuf>,
 }
 
-/// What is wrong with a context.
+/// Everything that is wrong with a context.
 struct Problems(Vec<String>);
 
-impl Given {
-    fn new(flags: &GlobalFlags, environment: &Environment) -> Result<Self, Failure> {
+impl Overrides {
+    fn new(flags: &ConnectionFlags, environment: &Environment) -> Result<Self, Failure> {
         let secret = |flag: &Option<SecretString>, name| {
-            given(flag.clone()).or_else(|| environment.get(name).map(SecretString::from))
+            non_empty(flag.clone()).or_else(|| environment.get(name).map(SecretString::from))
         };
         let kubernetes = match (&flags.k8s_sa_token, &flags.k8s_sa_token_path) {
             (None, Some(path)) => Some(read_token(path)?),
@@ -114,7 +108,7 @@ impl Given {
                 (token, _) => token,
             },
         };
-        let (skip_ssl, ca_cert) = tls(flags, environment)?;
+        let (skip_ssl, ca_cert) = tls_settings(flags, environment)?;
         Ok(Self {
             url: flags
                 .url
@@ -132,13 +126,14 @@ impl Given {
         })
     }
 
-    /// With what is missing taken from the context; the pod's token if there is none at all.
-    fn over(self, context: StsContext, pod_token: &Path) -> Result<Settings, Problems> {
+    /// Takes missing settings from the context. The token is the one of the pod if there is no
+    /// other.
+    fn merge(self, context: StsContext, pod_token: &Path) -> Result<Settings, Problems> {
         let mut tokens = self.tokens;
         if tokens.iter().all(Option::is_none) {
             tokens = [
-                given(context.api_token).map(Token::Api),
-                given(context.service_token).map(Token::Service),
+                non_empty(context.api_token).map(Token::Api),
+                non_empty(context.service_token).map(Token::Service),
                 None,
             ];
         }
@@ -146,9 +141,9 @@ impl Given {
             tokens[2] = read_token(pod_token).ok().map(Token::Kubernetes);
         }
         let api_path = self.api_path.unwrap_or(context.api_path);
-        let api_path = if api_path.is_empty() { super::api_path() } else { api_path };
+        let api_path = if api_path.is_empty() { super::default_api_path() } else { api_path };
         let skip_ssl = self.skip_ssl.unwrap_or(context.skip_ssl);
-        valid(
+        validate(
             self.url.unwrap_or(context.url),
             api_path,
             tokens,
@@ -165,24 +160,19 @@ impl Problems {
             message.push_str("\n* ");
             message.push_str(&problem);
         }
-        let Some(error) = error else { return Failure::new(Kind::Configuration, message) };
-        // Why nothing came from the file, and what to do about it.
+        let Some(error) = error else { return Failure::new(FailureKind::Configuration, message) };
+        // Adds why the file gave no settings, and what to do about it.
         let reason = error.to_failure().message;
         let reason = reason.split_once('\n').map_or(reason.as_str(), |(_, reason)| reason);
-        Failure::new(Kind::Configuration, format!("{message}\n{reason}"))
+        Failure::new(FailureKind::Configuration, format!("{message}\n{reason}"))
     }
-}
-
-/// A token; one that is empty is none.
-pub(crate) fn given(token: Option<SecretString>) -> Option<SecretString> {
-    token.filter(|token| !token.expose_secret().is_empty())
 }
 
 fn validation_title(name: &str) -> String {
     format!("Failed to validate the '{}' context:", escape(name))
 }
 
-fn valid(
+fn validate(
     url: String,
     api_path: String,
     tokens: [Option<Token>; 3],
@@ -193,22 +183,22 @@ fn valid(
     if url.is_empty() {
         problems.push("Missing field: url".to_owned());
     } else if !url.starts_with("http://") && !url.starts_with("https://") {
-        // What stands behind these may be a secret.
-        let shown = if url.contains(['@', '?', '#']) {
+        // A part after one of these characters may be a secret.
+        let text = if url.contains(['@', '?', '#']) {
             String::new()
         } else {
             format!("{} ", escape(&url))
         };
-        problems.push(format!("URL {shown}must start with \"https://\" or \"http://\""));
+        problems.push(format!("URL {text}must start with \"https://\" or \"http://\""));
     } else {
         match reqwest::Url::parse(&url) {
-            Err(error) => problems.push(format!("the URL is none ({error})")),
-            // It may be a secret that was pasted with it.
+            Err(error) => problems.push(format!("the URL is invalid ({error})")),
+            // The message does not quote the URL, because these parts may be secrets.
             Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-                problems.push("the URL must not have a name or a password in it".to_owned());
+                problems.push("the URL must not contain a user name or a password".to_owned());
             }
             Ok(url) if url.query().is_some() || url.fragment().is_some() => {
-                problems.push("the URL must not have a query or a fragment".to_owned());
+                problems.push("the URL must not contain a query or a fragment".to_owned());
             }
             Ok(_) => {}
         }
@@ -231,28 +221,10 @@ fn valid(
     }
 }
 
-/// A token from a file; the line end after it does not belong to it.
-fn read_token(path: &Path) -> Result<SecretString, Failure> {
-    let path_text = path.to_string_lossy();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::new(
-            Kind::Configuration,
-            format!("cannot read the Kubernetes token {} ({error})", escape(&path_text)),
-        )
-    })?;
-    match text.trim() {
-        "" => Err(Failure::new(
-            Kind::Configuration,
-            format!("the Kubernetes token {} is empty", escape(&path_text)),
-        )),
-        token => Ok(SecretString::from(token)),
-    }
-}
-
-/// Whether any certificate is taken, and which authorities are trusted, as flags and environment
-/// say.
-pub(crate) fn tls(
-    flags: &GlobalFlags,
+/// Whether certificates are not verified, and the file with additional certificate authorities,
+/// from flags and environment.
+pub(crate) fn tls_settings(
+    flags: &ConnectionFlags,
     environment: &Environment,
 ) -> Result<(Option<bool>, Option<PathBuf>), Failure> {
     let skip_ssl = match (flags.skip_ssl, environment.get("STS_SKIP_SSL")) {
@@ -267,35 +239,39 @@ fn boolean(text: &str) -> Result<bool, Failure> {
         "1" | "t" | "true" => Ok(true),
         "0" | "f" | "false" => Ok(false),
         _ => Err(Failure::new(
-            Kind::Configuration,
-            "the environment variable STS_SKIP_SSL is neither true nor false",
+            FailureKind::Configuration,
+            "the environment variable STS_SKIP_SSL must be true or false",
         )),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
-    // Scenario: a pod without any token of its own, and one with an API token in its context.
-    // Guarantee: the service account's token is used by the former only, without its line end.
+    // Scenario: sts runs in a pod, once without any token and once with an API token in the
+    // context. Guarantee: the service account token of the pod is used in the first case only,
+    // without the line end of its file.
     #[test]
     fn the_pods_token_is_the_last_resort() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         std::io::Write::write_all(&mut file, b"jwt\n").unwrap();
         let load = |context: StsContext| {
-            let given = Given {
+            let overrides = Overrides {
                 url: Some("http://sts".to_owned()),
                 api_path: None,
                 tokens: [None, None, None],
                 skip_ssl: None,
                 ca_cert: None,
             };
-            given.over(context, file.path()).ok().map(|settings| settings.token)
+            overrides.merge(context, file.path()).ok().map(|settings| settings.token)
         };
-        assert!(
-            matches!(load(StsContext::default()), Some(Token::Kubernetes(token)) if token.expose_secret() == "jwt")
-        );
+        let Some(Token::Kubernetes(token)) = load(StsContext::default()) else {
+            panic!("not the token of the pod")
+        };
+        assert_eq!(token.expose_secret(), "jwt");
         let context = StsContext { api_token: Some("api".into()), ..StsContext::default() };
         assert!(matches!(load(context), Some(Token::Api(token)) if token.expose_secret() == "api"));
     }

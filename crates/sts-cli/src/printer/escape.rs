@@ -1,10 +1,10 @@
-//! Text from elsewhere, made harmless for a terminal and for a line.
+//! Escaping of text from elsewhere, so that a terminal does not act upon it.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// `text` on one line, with everything that a terminal would act upon, or that would reorder it,
-/// spelled out.
+/// Returns `text` on one line. Characters that a terminal would act upon, or that would change the
+/// order of the text, are written as escape sequences.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_harmful) {
         return Cow::Borrowed(text);
@@ -24,19 +24,27 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// The same for each line of a text that has lines.
+/// Escapes each line of a text and keeps its line ends.
 pub(super) fn escape_lines(text: &str) -> String {
     text.split('\n').map(escape).collect::<Vec<_>>().join("\n")
 }
 
-/// Controls (C0, DEL, C1), line and paragraph separators, and what is invisible: by it text is
-/// reordered, or differs from text that looks the same. Joiners stay, as scripts and emoji need
-/// them.
+/// Whether a character is a control (C0, DEL, C1), a line or paragraph separator, or invisible.
+/// Invisible characters reorder text, or make texts differ that look the same. Joiners are allowed,
+/// because some scripts and emoji need them.
 pub(super) fn is_harmful(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
-            '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}'
+            '\u{61c}'
+                | '\u{200b}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'
+                | '\u{2066}'..='\u{2069}'
+                | '\u{feff}'
+                | '\u{e0000}'..='\u{e007f}'
         )
 }
 
@@ -44,11 +52,11 @@ pub(super) fn is_harmful(character: char) -> bool {
 mod tests {
     use super::*;
 
-    // Scenario: text with terminal sequences, line ends and overrides of direction, and text with
-    // emoji and right-to-left letters. Guarantee: the former is spelled out, the latter is left
-    // alone.
+    // Scenario: some texts have terminal sequences, line ends and direction overrides; others have
+    // emoji and right-to-left letters.
+    // Guarantee: the former characters are escaped, and the latter are not.
     #[test]
-    fn only_what_does_harm_is_escaped() {
+    fn only_harmful_characters_are_escaped() {
         assert_eq!(escape("\u{1b}[31mred\n\u{9b}2J\u{7f}"), "\\u{1b}[31mred\\n\\u{9b}2J\\u{7f}");
         assert_eq!(
             escape("a\u{202e}b\u{2066}c\u{200f}d\u{2028}"),

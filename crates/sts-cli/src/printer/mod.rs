@@ -1,6 +1,7 @@
 //! Everything that is printed, for people and for scripts.
 
 mod escape;
+mod flags;
 mod json;
 mod table;
 
@@ -9,16 +10,16 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cli::{GlobalFlags, Output, help};
 use crate::environment::Environment;
 use crate::error::Failure;
 use escape::escape_lines;
 
 pub(crate) use escape::escape;
+pub(crate) use flags::{Output, OutputFlags};
 pub(crate) use json::sorted;
 pub(crate) use table::Table;
 
-/// The width of a table where there is no terminal to ask, as in the original.
+/// The width of a table in columns if stdout is not a terminal, as in the original command.
 const DEFAULT_WIDTH: usize = 80;
 
 const CYAN: &str = "\u{1b}[36m";
@@ -33,53 +34,48 @@ pub(crate) struct Printer {
     json: bool,
     quiet: bool,
     verbosity: u8,
-    /// Colours and symbols: only for people.
+    /// Whether colors and symbols are printed to stdout.
     stdout_color: bool,
+    /// Whether colors and symbols are printed to stderr.
     stderr_color: bool,
 }
 
 impl Printer {
-    /// As the flags and the environment say.
-    pub(crate) fn new(flags: &GlobalFlags, environment: &Environment) -> Self {
-        let printer =
-            Self::without_flags(flags.output == Output::Json, !flags.no_color, environment);
-        Self { quiet: flags.quiet, verbosity: flags.verbose, ..printer }
-    }
-
-    /// For a command line that could not be read, but for these.
-    pub(crate) fn without_flags(json: bool, color: bool, environment: &Environment) -> Self {
+    /// Makes a printer from the flags and the environment.
+    pub(crate) fn new(flags: &OutputFlags, environment: &Environment) -> Self {
+        let json = flags.output == Output::Json;
         let dumb = environment.get("TERM").is_some_and(|term| term.eq_ignore_ascii_case("dumb"));
-        let color = color && !(json || dumb || environment.has("NO_COLOR"));
+        let color = !(flags.no_color || json || dumb || environment.has("NO_COLOR"));
         Self {
             json,
-            quiet: false,
-            verbosity: 0,
+            quiet: flags.quiet,
+            verbosity: flags.verbose,
             stdout_color: color && io::stdout().is_terminal(),
             stderr_color: color && io::stderr().is_terminal(),
         }
     }
 
-    /// Whether stdout is for JSON alone.
+    /// Whether only JSON may be printed to stdout.
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Whether stdout is for what was asked for alone.
+    /// Whether only the result may be printed to stdout.
     pub(crate) fn is_quiet(&self) -> bool {
         self.quiet
     }
 
-    /// Whether a person sees what goes to stderr, and wants more than an answer.
-    pub(crate) fn has_reader(&self) -> bool {
+    /// Whether hints are useful: a person reads stderr, and did not ask for the result alone.
+    pub(crate) fn shows_hints(&self) -> bool {
         !self.json && !self.quiet && io::stderr().is_terminal()
     }
 
-    /// Whether a person can be asked.
+    /// Whether a person can be asked a question.
     pub(crate) fn can_ask(&self) -> bool {
         !self.json && io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 
-    /// Says that something was done.
+    /// Prints that the command succeeded, unless only the result may be printed.
     pub(crate) fn success(&self, text: &str) -> io::Result<()> {
         if self.quiet {
             return Ok(());
@@ -87,28 +83,28 @@ impl Printer {
         self.result(true, text)
     }
 
-    /// Says what a check found. Several of them are what was asked for.
+    /// Prints the result of one of several checks.
     pub(crate) fn result(&self, ok: bool, text: &str) -> io::Result<()> {
-        out(&format!("{} {text}\n", symbol(ok, self.stdout_color)))
+        write_stdout(&format!("{} {text}\n", symbol(ok, self.stdout_color)))
     }
 
-    /// A part of a line that stands out.
+    /// Highlights a part of a line, if colors are printed.
     pub(crate) fn highlight(&self, text: &str) -> String {
         if self.stdout_color { format!("{WHITE}{text}{RESET}") } else { text.to_owned() }
     }
 
-    /// A line, escaped.
+    /// Prints a line, escaped.
     pub(crate) fn line(&self, text: &str) -> io::Result<()> {
-        out(&format!("{}\n", escape(text)))
+        write_stdout(&format!("{}\n", escape(text)))
     }
 
-    /// A text of our own, as it is.
+    /// Prints a text of several lines, which must be escaped already.
     pub(crate) fn text(&self, text: &str) -> io::Result<()> {
-        unless_closed(out(text))
+        ignore_broken_pipe(write_stdout(text))
     }
 
-    /// A table, or what to say when it has no rows. It may be wider than the screen only where
-    /// `wide`: ids that are cut in two cannot be copied.
+    /// Prints a table, or the text `empty` if the table has no rows. A `wide` table may be wider
+    /// than the terminal: its cells are not wrapped, so that ids in them can be copied.
     pub(crate) fn table<const N: usize>(
         &self,
         table: &Table<N>,
@@ -124,15 +120,15 @@ impl Printer {
         let color = self.stdout_color;
         let text =
             table.render(width, |cell| if color { format!("{CYAN}{cell}{RESET}") } else { cell });
-        unless_closed(out(&format!("{text}\n")))
+        ignore_broken_pipe(write_stdout(&format!("{text}\n")))
     }
 
-    /// A JSON document; its keys are in the order of the value.
+    /// Prints a JSON document. Its keys are in the order of the value.
     pub(crate) fn json(&self, value: &impl Serialize) -> io::Result<()> {
-        out(&format!("{}\n", json::pretty(value)?))
+        write_stdout(&format!("{}\n", json::pretty(value)?))
     }
 
-    /// Why a command failed; the usage, where it helps, on stdout.
+    /// Prints why a command failed.
     pub(crate) fn failure(&self, failure: &Failure) {
         if self.json {
             let mut value = json!({"error": true, "error-message": failure.message});
@@ -149,39 +145,33 @@ impl Printer {
         if let Some(body) = failure.body.as_ref().and_then(yaml) {
             text.push_str(&body);
         }
-        error(&text);
-        if let Some(command) = &failure.usage {
-            let help = help(command.iter().map(String::as_str));
-            // The description before it is no help to who knows what the command is for.
-            let usage = help.find("Usage:\n").map_or(help.as_str(), |at| &help[at..]);
-            let _ = out(usage);
-        }
+        write_stderr(&text);
     }
 
-    /// Something that a person should know, and a script may.
+    /// Prints a warning.
     pub(crate) fn warning(&self, text: &str) {
         if self.json {
             self.error_json(&json!({"warning": text}));
         } else {
-            error(&format!("[WARNING] {}\n", escape_lines(text)));
+            write_stderr(&format!("[WARNING] {}\n", escape_lines(text)));
         }
     }
 
-    /// Something that helps a person on.
+    /// Prints a hint for a person.
     pub(crate) fn hint(&self, text: &str) {
-        error(&format!("{}\n", escape_lines(text)));
+        write_stderr(&format!("{}\n", escape_lines(text)));
     }
 
-    /// What happens on the way, if asked for at this level of verbosity.
+    /// Prints what the command does, if the verbosity is at least `level`.
     pub(crate) fn trace(&self, level: u8, text: impl FnOnce() -> String) {
         if self.verbosity >= level {
-            error(&format!("{}\n", escape(&text())));
+            write_stderr(&format!("{}\n", escape(&text())));
         }
     }
 
-    /// Asks a person, who has to say yes.
+    /// Asks a person a question. Every answer but yes means no.
     pub(crate) fn ask(&self, question: &str) -> bool {
-        error(&format!("{} [y/N] ", escape_lines(question)));
+        write_stderr(&format!("{} [y/N] ", escape_lines(question)));
         let mut answer = String::new();
         io::stdin().read_line(&mut answer).is_ok()
             && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
@@ -189,7 +179,7 @@ impl Printer {
 
     fn error_json(&self, value: &Value) {
         if let Ok(text) = json::pretty(value) {
-            error(&format!("{text}\n"));
+            write_stderr(&format!("{text}\n"));
         }
     }
 }
@@ -205,7 +195,7 @@ fn symbol(ok: bool, color: bool) -> String {
     }
 }
 
-/// A server's answer as YAML.
+/// The body of an error response as YAML.
 fn yaml(body: &Value) -> Option<String> {
     let options =
         serde_saphyr::ser_options! { compact_list_indent: false, prefer_block_scalars: false };
@@ -213,18 +203,18 @@ fn yaml(body: &Value) -> Option<String> {
     Some(format!("{}\n", escape_lines(text.trim_end())))
 }
 
-fn out(text: &str) -> io::Result<()> {
+fn write_stdout(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
 }
 
-/// Whoever reads may have read enough.
-fn unless_closed(result: io::Result<()>) -> io::Result<()> {
+/// Ignores that the reader has closed the pipe, as `head` does.
+fn ignore_broken_pipe(result: io::Result<()>) -> io::Result<()> {
     result.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }
 
-/// There is nowhere to report that stderr is closed.
-fn error(text: &str) {
+/// Writes to stderr. An error is ignored, because there is no other place to report it.
+fn write_stderr(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }

@@ -1,4 +1,4 @@
-//! Tables as the original draws them.
+//! Tables as the original command prints them.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -6,15 +6,15 @@ use super::escape::escape;
 
 const SEPARATOR: &str = " | ";
 
-/// A header and rows of as many cells.
+/// A table with a header and rows of `N` cells.
 pub(crate) struct Table<const N: usize> {
     pub(crate) header: [&'static str; N],
     pub(crate) rows: Vec<[String; N]>,
 }
 
 impl<const N: usize> Table<N> {
-    /// The lines of the table, each padded to its end. Cells that are wider than their share of
-    /// `width` go on in the next line.
+    /// Renders the table. Each line is padded to its end. A cell that is wider than the share of
+    /// its column in `width` is wrapped.
     pub(super) fn render(
         &self,
         width: Option<usize>,
@@ -59,18 +59,18 @@ fn line<const N: usize>(
     padded.collect::<Vec<_>>().join(SEPARATOR)
 }
 
-/// What small columns leave of their share is split among the big ones.
+/// Splits `width` into the widths of the columns. Wide columns share what narrow ones do not use.
 fn shares<const N: usize>(wanted: [usize; N], width: usize) -> [usize; N] {
     let average = width.saturating_sub(SEPARATOR.len() * (N - 1)) / N;
     let left: usize = wanted.iter().map(|wanted| average.saturating_sub(*wanted)).sum();
     let n_big = wanted.iter().filter(|wanted| **wanted >= average).count().max(1);
-    // No column is so narrow that a wide character has no place.
+    // A column has at least two places, because a wide character needs two.
     wanted.map(
         |wanted| if wanted < average { wanted } else { wanted.min(average + left / n_big).max(2) },
     )
 }
 
-/// Cuts `text` into pieces that are not wider than `width`, wherever that is.
+/// Cuts `text` into pieces that are not wider than `width`, also in the middle of a word.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let (mut pieces, mut used) = (vec![String::new()], 0);
     for character in text.chars() {
@@ -100,8 +100,8 @@ mod tests {
         Table { header, rows }.render(Some(width), |cell| cell)
     }
 
-    // Scenario: the documentation's table.
-    // Guarantee: it looks as documented, padded to the end.
+    // Scenario: the table of the documentation is rendered.
+    // Guarantee: the text is the documented one, with every line padded to its end.
     #[test]
     fn the_documented_table() {
         let text = render(
@@ -109,27 +109,30 @@ mod tests {
             &[["250558013078953", "my-ingestion-api-key", "", "-"]],
             80,
         );
-        let expected = "ID              | NAME                 | EXPIRATION | DESCRIPTION\n250558013078953 | my-ingestion-api-key |            | -          ";
+        let expected = "ID              | NAME                 | EXPIRATION | DESCRIPTION\n\
+             250558013078953 | my-ingestion-api-key |            | -          ";
         assert_eq!(text, expected);
     }
 
-    // Scenario: two cells are too wide, one of them in wide characters; two columns are narrow.
-    // Guarantee: what the narrow ones leave is split, and the wide cells go on below.
+    // Scenario: two cells are too wide, one of them with wide characters; one column is narrow.
+    // Guarantee: the wide columns share what the narrow one does not use, and their cells are
+    // wrapped.
     #[test]
-    fn wide_cells_go_on_below() {
+    fn wide_cells_are_wrapped() {
         let text = render(
             ["a", "b", "c"],
             &[["1", "abcdefghijklmnopqrst", "鍵鍵鍵鍵鍵鍵鍵鍵鍵鍵"], ["2", "x", ""]],
             36,
         );
-        let expected = "A | B              | C             \n1 | abcdefghijklmn | 鍵鍵鍵鍵鍵鍵鍵\n  | opqrst         | 鍵鍵鍵        \n2 | x              |               ";
+        let expected = "A | B              | C             \n1 | abcdefghijklmn | 鍵鍵鍵鍵鍵鍵鍵\n  | \
+             opqrst         | 鍵鍵鍵        \n2 | x              |               ";
         assert_eq!(text, expected);
     }
 
-    // Scenario: a cell has line ends and terminal sequences; a terminal has no room at all.
-    // Guarantee: a row is a row, and nothing panics.
+    // Scenario: a cell has a line end and a terminal sequence; a terminal has a width of zero.
+    // Guarantee: the cell stays on one line, and rendering does not panic.
     #[test]
-    fn a_row_is_a_row() {
+    fn a_row_stays_a_row() {
         assert_eq!(render(["a"], &[["x\ny\u{1b}"]], 80), "A         \nx\\ny\\u{1b}");
         assert_eq!(render(["aa", "b"], &[["1", "2"]], 0), "AA | B \n1  | 2 ");
     }

@@ -1,12 +1,13 @@
-//! What is said about wrong arguments, and the help.
+//! The messages about wrong arguments, and the help.
 
 use serde_json::{Value, json};
 
 use crate::mock::{KEY, Mock};
 use crate::sts::Sts;
 
-// Scenario: the help of the commands is asked for, in each way. Guarantee: it has the documented
-// sections and lines, and is the text that is kept beside this file.
+// Scenario: the help of the commands is requested in each way.
+// Guarantee: the output has the documented sections and lines, and is the text in the file next to
+// this one.
 #[test]
 fn the_help_is_as_documented() {
     let sts = Sts::new();
@@ -33,9 +34,11 @@ fn the_help_is_as_documented() {
     let help = sts.run(&["ingestion-api-key", "--help"]).stdout;
     for documented in [
         "\n\nUsage:\n  sts ingestion-api-key [command]\n\nAvailable Commands:\n",
-        "\n  create      Create a new Ingestion Api Key\n  delete      Delete an Ingestion Api Key\n",
+        "\n  create      Create a new Ingestion Api Key\n  delete      Delete an Ingestion Api \
+         Key\n",
         "\n  list        List Ingestion Api Keys\n",
-        "\n\nUse \"sts ingestion-api-key [command] --help\" for more information about a command.\n",
+        "\n\nUse \"sts ingestion-api-key [command] --help\" for more information about a \
+         command.\n",
     ] {
         assert!(help.contains(documented), "{documented}");
     }
@@ -44,7 +47,7 @@ fn the_help_is_as_documented() {
     assert_eq!(sts.run(&[]).stdout, include_str!("help/sts.txt"));
 }
 
-/// Wrong arguments, and what is said about them.
+/// Wrong arguments, and the message about each.
 const WRONG: [(&[&str], &str); 24] = [
     (&["completion"], "required argument <shell> not given"),
     (&["ingestion-api-key", "update"], "required flag(s) \"id\" not set"),
@@ -53,7 +56,7 @@ const WRONG: [(&[&str], &str); 24] = [
     (&["ingestion-api-key", "create", "--name"], "flag needs an argument: --name"),
     (
         &["ingestion-api-key", "create", "--name", "a", "--name", "b"],
-        "--name is given more than once",
+        "--name is given more than once: give it once",
     ),
     (&["ingestion-api-key", "create", "--bogus"], "unknown flag: --bogus"),
     (&["ingestion-api-key", "create", "-x"], "unknown flag: -x"),
@@ -65,65 +68,77 @@ const WRONG: [(&[&str], &str); 24] = [
     (&["bogus"], "unknown command \"bogus\" for \"sts\""),
     (
         &["ingestion-api-key", "list", "--output", "yaml"],
-        "invalid argument \"yaml\" for \"-o, --output\" flag: invalid enum value \"yaml\", allowed values are [json, text]",
+        "invalid argument \"yaml\" for \"-o, --output\" flag: invalid enum value \"yaml\", allowed \
+         values are [json, text]",
     ),
     (
         &["ingestion-api-key", "delete", "--id", "foo"],
-        "invalid argument \"foo\" for \"-i, --id\" flag: expected a decimal number from 1 to 9223372036854775807",
+        "invalid argument \"foo\" for \"-i, --id\" flag: expected a decimal number from 1 to \
+         9223372036854775807",
     ),
     (
         &["ingestion-api-key", "delete", "-i", "0"],
-        "invalid argument \"0\" for \"-i, --id\" flag: expected a decimal number from 1 to 9223372036854775807",
+        "invalid argument \"0\" for \"-i, --id\" flag: expected a decimal number from 1 to \
+         9223372036854775807",
     ),
     (
         &["ingestion-api-key", "delete", "-i", "-1"],
-        "invalid argument \"-1\" for \"-i, --id\" flag: expected a decimal number from 1 to 9223372036854775807",
+        "invalid argument \"-1\" for \"-i, --id\" flag: expected a decimal number from 1 to \
+         9223372036854775807",
     ),
     (
         &["ingestion-api-key", "delete", "-i", "0x10"],
-        "invalid argument \"0x10\" for \"-i, --id\" flag: expected a decimal number from 1 to 9223372036854775807",
+        "invalid argument \"0x10\" for \"-i, --id\" flag: expected a decimal number from 1 to \
+         9223372036854775807",
     ),
     (
         &["ingestion-api-key", "delete", "-i", "9223372036854775808"],
-        "invalid argument \"9223372036854775808\" for \"-i, --id\" flag: expected a decimal number from 1 to 9223372036854775807",
+        "invalid argument \"9223372036854775808\" for \"-i, --id\" flag: expected a decimal number \
+         from 1 to 9223372036854775807",
     ),
     (
         &["ingestion-api-key", "create", "-n", "a", "--expiration", "tomorrow"],
-        "invalid argument \"tomorrow\" for \"--expiration\" flag: expected a date as in 2030-12-31 (yyyy-MM-dd)",
+        "invalid argument \"tomorrow\" for \"--expiration\" flag: expected a date such as \
+         2030-12-31 (yyyy-MM-dd)",
     ),
     (
         &["ingestion-api-key", "create", "-n", "a", "--expiration", "2026-02-30"],
-        "invalid argument \"2026-02-30\" for \"--expiration\" flag: there is no such day",
+        "invalid argument \"2026-02-30\" for \"--expiration\" flag: this day does not exist",
     ),
     (
         &["ingestion-api-key", "create", "-n", "a", "--expiration", "10000-01-01"],
-        "invalid argument \"10000-01-01\" for \"--expiration\" flag: expected a date as in 2030-12-31 (yyyy-MM-dd)",
+        "invalid argument \"10000-01-01\" for \"--expiration\" flag: expected a date such as \
+         2030-12-31 (yyyy-MM-dd)",
     ),
     (
         &["ingestion-api-key", "rotate", "-i", "7", "--overlap", "soon"],
-        "invalid argument \"soon\" for \"--overlap\" flag: expected a duration as in 24h, 30m or 0s",
+        "invalid argument \"soon\" for \"--overlap\" flag: expected a duration such as 24h, 30m or \
+         0s",
     ),
     (
         &["ingestion-api-key", "update", "-i", "7"],
-        "nothing to do: at least one of the flags --name, --description, --expiration, --no-expiration, --enable, --disable is needed",
+        "nothing to change: give at least one of the flags --name, --description, --expiration, \
+         --no-expiration, --enable, --disable",
     ),
     (
         &["ingestion-api-key", "update", "-i", "7", "--enable", "--disable"],
-        "--enable and --disable exclude each other",
+        "--enable and --disable cannot be used together: give one of them",
     ),
     (
         &["ingestion-api-key", "check", "--agent", "receiver:7077"],
-        "invalid argument \"receiver:7077\" for \"--agent\" flag: expected a URL with http:// or https://",
+        "invalid argument \"receiver:7077\" for \"--agent\" flag: expected a URL with http:// or \
+         https://",
     ),
 ];
 
-// Scenario: arguments are wrong in each way. Guarantee: exit code 3, what is wrong on stderr, the
-// usage of that command on stdout, and no request.
+// Scenario: arguments are wrong, each in another way.
+// Guarantee: the exit code is 3, stderr says what is wrong, stdout has the usage of the command,
+// and no request is sent.
 #[test]
-fn wrong_arguments_are_named() {
+fn wrong_arguments_are_reported() {
     let mock = Mock::contract();
     for (args, message) in WRONG {
-        let outcome = Sts::of(&mock).with("API_KEY", "k").run(args);
+        let outcome = Sts::connected_to(&mock).with("API_KEY", "k").run(args);
         let mut expected = message.to_owned();
         expected[..1].make_ascii_uppercase();
         assert_eq!(
@@ -143,19 +158,20 @@ fn wrong_arguments_are_named() {
             outcome.stdout
         );
     }
-    assert!(mock.lines().is_empty());
+    assert!(mock.request_lines().is_empty());
 }
 
-// Scenario: help is asked for about commands that do not exist, and about a key.
-// Guarantee: exit code 3, the unknown part is named, and the key is not.
+// Scenario: help is requested about commands that do not exist, and about a key.
+// Guarantee: the exit code is 3, and the message has the unknown name but never a key.
 #[test]
-fn there_is_no_help_about_nothing() {
+fn help_about_an_unknown_command_is_an_error() {
     for (args, message) in [
         (&["help", "nope"][..], "Unknown command \"nope\" for \"sts\""),
         (&["help", "context", "nope"], "Unknown command \"nope\" for \"sts context\""),
         (
             &["help", KEY],
-            "A key is never an argument: others could read it; use API_KEY or standard input",
+            "A key must not be an argument, because other users can read arguments: give it in the \
+             environment variable API_KEY or on standard input",
         ),
     ] {
         let outcome = Sts::new().run(args);
@@ -167,10 +183,10 @@ fn there_is_no_help_about_nothing() {
     }
 }
 
-// Scenario: the same arguments with `-o json`.
-// Guarantee: stderr is the JSON error and stdout is empty.
+// Scenario: arguments are wrong, and `-o json` is given.
+// Guarantee: stderr is the error as JSON, and stdout is empty.
 #[test]
-fn wrong_arguments_are_named_in_json() {
+fn wrong_arguments_are_reported_as_json() {
     for (args, message) in WRONG.into_iter().filter(|(args, _)| !args.contains(&"yaml")) {
         let outcome = Sts::new().with("API_KEY", "k").run(&[&["-o", "json"], args].concat());
         assert_eq!((outcome.code, outcome.stdout.as_str()), (3, ""), "{args:?}");
@@ -179,14 +195,16 @@ fn wrong_arguments_are_named_in_json() {
     }
 }
 
-// Scenario: wrong arguments come with `-o json` among other flags of one letter, and after `--`.
-// Guarantee: stderr is the JSON error, but not where it is no flag.
+// Scenario: `-o json` is given after the wrong argument: alone, together with other short flags,
+// and after `--`.
+// Guarantee: the error is JSON, except where `-ojson` is not a flag.
 #[test]
-fn json_is_wanted_in_a_cluster() {
+fn json_is_found_in_wrong_arguments() {
     for (args, is_json) in [
         (&["-qo", "json"][..], true),
         (&["-qvojson"], true),
         (&["-qo=json"], true),
+        (&["help", "nope", "-o", "json"], true),
         (&["--", "-ojson"], false),
     ] {
         let outcome = Sts::new().run(&[&["--bogus"], args].concat());
@@ -199,10 +217,11 @@ fn json_is_wanted_in_a_cluster() {
     }
 }
 
-// Scenario: versions are asked for, and completions for each shell. Guarantee: no server is needed;
-// `--version` names the oldest server, whatever else is missing; a script knows the commands.
+// Scenario: versions and the completion scripts of each shell are requested.
+// Guarantee: no server is needed. `--version` prints the oldest supported server even if required
+// flags are missing, and a script has the names of the commands.
 #[test]
-fn what_needs_no_server() {
+fn versions_and_completions_need_no_server() {
     let sts = Sts::new();
     for args in [
         &["--version"][..],
@@ -227,7 +246,8 @@ fn what_needs_no_server() {
         );
     }
     let outcome = sts.run(&["completion", "cmd"]);
-    let message = "[ERROR] Invalid argument \"cmd\" for <shell>: invalid enum value \"cmd\", allowed values are [bash, elvish, fish, powershell, zsh]\n";
+    let message = "[ERROR] Invalid argument \"cmd\" for <shell>: invalid enum value \"cmd\", \
+         allowed values are [bash, elvish, fish, powershell, zsh]\n";
     assert_eq!((outcome.code, outcome.stderr.as_str()), (3, message));
     assert!(
         outcome.stdout.starts_with(

@@ -1,4 +1,4 @@
-//! What endpoints answer to a key.
+//! Whether endpoints accept a key.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -9,14 +9,14 @@ use serde_json::{Value, json as value};
 use crate::mock::{KEY, Mock, empty, reply};
 use crate::sts::{Outcome, Sts};
 
-const NOT_ASKED: &str =
-    "[WARNING] no endpoint was asked, so whether the key is accepted is not known\n";
+const NO_ENDPOINT: &str = "[WARNING] no endpoint was given, so it is unknown whether the key is accepted: give \
+     --otlp-grpc, --otlp-http or --agent\n";
 
 fn check(key: &str, args: &[&str]) -> Outcome {
     Sts::new().run_with_input(&[&["ingestion-api-key", "check"], args].concat(), key)
 }
 
-/// An answer of gRPC: headers, and the status in trailers.
+/// A gRPC response with the status in its trailers.
 pub(crate) fn grpc(code: &'static str, message: &'static str) -> Response {
     let trailers = HeaderMap::from_iter(
         [("grpc-status", code), ("grpc-message", message)]
@@ -26,28 +26,36 @@ pub(crate) fn grpc(code: &'static str, message: &'static str) -> Response {
     Response::builder().header("content-type", "application/grpc").body(Body::new(body)).unwrap()
 }
 
-// Scenario: keys that are right, cut, mistyped, and of another kind; from standard input and from
-// the environment. Guarantee: what is wrong is named, and that nobody was asked; a key of another
-// kind is right only if an endpoint says so.
+// Scenario: keys are correct, too short, mistyped and of another kind. They come from standard
+// input and from the environment.
+// Guarantee: the message says what is wrong, and warns that no endpoint was checked. A key of
+// another kind passes only if an endpoint accepts it.
 #[test]
 fn the_format_is_checked() {
-    let right = "[SUCCESS] format: an ingestion API key, and its checksum is right\n";
+    let right = "[SUCCESS] format: this is an ingestion API key with a correct checksum\n";
     assert_eq!(
         check(&format!(" {KEY}\n"), &[]),
-        Outcome { code: 0, stdout: right.to_owned(), stderr: NOT_ASKED.to_owned() }
+        Outcome { code: 0, stdout: right.to_owned(), stderr: NO_ENDPOINT.to_owned() }
     );
     assert_eq!(Sts::new().with("API_KEY", KEY).try_key(&["check"]).stdout, right);
-    let failed = format!("{NOT_ASKED}[ERROR] The key did not pass: format\n");
+    let failed = format!("{NO_ENDPOINT}[ERROR] The key did not pass these checks: format\n");
     for (key, stdout) in [
-        (&KEY[..42], "[ERROR] format: it is not 43 characters long: it was mistyped or cut\n"),
-        (&KEY.replace('1', "2"), "[ERROR] format: its checksum is wrong: it was mistyped or cut\n"),
+        (
+            &KEY[..42],
+            "[ERROR] format: it is not 43 characters long: the key was mistyped or cut off\n",
+        ),
+        (
+            &KEY.replace('1', "2"),
+            "[ERROR] format: its checksum is wrong: the key was mistyped or cut off\n",
+        ),
     ] {
         assert_eq!(
             check(key, &[]),
             Outcome { code: 2, stdout: stdout.to_owned(), stderr: failed.clone() }
         );
     }
-    let shared = "[SUCCESS] format: no ingestion API key, as it does not begin with iapikeyok-; it may be a receiver API key\n";
+    let shared = "[SUCCESS] format: this is not an ingestion API key, because it does not begin \
+         with iapikeyok-; it may be a receiver API key\n";
     let mock = Mock::start(|_| empty(200));
     let outcome = check("stackstate-api-key-1234", &["--agent", &mock.url()]);
     assert!(
@@ -59,24 +67,32 @@ fn the_format_is_checked() {
     let nothing = check(" \n", &[]);
     assert_eq!(
         (nothing.code, nothing.stderr.as_str()),
-        (3, "[ERROR] There is no key in API_KEY and none on standard input\n")
+        (
+            3,
+            "[ERROR] There is no key: set the environment variable API_KEY, or write the key to \
+             standard input\n"
+        )
     );
 }
 
-// Scenario: three endpoints take the key. Guarantee: each was asked with the key where it looks for
-// it and without data; the exit code is 0.
+// Scenario: three endpoints accept the key.
+// Guarantee: each received one request with the key in the header that it reads, and without
+// telemetry. The exit code is 0.
 #[test]
-fn endpoints_that_take_it() {
+fn endpoints_accept_the_key() {
     let mock =
-        Mock::start(|asked| if asked.line.contains("Export") { grpc("0", "") } else { empty(200) });
+        Mock::start(
+            |request| if request.line.contains("Export") { grpc("0", "") } else { empty(200) },
+        );
     let url = mock.url();
     let outcome = check(KEY, &["--otlp-grpc", &url, "--otlp-http", &url, "--agent", &url]);
     let lines = format!(
-        "[SUCCESS] otlp-grpc {url}/: accepted\n[SUCCESS] otlp-http {url}/: accepted\n[SUCCESS] agent {url}/: accepted\n"
+        "[SUCCESS] otlp-grpc {url}/: accepted\n[SUCCESS] otlp-http {url}/: accepted\n[SUCCESS] \
+         agent {url}/: accepted\n"
     );
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
     assert!(outcome.stdout.ends_with(&lines), "{}", outcome.stdout);
-    let [grpc, http, agent] = &mock.asked()[..] else { panic!("three requests") };
+    let [grpc, http, agent] = &mock.requests()[..] else { panic!("three requests") };
     assert!(
         grpc.line.starts_with("POST ")
             && grpc.line.ends_with("/opentelemetry.proto.collector.trace.v1.TraceService/Export"),
@@ -106,7 +122,7 @@ fn endpoints_that_take_it() {
             "SUSEObservability",
         ],
     );
-    let [.., http, agent] = &mock.asked()[..] else { panic!("more requests") };
+    let [.., http, agent] = &mock.requests()[..] else { panic!("more requests") };
     assert_eq!(
         (http.line.as_str(), http.header("authorization")),
         ("POST /v1/traces", format!("SUSEObservability {KEY}").as_str())
@@ -114,67 +130,65 @@ fn endpoints_that_take_it() {
     assert_eq!(agent.line, "GET /receiver/stsAgent/api/v1/validate");
 }
 
-// Scenario: endpoints that refuse, cannot decide, do not listen, and are something else.
-// Guarantee: each is told from the others; 4 if all that fails is out of reach, 2 otherwise.
+// Scenario: endpoints refuse the key, cannot decide, do not listen, or are of another kind.
+// Guarantee: each case has its own message. The exit code is 4 if the only failure is that
+// endpoints cannot be reached, and 2 otherwise.
 #[test]
-fn endpoints_that_do_not_take_it() {
-    let said = |answer: fn() -> Response, flag: &str| {
+fn endpoints_do_not_accept_the_key() {
+    let outcome_of = |answer: fn() -> Response, flag: &str| {
         let mock = Mock::start(move |_| answer());
         let outcome = check(KEY, &[flag, &mock.url()]);
         assert_eq!(outcome.code, 2);
         outcome.stdout.lines().last().unwrap().split_once("/: ").unwrap().1.to_owned()
     };
-    assert_eq!(said(|| empty(401), "--otlp-http"), "refused (401 Unauthorized)");
-    assert_eq!(said(|| empty(403), "--agent"), "refused (403 Forbidden)");
+    assert_eq!(outcome_of(|| empty(401), "--otlp-http"), "refused (401 Unauthorized)");
+    assert_eq!(outcome_of(|| empty(403), "--agent"), "refused (403 Forbidden)");
     assert_eq!(
-        said(|| empty(503), "--agent"),
-        "it could not decide (503 Service Unavailable): try again"
+        outcome_of(|| empty(503), "--agent"),
+        "the endpoint could not decide (503 Service Unavailable): try again later"
     );
     assert_eq!(
-        said(|| empty(302), "--otlp-http"),
-        "an unexpected answer (302 Found): is it the right URL?"
+        outcome_of(|| empty(302), "--otlp-http"),
+        "unexpected response (302 Found): check the URL"
     );
     assert_eq!(
-        said(|| grpc("16", "credential refused"), "--otlp-grpc"),
+        outcome_of(|| grpc("16", "credential refused"), "--otlp-grpc"),
         "refused (gRPC status 16, credential refused)"
     );
     assert_eq!(
-        said(|| grpc("14", ""), "--otlp-grpc"),
-        "it could not decide (gRPC status 14, ): try again"
+        outcome_of(|| grpc("14", ""), "--otlp-grpc"),
+        "the endpoint could not decide (gRPC status 14, ): try again later"
     );
     let trailers_only =
         || Response::builder().header("grpc-status", "16").body(Body::empty()).unwrap();
-    assert_eq!(said(trailers_only, "--otlp-grpc"), "refused (gRPC status 16)");
+    assert_eq!(outcome_of(trailers_only, "--otlp-grpc"), "refused (gRPC status 16)");
     assert_eq!(
-        said(|| empty(200), "--otlp-grpc"),
-        "an unexpected answer (no gRPC status): is it the right URL?"
+        outcome_of(|| empty(200), "--otlp-grpc"),
+        "unexpected response (no gRPC status): check the URL"
     );
     let outcome = check(KEY, &["--agent", "http://127.0.0.1:1"]);
     assert_eq!(
         (outcome.code, outcome.stderr.as_str()),
-        (4, "[ERROR] The key did not pass: agent\n")
+        (4, "[ERROR] The key did not pass these checks: agent\n")
     );
     assert!(
         outcome.stdout.contains(
-            "agent http://127.0.0.1:1/: no answer (tcp connect error: Connection refused"
+            "agent http://127.0.0.1:1/: no response (tcp connect error: Connection refused"
         ),
         "{outcome:?}"
     );
-    let unsendable = check("a,b", &["--agent", "http://127.0.0.1:1"]);
-    assert!(
-        unsendable.code == 2
-            && unsendable
-                .stdout
-                .contains("not asked, as the key cannot be sent: the token has a character other than visible ASCII")
-    );
+    let outcome = check("a,b", &["--agent", "http://127.0.0.1:1"]);
+    let reason = otlp_auth::Credential::new("StackState", "a,b").unwrap_err();
+    let expected = format!("not checked, because the key cannot be sent in a header: {reason}\n");
+    assert!(outcome.code == 2 && outcome.stdout.ends_with(&expected), "{outcome:?}");
 }
 
-// Scenario: what answers 200 is a port of gRPC, a web server that has a page for everything, or a
-// receiver with and without a body. Guarantee: only an answer that such an endpoint could give is
-// taken for one.
+// Scenario: the responses with status 200 come from a gRPC port, from a web server with a page for
+// every path, and from a receiver with and without a body.
+// Guarantee: only a response that such an endpoint can send counts as accepted.
 #[test]
 fn not_every_200_is_an_acceptance() {
-    let said = |flag: &str, status: u16, content_type: &'static str, body: &'static str| {
+    let outcome_of = |flag: &str, status: u16, content_type: &'static str, body: &'static str| {
         let mock = Mock::start(move |_| {
             if content_type.is_empty() { empty(status) } else { reply(status, content_type, body) }
         });
@@ -189,44 +203,48 @@ fn not_every_200_is_an_acceptance() {
         ("Application/JSON; charset=utf-8", "{}"),
         ("", ""),
     ] {
-        assert_eq!(said("--otlp-http", 200, content_type, body), "accepted", "{content_type}");
+        assert_eq!(
+            outcome_of("--otlp-http", 200, content_type, body),
+            "accepted",
+            "{content_type}"
+        );
     }
     for content_type in ["application/grpc", "text/html", "text/plain; charset=utf-8"] {
-        let expected =
-            format!("an unexpected answer (200 OK, {content_type}): is it the right URL?");
-        assert_eq!(said("--otlp-http", 200, content_type, "x"), expected);
+        let expected = format!("unexpected response (200 OK, {content_type}): check the URL");
+        assert_eq!(outcome_of("--otlp-http", 200, content_type, "x"), expected);
     }
     let bare = Mock::start(|_| Response::new(Body::from("x")));
     assert!(
         check(KEY, &["--otlp-http", &bare.url()])
             .stdout
-            .ends_with("(200 OK, no content type): is it the right URL?\n")
+            .ends_with("(200 OK, no content type): check the URL\n")
     );
     for (content_type, body) in
         [("application/json", r#"{"valid":true}"#), ("text/plain", "ok"), ("", "")]
     {
-        assert_eq!(said("--agent", 200, content_type, body), "accepted", "{content_type}");
+        assert_eq!(outcome_of("--agent", 200, content_type, body), "accepted", "{content_type}");
     }
-    let page = "an unexpected answer (200 OK, text/html; charset=utf-8): is it the right URL?";
-    assert_eq!(said("--agent", 200, "text/html; charset=utf-8", "<html>"), page);
+    let page = "unexpected response (200 OK, text/html; charset=utf-8): check the URL";
+    assert_eq!(outcome_of("--agent", 200, "text/html; charset=utf-8", "<html>"), page);
     assert_eq!(
-        said("--agent", 204, "", ""),
-        "an unexpected answer (204 No Content, no content type): is it the right URL?"
+        outcome_of("--agent", 204, "", ""),
+        "unexpected response (204 No Content, no content type): check the URL"
     );
 }
 
-// Scenario: a check with `-o json`, of a key that is refused.
-// Guarantee: stdout is one document with every finding, stderr the JSON error.
+// Scenario: a key is checked with `-o json`, and the endpoint refuses it.
+// Guarantee: stdout is one JSON document with every check, and stderr is the error as JSON.
 #[test]
-fn findings_as_json() {
+fn the_report_as_json() {
     let mock = Mock::start(|_| empty(403));
     let outcome = check(KEY, &["--agent", &mock.url(), "-o", "json"]);
     let report = serde_json::from_str::<Value>(&outcome.stdout).unwrap();
-    let format = value!({"check": "format", "message": "an ingestion API key, and its checksum is right", "ok": true});
+    let format = value!({"check": "format", "message": "this is an ingestion API key with a \
+         correct checksum", "ok": true});
     let agent = value!({"check": "agent", "endpoint": format!("{}/", mock.url()), "message": "refused (403 Forbidden)", "ok": false});
     assert_eq!(report, value!({"checks": [format, agent], "ok": false}));
     assert_eq!(
         serde_json::from_str::<Value>(&outcome.stderr).unwrap()["error-message"],
-        "the key did not pass: agent"
+        "the key did not pass these checks: agent"
     );
 }

@@ -1,4 +1,4 @@
-//! The configuration file.
+//! The commands on contexts.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -7,13 +7,14 @@ use serde_json::{Value, json as value};
 use crate::mock::{INFO, Mock, json};
 use crate::sts::{Outcome, Sts};
 
-fn ok(stdout: &str) -> Outcome {
+/// The result of a command that succeeds with this output.
+pub(crate) fn ok(stdout: &str) -> Outcome {
     Outcome { code: 0, stdout: stdout.to_owned(), stderr: String::new() }
 }
 
-// Scenario: a context is saved where there is no file, and a second one. Guarantee: the server was
-// asked with the token, the file has the original's shape and is for its owner only, and the latter
-// context is current.
+// Scenario: a context is saved without a configuration file, and then a second one.
+// Guarantee: the server received the token of the first one. The file has the format of the
+// original command, only its owner can read it, and the second context is the current one.
 #[test]
 fn a_context_is_saved() {
     let mock = Mock::contract();
@@ -22,7 +23,8 @@ fn a_context_is_saved() {
     assert_eq!(
         outcome,
         ok(&format!(
-            "[SUCCESS] Connection verified to {url} (Platform version: 6.0.0)\n[SUCCESS] Saved context: 'default'\n"
+            "[SUCCESS] Connection verified to {url} (Platform version: 6.0.0)\n[SUCCESS] Saved \
+             context: 'default'\n"
         ))
     );
     assert_eq!(
@@ -73,13 +75,14 @@ current-context: other
     let mut names = names.collect::<Vec<_>>();
     names.sort();
     assert_eq!(names, ["config.yaml", "config.yaml.lock"]);
-    assert_eq!(mock.lines().len(), 1);
+    assert_eq!(mock.request_lines().len(), 1);
 }
 
-// Scenario: many processes save a context each, at once, and the server answers none before it was
-// asked by all. Guarantee: every context is there.
+// Scenario: eight processes save one context each. The server responds to none of them before all
+// of them have sent their request.
+// Guarantee: the file has every context.
 #[test]
-fn contexts_are_saved_at_once() {
+fn contexts_are_saved_at_the_same_time() {
     const N: usize = 8;
     let barrier = std::sync::Arc::new(std::sync::Barrier::new(N));
     let mock = Mock::start(move |_| {
@@ -104,37 +107,8 @@ fn contexts_are_saved_at_once() {
     }
 }
 
-// Scenario: the file that is named is a link to one that is not there yet, through another link.
-// Guarantee: that file is made, and the links stay.
-#[test]
-fn links_are_followed() {
-    let (sts, directory) = (Sts::new(), tempfile::TempDir::new().unwrap());
-    let path = |name: &str| directory.path().join(name);
-    std::os::unix::fs::symlink(path("second"), path("first")).unwrap();
-    std::os::unix::fs::symlink("below/real.yaml", path("second")).unwrap();
-    let first = path("first");
-    let args = [
-        "context",
-        "save",
-        "--url",
-        "http://x",
-        "--api-token",
-        "a",
-        "--skip-validate",
-        "--config",
-        first.to_str().unwrap(),
-    ];
-    assert_eq!(sts.run(&args).code, 0);
-    assert!(
-        std::fs::read_to_string(path("below/real.yaml"))
-            .unwrap()
-            .contains("current-context: default")
-    );
-    assert!(first.is_symlink() && path("second").is_symlink());
-}
-
-/// Written by the original, with a key that nobody here knows.
-const ORIGINALS: &str = "contexts:
+/// A file of the original command, with a field that this one does not know.
+pub(crate) const ORIGINALS: &str = "contexts:
     - name: default
       context:
         url: https://a.example
@@ -153,49 +127,10 @@ const ORIGINALS: &str = "contexts:
 current-context: default
 ";
 
-// Scenario: the original's file is listed, shown, and changed. Guarantee: it is understood, the
-// output is the original's in both forms, and what nobody here knows is kept.
+// Scenario: commands name a context that does not exist.
+// Guarantee: the exit code is 8, and the file is not changed.
 #[test]
-fn the_originals_file() {
-    let sts = Sts::new();
-    sts.write_config(ORIGINALS);
-    std::fs::set_permissions(sts.config(), std::fs::Permissions::from_mode(0o644)).unwrap();
-    assert_eq!(
-        sts.run(&["context", "list"]),
-        ok(
-            "NAME    | URL              \ndefault | https://a.example\nother   | https://b.example\n"
-        )
-    );
-    let listed = "{\n  \"contexts\": [\n    {\n      \"name\": \"default\",\n      \"context\": {\n        \"url\": \"https://a.example\",\n        \"api-token\": \"tok\",\n        \"api-path\": \"/api\",\n        \"admin-api-path\": \"/admin\",\n        \"skip-ssl\": false,\n        \"ca-cert-base64-data\": \"abc\"\n      }\n    },\n";
-    assert!(sts.run(&["context", "list", "-o", "json"]).stdout.starts_with(listed));
-    assert_eq!(sts.run(&["context", "show"]), ok("default\n"));
-    assert_eq!(
-        sts.run(&["context", "set", "--name", "other"]),
-        ok("Current context set to other\n")
-    );
-    let shown = "{\n  \"current-context\": {\n    \"url\": \"https://b.example\",\n    \"service-token\": \"svctok-x\",\n    \"api-path\": \"/api\",\n    \"admin-api-path\": \"\",\n    \"skip-ssl\": true\n  },\n  \"name\": \"other\"\n}\n";
-    assert_eq!(sts.run(&["context", "show", "-o", "json"]), ok(shown));
-    assert!(sts.read_config().contains("ca-cert-base64-data: abc"));
-    assert_eq!(std::fs::metadata(sts.config()).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(
-        sts.run(&["context", "set", "-n", "default", "-o", "json"]),
-        ok("{\n  \"current-context\": \"default\"\n}\n")
-    );
-    assert_eq!(
-        sts.run(&["context", "delete", "-n", "other"]),
-        ok("[SUCCESS] Deleted context 'other'\n\n")
-    );
-    let outcome = sts.run(&["context", "delete", "-n", "default"]);
-    assert_eq!(
-        (outcome.code, outcome.stderr.lines().next().unwrap()),
-        (3, "[ERROR] Cannot delete the current context (default)")
-    );
-}
-
-// Scenario: contexts that are not there are asked for.
-// Guarantee: exit code 8, and nothing is written.
-#[test]
-fn unknown_contexts_are_named() {
+fn unknown_contexts_are_reported() {
     let sts = Sts::new();
     sts.write_config(ORIGINALS);
     for args in [
@@ -216,8 +151,9 @@ fn unknown_contexts_are_named() {
     assert_eq!(sts.read_config(), ORIGINALS);
 }
 
-// Scenario: a context is validated by servers that tell both versions, and one.
-// Guarantee: only what the file says is used, and the version does not matter.
+// Scenario: a context is validated, by a server that reports a platform version and by an old one
+// that does not.
+// Guarantee: only the settings of the file are used, and the version of the server does not matter.
 #[test]
 fn a_context_is_validated() {
     let mock = Mock::contract();
@@ -227,7 +163,8 @@ fn a_context_is_validated() {
         0
     );
     let expected = format!(
-        "[SUCCESS] Connection verified to {} (Platform version: 6.0.0)\n[SUCCESS] Context a is valid.\n\n",
+        "[SUCCESS] Connection verified to {} (Platform version: 6.0.0)\n[SUCCESS] Context a is \
+         valid.\n\n",
         mock.url()
     );
     assert_eq!(sts.run(&["context", "validate"]), ok(&expected));
@@ -243,49 +180,52 @@ fn a_context_is_validated() {
     assert!(outcome.stdout.contains("(StackState version: 4.0.0)\n"), "{outcome:?}");
 }
 
-// Scenario: a context is saved without a URL, without a name, with no token, with an empty one,
-// with one that no header can carry, with two, with one of Kubernetes, and with a URL of another
-// scheme. Guarantee: each is refused before the server is asked and before anything is written; the
-// environment does not help.
+// Scenario: a context is saved without a URL, with an empty name, without a token, with an empty
+// token, with a token that no header can contain, with two tokens, with a Kubernetes token, and
+// with a URL of another scheme.
+// Guarantee: each is refused before a request is sent and before the file is written. Environment
+// variables do not replace the flags.
 #[test]
-fn what_cannot_be_saved() {
+fn invalid_contexts_are_not_saved() {
     let sts = Sts::new().with("STS_CLI_URL", "http://127.0.0.1:1").with("STS_CLI_API_TOKEN", "env");
     for (args, code, message) in [
         (&["--api-token", "a"][..], 3, "Required flag(s) \"url\" not set"),
         (
             &["--url", "http://x", "--api-token", "a", "-n", ""],
             3,
-            "The name of a context must not be empty",
+            "The name of a context must not be empty: give another one with --name",
         ),
         (
             &["--url", "http://x", "--api-token", ""],
             3,
-            "Exactly one of the flags \"api-token\", \"service-token\" is needed",
+            "Exactly one of the flags \"api-token\" and \"service-token\" is required",
         ),
         (
             &["--url", "http://x", "--service-token", "a\nb"],
             3,
-            "The token has a character that no header can carry",
+            "The token has a character that is not allowed in an HTTP header",
         ),
         (
             &["--url", "http://x"],
             3,
-            "Exactly one of the flags \"api-token\", \"service-token\" is needed",
+            "Exactly one of the flags \"api-token\" and \"service-token\" is required",
         ),
         (
             &["--url", "http://x", "--api-token", "a", "--service-token", "b"],
             3,
-            "Exactly one of the flags \"api-token\", \"service-token\" is needed",
+            "Exactly one of the flags \"api-token\" and \"service-token\" is required",
         ),
         (
             &["--url", "http://x", "--k8s-sa-token", "a"],
             3,
-            "The token of a Kubernetes service account is not saved: it is short-lived",
+            "A Kubernetes service account token cannot be saved, because it is short-lived: give \
+             --api-token or --service-token",
         ),
         (
             &["--url", "ftp://x", "--api-token", "a"],
             1,
-            "Could not load StackState CLI config\nFailed to validate the 'default' context:\n* URL ftp://x must start with \"https://\" or \"http://\"",
+            "Could not load StackState CLI config\nFailed to validate the 'default' context:\n* \
+             URL ftp://x must start with \"https://\" or \"http://\"",
         ),
     ] {
         let outcome = sts.run(&[&["context", "save"], args].concat());
@@ -298,114 +238,14 @@ fn what_cannot_be_saved() {
     assert!(!sts.config().exists());
 }
 
-// Scenario: the file is not YAML, and is a directory. Guarantee: saving is an error that says where
-// it is, quotes nothing of it, and leaves it as it is.
-#[test]
-fn a_broken_file_is_not_overwritten() {
-    let sts = Sts::new();
-    let broken = "contexts:\n  - name: [canary\n";
-    sts.write_config(broken);
-    let args = ["context", "save", "--url", "http://x", "--api-token", "a", "--skip-validate"];
-    let outcome = sts.run(&args);
-    assert_eq!(outcome.code, 1);
-    assert!(
-        outcome
-            .stderr
-            .contains(&format!("{} is not a configuration file (line ", sts.config().display())),
-        "{outcome:?}"
-    );
-    assert!(!outcome.stderr.contains("canary"), "{outcome:?}");
-    assert_eq!(sts.read_config(), broken);
-    assert_eq!(sts.run(&["ingestion-api-key", "list"]).code, 1);
-    std::fs::remove_file(sts.config()).unwrap();
-    std::fs::create_dir(sts.config()).unwrap();
-    let outcome = sts.run(&args);
-    assert!(outcome.code == 1 && outcome.stderr.contains("\ncannot read "), "{outcome:?}");
-}
-
-// Scenario: the file's directory cannot be made.
-// Guarantee: exit code 6, and the file is named.
-#[test]
-fn a_file_that_cannot_be_written() {
-    let args = [
-        "context",
-        "save",
-        "--url",
-        "http://x",
-        "--api-token",
-        "a",
-        "--skip-validate",
-        "--config",
-        "/proc/sts/config.yaml",
-    ];
-    let outcome = Sts::new().run(&args);
-    assert_eq!(outcome.code, 6);
-    assert!(
-        outcome.stderr.starts_with("[ERROR] Cannot write to file /proc/sts/config.yaml ("),
-        "{outcome:?}"
-    );
-}
-
-// Scenario: a file has contexts and none that is current.
-// Guarantee: that is what is said, and how to set one.
+// Scenario: the file has contexts, but none of them is the current one.
+// Guarantee: the message says so, and how to set one.
 #[test]
 fn no_current_context() {
     let sts = Sts::new();
     sts.write_config(&ORIGINALS.replace("current-context: default\n", ""));
     let outcome = sts.run(&["context", "show"]);
-    let expected = "[ERROR] There is no current context\nSet one: `sts context set --name NAME`\n";
+    let expected =
+        "[ERROR] There is no current context\nSet one with `sts context set --name NAME`\n";
     assert_eq!((outcome.code, outcome.stderr.as_str()), (8, expected));
-}
-
-// Scenario: the one context of old, without a list.
-// Guarantee: it is the context `default`, and is in force.
-#[test]
-fn the_old_flat_file() {
-    let mock = Mock::contract();
-    let sts = Sts::new();
-    sts.write_config(&format!("url: {}\napi-token: old\n", mock.url()));
-    assert_eq!(sts.run(&["context", "show"]), ok("default\n"));
-    sts.key(&["list"]);
-    assert_eq!(mock.last().header("x-api-token"), "old");
-}
-
-// Scenario: there is only a home directory, and a file is named by flag.
-// Guarantee: the file is in the home's `.config`, or else where the flag says.
-#[test]
-fn where_the_file_is() {
-    let (sts, home) = (Sts::new(), tempfile::TempDir::new().unwrap());
-    let other = home.path().join("other.yaml");
-    for (flags, path) in [
-        (vec![], home.path().join(".config/stackstate-cli/config.yaml")),
-        (vec!["--config", other.to_str().unwrap()], other.clone()),
-    ] {
-        let args = ["context", "save", "--url", "http://x", "--api-token", "a", "--skip-validate"];
-        let mut command = sts.command(&[&args[..], &flags].concat());
-        assert!(
-            command
-                .env_remove("XDG_CONFIG_HOME")
-                .env("HOME", home.path())
-                .output()
-                .unwrap()
-                .status
-                .success()
-        );
-        assert!(std::fs::read_to_string(path).unwrap().contains("current-context: default"));
-    }
-    assert!(!sts.config().exists());
-}
-
-// Scenario: there is no file.
-// Guarantee: commands on contexts say so and how to make one; an empty file has no contexts.
-#[test]
-fn no_file_is_no_mystery() {
-    let sts = Sts::new();
-    let outcome = sts.run(&["context", "list"]);
-    let path = sts.config().display().to_string();
-    let expected = format!(
-        "[ERROR] Could not load StackState CLI config\nthere is no {path}\nYou do not have a config file. To create one try running `sts context save --help`\n"
-    );
-    assert_eq!((outcome.code, outcome.stderr), (1, expected));
-    sts.write_config("");
-    assert_eq!(sts.run(&["context", "list"]), ok("No contexts found.\n"));
 }

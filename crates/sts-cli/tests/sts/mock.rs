@@ -1,4 +1,4 @@
-//! A server that answers as it is told and remembers what it was asked.
+//! A server with given responses that records the requests it receives.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -17,16 +17,16 @@ pub(crate) const CREATED: &str = r#"{"id":250558013078953,"lastUpdateTimestamp":
 pub(crate) const LISTED: &str =
     r#"[{"id":250558013078953,"lastUpdateTimestamp":1590105600001,"name":"my-ingestion-api-key"}]"#;
 
-/// A request as it arrived.
+/// A request that the server received.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct ReceivedRequest {
     pub(crate) line: String,
     pub(crate) headers: http::HeaderMap,
     pub(crate) body: String,
 }
 
-impl Asked {
-    /// A header; empty if it is not there.
+impl ReceivedRequest {
+    /// The value of a header, or an empty text if there is none.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
@@ -34,80 +34,81 @@ impl Asked {
 
 pub(crate) struct Mock {
     pub(crate) address: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    requests: Arc<Mutex<Vec<ReceivedRequest>>>,
     _runtime: Runtime,
 }
 
 impl Mock {
-    /// Answers every request with what `answer` makes of it.
+    /// Starts a server that responds to every request with the result of `respond`.
     pub(crate) fn start(
-        answer: impl Fn(&Asked) -> Response + Clone + Send + Sync + 'static,
+        respond: impl Fn(&ReceivedRequest) -> Response + Clone + Send + Sync + 'static,
     ) -> Self {
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        Self::on(runtime, listener, address, answer)
+        Self::serve(runtime, listener, address, respond)
     }
 
-    pub(crate) fn on<L>(
+    pub(crate) fn serve<L>(
         runtime: Runtime,
         listener: L,
         address: SocketAddr,
-        answer: impl Fn(&Asked) -> Response + Clone + Send + Sync + 'static,
+        respond: impl Fn(&ReceivedRequest) -> Response + Clone + Send + Sync + 'static,
     ) -> Self
     where
         L: Listener,
         L::Addr: std::fmt::Debug,
     {
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&asked);
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&requests);
         let router = Router::new().fallback(move |request: Request| async move {
             let (parts, body) = request.into_parts();
             let body =
                 String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
-            let asked = Asked {
+            let request = ReceivedRequest {
                 line: format!("{} {}", parts.method, parts.uri),
                 headers: parts.headers,
                 body,
             };
-            let response = answer(&asked);
-            log.lock().unwrap().push(asked);
+            let response = respond(&request);
+            log.lock().unwrap().push(request);
             response
         });
         runtime.spawn(async move { axum::serve(listener, router).await });
-        Self { address, asked, _runtime: runtime }
+        Self { address, requests, _runtime: runtime }
     }
 
-    /// A server with the contract's calls and fields and nothing else.
+    /// Starts a server that has only the documented operations and fields.
     pub(crate) fn contract() -> Self {
         Self::start(contract)
     }
 
-    /// The contract's server, but for the calls whose line begins with `line`.
-    pub(crate) fn but(
+    /// Starts the documented server, with another response to requests whose line begins with
+    /// `line`.
+    pub(crate) fn with_override(
         line: &'static str,
-        answer: impl Fn(&Asked) -> Response + Clone + Send + Sync + 'static,
+        respond: impl Fn(&ReceivedRequest) -> Response + Clone + Send + Sync + 'static,
     ) -> Self {
-        Self::start(
-            move |asked| if asked.line.starts_with(line) { answer(asked) } else { contract(asked) },
-        )
+        Self::start(move |request| {
+            if request.line.starts_with(line) { respond(request) } else { contract(request) }
+        })
     }
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+    pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
+        self.requests.lock().unwrap().clone()
     }
 
-    /// The request lines, in their order.
-    pub(crate) fn lines(&self) -> Vec<String> {
-        self.asked().into_iter().map(|asked| asked.line).collect()
+    /// The method and path of each request, in order.
+    pub(crate) fn request_lines(&self) -> Vec<String> {
+        self.requests().into_iter().map(|request| request.line).collect()
     }
 
-    pub(crate) fn last(&self) -> Asked {
-        self.asked().pop().unwrap()
+    pub(crate) fn last(&self) -> ReceivedRequest {
+        self.requests().pop().unwrap()
     }
 }
 
@@ -127,8 +128,8 @@ pub(crate) fn empty(status: u16) -> Response {
     Response::builder().status(status).body(Body::empty()).unwrap()
 }
 
-fn contract(asked: &Asked) -> Response {
-    match asked.line.as_str() {
+fn contract(request: &ReceivedRequest) -> Response {
+    match request.line.as_str() {
         "GET /api/server/info" => json(200, INFO),
         "GET /api/security/ingestion/api_keys" => json(200, LISTED),
         "POST /api/security/ingestion/api_keys" => json(200, CREATED),

@@ -1,27 +1,28 @@
-//! What is in force: flag, environment, file.
+//! Where settings come from: flags, environment and file.
 
 use crate::mock::Mock;
 use crate::sts::Sts;
 
-/// The management header that the server was asked with.
+/// The credential headers of the last request.
 fn header(mock: &Mock) -> String {
-    let asked = mock.last();
+    let request = mock.last();
     let names = ["x-api-token", "x-api-key", "x-api-servicebearer", "authorization"];
     let found = names
         .into_iter()
-        .filter(|name| asked.headers.contains_key(*name))
-        .map(|name| format!("{name}: {}", asked.header(name)));
+        .filter(|name| request.headers.contains_key(*name))
+        .map(|name| format!("{name}: {}", request.header(name)));
     found.collect::<Vec<_>>().join(", ")
 }
 
 fn file(url: &str, token: &str) -> String {
     format!(
-        "contexts:\n- name: a\n  context:\n    url: {url}\n    {token}\n- name: b\n  context:\n    url: {url}\n    api-path: /b\n    service-token: file-b\ncurrent-context: a\n"
+        "contexts:\n- name: a\n  context:\n    url: {url}\n    {token}\n- name: b\n  context:\n    \
+         url: {url}\n    api-path: /b\n    service-token: file-b\ncurrent-context: a\n"
     )
 }
 
-// Scenario: each kind of credential, by flag, by environment and from the file.
-// Guarantee: each goes out in its own header as it is, and alone.
+// Scenario: each kind of credential is given as a flag, in the environment, and in the file.
+// Guarantee: each is sent unchanged in its own header, and no other credential is sent.
 #[test]
 fn each_credential_has_its_header() {
     let mock = Mock::contract();
@@ -53,9 +54,9 @@ fn each_credential_has_its_header() {
     assert_eq!(header(&mock), "x-api-token: file-a");
 }
 
-// Scenario: URL, path, token and context are set in several places. Guarantee: each setting comes
-// from its flag, or else the environment, or else the file; a token from above hides the file's of
-// any kind.
+// Scenario: the URL, the path, the token and the context are set in several places.
+// Guarantee: each setting comes from its flag, or else from the environment, or else from the file.
+// A token from a flag or from the environment replaces every kind of token in the file.
 #[test]
 fn flag_over_environment_over_file() {
     let (mock, other) = (Mock::contract(), Mock::contract());
@@ -87,11 +88,13 @@ fn flag_over_environment_over_file() {
     assert_eq!(header(&other), "x-api-token: file-a");
 }
 
-// Scenario: tokens of two kinds from flag and environment, in one file, and none at all; the URL is
-// missing or of another scheme. Guarantee: exit code 1, and all that is wrong is named.
+// Scenario: two kinds of token are given as flag and in the environment, or in one context, or
+// there is no token; the URL is missing or has another scheme.
+// Guarantee: the exit code is 1, and the message lists everything that is wrong.
 #[test]
-fn one_token_is_needed() {
-    let two = "Could not load StackState CLI config\nFailed to validate the context:\n* Can only specify one of {api-token | service-token | k8s-sa-token}\n";
+fn exactly_one_token_is_required() {
+    let two = "Could not load StackState CLI config\nFailed to validate the context:\n* Can only \
+         specify one of {api-token | service-token | k8s-sa-token}\n";
     let outcome = Sts::new().with("STS_CLI_API_TOKEN", "a").try_key(&[
         "list",
         "--service-token",
@@ -116,7 +119,9 @@ fn one_token_is_needed() {
     );
     let sts = Sts::new();
     sts.write_config(&file("sts.example", "api-token: a\n    service-token: b"));
-    let expected = "[ERROR] Could not load StackState CLI config\nFailed to validate the 'a' context:\n* URL sts.example must start with \"https://\" or \"http://\"\n* Can only specify one of {api-token | service-token | k8s-sa-token}\n";
+    let expected = "[ERROR] Could not load StackState CLI config\nFailed to validate the 'a' \
+         context:\n* URL sts.example must start with \"https://\" or \"http://\"\n* Can only \
+         specify one of {api-token | service-token | k8s-sa-token}\n";
     let outcome = sts.try_key(&["list"]);
     assert_eq!((outcome.code, outcome.stderr.as_str()), (1, expected));
     let json = sts.try_key(&["list", "-o", "json"]).stderr;
@@ -128,10 +133,10 @@ fn one_token_is_needed() {
     );
 }
 
-// Scenario: tokens are empty, by flag and in the file.
-// Guarantee: they are none: another token counts, and without another one it is missing.
+// Scenario: tokens are empty, as a flag and in the file.
+// Guarantee: another token is used, and without another one the token is missing.
 #[test]
-fn an_empty_token_is_none() {
+fn an_empty_token_is_ignored() {
     let mock = Mock::contract();
     let sts = Sts::new();
     sts.write_config(&file(&mock.url(), "api-token: \"\"\n    service-token: s"));
@@ -146,11 +151,11 @@ fn an_empty_token_is_none() {
 }
 
 // Scenario: the URL has a password, a query or a fragment.
-// Guarantee: exit code 1, and nothing of it is printed.
+// Guarantee: the exit code is 1, and the message does not have that part.
 #[test]
-fn a_url_is_a_url_alone() {
+fn a_url_has_no_secret_parts() {
     for (url, part) in [
-        ("http://user:canary@sts.example", "name or a password"),
+        ("http://user:canary@sts.example", "a user name or a password"),
         ("ftp://user:canary@sts.example", "URL must start with"),
         ("http://sts.example?canary", "query or a fragment"),
         ("http://sts.example/#canary", "query or a fragment"),
@@ -161,41 +166,45 @@ fn a_url_is_a_url_alone() {
     }
 }
 
-// Scenario: the file is broken, and flags and environment suffice.
-// Guarantee: it is warned of and left aside.
+// Scenario: the configuration file is broken, and flags and environment have every setting.
+// Guarantee: the file is ignored with a warning.
 #[test]
-fn a_broken_file_is_left_aside() {
+fn a_broken_file_is_ignored_if_it_is_not_needed() {
     let mock = Mock::contract();
-    let sts = Sts::of(&mock);
+    let sts = Sts::connected_to(&mock);
     sts.write_config("contexts: [");
     let outcome = sts.try_key(&["list"]);
     assert_eq!(outcome.code, 0);
     assert!(
         outcome.stderr.starts_with("[WARNING] ")
-            && outcome.stderr.ends_with("ignored, since flags and environment suffice\n")
+            && outcome
+                .stderr
+                .ends_with("the file is ignored, because the flags and the environment suffice\n")
     );
 }
 
-// Scenario: variables that cannot be read: a boolean that is none, a token's file that is missing,
-// a token with a line end. Guarantee: each is an error that names it and prints no token.
+// Scenario: environment variables have an invalid boolean, the path of a missing file, and a token
+// with a line end.
+// Guarantee: each is an error with the name of the setting and without the token.
 #[test]
-fn unreadable_variables_are_named() {
+fn invalid_variables_are_reported() {
     for (name, value, expected) in [
-        ("STS_SKIP_SSL", "no", "The environment variable STS_SKIP_SSL is neither true nor false"),
+        ("STS_SKIP_SSL", "no", "The environment variable STS_SKIP_SSL must be true or false"),
         (
             "STS_CLI_K8S_SA_TOKEN_PATH",
             "/nowhere/token",
-            "Cannot read the Kubernetes token /nowhere/token (No such file or directory (os error 2))",
+            "Cannot read the Kubernetes token file /nowhere/token (No such file or directory (os \
+             error 2))",
         ),
         (
             "STS_CLI_CA_CERT",
             "/nowhere/ca",
-            "Cannot use the certificates of /nowhere/ca (No such file or directory (os error 2))",
+            "Cannot use the certificates in /nowhere/ca (No such file or directory (os error 2))",
         ),
         (
             "STS_CLI_API_TOKEN",
             "canary\nx",
-            "The api-token has a character that no header can carry",
+            "The api-token has a character that is not allowed in an HTTP header",
         ),
     ] {
         let token = if name.ends_with("_PATH") || name.ends_with("_TOKEN") {
@@ -210,21 +219,20 @@ fn unreadable_variables_are_named() {
     }
 }
 
-// Scenario: a proxy is named in the environment, and the server is another host, and this one.
-// Guarantee: the former is asked through the proxy, with a warning that the token can be read; the
-// latter is not.
+// Scenario: the environment has a proxy. The server is on another host, and then on this one.
+// Guarantee: requests to the other host are sent through the proxy, with a warning that the
+// connection is not encrypted. Requests to this host are not.
 #[test]
 fn proxies_of_the_environment() {
     let proxy = Mock::start(|_| crate::mock::json(200, crate::mock::INFO));
     let sts = || Sts::new().with("http_proxy", &proxy.url()).with("STS_CLI_API_TOKEN", "t");
     let outcome = sts().try_key(&["list", "--url", "http://sts.example"]);
-    assert_eq!(proxy.lines()[0], "GET http://sts.example/api/server/info");
-    assert!(
-        outcome
-            .stderr
-            .starts_with("[WARNING] http://sts.example/ is not encrypted: the credential can be read on its way; use https\n")
-    );
+    assert_eq!(proxy.request_lines()[0], "GET http://sts.example/api/server/info");
+    assert!(outcome.stderr.starts_with(
+        "[WARNING] the connection to http://sts.example/ is not encrypted, so \
+                 others can read the credential: use https\n"
+    ));
     let mock = Mock::contract();
     sts().key(&["list", "--url", &mock.url()]);
-    assert_eq!((mock.lines().len(), proxy.lines().len()), (2, 2));
+    assert_eq!((mock.request_lines().len(), proxy.request_lines().len()), (2, 2));
 }

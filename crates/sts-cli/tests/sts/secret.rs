@@ -1,4 +1,4 @@
-//! What is never printed.
+//! Secrets are never printed.
 
 use crate::mock::{KEY, Mock, json};
 use crate::sts::{Outcome, Sts};
@@ -7,10 +7,11 @@ fn all(outcome: &Outcome) -> String {
     format!("{}{}", outcome.stdout, outcome.stderr)
 }
 
-// Scenario: every command runs with `-vv`, with each kind of token. Guarantee: what is asked and
-// answered is told, no token is, and a key is where it was asked for and nowhere else.
+// Scenario: every command runs with `-vv` and each kind of token.
+// Guarantee: requests and responses are printed without the token. A key is printed only as the
+// result of the command that creates it.
 #[test]
-fn nothing_secret_is_told() {
+fn verbose_output_has_no_secret() {
     let mock = Mock::contract();
     let url = mock.url();
     for token in ["--api-token", "--service-token", "--k8s-sa-token"] {
@@ -32,10 +33,10 @@ fn nothing_secret_is_told() {
     }
 }
 
-// Scenario: a key is checked with `-vv`, and every answer repeats it.
-// Guarantee: it is not printed.
+// Scenario: a key is checked with `-vv`, and every response repeats it.
+// Guarantee: the key is not printed.
 #[test]
-fn a_checked_key_is_not_told() {
+fn a_checked_key_is_not_printed() {
     let mock = Mock::start(|_| json(500, &format!("{{\"message\":\"{KEY}\"}}")));
     let url = mock.url();
     let args = [
@@ -51,26 +52,27 @@ fn a_checked_key_is_not_told() {
     ];
     let outcome = Sts::new().run_with_input(&args, KEY);
     assert_eq!(outcome.code, 2);
-    assert_eq!(mock.lines().len(), 3);
+    assert_eq!(mock.request_lines().len(), 3);
     assert!(!all(&outcome).contains(&KEY[10..18]), "{outcome:?}");
 }
 
-// Scenario: a key is typed where a command belongs, or an id, or nothing.
-// Guarantee: it is refused without being repeated, with the place where a key belongs.
+// Scenario: a key is given as an argument in the place of a command, of an id, and of nothing.
+// Guarantee: it is refused, is not repeated, and the message says where to give a key.
 #[test]
-fn a_key_is_no_argument() {
+fn a_key_as_an_argument_is_refused() {
     for args in [&["check", KEY][..], &[KEY], &["list", KEY], &["delete", "--id", KEY]] {
         let outcome = Sts::new().try_key(args);
-        let expected = "[ERROR] A key is never an argument: others could read it; use API_KEY or standard input\n";
+        let expected = "[ERROR] A key must not be an argument, because other users can read \
+             arguments: give it in the environment variable API_KEY or on standard input\n";
         assert_eq!((outcome.code, outcome.stderr.as_str()), (3, expected), "{args:?}");
         assert!(!outcome.stdout.contains(KEY));
     }
 }
 
 // Scenario: contexts are saved, listed, shown, validated and deleted with `-vv`.
-// Guarantee: their tokens are not printed, except with `-o json` where the original does.
+// Guarantee: their tokens are not printed, except with `-o json`, as in the original command.
 #[test]
-fn tokens_of_contexts_are_not_told() {
+fn tokens_of_contexts_are_not_printed() {
     let mock = Mock::contract();
     let sts = Sts::new();
     let url = mock.url();

@@ -1,4 +1,4 @@
-//! The command, in an environment of its own.
+//! Runs `sts` in an environment of its own.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,13 +8,13 @@ use tempfile::TempDir;
 
 use crate::mock::Mock;
 
-/// A user with an empty home.
+/// A user with an empty home directory, who runs `sts`.
 pub(crate) struct Sts {
     home: TempDir,
     variables: Vec<(String, String)>,
 }
 
-/// What came of a command.
+/// The result of a command.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) code: i32,
@@ -27,8 +27,8 @@ impl Sts {
         Self { home: TempDir::new().unwrap(), variables: Vec::new() }
     }
 
-    /// With the server and an API token in the environment.
-    pub(crate) fn of(mock: &Mock) -> Self {
+    /// A user whose environment has the URL of the server and an API token.
+    pub(crate) fn connected_to(mock: &Mock) -> Self {
         Self::new().with("STS_CLI_URL", &mock.url()).with("STS_CLI_API_TOKEN", "admin-token-canary")
     }
 
@@ -37,7 +37,7 @@ impl Sts {
         self
     }
 
-    /// Where the configuration file is.
+    /// The path of the configuration file.
     pub(crate) fn config(&self) -> PathBuf {
         self.home.path().join("stackstate-cli").join("config.yaml")
     }
@@ -73,7 +73,7 @@ impl Sts {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // It may end without having read it.
+        // The command may end without reading its input.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();
         Outcome {
@@ -83,14 +83,14 @@ impl Sts {
         }
     }
 
-    /// A command on keys that has to succeed without a word on stderr.
+    /// Runs a command on keys, which must succeed and print nothing to stderr. Returns its output.
     pub(crate) fn key(&self, args: &[&str]) -> String {
         let outcome = self.run(&[&["ingestion-api-key"], args].concat());
         assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{args:?}");
         outcome.stdout
     }
 
-    /// A command on keys, whatever comes of it.
+    /// Runs a command on keys.
     pub(crate) fn try_key(&self, args: &[&str]) -> Outcome {
         self.run(&[&["ingestion-api-key"], args].concat())
     }

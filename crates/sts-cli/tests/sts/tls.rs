@@ -1,4 +1,4 @@
-//! Certificates.
+//! Connections with TLS, and certificates.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::check::grpc;
-use crate::mock::{Asked, INFO, KEY, LISTED, Mock, json};
+use crate::mock::{INFO, KEY, LISTED, Mock, ReceivedRequest, json};
 use crate::sts::Sts;
 
 struct TlsListener {
@@ -28,7 +28,7 @@ impl Listener for TlsListener {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
-            // A client that does not like the certificate goes away.
+            // A client that refuses the certificate closes the connection.
             if let Ok((stream, address)) = self.listener.accept().await
                 && let Ok(stream) = self.acceptor.accept(stream).await
             {
@@ -42,7 +42,7 @@ impl Listener for TlsListener {
     }
 }
 
-/// A server with a certificate of its own for `127.0.0.1`, and the file with it.
+/// A server with a self-signed certificate for `127.0.0.1`, and a file with the certificate.
 fn server() -> (Mock, NamedTempFile) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let file = NamedTempFile::new().unwrap();
@@ -57,19 +57,19 @@ fn server() -> (Mock, NamedTempFile) {
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
     let listener = TlsListener { listener, acceptor: TlsAcceptor::from(Arc::new(config)) };
-    let answer = |asked: &Asked| match asked.line.rsplit('/').next().unwrap() {
+    let answer = |request: &ReceivedRequest| match request.line.rsplit('/').next().unwrap() {
         "info" => json(200, INFO),
         "Export" => grpc("0", ""),
         _ => json(200, LISTED),
     };
-    (Mock::on(runtime, listener, address, answer), file)
+    (Mock::serve(runtime, listener, address, answer), file)
 }
 
-// Scenario: a server with a certificate that nobody vouches for, without more, with `--ca-cert`,
-// with `--skip-ssl`, and each by environment and file. Guarantee: it is refused with what to do,
-// unless it was told to trust it.
+// Scenario: the certificate of the server is self-signed. It is used without flags, with
+// `--ca-cert`, with `--skip-ssl`, and with both settings in the environment and in the file.
+// Guarantee: the certificate is refused with a hint, unless a setting makes it trusted.
 #[test]
-fn certificates_are_trusted_when_told() {
+fn certificates_are_trusted_only_on_request() {
     let (mock, ca) = server();
     let (url, ca) = (format!("https://{}", mock.address), ca.path().to_str().unwrap());
     let sts = || Sts::new().with("STS_CLI_URL", &url).with("STS_CLI_API_TOKEN", "t");
@@ -77,11 +77,13 @@ fn certificates_are_trusted_when_told() {
     assert_eq!(outcome.code, 4);
     assert!(outcome.stderr.contains("invalid peer certificate"), "{}", outcome.stderr);
     assert!(
-        outcome.stderr.ends_with("check the URL, or name the authority with --ca-cert\n"),
+        outcome
+            .stderr
+            .ends_with("check the URL, or give the certificate authority with --ca-cert\n"),
         "{}",
         outcome.stderr
     );
-    assert!(mock.lines().is_empty());
+    assert!(mock.request_lines().is_empty());
     sts().key(&["list", "--ca-cert", ca]);
     sts().key(&["list", "--skip-ssl"]);
     sts().with("STS_CLI_CA_CERT", ca).key(&["list"]);
@@ -100,8 +102,9 @@ fn certificates_are_trusted_when_told() {
     saved.key(&["list"]);
 }
 
-// Scenario: endpoints behind TLS are checked, without more, and with the authority named.
-// Guarantee: gRPC and HTTP are spoken over TLS; a certificate that nobody vouches for is no answer.
+// Scenario: endpoints with TLS are checked, without and with their certificate authority.
+// Guarantee: gRPC and HTTP work over TLS. An endpoint with an untrusted certificate counts as not
+// reached.
 #[test]
 fn endpoints_behind_tls_are_checked() {
     let (mock, ca) = server();
@@ -117,14 +120,14 @@ fn endpoints_behind_tls_are_checked() {
     );
     let outcome = sts().try_key(&args);
     assert_eq!(
-        (outcome.code, outcome.stdout.matches(": no answer (invalid peer certificate").count()),
+        (outcome.code, outcome.stdout.matches(": no response (invalid peer certificate").count()),
         (4, 3),
         "{outcome:?}"
     );
 }
 
-// Scenario: the file with authorities has none.
-// Guarantee: exit code 1, and the file is named.
+// Scenario: the file of `--ca-cert` has no certificate.
+// Guarantee: the exit code is 1, and the message has the path of the file.
 #[test]
 fn a_file_without_certificates() {
     let file = NamedTempFile::new().unwrap();
@@ -140,6 +143,11 @@ fn a_file_without_certificates() {
     ]);
     assert_eq!(
         (outcome.code, outcome.stderr),
-        (1, format!("[ERROR] Cannot use the certificates of {path} (there is none in it)\n"))
+        (
+            1,
+            format!(
+                "[ERROR] Cannot use the certificates in {path} (the file contains no certificate)\n"
+            )
+        )
     );
 }

@@ -6,58 +6,59 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::store::StoreError;
+use super::error::SqliteError;
 
 /// How often a lock that somebody holds is tried.
 const TRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A file that stays the one at its path, or is found not to.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct PinnedFile {
     path: PathBuf,
     /// Kept open as long as SQLite has it: closing any descriptor of a file gives up the locks of
     /// the process on it (POSIX).
     file: File,
 }
 
-impl Held {
+impl PinnedFile {
     /// Opens the file; if it is not there it is made, for its owner alone.
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open(path: &Path) -> Result<Self, SqliteError> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         private(&mut options);
         let file = options.open(path).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                StoreError::ReadOnly
+                SqliteError::ReadOnly
             }
-            _ => StoreError::Io { action: "open the files of the database", source: error },
+            _ => SqliteError::Io { action: "open the files of the database", source: error },
         })?;
         Ok(Self { path: path.to_owned(), file })
     }
 
     /// How long the file is, and when it was last written to.
-    pub(super) fn stamp(&self) -> Result<Stamp, StoreError> {
+    pub(super) fn stamp(&self) -> Result<Stamp, SqliteError> {
         let stamp = self.file.metadata().and_then(|metadata| {
             Ok(Stamp { len: metadata.len(), written_at: metadata.modified()? })
         });
-        stamp.map_err(|source| StoreError::Io { action: "look at the open database file", source })
+        stamp.map_err(|source| SqliteError::Io { action: "look at the open database file", source })
     }
 
     /// Fails if the file has another name.
     #[cfg(unix)]
-    pub(super) fn has_one_name(&self) -> Result<(), StoreError> {
+    pub(super) fn has_one_name(&self) -> Result<(), SqliteError> {
         use std::os::unix::fs::MetadataExt;
         let links = self.file.metadata().map(|metadata| metadata.nlink());
-        match links
-            .map_err(|source| StoreError::Io { action: "look at the open database file", source })?
-        {
+        match links.map_err(|source| SqliteError::Io {
+            action: "look at the open database file",
+            source,
+        })? {
             0 | 1 => Ok(()),
-            _ => Err(StoreError::Linked),
+            _ => Err(SqliteError::Linked),
         }
     }
 
     #[cfg(not(unix))]
-    pub(super) fn has_one_name(&self) -> Result<(), StoreError> {
+    pub(super) fn has_one_name(&self) -> Result<(), SqliteError> {
         Ok(())
     }
 
@@ -79,7 +80,7 @@ impl Held {
 
     /// As [`open`](Self::open), and no other process has it until this is dropped. Waits for at
     /// most `wait`.
-    pub(super) fn lock(path: &Path, wait: Duration) -> Result<Self, StoreError> {
+    pub(super) fn lock(path: &Path, wait: Duration) -> Result<Self, SqliteError> {
         // Without an end if it is further away than time goes.
         let deadline = Instant::now().checked_add(wait);
         loop {
@@ -89,31 +90,31 @@ impl Held {
                 Ok(()) if held.verify().is_ok() => return Ok(held),
                 Ok(()) | Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(source)) => {
-                    return Err(StoreError::Io { action: "lock the lock file", source });
+                    return Err(SqliteError::Io { action: "lock the lock file", source });
                 }
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Err(StoreError::Locked);
+                return Err(SqliteError::Locked);
             }
             thread::sleep(TRY_INTERVAL);
         }
     }
 
     /// Fails unless the file at the path is still this one.
-    pub(super) fn verify(&self) -> Result<(), StoreError> {
-        let io = |source| StoreError::Io { action: "look at the open database file", source };
+    pub(super) fn verify(&self) -> Result<(), SqliteError> {
+        let io = |source| SqliteError::Io { action: "look at the open database file", source };
         match fs::metadata(&self.path) {
             Ok(there) if is_same(&there, &self.file.metadata().map_err(io)?) => Ok(()),
-            Ok(_) => Err(StoreError::Replaced),
+            Ok(_) => Err(SqliteError::Replaced),
             Err(error)
                 if matches!(
                     error.kind(),
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
                 ) =>
             {
-                Err(StoreError::Replaced)
+                Err(SqliteError::Replaced)
             }
-            Err(source) => Err(StoreError::Io { action: "look at the database file", source }),
+            Err(source) => Err(SqliteError::Io { action: "look at the database file", source }),
         }
     }
 }
@@ -128,10 +129,10 @@ pub(super) struct Stamp {
 
 /// The path itself, behind symbolic links: names beside it are the same whichever way it was named.
 /// The file is made if it is not there.
-pub(super) fn resolved(path: &Path) -> Result<PathBuf, StoreError> {
-    Held::open(path)?;
+pub(super) fn resolved(path: &Path) -> Result<PathBuf, SqliteError> {
+    PinnedFile::open(path)?;
     fs::canonicalize(path)
-        .map_err(|source| StoreError::Io { action: "find the database file", source })
+        .map_err(|source| SqliteError::Io { action: "find the database file", source })
 }
 
 /// The database's path with something behind it.
@@ -142,7 +143,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Makes the directory of the file, for its owner alone; one that is there is left as it is.
-pub(super) fn make_directory(path: &Path) -> Result<(), StoreError> {
+pub(super) fn make_directory(path: &Path) -> Result<(), SqliteError> {
     let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty())
     else {
         return Ok(());
@@ -159,7 +160,7 @@ pub(super) fn make_directory(path: &Path) -> Result<(), StoreError> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder
         .create(directory)
-        .map_err(|source| StoreError::Io { action: "make the directory of the database", source })
+        .map_err(|source| SqliteError::Io { action: "make the directory of the database", source })
 }
 
 #[cfg(unix)]

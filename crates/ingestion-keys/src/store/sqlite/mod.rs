@@ -1,11 +1,13 @@
 //! Keys in an SQLite database, written by one process.
 
-mod failure;
+mod audit;
+mod error;
 mod file;
 mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod worker;
 
 use std::path::{Path, PathBuf};
@@ -13,31 +15,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ingestion_api::AuditEntry;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Params, Row, Transaction, TransactionBehavior, params};
 use tokio::sync::watch;
 
-use self::failure::Failure;
-use self::file::Held;
+use self::error::{CommitFailure, SqliteError};
+use self::file::PinnedFile;
 use self::worker::{Files, Worker};
 use super::{
-    Change, Changes, Commit, CommitError, Committed, Cursor, KeyStore, Part, Snapshot,
+    Change, Changes, Commit, CommitError, Committed, Cursor, KeyStore, Snapshot, SnapshotChunk,
     SnapshotSender, StoreError, UsageBatch,
 };
+use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::key::{KeyId, StoredKey};
 
-/// How long a statement waits for somebody else's lock on the database.
+/// How long a statement waits while another program has SQLite's lock on the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Changes of one answer: beyond that reading everything is quicker.
+/// The largest number of changes that are read by cursor. Beyond it, reading a snapshot is quicker.
 const MAX_CHANGES: usize = 100_000;
 
-/// Keys of one piece of a snapshot.
-const PIECE: usize = 4096;
+/// The number of keys in one chunk of a snapshot.
+const CHUNK: usize = 4096;
 
-/// How a database is opened.
+/// Which database is opened, and how.
 #[derive(Clone, Debug)]
 pub struct SqliteOptions {
     path: PathBuf,
@@ -46,15 +48,15 @@ pub struct SqliteOptions {
 
 /// Keys in an SQLite file.
 ///
-/// One process writes; a lock file beside the database, `<path>.lock`, holds off others. A change
-/// that was answered is on disk (write-ahead log, `synchronous=FULL`). Files are readable for their
-/// owner alone, and so are directories that are made; of those that were there and are open to
-/// others a warning is logged.
+/// One process writes at a time: it holds the lock file beside the database, `<path>.lock`. When a
+/// call that makes a change returns, the change is on disk (write-ahead log, `synchronous=FULL`).
+/// Only their owner can read the files, and the directories that are created. If an existing
+/// directory is open to other users, a warning is logged.
 ///
-/// Before each call and every second the open file is still the file at the path, and as this
-/// process left it, or else nothing is read or written any more: a database that was unlinked or
-/// overwritten would go on acknowledging. Symbolic links are followed; a file with several names is
-/// refused.
+/// Before each call and once a second it checks that the open file is still the file at the path,
+/// and that no other program wrote to it. Otherwise nothing is read or written any more, because a
+/// database that was unlinked or overwritten would go on acknowledging changes that are lost.
+/// Symbolic links are followed; a file with several names (hard links) is refused.
 #[derive(Debug)]
 pub struct SqliteStore {
     writer: Worker,
@@ -64,14 +66,14 @@ pub struct SqliteStore {
 }
 
 impl SqliteOptions {
-    /// The database at this path, made if it is not there.
+    /// Opens the database at this path, which is created if it does not exist.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), lock_wait: Duration::from_secs(10) }
     }
 
-    /// How long to wait for a process that still has the database, as the one before during a
-    /// restart; 10 seconds without.
+    /// Sets how long to wait for another process that has the database, such as the previous one
+    /// during a restart. The default is 10 seconds.
     #[must_use]
     pub fn with_lock_wait(self, lock_wait: Duration) -> Self {
         Self { lock_wait, ..self }
@@ -79,14 +81,14 @@ impl SqliteOptions {
 }
 
 impl SqliteStore {
-    /// Opens the database, and brings it to the version of this program. Blocks while it waits for
-    /// the lock.
+    /// Opens the database, and migrates it to the schema of this version. Blocks the thread while
+    /// it waits for the lock.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Locked`] if another process has it, [`StoreError::Newer`] and
-    /// [`StoreError::Foreign`] if it is not ours to write; such a file is not changed. Otherwise
-    /// when the files cannot be opened or written.
+    /// The [kind](crate::store::StoreErrorKind) is `Locked` if another process has the database, and
+    /// `TooNew` or `NotOurs` if a newer version or another program made it; such a file is not
+    /// changed. Other kinds mean that the files cannot be opened or written.
     ///
     /// # Examples
     ///
@@ -106,28 +108,28 @@ impl SqliteStore {
         let path = &file::resolved(&options.path)?;
         let lock_path = file::beside(path, ".lock");
         let was_locked_before = lock_path.exists();
-        let lock = Held::lock(&lock_path, options.lock_wait)?;
-        let opened = Self::start(path, Held::open(path)?, lock).map_err(StoreError::from);
-        if matches!(opened, Err(StoreError::Foreign | StoreError::Newer { .. }))
-            && !was_locked_before
-        {
-            // Nothing is left beside what is not ours.
+        let lock = PinnedFile::lock(&lock_path, options.lock_wait)?;
+        let opened = Self::start(path, PinnedFile::open(path)?, lock);
+        let is_not_ours = matches!(opened, Err(SqliteError::Foreign | SqliteError::Newer { .. }));
+        if is_not_ours && !was_locked_before {
+            // The lock file was created by this call: nothing is left beside a file of others.
             let _left = std::fs::remove_file(&lock_path);
         }
-        opened
+        Ok(opened?)
     }
 
-    fn start(path: &Path, database: Held, lock: Held) -> Result<Self, Failure> {
+    fn start(path: &Path, database: PinnedFile, lock: PinnedFile) -> Result<Self, SqliteError> {
         database.has_one_name()?;
         let log_path = file::beside(path, "-wal");
         if database.stamp()?.len == 0 && std::fs::metadata(&log_path).is_ok_and(|log| log.len() > 0)
         {
-            return Err(StoreError::Emptied.into());
+            return Err(SqliteError::Emptied);
         }
-        // Before the connections: let go of after them.
+        // Declared before the connections, so that it is dropped after them.
         let files;
         let mut writer = connect(path)?;
-        // Until it is known to be ours nothing is written, not even what waits in its log.
+        // Nothing is written until the check below: closing the connection must not move changes
+        // from the log to a database of another program.
         writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         schema::check(&writer)?;
         database.make_private();
@@ -136,11 +138,11 @@ impl SqliteStore {
         writer.pragma_update(None, "journal_mode", "WAL")?;
         writer.pragma_update(None, "synchronous", "FULL")?;
         writer.pragma_update(None, "wal_autocheckpoint", 0)?;
-        // Its length is that of what is in it.
+        // The log is truncated when it is reset, so that its length is the length of its content.
         writer.pragma_update(None, "journal_size_limit", 0)?;
         schema::migrate(&mut writer)?;
-        // SQLite has made it by now, and has it as long as there is a connection.
-        let log = Held::open(&log_path)?;
+        // SQLite has created the log by now, and keeps it as long as there is a connection.
+        let log = PinnedFile::open(&log_path)?;
         log.make_private();
         files = Arc::new(Files::new(database, log, lock)?);
         let reader = connect(path)?;
@@ -160,51 +162,39 @@ impl SqliteStore {
 impl KeyStore for SqliteStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         let (files, revision) = (self.writer.files(), self.revision.clone());
-        // Told on the thread: the change is made even if nobody waits for it any more.
-        let told = move |connection: &mut Connection| {
+        // Followers are woken on the thread: the change is made even if the caller has gone away.
+        let make = move |connection: &mut Connection| -> Result<_, CommitFailure> {
             let committed =
                 write(connection, &files, |transaction| make_change(transaction, &commit))?;
             revision.send_replace(committed.revision);
             Ok(committed)
         };
-        Ok(self.writer.run(told).await?)
+        Ok(self.writer.run(make).await?)
     }
 
     async fn list(&self) -> Result<Vec<StoredKey>, StoreError> {
         let list = |connection: &mut Connection| {
-            let mut keys =
-                collect(connection, &format!("{} ORDER BY k.id", rows::STORED), [], rows::stored)?;
-            keys.iter_mut().for_each(|key| key.usage.sources = Vec::new());
-            Ok(keys)
+            collect(connection, &format!("{} ORDER BY k.id", rows::STORED), [], rows::stored)
         };
         Ok(self.reader.run(list).await?)
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
-        let get = move |connection: &mut Connection| {
-            let found = collect(
-                connection,
-                &format!("{} WHERE k.id = ?1", rows::STORED),
-                [id.get()],
-                rows::stored,
-            )?;
-            Ok(found.into_iter().next())
-        };
-        Ok(self.reader.run(get).await?)
+        Ok(self.reader.run(move |connection| find(connection, id)).await?)
     }
 
     async fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let (sender, snapshot) = Snapshot::channel();
         let (path, files) = (self.path.clone(), self.reader.files());
-        // On a thread and a connection of its own: it lasts, and waits for whoever takes the
-        // pieces.
+        // A snapshot has a thread and a connection of its own: it takes long, and waits for whoever
+        // takes its chunks.
         let read = move || {
-            if let Err(failure) = stream(&path, &files, &sender) {
-                sender.blocking_send(Err(failure.into()));
+            if let Err(error) = stream(&path, &files, &sender) {
+                sender.blocking_send(Err(error.into()));
             }
         };
         let spawned = std::thread::Builder::new().name("keys-snapshot".to_owned()).spawn(read);
-        spawned.map_err(|source| StoreError::Io { action: "start a thread", source })?;
+        spawned.map_err(|source| SqliteError::Io { action: "start a thread", source })?;
         Ok(snapshot)
     }
 
@@ -214,34 +204,21 @@ impl KeyStore for SqliteStore {
     }
 
     async fn audit(&self, after: i64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        let sql = "SELECT revision, changed_at, who, action, key_id, key_name, other_key_id, changes FROM audit \
-             WHERE revision > ?1 ORDER BY revision LIMIT ?2";
-        let read = move |connection: &mut Connection| {
-            collect(connection, sql, params![after, limit], rows::audit_entry)
-        };
-        Ok(self.reader.run(read).await?)
+        Ok(self.reader.run(move |connection| audit::read(connection, after, limit)).await?)
     }
 
     async fn add_usage(&self, batch: UsageBatch) -> Result<(), StoreError> {
         let files = self.writer.files();
-        let add = move |connection: &mut Connection| {
-            write(connection, &files, |transaction| rows::write_usage(transaction, batch))
+        let add = move |connection: &mut Connection| -> Result<(), SqliteError> {
+            write(connection, &files, |transaction| usage::add(transaction, batch))
         };
         Ok(self.writer.run(add).await?)
     }
 
     async fn prune(&self, before: Timestamp) -> Result<(), StoreError> {
         let files = self.writer.files();
-        let prune = move |connection: &mut Connection| {
-            write(connection, &files, |transaction| {
-                transaction.execute(
-                    "DELETE FROM tombstones WHERE deleted_at < ?1",
-                    [before.as_millis()],
-                )?;
-                let sql = "DELETE FROM changes WHERE changed_at < ?1 AND revision < (SELECT revision FROM last_change)";
-                transaction.execute(sql, [before.as_millis()])?;
-                Ok(())
-            })
+        let prune = move |connection: &mut Connection| -> Result<(), SqliteError> {
+            write(connection, &files, |transaction| rows::prune(transaction, before))
         };
         Ok(self.writer.run(prune).await?)
     }
@@ -251,8 +228,8 @@ impl KeyStore for SqliteStore {
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, Failure> {
-    // Made before, for its owner alone; never by SQLite.
+fn connect(path: &Path) -> Result<Connection, SqliteError> {
+    // Without the flag to create it: the file was created before, readable only for its owner.
     let connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -263,27 +240,28 @@ fn connect(path: &Path) -> Result<Connection, Failure> {
     Ok(connection)
 }
 
-/// Makes a change whole or not at all, and only in the database that was opened.
-fn write<T>(
+/// Makes a change in one transaction, which is committed only if the database is still the one that
+/// was opened.
+fn write<T, E: From<rusqlite::Error> + From<SqliteError>>(
     connection: &mut Connection,
     files: &Files,
-    change: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
-) -> Result<T, Failure> {
+    change: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+) -> Result<T, E> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let changed = change(&transaction)?;
     files.verify()?;
     transaction.commit()?;
-    if let Err(Failure(error)) = files.checkpoint(connection) {
-        // The change is in the log, and stays there.
+    if let Err(error) = files.checkpoint(connection) {
+        // The change is in the log, which is part of the database.
         tracing::warn!(
             error = &error as &dyn std::error::Error,
-            "the log of the database cannot be cut short"
+            "the log of the database cannot be shortened"
         );
     }
     Ok(changed)
 }
 
-fn make_change(transaction: &Transaction<'_>, commit: &Commit) -> Result<Committed, Failure> {
+fn make_change(transaction: &Transaction<'_>, commit: &Commit) -> Result<Committed, CommitFailure> {
     let sql = "UPDATE last_change SET revision = revision + 1 RETURNING revision";
     let revision = transaction.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
     let sql = "INSERT INTO changes (revision, change_id, changed_at) VALUES (?1, ?2, ?3)";
@@ -296,12 +274,22 @@ fn make_change(transaction: &Transaction<'_>, commit: &Commit) -> Result<Committ
     for write in &commit.writes {
         duplicate_name |= rows::write(transaction, write, revision, commit.at)?;
     }
-    rows::write_audit(transaction, &commit.audit, revision, commit.at, &commit.who)?;
+    audit::write(transaction, &commit.audit, revision, commit.at, &commit.who)?;
     Ok(Committed { revision, duplicate_name })
 }
 
-fn changes(connection: &mut Connection, cursor: &Cursor) -> Result<Changes, Failure> {
-    // One transaction: the cursor that goes out is that of what is read.
+fn find(connection: &mut Connection, id: KeyId) -> Result<Option<StoredKey>, SqliteError> {
+    // One transaction: the key and its clients are of the same moment.
+    let transaction = connection.transaction()?;
+    let sql = format!("{} WHERE k.id = ?1", rows::STORED);
+    let found = collect(&transaction, &sql, [id.get()], rows::stored)?;
+    let Some(mut key) = found.into_iter().next() else { return Ok(None) };
+    key.usage.clients = usage::clients(&transaction, id)?;
+    Ok(Some(key))
+}
+
+fn changes(connection: &mut Connection, cursor: &Cursor) -> Result<Changes, SqliteError> {
+    // One transaction: the returned cursor belongs to the changes that are read.
     let transaction = connection.transaction()?;
     let sql = "SELECT EXISTS (SELECT 1 FROM changes WHERE revision = ?1 AND change_id = ?2)";
     let known: bool = transaction
@@ -327,10 +315,10 @@ fn changes(connection: &mut Connection, cursor: &Cursor) -> Result<Changes, Fail
     Ok(Changes::Since(changes, rows::cursor(&transaction)?))
 }
 
-/// Puts everything into `sender`, as it is at one moment.
-fn stream(path: &Path, files: &Files, sender: &SnapshotSender) -> Result<(), Failure> {
-    // Before and after: then it is the same file that is opened, and nothing of another gets into a
-    // ring.
+/// Sends everything that the store has at one moment.
+fn stream(path: &Path, files: &Files, sender: &SnapshotSender) -> Result<(), SqliteError> {
+    // Verified before and after: then the connection is to the file that is open, and no key of
+    // another file reaches a cache.
     files.verify()?;
     let mut connection = connect(path)?;
     files.verify()?;
@@ -339,22 +327,22 @@ fn stream(path: &Path, files: &Files, sender: &SnapshotSender) -> Result<(), Fai
     for sql in [rows::LIVE, rows::DELETED] {
         let mut statement = transaction.prepare(sql)?;
         let mut rows = statement.query([])?;
-        let mut piece = Vec::with_capacity(PIECE);
+        let mut chunk = Vec::with_capacity(CHUNK);
         while let Some(row) = rows.next()? {
-            piece.push(rows::change(row)?);
-            if piece.len() == PIECE
-                && !sender.blocking_send(Ok(Part::Changes(std::mem::replace(
-                    &mut piece,
-                    Vec::with_capacity(PIECE),
+            chunk.push(rows::change(row)?);
+            if chunk.len() == CHUNK
+                && !sender.blocking_send(Ok(SnapshotChunk::Changes(std::mem::replace(
+                    &mut chunk,
+                    Vec::with_capacity(CHUNK),
                 ))))
             {
                 return Ok(());
             }
         }
-        sender.blocking_send(Ok(Part::Changes(piece)));
+        sender.blocking_send(Ok(SnapshotChunk::Changes(chunk)));
     }
     files.verify()?;
-    sender.blocking_send(Ok(Part::End(cursor)));
+    sender.blocking_send(Ok(SnapshotChunk::End(cursor)));
     Ok(())
 }
 
@@ -362,8 +350,8 @@ fn collect<T>(
     connection: &Connection,
     sql: &str,
     values: impl Params,
-    read: impl Fn(&Row<'_>) -> Result<T, Failure>,
-) -> Result<Vec<T>, Failure> {
+    read: impl Fn(&Row<'_>) -> Result<T, SqliteError>,
+) -> Result<Vec<T>, SqliteError> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(values)?;
     let mut found = Vec::new();

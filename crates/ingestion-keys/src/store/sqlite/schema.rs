@@ -3,11 +3,10 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::failure::Failure;
-use crate::store::StoreError;
+use super::error::SqliteError;
 
 /// What leads from each version to the next.
-const MIGRATIONS: &[&str] = &[include_str!("0001.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("0001.sql"), include_str!("0002.sql")];
 
 /// The version that this program reads and writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -16,22 +15,22 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 const APPLICATION_ID: i32 = 0x496e_674b;
 
 /// Fails if the database is another program's, or newer. Changes nothing.
-pub(super) fn check(connection: &Connection) -> Result<(), Failure> {
+pub(super) fn check(connection: &Connection) -> Result<(), SqliteError> {
     let (application, version) = identity(connection)?;
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let is_new = application == 0 && version == 0 && tables == 0;
     if application != APPLICATION_ID && !is_new {
-        return Err(StoreError::Foreign.into());
+        return Err(SqliteError::Foreign);
     }
     if version > VERSION {
-        return Err(StoreError::Newer { found: version, known: VERSION }.into());
+        return Err(SqliteError::Newer { found: version, known: VERSION });
     }
     Ok(())
 }
 
 /// Brings the database to the version of this program, each step whole or not at all.
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), Failure> {
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), SqliteError> {
     let (_, version) = identity(connection)?;
     for (from, migration) in
         MIGRATIONS.iter().enumerate().skip(usize::try_from(version).unwrap_or(usize::MAX))
@@ -48,8 +47,11 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Failure> {
     Ok(())
 }
 
-fn identity(connection: &Connection) -> Result<(i32, i64), Failure> {
+fn identity(connection: &Connection) -> Result<(i32, i64), SqliteError> {
     let application = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     Ok((application, version))
 }
+
+#[cfg(test)]
+mod tests;

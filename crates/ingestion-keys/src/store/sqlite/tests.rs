@@ -3,24 +3,22 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 use std::sync::Arc;
 
-use ingestion_api::{GenerateRequest, RotateRequest};
-use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
+use super::schema::VERSION;
 use super::*;
+use crate::cache::{KeyCache, KeyCacheOptions, KeyHandle};
 use crate::clock::ManualClock;
-use crate::fixture::{CountingEntropy, NOW, Says, allow, commit, key, record, says};
-use crate::ring::{KeyHandle, Ring, RingOptions};
-use crate::service::KeyService;
-use crate::store::Write;
+use crate::fixture::{NOW, Says, SeededRng, allow, commit, key, record, says};
+use crate::service::{KeyService, NewKey, Rotation};
+use crate::store::{StoreErrorKind, Write};
 
-fn make() -> (Arc<dyn KeyStore>, TempDir) {
+async fn empty() -> (SqliteStore, TempDir) {
     let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory.path().join("keys.db")).unwrap();
-    (Arc::new(store), directory)
+    (open(&directory.path().join("keys.db")).unwrap(), directory)
 }
 
-crate::store::contract::contract!(make);
+crate::store_contract!(empty);
 
 fn open(path: &Path) -> Result<SqliteStore, StoreError> {
     SqliteStore::open(&SqliteOptions::new(path).with_lock_wait(Duration::ZERO))
@@ -28,6 +26,21 @@ fn open(path: &Path) -> Result<SqliteStore, StoreError> {
 
 async fn insert(store: &SqliteStore, number: i64) -> Result<Committed, CommitError> {
     store.commit(commit(1, vec![Write::Insert(record(number, "n"))])).await
+}
+
+/// Checks the kind and the message of the error of a call that failed.
+#[track_caller]
+fn assert_fails<T: std::fmt::Debug>(
+    result: Result<T, impl Into<CommitError>>,
+    expected: SqliteError,
+) {
+    let expected = StoreError::from(expected);
+    match result.unwrap_err().into() {
+        CommitError::Store(error) => {
+            assert_eq!((error.kind(), error.to_string()), (expected.kind(), expected.to_string()))
+        }
+        error => panic!("{error:?}"),
+    }
 }
 
 fn mode(path: &Path) -> u32 {
@@ -92,7 +105,7 @@ async fn one_writes_at_a_time() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("keys.db");
     let store = open(&path).unwrap();
-    assert!(matches!(open(&path), Err(StoreError::Locked)));
+    assert_fails(open(&path), SqliteError::Locked);
     insert(&store, 1).await.unwrap();
     std::thread::scope(|scope| {
         let waiting = scope
@@ -116,20 +129,15 @@ fn what_is_not_ours_is_not_touched() {
         "a text that is no database, and longer than its header is: ".repeat(10),
     )
     .unwrap();
-    for (name, is_refused) in [
-        (
-            "newer.db",
-            (|error| matches!(error, StoreError::Newer { found: 99, known: 1 }))
-                as fn(&StoreError) -> bool,
-        ),
-        ("other.db", |error| matches!(error, StoreError::Foreign)),
-        ("text.db", |error| matches!(error, StoreError::Foreign)),
+    for (name, expected) in [
+        ("newer.db", SqliteError::Newer { found: 99, known: VERSION }),
+        ("other.db", SqliteError::Foreign),
+        ("text.db", SqliteError::Foreign),
     ] {
         let _locked_by_nobody = fs::remove_file(file::beside(&path(name), ".lock"));
         fs::set_permissions(path(name), fs::Permissions::from_mode(0o664)).unwrap();
         let before = fs::read(path(name)).unwrap();
-        let error = open(&path(name)).unwrap_err();
-        assert!(is_refused(&error), "{name}: {error:?}");
+        assert_fails(open(&path(name)), expected);
         assert_eq!(fs::read(path(name)).unwrap(), before, "{name}");
         assert_eq!(
             (mode(&path(name)), file::beside(&path(name), ".lock").exists()),
@@ -151,24 +159,18 @@ async fn a_file_that_is_gone_is_not_written() {
     for name in ["keys.db", "keys.db-wal", "keys.db.lock"] {
         let (path, aside) = (directory.path().join(name), directory.path().join("aside"));
         let is_refused = async || {
-            assert!(matches!(
-                insert(&store, 2).await,
-                Err(CommitError::Store(StoreError::Replaced))
-            ));
-            assert!(matches!(store.list().await, Err(StoreError::Replaced)));
-            assert!(matches!(
-                store.add_usage(UsageBatch::default()).await,
-                Err(StoreError::Replaced)
-            ));
-            assert!(matches!(store.prune(NOW).await, Err(StoreError::Replaced)));
+            assert_fails(insert(&store, 2).await, SqliteError::Replaced);
+            assert_fails(store.list().await, SqliteError::Replaced);
+            assert_fails(store.add_usage(UsageBatch::default()).await, SqliteError::Replaced);
+            assert_fails(store.prune(NOW).await, SqliteError::Replaced);
             let mut snapshot = store.snapshot().await.unwrap();
             let end = loop {
                 match snapshot.next().await {
-                    Ok(Part::Changes(_)) => {}
+                    Ok(SnapshotChunk::Changes(_)) => {}
                     end => break end,
                 }
             };
-            assert!(matches!(end, Err(StoreError::Replaced)));
+            assert_fails(end, SqliteError::Replaced);
         };
         fs::rename(&path, &aside).unwrap();
         is_refused().await;
@@ -191,7 +193,7 @@ async fn one_database_whichever_way_it_is_named() {
     std::os::unix::fs::symlink(&path, &link).unwrap();
     let store = open(&link).unwrap();
     insert(&store, 1).await.unwrap();
-    assert!(matches!(open(&path), Err(StoreError::Locked)));
+    assert_fails(open(&path), SqliteError::Locked);
     let beside_the_link = files(directory.path())
         .iter()
         .filter(|file| file.to_string_lossy().contains("link.db"))
@@ -200,7 +202,7 @@ async fn one_database_whichever_way_it_is_named() {
     drop(store);
     assert_eq!(open(&path).unwrap().list().await.unwrap().len(), 1);
     fs::hard_link(&path, &other).unwrap();
-    assert!(matches!(open(&other), Err(StoreError::Linked)));
+    assert_fails(open(&other), SqliteError::Linked);
     fs::remove_file(&other).unwrap();
     assert_eq!(open(&link).unwrap().list().await.unwrap().len(), 1);
 }
@@ -220,19 +222,13 @@ async fn a_file_that_was_written_to_is_not_ours() {
         let store = open(&path).unwrap();
         insert(&store, 2).await.unwrap();
         fs::write(&path, &content).unwrap();
-        assert!(matches!(
-            insert(&store, 3).await,
-            Err(CommitError::Store(StoreError::Overwritten))
-        ));
-        assert!(matches!(store.list().await, Err(StoreError::Overwritten)));
-        assert!(matches!(
-            store.add_usage(UsageBatch::default()).await,
-            Err(StoreError::Overwritten)
-        ));
+        assert_fails(insert(&store, 3).await, SqliteError::Overwritten);
+        assert_fails(store.list().await, SqliteError::Overwritten);
+        assert_fails(store.add_usage(UsageBatch::default()).await, SqliteError::Overwritten);
         drop(store);
         assert_eq!(fs::read(&path).unwrap(), content);
         if content.is_empty() {
-            assert!(matches!(open(&path), Err(StoreError::Emptied)));
+            assert_fails(open(&path), SqliteError::Emptied);
         }
         fs::copy(&backup, &path).unwrap();
         fs::remove_file(file::beside(&path, "-wal")).unwrap();
@@ -269,7 +265,7 @@ async fn a_full_disk_keeps_nothing_of_a_change() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory.path().join("keys.db")).unwrap();
     let limit = async |pages: i64| {
-        let limit = move |connection: &mut Connection| {
+        let limit = move |connection: &mut Connection| -> Result<_, SqliteError> {
             connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
             Ok(connection.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0))?)
         };
@@ -278,10 +274,7 @@ async fn a_full_disk_keeps_nothing_of_a_change() {
     let pages = limit(1 << 30).await;
     limit(pages).await;
     let writes = || (1..2000).map(|number| Write::Insert(record(number, "n"))).collect();
-    assert!(matches!(
-        store.commit(commit(1, writes())).await,
-        Err(CommitError::Store(StoreError::Full))
-    ));
+    assert_fails(store.commit(commit(1, writes())).await, SqliteError::Full);
     assert!(store.list().await.unwrap().is_empty());
     assert!(store.audit(0, 10).await.unwrap().is_empty());
     limit(1 << 30).await;
@@ -289,7 +282,7 @@ async fn a_full_disk_keeps_nothing_of_a_change() {
 }
 
 // Scenario: pages in the middle of the file are overwritten while it is open. Guarantee: reading
-// says that the database is damaged; a ring goes on from memory, and is undecided once that is too
+// says that the database is damaged; a cache goes on from memory, and is undecided once that is too
 // old.
 #[tokio::test]
 async fn a_damaged_database_is_not_believed() {
@@ -297,43 +290,39 @@ async fn a_damaged_database_is_not_believed() {
     let path = directory.path().join("keys.db");
     let store = open(&path).unwrap();
     let clock = Arc::new(ManualClock::at(NOW));
-    let ring = Ring::new(clock.clone(), RingOptions::default());
+    let cache = KeyCache::new(clock.clone(), KeyCacheOptions::default());
     store
         .commit(commit(1, (1..5000).map(|number| Write::Insert(record(number, "n"))).collect()))
         .await
         .unwrap();
-    ring.catch_up(&store).await.unwrap();
+    cache.catch_up(&store).await.unwrap();
     drop(store);
     let mut bytes = fs::read(&path).unwrap();
     let from = bytes.len() / 4;
     bytes[from..].fill(0xa5);
     fs::write(&path, bytes).unwrap();
     let store = open(&path).unwrap();
-    assert!(matches!(store.list().await, Err(StoreError::Corrupt)));
-    let fresh = Ring::new(clock.clone(), RingOptions::default());
-    assert!(matches!(fresh.catch_up(&store).await, Err(StoreError::Corrupt)));
+    assert_fails(store.list().await, SqliteError::Corrupt);
+    let fresh = KeyCache::new(clock.clone(), KeyCacheOptions::default());
+    assert_fails(fresh.catch_up(&store).await, SqliteError::Corrupt);
     assert_eq!(says(&fresh, key(1).expose_secret()), Says::Undecided);
-    assert_eq!(says(&ring, key(1).expose_secret()), allow("n"));
-    clock.advance(RingOptions::default().max_staleness);
-    assert_eq!(says(&ring, key(1).expose_secret()), Says::Undecided);
+    assert_eq!(says(&cache, key(1).expose_secret()), allow("n"));
+    clock.advance(KeyCacheOptions::default().max_staleness);
+    assert_eq!(says(&cache, key(1).expose_secret()), Says::Undecided);
 }
 
 // Scenario: something goes badly wrong in the middle of a transaction.
 // Guarantee: who waits is told, nothing is kept, and the store goes on.
 #[tokio::test]
 async fn a_panic_ends_one_call() {
-    let (_, _directory) = make();
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory.path().join("keys.db")).unwrap();
-    let panics = |connection: &mut Connection| -> Result<(), Failure> {
+    let panics = |connection: &mut Connection| -> Result<(), SqliteError> {
         let transaction = connection.transaction()?;
         transaction.execute("DELETE FROM last_change", [])?;
         panic!("in the middle");
     };
-    assert!(matches!(
-        store.writer.run(panics).await.map_err(StoreError::from),
-        Err(StoreError::Closed)
-    ));
+    assert_fails(store.writer.run(panics).await.map_err(StoreError::from), SqliteError::Closed);
     insert(&store, 1).await.unwrap();
 }
 
@@ -366,12 +355,14 @@ fn what_cannot_be_written_is_said() {
     drop(open(&path).unwrap());
     for unwritable in [path.clone(), file::beside(&path, ".lock")] {
         fs::set_permissions(&unwritable, fs::Permissions::from_mode(0o400)).unwrap();
-        assert!(matches!(open(&path), Err(StoreError::ReadOnly)));
+        assert_fails(open(&path), SqliteError::ReadOnly);
         fs::set_permissions(&unwritable, fs::Permissions::from_mode(0o600)).unwrap();
     }
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o500)).unwrap();
-    assert!(matches!(open(&directory.path().join("other.db")), Err(StoreError::ReadOnly)));
-    assert!(matches!(open(&directory.path().join("a/other.db")), Err(StoreError::Io { .. })));
+    assert_fails(open(&directory.path().join("other.db")), SqliteError::ReadOnly);
+    let error = open(&directory.path().join("a/other.db")).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Io);
+    assert!(std::error::Error::source(&error).is_some());
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
     drop(open(&path).unwrap());
 }
@@ -410,47 +401,43 @@ async fn no_plaintext_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     let store = Arc::new(open(&directory.path().join("keys.db")).unwrap());
     let clock = Arc::new(ManualClock::at(NOW));
-    let ring = Arc::new(Ring::new(clock.clone(), RingOptions::default()));
-    ring.catch_up(&*store).await.unwrap();
-    let service = KeyService::new(
-        store.clone(),
-        Arc::clone(&ring),
-        clock,
-        Arc::new(CountingEntropy::default()),
-    );
+    let cache = Arc::new(KeyCache::new(clock.clone(), KeyCacheOptions::default()));
+    cache.catch_up(&*store).await.unwrap();
+    let service =
+        KeyService::new(store.clone(), Arc::clone(&cache), clock).with_rng(SeededRng::default());
     let mut told = String::new();
     let mut tell = |what: &dyn std::fmt::Debug| told.push_str(&format!("{what:?}\n"));
 
     let created = service
-        .create("ops", GenerateRequest { name: "canary".to_owned(), ..Default::default() })
+        .create("ops", NewKey { name: "canary".to_owned(), ..NewKey::default() })
         .await
         .unwrap();
-    let rotated = service.rotate("ops", created.key.id, RotateRequest::default()).await.unwrap();
+    let rotated = service.rotate("ops", created.key.record.id, Rotation::default()).await.unwrap();
     for generated in [&created, &rotated] {
         let credential =
-            otlp_auth::Credential::new("StackState", generated.api_key.expose_secret()).unwrap();
-        let verdict = otlp_auth::server::InMemoryAuthenticator::decide(&*ring, &credential);
+            otlp_auth::Credential::new("StackState", generated.secret.expose_secret()).unwrap();
+        let verdict = otlp_auth::server::InMemoryAuthenticator::decide(&*cache, &credential);
         if let Ok(otlp_auth::Decision::Allow(identity)) = &verdict {
-            identity.handle::<KeyHandle>().unwrap().add_source([127, 0, 0, 1].into(), Some("test"));
+            identity.handle::<KeyHandle>().unwrap().add_client([127, 0, 0, 1].into(), Some("test"));
         }
-        tell(&(generated, verdict, ring.inspect(&credential), &ring));
+        tell(&(generated, verdict, cache.peek(&credential), &cache));
     }
-    ring.flush_usage(&*store).await.unwrap();
-    tell(&service.rotate("ops", created.key.id, RotateRequest::default()).await.unwrap_err());
+    cache.flush_usage(&*store).await.unwrap();
+    tell(&service.rotate("ops", created.key.record.id, Rotation::default()).await.unwrap_err());
     tell(&(
         service.list().await,
-        service.get(created.key.id).await,
-        service.audit(Default::default()).await,
+        service.get(created.key.record.id).await,
+        service.audit(0, None).await,
     ));
     tell(&(&service, store.list().await));
-    service.delete("ops", created.key.id).await.unwrap();
-    assert!(matches!(says(&ring, created.api_key.expose_secret()), Says::Deny(_)));
+    service.delete("ops", created.key.record.id).await.unwrap();
+    assert!(matches!(says(&cache, created.secret.expose_secret()), Says::Deny(_)));
     let in_use = files(directory.path());
     let bytes: Vec<_> =
         in_use.iter().flat_map(|file| fs::read(file).unwrap()).chain(told.into_bytes()).collect();
     assert!(in_use.iter().any(|file| fs::metadata(file).unwrap().size() > 4096));
     for generated in [&created, &rotated] {
-        for group in generated.api_key.expose_secret().split('-').skip(1) {
+        for group in generated.secret.expose_secret().split('-').skip(1) {
             assert!(
                 !bytes.windows(group.len()).any(|window| window == group.as_bytes()),
                 "a group of a key was kept"

@@ -10,9 +10,8 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tokio::sync::oneshot;
 
-use super::failure::Failure;
-use super::file::{Held, Stamp};
-use crate::store::StoreError;
+use super::error::SqliteError;
+use super::file::{PinnedFile, Stamp};
 
 /// How often the file is looked at while there is nothing to do.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -36,28 +35,32 @@ pub(super) struct Worker {
 /// process that writes.
 #[derive(Debug)]
 pub(super) struct Files {
-    database: Held,
-    log: Held,
-    lock: Held,
+    database: PinnedFile,
+    log: PinnedFile,
+    lock: PinnedFile,
     /// The database as the last checkpoint left it: nobody else writes to it.
     stamp: Mutex<Stamp>,
 }
 
 impl Files {
-    pub(super) fn new(database: Held, log: Held, lock: Held) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        database: PinnedFile,
+        log: PinnedFile,
+        lock: PinnedFile,
+    ) -> Result<Self, SqliteError> {
         let stamp = Mutex::new(database.stamp()?);
         Ok(Self { database, log, lock, stamp })
     }
 
     /// Fails unless all of them are still at their paths, and nobody else has written to the
     /// database.
-    pub(super) fn verify(&self) -> Result<(), StoreError> {
+    pub(super) fn verify(&self) -> Result<(), SqliteError> {
         self.verify_as(*self.lock_stamp())
     }
 
     /// Moves changes from the log to the database once there are many. SQLite does not do it by
     /// itself: then one would not know who wrote.
-    pub(super) fn checkpoint(&self, connection: &Connection) -> Result<(), Failure> {
+    pub(super) fn checkpoint(&self, connection: &Connection) -> Result<(), SqliteError> {
         if self.log.stamp()?.len < LONG_LOG {
             return Ok(());
         }
@@ -68,11 +71,11 @@ impl Files {
         Ok(moved?)
     }
 
-    fn verify_as(&self, stamp: Stamp) -> Result<(), StoreError> {
+    fn verify_as(&self, stamp: Stamp) -> Result<(), SqliteError> {
         self.database.verify()?;
         self.log.verify()?;
         self.lock.verify()?;
-        if self.database.stamp()? == stamp { Ok(()) } else { Err(StoreError::Overwritten) }
+        if self.database.stamp()? == stamp { Ok(()) } else { Err(SqliteError::Overwritten) }
     }
 
     fn lock_stamp(&self) -> MutexGuard<'_, Stamp> {
@@ -85,7 +88,7 @@ impl Worker {
         name: &str,
         mut connection: Connection,
         files: Arc<Files>,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, SqliteError> {
         let (jobs, received) = mpsc::channel::<Job>();
         let run = {
             let files = Arc::clone(&files);
@@ -102,7 +105,7 @@ impl Worker {
                         Err(RecvTimeoutError::Disconnected) => break,
                     }
                 }
-                if matches!(files.verify(), Err(StoreError::Overwritten)) {
+                if matches!(files.verify(), Err(SqliteError::Overwritten)) {
                     // Changes of before, moved there from the log, would make neither the old
                     // database nor the new one.
                     let _kept_apart =
@@ -112,26 +115,27 @@ impl Worker {
         };
         let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
         let thread =
-            spawned.map_err(|source| StoreError::Io { action: "start a thread", source })?;
+            spawned.map_err(|source| SqliteError::Io { action: "start a thread", source })?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread), files })
     }
 
     /// Does this on the thread, if the file is still the file. It is done even if nobody waits for
     /// it any more.
-    pub(super) async fn run<T, F>(&self, job: F) -> Result<T, Failure>
+    pub(super) async fn run<T, E, F>(&self, job: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Connection) -> Result<T, Failure> + Send + 'static,
+        E: From<SqliteError> + Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, E> + Send + 'static,
     {
         let (sender, answer) = oneshot::channel();
         let files = Arc::clone(&self.files);
         let job: Job = Box::new(move |connection| {
-            let result = files.verify().map_err(Failure::from).and_then(|()| job(connection));
+            let result = files.verify().map_err(E::from).and_then(|()| job(connection));
             let _nobody_waits = sender.send(result);
         });
-        let jobs = self.jobs.as_ref().ok_or(StoreError::Closed)?;
-        jobs.send(job).map_err(|_| StoreError::Closed)?;
-        answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+        let jobs = self.jobs.as_ref().ok_or(SqliteError::Closed)?;
+        jobs.send(job).map_err(|_| SqliteError::Closed)?;
+        answer.await.unwrap_or_else(|_| Err(SqliteError::Closed.into()))
     }
 
     pub(super) fn files(&self) -> Arc<Files> {

@@ -1,0 +1,36 @@
+//! The OTLP receiver: batches are counted, and the counts go to the debug exporter.
+
+use std::sync::Arc;
+
+use axum::Router;
+use otlp_auth::Identity;
+use otlp_auth::server::{AuthenticateLayer, ServerAuthenticator};
+use otlp_receiver::{Receiver, Refusal};
+
+use super::authenticated;
+use super::item::Item;
+use crate::admission::denial_log::DenialLog;
+use crate::upstream::debug::DebugExporter;
+
+/// Creates the receiver. A request may have `max_body` bytes on the wire.
+pub(crate) fn receiver(debug: Arc<DebugExporter>, max_body: usize) -> Receiver {
+    let receiver = Receiver::new(move |batch| {
+        let identity = batch.extensions.get::<Identity>();
+        let identity = identity.ok_or(Refusal::Internal("the request was not authenticated"))?;
+        debug.export(identity, Item::of(batch.signal), batch.items);
+        Ok(())
+    });
+    receiver.with_max_body(max_body)
+}
+
+/// Creates the router of an OTLP listener.
+pub(crate) fn router<A>(
+    receiver: Receiver,
+    authenticate: AuthenticateLayer<A>,
+    denial_log: DenialLog,
+) -> Router
+where
+    A: ServerAuthenticator<Future: Send> + Send + Sync + 'static,
+{
+    authenticated(Router::new().fallback_service(receiver), authenticate, denial_log)
+}

@@ -1,0 +1,72 @@
+//! The debug exporter: where telemetry goes while there is no upstream. It counts what it is given,
+//! prints the counts and discards the rest.
+
+mod summary;
+
+use std::io::{self, Write as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Meter};
+use otlp_auth::Identity;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use self::summary::Summary;
+use crate::receiver::item::Item;
+use crate::telemetry::lossy_output::LossyOutput;
+
+/// The warning that is logged at the start and shown by `/readyz`.
+pub(crate) const DISCARDS: &str =
+    "no upstream is configured: what is received is decoded, counted, printed and discarded";
+
+/// Counts telemetry for a metric, and for a line on standard output each second.
+#[derive(Debug)]
+pub(crate) struct DebugExporter {
+    since_last_line: Mutex<Summary>,
+    items: Counter<u64>,
+}
+
+impl DebugExporter {
+    pub(crate) fn new(meter: &Meter) -> Self {
+        let items = meter.u64_counter("ingestion.debug.items").with_unit("{item}");
+        let items = items.with_description("Telemetry that was received and discarded").build();
+        Self { since_last_line: Mutex::default(), items }
+    }
+
+    /// Counts `count` items that the sender `identity` delivered.
+    pub(crate) fn export(&self, identity: &Identity, item: Item, count: usize) {
+        let count = count as u64;
+        // Only keys that are let in become attributes, and the SDK limits how many series there
+        // are.
+        let key = identity.id().map_or_else(|| identity.name().to_owned(), |id| id.to_string());
+        self.items
+            .add(count, &[KeyValue::new("item", item.as_str()), KeyValue::new("key.id", key)]);
+        self.lock().add(identity, item, count);
+    }
+
+    /// Prints a line for each second in which telemetry came in, until `stop` is cancelled.
+    pub(crate) async fn print(&self, stop: &CancellationToken) {
+        // Standard output may be a pipe that nobody reads: writing to it must not block.
+        let mut output = LossyOutput::new("debug", io::stdout());
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !stop.is_cancelled() {
+            tokio::select! {
+                _ = seconds.tick() => {}
+                () = stop.cancelled() => {}
+            }
+            let summary = std::mem::take(&mut *self.lock());
+            if !summary.is_empty() {
+                // Writing to a lossy output does not fail.
+                let _ = output.write_all(format!("{summary}\n").as_bytes());
+            }
+            output.report_dropped_lines();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Summary> {
+        self.since_last_line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

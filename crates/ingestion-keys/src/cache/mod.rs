@@ -1,0 +1,257 @@
+//! Every key in memory: what a request is decided from.
+
+mod digest_prefix;
+mod entry;
+mod follow;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Ready, ready};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ingestion_api::IngestionKey;
+use otlp_auth::server::{InMemoryAuthenticator, ServerAuthenticator};
+use otlp_auth::{Credential, Decision, DenyReason, Undecided, Verdict};
+
+use self::digest_prefix::{DigestPrefix, Map};
+use self::entry::{Entry, State};
+use self::usage::Registry;
+pub use self::usage::{KeyHandle, PendingUsage};
+use crate::clock::{Clock, Timestamp};
+use crate::key::KeyDigest;
+use crate::store::{Change, Cursor, KeyState, TOMBSTONE_RETENTION};
+
+/// All keys by their digests: an authenticator that decides without waiting, locking or, after a
+/// key's first use, allocating.
+///
+/// It is undecided until it has read its store once ([`catch_up`](Self::catch_up)), and again when
+/// it could not read it for [`KeyCacheOptions::max_staleness`]. What is not of the format of a key is
+/// refused even then.
+pub struct KeyCache {
+    keys: Map<Entry>,
+    /// When it stops to decide, in nanoseconds of the monotonic clock.
+    fresh_until: AtomicU64,
+    usage: Registry,
+    writer: Mutex<Writer>,
+    follower: tokio::sync::Mutex<Option<Cursor>>,
+    clock: Arc<dyn Clock>,
+    options: KeyCacheOptions,
+}
+
+/// How a cache behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyCacheOptions {
+    /// How long it decides without having read its store.
+    pub max_staleness: Duration,
+    /// How many places are kept that a key was used from; none of them with 0.
+    pub max_clients: usize,
+    /// How long such a place is kept.
+    pub retain_clients: Duration,
+}
+
+impl Default for KeyCacheOptions {
+    fn default() -> Self {
+        let day = Duration::from_secs(24 * 60 * 60);
+        Self { max_staleness: Duration::from_secs(600), max_clients: 5, retain_clients: 30 * day }
+    }
+}
+
+/// What those who change the cache share.
+#[derive(Debug, Default)]
+struct Writer {
+    /// The snapshot that entries are from, or newer than: those of an older one are gone from the
+    /// store.
+    epoch: u32,
+    /// How many entries there may be before the map needs more room.
+    room: usize,
+    /// Deleted keys, the earliest first.
+    tombstones: VecDeque<(Timestamp, DigestPrefix)>,
+}
+
+/// Why there is no verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum NotFresh {
+    #[error("the keys were never read")]
+    NeverRead,
+    #[error("the keys could not be read for too long")]
+    TooOld,
+}
+
+impl KeyCache {
+    /// An empty cache, which has read nothing.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, options: KeyCacheOptions) -> Self {
+        Self {
+            keys: Map::default(),
+            fresh_until: AtomicU64::new(0),
+            usage: Registry::new(options.max_clients),
+            writer: Mutex::default(),
+            follower: tokio::sync::Mutex::default(),
+            clock,
+            options,
+        }
+    }
+
+    /// Puts these changes in force. They may come again and late: of each key the newest stays.
+    pub fn apply(&self, changes: &[Change]) {
+        let mut writer = self.lock();
+        for change in changes {
+            self.apply_one(&mut writer, change);
+        }
+    }
+
+    /// The verdict on a credential without counting a use of its key: for services that ask whether
+    /// a key is good on behalf of others.
+    ///
+    /// # Errors
+    ///
+    /// [`Undecided`] when the cache has not read its store, or not for too long.
+    pub fn peek(&self, credential: &Credential<'_>) -> Verdict {
+        self.verdict(credential, |entry, digest| entry.peek(&*self.clock, digest, &self.usage))
+    }
+
+    /// How many keys there are, those that have ended and are disabled included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        // Both of one moment.
+        let writer = self.lock();
+        self.keys.len().saturating_sub(writer.tombstones.len())
+    }
+
+    /// Whether there is no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How long it goes on to decide if its store cannot be read any more; nothing when it does not
+    /// decide.
+    #[must_use]
+    pub fn fresh_for(&self) -> Option<Duration> {
+        let left = self
+            .fresh_until
+            .load(Ordering::Acquire)
+            .checked_sub(nanoseconds(self.clock.monotonic()))?;
+        (left > 0).then_some(Duration::from_nanos(left))
+    }
+
+    /// The order of a decision. `decide` is asked about a key that is known, while the cache may
+    /// answer.
+    #[inline(always)]
+    fn verdict(
+        &self,
+        credential: &Credential<'_>,
+        decide: impl FnOnce(&Entry, &DigestPrefix) -> Decision,
+    ) -> Verdict {
+        let presented = credential.expose_token_bytes();
+        if !IngestionKey::has_checksum(presented) {
+            return Ok(Decision::Deny(DenyReason::Malformed.into()));
+        }
+        if let Err(not_fresh) = self.freshness() {
+            return malformed(presented).unwrap_or_else(|| Err(Undecided::new(not_fresh)));
+        }
+        let digest = DigestPrefix::from(&KeyDigest::of_bytes(presented));
+        match self.keys.pin().get(&digest) {
+            Some(entry) => Ok(decide(entry, &digest)),
+            None => malformed(presented).unwrap_or(Ok(Decision::Deny(DenyReason::Unknown.into()))),
+        }
+    }
+
+    fn apply_one(&self, writer: &mut Writer, change: &Change) {
+        let keys = self.keys.pin();
+        let digest = DigestPrefix::from(&change.digest);
+        let old = keys.get(&digest);
+        if old.is_some_and(|old| old.epoch == writer.epoch && old.revision >= change.revision) {
+            return;
+        }
+        let was_deleted = old.is_some_and(|old| old.state == State::Deleted);
+        let mut entry = Entry::new(change, writer.epoch);
+        match change.state {
+            KeyState::Live { .. } => {
+                self.usage.keep(change.id);
+                entry.keep_usage(old);
+            }
+            KeyState::Deleted { at } => {
+                self.usage.retire(change.id);
+                if !was_deleted {
+                    writer.tombstones.push_back((at, digest));
+                }
+            }
+        }
+        keys.insert(digest, entry);
+        if keys.len() > writer.room {
+            // Left to itself the map fills up to nine tenths, and every search takes twice as long.
+            keys.reserve(keys.len() / 2);
+            writer.room = (keys.len() * 4 / 3).next_power_of_two() * 3 / 4;
+        }
+    }
+
+    /// Forgets keys that were deleted long ago.
+    fn prune(&self) {
+        let before = self.clock.wall().saturating_sub(TOMBSTONE_RETENTION);
+        let mut writer = self.lock();
+        let keys = self.keys.pin();
+        while let Some((at, digest)) = writer.tombstones.front()
+            && *at < before
+        {
+            if keys.get(digest).is_some_and(|entry| entry.state == State::Deleted) {
+                keys.remove(digest);
+            }
+            writer.tombstones.pop_front();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        // Entries are replaced one by one, and each is whole.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn freshness(&self) -> Result<(), NotFresh> {
+        match self.fresh_until.load(Ordering::Acquire) {
+            until if nanoseconds(self.clock.monotonic()) < until => Ok(()),
+            0 => Err(NotFresh::NeverRead),
+            _ => Err(NotFresh::TooOld),
+        }
+    }
+}
+
+impl InMemoryAuthenticator for KeyCache {
+    fn decide(&self, credential: &Credential<'_>) -> Verdict {
+        self.verdict(credential, |entry, digest| entry.decide(&*self.clock, digest, &self.usage))
+    }
+}
+
+impl ServerAuthenticator for KeyCache {
+    type Future = Ready<Verdict>;
+
+    fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
+        ready(self.decide(credential))
+    }
+}
+
+impl fmt::Debug for KeyCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyCache")
+            .field("keys", &self.keys.len())
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The refusal of what has the checksum of a key and illegal characters: what is found needs no
+/// such look.
+fn malformed(presented: &[u8]) -> Option<Verdict> {
+    IngestionKey::check(presented)
+        .is_err()
+        .then(|| Ok(Decision::Deny(DenyReason::Malformed.into())))
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    // Enough for 584 years.
+    time.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(time.subsec_nanos()))
+}

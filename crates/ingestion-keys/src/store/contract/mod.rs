@@ -1,0 +1,447 @@
+//! The contract of a store: tests that every implementation of [`KeyStore`] has to pass, in this
+//! crate and in others.
+//!
+//! Each test is a function that takes an empty store. [`store_contract!`](crate::store_contract)
+//! makes a `#[test]` of each:
+//!
+//! ```
+//! use ingestion_keys::store::MemoryStore;
+//!
+//! /// Makes an empty store, and whatever has to be kept for as long as it is used.
+//! async fn empty() -> (MemoryStore, ()) {
+//!     (MemoryStore::new([0; 16]), ())
+//! }
+//!
+//! ingestion_keys::store_contract!(empty);
+//! ```
+
+#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by a panic")]
+
+pub(crate) mod fixture;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use self::fixture::{NOW, commit, id, record};
+use super::*;
+use crate::audit::{AuditAction, FieldChange, FromTo};
+use crate::key::KeyClient;
+
+/// Makes a `#[test]` of each test of the [contract](crate::store::contract). The argument is the
+/// path of an async function that returns an empty store and a guard, which is dropped after the
+/// store.
+#[macro_export]
+macro_rules! store_contract {
+    ($make:path) => {
+        $crate::store_contract!($make:
+            inserted_keys_are_read,
+            a_change_is_whole_or_not_at_all,
+            ids_are_never_used_again,
+            a_key_that_changed_is_not_changed,
+            equal_names_are_told,
+            changes_follow_a_cursor,
+            a_key_that_changed_often_is_told_once,
+            a_cursor_of_another_history_is_not_followed,
+            a_snapshot_has_everything,
+            the_audit_tells_every_change,
+            usage_adds_up,
+            clients_are_few_and_recent,
+            usage_of_no_key_is_passed_over,
+            old_tombstones_are_forgotten,
+            a_change_wakes_followers,
+            followers_converge,
+        );
+    };
+    ($make:path: $($case:ident,)+) => {
+        $(
+            #[test]
+            fn $case() {
+                $crate::store::contract::block_on(async {
+                    let (store, _guard) = $make().await;
+                    $crate::store::contract::$case(&store).await;
+                    drop(store);
+                });
+            }
+        )+
+    };
+}
+
+type Store = dyn KeyStore;
+
+/// Runs a test on a Tokio runtime of its own.
+pub fn block_on(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(test);
+}
+
+async fn insert(store: &Store, number: i64, name: &str) -> KeyRecord {
+    let committed =
+        store.commit(commit(1, vec![Write::Insert(record(number, name))])).await.unwrap();
+    KeyRecord { revision: committed.revision, ..record(number, name) }
+}
+
+async fn cursor(store: &Store) -> Cursor {
+    whole(store).await.1
+}
+
+/// All of a snapshot.
+async fn whole(store: &Store) -> (Vec<Change>, Cursor) {
+    let mut snapshot = store.snapshot().await.unwrap();
+    let mut all = Vec::new();
+    loop {
+        match snapshot.next().await.unwrap() {
+            SnapshotChunk::Changes(changes) => all.extend(changes),
+            SnapshotChunk::End(cursor) => return (all, cursor),
+        }
+    }
+}
+
+async fn since(store: &Store, cursor: Cursor) -> (Vec<Change>, Cursor) {
+    match store.changes_since(&cursor).await.unwrap() {
+        Changes::Since(changes, cursor) => (changes, cursor),
+        Changes::SnapshotNeeded => panic!("the cursor is followed"),
+    }
+}
+
+/// Scenario: keys with everything and with nothing optional are inserted.
+/// Guarantee: they are read as they were written, by id, each with the revision of its change.
+pub async fn inserted_keys_are_read(store: &Store) {
+    let full = KeyRecord {
+        description: Some("'; DROP TABLE keys; --\n\u{1f980}".to_owned()),
+        expires_at: Some(Timestamp::from_millis(KeyId::END - 1)),
+        enabled: false,
+        successor: Some(id(7)),
+        updated_at: NOW.saturating_add(Duration::from_millis(1)),
+        ..record(KeyId::END - 1, "<b>\"мой\" ключ")
+    };
+    let first = store.commit(commit(1, vec![Write::Insert(full.clone())])).await.unwrap().revision;
+    let plain = insert(store, 1, "n").await;
+    assert_eq!(plain.revision, first + 1);
+    let full = KeyRecord { revision: first, ..full };
+    let stored = |record: &KeyRecord| StoredKey { record: record.clone(), usage: Usage::default() };
+    assert_eq!(store.list().await.unwrap(), [stored(&plain), stored(&full)]);
+    assert_eq!(store.get(full.id).await.unwrap(), Some(stored(&full)));
+    assert_eq!(store.get(id(2)).await.unwrap(), None);
+}
+
+/// Scenario: a change of two writes, of which the second does not fit.
+/// Guarantee: nothing of it is kept: no key, no audit entry, no revision.
+pub async fn a_change_is_whole_or_not_at_all(store: &Store) {
+    let old = insert(store, 1, "old").await;
+    let before = cursor(store).await;
+    let stale = KeyRecord { revision: old.revision + 1, name: "renamed".to_owned(), ..old.clone() };
+    let refused =
+        store.commit(commit(2, vec![Write::Insert(record(2, "new")), Write::Update(stale)])).await;
+    assert!(matches!(refused, Err(CommitError::Changed)));
+    assert_eq!(store.list().await.unwrap().len(), 1);
+    assert_eq!(store.get(id(1)).await.unwrap().unwrap().record, old);
+    assert_eq!(store.audit(0, 10).await.unwrap().len(), 1);
+    assert_eq!(since(store, before).await, (vec![], before));
+    let both = vec![
+        Write::Insert(record(2, "new")),
+        Write::Update(KeyRecord { name: "renamed".to_owned(), ..old }),
+    ];
+    let revision = store.commit(commit(2, both)).await.unwrap().revision;
+    assert!(store.list().await.unwrap().iter().all(|key| key.record.revision == revision));
+}
+
+/// Scenario: a key is inserted whose id a key has, and one had that was deleted and forgotten.
+/// Guarantee: neither is.
+pub async fn ids_are_never_used_again(store: &Store) {
+    let key = insert(store, 1, "first").await;
+    let again = || commit(2, vec![Write::Insert(record(1, "second"))]);
+    assert!(matches!(store.commit(again()).await, Err(CommitError::IdTaken)));
+    store.commit(commit(3, vec![Write::Delete(key)])).await.unwrap();
+    assert!(matches!(store.commit(again()).await, Err(CommitError::IdTaken)));
+    store.prune(NOW.saturating_add(Duration::from_secs(1))).await.unwrap();
+    assert!(matches!(store.commit(again()).await, Err(CommitError::IdTaken)));
+}
+
+/// Scenario: a key is updated and deleted as it was before another change, and after it is gone.
+/// Guarantee: it is told that the key has changed, and nothing happens.
+pub async fn a_key_that_changed_is_not_changed(store: &Store) {
+    let old = insert(store, 1, "a").await;
+    let new = KeyRecord { name: "b".to_owned(), ..old.clone() };
+    let revision =
+        store.commit(commit(2, vec![Write::Update(new.clone())])).await.unwrap().revision;
+    for write in [Write::Update(old.clone()), Write::Delete(old.clone())] {
+        assert!(matches!(store.commit(commit(3, vec![write])).await, Err(CommitError::Changed)));
+    }
+    let new = KeyRecord { revision, ..new };
+    assert_eq!(store.get(id(1)).await.unwrap().unwrap().record, new);
+    store.commit(commit(3, vec![Write::Delete(new.clone())])).await.unwrap();
+    for write in [Write::Update(new.clone()), Write::Delete(new)] {
+        assert!(matches!(store.commit(commit(4, vec![write])).await, Err(CommitError::Changed)));
+    }
+}
+
+/// Scenario: keys are inserted with a name that nobody, somebody, and nobody any more has.
+/// Guarantee: only the second is told to be a duplicate; names are equal byte for byte.
+pub async fn equal_names_are_told(store: &Store) {
+    let insert = async |number, name: &str| {
+        store
+            .commit(commit(1, vec![Write::Insert(record(number, name))]))
+            .await
+            .unwrap()
+            .duplicate_name
+    };
+    assert!(!insert(1, "edge").await);
+    assert!(!insert(2, "Edge").await);
+    assert!(insert(3, "edge").await);
+    let keys = store.list().await.unwrap();
+    store.commit(commit(2, vec![Write::Delete(keys[1].record.clone())])).await.unwrap();
+    assert!(!insert(4, "Edge").await);
+}
+
+/// Scenario: keys are inserted, changed and deleted after a cursor was taken.
+/// Guarantee: they are told in the order of the changes, and the new cursor has nothing after it.
+pub async fn changes_follow_a_cursor(store: &Store) {
+    let start = cursor(store).await;
+    let first = insert(store, 2, "first").await;
+    let second = insert(store, 1, "second").await;
+    let (changes, after) = since(store, start).await;
+    assert_eq!(changes, [Change::from(&first), Change::from(&second)]);
+    assert_eq!(after.revision, second.revision);
+    assert_eq!(since(store, after).await, (vec![], after));
+    let revision =
+        store.commit(commit(9, vec![Write::Delete(first.clone())])).await.unwrap().revision;
+    let deleted = Change {
+        revision,
+        id: first.id,
+        digest: first.digest,
+        state: KeyState::Deleted { at: NOW },
+    };
+    assert_eq!(
+        since(store, after).await,
+        (vec![deleted.clone()], Cursor { revision, change_id: [9; 16] })
+    );
+    assert_eq!(since(store, start).await.0, [Change::from(&second), deleted]);
+}
+
+/// Scenario: a key is changed three times after a cursor.
+/// Guarantee: what it became is told, once.
+pub async fn a_key_that_changed_often_is_told_once(store: &Store) {
+    let mut key = insert(store, 1, "n").await;
+    let start = cursor(store).await;
+    for (change, enabled) in [(2, false), (3, true), (4, false)] {
+        key.enabled = enabled;
+        key.revision =
+            store.commit(commit(change, vec![Write::Update(key.clone())])).await.unwrap().revision;
+    }
+    assert_eq!(since(store, start).await.0, [Change::from(&key)]);
+}
+
+/// Scenario: cursors of a change that never was, of another change at the same revision, and of one
+/// that was pruned. Guarantee: each is answered with "snapshot needed".
+pub async fn a_cursor_of_another_history_is_not_followed(store: &Store) {
+    let start = cursor(store).await;
+    insert(store, 1, "n").await;
+    let now = cursor(store).await;
+    let future = Cursor { revision: now.revision + 1, ..now };
+    let other = Cursor { change_id: [77; 16], ..now };
+    for cursor in [future, other, Cursor { revision: start.revision, ..now }] {
+        assert_eq!(store.changes_since(&cursor).await.unwrap(), Changes::SnapshotNeeded);
+    }
+    store.prune(NOW.saturating_add(Duration::from_secs(1))).await.unwrap();
+    assert_eq!(store.changes_since(&start).await.unwrap(), Changes::SnapshotNeeded);
+    assert_eq!(since(store, now).await, (vec![], now));
+}
+
+/// Scenario: more keys than one piece, and a deleted one; and a store with nothing.
+/// Guarantee: the snapshot has each once, and its cursor is that of the last change.
+pub async fn a_snapshot_has_everything(store: &Store) {
+    assert!(whole(store).await.0.is_empty());
+    let writes = (1..=5000).map(|number| Write::Insert(record(number, "n"))).collect();
+    store.commit(commit(1, writes)).await.unwrap();
+    let last = store.get(id(5000)).await.unwrap().unwrap().record;
+    let revision =
+        store.commit(commit(2, vec![Write::Delete(last.clone())])).await.unwrap().revision;
+    let (changes, cursor) = whole(store).await;
+    assert_eq!(cursor, Cursor { revision, change_id: [2; 16] });
+    let by_id: BTreeMap<_, _> = changes.iter().map(|change| (change.id, &change.state)).collect();
+    assert_eq!((changes.len(), by_id.len()), (5000, 5000));
+    assert_eq!(by_id[&last.id], &KeyState::Deleted { at: NOW });
+    assert!(
+        matches!(by_id[&id(1)], KeyState::Live { name, expires_at: None, enabled: true } if name == "n")
+    );
+}
+
+/// Scenario: three changes, one of them of two keys and two fields. Guarantee: each has one entry,
+/// oldest first, with everything that was noted; pages follow each other.
+pub async fn the_audit_tells_every_change(store: &Store) {
+    let key = insert(store, 1, "old").await;
+    let changes = vec![
+        FieldChange::Name(FromTo { from: None, to: Some("a \"b\"".to_owned()) }),
+        FieldChange::Description(FromTo { from: Some(String::new()), to: None }),
+        FieldChange::Expiration(FromTo { from: None, to: Some(NOW) }),
+        FieldChange::Enabled(FromTo { from: Some(true), to: Some(false) }),
+    ];
+    let audit = AuditNote {
+        action: AuditAction::Rotate,
+        key_id: id(1),
+        key_name: "old".to_owned(),
+        other_key_id: Some(id(2)),
+        changes,
+    };
+    let writes = vec![Write::Insert(record(2, "old")), Write::Update(key)];
+    store
+        .commit(Commit {
+            change_id: [2; 16],
+            at: NOW,
+            who: "ops".to_owned(),
+            audit: audit.clone(),
+            writes,
+        })
+        .await
+        .unwrap();
+    let second = store.get(id(2)).await.unwrap().unwrap().record;
+    store.commit(commit(3, vec![Write::Delete(second)])).await.unwrap();
+    let entries = store.audit(0, 10).await.unwrap();
+    let actions: Vec<_> =
+        entries.iter().map(|entry| (entry.note.action, entry.note.key_id.get())).collect();
+    assert_eq!(
+        actions,
+        [(AuditAction::Create, 1), (AuditAction::Rotate, 1), (AuditAction::Delete, 2)]
+    );
+    let revision = entries[1].revision;
+    assert_eq!(entries[1], AuditEntry { revision, at: NOW, who: "ops".to_owned(), note: audit });
+    assert_eq!(store.audit(0, 1).await.unwrap(), entries[..1]);
+    assert_eq!(store.audit(entries[0].revision, 1).await.unwrap(), entries[1..2]);
+    assert!(store.audit(entries[2].revision, 10).await.unwrap().is_empty());
+}
+
+fn used(accepted: u64, at: i64) -> Usage {
+    Usage {
+        accepted,
+        denied: 1,
+        bytes: 10,
+        last_used_at: Some(Timestamp::from_millis(at)),
+        clients: Vec::new(),
+    }
+}
+
+fn batch(usage: Vec<(KeyId, Usage)>) -> UsageBatch {
+    UsageBatch { usage, max_clients: 2, oldest_client: Some(Timestamp::from_millis(100)) }
+}
+
+/// Scenario: usage is added in batches, the later one last used earlier, and the key is changed in
+/// between and deleted at the end. Guarantee: it adds up, the latest use stays, changes do not touch
+/// it and it does not count as one; it goes with the key.
+pub async fn usage_adds_up(store: &Store) {
+    let key = insert(store, 1, "n").await;
+    insert(store, 2, "n").await;
+    let before = cursor(store).await;
+    store.add_usage(batch(vec![(id(1), used(3, 200)), (id(2), used(1, 300))])).await.unwrap();
+    let after = cursor(store).await;
+    assert_eq!(before, after);
+    let updated = KeyRecord { name: "m".to_owned(), ..key };
+    let revision =
+        store.commit(commit(2, vec![Write::Update(updated.clone())])).await.unwrap().revision;
+    store.add_usage(batch(vec![(id(1), used(4, 150))])).await.unwrap();
+    let sum = Usage {
+        accepted: 7,
+        denied: 2,
+        bytes: 20,
+        last_used_at: Some(Timestamp::from_millis(200)),
+        clients: Vec::new(),
+    };
+    assert_eq!(store.get(id(1)).await.unwrap().unwrap().usage, sum);
+    assert_eq!(store.list().await.unwrap()[1].usage, used(1, 300));
+    store.commit(commit(3, vec![Write::Delete(KeyRecord { revision, ..updated })])).await.unwrap();
+    assert_eq!(store.list().await.unwrap().len(), 1);
+}
+
+/// Scenario: a key is used by more clients than are kept, by one of them twice, and by one of them
+/// too long ago. Guarantee: the latest few are returned, the latest first and each once, and only
+/// where a single key is asked for.
+pub async fn clients_are_few_and_recent(store: &Store) {
+    insert(store, 1, "n").await;
+    let address = |last| IpAddr::from([192, 0, 2, last]);
+    let client = |last, at| KeyClient {
+        address: address(last),
+        user_agent: (last % 2 == 0).then(|| "a \"b\"".to_owned()),
+        last_used_at: Timestamp::from_millis(at),
+    };
+    for (last, at) in [(1, 99), (2, 110), (3, 120), (2, 130), (5, 125)] {
+        let usage = Usage { clients: vec![client(last, at)], ..Usage::default() };
+        store.add_usage(batch(vec![(id(1), usage)])).await.unwrap();
+    }
+    let clients = store.get(id(1)).await.unwrap().unwrap().usage.clients;
+    assert_eq!(clients, [client(2, 130), client(5, 125)]);
+    assert!(store.list().await.unwrap()[0].usage.clients.is_empty());
+}
+
+/// Scenario: a batch has usage of a key that is gone.
+/// Guarantee: it is passed over, and the rest is added.
+pub async fn usage_of_no_key_is_passed_over(store: &Store) {
+    insert(store, 2, "n").await;
+    store.add_usage(batch(vec![(id(1), used(1, 200)), (id(2), used(1, 200))])).await.unwrap();
+    assert_eq!(store.get(id(2)).await.unwrap().unwrap().usage.accepted, 1);
+    assert_eq!(store.get(id(1)).await.unwrap(), None);
+}
+
+/// Scenario: keys deleted before and after a moment are pruned at it.
+/// Guarantee: only the first is forgotten; the audit is not.
+pub async fn old_tombstones_are_forgotten(store: &Store) {
+    for (number, at) in [(1, 1000), (2, 2000)] {
+        let key = insert(store, number, "n").await;
+        let delete =
+            Commit { at: Timestamp::from_millis(at), ..commit(2, vec![Write::Delete(key)]) };
+        store.commit(delete).await.unwrap();
+    }
+    store.prune(Timestamp::from_millis(2000)).await.unwrap();
+    let ids: Vec<_> = whole(store).await.0.iter().map(|change| change.id).collect();
+    assert_eq!(ids, [id(2)]);
+    assert_eq!(store.audit(0, 10).await.unwrap().len(), 4);
+}
+
+/// Scenario: somebody waits for a revision while a change is made.
+/// Guarantee: they are woken with its revision, and not by usage.
+pub async fn a_change_wakes_followers(store: &Store) {
+    let mut revision = store.revision();
+    let key = insert(store, 1, "n").await;
+    revision.changed().await.unwrap();
+    assert_eq!(*revision.borrow_and_update(), key.revision);
+    store.add_usage(batch(vec![(id(1), used(1, 200))])).await.unwrap();
+    assert!(!revision.has_changed().unwrap());
+}
+
+/// Scenario: one follower reads after every change, one after every seventh, while keys come, change
+/// and go. Guarantee: both have what a snapshot has.
+pub async fn followers_converge(store: &Store) {
+    let start = cursor(store).await;
+    let (mut often, mut seldom) = ((start, BTreeMap::new()), (start, BTreeMap::new()));
+    for step in 0..70_u8 {
+        let number = i64::from(step) * 37 % 11 + 1;
+        let write = match store.get(id(number)).await.unwrap() {
+            None => Write::Insert(record(number, "n")),
+            Some(key) if step % 5 == 0 => Write::Delete(key.record),
+            Some(key) => Write::Update(KeyRecord { enabled: !key.record.enabled, ..key.record }),
+        };
+        match store.commit(commit(step, vec![write])).await {
+            Ok(_) | Err(CommitError::IdTaken) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+        follow(store, &mut often).await;
+        if step % 7 == 0 {
+            follow(store, &mut seldom).await;
+        }
+    }
+    follow(store, &mut seldom).await;
+    let snapshot: BTreeMap<_, _> =
+        whole(store).await.0.into_iter().map(|change| (change.id, change)).collect();
+    assert!(!snapshot.is_empty());
+    assert_eq!(often.1, snapshot);
+    assert_eq!(seldom.1, snapshot);
+}
+
+async fn follow(store: &Store, (cursor, content): &mut (Cursor, BTreeMap<KeyId, Change>)) {
+    let (changes, next) = since(store, *cursor).await;
+    content.extend(changes.into_iter().map(|change| (change.id, change)));
+    *cursor = next;
+}

@@ -1,0 +1,145 @@
+//! What can go wrong with an SQLite database. No message contains a statement, a row or a
+//! credential.
+
+use std::io;
+
+use rusqlite::{Error, ErrorCode, ffi};
+
+use crate::store::{CommitError, StoreError, StoreErrorKind};
+
+/// The database could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SqliteError {
+    /// Another process holds the lock file.
+    #[error("another process is writing to this database")]
+    Locked,
+    /// A newer version made the database, which was not touched.
+    #[error(
+        "the database has schema {found}, and this version knows {known}: a newer version wrote it"
+    )]
+    Newer { found: i64, known: i64 },
+    /// Another program made the file.
+    #[error("the file is not a database of ingestion keys")]
+    Foreign,
+    /// The file at the path is not the one that is open: it was removed or replaced.
+    #[error("the database file was removed or replaced: restore it and restart")]
+    Replaced,
+    /// Another program wrote to the file while it was open, as `cp` does over it.
+    #[error("another program wrote to the database file: restore it and restart")]
+    Overwritten,
+    /// The file is empty, and the log of its changes is not: with another file the changes in the
+    /// log would be lost.
+    #[error(
+        "the database file is empty and its log is not: restore the database, or remove the log too"
+    )]
+    Emptied,
+    /// The file has a second name, under which it would have another log and another lock.
+    #[error("the database file has more than one name (hard links): leave it one")]
+    Linked,
+    /// The disk is full.
+    #[error("the disk is full")]
+    Full,
+    /// The file or its directory cannot be written.
+    #[error("the database cannot be written")]
+    ReadOnly,
+    /// SQLite found the file to be damaged.
+    #[error("the database is damaged")]
+    Corrupt,
+    /// Another program held SQLite's own lock for too long.
+    #[error("the database is busy")]
+    Busy,
+    /// The operating system refused.
+    #[error("cannot {action}")]
+    Io { action: &'static str, source: io::Error },
+    /// SQLite failed for another reason.
+    #[error("the database failed with code {}", .0.extended_code)]
+    Other(#[source] ffi::Error),
+    /// A row has a value that no version writes.
+    #[error("a row of {table} cannot be understood")]
+    Row { table: &'static str },
+    /// The thread that owns the connection has ended.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// A change was not made, and its transaction was rolled back.
+#[derive(Debug)]
+pub(super) enum CommitFailure {
+    /// The key has changed.
+    Changed,
+    /// The id of a new key was used before.
+    IdTaken,
+    /// The database failed.
+    Sqlite(SqliteError),
+}
+
+impl SqliteError {
+    fn kind(&self) -> StoreErrorKind {
+        match self {
+            Self::Locked => StoreErrorKind::Locked,
+            Self::Newer { .. } => StoreErrorKind::TooNew,
+            Self::Foreign => StoreErrorKind::NotOurs,
+            Self::Replaced | Self::Overwritten | Self::Emptied => StoreErrorKind::Replaced,
+            Self::Linked => StoreErrorKind::Misconfigured,
+            Self::Full => StoreErrorKind::Full,
+            Self::ReadOnly => StoreErrorKind::ReadOnly,
+            Self::Corrupt | Self::Row { .. } => StoreErrorKind::Corrupt,
+            Self::Busy | Self::Closed => StoreErrorKind::Unavailable,
+            Self::Io { .. } => StoreErrorKind::Io,
+            Self::Other(_) => StoreErrorKind::Internal,
+        }
+    }
+}
+
+impl From<SqliteError> for StoreError {
+    fn from(error: SqliteError) -> Self {
+        let public = Self::new(error.kind(), error.to_string());
+        match error {
+            SqliteError::Io { source, .. } => public.with_source(source),
+            SqliteError::Other(source) => public.with_source(source),
+            _ => public,
+        }
+    }
+}
+
+impl From<Error> for SqliteError {
+    fn from(error: Error) -> Self {
+        let failure = match error {
+            Error::SqliteFailure(failure, _) => failure,
+            // The rest of this error is the statement.
+            Error::SqlInputError { error, .. } => return Self::Other(error),
+            // A value of a row has another type than its column.
+            _ => return Self::Row { table: "the database" },
+        };
+        match failure.code {
+            ErrorCode::DiskFull => Self::Full,
+            ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Self::ReadOnly,
+            ErrorCode::DatabaseCorrupt => Self::Corrupt,
+            ErrorCode::NotADatabase => Self::Foreign,
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy,
+            _ => Self::Other(failure),
+        }
+    }
+}
+
+impl From<Error> for CommitFailure {
+    fn from(error: Error) -> Self {
+        Self::Sqlite(error.into())
+    }
+}
+
+impl From<SqliteError> for CommitFailure {
+    fn from(error: SqliteError) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<CommitFailure> for CommitError {
+    fn from(failure: CommitFailure) -> Self {
+        match failure {
+            CommitFailure::Changed => Self::Changed,
+            CommitFailure::IdTaken => Self::IdTaken,
+            CommitFailure::Sqlite(error) => Self::Store(error.into()),
+        }
+    }
+}

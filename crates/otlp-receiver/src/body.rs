@@ -1,0 +1,99 @@
+//! Reading request bodies of bounded length.
+//!
+//! The receiver reads OTLP/HTTP bodies this way. Routes beside it that take other bodies can use
+//! the same functions.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use http_body_util::BodyExt;
+
+/// How many bytes of a body that is too large are read and thrown away. A sender that is still
+/// writing its body would otherwise find its connection reset before it reads the response.
+const MAX_DRAIN_BYTES: usize = 32 << 20;
+
+/// How long a body that is too large is read and thrown away.
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// Why a body was not read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The body has more bytes than the limit. What still arrives is read in the background and
+    /// thrown away, for at most 1 s and 32 MiB.
+    #[error("the body is too large")]
+    TooLarge,
+    /// The connection failed, or was given up, before the whole body had arrived.
+    #[error("the body ended early")]
+    EndedEarly,
+}
+
+/// Reads a whole body of at most `limit` bytes. It must run within a Tokio runtime.
+///
+/// # Errors
+///
+/// When the body has more bytes, or does not arrive completely.
+///
+/// # Examples
+///
+/// ```
+/// use http_body_util::Full;
+/// use otlp_receiver::body::{self, BodyError};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// assert_eq!(body::read(Full::from("four"), 4).await.unwrap(), "four");
+/// assert_eq!(body::read(Full::from("seven.."), 4).await, Err(BodyError::TooLarge));
+/// # }
+/// ```
+pub async fn read<B>(body: B, limit: usize) -> Result<Bytes, BodyError>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    let mut content = BytesMut::new();
+    for_each_chunk(body, limit, |chunk| content.extend_from_slice(&chunk)).await?;
+    Ok(content.freeze())
+}
+
+/// Reads a body of at most `limit` bytes to its end and keeps nothing of it. It must run within a
+/// Tokio runtime.
+///
+/// # Errors
+///
+/// When the body has more bytes, or does not arrive completely.
+pub async fn discard<B>(body: B, limit: usize) -> Result<(), BodyError>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    for_each_chunk(body, limit, drop).await
+}
+
+async fn for_each_chunk<B>(
+    mut body: B,
+    limit: usize,
+    mut take: impl FnMut(Bytes),
+) -> Result<(), BodyError>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    let mut left = limit;
+    while let Some(frame) = body.frame().await {
+        let Ok(chunk) = frame.map_err(|_| BodyError::EndedEarly)?.into_data() else { continue };
+        let Some(rest) = left.checked_sub(chunk.len()) else {
+            tokio::spawn(tokio::time::timeout(MAX_DRAIN_TIME, drain(body)));
+            return Err(BodyError::TooLarge);
+        };
+        left = rest;
+        take(chunk);
+    }
+    Ok(())
+}
+
+async fn drain(mut body: impl Body<Data = Bytes> + Unpin) {
+    let mut left = MAX_DRAIN_BYTES;
+    while let Some(Ok(frame)) = body.frame().await {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}

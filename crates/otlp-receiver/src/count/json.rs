@@ -1,0 +1,143 @@
+//! Counting in JSON.
+
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::Step;
+
+/// How deep objects and lists may be nested.
+pub(super) const MAX_DEPTH: usize = 128;
+
+/// Counts the objects at the end of `path`, which begins at `request`.
+pub(super) fn count(path: &[Step], request: &[u8]) -> serde_json::Result<usize> {
+    if is_nested_deeper(request, MAX_DEPTH) {
+        return Err(Error::custom("nested too deep"));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(request);
+    let count = Message(path).deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(count)
+}
+
+/// Whether there are more than `limit` brackets within each other.
+///
+/// serde_json limits the depth of what it builds, but not of what it skips. Strings are not
+/// decoded: some senders cut them within a character, and serde_json would refuse to build those.
+fn is_nested_deeper(json: &[u8], limit: usize) -> bool {
+    let mut depth = 0_usize;
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' if depth == limit => return true,
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => {
+                while let Some(byte) = bytes.next() {
+                    match byte {
+                        b'"' => break,
+                        b'\\' => _ = bytes.next(),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Counts the items in one object; the path begins at the object.
+#[derive(Clone, Copy)]
+struct Message<'a>(&'a [Step]);
+
+impl<'de> DeserializeSeed<'de> for Message<'_> {
+    type Value = usize;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Message<'_> {
+    type Value = usize;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_unit<E>(self) -> Result<usize, E> {
+        Ok(usize::from(self.0.is_empty()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<usize, A::Error> {
+        let (fields, is_list, below) = match self.0.split_first() {
+            Some((step, below)) => (step.fields, step.is_list, below),
+            None => (&[][..], false, self.0),
+        };
+        let mut count = usize::from(self.0.is_empty());
+        while let Some(is_wanted) = map.next_key_seed(OneOf(fields))? {
+            count += match is_wanted {
+                true if is_list => map.next_value_seed(Messages(below))?,
+                true => map.next_value_seed(Message(below))?,
+                false => map.next_value::<IgnoredAny>().map(|_| 0)?,
+            };
+        }
+        Ok(count)
+    }
+}
+
+/// Counts the items in a list of objects; the path begins at each object.
+struct Messages<'a>(&'a [Step]);
+
+impl<'de> DeserializeSeed<'de> for Messages<'_> {
+    type Value = usize;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Messages<'_> {
+    type Value = usize;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_unit<E>(self) -> Result<usize, E> {
+        Ok(0)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<usize, A::Error> {
+        let mut sum = 0;
+        while let Some(count) = list.next_element_seed(Message(self.0))? {
+            sum += count;
+        }
+        Ok(sum)
+    }
+}
+
+/// Reads a key, and finds out whether it is one of these fields.
+struct OneOf(&'static [(u32, &'static str)]);
+
+impl<'de> DeserializeSeed<'de> for OneOf {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for OneOf {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
+        Ok(self.0.iter().any(|(_, name)| *name == key))
+    }
+}

@@ -1,0 +1,54 @@
+//! The encodings of OTLP/HTTP messages.
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
+
+use crate::count;
+use crate::refusal::Refusal;
+use crate::signal::Signal;
+
+/// How the messages of a request and of its response are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Protobuf,
+    Json,
+}
+
+impl Encoding {
+    /// The encoding that the content type of a request names. Parameters of the content type make
+    /// no difference.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let value =
+            headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        match value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            "application/x-protobuf" => Ok(Self::Protobuf),
+            "application/json" => Ok(Self::Json),
+            _ => Err(Refusal::UnknownContentType),
+        }
+    }
+
+    /// The content type of a response in this encoding.
+    pub(crate) fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Protobuf => "application/x-protobuf",
+            Self::Json => "application/json",
+        })
+    }
+
+    /// The number of items in a request.
+    pub(crate) fn count(self, signal: Signal, request: Bytes) -> Result<usize, Refusal> {
+        match self {
+            Self::Protobuf => count::protobuf(signal, request).map_err(|_| Refusal::Malformed),
+            Self::Json => count::json(signal, &request).map_err(|_| Refusal::Malformed),
+        }
+    }
+
+    /// An `Export*ServiceResponse` without a field, which means full success.
+    pub(crate) fn success(self) -> Bytes {
+        Bytes::from_static(match self {
+            Self::Protobuf => b"",
+            Self::Json => b"{}",
+        })
+    }
+}

@@ -1,0 +1,125 @@
+//! The reasons to refuse a request, and the responses to refused requests.
+
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use otlp_auth::server::retry_after;
+use tonic::{Code, Status};
+
+use crate::body::BodyError;
+use crate::encoding::Encoding;
+use crate::response::ResponseBody;
+use crate::{compression, status};
+
+/// Why a request is not accepted.
+///
+/// `Display` is the text that the sender reads. The [crate's documentation](crate#errors) has a
+/// table of the codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// OTLP/HTTP has no such path.
+    #[error("use /v1/traces, /v1/metrics or /v1/logs")]
+    UnknownPath,
+    /// OTLP/gRPC has no such service or method.
+    #[error("there is no such call")]
+    UnknownCall,
+    /// An OTLP/HTTP request has another method than `POST`.
+    #[error("use POST")]
+    NotPost,
+    /// An OTLP/HTTP request is encoded neither in protobuf nor in JSON.
+    #[error("use application/x-protobuf or application/json")]
+    UnknownContentType,
+    /// An OTLP/HTTP body is compressed twice, or in a way that is not supported.
+    #[error("{}", compression::SUPPORTED)]
+    UnknownCompression,
+    /// The body is larger than the limit, on the wire or decompressed.
+    #[error("the request is too large")]
+    TooLarge,
+    /// The connection failed before the whole body had arrived. That is not the batch's fault, so
+    /// senders are asked to send it again.
+    #[error("the body ended early")]
+    EndedEarly,
+    /// An OTLP/HTTP body is not compressed as its `content-encoding` says.
+    #[error("the body is not what content-encoding says")]
+    CorruptCompression,
+    /// The body is no OTLP request of the signal.
+    #[error("the body is not an OTLP request")]
+    Malformed,
+    /// The sink cannot take the batch, through a fault of the receiving program. The text is sent
+    /// to the sender.
+    #[error("{0}")]
+    Internal(&'static str),
+}
+
+/// The codes of a refusal on both transports.
+struct Codes {
+    /// The HTTP status.
+    http: StatusCode,
+    /// The code in the `google.rpc.Status` of the HTTP body.
+    http_code: Code,
+    /// The gRPC status.
+    grpc: Code,
+}
+
+impl Refusal {
+    fn codes(self) -> Codes {
+        let (http, http_code, grpc) = match self {
+            Self::UnknownPath | Self::UnknownCall => {
+                (StatusCode::NOT_FOUND, Code::Unimplemented, Code::Unimplemented)
+            }
+            Self::NotPost => {
+                (StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, Code::Unimplemented)
+            }
+            Self::UnknownContentType | Self::UnknownCompression => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, Code::Unimplemented)
+            }
+            Self::TooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidArgument, Code::ResourceExhausted)
+            }
+            Self::EndedEarly => {
+                (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, Code::Unavailable)
+            }
+            Self::CorruptCompression | Self::Malformed => {
+                (StatusCode::BAD_REQUEST, Code::InvalidArgument, Code::InvalidArgument)
+            }
+            Self::Internal(_) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, Code::Internal)
+            }
+        };
+        Codes { http, http_code, grpc }
+    }
+
+    /// The OTLP/HTTP response: a `google.rpc.Status` in `encoding`.
+    pub(crate) fn http_response(self, encoding: Encoding) -> Response<ResponseBody> {
+        let codes = self.codes();
+        let body = status::encode(codes.http_code, &self.to_string(), encoding);
+        let mut response = Response::new(ResponseBody::full(body));
+        *response.status_mut() = codes.http;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, encoding.content_type());
+        match codes.http {
+            StatusCode::METHOD_NOT_ALLOWED => {
+                headers.insert(ALLOW, HeaderValue::from_static("POST"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, retry_after().as_secs().into());
+            }
+            _ => {}
+        }
+        response
+    }
+
+    /// The OTLP/gRPC status.
+    pub(crate) fn grpc_status(self) -> Status {
+        Status::new(self.codes().grpc, self.to_string())
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::TooLarge,
+            BodyError::EndedEarly => Self::EndedEarly,
+        }
+    }
+}

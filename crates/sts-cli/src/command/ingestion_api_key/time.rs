@@ -1,0 +1,41 @@
+//! Times in UTC for people, and dates as they were typed.
+
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp, Unit};
+
+/// A day in milliseconds.
+const DAY: i64 = 86_400_000;
+
+/// Formats an expiration in milliseconds since the epoch: as a date if it is midnight, and with the
+/// time otherwise.
+pub(super) fn expiration(millis: i64) -> String {
+    let days = SignedDuration::from_hours(millis / DAY * 24);
+    match Date::constant(1970, 1, 1).checked_add(days) {
+        Ok(date) if millis % DAY == 0 => date.to_string(),
+        _ => timestamp(millis),
+    }
+}
+
+/// Formats milliseconds since the epoch as in `2026-11-23T08:46:23Z`. A time out of range is
+/// formatted as the number.
+pub(super) fn timestamp(millis: i64) -> String {
+    let time = Timestamp::from_millisecond(millis).and_then(|time| time.round(Unit::Second));
+    time.map_or_else(|_| millis.to_string(), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Scenario: keys expire at midnight, at another time, and beyond the range of timestamps.
+    // Guarantee: the date is the one that was typed, in every time zone; formatting does not panic.
+    #[test]
+    fn a_date_is_the_one_that_was_typed() {
+        assert_eq!(expiration(1_590_105_600_000), "2020-05-22");
+        assert_eq!(expiration(1_590_105_601_000), "2020-05-22T00:00:01Z");
+        assert_eq!(expiration(-86_400_000), "1969-12-31");
+        assert_eq!(expiration(253_402_214_400_000), "9999-12-31");
+        assert_eq!(expiration(i64::MAX / DAY * DAY), (i64::MAX / DAY * DAY).to_string());
+        assert_eq!(expiration(i64::MAX), i64::MAX.to_string());
+    }
+}

@@ -1,0 +1,245 @@
+//! What each benchmark has to reach.
+//!
+//! Nanoseconds say as much about a machine, and about who else uses it, as about the code. So a
+//! time is bounded by another one that was measured beside it in the same round: a ratio is taken
+//! in each round, and the median of the ratios counts. Only the benchmark `keys` has bounds in
+//! units.
+
+use std::fmt;
+
+use super::Name;
+use super::cases::{Cases, Summary};
+
+/// The bounds of a benchmark.
+pub(super) fn bounds(name: Name) -> Vec<Bound> {
+    match name {
+        Name::Verdict => verdict(),
+        Name::Client => client(),
+        Name::Keys => keys(),
+    }
+}
+
+fn verdict() -> Vec<Bound> {
+    const HTTP: &str = "bearertokenauth_http";
+    const GRPC: &str = "bearertokenauth_grpc";
+    const SIPHASH: &str = "siphash_43";
+    const SHA256: &str = "sha256_block";
+    const LOADS: &str = "dram_loads";
+    let mut bounds = vec![
+        Bound::to_peers("fixed_1_hit", &[HTTP], 1.2),
+        Bound::to_peers("fixed_1_hit", &[GRPC], 0.7),
+        Bound::to_peers("fixed_1k_hit", &[HTTP], 1.0 / 200.0),
+        Bound::to_peers("fixed_1k_hit", &[GRPC], 1.0 / 200.0),
+    ];
+    for case in ["fixed_1_hit", "fixed_10_hit", "fixed_1k_hit", "fixed_100k_hit"] {
+        bounds.extend([Bound::to_peers(case, &[SIPHASH], 3.0), Bound::no_allocations(case)]);
+    }
+    bounds.extend([
+        // What is refused takes as long as what is allowed.
+        Bound::to_case("fixed_1k_unknown", "fixed_1k_hit", 1.2),
+        Bound::to_case("malformed", "fixed_1k_hit", 1.2),
+        Bound::to_peers("ring_1m_hot", &[SHA256], 2.2).with_goal(1.8),
+        Bound::to_peers("ring_1m_random", &[SHA256, LOADS], 1.5),
+        Bound::to_peers("ring_unknown", &[SHA256, LOADS], 1.5),
+        Bound::to_peers("ring_garbage", &[SHA256], 1.1),
+        Bound::to_case("ring_1m_churn", "ring_1m_random", 1.2),
+        Bound::to_peers("ring_one_key_all_cores", &["one_core"], 1.2),
+    ]);
+    let ring = ["ring_1m_hot", "ring_1m_random", "ring_unknown", "ring_garbage"];
+    bounds.extend(ring.map(Bound::no_allocations));
+    bounds
+}
+
+fn client() -> Vec<Bound> {
+    const CONSTANT: &str = "constant_header";
+    vec![
+        Bound::to_peers("layer", &[CONSTANT], 1.2),
+        Bound::no_allocations("layer"),
+        Bound::to_peers("interceptor", &[CONSTANT], 1.3),
+        Bound::no_allocations("interceptor"),
+        Bound::to_peers("channel", &[CONSTANT], 1.3),
+        // What the layer adds, beside what the same request takes without the layer.
+        Bound::to_peers("server_layer", &["passthrough"], 2.0),
+    ]
+}
+
+fn keys() -> Vec<Bound> {
+    vec![
+        Bound::at_most("ready_1m", 3.0),
+        Bound::at_most("rss_1m", 200.0),
+        Bound::to_case("create_p99_1m", "create_p99_1k", 2.0),
+        Bound::at_most("list_10k", 1.0),
+    ]
+}
+
+/// A limit on what is measured of one case.
+pub(super) struct Bound {
+    case: &'static str,
+    measure: Measure,
+    limit: f64,
+    goal: Option<f64>,
+}
+
+/// What of a case is compared with the limit.
+enum Measure {
+    /// The median, in the unit of the case.
+    Value,
+    /// The median of the ratios to the sum of these peers of the case.
+    ToPeers(&'static [&'static str]),
+    /// The median of the ratios to another case.
+    ToCase(&'static str),
+    /// The heap allocations of one operation.
+    Allocations,
+}
+
+/// A bound with what was measured.
+pub(super) struct Outcome<'a> {
+    bound: &'a Bound,
+    measured: Option<f64>,
+}
+
+impl Bound {
+    const fn new(case: &'static str, measure: Measure, limit: f64) -> Self {
+        Self { case, measure, limit, goal: None }
+    }
+
+    const fn at_most(case: &'static str, limit: f64) -> Self {
+        Self::new(case, Measure::Value, limit)
+    }
+
+    const fn to_peers(case: &'static str, peers: &'static [&'static str], limit: f64) -> Self {
+        Self::new(case, Measure::ToPeers(peers), limit)
+    }
+
+    const fn to_case(case: &'static str, other: &'static str, limit: f64) -> Self {
+        Self::new(case, Measure::ToCase(other), limit)
+    }
+
+    const fn no_allocations(case: &'static str) -> Self {
+        Self::new(case, Measure::Allocations, 0.0)
+    }
+
+    /// A lower value that is hoped for. To miss it is shown and is not a failure.
+    const fn with_goal(mut self, goal: f64) -> Self {
+        self.goal = Some(goal);
+        self
+    }
+
+    /// Compares the bound with what was measured.
+    pub(super) fn check(&self, cases: &Cases) -> Outcome<'_> {
+        let ours = cases.ours(self.case);
+        let measured = match self.measure {
+            Measure::Value => Summary::of(ours).map(|summary| summary.median),
+            Measure::ToPeers(peers) => {
+                let peers: Vec<_> = peers.iter().map(|peer| cases.peer(self.case, peer)).collect();
+                median_ratio(ours, &peers)
+            }
+            Measure::ToCase(other) => median_ratio(ours, &[cases.ours(other)]),
+            // One allocation of a runtime among a thousand operations is not the operation's.
+            Measure::Allocations => cases.allocations(self.case).map(f64::round),
+        };
+        Outcome { bound: self, measured }
+    }
+}
+
+impl Outcome<'_> {
+    /// Whether the bound holds. What was not measured does not.
+    pub(super) fn holds(&self) -> bool {
+        self.measured.is_some_and(|measured| measured <= self.bound.limit)
+    }
+}
+
+impl fmt::Display for Outcome<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Bound { case, measure, limit, goal } = self.bound;
+        f.write_str(if self.holds() { "holds  " } else { "MISSED " })?;
+        match measure {
+            Measure::Value => f.write_str(case)?,
+            Measure::ToPeers([peer]) => write!(f, "{case} / {peer}")?,
+            Measure::ToPeers(peers) => write!(f, "{case} / ({})", peers.join(" + "))?,
+            Measure::ToCase(other) => write!(f, "{case} / {other}")?,
+            Measure::Allocations => write!(f, "allocations of {case}")?,
+        }
+        match self.measured {
+            Some(measured) => write!(f, ": {measured:.4} (at most {limit:.4}")?,
+            None => write!(f, ": not measured (at most {limit:.4}")?,
+        }
+        if let Some(goal) = goal {
+            let reached = self.measured.is_some_and(|measured| measured <= *goal);
+            write!(f, "; the goal of {goal:.4} is {}", if reached { "reached" } else { "missed" })?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// The median over the rounds of `ours` divided by the sum of `others`. There is none unless each
+/// of them was measured in each round.
+fn median_ratio(ours: &[f64], others: &[&[f64]]) -> Option<f64> {
+    if others.iter().any(|other| other.len() != ours.len()) {
+        return None;
+    }
+    let ratio =
+        |(round, ours): (usize, &f64)| ours / others.iter().map(|other| other[round]).sum::<f64>();
+    let ratios: Vec<_> = ours.iter().enumerate().map(ratio).collect();
+    Summary::of(&ratios).map(|summary| summary.median)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cases(lines: &[&str]) -> Cases {
+        let mut cases = Cases::default();
+        lines.iter().for_each(|line| cases.add(line).unwrap());
+        cases
+    }
+
+    // Scenario: a machine that is twice as slow in one of three rounds, and a peer whose name
+    // begins with the name of another peer.
+    // Guarantee: the ratio is taken within each round, to the sum of the peers that are named.
+    #[test]
+    fn ratios_are_taken_within_a_round() {
+        let mut lines = Vec::new();
+        for (ours, peer) in [(60, 20), (120, 40), (30, 10)] {
+            lines.push(format!(r#"{{"case":"a","value":{ours},"allocations":0.001}}"#));
+            for (name, value) in [("sha", peer), ("loads", peer / 2), ("sha_other", 1)] {
+                lines.push(format!(
+                    r#"{{"case":"a","peer":"{name}","version":"1","ns":{value},"allocations":0}}"#
+                ));
+            }
+        }
+        let cases = cases(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        let outcome = Bound::to_peers("a", &["sha", "loads"], 2.0).with_goal(1.9);
+        let outcome = outcome.check(&cases);
+        assert!(outcome.holds());
+        assert_eq!(
+            outcome.to_string(),
+            "holds  a / (sha + loads): 2.0000 (at most 2.0000; the goal of 1.9000 is missed)"
+        );
+        let outcome = Bound::to_peers("a", &["sha"], 2.9);
+        assert_eq!(outcome.check(&cases).to_string(), "MISSED a / sha: 3.0000 (at most 2.9000)");
+        assert!(Bound::no_allocations("a").check(&cases).holds());
+    }
+
+    // Scenario: a case or a peer that no program has printed, or not in every round.
+    // Guarantee: its bounds are missed.
+    #[test]
+    fn what_is_not_measured_is_missed() {
+        let cases = cases(&[
+            r#"{"case":"a","value":1,"allocations":null}"#,
+            r#"{"case":"a","value":1,"allocations":null}"#,
+            r#"{"case":"a","peer":"p","version":"1","value":100}"#,
+        ]);
+        for bound in [
+            Bound::at_most("b", 1.0),
+            Bound::no_allocations("a"),
+            Bound::to_peers("a", &["p"], 1.0),
+            Bound::to_peers("a", &["q"], 1.0),
+            Bound::to_case("a", "b", 1.0),
+        ] {
+            let outcome = bound.check(&cases);
+            assert!(!outcome.holds(), "{outcome}");
+            assert!(outcome.to_string().contains("not measured"), "{outcome}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! `cargo xtask bench`: runs our benchmark programs and those of the peers in turn.
+
+mod bound;
+mod cases;
+mod report;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use serde_json::Value;
+
+use crate::peers;
+use crate::process::{cargo, output, root, run as run_command, target};
+
+use bound::bounds;
+use cases::Cases;
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Name {
+    /// One server decision, from a header map to the verdict
+    Verdict,
+    /// One header put on a request, and what the server's layer adds
+    Client,
+    /// The gateway with a million keys: start-up, memory, creating and listing
+    Keys,
+}
+
+/// Runs each benchmark, shows its table and bounds and writes its file; all of them if none is
+/// named. Fails after the last one if a bound was missed.
+pub(crate) fn run(names: &[Name]) -> Result<()> {
+    let names = if names.is_empty() { Name::value_variants() } else { names };
+    let mut missed = Vec::new();
+    for &name in names {
+        let cases = Cases::measure(&mut name.programs()?, name.rounds())?;
+        println!("{}", report::table(name, &cases));
+        for bound in bounds(name) {
+            let outcome = bound.check(&cases);
+            println!("{outcome}");
+            if !outcome.holds() {
+                missed.push(outcome.to_string());
+            }
+        }
+        let path = target()?.join("bench").join(format!("{}.json", name.label()));
+        report::write(&path, name, &cases)?;
+        println!("written to {}\n", path.strip_prefix(root()).unwrap_or(&path).display());
+    }
+    ensure!(missed.is_empty(), "{} bounds were missed:\n{}", missed.len(), missed.join("\n"));
+    Ok(())
+}
+
+impl Name {
+    fn label(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// The programs of one round, in the order in which they run.
+    fn programs(self) -> Result<Vec<Command>> {
+        Ok(match self {
+            Self::Verdict => vec![
+                Command::new(ours("otlp-auth", "verdict")?),
+                Command::new(peers::go_peers()?.join("verdict")),
+                Command::new(ours("ingestion-keys", "ring")?),
+            ],
+            Self::Client => vec![Command::new(ours("otlp-auth", "client")?)],
+            Self::Keys => {
+                run_command(&mut cargo([
+                    "build",
+                    "--locked",
+                    "--release",
+                    "--package",
+                    "ingestion-gateway",
+                    "--package",
+                    "sts-cli",
+                    "--bins",
+                ]))?;
+                vec![Command::new(ours("ingestion-gateway", "keys")?)]
+            }
+        })
+    }
+
+    /// How often each program runs, in turn with the others.
+    fn rounds(self) -> usize {
+        match self {
+            Self::Verdict | Self::Client => 7,
+            Self::Keys => 3,
+        }
+    }
+}
+
+/// Builds a benchmark program of this workspace and returns its path.
+fn ours(package: &str, label: &str) -> Result<PathBuf> {
+    let arguments = [
+        "bench",
+        "--locked",
+        "--package",
+        package,
+        "--all-features",
+        "--no-run",
+        "--message-format",
+        "json",
+        "--bench",
+        label,
+    ];
+    let messages = output(&mut cargo(arguments))?;
+    let executables = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let path = executables
+        .filter(|message| message["target"]["name"] == label)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from));
+    path.with_context(|| format!("cargo built no benchmark {label}"))
+}

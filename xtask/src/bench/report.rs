@@ -1,0 +1,85 @@
+//! The table on stdout, and `target/bench/NAME.json`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use comfy_table::Table;
+use serde_json::{Value, json};
+
+use super::Name;
+use super::cases::{Cases, Summary};
+use crate::process::output;
+
+/// The table of one benchmark, a row a case.
+pub(super) fn table(name: Name, cases: &Cases) -> Table {
+    let cell = |rounds: &[f64]| match Summary::of(rounds) {
+        Some(Summary { median, min, max }) => {
+            let decimals = if max < 10.0 { 3 } else { 1 };
+            format!("{median:.decimals$} ({min:.decimals$} .. {max:.decimals$})")
+        }
+        None => "-".to_owned(),
+    };
+    let mut table = Table::new();
+    table.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY);
+    table.set_header(["case", "unit", "ours: median (min .. max)", "allocations", "peers"]);
+    for (label, case) in cases.iter() {
+        let peers: Vec<_> =
+            case.peers.iter().map(|(peer, rounds)| format!("{peer}: {}", cell(rounds))).collect();
+        let allocations = case
+            .allocations
+            .map_or_else(|| "-".to_owned(), |allocations| format!("{allocations:.1}"));
+        table.add_row([
+            label.to_owned(),
+            unit(name, label).to_owned(),
+            cell(&case.ours),
+            allocations,
+            peers.join("\n"),
+        ]);
+    }
+    table
+}
+
+/// Writes the results of one benchmark. Other programs read the file: its schema is fixed.
+pub(super) fn write(path: &Path, name: Name, cases: &Cases) -> Result<()> {
+    let cases: Vec<_> = cases
+        .iter()
+        .map(|(label, case)| {
+            let peers: BTreeMap<_, _> =
+                case.peers.iter().map(|(peer, rounds)| (peer, Summary::of(rounds))).collect();
+            json!({
+                "case": label, "unit": unit(name, label), "better": "lower",
+                "ours": Summary::of(&case.ours), "peers": peers, "allocations": case.allocations,
+            })
+        })
+        .collect();
+    let report = json!({ "bench": name.label(), "machine": machine()?, "cases": cases });
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    }
+    fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| path.display().to_string())
+}
+
+fn unit(name: Name, case: &str) -> &'static str {
+    match (name, case) {
+        (Name::Keys, "rss_1m") => "MB",
+        (Name::Keys, "ready_1m" | "list_10k") => "s",
+        (Name::Keys, _) => "ms",
+        (Name::Client, "channel") => "us a call",
+        (Name::Client, "server_layer") => "ns added",
+        _ => "ns",
+    }
+}
+
+fn machine() -> Result<Value> {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown", |(_, model)| model);
+    let cores = std::thread::available_parallelism().context("the number of cores")?;
+    let rustc = output(Command::new("rustc").arg("--version"))?;
+    Ok(json!({ "cpu": model, "cores": cores, "rustc": rustc.trim() }))
+}

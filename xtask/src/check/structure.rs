@@ -1,0 +1,204 @@
+//! How the files of the repository are arranged, and which of them may import from which.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use crate::process::{output, root};
+
+/// The most lines that a Rust file may have.
+const MAX_LINES: usize = 500;
+
+/// The most columns that a line of prose may have: a comment, or a paragraph of Markdown. rustfmt
+/// has the same limit for code and leaves comments alone.
+const MAX_COLUMNS: usize = 100;
+
+/// A Rust or Markdown file of the repository.
+struct File {
+    /// From the root of the workspace.
+    path: String,
+    text: String,
+}
+
+/// Fails with every place where a file breaks one of the rules below.
+pub(super) fn check() -> Result<()> {
+    println!("$ git ls-files: lines, columns and imports");
+    let mut list = Command::new("git");
+    list.current_dir(root()).args(["ls-files", "--cached", "--others", "--exclude-standard"]);
+    let list = output(list.args(["*.rs", "*.md"]))?;
+    // A file that is deleted and not yet committed is still listed.
+    let read = |path: &str| {
+        let text = fs::read_to_string(root().join(path)).ok()?;
+        Some(File { path: path.to_owned(), text })
+    };
+    let problems = problems(&list.lines().filter_map(read).collect::<Vec<_>>());
+    ensure!(problems.is_empty(), "structure:\n{}", problems.join("\n"));
+    Ok(())
+}
+
+fn problems(files: &[File]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for file in files {
+        problems.extend(too_long(file));
+        problems.extend(wide_prose(file));
+        problems.extend(import_across(file));
+    }
+    problems.extend(import_from_main(files));
+    problems
+}
+
+fn too_long(file: &File) -> Option<String> {
+    let lines = file.text.lines().count();
+    (file.is_rust() && lines > MAX_LINES)
+        .then(|| format!("{}: {lines} lines; at most {MAX_LINES}", file.path))
+}
+
+/// Code in prose, tables and URLs cannot be broken and are left out.
+fn wide_prose(file: &File) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut in_code = false;
+    for (number, line) in file.text.lines().enumerate() {
+        let mut prose = line.trim_start();
+        if file.is_rust() {
+            let Some(comment) = prose.strip_prefix("//") else {
+                in_code = false;
+                continue;
+            };
+            prose = comment.trim_start_matches(['/', '!']).trim_start();
+        }
+        let fence = prose.starts_with("```");
+        in_code ^= fence;
+        let columns = line.chars().count();
+        let breakable = !(in_code || fence || prose.starts_with('|') || prose.contains("://"));
+        if breakable && columns > MAX_COLUMNS {
+            let number = number + 1;
+            problems.push(format!("{}:{number}: {columns} columns of prose", file.path));
+        }
+    }
+    problems
+}
+
+/// The two ends of the library do not know each other, so that each can be had without the other.
+fn import_across(file: &File) -> Option<String> {
+    let ends = ["client", "server"];
+    let end = ends.iter().find(|end| {
+        let source = format!("crates/otlp-auth/src/{end}");
+        file.path.starts_with(&format!("{source}/")) || file.path == format!("{source}.rs")
+    })?;
+    let other = ends.iter().find(|other| *other != end)?;
+    let imports = |line: &str| line.contains(&format!("crate::{other}"));
+    file.code().any(imports).then(|| format!("{}: {end} imports from {other}", file.path))
+}
+
+/// What several files of a program need does not stand in its `main.rs`.
+fn import_from_main(files: &[File]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for main in files {
+        let Some(source) = main.path.strip_suffix("main.rs") else { continue };
+        if !source.ends_with("src/") {
+            continue;
+        }
+        let items: Vec<_> = main.code().filter_map(item).collect();
+        for file in files.iter().filter(|file| file.path.starts_with(source)) {
+            let imported = |name: &&&str| file.code().any(|line| names(line, name));
+            for name in items.iter().filter(imported) {
+                problems.push(format!("{}: imports {name} from {}", file.path, main.path));
+            }
+        }
+    }
+    problems
+}
+
+/// The name of the item that starts on this line of a file, if it is one that can be imported.
+fn item(line: &str) -> Option<&str> {
+    let line =
+        line.strip_prefix("pub(crate) ").or_else(|| line.strip_prefix("pub ")).unwrap_or(line);
+    let line = line.strip_prefix("async ").unwrap_or(line);
+    let kinds = ["const ", "static ", "fn ", "struct ", "enum ", "type ", "trait "];
+    let rest = kinds.iter().find_map(|kind| line.strip_prefix(kind))?;
+    rest.split(|c: char| !c.is_alphanumeric() && c != '_').next()
+}
+
+/// Whether this line names the item of the crate's root.
+fn names(line: &str, item: &str) -> bool {
+    let after = line.split("crate::").skip(1);
+    after
+        .filter_map(|after| after.strip_prefix(item))
+        .any(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
+}
+
+impl File {
+    fn is_rust(&self) -> bool {
+        self.path.ends_with(".rs")
+    }
+
+    /// The lines that are not comments.
+    fn code(&self) -> impl Iterator<Item = &str> {
+        let is_code = |line: &&str| self.is_rust() && !line.trim_start().starts_with("//");
+        self.text.lines().filter(is_code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems_of(path: &str, text: &str) -> Vec<String> {
+        problems(&[File { path: path.to_owned(), text: text.to_owned() }])
+    }
+
+    // Scenario: a file of 500 lines, and one of 501.
+    // Guarantee: the longer one is a problem.
+    #[test]
+    fn a_long_file_is_a_problem() {
+        assert_eq!(problems_of("a.rs", &"\n".repeat(500)), [""; 0]);
+        assert_eq!(problems_of("a.rs", &"\n".repeat(501)), ["a.rs: 501 lines; at most 500"]);
+        assert_eq!(problems_of("a.md", &"\n".repeat(501)), [""; 0]);
+    }
+
+    // Scenario: lines of 101 columns, in prose and where they cannot be broken.
+    // Guarantee: those of prose are problems, with their place.
+    #[test]
+    fn wide_prose_is_a_problem() {
+        let wide = "ä".repeat(97);
+        let text =
+            format!("/// {wide}\n/// ```\n/// {wide}\n/// ```\n//! |{wide}\ncode({wide});\n");
+        assert_eq!(problems_of("a.rs", &text), ["a.rs:1: 101 columns of prose"]);
+        let text = format!("\n```\nlet {wide}\n```\n| {wide} |\n{wide} ://\n{wide}1234");
+        assert_eq!(problems_of("a.md", &text), ["a.md:7: 101 columns of prose"]);
+    }
+
+    // Scenario: files of one end of the library that import from the other, or only mention it.
+    // Guarantee: the imports are problems.
+    #[test]
+    fn the_ends_of_the_library_are_apart() {
+        let client = "crates/otlp-auth/src/client/token.rs";
+        let server = "crates/otlp-auth/src/server/mod.rs";
+        assert_eq!(
+            problems_of(client, "use crate::server::FixedTokens;"),
+            [format!("{client}: client imports from server")]
+        );
+        assert_eq!(
+            problems_of(server, "fn f(_: crate::client::Token) {}"),
+            [format!("{server}: server imports from client")]
+        );
+        assert_eq!(problems_of(client, "/// crate::server\nuse hyper::server;"), [""; 0]);
+        assert_eq!(problems_of("crates/otlp-auth/src/lib.rs", "use crate::client::A;"), [""; 0]);
+    }
+
+    // Scenario: a program whose `main.rs` has an item and a module; another file names both, and so
+    // does a file of another program.
+    // Guarantee: what names the item is a problem, in the same program alone.
+    #[test]
+    fn nobody_imports_from_main() {
+        let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
+        let code = "use crate::LIMIT;\nuse crate::LIMITS;\nuse crate::cli::LIMIT;";
+        let files = [
+            file("a/src/main.rs", "mod cli;\npub(crate) const LIMIT: u8 = 1;\nfn main() {}"),
+            file("a/src/cli/mod.rs", code),
+            file("b/src/cli.rs", code),
+        ];
+        assert_eq!(problems(&files), ["a/src/cli/mod.rs: imports LIMIT from a/src/main.rs"]);
+    }
+}
