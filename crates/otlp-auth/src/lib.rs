@@ -85,6 +85,6 @@ mod watched_file;
 pub use credential::{Credential, CredentialError, MAX_SCHEME_LEN, MAX_TOKEN_LEN};
 pub use decision::{Decision, Undecided, Verdict};
 pub use denial::{Denial, DenyReason};
-pub use identity::Identity;
+pub use identity::{CountedIdentity, Identity};
 pub use scheme::Scheme;
 pub use token_file::TokenFileError;
