@@ -1,4 +1,4 @@
-//! What the receivers do with a batch: print who sent how much of what.
+//! The sink of the receivers: it prints who sent how many items of which signal.
 
 use std::fmt;
 

@@ -10,7 +10,7 @@ use otlp_auth::server::Lookup;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 
-/// What all receivers can be told.
+/// The options that all receivers have.
 #[derive(Args, Clone, Debug)]
 pub struct ReceiverArgs {
     /// File with the accepted tokens: one a line, bare or as name=token. It is followed while it
@@ -32,11 +32,11 @@ pub struct ReceiverArgs {
 }
 
 impl ReceiverArgs {
-    /// Where credentials are looked for: in `Authorization`, with the given schemes.
+    /// Where a request may have its credential: in `Authorization`, with one of the given schemes.
     ///
     /// # Errors
     ///
-    /// When a scheme is none.
+    /// When the name of a scheme is invalid.
     pub fn lookup(&self) -> anyhow::Result<Lookup> {
         let mut lookup = Lookup::nowhere();
         for scheme in &self.scheme {
@@ -45,7 +45,7 @@ impl ReceiverArgs {
         Ok(lookup)
     }
 
-    /// Binds the socket, and prints its address.
+    /// Binds the socket and prints its address.
     ///
     /// # Errors
     ///
@@ -58,11 +58,11 @@ impl ReceiverArgs {
         Ok(listener)
     }
 
-    /// The server's side of TLS, if there is a certificate.
+    /// The TLS configuration, if the options name a certificate.
     ///
     /// # Errors
     ///
-    /// When certificate or key cannot be used.
+    /// When the certificate or the key cannot be used.
     pub fn tls(&self) -> anyhow::Result<Option<Arc<ServerConfig>>> {
         match (&self.tls_cert, &self.tls_key) {
             (Some(cert), Some(key)) => crate::server_config(cert, key).map(Some),

@@ -1,4 +1,4 @@
-//! What any of the programs does: print, log, stop.
+//! What every program does: print, log, and stop at a signal.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -8,13 +8,14 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-/// Prints a line to stdout at once. Nobody may be listening any more: that is no reason to stop.
+/// Prints a line to stdout without buffering it. Errors are ignored, because the program should go
+/// on when nobody reads its output any more.
 pub fn print_line(line: impl Display) {
     let mut stdout = io::stdout().lock();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
-/// Sends logs to stderr: warnings and errors, unless `RUST_LOG` says otherwise.
+/// Writes logs to stderr: warnings and errors, or what `RUST_LOG` selects.
 pub fn log_to_stderr() {
     let filter =
         EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).from_env_lossy();
@@ -25,8 +26,8 @@ pub fn log_to_stderr() {
         .init();
 }
 
-/// Prints a line for each change of a token file that was taken over, about its `tokens` or its
-/// `token`.
+/// Prints a line each time that a changed token file is loaded. `what` names its content in the
+/// line: `tokens` for a receiver, `token` for an exporter.
 pub async fn report_reloads(what: &str, mut generation: watch::Receiver<u64>) {
     while generation.changed().await.is_ok() {
         let generation = *generation.borrow_and_update();
@@ -34,7 +35,8 @@ pub async fn report_reloads(what: &str, mut generation: watch::Receiver<u64>) {
     }
 }
 
-/// Installs handlers for SIGINT and SIGTERM; the future waits for the first of them.
+/// Installs handlers for SIGINT and SIGTERM. The future that it returns resolves at the first
+/// signal.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! The server's side of TLS.
+//! TLS for the receivers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,22 +17,22 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 
-/// A client that does not go on with its handshake is dropped after this time.
+/// How long a client may take for its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves this certificate, for HTTP/2 and HTTP/1.1: OTLP/gRPC needs the one, and many OTLP/HTTP
-/// senders know only the other.
+/// Creates the configuration of a server with this certificate. It offers HTTP/2, which OTLP/gRPC
+/// needs, and HTTP/1.1, because many OTLP/HTTP senders know no other version.
 ///
 /// # Errors
 ///
-/// When certificate or key cannot be read, or do not fit together.
+/// When the certificate or the key cannot be read, or when they do not belong together.
 pub fn server_config(cert: &Path, key: &Path) -> anyhow::Result<Arc<ServerConfig>> {
     let unreadable = |path: &Path| format!("cannot read {}", path.display());
     let chain = CertificateDer::pem_file_iter(cert)
         .and_then(Iterator::collect)
         .with_context(|| unreadable(cert))?;
     let key = PrivateKeyDer::from_pem_file(key).with_context(|| unreadable(key))?;
-    // The provider is named: a process that links two of them has no default one.
+    // The provider is named explicitly, because there is no default in a process that links two.
     let builder =
         ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
     let mut config = builder
@@ -43,8 +43,8 @@ pub fn server_config(cert: &Path, key: &Path) -> anyhow::Result<Arc<ServerConfig
     Ok(Arc::new(config))
 }
 
-/// A listener whose connections have their handshake behind them. No client waits for the handshake
-/// of another.
+/// A listener that accepts connections and completes their TLS handshakes. The handshakes run
+/// concurrently, so that a slow client does not delay others.
 #[derive(Debug)]
 pub struct TlsListener {
     accepted: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
@@ -56,7 +56,7 @@ impl TlsListener {
     ///
     /// # Errors
     ///
-    /// When the address of `listener` cannot be found out.
+    /// When the address of `listener` cannot be read.
     pub fn new(listener: TcpListener, config: Arc<ServerConfig>) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (sender, accepted) = mpsc::channel(16);
@@ -69,13 +69,13 @@ impl TlsListener {
         Ok(Self { accepted, address })
     }
 
-    /// The connections, as tonic's server takes them.
+    /// The connections as a stream, which tonic's server requires.
     pub fn into_stream(self) -> impl Stream<Item = io::Result<TlsStream<TcpStream>>> {
         ReceiverStream::new(self.accepted).map(|(stream, _)| Ok(stream))
     }
 }
 
-/// As axum's server takes them.
+/// The trait that axum's server requires.
 impl axum::serve::Listener for TlsListener {
     type Io = TlsStream<TcpStream>;
     type Addr = SocketAddr;
@@ -83,7 +83,7 @@ impl axum::serve::Listener for TlsListener {
     async fn accept(&mut self) -> (Self::Io, SocketAddr) {
         match self.accepted.recv().await {
             Some(connection) => connection,
-            // The sender lives as long as this.
+            // Unreachable: the sender lives until the listener is dropped.
             None => std::future::pending().await,
         }
     }
@@ -99,12 +99,12 @@ async fn accept(
     sender: &mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
 ) {
     loop {
-        // axum's `accept` waits a little when the process has no file descriptors left.
+        // axum's `accept` retries after 1 s when the process has no file descriptors left.
         let (stream, address) = axum::serve::Listener::accept(&mut listener).await;
         let (handshake, sender) = (acceptor.accept(stream), sender.clone());
         tokio::spawn(async move {
             match timeout(HANDSHAKE_TIMEOUT, handshake).await {
-                // The send fails when the server has stopped.
+                // Sending fails once the server has stopped.
                 Ok(Ok(stream)) => drop(sender.send((stream, address)).await),
                 Ok(Err(error)) => tracing::debug!(%error, %address, "TLS handshake failed"),
                 Err(_) => tracing::debug!(%address, "TLS handshake timed out"),

@@ -1,4 +1,4 @@
-//! Our exporter, with a Collector's YAML, and our receivers: what no peer above covers.
+//! Our exporter with a Collector's YAML and our receivers. These tests need no peer.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use otlp_auth_tests::{Certificate, Items, Program, Totals, example};
 
 use crate::{KEY, TestFile, start_receiver};
 
+/// Starts the exporter with a configuration, with the key in `API_KEY`.
 pub(crate) fn start_exporter(config: &Path, arguments: &[&str], api_key: &str) -> Program {
     Program::start(
         example("otlp-exporter")
@@ -16,8 +17,9 @@ pub(crate) fn start_exporter(config: &Path, arguments: &[&str], api_key: &str) -
     )
 }
 
-/// The exporter sends over TLS with each kind of compression that the configuration knows.
-/// The receiver decodes them all: as many items arrive as were sent.
+// Scenario: the exporter sends over TLS with each kind of compression that the configuration
+// supports.
+// Guarantee: the receiver decodes all of them: as many items are received as were sent.
 #[test]
 fn every_compression_arrives() {
     let certificate = Certificate::new();
@@ -47,10 +49,11 @@ fn every_compression_arrives() {
     assert_eq!(items.identities, ["team-a"]);
 }
 
-/// The configuration has several mistakes and names a variable that is not set. All are told at
-/// once, with their paths; nothing is sent, and the exit code says that it is the configuration.
+// Scenario: the configuration has several errors, and names a variable that is not set.
+// Guarantee: all errors are reported at once with their paths, nothing is sent, and the exit code
+// is the one of a configuration error.
 #[test]
-fn a_bad_configuration_is_told_whole() {
+fn every_error_of_a_configuration_is_reported() {
     let config = TestFile::new(
         "exporter.yaml",
         "extensions:\n  bearertokenauth: {scheme: StackState, token: \"${env:NO_SUCH_KEY}\", colour: blue}\n\
@@ -59,7 +62,7 @@ fn a_bad_configuration_is_told_whole() {
     );
     let (code, lines) = start_exporter(&config.path(), &[], KEY).end();
     assert_eq!(code, Some(64), "{lines:#?}");
-    for told in ["NO_SUCH_KEY", "colour", "exporters.otlp.endpoint", "exporters.otlp.timeout"] {
-        assert!(lines.iter().any(|line| line.contains(told)), "{told}: {lines:#?}");
+    for expected in ["NO_SUCH_KEY", "colour", "exporters.otlp.endpoint", "exporters.otlp.timeout"] {
+        assert!(lines.iter().any(|line| line.contains(expected)), "{expected}: {lines:#?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Keys as the README shows them, and as our exporter uses them.
+//! Keys in the commands of the README, and keys that our exporter uses.
 
 use std::process::Command;
 
@@ -11,19 +11,19 @@ use crate::exporter::start_exporter;
 
 const README: &str = include_str!("../../README.md");
 
-/// Where the gateway's management API is unless it is told otherwise.
+/// The default address of the management API of the gateway.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
 
 const PREFIX: &str = "iapikeyok-";
 
-/// A command of a recorded session, and the lines that it printed.
+/// A command of the session in the README, and the lines that it prints there.
 #[derive(Debug)]
 struct Recorded {
     command: &'static str,
     output: Vec<&'static str>,
 }
 
-/// The session of the README: the block in which `sts` is called.
+/// Reads the session of the README, which is the code block with commands of `sts`.
 fn session() -> Vec<Recorded> {
     let mut blocks = README.split("\n```");
     let block =
@@ -38,15 +38,15 @@ fn session() -> Vec<Recorded> {
     session
 }
 
-/// Types a command into a shell on a terminal; returns what stands there then, without colours.
-fn typed(home: &Home, command: &str) -> String {
+/// Runs a command in a shell on a terminal, and returns its output without colors.
+fn run_on_terminal(home: &Home, command: &str) -> String {
     let programs = path("sts").parent().expect("a directory").display().to_string();
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", command]).env_clear().env("HOME", home.path()).env("TERM", "xterm");
     shell.env("PATH", format!("{programs}:/usr/bin:/bin"));
     let mut terminal =
         spawn_command(shell, u64::try_from(PATIENCE.as_millis()).ok()).expect("a terminal");
-    // It reads a character for each byte.
+    // rexpect returns one character for each byte.
     let bytes = terminal
         .exp_eof()
         .expect("an end")
@@ -60,8 +60,7 @@ fn typed(home: &Home, command: &str) -> String {
     parts.fold(first, |text, part| text + part.split_once('m').expect("a colour").1)
 }
 
-/// What two runs have in common: a key and an id are any, and so is the width that an id gives to
-/// its column.
+/// Replaces keys, ids and the width of columns, which differ between two runs.
 fn normalized<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let is_id = |word: &str| word.len() >= 6 && word.bytes().all(|byte| byte.is_ascii_digit());
     let word = |word: &str| match word.strip_prefix(PREFIX) {
@@ -75,16 +74,17 @@ fn normalized<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
         .collect()
 }
 
-/// The id in the row of a table, if these lines are one.
+/// The id in the first row, if the lines are a table.
 fn id<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let id =
         lines.into_iter().skip_while(|line| !line.starts_with("ID ")).nth(1)?.split(' ').next();
     id.filter(|id| id.parse::<u64>().is_ok())
 }
 
-/// The commands of the README are typed into a terminal, beside a gateway of which only the ports
-/// are not the default ones. Each prints what the README shows, but for keys and ids; the
-/// documentation's three are among them.
+// Scenario: the commands of the README run on a terminal, with a gateway that differs from the
+// defaults only in its ports.
+// Guarantee: each prints what the README shows, except for keys and ids. The three documented
+// commands are in the README.
 #[test]
 fn the_session_of_the_readme() {
     let session = session();
@@ -104,7 +104,7 @@ fn the_session_of_the_readme() {
         if let Some(id) = recorded_id {
             actual_command = actual_command.replace(id, &actual_id);
         }
-        let text = typed(&home, &actual_command).replace(address, DEFAULT_ADDRESS);
+        let text = run_on_terminal(&home, &actual_command).replace(address, DEFAULT_ADDRESS);
         assert_eq!(normalized(text.lines()), normalized(output.iter().copied()), "{command}");
         if let (Some(recorded), Some(actual)) = (id(output), id(text.lines())) {
             (recorded_id, actual_id) = (Some(recorded), actual.to_owned());
@@ -113,11 +113,11 @@ fn the_session_of_the_readme() {
     gateway.program.stop();
 }
 
-/// A key of `sts` is used by our exporter over both transports, and deleted. It is let in without
-/// any delay and every item is counted once for this key; once `sts` says that it is deleted, it is
-/// refused on both.
+// Scenario: our exporter uses a key of `sts` over both transports, and then `sts` deletes the key.
+// Guarantee: the key is accepted at once, and every item is counted once for it. When `sts` has
+// deleted the key, it is refused on both transports.
 #[test]
-fn our_exporter_is_let_in_until_the_key_is_deleted() {
+fn our_exporter_is_accepted_until_the_key_is_deleted() {
     let home = Home::new();
     let gateway = Gateway::start(&home);
     home.save_context(&gateway);
@@ -136,7 +136,7 @@ fn our_exporter_is_let_in_until_the_key_is_deleted() {
     let export = |exporter| {
         let (code, lines) =
             start_exporter(&yaml.path(), &["--exporter", exporter], &key.secret).end();
-        assert!(!lines.iter().any(|line| line.contains(&key.secret)), "{exporter} shows the key");
+        assert!(!lines.iter().any(|line| line.contains(&key.secret)), "{exporter} prints the key");
         (code, Totals::of(&lines))
     };
     let mut sent = 0;

@@ -1,12 +1,12 @@
-//! Our receivers, our gateway and our exporter with peers that nobody here wrote.
+//! Our receivers, our gateway and our exporter with programs of others as peers.
 //!
 //! | module | peer |
 //! |---|---|
-//! | `collector` | an OpenTelemetry Collector, sending and receiving |
-//! | `python` | OpenTelemetry's Python SDK, sending |
-//! | `exporter` | none: our exporter and our receivers |
-//! | `keys` | none: our exporter, our gateway and `sts`, as the README shows them |
-//! | `canary` | none: all that ours print and keep, searched for keys |
+//! | `collector` | an OpenTelemetry Collector, which sends and receives |
+//! | `python` | the OpenTelemetry SDK for Python, which sends |
+//! | `exporter` | none; our exporter sends to our receivers |
+//! | `keys` | none; our exporter, our gateway and `sts` are used as in the README |
+//! | `canary` | none; everything that our programs print and store is searched for keys |
 //!
 //! Every test that sends compares the number of items sent with the number received.
 
@@ -24,11 +24,12 @@ use otlp_auth_tests::{Certificate, Program, example};
 
 const RECEIVERS: [&str; 3] = ["receiver-tonic", "receiver-axum", "receiver-hyper"];
 
-/// A key that the receivers know, and one that they do not.
+/// A key that the receivers accept.
 const KEY: &str = "iapikeyok-Right0Ke-yForTeam-AToSend0-1a2b3c";
+/// A key that the receivers do not accept.
 const WRONG_KEY: &str = "iapikeyok-Wrong0Ke-yForTeam-AToSend0-1a2b3c";
 
-/// Starts a receiver with this token file; returns it and its port.
+/// Starts a receiver with this token file, and returns it and its port.
 fn start_receiver(name: &str, tokens: &Path, certificate: Option<&Certificate>) -> (Program, u16) {
     let mut command = example(name);
     command.args(["--listen", "127.0.0.1:0", "--tokens"]).arg(tokens);
@@ -58,7 +59,7 @@ impl TestFile {
         self.directory.path().join(self.name)
     }
 
-    /// Replaces the content as a careful writer does: nobody sees a half.
+    /// Replaces the content atomically, so that no reader sees a part of it.
     fn replace(&self, content: &str) {
         let new = self.directory.path().join("new");
         std::fs::write(&new, content).expect("a new file");

@@ -1,14 +1,15 @@
-//! OpenTelemetry's Python SDK as client.
+//! The OpenTelemetry SDK for Python as the client.
 
 use otlp_auth_tests::{Items, Program, peer};
 
 use crate::{KEY, RECEIVERS, TestFile, WRONG_KEY, start_receiver};
 
-/// The Python exporters send each signal over each transport to each of our receivers, with the
-/// right key and with a wrong one. With the right key the SDK reports success and every item has
-/// arrived; with the wrong one it reports failure and none has.
+// Scenario: the Python exporters send each signal over each transport to each of our receivers,
+// with the right key and with a wrong one.
+// Guarantee: with the right key the SDK reports success and every item is received. With the wrong
+// one it reports failure and no item is received.
 #[test]
-fn is_let_in_with_the_right_key_only() {
+fn only_the_right_key_is_accepted() {
     const ITEMS: usize = 9;
     for name in RECEIVERS {
         let tokens = TestFile::new("tokens", &format!("team-a={KEY}\n"));
@@ -52,9 +53,6 @@ fn is_let_in_with_the_right_key_only() {
         {
             assert_eq!(items[key], ITEMS, "{name} {key}");
         }
-        assert!(
-            !lines.iter().any(|line| line.contains(WRONG_KEY)),
-            "{name} repeats what was presented"
-        );
+        assert!(!lines.iter().any(|line| line.contains(WRONG_KEY)), "{name} prints the wrong key");
     }
 }

@@ -1,4 +1,4 @@
-//! Who changed what.
+//! The audit log: who changed which key.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,78 +6,79 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 pub struct AuditQuery {
-    /// Entries after this revision; from the beginning without.
+    /// Only entries after this revision are returned. Without it the page begins with the first
+    /// one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<i64>,
-    /// At most this many entries; the server has a limit of its own.
+    /// The largest number of entries to return. The server has a limit of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
 
-/// Some entries, oldest first.
+/// A page of entries, the oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 pub struct AuditPage {
     /// The entries.
     pub entries: Vec<AuditEntry>,
-    /// What to ask for next with `after`; nothing when this was the last page.
+    /// The value of `after` for the next page. It is absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<i64>,
 }
 
-/// One change of one key. Never a secret.
+/// One change of one key. It has no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEntry {
-    /// The place of the change among all changes: later ones are larger.
+    /// The position of the change among all changes. A later change has a larger revision.
     pub revision: i64,
-    /// When, in milliseconds since the epoch.
+    /// The time of the change, in milliseconds since the epoch.
     pub timestamp: i64,
-    /// Who: the name of the admin token.
+    /// The name of the admin token that made the change.
     pub who: String,
-    /// What.
+    /// The kind of the change.
     pub action: AuditAction,
-    /// The key's id.
+    /// The id of the key.
     pub key_id: i64,
-    /// The key's name after the change, or before it was deleted.
+    /// The name of the key after the change. For a deleted key, it is the last name.
     pub key_name: String,
-    /// The key that was made in place of this one, or that this one was made in place of.
+    /// The id of the other key of a rotation: the new key, or the one that the new key replaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_key_id: Option<i64>,
-    /// What is different.
+    /// The fields that were changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<FieldChange>,
 }
 
-/// What was done to a key.
+/// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AuditAction {
-    /// It was created.
+    /// The key was created.
     Create,
-    /// It was changed.
+    /// Fields of the key were changed.
     Update,
-    /// It was replaced by another, and ends at the end of the overlap.
+    /// The key was replaced by another one, and expires at the end of the overlap.
     Rotate,
-    /// It was deleted.
+    /// The key was deleted.
     Delete,
-    /// Something that this version does not know; only read.
+    /// A kind that this version does not know. It is only deserialized.
     #[serde(other)]
     Unknown,
 }
 
-/// One field of a key, before and after.
+/// One changed field of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 pub struct FieldChange {
-    /// Its name on the wire.
+    /// The JSON name of the field.
     pub field: String,
-    /// What it was, as text; nothing if it was not set.
+    /// The value before the change as text. It is absent if the field was not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// What it is, as text; nothing if it is not set.
+    /// The value after the change as text. It is absent if the field is not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }

@@ -1,11 +1,12 @@
-//! What a server says when it refuses.
+//! The bodies of error responses.
 
 use serde::{Deserialize, Serialize};
 
-/// The body of an error, told apart by `_type`.
+/// The body of an error response. The field `_type` is its kind.
 ///
-/// Ids and times in it are strings: the original client shows the body with its numbers rounded to
-/// floating point. Messages are free of `<` and `>`, which it takes for colours.
+/// Ids and times are strings, because the original client converts numbers in the body to floating
+/// point when it prints them. Messages have no `<` and no `>`, because the original client
+/// interprets them as colors.
 ///
 /// # Examples
 ///
@@ -23,7 +24,8 @@ use serde::{Deserialize, Serialize};
     feature = "utoipa",
     derive(utoipa::ToSchema),
     schema(
-        description = "The body of an error, told apart by `_type`. Ids and times in it are strings."
+        description = "The body of an error response. The field `_type` is its kind. Ids and times \
+             are strings."
     )
 )]
 #[serde(tag = "_type")]
@@ -31,50 +33,50 @@ pub enum ErrorBody {
     /// 400 on create: the expiration is in the past.
     #[serde(rename = "IngestionApiKeyInvalidExpiryError")]
     InvalidExpiry {
-        /// What is wrong.
+        /// A description of the error.
         message: String,
     },
-    /// Everything else.
+    /// Every other error.
     ErrorsResponse(ErrorsResponse),
 }
 
-/// The envelope of errors.
+/// A list of errors, with the id of their request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorsResponse {
-    /// Finds the request in the server's log.
+    /// The id of the request, which is also in the log of the server.
     pub tracking_key: String,
-    /// The server's clock in milliseconds since the epoch; written as a string, read from a number
-    /// too.
+    /// The time of the error, in milliseconds since the epoch. It is serialized as a string, and
+    /// deserialized from a string or a number.
     #[serde(with = "text")]
     #[cfg_attr(feature = "utoipa", schema(value_type = String))]
     pub server_timestamp: i64,
-    /// What is wrong.
+    /// The errors.
     pub errors: Vec<ApiError>,
 }
 
-/// One error of the envelope.
+/// One error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ApiError {
-    /// A stable name, `InternalError` in the original.
+    /// A stable name of the error. The original server sends `InternalError`.
     #[serde(rename = "_type", default)]
     pub kind: String,
-    /// What is wrong, for people.
+    /// A description of the error for people.
     pub message: String,
-    /// A number for it; the original's, not ours.
+    /// A number of the error, which only the original server sends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_code: Option<i64>,
-    /// The key that took the place of the one asked for.
+    /// The id of the key that replaced the requested one.
     #[serde(default, with = "optional_text", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(value_type = Option<String>))]
     pub successor: Option<i64>,
 }
 
 impl ErrorBody {
-    /// What is wrong, each in a sentence.
+    /// The description of each error.
     pub fn messages(&self) -> impl Iterator<Item = &str> {
         let (one, many) = match self {
             Self::InvalidExpiry { message } => (Some(message.as_str()), &[][..]),
@@ -84,7 +86,7 @@ impl ErrorBody {
     }
 }
 
-/// A number as a string.
+/// Serializes a number as a string.
 mod text {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
@@ -113,7 +115,7 @@ mod text {
     }
 }
 
-/// A number as a string, or nothing.
+/// Serializes an optional number as a string.
 mod optional_text {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -140,8 +142,9 @@ mod optional_text {
 mod tests {
     use super::*;
 
-    // Scenario: the envelope is written with an id and a time, and read again; the original's is
-    // read. Guarantee: both are strings on the wire; numbers are understood.
+    // Scenario: errors with an id and a time are serialized and deserialized, and errors of the
+    // original server are deserialized.
+    // Guarantee: ids and times are strings in JSON, and are deserialized from numbers too.
     #[test]
     fn ids_and_times_are_strings() {
         let error = ApiError {
@@ -170,10 +173,10 @@ mod tests {
         );
     }
 
-    // Scenario: both kinds of body are asked what is wrong.
-    // Guarantee: every message is told.
+    // Scenario: both kinds of body have errors.
+    // Guarantee: the messages are the descriptions of all errors.
     #[test]
-    fn messages_are_told() {
+    fn messages_are_the_descriptions_of_all_errors() {
         let one = ErrorBody::InvalidExpiry { message: "a".to_owned() };
         assert_eq!(one.messages().collect::<Vec<_>>(), ["a"]);
         let error = |message: &str| ApiError {

@@ -1,24 +1,26 @@
-//! Header names, in lower case, and the schemes that may stand in `authorization`.
+//! Names of headers in lower case, and of other places in which a credential is sent.
 
-/// An API token of the management API, raw.
+/// The header with an API token of the management API, without a scheme.
 pub const API_TOKEN: &str = "x-api-token";
 
-/// A service token of the management API, raw.
+/// The header with a service token of the management API, without a scheme.
 pub const API_KEY: &str = "x-api-key";
 
-/// A Kubernetes service account's token for the management API, raw: no `Bearer` before it.
+/// The header with a Kubernetes service account token for the management API. It has no scheme such
+/// as `Bearer`.
 pub const SERVICE_BEARER: &str = "x-api-servicebearer";
 
-/// The scheme of a service token in `authorization`.
+/// The scheme of a service token in the header `authorization`.
 pub const API_KEY_SCHEME: &str = "ApiKey";
 
-/// The key of an agent, raw.
+/// The header with the key of an agent, without a scheme.
 pub const STS_API_KEY: &str = "sts-api-key";
 
-/// The key of an agent that was not renamed, raw.
+/// The header in which some parts of agents still send their key, without a scheme. It has the name
+/// that it had at Datadog, from which the agents were derived.
 pub const DD_API_KEY: &str = "dd-api-key";
 
-/// The user of Basic authentication whose password is a key (Prometheus remote write).
+/// The user name of Basic authentication with a key as the password, as in Prometheus remote write.
 pub const BASIC_USER: &str = "apikey";
 
 /// The query parameter in which agents send their key.

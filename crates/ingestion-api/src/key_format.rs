@@ -1,5 +1,5 @@
-//! The format of a key. Changing the prefix or the alphabet breaks secret scanners and every key
-//! that was issued: don't.
+//! The format of a key. Do not change the prefix or the alphabet: that would invalidate all issued
+//! keys and break secret scanners.
 
 use std::fmt;
 
@@ -13,13 +13,13 @@ macro_rules! prefix {
     };
 }
 
-/// What every key begins with.
+/// The prefix of every key.
 pub const KEY_PREFIX: &str = prefix!();
 
-/// How long a key is, in characters.
+/// The length of a key in characters.
 pub const KEY_LEN: usize = CHECKSUM_AT + CHECKSUM_LEN;
 
-/// A regular expression for secret scanners: every key matches, and little else does.
+/// A regular expression for secret scanners. It matches every key and little else.
 pub const KEY_PATTERN: &str = concat!(r"\b", prefix!(), r"(?:[0-9A-Za-z]{8}-){3}[0-9A-Za-z]{6}\b");
 
 const GROUPS: usize = 3;
@@ -27,22 +27,22 @@ const GROUP_LEN: usize = 8;
 const CHECKSUM_AT: usize = KEY_PREFIX.len() + GROUPS * (GROUP_LEN + 1);
 const CHECKSUM_LEN: usize = 6;
 
-/// The digits of base 62, in their order.
+/// The digits of base 62 in ascending order.
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// A key of our format: a secret.
+/// An ingestion API key, which is a secret.
 ///
-/// `iapikeyok-`, three groups of eight random characters of base 62 (0-9, A-Z, a-z), each with a
-/// `-` behind it, and six characters of base 62, most significant first: the CRC-32 (IEEE 802.3) of
-/// the 37 characters before them. `Debug` does not show it, and its memory is wiped when it is
-/// dropped.
+/// A key has the prefix [`KEY_PREFIX`], then three groups of eight random characters of base 62
+/// (0-9, A-Z, a-z), each followed by a `-`, and then six digits of base 62, the most significant
+/// first. These are the CRC-32 (IEEE 802.3) of the 37 characters before them. `Debug` does not show
+/// the key, and its memory is cleared when it is dropped.
 ///
 /// # Examples
 ///
 /// ```
 /// use ingestion_api::{IngestionKey, KEY_LEN};
 ///
-/// // A server takes them from the operating system.
+/// // A server uses random bytes of the operating system.
 /// let mut next = 0;
 /// let random = |bytes: &mut [u8]| -> Result<(), std::io::Error> {
 ///     bytes.fill_with(|| {
@@ -60,38 +60,39 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 /// ```
 pub struct IngestionKey(SecretString);
 
-/// Why a text is not a key of our format. No variant carries the text.
+/// Why a text is not an ingestion API key. No variant contains the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFormatError {
-    /// It does not begin with [`KEY_PREFIX`].
+    /// The text does not begin with [`KEY_PREFIX`].
     #[error("it does not begin with {KEY_PREFIX}")]
     Prefix,
-    /// It is not [`KEY_LEN`] characters long.
+    /// The text is not [`KEY_LEN`] characters long.
     #[error("it is not {KEY_LEN} characters long")]
     Length,
-    /// There is no `-` where one group ends.
+    /// There is no `-` after one of the groups.
     #[error("its groups do not have eight characters")]
     Grouping,
     /// A group has a character other than 0-9, A-Z and a-z.
     #[error("it has a character other than letters and digits in a group")]
     Character,
-    /// The last six characters are not the checksum of the rest: it was mistyped or cut.
+    /// The last six characters are not the checksum of the rest, because the key was mistyped.
     #[error("its checksum is wrong")]
     Checksum,
 }
 
 impl IngestionKey {
-    /// A new key. `random` fills the bytes it is given, from the operating system's source.
+    /// Generates a key. `random` must fill the given bytes with random bytes of the operating
+    /// system.
     ///
     /// # Errors
     ///
-    /// That of `random`.
+    /// Returns the error of `random`.
     pub fn generate<E>(mut random: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
-        // The largest multiple of 62 in a byte: with what is above, some characters would be
-        // likelier than others.
+        // The largest multiple of 62 in a byte. Larger values are skipped, because with them some
+        // characters would be more likely than others.
         const FAIR: u8 = 248;
         let is_full = |text: &str| text.len() == CHECKSUM_AT;
-        // As long as it gets, so that nothing is moved and left behind.
+        // The capacity is the final length, so that no copy of the key stays behind in memory.
         let mut text = String::with_capacity(KEY_LEN);
         text.push_str(KEY_PREFIX);
         let mut bytes = Zeroizing::new([0; GROUPS * GROUP_LEN]);
@@ -112,21 +113,21 @@ impl IngestionKey {
         Ok(Self(text.into()))
     }
 
-    /// Takes `text` for a key if it is one.
+    /// Parses a key.
     ///
     /// # Errors
     ///
-    /// As [`check`](Self::check).
+    /// Returns the error of [`check`](Self::check).
     pub fn parse(text: &str) -> Result<Self, KeyFormatError> {
         Self::check(text.as_bytes())?;
         Ok(Self(text.into()))
     }
 
-    /// Whether `text` is a key, without keeping it: no allocation, and a few nanoseconds.
+    /// Checks that `text` is a key, without an allocation and in a few nanoseconds.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong, from the front; the checksum last.
+    /// Returns the first error from the start of the text. The checksum is checked last.
     #[inline]
     pub fn check(text: &[u8]) -> Result<(), KeyFormatError> {
         let Some(rest) = text.strip_prefix(KEY_PREFIX.as_bytes()) else {
@@ -136,7 +137,7 @@ impl IngestionKey {
             return Err(KeyFormatError::Length);
         };
         let (groups, checksum) = rest.split_at(GROUPS * (GROUP_LEN + 1));
-        // Without an early exit these compile to vector instructions.
+        // The loops do not end early, so that they compile to vector instructions.
         let (groups, _) = groups.as_chunks::<{ GROUP_LEN + 1 }>();
         if groups.iter().fold(false, |any, group| any | (group[GROUP_LEN] != b'-')) {
             return Err(KeyFormatError::Grouping);
@@ -153,9 +154,9 @@ impl IngestionKey {
         Ok(())
     }
 
-    /// Whether `text` begins and ends as a key does: true of every key, and of little else. Quicker
-    /// than [`check`](Self::check), which looks at every character, for those who find out anyway
-    /// whether it is one that they know.
+    /// Whether `text` has the prefix and the checksum of a key, which is true for every key and for
+    /// little else. It is faster than [`check`](Self::check), which checks every character, and
+    /// suffices where the text is looked up among known keys afterwards.
     #[inline]
     #[must_use]
     pub fn has_checksum(text: &[u8]) -> bool {
@@ -165,20 +166,20 @@ impl IngestionKey {
             && number(checksum) == Some(crc32fast::hash(checked))
     }
 
-    /// The first four characters after the prefix: enough to tell keys apart by, and not to guess
-    /// one.
+    /// The first four characters after the prefix. They suffice to distinguish keys, and not to
+    /// guess one.
     #[must_use]
     pub fn start(&self) -> &str {
         &self.expose_secret()[KEY_PREFIX.len()..][..4]
     }
 
-    /// The key itself.
+    /// The text of the key.
     #[must_use]
     pub fn expose_secret(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// The key itself, still secret, for an answer.
+    /// Converts the key to a secret text, for a response.
     #[must_use]
     pub fn into_secret(self) -> SecretString {
         self.0
@@ -191,7 +192,7 @@ impl fmt::Debug for IngestionKey {
     }
 }
 
-/// `number` in base 62, most significant first.
+/// Formats `number` in base 62, the most significant digit first.
 fn digits(mut number: u32) -> [u8; CHECKSUM_LEN] {
     let mut digits = [0; CHECKSUM_LEN];
     for digit in digits.iter_mut().rev() {
@@ -201,11 +202,12 @@ fn digits(mut number: u32) -> [u8; CHECKSUM_LEN] {
     digits
 }
 
-/// The number that `digits` are; nothing if one is no digit or it is too large.
+/// Parses a number in base 62. The result is `None` if a character is not a digit, or if the number
+/// is too large.
 #[inline]
 fn number(digits: &[u8]) -> Option<u32> {
     const NO_DIGIT: u8 = 0x80;
-    /// The value of each byte as a digit.
+    /// The value of each byte as a digit of base 62.
     const VALUES: [u8; 256] = {
         let mut values = [NO_DIGIT; 256];
         let mut value = 0;
@@ -218,7 +220,7 @@ fn number(digits: &[u8]) -> Option<u32> {
     let (mut number, mut any) = (0_u64, 0);
     for digit in digits {
         let value = VALUES[usize::from(*digit)];
-        // Six digits do not reach the end of 64 bits.
+        // Six digits of base 62 do not overflow 64 bits.
         number = number.wrapping_mul(ALPHABET.len() as u64).wrapping_add(value.into());
         any |= value;
     }

@@ -1,12 +1,12 @@
-//! A key as it is answered.
+//! A key in responses.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A key as it is listed: never its secret.
+/// A key without its secret.
 ///
-/// `id`, `last_update_timestamp`, `name`, `description` and `expiration` are the original's;
-/// everything else is ours, and missing from another server's answer.
+/// The original server sends `id`, `last_update_timestamp`, `name`, `description` and `expiration`.
+/// The other fields are additions, and absent in its responses.
 ///
 /// # Examples
 ///
@@ -22,103 +22,107 @@ use serde::{Deserialize, Serialize, Serializer};
 #[cfg_attr(
     feature = "utoipa",
     derive(utoipa::ToSchema),
-    schema(description = "A key as it is listed: never its secret.")
+    schema(description = "A key without its secret.")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct IngestionApiKey {
-    /// Positive, below 2^53.
+    /// The id, which is positive and below 2^53.
     pub id: i64,
-    /// When it was last changed, in milliseconds since the epoch.
+    /// The time of the last change, in milliseconds since the epoch.
     pub last_update_timestamp: i64,
-    /// Its name. Several keys may have the same.
+    /// The name. Several keys may have the same name.
     pub name: String,
-    /// What it is for.
+    /// A description of what the key is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// When it ends: it is good strictly before. It never ends without.
+    /// The time from which the key is refused, in milliseconds since the epoch. Without it the key
+    /// does not expire.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration: Option<i64>,
-    /// When it was created.
+    /// The time of its creation, in milliseconds since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_timestamp: Option<i64>,
-    /// When it was last let in; nothing if it never was.
+    /// The time of the last accepted request, in milliseconds since the epoch. It is absent if
+    /// there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_used_timestamp: Option<i64>,
-    /// How many requests were let in.
+    /// The number of accepted requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted: Option<u64>,
-    /// How many were refused since it ended or was disabled.
+    /// The number of requests that were refused because the key was expired or disabled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub denied: Option<u64>,
-    /// How many bytes came with the requests that were let in.
+    /// The number of bytes in the bodies of accepted requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// Whether it is let in at all.
+    /// Whether the key is enabled. A disabled key is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// What it is worth now.
+    /// The effective status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<KeyStatus>,
-    /// The first four characters after the prefix, to tell keys apart by.
+    /// The first four characters after the prefix, by which keys can be distinguished.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_start: Option<String>,
-    /// The key that was made in place of this one.
+    /// The id of the key that replaces this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub successor: Option<i64>,
-    /// Where it was used from, the latest first; only where a single key is asked for.
+    /// The clients that used the key, the latest first. It is present only in the response for a
+    /// single key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sources: Option<Vec<KeySource>>,
 }
 
-/// What a key is worth now.
+/// The effective status of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum KeyStatus {
-    /// It is let in.
+    /// The key is accepted.
     Active,
-    /// It is let in, and ends within 14 days.
+    /// The key is accepted, and expires within 14 days.
     Expiring,
-    /// Its time is over.
+    /// The key has expired.
     Expired,
-    /// It was disabled.
+    /// The key is disabled.
     Disabled,
-    /// Something that this version does not know; only read.
+    /// A status that this version does not know. It is only deserialized.
     #[serde(other)]
     Unknown,
 }
 
-/// Where a key was used from.
+/// A client that used a key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct KeySource {
-    /// The address of the sender.
+    /// The IP address of the client.
     pub address: String,
-    /// What it calls itself.
+    /// The user agent of the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
-    /// When it was last let in.
+    /// The time of its last accepted request, in milliseconds since the epoch.
     pub last_used_timestamp: i64,
 }
 
-/// A key as it is answered once, when it is created or rotated: with its secret.
+/// A new key with its secret. It is the response when a key is created or rotated.
 ///
-/// It is not `Clone`, and `Debug` does not show the secret.
+/// The type is not `Clone`, and `Debug` does not show the secret.
 #[derive(Debug, Serialize, Deserialize)]
 #[cfg_attr(
     feature = "utoipa",
     derive(utoipa::ToSchema),
     schema(
-        description = "A key as it is answered once, when it is created or rotated: with its secret."
+        description = "A new key with its secret. It is the response when a key is created or \
+             rotated."
     )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GeneratedKey {
-    /// What will be listed.
+    /// The key without its secret.
     #[serde(flatten)]
     pub key: IngestionApiKey,
-    /// The secret.
+    /// The secret, which no other response has.
     #[serde(serialize_with = "expose")]
     #[cfg_attr(feature = "utoipa", schema(value_type = String))]
     pub api_key: SecretString,
@@ -127,7 +131,7 @@ pub struct GeneratedKey {
     pub duplicate_name: Option<bool>,
 }
 
-/// The one place where a secret is written.
+/// Serializes the secret. No other function does.
 fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose_secret())
 }
@@ -136,10 +140,10 @@ fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, 
 mod tests {
     use super::*;
 
-    // Scenario: a key with only the original's fields is written.
-    // Guarantee: nothing of ours appears, and no null.
+    // Scenario: a key with only the fields of the original server is serialized.
+    // Guarantee: the JSON has no other field and no null.
     #[test]
-    fn what_is_not_known_is_omitted() {
+    fn absent_fields_are_omitted() {
         let key = IngestionApiKey {
             id: 7,
             last_update_timestamp: 9,
@@ -152,8 +156,9 @@ mod tests {
         );
     }
 
-    // Scenario: every field is written and read again; a status is one that nobody knows.
-    // Guarantee: nothing is lost, and the unknown is no error.
+    // Scenario: a key with every field is deserialized and serialized, and one with an unknown
+    // status is deserialized.
+    // Guarantee: no field is lost, and the unknown status is not an error.
     #[test]
     fn every_field_survives() {
         let text = r#"{"id":7,"lastUpdateTimestamp":9,"name":"n","description":"d","expiration":1,"createdTimestamp":2,"lastUsedTimestamp":3,"accepted":4,"denied":5,"bytes":6,"enabled":true,"status":"expiring","keyStart":"Zq3L","successor":8,"sources":[{"address":"a","userAgent":"u","lastUsedTimestamp":3}]}"#;
@@ -164,20 +169,20 @@ mod tests {
         assert_eq!(newer.status, Some(KeyStatus::Unknown));
     }
 
-    // Scenario: a generated key is written, read and printed for debugging.
-    // Guarantee: the secret is beside the listed fields on the wire, and nowhere else.
+    // Scenario: a generated key is deserialized, serialized and formatted with `Debug`.
+    // Guarantee: the JSON has the secret, and the `Debug` output does not.
     #[test]
-    fn the_secret_is_on_the_wire_only() {
+    fn the_secret_is_in_the_json_only() {
         let text = r#"{"id":7,"lastUpdateTimestamp":9,"name":"n","apiKey":"iapikeyok-canary","duplicateName":true}"#;
         let generated: GeneratedKey = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&generated).unwrap(), text);
         assert!(!format!("{generated:?}").contains("canary"));
     }
 
-    // Scenario: a server sends null for everything that may be missing.
-    // Guarantee: it is read as missing.
+    // Scenario: optional fields are null.
+    // Guarantee: they are deserialized as absent.
     #[test]
-    fn null_is_missing() {
+    fn null_is_an_absent_field() {
         let text = r#"{"id":7,"lastUpdateTimestamp":9,"name":"n","description":null,"expiration":null,"apiKey":"k","duplicateName":null}"#;
         let generated: GeneratedKey = serde_json::from_str(text).unwrap();
         assert_eq!(

@@ -1,22 +1,23 @@
-//! The wire types, routes and key format of ingestion API keys: what a server and its clients have
-//! to agree on.
+//! The wire types, routes and key format of ingestion API keys, which a server and its clients
+//! share.
 //!
-//! It does no I/O and knows no policy: whether a name is too long is the server's to say.
+//! The crate does no I/O and has no policy: the server decides, for example, whether a name is too
+//! long.
 //!
-//! The types are those of StackState's own API with fields of ours in addition. Every one of these
-//! is optional when it is read, so that a client works against a server that sends only the
-//! original's; unknown fields are ignored. Ids are integers below 2^53 and times milliseconds since
-//! the Unix epoch, so that no JSON parser rounds them; in error bodies both are strings
+//! The types are those of StackState's own API with additional fields. Every additional field is
+//! optional when it is deserialized, so that a client works with a server that does not send it.
+//! Unknown fields are ignored. Ids are integers below 2^53, and times are milliseconds since the
+//! Unix epoch, so that JSON parsers do not round them. In error bodies both are strings
 //! ([`ErrorsResponse`]).
 //!
 //! | item | is |
 //! |---|---|
-//! | [`IngestionApiKey`], [`GeneratedKey`] | a key as it is listed, and as it is answered once, with its secret |
-//! | [`GenerateRequest`], [`UpdateRequest`], [`RotateRequest`], [`AuthorizeRequest`] | what is asked for |
-//! | [`AuditPage`], [`AuditEntry`] | who changed what |
-//! | [`ServerInfo`], [`ErrorBody`] | what the server is, and what it says when it refuses |
-//! | [`IngestionKey`], [`KeyFormatError`] | the format of a key: generated, parsed, checked |
-//! | [`route`], [`header`] | paths and header names |
+//! | [`IngestionApiKey`], [`GeneratedKey`] | a key without its secret, and a new key with it |
+//! | [`GenerateRequest`], [`UpdateRequest`], [`RotateRequest`], [`AuthorizeRequest`] | the bodies of requests |
+//! | [`AuditPage`], [`AuditEntry`] | the audit log |
+//! | [`ServerInfo`], [`ErrorBody`] | information about the server, and the bodies of error responses |
+//! | [`IngestionKey`], [`KeyFormatError`] | the format of a key: generating, parsing and checking it |
+//! | [`route`], [`header`] | paths and names of headers |
 //!
 //! | feature | adds |
 //! |---|---|

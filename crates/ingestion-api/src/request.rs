@@ -1,25 +1,25 @@
-//! What is asked for.
+//! The bodies and queries of requests.
 
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Asks for a new key.
+/// The request to create a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 pub struct GenerateRequest {
-    /// Its name. Several keys may have the same.
+    /// The name. Several keys may have the same name.
     pub name: String,
-    /// What it is for.
+    /// A description of what the key is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// When it ends, in milliseconds since the epoch: it is good strictly before. It never ends
-    /// without.
+    /// The time from which the key is refused, in milliseconds since the epoch. Without it the key
+    /// does not expire.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration: Option<i64>,
 }
 
-/// Asks for a key to be changed: what is absent stays as it is. `null` takes away what may be
-/// missing, and is an error for the rest.
+/// The request to change a key. Absent fields are not changed. `null` removes an optional field,
+/// and is an error for the others.
 ///
 /// # Examples
 ///
@@ -37,52 +37,54 @@ pub struct GenerateRequest {
     feature = "utoipa",
     derive(utoipa::ToSchema),
     schema(
-        description = "Asks for a key to be changed: what is absent stays as it is; `null` takes away what may be missing."
+        description = "The request to change a key. Absent fields are not changed, and `null` \
+             removes an optional field."
     )
 )]
 #[serde(default)]
 pub struct UpdateRequest {
-    /// A new name.
+    /// The new name.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(value_type = String, required = false))]
     pub name: Option<String>,
-    /// A new description, or none.
+    /// The new description, or null to remove it.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(value_type = Option<String>))]
     pub description: Option<Option<String>>,
-    /// A new end, or none.
+    /// The new expiration in milliseconds since the epoch, or null to remove it.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(value_type = Option<i64>))]
     pub expiration: Option<Option<i64>>,
-    /// Whether it is let in.
+    /// Whether the key is enabled. A disabled key is refused.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(value_type = bool, required = false))]
     pub enabled: Option<bool>,
 }
 
-/// Asks for a new key in place of another.
+/// The request to replace a key with a new one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct RotateRequest {
-    /// How long both are good, in milliseconds; a day without.
+    /// How long both keys are accepted, in milliseconds. The default is one day.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlap: Option<u64>,
-    /// When the new one ends; without, it lives as long as the old one was given.
+    /// The expiration of the new key, in milliseconds since the epoch. By default the new key is
+    /// valid for as long as the old one was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration: Option<i64>,
 }
 
-/// Asks whether a key is good. Only read: who asks is a Collector.
+/// The request to check a key. A Collector sends it, so it is only deserialized.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(
     feature = "utoipa",
     derive(utoipa::ToSchema),
-    schema(description = "Asks whether a key is good.")
+    schema(description = "The request to check a key.")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct AuthorizeRequest {
-    /// The key.
+    /// The key to check.
     #[cfg_attr(feature = "utoipa", schema(value_type = String))]
     pub api_key: SecretString,
 }
@@ -92,11 +94,11 @@ pub struct AuthorizeRequest {
 #[cfg_attr(feature = "utoipa", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(rename_all = "camelCase", default)]
 pub struct AuthorizeQuery {
-    /// Whether the shared receiver API key is good too.
+    /// Whether the shared receiver API key is accepted too.
     pub with_receiver_key: bool,
 }
 
-/// A field that is there, so that `null` is told from absence.
+/// Deserializes a field that is present, so that `null` and an absent field are distinguished.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
@@ -107,10 +109,11 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 mod tests {
     use super::*;
 
-    // Scenario: an update with each field absent, null and given.
-    // Guarantee: the three are told apart; null is refused where there must be a value.
+    // Scenario: the fields of an update are absent, null and present.
+    // Guarantee: the three cases are distinguished, and null is refused for a field that must have
+    // a value.
     #[test]
-    fn null_is_not_absence() {
+    fn null_and_absence_are_distinguished() {
         let read = serde_json::from_str::<UpdateRequest>;
         assert_eq!(read("{}").unwrap(), UpdateRequest::default());
         assert_eq!(read(r#"{"description":null}"#).unwrap().description, Some(None));
@@ -124,10 +127,10 @@ mod tests {
         }
     }
 
-    // Scenario: what is not set is written.
-    // Guarantee: its key is omitted, except for null.
+    // Scenario: requests without some fields are serialized.
+    // Guarantee: the JSON omits these fields, except for those that are null.
     #[test]
-    fn what_is_not_set_is_omitted() {
+    fn unset_fields_are_omitted() {
         let update = UpdateRequest { expiration: Some(None), ..UpdateRequest::default() };
         assert_eq!(serde_json::to_string(&update).unwrap(), r#"{"expiration":null}"#);
         let generate = GenerateRequest { name: "n".to_owned(), ..GenerateRequest::default() };
@@ -135,8 +138,8 @@ mod tests {
         assert_eq!(serde_json::to_string(&RotateRequest::default()).unwrap(), "{}");
     }
 
-    // Scenario: a key to be authorized is read and printed for debugging.
-    // Guarantee: it is not printed.
+    // Scenario: a key to check is deserialized and formatted with `Debug`.
+    // Guarantee: the text does not have the key.
     #[test]
     fn a_presented_key_is_not_printed() {
         let request: AuthorizeRequest =

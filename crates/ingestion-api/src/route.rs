@@ -1,46 +1,46 @@
-//! Paths, as they follow the API's base path ([`API_PATH`] unless a client is told otherwise);
-//! those of other listeners are whole.
+//! Paths of the management API, below its base path, which is [`API_PATH`] by default. Paths of
+//! other listeners are complete.
 //!
-//! `{id}` is a placeholder in the notation of OpenAPI and of axum; [`api_key`] and [`rotate`] fill
-//! it in.
+//! `{id}` is a placeholder in the notation of OpenAPI and axum. [`api_key`] and [`rotate`] replace
+//! it.
 
 /// The base path of the management API.
 pub const API_PATH: &str = "/api";
 
-/// What the server is: [`ServerInfo`](crate::ServerInfo).
+/// Information about the server: [`ServerInfo`](crate::ServerInfo).
 pub const SERVER_INFO: &str = "/server/info";
 
-/// All keys: list and create.
+/// All keys. The operations are list and create.
 pub const API_KEYS: &str = "/security/ingestion/api_keys";
 
-/// One key: get, update and delete.
+/// One key. The operations are get, update and delete.
 pub const API_KEY: &str = "/security/ingestion/api_keys/{id}";
 
-/// A new key in place of this one.
+/// Replaces a key with a new one.
 pub const ROTATE: &str = "/security/ingestion/api_keys/{id}/rotate";
 
-/// Who changed what: [`AuditPage`](crate::AuditPage).
+/// The audit log: [`AuditPage`](crate::AuditPage).
 pub const AUDIT: &str = "/security/ingestion/audit";
 
-/// Whether a key is good, asked with an admin credential.
+/// Checks a key. The request needs an admin credential.
 pub const AUTHORIZE: &str = "/security/ingestion/authorize";
 
-/// The management API itself, as an OpenAPI document.
+/// The OpenAPI document of the management API.
 pub const OPENAPI: &str = "/openapi.json";
 
-/// Whether a key is good, asked without a credential; on the authorize listener, whole.
+/// Checks a key without an admin credential. It is the complete path on the authorize listener.
 pub const INTERNAL_AUTHORIZE: &str = "/internal/api/security/ingestion/authorize";
 
-/// What every route of the agents begins with, on the agent listener.
+/// The prefix of every path on the agent listener.
 pub const AGENT_PREFIX: &str = "/stsAgent";
 
-/// What may stand before [`AGENT_PREFIX`], as agents write it and a router takes it away.
+/// The prefix that agents send before [`AGENT_PREFIX`], and that a router may remove.
 pub const RECEIVER_PREFIX: &str = "/receiver";
 
-/// Whether the key of an agent is good, after [`AGENT_PREFIX`].
+/// Checks the key of an agent. The path follows [`AGENT_PREFIX`].
 pub const VALIDATE: &str = "/api/v1/validate";
 
-/// [`API_KEY`] of this key.
+/// The path [`API_KEY`] of the key with this id.
 ///
 /// # Examples
 ///
@@ -52,7 +52,7 @@ pub fn api_key(id: i64) -> String {
     format!("{API_KEYS}/{id}")
 }
 
-/// [`ROTATE`] of this key.
+/// The path [`ROTATE`] of the key with this id.
 #[must_use]
 pub fn rotate(id: i64) -> String {
     format!("{API_KEYS}/{id}/rotate")

@@ -1,27 +1,31 @@
-//! What a server is.
+//! Information about a server.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The answer of [`SERVER_INFO`](crate::route::SERVER_INFO). What is missing is empty when it is
-/// read, as the original client reads it.
+/// The response of [`SERVER_INFO`](crate::route::SERVER_INFO). Absent fields are deserialized as
+/// empty, as the original client does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema), schema(description = "What a server is."))]
+#[cfg_attr(
+    feature = "utoipa",
+    derive(utoipa::ToSchema),
+    schema(description = "Information about a server.")
+)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServerInfo {
-    /// The version of the API, which clients compare with the one they need.
+    /// The version of the API, which clients compare with the one that they need.
     pub version: Version,
-    /// `SelfHosted` or `Saas`; clients show it and no more.
+    /// `SelfHosted` or `Saas`. Clients only display it.
     pub deployment_mode: String,
-    /// The version of the platform, shown to people.
+    /// The version of the platform, which clients only display.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform_version: Option<String>,
 }
 
-/// A version. `Display` writes it as the original client does before it reads it as a semantic
-/// version: a `commit` or `is_dev` without a `diff` makes it a pre-release, which is older than the
-/// version itself.
+/// A version. `Display` writes the text that the original client parses as a semantic version. In
+/// it a `commit` or `is_dev` without a `diff` marks a pre-release, which is older than the version
+/// itself.
 ///
 /// # Examples
 ///
@@ -34,22 +38,23 @@ pub struct ServerInfo {
     feature = "utoipa",
     derive(utoipa::ToSchema),
     schema(
-        description = "A version; `diff`, `commit` and `isDev` are those of a build that is no release."
+        description = "A version. `diff`, `commit` and `isDev` are set for builds that are not \
+             releases."
     )
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct Version {
-    /// The first number.
+    /// The major version.
     pub major: i32,
-    /// The second number.
+    /// The minor version.
     pub minor: i32,
-    /// The third number.
+    /// The patch version.
     pub patch: i32,
-    /// What differs from a release; empty for a release.
+    /// The difference from a release. It is empty for a release.
     pub diff: String,
-    /// The commit it was built from; empty for a release.
+    /// The commit of the build. It is empty for a release.
     pub commit: String,
-    /// Whether it is a build of a developer.
+    /// Whether a developer made the build.
     pub is_dev: bool,
 }
 
@@ -71,10 +76,10 @@ impl fmt::Display for Version {
 mod tests {
     use super::*;
 
-    // Scenario: a server sends less than it should, and more.
-    // Guarantee: what is missing is empty, what is unknown is ignored.
+    // Scenario: a response lacks fields and has unknown ones.
+    // Guarantee: absent fields are empty, and unknown fields are ignored.
     #[test]
-    fn a_sparse_answer_is_read() {
+    fn a_sparse_response_is_deserialized() {
         let info: ServerInfo =
             serde_json::from_str(r#"{"version":{"major":5,"x":1},"platformVersion":null,"y":{}}"#)
                 .unwrap();
@@ -87,10 +92,10 @@ mod tests {
         );
     }
 
-    // Scenario: a release is written.
-    // Guarantee: every field that the original client reads is there.
+    // Scenario: the information about a release is serialized.
+    // Guarantee: the JSON has every field that the original client reads.
     #[test]
-    fn a_release_is_written_whole() {
+    fn a_release_has_every_field() {
         let version = Version { major: 6, ..Version::default() };
         let info = ServerInfo {
             version,
@@ -101,8 +106,8 @@ mod tests {
         assert_eq!(serde_json::to_string(&info).unwrap(), expected);
     }
 
-    // Scenario: versions with every suffix.
-    // Guarantee: they are written in the original's order.
+    // Scenario: versions with every suffix are formatted.
+    // Guarantee: the suffixes are in the order of the original client.
     #[test]
     fn suffixes_follow_the_numbers() {
         let version = |diff: &str, commit: &str, is_dev| {

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use axum::{Router, middleware};
 use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::service::KeyService;
@@ -13,7 +12,7 @@ use otlp_receiver::Transport;
 use tokio::task::JoinError;
 
 use crate::admission::admin_tokens;
-use crate::admission::denial_log::{self, DenialLog};
+use crate::admission::denial_log::DenialLog;
 use crate::authorize::Authorizer;
 use crate::config::Config;
 use crate::error::RunError;
@@ -53,6 +52,7 @@ impl App {
         let meter = telemetry.meter();
         let max_body = config.limits.max_request_body_size.bytes();
         let authenticator = authenticator(config, &cache)?;
+        let denial_log = DenialLog::new(&meter);
         let authorizer = Authorizer::new(Arc::clone(&cache), config.auth.receiver.clone(), &meter);
         tracing::warn!("{}", debug::DISCARDS);
         let debug = Arc::new(DebugExporter::new(&meter));
@@ -61,17 +61,15 @@ impl App {
         let authenticate = AuthenticateLayer::new(authenticator.clone())
             .with_lookup(config.auth.otlp.clone())
             .with_meter(&meter);
-        let grpc = otlp::router(receiver.clone().only(Transport::Grpc), authenticate.clone());
-        let http = otlp::router(receiver.only(Transport::Http), authenticate);
-        let denial_log = DenialLog::new(&meter);
-        let logged = |router: Router| {
-            router.layer(middleware::from_fn_with_state(denial_log.clone(), denial_log::record))
-        };
-        let (grpc, http) = (logged(grpc), logged(http));
+        let grpc = receiver.clone().only(Transport::Grpc);
+        let grpc = otlp::router(grpc, authenticate.clone(), denial_log.clone());
+        let http = receiver.only(Transport::Http);
+        let http = otlp::router(http, authenticate, denial_log.clone());
         let http = cors::allow_origins(http, &config.receivers.otlp.protocols.http.cors);
         let lookup = config.auth.agent.clone();
-        let agent = agent::router(authenticator, lookup, Arc::clone(&debug), max_body, &meter);
-        let agent = logged(agent);
+        let authenticate =
+            AuthenticateLayer::new(authenticator).with_lookup(lookup).with_meter(&meter);
+        let agent = agent::router(authenticate, denial_log, Arc::clone(&debug), max_body);
         let management =
             management::router(service.clone(), authorizer.clone(), admin_tokens, clock, &meter)?;
         let telemetry = telemetry.router(Arc::clone(&cache), server.stopping().clone());

@@ -106,6 +106,7 @@ struct Details {
 
 impl Denial {
     /// A refusal for this reason, of nobody's key in particular.
+    #[inline]
     #[must_use]
     pub const fn new(reason: DenyReason) -> Self {
         Self(Repr::Reason(reason))
@@ -133,6 +134,7 @@ impl Denial {
     }
 
     /// Why the request was refused.
+    #[inline]
     #[must_use]
     pub fn reason(&self) -> DenyReason {
         match &self.0 {
@@ -177,6 +179,7 @@ impl Denial {
 }
 
 impl From<DenyReason> for Denial {
+    #[inline]
     fn from(reason: DenyReason) -> Self {
         Self::new(reason)
     }

@@ -15,7 +15,7 @@ use crate::refusal::Refusal;
 /// specification recommends.
 pub const MAX_DECODED_BYTES: usize = 20 << 20;
 
-/// What a sender reads when it has used another compression.
+/// The text for senders that use another compression.
 pub(crate) const SUPPORTED: &str = "use gzip, zstd, snappy or no compression";
 
 /// Decompresses a body. It must stop at [`MAX_DECODED_BYTES`] and not only check the length at the

@@ -25,7 +25,7 @@ use crate::{Receiver, Transport, count};
 pub(crate) async fn receive(receiver: &Receiver, request: Request<Body>) -> Response<ResponseBody> {
     let response = match Signal::of_grpc_path(request.uri().path()) {
         Some(signal) => export(receiver, signal, request).await,
-        None => Status::from(Refusal::UnknownCall).into_http(),
+        None => Refusal::UnknownCall.grpc_status().into_http(),
     };
     response.map(ResponseBody::grpc)
 }
@@ -34,7 +34,7 @@ async fn export(receiver: &Receiver, signal: Signal, request: Request<Body>) -> 
     let accept = service_fn(|request: tonic::Request<usize>| {
         let items = *request.get_ref();
         let accepted = receiver.accept(signal, items, Transport::Grpc, request.extensions());
-        ready(accepted.map(tonic::Response::new).map_err(Status::from))
+        ready(accepted.map(tonic::Response::new).map_err(Refusal::grpc_status))
     });
     Grpc::new(CountingCodec(signal))
         .accept_compressed(Gzip)
@@ -48,8 +48,8 @@ async fn export(receiver: &Receiver, signal: Signal, request: Request<Body>) -> 
 /// error, and answers with it.
 fn limited(body: Body, limit: usize) -> Body {
     let status = |error: BoxError| match error.is::<LengthLimitError>() {
-        true => Status::from(Refusal::TooLarge),
-        false => Status::from(Refusal::EndedEarly),
+        true => Refusal::TooLarge.grpc_status(),
+        false => Refusal::EndedEarly.grpc_status(),
     };
     Body::new(Limited::new(body, limit).map_err(status))
 }
@@ -89,6 +89,6 @@ impl Decoder for CountingCodec {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<usize>, Status> {
         let request = buffer.copy_to_bytes(buffer.remaining());
-        count::protobuf(self.0, request).map(Some).map_err(|_| Refusal::Malformed.into())
+        count::protobuf(self.0, request).map(Some).map_err(|_| Refusal::Malformed.grpc_status())
     }
 }

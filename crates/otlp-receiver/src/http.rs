@@ -10,7 +10,7 @@ use crate::response::ResponseBody;
 use crate::signal::Signal;
 use crate::{Receiver, Transport, body, compression};
 
-/// Receives one request. What no encoding is known for is answered in JSON.
+/// Receives one request. A refusal is in JSON if the encoding of the request is unknown.
 pub(crate) async fn receive(receiver: &Receiver, request: Request<Body>) -> Response<ResponseBody> {
     let encoding = Encoding::of(request.headers());
     match export(receiver, encoding, request).await {

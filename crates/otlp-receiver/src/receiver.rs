@@ -24,12 +24,12 @@ pub struct Batch<'a> {
     pub items: usize,
     /// How the batch came.
     pub transport: Transport,
-    /// What the layers in front of the receiver have put into the request, such as the identity of
-    /// its sender.
+    /// The extensions of the request. Layers in front of the receiver have added them, for example
+    /// the identity of the sender.
     pub extensions: &'a Extensions,
 }
 
-/// Takes a batch over before its sender is answered.
+/// A function that takes a batch over before its sender is answered.
 type Sink = dyn Fn(&Batch<'_>) -> Result<(), Refusal> + Send + Sync;
 
 /// The future of a [`Receiver`]'s response.
@@ -47,7 +47,7 @@ pub type ResponseFuture =
 #[derive(Clone)]
 pub struct Receiver {
     sink: Arc<Sink>,
-    /// The only transport that is served, if it is not both.
+    /// The transport that every request is taken for. `None`: the content type decides.
     only: Option<Transport>,
     /// How many bytes a request may have on the wire.
     pub(crate) max_body: usize,

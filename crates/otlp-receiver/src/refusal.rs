@@ -1,7 +1,8 @@
-//! Why a request is not accepted, and what its sender is answered.
+//! The reasons to refuse a request, and the responses to refused requests.
 
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
+use otlp_auth::server::retry_after;
 use tonic::{Code, Status};
 
 use crate::body::BodyError;
@@ -50,8 +51,8 @@ pub enum Refusal {
     Internal(&'static str),
 }
 
-/// What one refusal is on both transports.
-struct Answer {
+/// The codes of a refusal on both transports.
+struct Codes {
     /// The HTTP status.
     http: StatusCode,
     /// The code in the `google.rpc.Status` of the HTTP body.
@@ -61,7 +62,7 @@ struct Answer {
 }
 
 impl Refusal {
-    fn answer(self) -> Answer {
+    fn codes(self) -> Codes {
         let (http, http_code, grpc) = match self {
             Self::UnknownPath | Self::UnknownCall => {
                 (StatusCode::NOT_FOUND, Code::Unimplemented, Code::Unimplemented)
@@ -85,33 +86,32 @@ impl Refusal {
                 (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, Code::Internal)
             }
         };
-        Answer { http, http_code, grpc }
+        Codes { http, http_code, grpc }
     }
 
     /// The OTLP/HTTP response: a `google.rpc.Status` in `encoding`.
     pub(crate) fn http_response(self, encoding: Encoding) -> Response<ResponseBody> {
-        let answer = self.answer();
-        let body = status::encode(answer.http_code, &self.to_string(), encoding);
+        let codes = self.codes();
+        let body = status::encode(codes.http_code, &self.to_string(), encoding);
         let mut response = Response::new(ResponseBody::full(body));
-        *response.status_mut() = answer.http;
+        *response.status_mut() = codes.http;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, encoding.content_type());
-        match answer.http {
+        match codes.http {
             StatusCode::METHOD_NOT_ALLOWED => {
                 headers.insert(ALLOW, HeaderValue::from_static("POST"));
             }
             StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, retry_after_seconds().into());
+                headers.insert(RETRY_AFTER, retry_after().as_secs().into());
             }
             _ => {}
         }
         response
     }
-}
 
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Self {
-        Self::new(refusal.answer().grpc, refusal.to_string())
+    /// The OTLP/gRPC status.
+    pub(crate) fn grpc_status(self) -> Status {
+        Status::new(self.codes().grpc, self.to_string())
     }
 }
 
@@ -122,10 +122,4 @@ impl From<BodyError> for Refusal {
             BodyError::EndedEarly => Self::EndedEarly,
         }
     }
-}
-
-/// After how many seconds a sender should try again. It is random, so that senders do not return
-/// all at once.
-fn retry_after_seconds() -> u32 {
-    fastrand::u32(1..=5)
 }

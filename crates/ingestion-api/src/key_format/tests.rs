@@ -6,9 +6,9 @@ use regex::Regex;
 use super::KeyFormatError::{Character, Checksum, Grouping, Length, Prefix};
 use super::*;
 
-/// A key from random bytes that are given.
+/// Generates a key from pseudorandom bytes.
 fn key_of(seed: u64) -> IngestionKey {
-    // SplitMix64: spread over all bytes, so that rejection is met.
+    // SplitMix64 returns all byte values, so that some are skipped.
     let mut state = seed;
     let random = |bytes: &mut [u8]| -> Result<(), Infallible> {
         bytes.fill_with(|| {
@@ -26,10 +26,11 @@ fn check(text: &str) -> Result<(), KeyFormatError> {
 }
 
 proptest! {
-    // Scenario: keys are generated from any randomness. Guarantee: each is 43 characters, matches
-    // the published expression as a whole and inside a text, and passes the check.
+    // Scenario: keys are generated from random bytes.
+    // Guarantee: each has 43 characters, matches the published expression as a whole and inside a
+    // text, and passes the check.
     #[test]
-    fn what_is_generated_is_a_key(seed: u64) {
+    fn a_generated_key_is_valid(seed: u64) {
         let key = key_of(seed);
         let text = key.expose_secret();
         prop_assert_eq!(text.len(), KEY_LEN);
@@ -37,14 +38,15 @@ proptest! {
         prop_assert_eq!(check(text), Ok(()));
         prop_assert!(IngestionKey::has_checksum(text.as_bytes()));
         let pattern = Regex::new(KEY_PATTERN).unwrap();
-        prop_assert_eq!(pattern.find(&format!("token: \"{text}\"")).map(|found| found.as_str().to_owned()), Some(text.to_owned()));
+        let config = format!("token: \"{text}\"");
+        prop_assert_eq!(pattern.find(&config).map(|found| found.as_str()), Some(text));
         prop_assert_eq!(&text[10..14], key.start());
     }
 
-    // Scenario: one character of a key is replaced by any other.
-    // Guarantee: it is no key any more.
+    // Scenario: one character of a key is replaced by another one.
+    // Guarantee: the text is not a key.
     #[test]
-    fn one_wrong_character_is_noticed(seed: u64, at in 0..KEY_LEN, other in "[!-~]") {
+    fn one_wrong_character_is_detected(seed: u64, at in 0..KEY_LEN, other in "[!-~]") {
         let key = key_of(seed);
         let mut text = key.expose_secret().to_owned();
         prop_assume!(text[at..=at] != other);
@@ -52,35 +54,39 @@ proptest! {
         prop_assert!(check(&text).is_err());
     }
 
-    // Scenario: any bytes are checked, and any text of the form of a key.
-    // Guarantee: the checks do not panic, and say yes only where the checksum is that of the rest.
+    // Scenario: arbitrary bytes are checked, and arbitrary texts with the form of a key.
+    // Guarantee: the checks do not panic, and accept a text only if its checksum is correct.
     #[test]
-    fn anything_can_be_checked(bytes: Vec<u8>, formed in "iapikeyok-([0-9A-Za-z]{8}-){3}[0-9A-Za-z]{6}") {
+    fn anything_can_be_checked(
+        bytes: Vec<u8>,
+        formed in "iapikeyok-([0-9A-Za-z]{8}-){3}[0-9A-Za-z]{6}",
+    ) {
         prop_assert!(IngestionKey::has_checksum(&bytes) || IngestionKey::check(&bytes).is_err());
         let is_key = check(&formed).is_ok();
         prop_assert_eq!(IngestionKey::has_checksum(formed.as_bytes()), is_key);
-        prop_assert_eq!(is_key, formed.as_bytes()[CHECKSUM_AT..] == digits(crc32fast::hash(&formed.as_bytes()[..CHECKSUM_AT])));
+        let (checked, checksum) = formed.as_bytes().split_at(CHECKSUM_AT);
+        prop_assert_eq!(is_key, checksum == digits(crc32fast::hash(checked)));
     }
 
-    // Scenario: any number is written in base 62.
-    // Guarantee: it is read as the same.
+    // Scenario: a number is formatted in base 62.
+    // Guarantee: parsing returns the same number.
     #[test]
-    fn digits_are_read_back(value: u32) {
+    fn digits_are_parsed_back(value: u32) {
         prop_assert_eq!(number(&digits(value)), Some(value));
     }
 }
 
-// Scenario: a key that was written down with the format.
-// Guarantee: the format has not changed.
+// Scenario: a key is checked that was written down when the format was defined.
+// Guarantee: it is valid, so the format has not changed.
 #[test]
 fn the_format_is_fixed() {
     assert_eq!(check("iapikeyok-12345678-9ABCDEFG-HIJKLMNO-4UUaeN"), Ok(()));
 }
 
-// Scenario: keys that are cut, mistyped or something else.
-// Guarantee: each is refused for what is wrong with it.
+// Scenario: texts are truncated keys, mistyped keys and other texts.
+// Guarantee: each has its own error.
 #[test]
-fn what_is_wrong_is_said() {
+fn each_error_is_reported() {
     for (text, wrong) in [
         ("", Prefix),
         ("iapikeyo", Prefix),
@@ -100,10 +106,10 @@ fn what_is_wrong_is_said() {
     }
 }
 
-// Scenario: random bytes of which most are above the largest multiple of 62.
-// Guarantee: they are thrown away, and more are asked for.
+// Scenario: most random bytes are not below the largest multiple of 62.
+// Guarantee: these bytes are skipped, and more are requested.
 #[test]
-fn unfair_bytes_are_thrown_away() {
+fn bytes_above_the_largest_multiple_are_skipped() {
     let mut asked = 0;
     let random = |bytes: &mut [u8]| -> Result<(), Infallible> {
         asked += 1;
@@ -116,15 +122,15 @@ fn unfair_bytes_are_thrown_away() {
     assert_eq!(asked, 24);
 }
 
-// Scenario: the source of randomness fails.
-// Guarantee: there is no key.
+// Scenario: the random source fails.
+// Guarantee: its error is returned.
 #[test]
-fn no_randomness_is_no_key() {
+fn an_error_of_the_random_source_is_returned() {
     assert_eq!(IngestionKey::generate(|_| Err("no entropy")).unwrap_err(), "no entropy");
 }
 
-// Scenario: a key and every error of parsing it are printed.
-// Guarantee: nothing of the key is in it.
+// Scenario: a key and every error of parsing it are formatted.
+// Guarantee: no text has a part of the key.
 #[test]
 fn a_key_is_not_printed() {
     let key = key_of(1);

@@ -1,6 +1,6 @@
 //! The management API.
 
-mod admit;
+mod admission;
 mod calls;
 mod json;
 mod openapi;
@@ -21,7 +21,6 @@ use otlp_auth::server::{LookupError, TokenFile};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::admit::Admission;
 use self::problem::Problem;
 use crate::authorize::Authorizer;
 
@@ -54,7 +53,7 @@ pub(crate) fn router(
     clock: Arc<dyn Clock>,
     meter: &Meter,
 ) -> Result<Router, SetUpError> {
-    let admission = Arc::new(Admission::new(tokens, meter)?);
+    let require_admin = admission::require_admin(tokens, meter)?;
     let api = OpenApiRouter::new()
         .routes(routes!(calls::server_info))
         .routes(routes!(calls::list, calls::create))
@@ -75,7 +74,7 @@ pub(crate) fn router(
                 "the call does not have this method",
             )
         })
-        .layer(middleware::from_fn_with_state(admission, admit::admit))
+        .layer(require_admin)
         .layer(middleware::from_fn_with_state(clock, problem::tell))
         .with_state(Management { service, authorizer, document }))
 }

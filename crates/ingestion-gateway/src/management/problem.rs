@@ -7,8 +7,8 @@ use std::sync::Arc;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{Extensions, Method, StatusCode};
 use ingestion_api::{ApiError, ErrorBody, ErrorsResponse};
 use ingestion_keys::clock::Clock;
 use ingestion_keys::service::{
@@ -16,6 +16,7 @@ use ingestion_keys::service::{
     InvalidKey, NameError, NotFound, RotateError, UpdateError, WriteError,
 };
 use ingestion_keys::store::StoreError;
+use otlp_auth::Denial;
 use otlp_auth::server::retry_after;
 
 use super::json;
@@ -214,7 +215,7 @@ pub(super) async fn tell(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let call = call(&request);
+    let call = call(request.method(), request.extensions());
     let tracking_key = TrackingKey(fastrand::u64(..));
     request.extensions_mut().insert(tracking_key);
     let mut response = next.run(request).await;
@@ -227,13 +228,14 @@ pub(super) async fn tell(
         let (status, error) =
             (problem.status.as_u16(), problem.detail.as_ref().unwrap_or(&problem.message));
         tracing::error!(%tracking_key, call, status, error, "a management call failed");
-    } else if problem.status != StatusCode::UNAUTHORIZED {
-        // That one was logged with its source, where it was refused.
+    } else if response.extensions().get::<Denial>().is_none() {
+        // A denial was logged with the address of its sender, where it was made.
         tracing::info!(%tracking_key, call, status = problem.status.as_u16(), "a management call was not fulfilled");
     }
     let body = problem.body(tracking_key.to_string(), clock.wall().as_millis());
     let mut told = json::answer(problem.status, &body);
-    if problem.status == StatusCode::SERVICE_UNAVAILABLE {
+    let has_wait = response.headers().contains_key(RETRY_AFTER);
+    if problem.status == StatusCode::SERVICE_UNAVAILABLE && !has_wait {
         told.headers_mut().insert(RETRY_AFTER, retry_after().as_secs().into());
     }
     // Challenges and allowed methods; the rest describes the body that was written just now.
@@ -257,10 +259,9 @@ fn of_axum(response: &Response) -> Option<Problem> {
 
 /// Which call a request is, for the log. Nothing of the path that the client chose: a key may have
 /// slipped into it.
-pub(super) fn call(request: &Request) -> String {
-    let path =
-        request.extensions().get::<MatchedPath>().map_or("an unknown path", MatchedPath::as_str);
-    format!("{} {path}", request.method())
+pub(super) fn call(method: &Method, extensions: &Extensions) -> String {
+    let path = extensions.get::<MatchedPath>().map_or("an unknown path", MatchedPath::as_str);
+    format!("{method} {path}")
 }
 
 /// An error with its causes.

@@ -10,12 +10,12 @@ use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use ingestion_api::route;
-use opentelemetry::metrics::Meter;
-use otlp_auth::server::{AuthenticateLayer, Lookup, Rejection, ServerAuthenticator};
+use otlp_auth::server::{AuthenticateLayer, Rejection, ServerAuthenticator};
 use otlp_auth::{DenyReason, Identity};
 use otlp_receiver::body::{self, BodyError};
 
 use super::item::Item;
+use crate::admission::denial_log::DenialLog;
 use crate::upstream::debug::DebugExporter;
 
 #[derive(Clone)]
@@ -27,25 +27,21 @@ struct Agent {
 /// Creates the router of the agent listener. It serves everything below a prefix, because new
 /// versions of agents bring new routes.
 pub(crate) fn router<A>(
-    authenticator: A,
-    lookup: Lookup,
+    authenticate: AuthenticateLayer<A>,
+    denial_log: DenialLog,
     debug: Arc<DebugExporter>,
     max_body: usize,
-    meter: &Meter,
 ) -> Router
 where
     A: ServerAuthenticator<Future: Send> + Send + Sync + 'static,
 {
-    let authenticate = AuthenticateLayer::new(authenticator)
-        .with_lookup(lookup)
-        .with_responder(respond)
-        .with_meter(meter);
     let router = Router::new().fallback(receive).with_state(Agent { debug, max_body });
-    super::authenticated(router, authenticate)
+    super::authenticated(router, authenticate.with_responder(respond), denial_log)
 }
 
-/// The answer to a request that is not let in. Agents drop their data on 403, send it again on 429
-/// and 503, and take 401 to mean that no key is configured. They log bodies: there is none.
+/// Answers a request that is not let in. Agents drop their data on 403, send it again on 429 and
+/// 503, and take 401 to mean that no key is configured. Bodies of responses are empty, because
+/// agents log them.
 fn respond(rejection: &Rejection, _request: &Parts) -> http::Response<Bytes> {
     let was_presented =
         rejection.denial().is_some_and(|denial| denial.reason() != DenyReason::Missing);
@@ -65,7 +61,7 @@ fn respond(rejection: &Rejection, _request: &Parts) -> http::Response<Bytes> {
     response
 }
 
-/// Answers a request that was let in. Bodies of responses are empty, because agents log them.
+/// Answers a request that is let in.
 async fn receive(State(agent): State<Agent>, request: Request) -> StatusCode {
     let path = request.uri().path();
     let path = path.strip_prefix(route::RECEIVER_PREFIX).unwrap_or(path);

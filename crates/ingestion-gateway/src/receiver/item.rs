@@ -1,4 +1,4 @@
-//! What telemetry consists of.
+//! The units in which telemetry is counted.
 
 use otlp_receiver::Signal;
 

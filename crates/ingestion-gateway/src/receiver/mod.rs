@@ -8,12 +8,21 @@ pub(crate) mod otlp;
 use axum::{Router, middleware};
 use otlp_auth::server::{AuthenticateLayer, ServerAuthenticator};
 
+use crate::admission::denial_log::{self, DenialLog};
 use crate::admission::usage;
 
-/// Puts `authenticate` in front of a router, and records how the keys that it lets in are used.
-pub(crate) fn authenticated<A>(router: Router, authenticate: AuthenticateLayer<A>) -> Router
+/// Puts `authenticate` in front of a router. Records the usage of the keys that it allows, and logs
+/// the keys that it denies.
+pub(crate) fn authenticated<A>(
+    router: Router,
+    authenticate: AuthenticateLayer<A>,
+    denial_log: DenialLog,
+) -> Router
 where
     A: ServerAuthenticator<Future: Send> + Send + Sync + 'static,
 {
-    router.layer(middleware::from_fn(usage::record)).layer(authenticate)
+    router
+        .layer(middleware::from_fn(usage::record))
+        .layer(authenticate)
+        .layer(middleware::from_fn_with_state(denial_log, denial_log::record))
 }

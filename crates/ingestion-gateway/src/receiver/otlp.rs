@@ -9,6 +9,7 @@ use otlp_receiver::{Receiver, Refusal};
 
 use super::authenticated;
 use super::item::Item;
+use crate::admission::denial_log::DenialLog;
 use crate::upstream::debug::DebugExporter;
 
 /// Creates the receiver. A request may have `max_body` bytes on the wire.
@@ -23,9 +24,13 @@ pub(crate) fn receiver(debug: Arc<DebugExporter>, max_body: usize) -> Receiver {
 }
 
 /// Creates the router of an OTLP listener.
-pub(crate) fn router<A>(receiver: Receiver, authenticate: AuthenticateLayer<A>) -> Router
+pub(crate) fn router<A>(
+    receiver: Receiver,
+    authenticate: AuthenticateLayer<A>,
+    denial_log: DenialLog,
+) -> Router
 where
     A: ServerAuthenticator<Future: Send> + Send + Sync + 'static,
 {
-    authenticated(Router::new().fallback_service(receiver), authenticate)
+    authenticated(Router::new().fallback_service(receiver), authenticate, denial_log)
 }

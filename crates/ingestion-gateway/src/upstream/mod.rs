@@ -1,3 +1,3 @@
-//! Where telemetry goes once it was let in.
+//! Where telemetry goes once it is accepted.
 
 pub(crate) mod debug;

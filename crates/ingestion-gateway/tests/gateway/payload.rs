@@ -1,4 +1,4 @@
-//! What is received.
+//! Telemetry that keys send: compressions, limits, and what is counted of it.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 
 use crate::program::{Gateway, traces};
 
-/// A little more than 20 MiB once it is decoded.
+/// A batch of this many spans has a little more than 20 MiB.
 const TOO_MANY_SPANS: usize = 500_000;
 
 fn gzip(content: &[u8]) -> Vec<u8> {
@@ -29,9 +29,11 @@ fn compressed(content: &[u8]) -> [(&'static str, Vec<u8>); 4] {
     ]
 }
 
-// Scenario: the same batch in every compression over both protocols, and over HTTP one that is not
-// what it says. Guarantee: it is decoded; its spans, bytes and sender are counted for the key, and
-// a line tells what was discarded.
+// Scenario: the same batch is sent in every compression over both transports. Over HTTP it is also
+// sent with a compression that it does not have, with an unknown one, and with a zstd window of
+// 128 MiB.
+// Guarantee: the former are decoded; their spans, bytes and client are counted for the key, and the
+// debug exporter prints how many spans it discarded. The others are refused.
 #[tokio::test]
 async fn batches_are_decoded_and_counted() {
     let gateway = Gateway::start().await;
@@ -100,8 +102,9 @@ async fn batches_are_decoded_and_counted() {
     );
 }
 
-// Scenario: small bodies that become larger than 20 MiB, and bodies larger than the configured
-// limit on the wire. Guarantee: each is refused as too large and nothing of it is counted.
+// Scenario: small bodies become larger than 20 MiB when they are decompressed; other bodies are
+// larger on the wire than the configured limit.
+// Guarantee: each is refused as too large, and none of its items is counted.
 #[tokio::test]
 async fn too_much_is_refused() {
     let gateway = Gateway::start_with(&["--set", "limits.max_request_body_size=2MiB"]).await;
@@ -117,7 +120,7 @@ async fn too_much_is_refused() {
     let content = traces(TOO_MANY_SPANS).encode_to_vec();
     assert!(content.len() > 20 << 20);
     for (encoding, body) in compressed(&content) {
-        // Snappy does not compress it enough for the wire either, and either limit may be the one.
+        // Compressed with snappy, the body exceeds both limits.
         assert_eq!(
             post("otlp_http", "/v1/traces", encoding, body).await.unwrap().status(),
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -148,9 +151,9 @@ async fn too_much_is_refused() {
     assert!(!metrics.contains("ingestion_debug_items_total"), "{metrics}");
 }
 
-// Scenario: two million empty spans that compress to almost nothing, in protobuf and in JSON.
-// Guarantee: they are counted where they stand: the process never needs much more memory than their
-// bytes.
+// Scenario: two million empty spans, which compress to almost nothing, in protobuf and in JSON.
+// Guarantee: the spans are counted without being built, and the process never uses more than
+// 200 MiB. Built, the spans alone would take more.
 #[tokio::test]
 async fn small_bodies_do_not_become_large_messages() {
     let gateway = Gateway::start().await;
@@ -198,11 +201,12 @@ async fn small_bodies_do_not_become_large_messages() {
     assert!(peak < 200 << 20, "{peak} bytes");
 }
 
-// Scenario: requests of OTLP/HTTP that are none, by a known sender and by nobody; a page of an
-// allowed origin asks first. Guarantee: who is nobody learns nothing about paths; the others what
-// is wrong; the page may send.
+// Scenario: requests that are not OTLP/HTTP come without a credential and with one; a web page of
+// an allowed origin asks whether it may send.
+// Guarantee: without a credential every path is answered 401; with one the response says what is
+// wrong; the web page may send.
 #[tokio::test]
-async fn what_is_no_batch_is_refused() {
+async fn requests_that_are_not_otlp_are_refused() {
     let gateway = Gateway::start_with(&[
         "--set",
         "receivers.otlp.protocols.http.cors.allowed_origins=['https://shop.example.com']",
@@ -265,11 +269,12 @@ async fn what_is_no_batch_is_refused() {
     assert_eq!(response.headers()["access-control-allow-origin"], "https://shop.example.com");
 }
 
-// Scenario: a sender behind a trusted proxy, and the same header without one being trusted.
-// Guarantee: the address that is kept is the sender's where the proxy is trusted, and the peer's
-// where anybody may have written the header.
+// Scenario: a request with `X-Forwarded-For` comes from a trusted proxy, and then from a peer that
+// is not trusted.
+// Guarantee: the client's address is recorded from the header of the trusted proxy. Otherwise it is
+// the peer's address, because anybody can write the header.
 #[tokio::test]
-async fn trusted_proxies_tell_who_sent() {
+async fn the_header_of_a_trusted_proxy_is_believed() {
     for (trusted, expected) in
         [("trusted_proxies=[127.0.0.0/8]", "192.0.2.7"), ("trusted_proxies=[]", "127.0.0.1")]
     {

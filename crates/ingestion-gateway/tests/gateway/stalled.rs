@@ -1,4 +1,4 @@
-//! Somebody who neither reads nor goes away.
+//! Peers that do not read what is written to them, or do not finish what they send.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -13,12 +13,12 @@ use tokio::time::timeout;
 
 use crate::program::{Gateway, Lines, PATIENCE, client, command, free_ports, terminate};
 
-/// What a pipe takes while nobody reads it.
+/// How many bytes can be written to a pipe before somebody has to read it.
 const PIPE_BYTES: usize = 64 << 10;
 
-// Scenario: standard output is a pipe that is full and that nobody reads; telemetry comes in, and
-// the gateway is told to stop. Guarantee: the telemetry is accepted and the gateway ends with exit
-// 0.
+// Scenario: standard output is a full pipe that nobody reads. Telemetry comes in, and then the
+// gateway is asked to stop.
+// Guarantee: the telemetry is accepted, and the gateway exits with code 0.
 #[tokio::test]
 async fn nobody_has_to_read_the_output() {
     let directory = TempDir::new().unwrap();
@@ -51,10 +51,11 @@ async fn nobody_has_to_read_the_output() {
     log.wait_for("stopped").await;
 }
 
-// Scenario: bodies of OTLP/HTTP and of an agent that are begun and not gone on with.
-// Guarantee: answers after which a sender keeps its data: 503 with the time to come back, and 408.
+// Scenario: a sender of OTLP/HTTP and an agent begin to write a body, and then write nothing more.
+// Guarantee: the responses let senders keep their data and try again: 503 with `Retry-After` for
+// OTLP/HTTP, and 408 for the agent.
 #[tokio::test]
-async fn a_body_that_stalls_is_not_held_against_its_data() {
+async fn a_body_that_stalls_can_be_sent_again() {
     let gateway = Gateway::start_with(&["--set", "limits.idle_timeout=2s"]).await;
     let key = gateway.create("edge").await.secret;
     for (listener, path, expected) in
@@ -74,9 +75,9 @@ async fn a_body_that_stalls_is_not_held_against_its_data() {
     }
 }
 
-// Scenario: as many connections as there may be send requests without a credential for as long as
-// they can, and read no answer. Guarantee: each is dropped, and whoever comes after them is
-// answered.
+// Scenario: the largest allowed number of connections sends requests without a credential, and
+// reads no response.
+// Guarantee: each connection is dropped, and the next client is answered.
 #[tokio::test]
 async fn a_peer_that_does_not_read_is_dropped() {
     let gateway =
@@ -86,7 +87,7 @@ async fn a_peer_that_does_not_read_is_dropped() {
     let mut peers = JoinSet::new();
     for _ in 0..3 {
         let mut stream = TcpStream::connect(&address).await.unwrap();
-        // Answers are written until nobody takes them; from then on nothing is read either.
+        // Once the responses fill the socket's buffers, the gateway stops reading requests, too.
         peers.spawn(async move {
             while stream.write_all(b"GET /x HTTP/1.1\r\nhost: g\r\n\r\n").await.is_ok() {}
         });

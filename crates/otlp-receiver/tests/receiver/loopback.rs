@@ -15,7 +15,7 @@ use crate::recording;
 /// How long the test waits before it gives up. It is not reached when all is well.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-// Scenario: a sender over HTTP/1.1 writes a body of 20 MiB to a receiver that takes 1 MiB, and reads
+// Scenario: a sender over HTTP/1.1 writes a body of 20 MiB to a receiver that takes 1 MiB. It reads
 // the response only then.
 // Guarantee: the sender can write the whole body, and reads 413 instead of a reset.
 #[tokio::test(flavor = "multi_thread")]

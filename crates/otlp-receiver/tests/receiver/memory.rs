@@ -1,4 +1,4 @@
-//! What a request costs while it is received.
+//! How much memory a request takes while it is received.
 
 use bytes::Bytes;
 use http::Request;
@@ -9,7 +9,7 @@ use tower::ServiceExt;
 
 use crate::recording;
 
-/// Each takes two bytes in protobuf and three in JSON.
+/// Each span takes two bytes in protobuf and three in JSON.
 const SPANS: usize = 2_000_000;
 
 fn nested(tag: u8, inner: &[u8]) -> Vec<u8> {

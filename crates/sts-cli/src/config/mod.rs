@@ -3,6 +3,7 @@
 mod file;
 mod flags;
 mod settings;
+mod token;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +17,8 @@ use crate::error::{Failure, FailureKind};
 
 pub(crate) use file::ConfigFile;
 pub(crate) use flags::ConnectionFlags;
-pub(crate) use settings::{Settings, Token, non_empty, tls_settings};
+pub(crate) use settings::{Settings, tls_settings};
+pub(crate) use token::{Token, non_empty};
 
 /// The content of the configuration file. The fields are in the order of the original command.
 #[derive(Default, Serialize, Deserialize)]

@@ -3,16 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use super::file::ReadError;
+use super::token::{POD_TOKEN, Token, non_empty, read_token};
 use super::{ConfigFile, ConnectionFlags, StsContext};
 use crate::environment::Environment;
 use crate::error::{Failure, FailureKind};
 use crate::printer::{Printer, escape};
-
-/// The file in which Kubernetes stores the service account token of a pod.
-const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// The address of a server and how to connect to it, after validation.
 pub(crate) struct Settings {
@@ -21,14 +19,6 @@ pub(crate) struct Settings {
     pub(crate) token: Token,
     pub(crate) skip_ssl: bool,
     pub(crate) ca_cert: Option<PathBuf>,
-}
-
-/// A credential of the management API. Each kind has its own header.
-#[derive(Clone)]
-pub(crate) enum Token {
-    Api(SecretString),
-    Service(SecretString),
-    Kubernetes(SecretString),
 }
 
 impl Settings {
@@ -178,11 +168,6 @@ impl Problems {
     }
 }
 
-/// The token, unless it is empty.
-pub(crate) fn non_empty(token: Option<SecretString>) -> Option<SecretString> {
-    token.filter(|token| !token.expose_secret().is_empty())
-}
-
 fn validation_title(name: &str) -> String {
     format!("Failed to validate the '{}' context:", escape(name))
 }
@@ -236,24 +221,6 @@ fn validate(
     }
 }
 
-/// Reads a token from a file. White space around it, such as a line end, does not belong to it.
-fn read_token(path: &Path) -> Result<SecretString, Failure> {
-    let path_text = path.to_string_lossy();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::new(
-            FailureKind::Configuration,
-            format!("cannot read the Kubernetes token file {} ({error})", escape(&path_text)),
-        )
-    })?;
-    match text.trim() {
-        "" => Err(Failure::new(
-            FailureKind::Configuration,
-            format!("the Kubernetes token file {} is empty", escape(&path_text)),
-        )),
-        token => Ok(SecretString::from(token)),
-    }
-}
-
 /// Whether certificates are not verified, and the file with additional certificate authorities,
 /// from flags and environment.
 pub(crate) fn tls_settings(
@@ -280,6 +247,8 @@ fn boolean(text: &str) -> Result<bool, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     // Scenario: sts runs in a pod, once without any token and once with an API token in the
@@ -299,9 +268,10 @@ mod tests {
             };
             overrides.merge(context, file.path()).ok().map(|settings| settings.token)
         };
-        assert!(
-            matches!(load(StsContext::default()), Some(Token::Kubernetes(token)) if token.expose_secret() == "jwt")
-        );
+        let Some(Token::Kubernetes(token)) = load(StsContext::default()) else {
+            panic!("not the token of the pod")
+        };
+        assert_eq!(token.expose_secret(), "jwt");
         let context = StsContext { api_token: Some("api".into()), ..StsContext::default() };
         assert!(matches!(load(context), Some(Token::Api(token)) if token.expose_secret() == "api"));
     }

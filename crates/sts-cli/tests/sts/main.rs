@@ -4,9 +4,12 @@
 //! |---|---|
 //! | `key` | what the commands on keys send and print |
 //! | `argument` | the messages about wrong arguments, and the help |
-//! | `context` | the configuration file |
+//! | `list` | how keys are listed and described |
+//! | `context` | the commands on contexts |
+//! | `config_file` | the configuration file: its path, its formats, and broken files |
 //! | `precedence` | where settings come from: flags, environment and file |
-//! | `error` | the messages when a server responds with an error, or cannot be reached |
+//! | `error` | the messages when a server responds with an error |
+//! | `unreachable` | the messages when a server cannot be reached |
 //! | `secret` | secrets, which are never printed |
 //! | `check` | whether endpoints accept a key |
 //! | `terminal` | the output on a terminal |
@@ -16,12 +19,15 @@
 
 mod argument;
 mod check;
+mod config_file;
 mod context;
 mod error;
 mod key;
+mod list;
 mod mock;
 mod precedence;
 mod secret;
 mod sts;
 mod terminal;
 mod tls;
+mod unreachable;

@@ -1,10 +1,10 @@
-//! The main job: a key from `sts` lets telemetry in to the gateway, until it is deleted.
+//! Telemetry is sent to the gateway with a key of `sts`, until the key is deleted.
 
 use std::time::Instant;
 
 use otlp_auth_tests::{Discarded, Gateway, Home, PATIENCE, Totals};
 
-use crate::shown::{Files, Sent, account, configuration, export, show, start, step};
+use crate::output::{Files, Sent, configuration, export, print_file, print_totals, start, step};
 
 const NAME: &str = "quickstart";
 
@@ -16,24 +16,23 @@ pub(crate) fn run() {
     let files = Files::new();
 
     step(
-        "A gateway on its embedded default: a new SQLite file and a new admin token below HOME, and free ports",
+        "A gateway starts with its default settings on free ports: it creates a SQLite file and an admin \
+         token below HOME",
     );
-    show(&home.configuration());
+    print_file(&home.configuration());
     let gateway = Gateway::ready(start(&mut home.gateway(), "gateway"), &home);
 
-    step("sts learns where it is, with the admin token that the gateway made");
+    step("sts saves the URL of the gateway and the admin token that the gateway created");
     let url = gateway.url("management");
     sts(&home, &["context", "save", "--url", &url, "--api-token", &home.admin_token()]);
 
-    step("A key: it is printed this once");
+    step("sts creates a key and prints it once");
     let create = ["create", "--name", NAME, "--description", "the telemetry of this host"];
     let lines = sts(&home, &[&["ingestion-api-key"], &create[..]].concat());
     let key =
         lines.iter().find_map(|line| line.split_once("generated: ")).expect("a key").1.to_owned();
 
-    step(
-        "The Collector's configuration, as documented; only the endpoints are those of this gateway",
-    );
+    step("The configuration of a Collector as documented, with the endpoints of this gateway");
     let source = "token: \"${env:API_KEY}\"";
     files.write(
         "collector.yaml",
@@ -42,7 +41,7 @@ pub(crate) fn run() {
     let config = files.path("collector.yaml");
     let (mut sent, mut batches) = (Vec::new(), 0);
     for (what, exporter) in EXPORTERS {
-        step(&format!("This host's telemetry over {what}, with API_KEY in the environment"));
+        step(&format!("Telemetry of this host is sent over {what}, with the key in API_KEY"));
         let (code, lines) = export(&config, exporter, &key);
         let totals = Totals::of(&lines);
         assert!(
@@ -56,49 +55,53 @@ pub(crate) fn run() {
         sent.push(Sent { what, totals });
     }
 
-    step("The key's use: each batch is at least one request");
+    step("sts shows the use of the key: at least one request for each batch");
     let deadline = Instant::now() + PATIENCE;
     while accepted(&home) < batches {
-        assert!(Instant::now() < deadline, "the gateway does not tell of the key's use");
+        assert!(Instant::now() < deadline, "the gateway does not report the use of the key");
     }
     let lines = sts(&home, &["ingestion-api-key", "list", "--wide"]);
     let row = lines.iter().find(|line| line.contains(NAME)).expect("a row");
     let cells: Vec<_> = row.split('|').map(str::trim).collect();
     let [id, NAME, "active", _, last_use, accepted, "0", ..] = cells[..] else {
-        panic!("not as expected: {row}")
+        panic!("unexpected row: {row}")
     };
     assert!(
         last_use != "never" && accepted.parse::<u64>().is_ok_and(|accepted| accepted >= batches),
-        "not as expected: {row}"
+        "unexpected row: {row}"
     );
 
-    step("The key is deleted, and refused from then on");
+    step("sts deletes the key, which is refused from then on");
     sts(&home, &["ingestion-api-key", "delete", "--id", id]);
     for (what, exporter) in [("deleted, gRPC", EXPORTERS[0].1), ("deleted, HTTP", EXPORTERS[1].1)] {
         let (code, lines) = export(&config, exporter, &key);
         let totals = Totals::of(&lines);
         assert!(
             code == Some(1) && totals.sent == 0 && totals.failed > 0,
-            "a deleted key was let in: {totals:?}"
+            "a deleted key was accepted: {totals:?}"
         );
         sent.push(Sent { what, totals });
     }
 
-    step("Items sent, and counted by the gateway");
+    step("The items that were sent, and those that the gateway counted");
     let received = Discarded::of(&gateway.program.stop());
-    let total = account(&sent, received.items, &received.keys);
-    assert_eq!(received.items, total, "what was received is not what was sent");
+    let total = print_totals(&sent, received.items, &received.keys);
+    assert_eq!(
+        received.items, total,
+        "the number of received items is not the number of sent ones"
+    );
     assert_eq!(received.keys, [format!("\"{NAME}\"({id})")]);
 }
 
-/// Runs `sts` and shows it; it has to succeed. Returns what it prints.
+/// Runs `sts`, which must succeed, prints the command, and returns its output.
 fn sts(home: &Home, arguments: &[&str]) -> Vec<String> {
     let (code, lines) = start(home.sts_command().args(arguments), "sts").end();
     assert_eq!(code, Some(0), "sts failed");
     lines.into_iter().filter(|line| !line.is_empty()).collect()
 }
 
-/// How many requests the only key has let in, as far as the gateway has told its store.
+/// The number of accepted requests of the only key, as far as the gateway has written it to its
+/// store.
 fn accepted(home: &Home) -> u64 {
     home.sts_key(&["list"])["ingestion-api-keys"][0]["accepted"].as_u64().expect("a count")
 }

@@ -1,29 +1,26 @@
-//! The quickstart: this host's telemetry, from a Collector's YAML to a receiver that checks its
-//! key. Run by `cargo xtask quickstart`.
+//! The quick start, which `cargo xtask quickstart` runs. It sends telemetry of this host with the
+//! YAML of a Collector to a receiver that checks the key.
 //!
 //! | module | part |
 //! |---|---|
-//! | `keys` | keys from `sts`, telemetry to the gateway |
-//! | `rotation` | tokens from a file, telemetry to a receiver with the library in front |
-//! | `shown` | how steps, commands and files are shown |
+//! | `keys` | telemetry to the gateway with a key of `sts` |
+//! | `rotation` | telemetry to a receiver that uses the library, with tokens in files |
+//! | `output` | how steps, commands and files are printed |
 //!
-//! Every step is shown with what it prints, and ends the program with an error if it does not do
-//! what it says.
+//! Each step prints its commands and their output. A step that does not do what its heading says
+//! ends the program with an error.
 
-#![expect(
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a step that fails ends the quickstart"
-)]
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "a failed step ends the quick start")]
 
 mod keys;
+mod output;
 mod rotation;
-mod shown;
 
 fn main() {
     keys::run();
     rotation::run();
     println!(
-        "\nEverything that was sent was received; a deleted key and a wrong one were refused; a rotation cost nothing."
+        "\nEverything that was sent was received. A deleted key and a wrong one were refused, and a \
+         rotation lost no telemetry."
     );
 }

@@ -1,9 +1,9 @@
-//! A receiver with the library in front, and tokens in files: a wrong one is refused, and they are
-//! rotated under load.
+//! Telemetry is sent to a receiver that uses the library, with tokens in files. A wrong token is
+//! refused, and tokens are rotated while telemetry is sent.
 
 use otlp_auth_tests::{Items, Totals, example};
 
-use crate::shown::{Files, Sent, account, configuration, export, exporter, start, step};
+use crate::output::{Files, Sent, configuration, export, exporter, print_totals, start, step};
 
 const OLD: &str = "iapikeyok-Quick001-ForTeamA-OldKey00-0a1b2c";
 const NEW: &str = "iapikeyok-Quick002-ForTeamA-NewKey00-3d4e5f";
@@ -13,7 +13,7 @@ const WRONG: &str = "iapikeyok-Nobody00-HasThisK-ey000000-9d0e1f";
 pub(crate) fn run() {
     let files = Files::new();
 
-    step("A receiver, with two named tokens in a file");
+    step("A receiver starts with two named tokens in a file");
     files.write("tokens", &format!("team-a={OLD}\nteam-b={OTHER}\n"));
     let mut command = example("receiver-axum");
     command.args(["--listen", "127.0.0.1:0", "--tokens"]).arg(files.path("tokens"));
@@ -21,14 +21,12 @@ pub(crate) fn run() {
     let line = receiver.wait_for("listening on ");
     let address = line.rsplit(' ').next().expect("an address").to_owned();
 
-    step(
-        "The Collector's configuration, as documented; only the endpoints are those of this receiver",
-    );
+    step("The configuration of a Collector as documented, with the endpoints of this receiver");
     files.write("collector.yaml", &configuration("token: \"${env:API_KEY}\"", &address, &address));
     let mut sent = Vec::new();
     for (what, exporter) in [("OTLP/gRPC", "otlp/stackstate"), ("OTLP/HTTP", "otlphttp/stackstate")]
     {
-        step(&format!("This host's telemetry over {what}, with API_KEY in the environment"));
+        step(&format!("Telemetry of this host is sent over {what}, with the key in API_KEY"));
         let (code, lines) = export(&files.path("collector.yaml"), exporter, OLD);
         let totals = Totals::of(&lines);
         assert!(
@@ -43,11 +41,13 @@ pub(crate) fn run() {
     let totals = Totals::of(&lines);
     assert!(
         code == Some(1) && totals.sent == 0 && totals.failed > 0,
-        "a wrong key was let in: {totals:?}"
+        "a wrong key was accepted: {totals:?}"
     );
     sent.push(Sent { what: "wrong key", totals });
 
-    step("Rotation under load: the exporter takes its token from a file");
+    step(
+        "A token is rotated while the exporter, which reads its token from a file, sends telemetry",
+    );
     files.write("token", &format!("{OLD}\n"));
     let source = format!("filename: {}", files.path("token").display());
     files.write("rotating.yaml", &configuration(&source, &address, &address));
@@ -55,26 +55,30 @@ pub(crate) fn run() {
     command.args(["--rounds", "0", "--interval", "20ms"]);
     let mut exporter = start(&mut command, "exporter");
     exporter.wait_for("sent ");
-    step("  1. the receiver gets the new token beside the old one");
+    step("  1. the new token is added to the file of the receiver");
     files.write("tokens", &format!("team-a={OLD}\nteam-a={NEW}\nteam-b={OTHER}\n"));
     receiver.wait_for("reloaded tokens");
-    step("  2. the exporter's file gets the new token");
+    step("  2. the new token replaces the old one in the file of the exporter");
     files.write("token", &format!("{NEW}\n"));
     exporter.wait_for("reloaded token");
-    step("  3. the receiver drops the old one");
+    step("  3. the old token is removed from the file of the receiver");
     files.write("tokens", &format!("team-a={NEW}\nteam-b={OTHER}\n"));
     receiver.wait_for("reloaded tokens");
-    // Ten rounds of three signals; some were sent during the steps above.
+    // Waits for ten rounds of three signals, some of which were sent during the steps above.
     for _ in 0..30 {
         exporter.wait_for("sent ");
     }
     let totals = Totals::of(&exporter.stop());
-    assert!(totals.sent > 0 && totals.failed == 0, "the rotation cost telemetry: {totals:?}");
+    assert!(totals.sent > 0 && totals.failed == 0, "the rotation lost telemetry: {totals:?}");
     sent.push(Sent { what: "rotation", totals });
 
-    step("Items sent and received");
+    step("The items that were sent and received");
     let received = Items::of(&receiver.stop());
-    let total = account(&sent, received.total(), &received.identities);
-    assert_eq!(received.total(), total, "what was received is not what was sent");
+    let total = print_totals(&sent, received.total(), &received.identities);
+    assert_eq!(
+        received.total(),
+        total,
+        "the number of received items is not the number of sent ones"
+    );
     assert_eq!(received.identities, ["team-a"]);
 }

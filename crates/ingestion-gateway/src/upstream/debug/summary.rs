@@ -11,7 +11,7 @@ use crate::receiver::item::Item;
 /// How many keys a line names.
 const MAX_NAMED_KEYS: usize = 5;
 
-/// How many items were discarded since the last line. `Display` writes the line.
+/// The counts of items that were discarded since the last line. `Display` writes the line.
 #[derive(Debug, Default)]
 pub(super) struct Summary {
     by_item: [u64; Item::ALL.len()],

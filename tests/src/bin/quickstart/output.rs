@@ -1,4 +1,4 @@
-//! How steps, commands and files are shown. No secret is.
+//! How steps, commands and files are printed. Secrets are not printed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,19 @@ use std::process::Command;
 use otlp_auth_tests::{Program, Totals, example};
 use tempfile::TempDir;
 
+/// Prints the heading of a step.
 pub(crate) fn step(what: &str) {
     println!("\n# {what}");
 }
 
-/// Shows a command and starts it; what it prints stands behind `label`.
+/// Prints a command and starts it. Each line of its output is printed after `label`.
 pub(crate) fn start(command: &mut Command, label: &'static str) -> Program {
-    println!("$ {}", line(command));
+    println!("$ {}", command_line(command));
     Program::start_shown(command, label)
 }
 
-/// A command as it would be typed: its variables, its name, its arguments.
-fn line(command: &Command) -> String {
+/// Formats a command as it would be typed: its variables, its name and its arguments.
+fn command_line(command: &Command) -> String {
     let variables = command.get_envs().filter_map(|(name, value)| {
         let value = if name == "API_KEY" { "…".into() } else { value?.to_string_lossy() };
         Some(format!("{}={value}", name.to_string_lossy()))
@@ -30,21 +31,22 @@ fn line(command: &Command) -> String {
         .into_owned();
     let mut is_secret = false;
     let arguments = command.get_args().map(|argument| {
-        let shown = if is_secret { "…".into() } else { argument.to_string_lossy() };
+        let text = if is_secret { "…".into() } else { argument.to_string_lossy() };
         is_secret = argument == "--api-token";
-        if shown.contains(' ') { format!("\"{shown}\"") } else { shown.into_owned() }
+        if text.contains(' ') { format!("\"{text}\"") } else { text.into_owned() }
     });
     variables.chain([program]).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
-/// A part of an account: what was sent.
+/// What one export has sent.
 pub(crate) struct Sent {
     pub(crate) what: &'static str,
     pub(crate) totals: Totals,
 }
 
-/// Shows an account and what was received by another; returns what was sent in all.
-pub(crate) fn account(sent: &[Sent], received: usize, from: &[String]) -> usize {
+/// Prints what each export has sent and how much was received. Returns the total number of sent
+/// items.
+pub(crate) fn print_totals(sent: &[Sent], received: usize, from: &[String]) -> usize {
     for Sent { what, totals } in sent {
         println!("{what:>16}: {} sent, {} refused", totals.sent, totals.failed);
     }
@@ -53,19 +55,19 @@ pub(crate) fn account(sent: &[Sent], received: usize, from: &[String]) -> usize 
     total
 }
 
-/// The exporter with one of the exporters of a configuration.
+/// The command that runs one of the exporters of a configuration.
 pub(crate) fn exporter(config: &Path, name: &str) -> Command {
     let mut command = example("otlp-exporter");
     command.arg("--config").arg(config).args(["--exporter", name]);
     command
 }
 
-/// Runs the exporter once with a key; returns its exit code and what it prints.
+/// Runs an exporter once with a key, and returns its exit code and its output.
 pub(crate) fn export(config: &Path, name: &str, key: &str) -> (Option<i32>, Vec<String>) {
     start(exporter(config, name).env("API_KEY", key), "exporter").end()
 }
 
-/// The documented configuration, with this source of the token and these endpoints.
+/// The documented configuration with a setting for the token and with endpoints.
 pub(crate) fn configuration(source: &str, grpc: &str, http: &str) -> String {
     format!(
         r#"
@@ -92,7 +94,7 @@ pub(crate) fn configuration(source: &str, grpc: &str, http: &str) -> String {
     )
 }
 
-/// The files of a part.
+/// A directory for the files of one part of the quick start.
 pub(crate) struct Files {
     directory: TempDir,
 }
@@ -106,17 +108,17 @@ impl Files {
         self.directory.path().join(name)
     }
 
-    /// Writes a file as a careful writer does, by renaming, and shows it.
+    /// Replaces a file atomically, by renaming a new one, and prints it.
     pub(crate) fn write(&self, name: &str, content: &str) {
         let new = self.path("new");
         fs::write(&new, content).expect("a new file");
         fs::rename(new, self.path(name)).expect("the file is replaced");
-        show(&self.path(name));
+        print_file(&self.path(name));
     }
 }
 
-/// Shows a file without its empty lines.
-pub(crate) fn show(path: &Path) {
+/// Prints a file without its empty lines.
+pub(crate) fn print_file(path: &Path) {
     println!("$ cat {}", path.file_name().unwrap_or_default().to_string_lossy());
     let content = fs::read_to_string(path).expect("a text file");
     content.lines().filter(|line| !line.is_empty()).for_each(|line| println!("{line}"));

@@ -1,0 +1,91 @@
+//! Which callers are let in: administrators, by their tokens.
+
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode};
+use ingestion_api::header;
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Meter};
+use otlp_auth::DenyReason;
+use otlp_auth::server::{AuthenticateLayer, Lookup, LookupError, Rejection, Responder, TokenFile};
+
+use super::problem::{Problem, TrackingKey, call};
+use crate::listener::client_address::ClientAddress;
+
+const CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey realm=\"management\"");
+
+/// The scheme of a Kubernetes token in `authorization`, as StackState's own clients write it.
+const SERVICE_BEARER_SCHEME: &str = "ServiceBearer";
+
+/// Lets a call go on with the [`Identity`](otlp_auth::Identity) of its administrator, and answers
+/// any other one with a [`Problem`].
+pub(super) fn require_admin(
+    tokens: TokenFile,
+    meter: &Meter,
+) -> Result<AuthenticateLayer<TokenFile>, LookupError> {
+    let lookup = Lookup::nowhere()
+        .with_bare_header(header::API_TOKEN)?
+        .with_bare_header(header::API_KEY)?
+        .with_bare_header(header::SERVICE_BEARER)?
+        .with_header(AUTHORIZATION.as_str(), header::API_KEY_SCHEME)?
+        .with_header(AUTHORIZATION.as_str(), SERVICE_BEARER_SCHEME)?;
+    Ok(AuthenticateLayer::new(tokens.with_meter(meter))
+        .with_lookup(lookup)
+        .with_responder(ProblemResponder::new(meter)))
+}
+
+/// Answers, logs and counts the calls that are not let in.
+struct ProblemResponder {
+    refusals: Counter<u64>,
+}
+
+impl ProblemResponder {
+    fn new(meter: &Meter) -> Self {
+        let refusals = meter.u64_counter("ingestion.management.refusals").with_unit("{request}");
+        let refusals =
+            refusals.with_description("Calls without the token of an administrator").build();
+        Self { refusals }
+    }
+
+    fn record(&self, reason: DenyReason, request: &Parts) {
+        self.refusals.add(1, &[KeyValue::new("deny.reason", reason.as_str())]);
+        let address = request.extensions.get::<ClientAddress>();
+        tracing::warn!(
+            tracking_key = request.extensions.get::<TrackingKey>().map(tracing::field::display),
+            reason = reason.as_str(),
+            source = address.map(|ClientAddress(address)| address.to_string()),
+            call = call(&request.method, &request.extensions),
+            "a management call was refused"
+        );
+    }
+}
+
+impl Responder for ProblemResponder {
+    fn respond(&self, rejection: &Rejection, request: &Parts) -> Response<Bytes> {
+        let reason = rejection.denial().map(|denial| denial.reason());
+        if let Some(reason) = reason {
+            self.record(reason, request);
+        }
+        let (kind, message) = match rejection.http_status() {
+            StatusCode::UNAUTHORIZED if reason == Some(DenyReason::Missing) => {
+                ("Unauthorized", "an admin token is required")
+            }
+            StatusCode::UNAUTHORIZED => ("Unauthorized", "the admin token is not accepted"),
+            StatusCode::FORBIDDEN => ("Forbidden", rejection.message()),
+            StatusCode::TOO_MANY_REQUESTS => ("TooManyRequests", rejection.message()),
+            _ => ("Unavailable", rejection.message()),
+        };
+        // The body is written where the answers of the calls are: it carries the tracking key.
+        let problem = Problem::new(rejection.http_status(), kind, message);
+        let mut response = problem.into_response().map(|_| Bytes::new());
+        if rejection.http_status() == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
+        }
+        if let Some(wait) = rejection.retry_after() {
+            response.headers_mut().insert(RETRY_AFTER, wait.as_secs().into());
+        }
+        response
+    }
+}
