@@ -3,6 +3,8 @@
 mod digest_prefix;
 mod entry;
 mod follow;
+mod identities;
+mod key_handle;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -20,8 +22,9 @@ use otlp_auth::{Credential, Decision, DenyReason, Undecided, Verdict};
 
 use self::digest_prefix::{DigestPrefix, Map};
 use self::entry::{Entry, State};
+pub use self::key_handle::KeyHandle;
+pub use self::usage::PendingUsage;
 use self::usage::Registry;
-pub use self::usage::{KeyHandle, PendingUsage};
 use crate::clock::{Clock, Timestamp};
 use crate::key::KeyDigest;
 use crate::store::{Change, Cursor, KeyState, TOMBSTONE_RETENTION};
