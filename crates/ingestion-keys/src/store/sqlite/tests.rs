@@ -9,7 +9,7 @@ use super::schema::VERSION;
 use super::*;
 use crate::cache::{KeyCache, KeyCacheOptions, KeyHandle};
 use crate::clock::ManualClock;
-use crate::fixture::{NOW, Says, SeededRng, allow, commit, key, record, says};
+use crate::fixture::{NOW, Outcome, SeededRng, allow, commit, decide, key, record};
 use crate::service::{KeyService, NewKey, Rotation};
 use crate::store::{StoreErrorKind, Write};
 
@@ -305,10 +305,10 @@ async fn a_damaged_database_is_not_believed() {
     assert_fails(store.list().await, SqliteError::Corrupt);
     let fresh = KeyCache::new(clock.clone(), KeyCacheOptions::default());
     assert_fails(fresh.catch_up(&store).await, SqliteError::Corrupt);
-    assert_eq!(says(&fresh, key(1).expose_secret()), Says::Undecided);
-    assert_eq!(says(&cache, key(1).expose_secret()), allow("n"));
+    assert_eq!(decide(&fresh, key(1).expose_secret()), Outcome::Undecided);
+    assert_eq!(decide(&cache, key(1).expose_secret()), allow("n"));
     clock.advance(KeyCacheOptions::default().max_staleness);
-    assert_eq!(says(&cache, key(1).expose_secret()), Says::Undecided);
+    assert_eq!(decide(&cache, key(1).expose_secret()), Outcome::Undecided);
 }
 
 // Scenario: something goes badly wrong in the middle of a transaction.
@@ -431,7 +431,7 @@ async fn no_plaintext_is_kept() {
     ));
     tell(&(&service, store.list().await));
     service.delete("ops", created.key.record.id).await.unwrap();
-    assert!(matches!(says(&cache, created.secret.expose_secret()), Says::Deny(_)));
+    assert!(matches!(decide(&cache, created.secret.expose_secret()), Outcome::Deny(_)));
     let in_use = files(directory.path());
     let bytes: Vec<_> =
         in_use.iter().flat_map(|file| fs::read(file).unwrap()).chain(told.into_bytes()).collect();
