@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use super::authenticator::ServerAuthenticator;
 use super::challenge::Challenges;
-use super::lookup::Lookup;
+use super::credential_extractor::CredentialExtractor;
 use super::rejection::Rejection;
 use super::report::Reporter;
 use super::responder::{OtlpResponder, Responder, ResponseFormat};
@@ -83,7 +83,7 @@ pub struct AuthenticateLayer<A> {
 /// What the layer does besides asking its authenticator.
 #[derive(Clone)]
 struct Policy {
-    lookup: Lookup,
+    extractor: CredentialExtractor,
     challenges: Challenges,
     exempt_paths: Vec<String>,
     cors_preflight: bool,
@@ -95,10 +95,10 @@ struct Policy {
 impl<A> AuthenticateLayer<A> {
     /// Asks `authenticator` about the credential in `Authorization`, of the scheme `StackState`.
     pub fn new(authenticator: A) -> Self {
-        let lookup = Lookup::default();
+        let extractor = CredentialExtractor::default();
         let policy = Policy {
-            challenges: Challenges::new(&lookup.challenge_schemes()),
-            lookup,
+            challenges: Challenges::new(&extractor.challenge_schemes()),
+            extractor,
             exempt_paths: Vec::new(),
             cors_preflight: false,
             keep_credential: false,
@@ -110,10 +110,10 @@ impl<A> AuthenticateLayer<A> {
 
     /// Looks for the credential in these places instead.
     #[must_use]
-    pub fn with_lookup(self, lookup: Lookup) -> Self {
+    pub fn with_extractor(self, extractor: CredentialExtractor) -> Self {
         self.refined(|policy| {
-            policy.challenges = Challenges::new(&lookup.challenge_schemes());
-            policy.lookup = lookup;
+            policy.challenges = Challenges::new(&extractor.challenge_schemes());
+            policy.extractor = extractor;
         })
     }
 
@@ -166,7 +166,7 @@ impl<A> Clone for AuthenticateLayer<A> {
 impl<A> fmt::Debug for AuthenticateLayer<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthenticateLayer")
-            .field("lookup", &self.policy.lookup)
+            .field("extractor", &self.policy.extractor)
             .field("exempt_paths", &self.policy.exempt_paths)
             .finish_non_exhaustive()
     }
@@ -230,7 +230,7 @@ where
         }
         let started = policy.reporter.started();
         let transport = ResponseFormat::of(&parts.headers).transport();
-        let verdict = match policy.lookup.find(&parts.headers, &parts.uri) {
+        let verdict = match policy.extractor.extract(&parts.headers, &parts.uri) {
             Ok(credential) => self.layer.authenticator.authenticate(&credential),
             Err(reason) => {
                 let denial = Denial::new(reason);
@@ -262,7 +262,7 @@ impl Policy {
 
     fn strip(&self, parts: &mut Parts) {
         if !self.keep_credential {
-            self.lookup.strip(&mut parts.headers, &mut parts.uri);
+            self.extractor.strip(&mut parts.headers, &mut parts.uri);
         }
     }
 

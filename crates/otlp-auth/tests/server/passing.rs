@@ -4,13 +4,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Method, Request, Response};
-use otlp_auth::Identity;
-use otlp_auth::server::{Authenticate, AuthenticateLayer, Lookup};
+use http::{HeaderName, Method, Request, Response};
+use otlp_auth::server::{Authenticate, AuthenticateLayer, CredentialExtractor};
+use otlp_auth::{Identity, Scheme};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::peers::{Call, Http1, Http2};
-use crate::receivers::{Authenticator, OUTAGE, Server, TEAM_A, TEAM_B, layer, lookup, teams};
+use crate::receivers::{Authenticator, OUTAGE, Server, TEAM_A, TEAM_B, extractor, layer, teams};
 
 /// The answers to `call` over HTTP/1.1 and HTTP/2, which must agree.
 async fn answer(address: std::net::SocketAddr, call: &Call) -> (u16, String) {
@@ -203,15 +203,15 @@ async fn an_identity_is_replaced() {
     assert_eq!(http_body_util::BodyExt::collect(body).await.unwrap().to_bytes(), "team-a");
 }
 
-// Scenario: the layer is refined after it was cloned, and the lookup is replaced.
-// Guarantee: a clone keeps its own settings; the new lookup's challenges are sent.
+// Scenario: the layer is refined after it was cloned, and the extractor is replaced.
+// Guarantee: a clone keeps its own settings; the new extractor's challenges are sent.
 #[tokio::test]
 async fn a_clone_keeps_its_settings() {
     let first = AuthenticateLayer::new(teams());
-    let second = first
-        .clone()
-        .exempt_path("/health")
-        .with_lookup(Lookup::nowhere().with_header("x-key", "Key").unwrap());
+    let second = first.clone().exempt_path("/health").with_extractor(
+        CredentialExtractor::empty()
+            .with_header(HeaderName::from_static("x-key"), Scheme::from_static("Key")),
+    );
     let answer = async |layer: &AuthenticateLayer<_>, path: &str| {
         layer.layer(OnceReady { ready: false }).oneshot(request("", path)).await.unwrap()
     };
@@ -232,11 +232,16 @@ async fn the_answer_of_the_service_is_not_touched() {
     let fails =
         layer().layer(service_fn(async |_: Request<String>| Err::<Response<String>, _>("broken")));
     assert_eq!(fails.oneshot(request(&good, "/")).await.unwrap_err(), "broken");
-    let refuses = layer().with_lookup(lookup()).layer(service_fn(async |_: Request<String>| {
-        Ok::<_, Infallible>(
-            Response::builder().status(401).header("x-mine", "1").body("mine".to_owned()).unwrap(),
-        )
-    }));
+    let refuses =
+        layer().with_extractor(extractor()).layer(service_fn(async |_: Request<String>| {
+            Ok::<_, Infallible>(
+                Response::builder()
+                    .status(401)
+                    .header("x-mine", "1")
+                    .body("mine".to_owned())
+                    .unwrap(),
+            )
+        }));
     let response = refuses.oneshot(request(&good, "/")).await.unwrap();
     assert_eq!((response.status().as_u16(), response.headers().len()), (401, 1));
     let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
