@@ -1,7 +1,8 @@
 //! The Collector's configuration of its `bearertokenauth` extension.
 //!
-//! [`BearerTokenAuthConfig`] keeps the Collector's keys and defaults; [`otel_confmap`] is the language
-//! that it is written in. Every problem of a block is reported at once, and no message holds a value.
+//! [`BearerTokenAuthConfig`] keeps the Collector's keys and defaults; [`otel_confmap`] is the
+//! language that it is written in. Every problem of a block is reported at once, and no message
+//! holds a value.
 //!
 //! # Differences from the Collector
 //!
@@ -127,8 +128,8 @@ impl BearerTokenAuthConfig {
     }
 }
 
-/// Reads the name of a header that a client may set; `text` is the name, and `node` the setting that
-/// problems are reported for.
+/// Reads the name of a header that a client may set; `text` is the name, and `node` the setting
+/// that problems are reported for.
 #[must_use]
 pub fn header_name(node: &Node<'_>, text: &str) -> Option<HeaderName> {
     let Ok(name) = HeaderName::from_bytes(text.as_bytes()) else {
