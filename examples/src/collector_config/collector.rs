@@ -41,7 +41,7 @@ const AUTHENTICATOR: &str = "bearertokenauth";
 /// let exporter = config.exporter(None)?;
 /// assert_eq!(exporter.id(), "otlphttp/stackstate");
 /// assert_eq!(exporter.signal_endpoint(Signal::Traces).unwrap(), "https://otlp-http.example.com/v1/traces");
-/// assert_eq!(exporter.auth().unwrap().scheme(), "StackState");
+/// assert_eq!(exporter.auth().unwrap().scheme().unwrap().as_str(), "StackState");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
