@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
-use otlp_auth::server::Lookup;
+use otlp_auth::Scheme;
+use otlp_auth::server::CredentialExtractor;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 
@@ -22,7 +23,7 @@ pub struct ReceiverArgs {
     pub listen: SocketAddr,
     /// Accepted scheme of the Authorization header; may be repeated
     #[arg(long, value_name = "SCHEME", default_value = "StackState")]
-    pub scheme: Vec<String>,
+    pub scheme: Vec<Scheme>,
     /// PEM file with the server's certificate chain
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
@@ -32,17 +33,11 @@ pub struct ReceiverArgs {
 }
 
 impl ReceiverArgs {
-    /// Where a request may have its credential: in `Authorization`, with one of the given schemes.
-    ///
-    /// # Errors
-    ///
-    /// When the name of a scheme is invalid.
-    pub fn lookup(&self) -> anyhow::Result<Lookup> {
-        let mut lookup = Lookup::nowhere();
-        for scheme in &self.scheme {
-            lookup = lookup.with_scheme(scheme).with_context(|| format!("--scheme {scheme}"))?;
-        }
-        Ok(lookup)
+    /// Extracts credentials from `Authorization`, with the given schemes.
+    #[must_use]
+    pub fn extractor(&self) -> CredentialExtractor {
+        let schemes = self.scheme.iter().cloned();
+        schemes.fold(CredentialExtractor::empty(), CredentialExtractor::with_scheme)
     }
 
     /// Binds the socket and prints its address.

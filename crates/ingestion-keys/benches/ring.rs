@@ -21,7 +21,7 @@ use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{SystemClock, Timestamp};
 use ingestion_keys::store::{Change, KeyState, MemoryStore};
 use ingestion_keys::{KeyDigest, KeyId};
-use otlp_auth::server::{InMemoryAuthenticator, Lookup};
+use otlp_auth::server::{CredentialExtractor, InMemoryAuthenticator};
 use otlp_auth::{Decision, Verdict};
 
 use measure::timed;
@@ -147,9 +147,9 @@ fn all_cores(name: &str, cache: &KeyCache, presented: &HeaderMap) {
 
 fn decide(cache: &KeyCache, headers: &HeaderMap) -> Verdict {
     thread_local! {
-        static LOOKUP: (Lookup, Uri) = (Lookup::default(), Uri::from_static("/v1/traces"));
+        static EXTRACTOR: (CredentialExtractor, Uri) = (CredentialExtractor::default(), Uri::from_static("/v1/traces"));
     }
-    LOOKUP.with(|(lookup, uri)| match lookup.find(headers, uri) {
+    EXTRACTOR.with(|(extractor, uri)| match extractor.extract(headers, uri) {
         Ok(credential) => cache.decide(&credential),
         Err(reason) => Ok(Decision::Deny(reason.into())),
     })

@@ -10,7 +10,7 @@ mod measure;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Uri};
-use otlp_auth::server::{FixedTokens, InMemoryAuthenticator, Lookup};
+use otlp_auth::server::{CredentialExtractor, FixedTokens, InMemoryAuthenticator};
 use otlp_auth::{Decision, Verdict};
 use siphasher::sip128::SipHasher13;
 
@@ -43,10 +43,10 @@ fn hits(name: &str, size: usize, presented: &[usize]) {
 }
 
 fn case(name: &str, tokens: &FixedTokens, presented: &[HeaderMap], allowed: bool) {
-    let lookup = Lookup::default();
+    let extractor = CredentialExtractor::default();
     let uri = Uri::from_static("/v1/traces");
     let decide = |headers: &HeaderMap| -> Verdict {
-        match lookup.find(headers, &uri) {
+        match extractor.extract(headers, &uri) {
             Ok(credential) => tokens.decide(&credential),
             Err(reason) => Ok(Decision::Deny(reason.into())),
         }

@@ -75,7 +75,6 @@
 //! | [`TokenFileError`] | token files of both ends | the file is unreadable, empty or too long, or has a line that is not a token |
 //! | [`server::OpenTokenFileError`] | [`server::TokenFile::open`] | a `TokenFileError`, or tokens that cannot be used together |
 //! | [`server::FixedTokensError`] | [`server::FixedTokens::new`] | which named token is none, or has two names |
-//! | [`server::LookupError`] | [`server::Lookup`] | not a header name or not a scheme |
 //! | `otel_confmap::ConfigError` | `config` | every problem of a configuration, each with its path and line |
 //! | [`Undecided`] | [`server::ServerAuthenticator`] | no verdict: the sender is asked to try again |
 //!
@@ -116,7 +115,7 @@ pub use denial::{Denial, DenyReason};
 #[cfg(all(feature = "token-file", any(feature = "client", feature = "server")))]
 #[cfg_attr(docsrs, doc(cfg(feature = "token-file")))]
 pub use generation::GenerationReceiver;
-pub use identity::Identity;
+pub use identity::{CountedIdentity, Identity};
 pub use scheme::Scheme;
 #[cfg(all(feature = "token-file", any(feature = "client", feature = "server")))]
 #[cfg_attr(docsrs, doc(cfg(feature = "token-file")))]

@@ -21,7 +21,7 @@ async fn main() -> anyhow::Result<()> {
 
     let tokens = TokenFile::open(&args.tokens)?;
     tokio::spawn(report_reloads("tokens", tokens.generation()));
-    let authenticate = AuthenticateLayer::new(tokens).with_lookup(args.lookup()?);
+    let authenticate = AuthenticateLayer::new(tokens).with_extractor(args.extractor());
 
     // The layer comes last, because it stands in front of the routes that were added before it.
     let router = Router::new().fallback_service(receiver(print_line)).layer(authenticate);

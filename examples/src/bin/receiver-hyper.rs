@@ -31,7 +31,7 @@ async fn main() -> anyhow::Result<()> {
 
     let tokens = TokenFile::open(&args.tokens)?;
     tokio::spawn(report_reloads("tokens", tokens.generation()));
-    let authenticate = AuthenticateLayer::new(tokens).with_lookup(args.lookup()?);
+    let authenticate = AuthenticateLayer::new(tokens).with_extractor(args.extractor());
 
     let service = TowerToHyperService::new(authenticate.layer(receiver(print_line)));
 

@@ -25,7 +25,7 @@ async fn main() -> anyhow::Result<()> {
 
     let tokens = TokenFile::open(&args.tokens)?;
     tokio::spawn(report_reloads("tokens", tokens.generation()));
-    let authenticate = AuthenticateLayer::new(tokens).with_lookup(args.lookup()?);
+    let authenticate = AuthenticateLayer::new(tokens).with_extractor(args.extractor());
 
     let routes = Routes::from(Router::new().fallback_service(receiver(print_line)));
     // The layer is the server's, so that it stands in front of routes that are added later, too.

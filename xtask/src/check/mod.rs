@@ -15,7 +15,8 @@ use crate::process::{cargo, ci, root, run, target};
 const PUBLISHED: [&str; 2] = ["otel-confmap", "otlp-auth"];
 
 /// The libraries whose features are checked one by one and in pairs.
-const LIBRARIES: [&str; 4] = ["otel-confmap", "otlp-auth", "ingestion-api", "ingestion-keys"];
+const LIBRARIES: [&str; 5] =
+    ["otel-confmap", "otlp-auth", "otlp-receiver", "ingestion-api", "ingestion-keys"];
 
 /// Tools beyond the toolchain, in the versions that this repository is checked with.
 const CARGO_DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };

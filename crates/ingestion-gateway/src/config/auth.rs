@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
 use ingestion_api::{header, route};
 use otel_confmap::{Map, Node};
-use otlp_auth::server::{FixedTokens, Lookup};
+use otlp_auth::Scheme;
+use otlp_auth::server::{CredentialExtractor, FixedTokens};
 use serde::Serialize;
 
 use super::print;
 use super::read::{set, strings};
+
+const API_KEY_SCHEME: Scheme = Scheme::from_static(header::API_KEY_SCHEME);
+const STS_API_KEY: HeaderName = HeaderName::from_static(header::STS_API_KEY);
+const DD_API_KEY: HeaderName = HeaderName::from_static(header::DD_API_KEY);
 
 /// The name of the identity of the receiver API key.
 const RECEIVER: &str = "receiver";
@@ -31,27 +37,26 @@ pub struct AuthConfig {
     pub receiver: Option<Arc<FixedTokens>>,
     /// The places of the credential in an OTLP request.
     #[serde(skip)]
-    pub otlp: Lookup,
+    pub otlp: CredentialExtractor,
     /// The places of the credential in an agent's request.
     #[serde(skip)]
-    pub agent: Lookup,
+    pub agent: CredentialExtractor,
 }
 
 impl Default for AuthConfig {
     fn default() -> Self {
-        let schemes = ["StackState", "SUSEObservability"];
+        let schemes = [Scheme::STACKSTATE, Scheme::from_static("SUSEObservability")];
         let mut auth = Self {
-            schemes: schemes.map(str::to_owned).into(),
+            schemes: schemes.iter().map(Scheme::to_string).collect(),
             receiver_api_key: false,
             query_parameter: true,
             receiver: None,
-            otlp: Lookup::nowhere(),
-            agent: Lookup::nowhere(),
+            otlp: schemes
+                .into_iter()
+                .fold(CredentialExtractor::empty(), CredentialExtractor::with_scheme),
+            agent: CredentialExtractor::empty(),
         };
-        for scheme in schemes {
-            auth.otlp = auth.otlp.clone().with_scheme(scheme).unwrap_or(auth.otlp);
-        }
-        auth.agent = auth.agent_lookup();
+        auth.agent = auth.agent_extractor();
         auth
     }
 }
@@ -59,11 +64,11 @@ impl Default for AuthConfig {
 impl AuthConfig {
     pub(super) fn read(&mut self, map: &mut Map<'_>) {
         if let Some(node) = map.get("schemes") {
-            self.otlp = Lookup::nowhere();
+            self.otlp = CredentialExtractor::empty();
             self.schemes = Vec::new();
             for (node, scheme) in strings(&node) {
-                match self.otlp.clone().with_scheme(scheme) {
-                    Ok(lookup) => self.otlp = lookup,
+                match Scheme::try_from(scheme) {
+                    Ok(scheme) => self.otlp = self.otlp.clone().with_scheme(scheme),
                     Err(_) => node.problem(
                         "expected an authentication scheme: letters, digits and !#$%&'*+-.^_`|~",
                     ),
@@ -78,7 +83,7 @@ impl AuthConfig {
         if let Some(node) = map.get("receiver_api_key") {
             self.read_receiver_key(&node);
         }
-        self.agent = self.agent_lookup();
+        self.agent = self.agent_extractor();
     }
 
     fn read_receiver_key(&mut self, node: &Node<'_>) {
@@ -104,19 +109,19 @@ impl AuthConfig {
         }
     }
 
-    fn agent_lookup(&self) -> Lookup {
-        let lookup = self.otlp.clone().with_basic_user(header::BASIC_USER);
-        let lookup = match self.query_parameter {
-            true => lookup.with_query_parameter(
+    fn agent_extractor(&self) -> CredentialExtractor {
+        let extractor = self.otlp.clone().with_basic_user(header::BASIC_USER);
+        let extractor = match self.query_parameter {
+            true => extractor.with_query_parameter(
                 header::QUERY_PARAMETER,
                 ["", route::RECEIVER_PREFIX]
                     .map(|prefix| format!("{prefix}{}/", route::AGENT_PREFIX)),
             ),
-            false => lookup,
+            false => extractor,
         };
-        // Constants, and legal.
-        let lookup = lookup.clone().with_scheme(header::API_KEY_SCHEME).unwrap_or(lookup);
-        let lookup = lookup.clone().with_bare_header(header::STS_API_KEY).unwrap_or(lookup);
-        lookup.clone().with_bare_header(header::DD_API_KEY).unwrap_or(lookup)
+        extractor
+            .with_scheme(API_KEY_SCHEME)
+            .with_bare_header(STS_API_KEY)
+            .with_bare_header(DD_API_KEY)
     }
 }

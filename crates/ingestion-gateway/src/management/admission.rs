@@ -2,14 +2,14 @@
 
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use ingestion_api::header;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Meter};
-use otlp_auth::DenyReason;
-use otlp_auth::server::{AuthenticateLayer, Lookup, LookupError, Rejection, Responder, TokenFile};
+use otlp_auth::server::{AuthenticateLayer, CredentialExtractor, Rejection, Responder, TokenFile};
+use otlp_auth::{DenyReason, Scheme};
 
 use super::problem::{Problem, TrackingKey, call};
 use crate::listener::client_address::ClientAddress;
@@ -17,23 +17,22 @@ use crate::listener::client_address::ClientAddress;
 const CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey realm=\"management\"");
 
 /// The scheme of a Kubernetes token in `authorization`, as StackState's own clients write it.
-const SERVICE_BEARER_SCHEME: &str = "ServiceBearer";
+const SERVICE_BEARER_SCHEME: Scheme = Scheme::from_static("ServiceBearer");
+
+const API_KEY_SCHEME: Scheme = Scheme::from_static(header::API_KEY_SCHEME);
 
 /// Lets a call go on with the [`Identity`](otlp_auth::Identity) of its administrator, and answers
 /// any other one with a [`Problem`].
-pub(super) fn require_admin(
-    tokens: TokenFile,
-    meter: &Meter,
-) -> Result<AuthenticateLayer<TokenFile>, LookupError> {
-    let lookup = Lookup::nowhere()
-        .with_bare_header(header::API_TOKEN)?
-        .with_bare_header(header::API_KEY)?
-        .with_bare_header(header::SERVICE_BEARER)?
-        .with_header(AUTHORIZATION.as_str(), header::API_KEY_SCHEME)?
-        .with_header(AUTHORIZATION.as_str(), SERVICE_BEARER_SCHEME)?;
-    Ok(AuthenticateLayer::new(tokens.with_meter(meter))
-        .with_lookup(lookup)
-        .with_responder(ProblemResponder::new(meter)))
+pub(super) fn require_admin(tokens: TokenFile, meter: &Meter) -> AuthenticateLayer<TokenFile> {
+    let extractor = CredentialExtractor::empty()
+        .with_bare_header(HeaderName::from_static(header::API_TOKEN))
+        .with_bare_header(HeaderName::from_static(header::API_KEY))
+        .with_bare_header(HeaderName::from_static(header::SERVICE_BEARER))
+        .with_scheme(API_KEY_SCHEME)
+        .with_scheme(SERVICE_BEARER_SCHEME);
+    AuthenticateLayer::new(tokens.with_meter(meter))
+        .with_extractor(extractor)
+        .with_responder(ProblemResponder::new(meter))
 }
 
 /// Answers, logs and counts the calls that are not let in.

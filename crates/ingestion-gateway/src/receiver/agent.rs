@@ -33,7 +33,7 @@ pub(crate) fn router<A>(
     max_body: usize,
 ) -> Router
 where
-    A: ServerAuthenticator<Future: Send> + Send + Sync + 'static,
+    A: ServerAuthenticator + 'static,
 {
     let router = Router::new().fallback(receive).with_state(Agent { debug, max_body });
     super::authenticated(router, authenticate.with_responder(respond), denial_log)

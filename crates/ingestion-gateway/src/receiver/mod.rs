@@ -19,7 +19,7 @@ pub(crate) fn authenticated<A>(
     denial_log: DenialLog,
 ) -> Router
 where
-    A: ServerAuthenticator<Future: Send> + Send + Sync + 'static,
+    A: ServerAuthenticator + 'static,
 {
     router
         .layer(middleware::from_fn(usage::record))

@@ -30,7 +30,7 @@ pub(crate) fn router<A>(
     denial_log: DenialLog,
 ) -> Router
 where
-    A: ServerAuthenticator<Future: Send> + Send + Sync + 'static,
+    A: ServerAuthenticator + 'static,
 {
     authenticated(Router::new().fallback_service(receiver), authenticate, denial_log)
 }

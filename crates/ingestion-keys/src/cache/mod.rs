@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ingestion_api::IngestionKey;
-use otlp_auth::server::{InMemoryAuthenticator, ServerAuthenticator};
+use otlp_auth::server::ServerAuthenticator;
 use otlp_auth::{Credential, Decision, DenyReason, Undecided, Verdict};
 
 use self::digest_prefix::{DigestPrefix, Map};
@@ -220,17 +220,16 @@ impl KeyCache {
     }
 }
 
-impl InMemoryAuthenticator for KeyCache {
-    fn decide(&self, credential: &Credential<'_>) -> Verdict {
-        self.verdict(credential, |entry, digest| entry.decide(&*self.clock, digest, &self.usage))
-    }
-}
-
 impl ServerAuthenticator for KeyCache {
     type Future = Ready<Verdict>;
 
+    #[inline]
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
-        ready(self.decide(credential))
+        ready(
+            self.verdict(credential, |entry, digest| {
+                entry.decide(&*self.clock, digest, &self.usage)
+            }),
+        )
     }
 }
 

@@ -1,6 +1,7 @@
 use std::net::IpAddr;
 
 use otlp_auth::DenyReason::{Expired, Malformed, Revoked, Unknown};
+use otlp_auth::server::InMemoryAuthenticator;
 use proptest::prelude::*;
 
 use super::*;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use otlp_auth::Identity;
+use otlp_auth::{CountedIdentity, Identity};
 
 use super::KeyCache;
 use super::digest_prefix::DigestPrefix;
@@ -30,9 +30,9 @@ const USER_AGENT_LEN: usize = 128;
 /// Whose a key is. All say the same; each has its own counters.
 #[derive(Clone)]
 pub(super) enum Identities {
-    One(Identity),
+    One(CountedIdentity),
     /// One for each core, once the key is so busy that cores would wait for each other.
-    Each(Arc<[Identity]>),
+    Each(Arc<[CountedIdentity]>),
 }
 
 /// The way back to a key's usage from the [`Identity`] of a request: [`Identity::handle`].
@@ -96,7 +96,7 @@ struct KeyUse {
 
 /// An identity that counts.
 struct Counted {
-    identity: Identity,
+    identity: CountedIdentity,
     /// Whether another took its place before the last flush: it was of another name, or of one core
     /// among several.
     replaced: bool,
@@ -216,18 +216,19 @@ impl Registry {
     }
 
     /// A new identity of a key, which is not counted until it is registered.
-    pub(super) fn identity(&self, id: KeyId, name: &str) -> Identity {
+    pub(super) fn identity(&self, id: KeyId, name: &str) -> CountedIdentity {
         let handle = KeyHandle {
             bytes: AtomicU64::new(0),
             denied: AtomicU64::new(0),
             clients: Mutex::default(),
             limit: self.max_clients,
         };
-        Identity::with_handle(name, id.get().unsigned_abs(), handle)
+        let identity = Identity::new(name).with_id(id.get().unsigned_abs());
+        CountedIdentity::new(identity.with_handle(handle))
     }
 
     /// Counts these from now on, and those before for as long as a request may have them.
-    fn count(&self, id: KeyId, digest: &DigestPrefix, identities: &[Identity]) {
+    fn count(&self, id: KeyId, digest: &DigestPrefix, identities: &[CountedIdentity]) {
         let used = self.used.pin();
         let new = || {
             Arc::new(Mutex::new(KeyUse {
@@ -313,21 +314,17 @@ impl Identities {
         }
     }
 
-    /// The identity without counting a request.
-    pub(super) fn any(&self) -> Identity {
+    /// The identity, without counting a request.
+    pub(super) fn identity(&self) -> &Identity {
         match self {
-            Self::One(identity) => identity.clone(),
-            Self::Each(identities) => identities[this_thread() % identities.len()].clone(),
+            Self::One(identity) => identity.identity(),
+            Self::Each(identities) => identities[this_thread() % identities.len()].identity(),
         }
     }
 
     /// Counts a request that is refused.
     pub(super) fn count_refusal(&self) {
-        let identity = match self {
-            Self::One(identity) => Some(identity),
-            Self::Each(identities) => identities.get(this_thread() % identities.len()),
-        };
-        if let Some(handle) = identity.and_then(Identity::handle::<KeyHandle>) {
+        if let Some(handle) = self.identity().handle::<KeyHandle>() {
             handle.denied.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -336,7 +333,8 @@ impl Identities {
 impl Counted {
     /// What was counted, which stays.
     fn read(&self, now: Timestamp) -> Usage {
-        self.collect(now, |counter| counter.load(Ordering::Relaxed), |client| client.fresh)
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        self.collect(now, self.identity.uses(), read, |client| client.fresh)
     }
 
     /// What was counted, which is counted no more.
@@ -346,19 +344,21 @@ impl Counted {
             0 => 0,
             _ => counter.swap(0, Ordering::Relaxed),
         };
-        self.collect(now, take, |client| std::mem::take(&mut client.fresh))
+        self.collect(now, self.identity.take_uses(), take, |client| {
+            std::mem::take(&mut client.fresh)
+        })
     }
 
     fn collect(
         &self,
         now: Timestamp,
+        accepted: u64,
         count: impl Fn(&AtomicU64) -> u64,
         fresh: impl Fn(&mut SeenClient) -> bool,
     ) -> Usage {
-        let accepted = count(self.identity.uses());
         let mut usage =
             Usage { accepted, last_used_at: (accepted > 0).then_some(now), ..Usage::default() };
-        if let Some(handle) = self.identity.handle::<KeyHandle>() {
+        if let Some(handle) = self.identity.identity().handle::<KeyHandle>() {
             usage.denied = count(&handle.denied);
             usage.bytes = count(&handle.bytes);
             for client in lock(&handle.clients)

@@ -1,30 +1,28 @@
-//! What decides: the traits, and the chain of several.
+//! What decides on a credential: the traits, and an authenticator made of a closure.
 
-use std::pin::Pin;
+use std::fmt;
+use std::future::Ready;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
-use pin_project_lite::pin_project;
-
+use super::chain::Chain;
 use crate::credential::Credential;
-use crate::decision::{Decision, Verdict};
-use crate::denial::DenyReason;
+use crate::decision::Verdict;
 
-/// Decides whose a credential is.
+/// Decides on a credential: whose it is, and whether its request is let in.
 ///
-/// The future does not borrow the credential: whoever has to wait copies what it needs. Those that
-/// decide from memory return [`std::future::Ready`] and implement [`InMemoryAuthenticator`]
-/// besides.
+/// The future does not borrow the credential: an authenticator that awaits must copy the token. One
+/// that decides from memory returns [`std::future::Ready`], and is an [`InMemoryAuthenticator`] by
+/// that.
 ///
 /// # Examples
 ///
-/// An authenticator that asks somebody else, and is undecided while nobody answers:
+/// An authenticator that asks another service, and is undecided while that does not answer:
 ///
 /// ```
 /// use std::future::Future;
 /// use std::pin::Pin;
 /// use otlp_auth::server::ServerAuthenticator;
-/// use otlp_auth::{Credential, Decision, DenyReason, Undecided, Verdict};
+/// use otlp_auth::{Credential, Undecided, Verdict};
 ///
 /// struct Remote;
 ///
@@ -40,26 +38,42 @@ use crate::denial::DenyReason;
 ///     }
 /// }
 /// ```
-pub trait ServerAuthenticator {
+pub trait ServerAuthenticator: Send + Sync {
     /// Resolves to the verdict.
-    type Future: Future<Output = Verdict>;
+    type Future: Future<Output = Verdict> + Send;
 
     /// Decides on a credential that is well formed.
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future;
 
     /// Asks `next` where this one does not allow. Allow beats all; else undecided beats deny; else
-    /// this one's denial stands unless `next` knows a better reason than "unknown".
+    /// the denial of this one stands, unless its reason is that the credential is unknown: then the
+    /// denial of `next` stands.
     fn or<A: ServerAuthenticator>(self, next: A) -> Chain<Self, A>
     where
         Self: InMemoryAuthenticator + Sized,
     {
-        Chain { first: self, next }
+        Chain::new(self, next)
     }
 }
 
 /// An authenticator that decides from memory: at once, without I/O, lock or allocation.
+///
+/// It is implemented for every [`ServerAuthenticator`] whose future is [`std::future::Ready`], and
+/// for chains of such authenticators.
+///
+/// # Examples
+///
+/// ```
+/// use otlp_auth::server::{FixedTokens, InMemoryAuthenticator};
+/// use otlp_auth::{Credential, Decision};
+///
+/// let tokens = FixedTokens::new([("team-a", "iapikeyok-of-team-a")])?;
+/// let verdict = tokens.decide(&Credential::new("StackState", "iapikeyok-of-team-a")?);
+/// assert!(matches!(verdict, Ok(Decision::Allow(identity)) if identity.name() == "team-a"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait InMemoryAuthenticator: ServerAuthenticator {
-    /// What [`authenticate`](ServerAuthenticator::authenticate) resolves to.
+    /// The verdict that [`authenticate`](ServerAuthenticator::authenticate) resolves to.
     ///
     /// # Errors
     ///
@@ -67,91 +81,80 @@ pub trait InMemoryAuthenticator: ServerAuthenticator {
     fn decide(&self, credential: &Credential<'_>) -> Verdict;
 }
 
+impl<A: ServerAuthenticator<Future: ReadyVerdict> + ?Sized> InMemoryAuthenticator for A {
+    #[inline]
+    fn decide(&self, credential: &Credential<'_>) -> Verdict {
+        self.authenticate(credential).verdict()
+    }
+}
+
+/// A future that has its verdict when it is made.
+pub trait ReadyVerdict: Future<Output = Verdict> {
+    /// The verdict, without a task to poll the future with.
+    #[doc(hidden)]
+    fn verdict(self) -> Verdict;
+}
+
+impl ReadyVerdict for Ready<Verdict> {
+    #[inline]
+    fn verdict(self) -> Verdict {
+        self.into_inner()
+    }
+}
+
 impl<A: ServerAuthenticator + ?Sized> ServerAuthenticator for Arc<A> {
     type Future = A::Future;
 
+    #[inline]
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
         (**self).authenticate(credential)
     }
 }
 
-impl<A: InMemoryAuthenticator + ?Sized> InMemoryAuthenticator for Arc<A> {
-    fn decide(&self, credential: &Credential<'_>) -> Verdict {
-        (**self).decide(credential)
-    }
-}
-
-/// Two authenticators asked in order; made by [`ServerAuthenticator::or`].
+/// An authenticator that calls `decide`, which returns a future of the verdict.
 ///
-/// The first decides from memory, so that the second, which may have to ask somebody, is only asked
-/// when it is needed.
-#[derive(Clone, Debug)]
-pub struct Chain<A, B> {
-    first: A,
-    next: B,
+/// # Examples
+///
+/// ```
+/// use std::future::ready;
+/// use otlp_auth::server::{AuthenticateLayer, authenticator_fn};
+/// use otlp_auth::{Credential, Decision, DenyReason, Identity};
+///
+/// let layer = AuthenticateLayer::new(authenticator_fn(|credential: &Credential<'_>| {
+///     ready(Ok(match credential.expose_token().strip_prefix("edge-") {
+///         Some(site) => Decision::Allow(Identity::new(site)),
+///         None => Decision::Deny(DenyReason::Unknown.into()),
+///     }))
+/// }));
+/// ```
+pub fn authenticator_fn<F, V>(decide: F) -> AuthenticatorFn<F>
+where
+    F: Fn(&Credential<'_>) -> V + Send + Sync,
+    V: Future<Output = Verdict> + Send,
+{
+    AuthenticatorFn { decide }
 }
 
-impl<A: InMemoryAuthenticator, B: ServerAuthenticator> ServerAuthenticator for Chain<A, B> {
-    type Future = ChainFuture<B::Future>;
+/// An authenticator made of a closure by [`authenticator_fn`].
+#[derive(Clone, Copy)]
+pub struct AuthenticatorFn<F> {
+    decide: F,
+}
 
-    fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
-        match self.first.decide(credential) {
-            Ok(Decision::Allow(identity)) => {
-                ChainFuture { first: Some(Ok(Decision::Allow(identity))), next: None }
-            }
-            first => {
-                ChainFuture { first: Some(first), next: Some(self.next.authenticate(credential)) }
-            }
-        }
+impl<F, V> ServerAuthenticator for AuthenticatorFn<F>
+where
+    F: Fn(&Credential<'_>) -> V + Send + Sync,
+    V: Future<Output = Verdict> + Send,
+{
+    type Future = V;
+
+    fn authenticate(&self, credential: &Credential<'_>) -> V {
+        (self.decide)(credential)
     }
 }
 
-impl<A: InMemoryAuthenticator, B: InMemoryAuthenticator> InMemoryAuthenticator for Chain<A, B> {
-    fn decide(&self, credential: &Credential<'_>) -> Verdict {
-        match self.first.decide(credential) {
-            Ok(Decision::Allow(identity)) => Ok(Decision::Allow(identity)),
-            first => combine(first, self.next.decide(credential)),
-        }
+impl<F> fmt::Debug for AuthenticatorFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthenticatorFn").finish_non_exhaustive()
     }
 }
-
-pin_project! {
-    /// The verdict of a [`Chain`].
-    #[derive(Debug)]
-    pub struct ChainFuture<F> {
-        first: Option<Verdict>,
-        // Nothing where the first one allowed.
-        #[pin]
-        next: Option<F>,
-    }
-}
-
-impl<F: Future<Output = Verdict>> Future for ChainFuture<F> {
-    type Output = Verdict;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Verdict> {
-        let this = self.project();
-        let next = match this.next.as_pin_mut() {
-            Some(next) => Some(ready!(next.poll(cx))),
-            None => None,
-        };
-        Poll::Ready(match (this.first.take(), next) {
-            (Some(first), Some(next)) => combine(first, next),
-            (Some(verdict), None) | (None, Some(verdict)) => verdict,
-            (None, None) => unreachable!("a future is not polled after it has ended"),
-        })
-    }
-}
-
-/// The verdict of a chain whose first authenticator did not allow.
-fn combine(first: Verdict, next: Verdict) -> Verdict {
-    match (first, next) {
-        (_, Ok(Decision::Allow(identity))) => Ok(Decision::Allow(identity)),
-        (Err(undecided), _) | (_, Err(undecided)) => Err(undecided),
-        (Ok(Decision::Deny(denial)), next) if denial.reason() == DenyReason::Unknown => next,
-        (first, _) => first,
-    }
-}
-
-#[cfg(test)]
-mod tests;

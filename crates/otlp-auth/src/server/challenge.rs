@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::scheme::Scheme;
+
 /// The values of `WWW-Authenticate`, made once: one for each scheme that is accepted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Challenges {
@@ -12,11 +14,12 @@ pub(super) struct Challenges {
 }
 
 impl Challenges {
-    /// One challenge for each of `schemes`, which are legal schemes.
-    pub(super) fn new(schemes: &[&str]) -> Self {
+    /// One challenge for each of `schemes`.
+    pub(super) fn new(schemes: &[Scheme]) -> Self {
         let values = |parameters: &str| {
-            let challenge =
-                |scheme| HeaderValue::try_from(format!("{scheme} realm=\"otlp\"{parameters}")).ok();
+            let challenge = |scheme: &Scheme| {
+                HeaderValue::try_from(format!("{scheme} realm=\"otlp\"{parameters}")).ok()
+            };
             schemes.iter().filter_map(challenge).collect()
         };
         Self { plain: values(""), invalid_token: values(", error=\"invalid_token\"") }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::error::Error;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -9,13 +10,13 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 use siphasher::sip128::SipHasher13;
 use subtle::ConstantTimeEq;
 
-use super::authenticator::{InMemoryAuthenticator, ServerAuthenticator};
+use super::authenticator::ServerAuthenticator;
 use crate::credential::{Credential, CredentialError};
 use crate::decision::{Decision, Verdict};
 use crate::denial::DenyReason;
 use crate::identity::Identity;
 
-/// Tokens shorter than this can be guessed; they are accepted with a warning.
+/// Tokens with fewer characters than this can be guessed; they are accepted with a warning.
 const SHORT_TOKEN: usize = 16;
 
 /// A set of named tokens. A decision costs the same whether the set has one or a hundred thousand.
@@ -38,32 +39,32 @@ const SHORT_TOKEN: usize = 16;
 /// ```
 pub struct FixedTokens {
     hasher: SipHasher13,
-    identities: HashMap<Digest, Identity, BuildHasherDefault<HalfDigest>>,
+    identities: HashMap<Digest, Identity, BuildHasherDefault<PrefixHasher>>,
 }
 
-/// Why a set of tokens was not taken. No variant carries a token.
+/// Why a set of tokens cannot be made. No variant carries a token.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FixedTokensError {
-    /// One is not a token.
+    /// The text is not a token.
     #[error("the token named {name} is not a token")]
     Token {
-        /// Its name.
+        /// The name that was given to it.
         name: String,
-        /// What is wrong with it.
+        /// Why it is not a token.
         source: CredentialError,
     },
-    /// One token has two names.
+    /// The same token was given two names.
     #[error("one token has two names, {first} and {second}")]
     TwoNames {
         /// The name given first.
         first: String,
-        /// The other.
+        /// The name given second.
         second: String,
     },
     /// The operating system gave no random bytes for the key.
     #[error("the operating system gave no random bytes")]
-    Random(#[source] getrandom::Error),
+    Random(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl FixedTokens {
@@ -71,12 +72,13 @@ impl FixedTokens {
     ///
     /// # Errors
     ///
-    /// When one is not a token, or one token has two names.
+    /// When a text is not a token, when one token has two names, and when the operating system gives
+    /// no random bytes.
     pub fn new<N: Into<String>, T: AsRef<str>>(
         tokens: impl IntoIterator<Item = (N, T)>,
     ) -> Result<Self, FixedTokensError> {
         let mut key = [0; 16];
-        getrandom::fill(&mut key).map_err(FixedTokensError::Random)?;
+        getrandom::fill(&mut key).map_err(|error| FixedTokensError::Random(error.into()))?;
         let mut set =
             Self { hasher: SipHasher13::new_with_key(&key), identities: HashMap::default() };
         for (name, token) in tokens {
@@ -109,33 +111,28 @@ impl FixedTokens {
         }
     }
 
-    /// How many tokens there are.
+    /// The number of tokens.
     #[must_use]
     pub fn len(&self) -> usize {
         self.identities.len()
     }
 
-    /// Whether there is none, so that everything is refused.
+    /// Whether there is no token, so that every request is refused.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.identities.is_empty()
     }
 }
 
-impl InMemoryAuthenticator for FixedTokens {
-    fn decide(&self, credential: &Credential<'_>) -> Verdict {
-        match self.identities.get(&Digest::of(&self.hasher, credential)) {
-            Some(identity) => Ok(Decision::Allow(identity.clone())),
-            None => Ok(Decision::Deny(DenyReason::Unknown.into())),
-        }
-    }
-}
-
 impl ServerAuthenticator for FixedTokens {
     type Future = Ready<Verdict>;
 
+    #[inline]
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
-        ready(self.decide(credential))
+        ready(match self.identities.get(&Digest::of(&self.hasher, credential)) {
+            Some(identity) => Ok(Decision::Allow(identity.clone())),
+            None => Ok(Decision::Deny(DenyReason::Unknown.into())),
+        })
     }
 }
 
@@ -145,7 +142,7 @@ impl fmt::Debug for FixedTokens {
     }
 }
 
-/// A token's keyed hash. Equal in constant time.
+/// The keyed hash of a token. Two are compared in constant time.
 struct Digest(u128);
 
 impl Digest {
@@ -168,11 +165,11 @@ impl Hash for Digest {
     }
 }
 
-/// Takes half of a digest, which is random already.
+/// Takes 64 bits of a digest as its hash: they are random already.
 #[derive(Default)]
-struct HalfDigest(u64);
+struct PrefixHasher(u64);
 
-impl Hasher for HalfDigest {
+impl Hasher for PrefixHasher {
     fn write_u128(&mut self, digest: u128) {
         self.0 = digest as u64;
     }

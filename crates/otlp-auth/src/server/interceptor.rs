@@ -7,7 +7,7 @@ use tonic::{Code, Request, Status};
 
 use super::authenticator::InMemoryAuthenticator;
 use super::challenge::Challenges;
-use super::lookup::Lookup;
+use super::credential_extractor::CredentialExtractor;
 use super::rejection::Rejection;
 use super::report::Reporter;
 use super::status;
@@ -26,7 +26,7 @@ use crate::decision::Decision;
 /// # #[derive(Clone)] struct TraceServiceServer;
 /// # impl TraceServiceServer { fn with_interceptor<I: tonic::service::Interceptor>(_: (), _: I) {} }
 /// # let service = ();
-/// use otlp_auth::server::{FixedTokens, Interceptor, Lookup};
+/// use otlp_auth::server::{FixedTokens, Interceptor, CredentialExtractor};
 ///
 /// let tokens = FixedTokens::new([("team-a", "iapikeyok-of-team-a")])?;
 /// TraceServiceServer::with_interceptor(service, Interceptor::new(tokens));
@@ -34,7 +34,7 @@ use crate::decision::Decision;
 /// ```
 pub struct Interceptor<A> {
     authenticator: Arc<A>,
-    lookup: Arc<Lookup>,
+    extractor: Arc<CredentialExtractor>,
     reporter: Reporter,
 }
 
@@ -43,15 +43,15 @@ impl<A: InMemoryAuthenticator> Interceptor<A> {
     pub fn new(authenticator: A) -> Self {
         Self {
             authenticator: Arc::new(authenticator),
-            lookup: Arc::default(),
+            extractor: Arc::default(),
             reporter: Reporter::default(),
         }
     }
 
     /// Looks for the credential in these headers instead.
     #[must_use]
-    pub fn with_lookup(self, lookup: Lookup) -> Self {
-        Self { lookup: Arc::new(lookup), ..self }
+    pub fn with_extractor(self, extractor: CredentialExtractor) -> Self {
+        Self { extractor: Arc::new(extractor), ..self }
     }
 
     /// Counts decisions with `meter`: see the [instruments](crate#metrics).
@@ -66,7 +66,7 @@ impl<A: InMemoryAuthenticator> Interceptor<A> {
 impl<A: InMemoryAuthenticator> tonic::service::Interceptor for Interceptor<A> {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let started = self.reporter.started();
-        let verdict = match self.lookup.find_in_headers(request.metadata().as_ref()) {
+        let verdict = match self.extractor.extract_from_headers(request.metadata().as_ref()) {
             Ok(credential) => self.authenticator.decide(&credential),
             Err(reason) => Ok(Decision::Deny(reason.into())),
         };
@@ -74,7 +74,7 @@ impl<A: InMemoryAuthenticator> tonic::service::Interceptor for Interceptor<A> {
         match verdict {
             Ok(Decision::Allow(identity)) => {
                 request.extensions_mut().insert(identity);
-                self.lookup.strip_headers(request.metadata_mut().as_mut());
+                self.extractor.strip_headers(request.metadata_mut().as_mut());
                 Ok(request)
             }
             // A gRPC status has no place for challenges.
@@ -102,7 +102,7 @@ impl<A> Clone for Interceptor<A> {
     fn clone(&self) -> Self {
         Self {
             authenticator: Arc::clone(&self.authenticator),
-            lookup: Arc::clone(&self.lookup),
+            extractor: Arc::clone(&self.extractor),
             reporter: self.reporter.clone(),
         }
     }
@@ -110,6 +110,6 @@ impl<A> Clone for Interceptor<A> {
 
 impl<A> fmt::Debug for Interceptor<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Interceptor").field("lookup", &self.lookup).finish_non_exhaustive()
+        f.debug_struct("Interceptor").field("extractor", &self.extractor).finish_non_exhaustive()
     }
 }

@@ -3,11 +3,12 @@
 
 mod authenticate;
 mod authenticator;
+mod chain;
 mod challenge;
+mod credential_extractor;
 mod fixed_tokens;
 #[cfg(feature = "tonic")]
 mod interceptor;
-mod lookup;
 mod rejection;
 mod report;
 mod responder;
@@ -18,12 +19,15 @@ mod status;
 mod token_file;
 
 pub use authenticate::{Authenticate, AuthenticateLayer, ResponseFuture};
-pub use authenticator::{Chain, ChainFuture, InMemoryAuthenticator, ServerAuthenticator};
+pub use authenticator::{
+    AuthenticatorFn, InMemoryAuthenticator, ServerAuthenticator, authenticator_fn,
+};
+pub use chain::{Chain, ChainFuture};
+pub use credential_extractor::CredentialExtractor;
 pub use fixed_tokens::{FixedTokens, FixedTokensError};
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub use interceptor::Interceptor;
-pub use lookup::{Lookup, LookupError};
 pub use rejection::Rejection;
 pub use responder::{OtlpResponder, Responder};
 pub use response_body::ResponseBody;

@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::future::{Ready, ready};
+use std::future::Ready;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::authenticator::{InMemoryAuthenticator, ServerAuthenticator};
+use super::authenticator::ServerAuthenticator;
 use super::fixed_tokens::{FixedTokens, FixedTokensError};
 use crate::credential::Credential;
 use crate::decision::Verdict;
@@ -104,17 +104,11 @@ impl TokenFile {
     }
 }
 
-impl InMemoryAuthenticator for TokenFile {
-    fn decide(&self, credential: &Credential<'_>) -> Verdict {
-        self.current.load().decide(credential)
-    }
-}
-
 impl ServerAuthenticator for TokenFile {
     type Future = Ready<Verdict>;
 
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
-        ready(self.decide(credential))
+        self.current.load().authenticate(credential)
     }
 }
 

@@ -4,19 +4,19 @@ use std::hint::black_box;
 
 use http::{HeaderMap, HeaderValue, Uri};
 use otlp_auth::server::{
-    FixedTokens, InMemoryAuthenticator, Lookup, ServerAuthenticator, TokenFile,
+    CredentialExtractor, FixedTokens, InMemoryAuthenticator, ServerAuthenticator, TokenFile,
 };
 use otlp_auth::{Decision, DenyReason};
 
-use crate::receivers::{TEAM_A, lookup, teams};
+use crate::receivers::{TEAM_A, extractor, teams};
 
 fn decide(
-    lookup: &Lookup,
+    extractor: &CredentialExtractor,
     authenticator: &impl InMemoryAuthenticator,
     headers: &HeaderMap,
     uri: &Uri,
 ) -> Decision {
-    match lookup.find(headers, uri) {
+    match extractor.extract(headers, uri) {
         Ok(credential) => authenticator.decide(&credential).unwrap(),
         Err(reason) => Decision::Deny(reason.into()),
     }
@@ -35,7 +35,7 @@ fn a_decision_allocates_nothing() {
             .chain([("team-a".to_owned(), TEAM_A.to_owned())]),
     );
     let chain = many.unwrap().or(teams()).or(file);
-    let (default, agent) = (Lookup::default(), lookup());
+    let (default, agent) = (CredentialExtractor::default(), extractor());
     let long = format!("StackState {}", "x".repeat(4097));
     let good = format!("StackState {TEAM_A}");
     let cases: &[(&[&str], Result<&str, DenyReason>)] = &[
@@ -56,16 +56,16 @@ fn a_decision_allocates_nothing() {
             .iter()
             .map(|value| (http::header::AUTHORIZATION, HeaderValue::from_str(value).unwrap()))
             .collect();
-        for lookup in [&default, &agent] {
+        for extractor in [&default, &agent] {
             // What is set up at its first use is not counted.
-            let first = decide(lookup, &chain, &headers, &uri);
+            let first = decide(extractor, &chain, &headers, &uri);
             match (&first, expected) {
                 (Decision::Allow(identity), Ok(name)) => assert_eq!(identity.name(), *name),
                 (Decision::Deny(denial), Err(expected)) => assert_eq!(denial.reason(), *expected),
                 other => panic!("{other:?}"),
             }
             let allocations = allocation_counter::measure(|| {
-                black_box(decide(black_box(lookup), &chain, black_box(&headers), &uri));
+                black_box(decide(black_box(extractor), &chain, black_box(&headers), &uri));
             });
             assert_eq!(allocations.count_total, 0, "{values:?}");
         }

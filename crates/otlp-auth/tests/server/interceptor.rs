@@ -5,7 +5,7 @@ use std::future::{Ready, ready};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
-use otlp_auth::server::{InMemoryAuthenticator, Interceptor, ServerAuthenticator};
+use otlp_auth::server::{Interceptor, ServerAuthenticator};
 use otlp_auth::{Credential, Decision, DenyReason, Undecided, Verdict};
 use tokio::net::TcpListener;
 use tonic::metadata::MetadataValue;
@@ -15,7 +15,7 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 use crate::receivers::{
-    LIMITED, LIMITED_30_S, NOT_PERMITTED, OUTAGE, TEAM_A, TEAM_B, Traces, denial, lookup, teams,
+    LIMITED, LIMITED_30_S, NOT_PERMITTED, OUTAGE, TEAM_A, TEAM_B, Traces, denial, extractor, teams,
 };
 
 /// An authenticator with a verdict on the keys that are not let in, and none on another one.
@@ -25,17 +25,11 @@ impl ServerAuthenticator for Unloaded {
     type Future = Ready<Verdict>;
 
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
-        ready(self.decide(credential))
-    }
-}
-
-impl InMemoryAuthenticator for Unloaded {
-    fn decide(&self, credential: &Credential<'_>) -> Verdict {
-        match credential.expose_token() {
+        ready(match credential.expose_token() {
             OUTAGE => Err(Undecided::new("nothing loaded yet")),
             NOT_PERMITTED | LIMITED | LIMITED_30_S => Ok(Decision::Deny(denial(credential))),
             _ => Ok(Decision::Deny(DenyReason::Unknown.into())),
-        }
+        })
     }
 }
 
@@ -73,7 +67,8 @@ async fn export(
 // identity and no credential.
 #[tokio::test]
 async fn the_interceptor_decides_as_the_layer() {
-    let mut client = start(Interceptor::new(teams().or(Unloaded)).with_lookup(lookup())).await;
+    let mut client =
+        start(Interceptor::new(teams().or(Unloaded)).with_extractor(extractor())).await;
     let good = format!("StackState {TEAM_A}");
     let (blank, other, twice) =
         (format!(" {good}\t "), format!("apikey {TEAM_B}"), format!("{good}, {good}"));

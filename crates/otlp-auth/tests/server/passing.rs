@@ -4,13 +4,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Method, Request, Response};
-use otlp_auth::Identity;
-use otlp_auth::server::{Authenticate, AuthenticateLayer, Lookup};
+use http::{HeaderName, Method, Request, Response};
+use otlp_auth::server::{Authenticate, AuthenticateLayer, CredentialExtractor};
+use otlp_auth::{Identity, Scheme};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::peers::{Call, Http1, Http2};
-use crate::receivers::{Authenticator, OUTAGE, Server, TEAM_A, TEAM_B, layer, lookup, teams};
+use crate::receivers::{Authenticator, OUTAGE, Server, TEAM_A, TEAM_B, extractor, layer, teams};
 
 /// The answers to `call` over HTTP/1.1 and HTTP/2, which must agree.
 async fn answer(address: std::net::SocketAddr, call: &Call) -> (u16, String) {
@@ -26,8 +26,9 @@ async fn answer(address: std::net::SocketAddr, call: &Call) -> (u16, String) {
 #[tokio::test]
 async fn an_exempt_path_passes_unasked() {
     for server in Server::ALL {
-        let address =
-            server.start(layer().exempt_path("/health").exempt_path("/stsAgent/intake")).await;
+        let address = server
+            .start(layer().with_exempt_path("/health").with_exempt_path("/stsAgent/intake"))
+            .await;
         let passed = |uri: &str| (200, format!("identity=none\nuri={uri}\nbody=2\n"));
         for credential in [
             "",
@@ -73,7 +74,7 @@ async fn an_exempt_path_passes_unasked() {
 async fn a_grpc_method_can_be_exempt() {
     let call = Call::grpc();
     for server in Server::ALL {
-        let address = server.start(layer().exempt_path(call.path.as_str())).await;
+        let address = server.start(layer().with_exempt_path(call.path.as_str())).await;
         let answer = Http2::connect(address).await.call(&call).await;
         assert_eq!(answer.trailers.unwrap()["grpc-status"], "0", "{server:?}");
         assert!(answer.body.ends_with(b"none"), "{server:?}");
@@ -95,7 +96,7 @@ async fn a_preflight_passes_where_it_is_allowed() {
     let origin = |call: Call| call.header("origin", "https://app.example");
     let asks = |call: Call| call.header("access-control-request-method", "POST");
     for server in Server::ALL {
-        let address = server.start(layer().allow_cors_preflight()).await;
+        let address = server.start(layer().with_exempt_cors_preflight()).await;
         assert_eq!(
             answer(address, &asks(origin(options()))).await,
             (200, "identity=none\nuri=/v1/traces\nbody=2\n".to_owned())
@@ -124,7 +125,7 @@ async fn a_credential_is_taken_out_or_kept() {
         let stripped =
             "identity=team-a\nuri=/stsAgent/intake?a=%2f&b\ndd-api-key=not looked at\nbody=2\n";
         assert_eq!(answer(address, &call).await, (200, stripped.to_owned()), "{server:?}");
-        let address = server.start(layer().keep_credential()).await;
+        let address = server.start(layer().with_kept_credential()).await;
         let kept = format!(
             "identity=team-a\nuri=/stsAgent/intake?a=%2f&api_key={TEAM_A}&b\nauthorization=StackState {TEAM_A}\nsts-api-key={TEAM_A}\ndd-api-key=not looked at\nbody=2\n"
         );
@@ -175,7 +176,7 @@ fn request(credential: &str, path: &str) -> Request<String> {
 #[tokio::test]
 async fn the_ready_service_is_called() {
     let mut service: Authenticate<OnceReady, Authenticator> =
-        layer().exempt_path("/health").layer(OnceReady { ready: false });
+        layer().with_exempt_path("/health").layer(OnceReady { ready: false });
     let good = format!("StackState {TEAM_A}");
     for _ in 0..3 {
         for (credential, path, status) in [
@@ -203,15 +204,15 @@ async fn an_identity_is_replaced() {
     assert_eq!(http_body_util::BodyExt::collect(body).await.unwrap().to_bytes(), "team-a");
 }
 
-// Scenario: the layer is refined after it was cloned, and the lookup is replaced.
-// Guarantee: a clone keeps its own settings; the new lookup's challenges are sent.
+// Scenario: the layer is refined after it was cloned, and the extractor is replaced.
+// Guarantee: a clone keeps its own settings; the new extractor's challenges are sent.
 #[tokio::test]
 async fn a_clone_keeps_its_settings() {
     let first = AuthenticateLayer::new(teams());
-    let second = first
-        .clone()
-        .exempt_path("/health")
-        .with_lookup(Lookup::nowhere().with_header("x-key", "Key").unwrap());
+    let second = first.clone().with_exempt_path("/health").with_extractor(
+        CredentialExtractor::empty()
+            .with_header(HeaderName::from_static("x-key"), Scheme::from_static("Key")),
+    );
     let answer = async |layer: &AuthenticateLayer<_>, path: &str| {
         layer.layer(OnceReady { ready: false }).oneshot(request("", path)).await.unwrap()
     };
@@ -232,11 +233,16 @@ async fn the_answer_of_the_service_is_not_touched() {
     let fails =
         layer().layer(service_fn(async |_: Request<String>| Err::<Response<String>, _>("broken")));
     assert_eq!(fails.oneshot(request(&good, "/")).await.unwrap_err(), "broken");
-    let refuses = layer().with_lookup(lookup()).layer(service_fn(async |_: Request<String>| {
-        Ok::<_, Infallible>(
-            Response::builder().status(401).header("x-mine", "1").body("mine".to_owned()).unwrap(),
-        )
-    }));
+    let refuses =
+        layer().with_extractor(extractor()).layer(service_fn(async |_: Request<String>| {
+            Ok::<_, Infallible>(
+                Response::builder()
+                    .status(401)
+                    .header("x-mine", "1")
+                    .body("mine".to_owned())
+                    .unwrap(),
+            )
+        }));
     let response = refuses.oneshot(request(&good, "/")).await.unwrap();
     assert_eq!((response.status().as_u16(), response.headers().len()), (401, 1));
     let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
@@ -255,4 +261,14 @@ async fn an_authenticator_can_be_shared() {
             200
         );
     }
+}
+
+// Scenario: the service behind the layer is read, changed and taken out.
+// Guarantee: it is the one that the layer was put in front of.
+#[test]
+fn the_inner_service_can_be_reached() {
+    let mut service = AuthenticateLayer::new(teams()).layer(OnceReady { ready: false });
+    assert!(!service.get_ref().ready);
+    service.get_mut().ready = true;
+    assert!(service.into_inner().ready);
 }

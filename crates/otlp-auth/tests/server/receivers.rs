@@ -12,7 +12,7 @@ use axum::serve::ListenerExt;
 use bytes::Bytes;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{Response, StatusCode};
+use http::{HeaderName, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -24,9 +24,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use otlp_auth::server::{
-    AuthenticateLayer, Chain, FixedTokens, Lookup, Rejection, ServerAuthenticator,
+    AuthenticateLayer, Chain, CredentialExtractor, FixedTokens, Rejection, ServerAuthenticator,
 };
-use otlp_auth::{Credential, Decision, Denial, DenyReason, Identity, Undecided, Verdict};
+use otlp_auth::{Credential, Decision, Denial, DenyReason, Identity, Scheme, Undecided, Verdict};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tower::Layer;
@@ -85,17 +85,16 @@ pub(crate) fn teams() -> FixedTokens {
 
 /// `StackState`, `ApiKey` and Basic in `Authorization`, a bare header, and a parameter below
 /// `/stsAgent/`.
-pub(crate) fn lookup() -> Lookup {
-    let lookup = Lookup::default()
-        .with_scheme("ApiKey")
-        .unwrap()
+pub(crate) fn extractor() -> CredentialExtractor {
+    CredentialExtractor::default()
+        .with_scheme(Scheme::from_static("ApiKey"))
         .with_basic_user("apikey")
-        .with_bare_header("sts-api-key");
-    lookup.unwrap().with_query_parameter("api_key", ["/stsAgent/"])
+        .with_bare_header(HeaderName::from_static("sts-api-key"))
+        .with_query_parameter("api_key", ["/stsAgent/"])
 }
 
 pub(crate) fn layer() -> AuthenticateLayer<Authenticator> {
-    AuthenticateLayer::new(teams().or(Remote)).with_lookup(lookup())
+    AuthenticateLayer::new(teams().or(Remote)).with_extractor(extractor())
 }
 
 /// Answers with a status alone, and with 403 instead of 401 if there was a credential.
@@ -131,7 +130,7 @@ impl Server {
     /// Starts this server with `layer` around [`services`]; it ends with the runtime of the test.
     pub(crate) async fn start<A>(self, layer: AuthenticateLayer<A>) -> SocketAddr
     where
-        A: ServerAuthenticator<Future: Send> + Send + Sync + 'static,
+        A: ServerAuthenticator + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -10,13 +10,13 @@ use base64::engine::general_purpose::STANDARD;
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use otlp_auth::server::{
-    AuthenticateLayer, FixedTokens, Interceptor, Lookup, ServerAuthenticator, TokenFile,
+    AuthenticateLayer, FixedTokens, Interceptor, ServerAuthenticator, TokenFile,
 };
-use otlp_auth::{Credential, CredentialError, Decision, DenyReason, Undecided, Verdict};
+use otlp_auth::{Credential, CredentialError, Decision, DenyReason, Scheme, Undecided, Verdict};
 use tower::Layer;
 
 use crate::peers::{Answer, Call, Http1, Http2};
-use crate::receivers::{Server, lookup, status_alone};
+use crate::receivers::{Server, extractor, status_alone};
 
 /// Nothing else contains this.
 const CANARY: &str = "Q2FuYXJ5MTYxODAzMzk4ODc0OTg5NDg";
@@ -178,8 +178,9 @@ async fn a_canary_is_never_repeated() {
         for authenticator in
             [Either::known(CANARY), Either::known("another-token-of-somebody"), Either::Nobody]
         {
-            let layer =
-                AuthenticateLayer::new(authenticator).with_lookup(lookup()).with_meter(&meter);
+            let layer = AuthenticateLayer::new(authenticator)
+                .with_extractor(extractor())
+                .with_meter(&meter);
             let address =
                 server.start(if agent { layer.with_responder(status_alone) } else { layer }).await;
             shown.extend(present(address).await);
@@ -213,7 +214,7 @@ fn a_canary_is_in_no_debug_and_no_error() {
     };
     let tokens = || FixedTokens::new([("name", CANARY)]).unwrap();
     let credential = Credential::new("StackState", CANARY).unwrap();
-    let layer = AuthenticateLayer::new(tokens()).with_lookup(lookup());
+    let layer = AuthenticateLayer::new(tokens()).with_extractor(extractor());
     let mut shown = vec![
         format!("{credential:?} {:?}", credential.to_header_value()),
         format!("{:?} {:?}", tokens(), tokens().or(tokens())),
@@ -229,8 +230,7 @@ fn a_canary_is_in_no_debug_and_no_error() {
         Box::new(FixedTokens::new([("one", CANARY), ("two", CANARY)]).unwrap_err()),
         Box::new(Credential::new(&format!("{CANARY},"), CANARY).unwrap_err()),
         Box::new(Credential::new("", &CANARY.repeat(1000)).unwrap_err()),
-        Box::new(Lookup::default().with_scheme(&format!("{CANARY},")).unwrap_err()),
-        Box::new(Lookup::default().with_bare_header(&format!("{CANARY},")).unwrap_err()),
+        Box::new(Scheme::try_from(format!("{CANARY},")).unwrap_err()),
         Box::new(Undecided::new(CredentialError::Empty)),
     ];
     for error in errors.drain(..) {

@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::server::InMemoryAuthenticator;
 
 /// The name that `tokens` gives to `token`, if it allows it.
 fn name_of(tokens: &FixedTokens, token: &str) -> Option<String> {

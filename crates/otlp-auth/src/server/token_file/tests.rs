@@ -9,6 +9,7 @@ use super::*;
 use crate::decision::Decision;
 use crate::denial::DenyReason;
 use crate::server::FixedTokensError;
+use crate::server::InMemoryAuthenticator;
 
 /// Long enough that no test is helped by polling.
 const NEVER: Duration = Duration::from_secs(3600);

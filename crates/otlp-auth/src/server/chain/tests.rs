@@ -1,4 +1,5 @@
 use std::future::{Ready, ready};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::oneshot;
@@ -9,6 +10,7 @@ use crate::denial::DenyReason::{
     Conflicting, Expired, LimitExceeded, Malformed, Missing, NotPermitted, Revoked, Unknown,
 };
 use crate::identity::Identity;
+use crate::server::authenticator_fn;
 
 /// A verdict that can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,15 +74,9 @@ impl ServerAuthenticator for Always {
     type Future = Ready<Verdict>;
 
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
-        ready(self.decide(credential))
-    }
-}
-
-impl InMemoryAuthenticator for Always {
-    fn decide(&self, credential: &Credential<'_>) -> Verdict {
         assert_eq!(credential.expose_token(), "token");
         self.1.fetch_add(1, Ordering::Relaxed);
-        self.0.verdict()
+        ready(self.0.verdict())
     }
 }
 
@@ -181,4 +177,21 @@ fn chains_can_be_chained() {
     let chain = Arc::clone(&c).or(Arc::clone(&a)).or(Arc::clone(&b));
     assert_eq!(Says::of(chain.decide(&credential())), Allow("next"));
     assert_eq!((a.asked(), b.asked(), c.asked()), (1, 1, 2));
+}
+
+// Scenario: chains of closures that decide at once, and of one that does not.
+// Guarantee: a closure is an authenticator, in memory exactly if its future is ready.
+#[tokio::test]
+async fn a_closure_is_an_authenticator() {
+    let unknown = authenticator_fn(|_: &Credential<'_>| ready(Deny(Unknown).verdict()));
+    let allows = authenticator_fn(|_: &Credential<'_>| ready(Allow("next").verdict()));
+    assert_eq!(Says::of(unknown.or(allows).decide(&credential())), Allow("next"));
+    let later = authenticator_fn(|credential: &Credential<'_>| {
+        let token = credential.expose_token().to_owned();
+        async move {
+            tokio::task::yield_now().await;
+            if token == "token" { Deny(Expired).verdict() } else { Allow("next").verdict() }
+        }
+    });
+    assert_eq!(Says::of(unknown.or(later).authenticate(&credential()).await), Deny(Expired));
 }

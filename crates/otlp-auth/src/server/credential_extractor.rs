@@ -1,75 +1,66 @@
-//! Where in a request a credential is looked for, and how it is taken out.
+//! Where in a request the credential stands: how it is read, and how it is taken out.
 
 use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use form_urlencoded::parse as parse_query;
-use http::header::{AUTHORIZATION, InvalidHeaderName};
+use http::header::AUTHORIZATION;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::credential::{Credential, CredentialError, MAX_TOKEN_LEN};
+use crate::credential::{Credential, MAX_TOKEN_LEN};
 use crate::denial::DenyReason;
+use crate::scheme::Scheme;
 
 /// Longest query string in which a credential is looked for, in bytes: a token of full length,
 /// percent-encoded, and as much again.
 const MAX_QUERY_LEN: usize = 6 * MAX_TOKEN_LEN;
 
-const BASIC: &str = "Basic";
+const BASIC_NAME: &str = "Basic";
+const BASIC: Scheme = Scheme::from_static(BASIC_NAME);
 
-/// Where a credential may stand in a request, and in which schemes.
+/// Extracts the credential from a request: knows where it may stand, and in which schemes.
 ///
-/// Every place is looked at. The same token in several places counts once; two different ones are
-/// refused, and so is a place that holds anything else than a credential of an accepted form. All
-/// places are removed before the request goes on.
+/// Every place is read. The same token in several places counts once. A request is refused if two
+/// places hold different tokens, or if one holds anything else than a credential of an accepted
+/// form. All places are removed before the request goes on.
 ///
-/// The default is `Authorization` with the scheme `StackState`.
+/// The default is the header `Authorization` with the scheme `StackState`.
 ///
 /// # Examples
 ///
-/// What StackState's agents send:
+/// Everything that StackState's agents send:
 ///
 /// ```
-/// use otlp_auth::server::Lookup;
+/// use http::HeaderName;
+/// use otlp_auth::Scheme;
+/// use otlp_auth::server::CredentialExtractor;
 ///
-/// let lookup = Lookup::default()
-///     .with_scheme("SUSEObservability")?
-///     .with_scheme("ApiKey")?
+/// let extractor = CredentialExtractor::default()
+///     .with_scheme(Scheme::from_static("SUSEObservability"))
+///     .with_scheme(Scheme::from_static("ApiKey"))
 ///     .with_basic_user("apikey")
-///     .with_bare_header("sts-api-key")?
-///     .with_bare_header("DD-API-KEY")?
+///     .with_bare_header(HeaderName::from_static("sts-api-key"))
+///     .with_bare_header(HeaderName::from_static("dd-api-key"))
 ///     .with_query_parameter("api_key", ["/stsAgent/", "/receiver/stsAgent/"]);
-/// # Ok::<(), otlp_auth::server::LookupError>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Lookup {
+pub struct CredentialExtractor {
     headers: Vec<Header>,
     query: Option<Query>,
-}
-
-/// Why a place or a scheme cannot be looked for.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LookupError {
-    /// It is not the name of a header.
-    #[error("not a header name")]
-    Header(#[source] InvalidHeaderName),
-    /// It is not an authentication scheme.
-    #[error("not an authentication scheme")]
-    Scheme(#[source] CredentialError),
 }
 
 /// A header, and the forms in which it may carry a token.
 #[derive(Clone, Debug)]
 struct Header {
     name: HeaderName,
-    /// A scheme and the token.
-    schemes: Vec<String>,
-    /// Basic, with this user and the token as password.
+    /// The schemes before the token.
+    schemes: Vec<Scheme>,
+    /// The user of Basic, whose password is the token.
     basic_user: Option<String>,
-    /// The token alone.
+    /// Whether the value may be the token alone.
     bare: bool,
 }
 
@@ -79,68 +70,51 @@ struct Query {
     paths: Vec<String>,
 }
 
-impl Default for Lookup {
+impl Default for CredentialExtractor {
     fn default() -> Self {
-        let mut lookup = Self::nowhere();
-        lookup.header(AUTHORIZATION).schemes.push("StackState".to_owned());
-        lookup
+        Self::empty().with_scheme(Scheme::STACKSTATE)
     }
 }
 
-impl Lookup {
-    /// Looks nowhere yet.
+impl CredentialExtractor {
+    /// An extractor without a place: every request is refused as [`DenyReason::Missing`].
     #[must_use]
-    pub fn nowhere() -> Self {
+    pub fn empty() -> Self {
         Self { headers: Vec::new(), query: None }
     }
 
-    /// Looks in `Authorization` for this scheme too.
-    ///
-    /// # Errors
-    ///
-    /// When `scheme` is not an RFC 9110 token.
-    pub fn with_scheme(self, scheme: &str) -> Result<Self, LookupError> {
-        self.with_header(AUTHORIZATION.as_str(), scheme)
+    /// Reads `Authorization` with this scheme too.
+    #[must_use]
+    pub fn with_scheme(self, scheme: Scheme) -> Self {
+        self.with_header(AUTHORIZATION, scheme)
     }
 
-    /// Looks in the header `name` for this scheme too.
-    ///
-    /// # Errors
-    ///
-    /// When `name` is not the name of a header, or `scheme` not an RFC 9110 token.
-    pub fn with_header(mut self, name: &str, scheme: &str) -> Result<Self, LookupError> {
-        // Any legal token shows whether the scheme is one.
-        Credential::new(scheme, "token").map_err(LookupError::Scheme)?;
-        if scheme.is_empty() {
-            return Err(LookupError::Scheme(CredentialError::IllegalScheme));
-        }
-        self.header(header_name(name)?).schemes.push(scheme.to_owned());
-        Ok(self)
+    /// Reads the header `name` with this scheme too.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, scheme: Scheme) -> Self {
+        self.header(name).schemes.push(scheme);
+        self
     }
 
-    /// Looks in the header `name`, whose value is the token.
-    ///
-    /// # Errors
-    ///
-    /// When `name` is not the name of a header.
-    pub fn with_bare_header(mut self, name: &str) -> Result<Self, LookupError> {
-        self.header(header_name(name)?).bare = true;
-        Ok(self)
+    /// Reads the header `name` too, whose value is the token.
+    #[must_use]
+    pub fn with_bare_header(mut self, name: HeaderName) -> Self {
+        self.header(name).bare = true;
+        self
     }
 
-    /// Looks in `Authorization` for Basic (RFC 7617) with this user, in place of one named before:
-    /// the password is the token.
+    /// Reads `Authorization` with Basic (RFC 7617) too: the user is `user`, in place of one given
+    /// before, and the password is the token.
     #[must_use]
     pub fn with_basic_user(mut self, user: &str) -> Self {
         self.header(AUTHORIZATION).basic_user = Some(user.to_owned());
         self
     }
 
-    /// Looks in the query, for `parameter`, on these paths only, in place of others named before; a
-    /// path that ends in `/` means everything below it.
+    /// Reads `parameter` of the query too, on `paths` only. A path that ends in `/` means everything
+    /// below it. A second call replaces the first one.
     ///
-    /// A query is written into the logs of whatever stands in between: prefer a header where
-    /// senders can be changed.
+    /// Proxies write queries into their logs: prefer a header where senders can be changed.
     #[must_use]
     pub fn with_query_parameter<P: Into<String>>(
         mut self,
@@ -154,33 +128,42 @@ impl Lookup {
         self
     }
 
-    /// The credential of a request with these headers, sent to `uri`.
+    /// The credential of a request with these headers that was sent to `uri`.
     ///
     /// # Errors
     ///
     /// [`DenyReason::Missing`], [`DenyReason::Malformed`] or [`DenyReason::Conflicting`].
     #[inline]
-    pub fn find<'r>(
+    pub fn extract<'r>(
         &'r self,
         headers: &'r HeaderMap,
         uri: &'r Uri,
     ) -> Result<Credential<'r>, DenyReason> {
         match self.query.as_ref().filter(|query| query.applies_to(uri)) {
             Some(query) => only(self.in_headers(headers).chain(query.credentials(uri))),
-            None => self.find_in_headers(headers),
+            None => self.extract_from_headers(headers),
+        }
+    }
+
+    /// Removes every place from a request, whether it holds a credential or anything else.
+    pub fn strip(&self, headers: &mut HeaderMap, uri: &mut Uri) {
+        self.strip_headers(headers);
+        if let Some(query) = self.query.as_ref().filter(|query| query.applies_to(uri)) {
+            query.strip(uri);
         }
     }
 
     /// The credential in these headers.
     #[inline]
-    pub(crate) fn find_in_headers<'r>(
+    pub(super) fn extract_from_headers<'r>(
         &'r self,
         headers: &'r HeaderMap,
     ) -> Result<Credential<'r>, DenyReason> {
         if let [header] = self.headers.as_slice() {
             let mut values = headers.get_all(&header.name).into_iter();
             let Some(value) = values.next() else { return Err(DenyReason::Missing) };
-            // The rule, and a tenth faster without the iterator over places.
+            // The common case, one value of one header, without the iterators over all places: with
+            // them the bench case `fixed_1_hit` took 10 % longer.
             if values.size_hint().1 == Some(0) {
                 return header.read(value).ok_or(DenyReason::Malformed);
             }
@@ -188,7 +171,7 @@ impl Lookup {
         only(self.in_headers(headers))
     }
 
-    /// What stands in the places among these headers.
+    /// The credentials in these headers, and the places that hold anything else.
     fn in_headers<'r>(
         &'r self,
         headers: &'r HeaderMap,
@@ -196,43 +179,31 @@ impl Lookup {
         self.headers.iter().flat_map(|header| header.read_all(headers))
     }
 
-    /// Removes every place from the request.
-    pub(crate) fn strip(&self, headers: &mut HeaderMap, uri: &mut Uri) {
-        self.strip_headers(headers);
-        if let Some(query) = self.query.as_ref().filter(|query| query.applies_to(uri)) {
-            query.strip(uri);
-        }
-    }
-
-    pub(crate) fn strip_headers(&self, headers: &mut HeaderMap) {
+    pub(super) fn strip_headers(&self, headers: &mut HeaderMap) {
         for header in &self.headers {
             headers.remove(&header.name);
         }
     }
 
-    /// The schemes of the challenges of a 401, each once, in the order they were added; RFC 9110
-    /// section 15.5.2 wants at least one.
-    pub(crate) fn challenge_schemes(&self) -> Vec<&str> {
-        let mut schemes: Vec<&str> = Vec::new();
+    /// The schemes for the challenges of a 401: each once, in the order in which they were added,
+    /// and at least one, which RFC 9110 section 15.5.2 demands.
+    pub(super) fn challenge_schemes(&self) -> Vec<Scheme> {
+        let mut schemes: Vec<Scheme> = Vec::new();
         for header in &self.headers {
-            for scheme in header
-                .schemes
-                .iter()
-                .map(String::as_str)
-                .chain(header.basic_user.as_ref().map(|_| BASIC))
-            {
-                if !schemes.iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
+            let basic = header.basic_user.is_some().then_some(BASIC);
+            for scheme in header.schemes.iter().cloned().chain(basic) {
+                if !schemes.contains(&scheme) {
                     schemes.push(scheme);
                 }
             }
         }
         if schemes.is_empty() {
-            schemes.push("ApiKey");
+            schemes.push(Scheme::from_static("ApiKey"));
         }
         schemes
     }
 
-    /// The place of this header, made if there is none.
+    /// The place of this header, which is added if it is new.
     fn header(&mut self, name: HeaderName) -> &mut Header {
         let index =
             self.headers.iter().position(|header| header.name == name).unwrap_or_else(|| {
@@ -249,7 +220,7 @@ impl Lookup {
 }
 
 impl Header {
-    /// What this header holds, each time that it occurs.
+    /// The values of this header, each as a credential or as malformed.
     #[inline]
     fn read_all<'r>(
         &'r self,
@@ -269,17 +240,17 @@ impl Header {
             return Some(credential);
         }
         if let Some(credential) =
-            self.schemes.iter().find_map(|scheme| Credential::of_scheme(scheme, value))
+            self.schemes.iter().find_map(|scheme| Credential::of_scheme(scheme.as_str(), value))
         {
             return Some(credential);
         }
         let user = self.basic_user.as_ref()?;
-        let credential = Credential::of_scheme(BASIC, value)?;
+        let credential = Credential::of_scheme(BASIC_NAME, value)?;
         let decoded = SecretString::from(
             String::from_utf8(STANDARD.decode(credential.expose_token()).ok()?).ok()?,
         );
         let (presented, password) = decoded.expose_secret().split_once(':')?;
-        if presented == user { Credential::decoded(BASIC, password.into()).ok() } else { None }
+        if presented == user { Credential::decoded(BASIC_NAME, password.into()).ok() } else { None }
     }
 }
 
@@ -309,7 +280,7 @@ impl Query {
         )
     }
 
-    /// Takes the parameter out, and leaves everything else as it was written.
+    /// Removes the parameter, and leaves everything else as it was written.
     fn strip(&self, uri: &mut Uri) {
         let query = uri.query().unwrap_or_default();
         let is_ours =
@@ -320,13 +291,13 @@ impl Query {
             false => format!("{}?{}", uri.path(), kept.join("&")),
         };
         let mut parts = uri.clone().into_parts();
-        // A part of what was a legal path and query is one.
+        // Some of the pairs of a legal query are a legal query.
         parts.path_and_query = PathAndQuery::from_str(&path_and_query).ok();
         *uri = Uri::from_parts(parts).unwrap_or_default();
     }
 }
 
-/// The one credential in all these places: the same one again counts once.
+/// The one credential in all places, in which it may stand several times.
 #[inline]
 fn only<'r>(
     mut places: impl Iterator<Item = Result<Credential<'r>, DenyReason>>,
@@ -337,10 +308,6 @@ fn only<'r>(
         same &= first.same_token(&again?);
     }
     if same { Ok(first) } else { Err(DenyReason::Conflicting) }
-}
-
-fn header_name(name: &str) -> Result<HeaderName, LookupError> {
-    HeaderName::try_from(name).map_err(LookupError::Header)
 }
 
 #[cfg(test)]

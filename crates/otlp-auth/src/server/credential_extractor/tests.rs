@@ -6,14 +6,17 @@ use proptest::prelude::*;
 use super::*;
 use crate::denial::DenyReason::{Conflicting, Malformed, Missing};
 
-/// The places of StackState's agents, as in the documentation of [`Lookup`].
-fn agent() -> Lookup {
-    Lookup::default()
-        .with_scheme("SUSEObservability")
-        .and_then(|lookup| lookup.with_scheme("ApiKey"))
-        .and_then(|lookup| lookup.with_basic_user("apikey").with_bare_header("sts-api-key"))
-        .and_then(|lookup| lookup.with_bare_header("DD-API-KEY"))
-        .unwrap()
+const API_KEY: Scheme = Scheme::from_static("ApiKey");
+const STS_API_KEY: HeaderName = HeaderName::from_static("sts-api-key");
+
+/// The places of StackState's agents, as in the documentation of [`CredentialExtractor`].
+fn agent() -> CredentialExtractor {
+    CredentialExtractor::default()
+        .with_scheme(Scheme::from_static("SUSEObservability"))
+        .with_scheme(API_KEY)
+        .with_basic_user("apikey")
+        .with_bare_header(STS_API_KEY)
+        .with_bare_header(HeaderName::from_static("dd-api-key"))
         .with_query_parameter("api_key", ["/stsAgent/", "/receiver/stsAgent/", "/exactly"])
 }
 
@@ -28,9 +31,13 @@ fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
-fn find_with(lookup: &Lookup, pairs: &[(&str, &str)], uri: &str) -> Result<String, DenyReason> {
-    lookup
-        .find(&headers(pairs), &uri.parse().unwrap())
+fn find_with(
+    extractor: &CredentialExtractor,
+    pairs: &[(&str, &str)],
+    uri: &str,
+) -> Result<String, DenyReason> {
+    extractor
+        .extract(&headers(pairs), &uri.parse().unwrap())
         .map(|credential| credential.expose_token().to_owned())
 }
 
@@ -187,16 +194,16 @@ fn a_parameter_is_read_on_listed_paths_only() {
     }
 }
 
-// Scenario: a lookup that lists `/` for its parameter.
+// Scenario: a extractor that lists `/` for its parameter.
 // Guarantee: that is every path.
 #[test]
 fn a_slash_lists_every_path() {
-    let lookup = Lookup::nowhere().with_query_parameter("k", ["/"]);
+    let extractor = CredentialExtractor::empty().with_query_parameter("k", ["/"]);
     for uri in ["/?k=key", "/v1/traces?k=key", "http://host/?k=key", "http://host?k=key"] {
-        assert_eq!(find_with(&lookup, &[], uri).as_deref(), Ok("key"), "{uri}");
+        assert_eq!(find_with(&extractor, &[], uri).as_deref(), Ok("key"), "{uri}");
     }
     assert_eq!(
-        find_with(&lookup, &[("authorization", "StackState key")], "/"),
+        find_with(&extractor, &[("authorization", "StackState key")], "/"),
         Err(Missing),
         "nowhere else"
     );
@@ -254,33 +261,35 @@ fn every_place_is_stripped() {
     assert_eq!(uri, "/stsAgent/intake?host=h");
 }
 
-// Scenario: a lookup is configured with what is no header name or no scheme.
-// Guarantee: an error that says so.
+// Scenario: an extractor without a place is asked about requests that carry credentials.
+// Guarantee: it finds nothing and removes nothing.
 #[test]
-fn places_and_schemes_are_checked() {
-    let text = |lookup: Result<Lookup, LookupError>| lookup.unwrap_err().to_string();
-    assert_eq!(text(Lookup::default().with_scheme("")), "not an authentication scheme");
-    assert_eq!(text(Lookup::default().with_scheme("two words")), "not an authentication scheme");
-    assert_eq!(
-        text(Lookup::default().with_scheme(&"s".repeat(65))),
-        "not an authentication scheme"
-    );
-    assert_eq!(text(Lookup::default().with_header("a header", "StackState")), "not a header name");
-    assert_eq!(text(Lookup::default().with_bare_header("")), "not a header name");
+fn an_empty_extractor_finds_nothing() {
+    let mut headers = headers(&[("authorization", "StackState key"), ("sts-api-key", "key")]);
+    let mut uri: Uri = "/stsAgent/?api_key=key".parse().unwrap();
+    let empty = CredentialExtractor::empty();
+    assert_eq!(empty.extract(&headers, &uri).err(), Some(Missing));
+    empty.strip(&mut headers, &mut uri);
+    assert_eq!((headers.len(), uri.to_string().as_str()), (2, "/stsAgent/?api_key=key"));
 }
 
 // Scenario: schemes are accepted in several headers, repeatedly or in another case, or there are
 // bare headers alone. Guarantee: there is one challenge for each scheme, in order, and never none.
 #[test]
 fn there_is_one_challenge_for_each_scheme() {
-    assert_eq!(agent().challenge_schemes(), ["StackState", "SUSEObservability", "ApiKey", "Basic"]);
-    let repeated = Lookup::default()
-        .with_header("x-other", "stackstate")
-        .and_then(|lookup| lookup.with_scheme("StackState"))
-        .unwrap();
-    assert_eq!(repeated.challenge_schemes(), ["StackState"]);
-    let bare = Lookup::nowhere().with_bare_header("sts-api-key").unwrap();
-    assert_eq!(bare.challenge_schemes(), ["ApiKey"]);
+    let schemes = |names: &[&'static str]| {
+        names.iter().map(|name| Scheme::from_static(name)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        agent().challenge_schemes(),
+        schemes(&["StackState", "SUSEObservability", "ApiKey", "Basic"])
+    );
+    let repeated = CredentialExtractor::default()
+        .with_header(HeaderName::from_static("x-other"), Scheme::from_static("stackstate"))
+        .with_scheme(Scheme::STACKSTATE);
+    assert_eq!(repeated.challenge_schemes(), schemes(&["StackState"]));
+    let bare = CredentialExtractor::empty().with_bare_header(STS_API_KEY);
+    assert_eq!(bare.challenge_schemes(), [API_KEY]);
 }
 
 proptest! {
@@ -306,7 +315,7 @@ proptest! {
         let result: Uri = stripped(&before).parse().unwrap();
         prop_assert_eq!(result.path_and_query().unwrap().as_str(), &after);
         prop_assert_eq!((result.scheme(), result.authority()), (uri.scheme(), uri.authority()));
-        prop_assert!(agent().find(&HeaderMap::new(), &result).is_err_and(|reason| reason == Missing));
+        prop_assert!(agent().extract(&HeaderMap::new(), &result).is_err_and(|reason| reason == Missing));
     }
 
     // Scenario: any header value and any query.
@@ -318,10 +327,10 @@ proptest! {
             headers.insert("authorization", value);
         }
         let Ok(mut uri) = format!("/stsAgent/?api_key={query}").parse::<Uri>() else { return Ok(()) };
-        if let Ok(credential) = agent().find(&headers, &uri) {
+        if let Ok(credential) = agent().extract(&headers, &uri) {
             prop_assert!(Credential::new("", credential.expose_token()).is_ok());
         }
         agent().strip(&mut headers, &mut uri);
-        prop_assert_eq!(agent().find(&headers, &uri).err(), Some(Missing));
+        prop_assert_eq!(agent().extract(&headers, &uri).err(), Some(Missing));
     }
 }
