@@ -8,20 +8,41 @@ use axum::extract::{Request, State};
 use bytes::Bytes;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{Method, StatusCode};
-use ingestion_api::route;
-use otlp_auth::server::{AuthenticateLayer, Rejection, ServerAuthenticator};
-use otlp_auth::{DenyReason, Identity};
+use http::{HeaderName, Method, StatusCode};
+use ingestion_api::{header, route};
+use otlp_auth::server::{AuthenticateLayer, CredentialExtractor, Rejection, ServerAuthenticator};
+use otlp_auth::{DenyReason, Identity, Scheme};
 use otlp_receiver::body::{self, BodyError};
 
 use super::item::Item;
+use super::otlp;
 use crate::admission::denial_log::DenialLog;
+use crate::config::AuthConfig;
 use crate::upstream::debug::DebugExporter;
+
+const API_KEY_SCHEME: Scheme = Scheme::from_static(header::API_KEY_SCHEME);
+const STS_API_KEY: HeaderName = HeaderName::from_static(header::STS_API_KEY);
+const DD_API_KEY: HeaderName = HeaderName::from_static(header::DD_API_KEY);
 
 #[derive(Clone)]
 struct Agent {
     debug: Arc<DebugExporter>,
     max_body: usize,
+}
+
+/// The places in which agents send their key: different parts of an agent use different ones.
+pub(crate) fn extractor(auth: &AuthConfig) -> CredentialExtractor {
+    let extractor = otlp::extractor(auth)
+        .with_scheme(API_KEY_SCHEME)
+        .with_basic_user(header::BASIC_USER)
+        .with_bare_header(STS_API_KEY)
+        .with_bare_header(DD_API_KEY);
+    if !auth.query_parameter {
+        return extractor;
+    }
+    let paths =
+        ["", route::RECEIVER_PREFIX].map(|prefix| format!("{prefix}{}/", route::AGENT_PREFIX));
+    extractor.with_query_parameter(header::QUERY_PARAMETER, paths)
 }
 
 /// Creates the router of the agent listener. It serves everything below a prefix, because new
