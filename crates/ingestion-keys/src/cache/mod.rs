@@ -30,8 +30,8 @@ use crate::store::{Change, Cursor, KeyState, TOMBSTONE_RETENTION};
 /// key's first use, allocating.
 ///
 /// It is undecided until it has read its store once ([`catch_up`](Self::catch_up)), and again when
-/// it could not read it for [`KeyCacheOptions::max_staleness`]. What is not of the format of a key is
-/// refused even then.
+/// it could not read it for [`KeyCacheOptions::max_staleness`]. What is not of the format of a key
+/// is refused even then.
 pub struct KeyCache {
     keys: Map<Entry>,
     /// When it stops to decide, in nanoseconds of the monotonic clock.

@@ -330,8 +330,8 @@ fn batch(usage: Vec<(KeyId, Usage)>) -> UsageBatch {
 }
 
 /// Scenario: usage is added in batches, the later one last used earlier, and the key is changed in
-/// between and deleted at the end. Guarantee: it adds up, the latest use stays, changes do not touch
-/// it and it does not count as one; it goes with the key.
+/// between and deleted at the end. Guarantee: it adds up, the latest use stays, changes do not
+/// touch it and it does not count as one; it goes with the key.
 pub async fn usage_adds_up(store: &Store) {
     let key = insert(store, 1, "n").await;
     insert(store, 2, "n").await;
@@ -411,8 +411,8 @@ pub async fn a_change_wakes_followers(store: &Store) {
     assert!(!revision.has_changed().unwrap());
 }
 
-/// Scenario: one follower reads after every change, one after every seventh, while keys come, change
-/// and go. Guarantee: both have what a snapshot has.
+/// Scenario: one follower reads after every change, one after every seventh, while keys come,
+/// change and go. Guarantee: both have what a snapshot has.
 pub async fn followers_converge(store: &Store) {
     let start = cursor(store).await;
     let (mut often, mut seldom) = ((start, BTreeMap::new()), (start, BTreeMap::new()));
