@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
+use otlp_auth::GenerationReceiver;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -28,9 +28,8 @@ pub fn log_to_stderr() {
 
 /// Prints a line each time that a changed token file is loaded. `what` names its content in the
 /// line: `tokens` for a receiver, `token` for an exporter.
-pub async fn report_reloads(what: &str, mut generation: watch::Receiver<u64>) {
-    while generation.changed().await.is_ok() {
-        let generation = *generation.borrow_and_update();
+pub async fn report_reloads(what: &str, mut generation: GenerationReceiver) {
+    while let Some(generation) = generation.changed().await {
         print_line(format_args!("reloaded {what} generation={generation}"));
     }
 }

@@ -28,7 +28,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use otlp_auth::Credential;
-use otlp_auth::client::BearerTokenAuth;
+use otlp_auth::client::{BearerTokenAuth, UnboundBearerTokenAuth};
 use otlp_auth::server::{AuthenticateLayer, FixedTokens};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -40,13 +40,14 @@ use tower::{Layer, Service};
 
 use measure::{timed, timed_with};
 
+const ENDPOINT: &str = "https://otlp.example.com";
 const TOKEN: &str = "iapikeyok-00000000-Zq3LrT8w-mK2vB6xY-000000";
 
 fn main() {
-    let fixed = BearerTokenAuth::builder().token(TOKEN).build().unwrap();
+    let fixed = BearerTokenAuth::builder().token(TOKEN).endpoint(ENDPOINT).build().unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, TOKEN).unwrap();
-    let file = BearerTokenAuth::builder().file(file.path()).build().unwrap();
+    let file = BearerTokenAuth::builder().file(file.path()).build_unbound().unwrap();
     let value = Credential::new("StackState", TOKEN).unwrap().to_header_value();
     let constant = ConstantHeader { value: value.clone(), inner: NoOp };
 
@@ -56,8 +57,10 @@ fn main() {
         || now(ours.call(export())).unwrap(),
         || now(Service::call(&mut peer, export())).unwrap(),
     );
-    // With a token that can change, the body is recorded while it is read and the answer looked at.
-    let (mut ours, mut peer) = (file.layer().layer(Reads), ConstantHeader { value, inner: Reads });
+    // If the token can change, the body is recorded while it is read, and the response is read
+    // ahead.
+    let file_layer = file.for_endpoint(ENDPOINT).unwrap().layer();
+    let (mut ours, mut peer) = (file_layer.layer(Reads), ConstantHeader { value, inner: Reads });
     let call = || export().map(tonic::body::Body::new);
     compare(
         "layer_file",
@@ -80,7 +83,7 @@ fn main() {
     server_layer();
 }
 
-/// Reports a case and its peer; the allocations of the case are those above the peer's.
+/// Reports a case and its peer. The allocations of the case are reported less the peer's.
 fn compare<T, U>(case: &str, mut ours: impl FnMut() -> T, mut peer: impl FnMut() -> U) {
     let allocations = measure::allocations(&mut peer);
     let added = measure::allocations(&mut ours) - allocations;
@@ -91,7 +94,7 @@ fn compare<T, U>(case: &str, mut ours: impl FnMut() -> T, mut peer: impl FnMut()
 
 /// A call through the in-process pipe beside one through an interceptor, both to a server on
 /// loopback. A call waits for other threads, so both are measured in wall-clock time.
-fn channel(auth: &BearerTokenAuth, constant: &ConstantHeader) {
+fn channel(auth: &UnboundBearerTokenAuth, constant: &ConstantHeader) {
     let runtime = Runtime::new().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let endpoint =

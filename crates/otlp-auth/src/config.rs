@@ -1,7 +1,8 @@
 //! The Collector's configuration of its `bearertokenauth` extension.
 //!
-//! [`BearerTokenAuthConfig`] keeps the Collector's keys and defaults; [`otel_confmap`] is the language
-//! that it is written in. Every problem of a block is reported at once, and no message holds a value.
+//! [`BearerTokenAuthConfig`] keeps the Collector's keys and defaults; [`otel_confmap`] is the
+//! language that it is written in. Every problem of a block is reported at once, and no message
+//! holds a value.
 //!
 //! # Differences from the Collector
 //!
@@ -21,8 +22,9 @@ use http::header::AUTHORIZATION;
 use otel_confmap::{ConfigError, Env, Map, Node, Problem, Report, Value};
 use secrecy::SecretString;
 
-use crate::Credential;
-use crate::credential::is_protocol_header;
+use crate::credential::Credential;
+use crate::protocol_header::is_protocol_header;
+use crate::scheme::Scheme;
 
 const NO_TOKEN: &str =
     "there is no token: give `token`, as in token: \"${env:API_KEY}\", or `tokens`, or `filename`";
@@ -46,7 +48,7 @@ const NO_TOKEN: &str =
 ///
 /// let env = |name: &str| (name == "API_KEY").then(|| "iapikeyok-example".to_owned());
 /// let config = BearerTokenAuthConfig::from_yaml("scheme: StackState\ntoken: \"${env:API_KEY}\"", &env)?;
-/// assert_eq!(config.scheme(), "StackState");
+/// assert_eq!(config.scheme().unwrap().as_str(), "StackState");
 /// assert_eq!(config.header(), "authorization");
 /// assert!(matches!(config.source(), TokenSource::Tokens(tokens) if tokens.len() == 1));
 /// # Ok::<(), otel_confmap::ConfigError>(())
@@ -54,7 +56,7 @@ const NO_TOKEN: &str =
 #[derive(Clone, Debug)]
 pub struct BearerTokenAuthConfig {
     header: HeaderName,
-    scheme: String,
+    scheme: Option<Scheme>,
     source: TokenSource,
 }
 
@@ -101,7 +103,7 @@ impl BearerTokenAuthConfig {
         };
         let scheme = match map.get("scheme") {
             Some(node) => scheme(&node),
-            None => Some("Bearer".to_owned()),
+            None => Some(Some(Scheme::BEARER)),
         };
         let source = source(&mut map);
         map.deny_unknown();
@@ -114,10 +116,10 @@ impl BearerTokenAuthConfig {
         &self.header
     }
 
-    /// The scheme before the token; empty if the header carries the token alone.
+    /// The scheme before the token; `None` if the header carries the token alone.
     #[must_use]
-    pub fn scheme(&self) -> &str {
-        &self.scheme
+    pub fn scheme(&self) -> Option<&Scheme> {
+        self.scheme.as_ref()
     }
 
     /// Where the tokens come from.
@@ -127,8 +129,8 @@ impl BearerTokenAuthConfig {
     }
 }
 
-/// Reads the name of a header that a client may set; `text` is the name, and `node` the setting that
-/// problems are reported for.
+/// Reads the name of a header that a client may set; `text` is the name, and `node` the setting
+/// that problems are reported for.
 #[must_use]
 pub fn header_name(node: &Node<'_>, text: &str) -> Option<HeaderName> {
     let Ok(name) = HeaderName::from_bytes(text.as_bytes()) else {
@@ -142,15 +144,17 @@ pub fn header_name(node: &Node<'_>, text: &str) -> Option<HeaderName> {
     Some(name)
 }
 
-fn scheme(node: &Node<'_>) -> Option<String> {
-    let scheme = node.string()?;
-    // The token is a placeholder: only the scheme is checked here.
-    match Credential::new(scheme, "-") {
-        Ok(_) => Some(scheme.to_owned()),
-        Err(error) => {
-            node.problem(error.to_string());
-            None
-        }
+/// Reads the scheme; the inner `None` is an empty one.
+fn scheme(node: &Node<'_>) -> Option<Option<Scheme>> {
+    match node.string()? {
+        "" => Some(None),
+        scheme => match scheme.parse() {
+            Ok(scheme) => Some(Some(scheme)),
+            Err(error) => {
+                node.problem(error.to_string());
+                None
+            }
+        },
     }
 }
 

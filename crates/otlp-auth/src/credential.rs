@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
@@ -10,10 +10,10 @@ use crate::scheme::is_tchar;
 
 /// Longest token that is read or sent, in bytes. Longer ones are refused before anything is copied
 /// or hashed.
-pub const MAX_TOKEN_LEN: usize = 4096;
+pub(crate) const MAX_TOKEN_LEN: usize = 4096;
 
 /// Longest authentication scheme, in bytes.
-pub const MAX_SCHEME_LEN: usize = 64;
+pub(crate) const MAX_SCHEME_LEN: usize = 64;
 
 /// Longest header value that is looked at: scheme, blanks and token together.
 const MAX_VALUE_LEN: usize = MAX_TOKEN_LEN + 2 * MAX_SCHEME_LEN;
@@ -22,7 +22,7 @@ const MAX_VALUE_LEN: usize = MAX_TOKEN_LEN + 2 * MAX_SCHEME_LEN;
 /// there as they are.
 ///
 /// The token consists of visible ASCII characters without comma and double quote, at most
-/// [`MAX_TOKEN_LEN`] of them. A comma would make two values joined by an intermediary (RFC 9110
+/// 4096 of them. A comma would make two values joined by an intermediary (RFC 9110
 /// section 5.3) look like one; a quote belongs to authentication parameters. The scheme is a
 /// `token` of RFC 9110 section 5.6.2 and is compared without regard to case (section 11.1); it is
 /// empty where a header carries the bare token.
@@ -64,7 +64,7 @@ pub enum CredentialError {
     /// There is a scheme and no token after it.
     #[error("there is no token after the scheme")]
     MissingToken,
-    /// The token is longer than [`MAX_TOKEN_LEN`] bytes.
+    /// The token is longer than 4096 bytes.
     #[error("the token is longer than {MAX_TOKEN_LEN} bytes")]
     TokenTooLong,
     /// The token has a character outside visible ASCII, a comma or a double quote.
@@ -73,7 +73,7 @@ pub enum CredentialError {
     /// The scheme is empty.
     #[error("the scheme is empty")]
     EmptyScheme,
-    /// The scheme is longer than [`MAX_SCHEME_LEN`] bytes.
+    /// The scheme is longer than 64 bytes.
     #[error("the scheme is longer than {MAX_SCHEME_LEN} bytes")]
     SchemeTooLong,
     /// The scheme has a character that RFC 9110 section 5.6.2 does not allow in a token.
@@ -130,6 +130,7 @@ impl<'a> Credential<'a> {
     /// is another one or there is no token.
     // Always, with its caller: a fifth of a verdict's time went into moving the result.
     #[inline(always)]
+    #[cfg(feature = "server")]
     pub(crate) fn of_scheme(scheme: &'a str, value: &'a HeaderValue) -> Option<Self> {
         let bytes = trimmed(value).ok()?;
         let (presented, rest) = bytes.split_at_checked(scheme.len())?;
@@ -153,6 +154,7 @@ impl<'a> Credential<'a> {
 
     /// A credential whose token had to be decoded. The buffer is wiped when the credential is
     /// dropped.
+    #[cfg(any(feature = "server", test))]
     pub(crate) fn decoded(scheme: &'a str, token: SecretString) -> Result<Self, CredentialError> {
         legal_token(token.expose_secret().as_bytes())?;
         Ok(Self { scheme, token: b"", decoded: Some(token) })
@@ -274,34 +276,6 @@ pub(crate) fn legal_token(token: &[u8]) -> Result<&[u8], CredentialError> {
         None => illegal(token),
     };
     if any_illegal { Err(CredentialError::IllegalToken) } else { Ok(token) }
-}
-
-/// Whether HTTP or gRPC needs this header for itself: neither a credential nor a configured header
-/// may take its place.
-pub(crate) fn is_protocol_header(name: &HeaderName) -> bool {
-    use http::header::*;
-    const NAMES: [HeaderName; 11] = [
-        ACCEPT_ENCODING,
-        CONNECTION,
-        CONTENT_ENCODING,
-        CONTENT_LENGTH,
-        CONTENT_TYPE,
-        EXPECT,
-        HOST,
-        TE,
-        TRAILER,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ];
-    // The hop-by-hop ones that HTTP/2 forbids (RFC 9113 section 8.2.2) and the `http` crate has no
-    // name for.
-    const OTHERS: [&str; 2] = ["keep-alive", "proxy-connection"];
-    let text = name.as_str();
-    // gRPC reserves `grpc-`, and the value of a `-bin` header is base64.
-    NAMES.contains(name)
-        || OTHERS.contains(&text)
-        || text.starts_with("grpc-")
-        || text.ends_with("-bin")
 }
 
 #[cfg(test)]

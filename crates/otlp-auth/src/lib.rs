@@ -1,8 +1,8 @@
 //! Authentication for OTLP pipelines: both ends of one header.
 //!
-//! A sender of telemetry proves who it is with `Authorization: StackState <key>`. This library puts
-//! that header on every request of an OTLP client and checks it in front of an OTLP server, the
-//! same on gRPC and on HTTP:
+//! A sender of telemetry identifies itself with `Authorization: StackState <key>`. This library
+//! puts that header on every request of an OTLP client, and checks it in front of an OTLP server,
+//! in the same way on gRPC and on HTTP:
 //!
 //! - [`client::BearerTokenAuth`] keeps the current token ready, from a Collector's own
 //!   `bearertokenauth` configuration, a fixed value or a file that it follows; it goes into
@@ -29,17 +29,30 @@
 //!
 //! # Features
 //!
-//! None is on by default; each adds items and changes nothing else.
+//! No feature is on by default. Each feature adds items and changes nothing else.
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `tonic` | `client::Interceptor`, `BearerTokenAuth::channel`, `server::Interceptor` |
-//! | `opentelemetry-http` | `client::HttpClient` for the OTLP/HTTP exporters of opentelemetry-rust |
-//! | `yaml` | `config`: a Collector's `bearertokenauth` block; `BearerTokenAuth::from_yaml` |
-//! | `metrics` | `with_meter` on both ends: the instruments below |
+//! | `client` | `client`: the sending end |
+//! | `server` | `server`: the receiving end |
+//! | `token-file` | `server::TokenFile`; `client` includes this feature |
+//! | `tonic` | `client::Interceptor`, `BearerTokenAuth::channel`, `server::Interceptor`, each with its end |
+//! | `opentelemetry-http` | `client::HttpClient`, for the OTLP/HTTP exporters of opentelemetry-rust; includes `client` |
+//! | `yaml` | `config`: a Collector's `bearertokenauth` block; with `client` also `BearerTokenAuth::from_yaml` and `Builder::config` |
+//! | `metrics` | `Builder::meter` and `with_meter`: the instruments below, each with its end |
 //! | `full` | all of these |
 //!
-//! The tower layers of both ends, which serve axum and hyper too, are always there.
+//! The tower layers, which also serve axum and hyper, need no feature besides their end. With
+//! `server` alone, no file watcher is compiled. A timer (`futures-timer`) is, because the body of a
+//! refused request is drained for a limited time, also on a runtime without timers.
+//!
+//! # Types of other crates
+//!
+//! These crates are below 1.0, and their types appear in signatures: `secrecy` (tokens),
+//! `tower-layer` and `tower-service` (the layers), `tonic` (feature `tonic`), `opentelemetry`
+//! (feature `metrics`), `opentelemetry-http` (feature of the same name) and `otel-confmap` (feature
+//! `yaml`). Version 1.0 of this crate waits until they have reached theirs. No other type of a
+//! crate below 1.0 is public.
 //!
 //! # Metrics
 //!
@@ -57,34 +70,53 @@
 //! | error | from | means |
 //! |---|---|---|
 //! | [`CredentialError`] | [`Credential`] | not a scheme or not a token, and why |
-//! | [`client::BuildError`] | [`client::Builder::build`], `from_yaml` | there is no usable token: nothing given, illegal, a file or a configuration that cannot be used |
-//! | [`client::EndpointError`] | `for_endpoint`, and requests | plaintext to another host, or not a URL |
-//! | [`TokenFileError`] | [`server::TokenFile::open`] | unreadable, empty, too long, or which line is no token |
+//! | [`client::BuildError`] | [`client::Builder`], `from_yaml` | there is no token or no endpoint, or one of them, the file or the configuration cannot be used |
+//! | [`client::EndpointError`] | `for_endpoint`, and requests | the endpoint is reached over plaintext, or is not a URL |
+//! | [`TokenFileError`] | token files of both ends | the file is unreadable, empty or too long, or has a line that is not a token |
+//! | [`server::OpenTokenFileError`] | [`server::TokenFile::open`] | a `TokenFileError`, or tokens that cannot be used together |
 //! | [`server::FixedTokensError`] | [`server::FixedTokens::new`] | which named token is none, or has two names |
 //! | `otel_confmap::ConfigError` | `config` | every problem of a configuration, each with its path and line |
 //! | [`Undecided`] | [`server::ServerAuthenticator`] | no verdict: the sender is asked to try again |
 //!
 //! A request that is refused is not an error: it is a [`Decision::Deny`] with a [`Denial`].
 #![cfg_attr(feature = "full", doc = include_str!("quick_start.md"))]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "client")]
+#[cfg_attr(docsrs, doc(cfg(feature = "client")))]
 pub mod client;
 #[cfg(feature = "yaml")]
+#[cfg_attr(docsrs, doc(cfg(feature = "yaml")))]
 pub mod config;
 mod credential;
 mod decision;
 mod denial;
+#[cfg(all(feature = "token-file", any(feature = "client", feature = "server")))]
+mod generation;
 mod identity;
-#[cfg(feature = "metrics")]
+#[cfg(all(feature = "metrics", any(feature = "client", feature = "server")))]
 mod metrics;
+#[cfg(any(feature = "client", feature = "yaml"))]
+mod protocol_header;
 mod scheme;
+#[cfg(feature = "server")]
+#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
 pub mod server;
+#[cfg(any(feature = "client", feature = "server"))]
 mod timeout;
+#[cfg(all(feature = "token-file", any(feature = "client", feature = "server")))]
 mod token_file;
+#[cfg(all(feature = "token-file", any(feature = "client", feature = "server")))]
 mod watched_file;
 
-pub use credential::{Credential, CredentialError, MAX_SCHEME_LEN, MAX_TOKEN_LEN};
+pub use credential::{Credential, CredentialError};
 pub use decision::{Decision, Undecided, Verdict};
 pub use denial::{Denial, DenyReason};
+#[cfg(all(feature = "token-file", any(feature = "client", feature = "server")))]
+#[cfg_attr(docsrs, doc(cfg(feature = "token-file")))]
+pub use generation::GenerationReceiver;
 pub use identity::{CountedIdentity, Identity};
 pub use scheme::Scheme;
+#[cfg(all(feature = "token-file", any(feature = "client", feature = "server")))]
+#[cfg_attr(docsrs, doc(cfg(feature = "token-file")))]
 pub use token_file::TokenFileError;

@@ -3,20 +3,26 @@
 //! The instruments and their attributes are a table in the documentation of the crate. No attribute
 //! is taken from a request.
 
+#[cfg(feature = "server")]
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, Histogram, Meter};
+#[cfg(feature = "server")]
+use opentelemetry::metrics::Histogram;
+use opentelemetry::metrics::{Counter, Meter};
 
+#[cfg(feature = "server")]
 use crate::decision::{Decision, Verdict};
 
 /// Reloads of a token file.
+#[cfg(feature = "token-file")]
 pub(crate) struct Reloads {
     reloads: Counter<u64>,
     side: &'static str,
 }
 
 /// Decisions of a server.
+#[cfg(feature = "server")]
 #[derive(Clone, Debug)]
 pub(crate) struct Decisions {
     decisions: Counter<u64>,
@@ -24,11 +30,13 @@ pub(crate) struct Decisions {
 }
 
 /// Requests that were sent a second time.
+#[cfg(feature = "client")]
 #[derive(Clone, Debug)]
 pub(crate) struct Resends {
     resends: Counter<u64>,
 }
 
+#[cfg(feature = "token-file")]
 impl Reloads {
     pub(crate) fn new(meter: &Meter, side: &'static str) -> Self {
         let reloads = meter.u64_counter("ingestion.auth.reloads").with_unit("{reload}");
@@ -44,6 +52,7 @@ impl Reloads {
     }
 }
 
+#[cfg(feature = "server")]
 impl Decisions {
     pub(crate) fn new(meter: &Meter) -> Self {
         let decisions = meter.u64_counter("ingestion.auth.decisions").with_unit("{decision}");
@@ -76,6 +85,7 @@ impl Decisions {
     }
 }
 
+#[cfg(feature = "client")]
 impl Resends {
     pub(crate) fn new(meter: &Meter) -> Self {
         let resends = meter.u64_counter("ingestion.auth.resends").with_unit("{request}");

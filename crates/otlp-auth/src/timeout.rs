@@ -1,5 +1,5 @@
-//! A bound on waiting that needs no runtime: neither the export threads of an SDK nor every server
-//! has Tokio's timers.
+//! A time limit that needs no runtime. The export threads of an OpenTelemetry SDK have no Tokio
+//! timers, nor has every server.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use futures_timer::Delay;
 
-/// What `work` gives, unless it takes longer than `limit`.
+/// The output of `work`; `None` if it takes longer than `limit`.
 pub(crate) async fn timeout<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     let mut delay = None;
     poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
-        // Only what has to wait pays for a timer.
+        // The timer is made only if `work` has to wait.
         Poll::Pending => {
             Pin::new(delay.get_or_insert_with(|| Delay::new(limit))).poll(cx).map(|()| None)
         }

@@ -1,32 +1,41 @@
-//! Token files: one token a line, with a name or without.
+//! Token files: one token a line, with a name or without. Both ends read them alike.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::hash::BuildHasher;
+use std::io::{self, Read as _};
 use std::path::Path;
 
-use secrecy::{ExposeSecret, SecretSlice};
+use secrecy::{ExposeSecret as _, SecretSlice};
 
 use crate::credential::{self, CredentialError};
-use crate::server::FixedTokensError;
 
-/// Longest token file that is read, in bytes: room for 100,000 tokens of any usual length.
+/// The longest token file that is read, in bytes. 100,000 tokens of up to 160 bytes fit.
 pub(crate) const MAX_FILE_LEN: u64 = 16 << 20;
+
+/// The content of a token file, wiped when it is dropped.
+pub(crate) struct TokenFileContent(SecretSlice<u8>);
 
 /// A line of a token file.
 #[derive(Clone, Copy)]
+#[cfg_attr(
+    not(all(feature = "client", feature = "server")),
+    expect(dead_code, reason = "a client reads no names, and a server no line numbers")
+)]
 pub(crate) struct Line<'a> {
+    /// The number of the line, from 1.
+    pub(crate) number: usize,
     pub(crate) name: Option<&'a str>,
     pub(crate) token: &'a str,
 }
 
-/// Why a token file was not taken. No variant carries anything that stands in the file.
+/// Why a token file was refused. No variant carries a part of the file's content.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenFileError {
     /// The file cannot be read.
     #[error("the token file cannot be read")]
     Read(#[source] io::Error),
-    /// It is a directory, FIFO, socket or device.
+    /// The path is that of a directory, FIFO, socket or device.
     #[error("the token file is not a regular file")]
     NotAFile,
     /// The file is longer than 16 MiB.
@@ -38,57 +47,75 @@ pub enum TokenFileError {
     /// A line is not a token.
     #[error("line {line} of the token file is not a token")]
     Line {
-        /// Its number, from 1.
+        /// The number of the line, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// What is wrong with the line.
         source: CredentialError,
     },
-    /// The scheme that the tokens should be sent with is none.
-    #[error("the scheme for the token file is not a scheme")]
-    Scheme(#[source] CredentialError),
-    /// The lines cannot be used together.
-    #[error("the tokens of the token file cannot be used together")]
-    Tokens(#[from] FixedTokensError),
     /// The thread that follows the file could not be started.
     #[error("no thread could be started to follow the token file")]
     Thread(#[source] io::Error),
 }
 
-/// The bytes of the regular file at `path`, wiped when dropped.
-pub(crate) fn read(path: &Path) -> Result<SecretSlice<u8>, TokenFileError> {
-    // Asked before it is opened: opening a FIFO waits for its writer. Who swaps the file in between
-    // may write tokens anyway.
-    if !fs::metadata(path).map_err(TokenFileError::Read)?.is_file() {
-        return Err(TokenFileError::NotAFile);
+impl TokenFileContent {
+    /// Reads the regular file at `path`.
+    pub(crate) fn read(path: &Path) -> Result<Self, TokenFileError> {
+        // The kind is checked before the file is opened, because opening a FIFO waits for its
+        // writer. A process that can swap the file between the two calls can write tokens anyway.
+        if !fs::metadata(path).map_err(TokenFileError::Read)?.is_file() {
+            return Err(TokenFileError::NotAFile);
+        }
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes))
+            .map_err(TokenFileError::Read)?;
+        if bytes.len() as u64 > MAX_FILE_LEN {
+            return Err(TokenFileError::TooLong);
+        }
+        Ok(bytes.into())
     }
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE_LEN + 1).read_to_end(&mut bytes))
-        .map_err(TokenFileError::Read)?;
-    if bytes.len() as u64 > MAX_FILE_LEN { Err(TokenFileError::TooLong) } else { Ok(bytes.into()) }
+
+    /// The lines that carry a token: at least one. A byte order mark, carriage returns, blanks at
+    /// both ends of a line and blank lines are skipped; any other line must be a token, bare or as
+    /// `name=token`.
+    pub(crate) fn tokens(&self) -> Result<Vec<Line<'_>>, TokenFileError> {
+        let bytes = self.0.expose_secret();
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let lines: Vec<_> = bytes
+            .split(|&byte| byte == b'\n')
+            .map(<[u8]>::trim_ascii)
+            .zip(1..)
+            .filter(|(line, _)| !line.is_empty())
+            .map(|(line, number)| {
+                Line::parse(line, number)
+                    .map_err(|source| TokenFileError::Line { line: number, source })
+            })
+            .collect::<Result<_, _>>()?;
+        if lines.is_empty() { Err(TokenFileError::Empty) } else { Ok(lines) }
+    }
+
+    /// A hash by which two contents are compared without keeping the first one.
+    pub(crate) fn fingerprint(&self, hasher: &impl BuildHasher) -> u64 {
+        hasher.hash_one(self.0.expose_secret())
+    }
+
+    /// Whether the last line ends in a line feed. If it does not, a writer may have paused in the
+    /// middle of a token.
+    pub(crate) fn ends_in_line_feed(&self) -> bool {
+        self.0.expose_secret().last() == Some(&b'\n')
+    }
 }
 
-/// The lines that carry a token. A byte order mark, carriage returns, blanks at both ends of a line
-/// and blank lines are skipped; any other line has to be a token, bare or as `name=token`.
-pub(crate) fn parse(
-    content: &SecretSlice<u8>,
-) -> impl Iterator<Item = Result<Line<'_>, TokenFileError>> {
-    let bytes = content.expose_secret();
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    bytes
-        .split(|&byte| byte == b'\n')
-        .map(<[u8]>::trim_ascii)
-        .enumerate()
-        .filter(|(_, line)| !line.is_empty())
-        .map(|(index, line)| {
-            Line::of(line).map_err(|source| TokenFileError::Line { line: index + 1, source })
-        })
+impl From<Vec<u8>> for TokenFileContent {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
 }
 
 impl<'a> Line<'a> {
-    /// `name=token` only if the left side is a name and something other than `=` follows: base64
-    /// padding names nothing.
-    fn of(line: &'a [u8]) -> Result<Self, CredentialError> {
+    /// Reads `name=token` if the left side is a name and a character other than `=` follows, so
+    /// that the padding of base64 is not read as a separator; otherwise the line is a bare token.
+    fn parse(line: &'a [u8], number: usize) -> Result<Self, CredentialError> {
         let text = |bytes| std::str::from_utf8(bytes).map_err(|_| CredentialError::IllegalToken);
         let (name, token) = match line
             .iter()
@@ -102,7 +129,7 @@ impl<'a> Line<'a> {
             }
             _ => (None, line),
         };
-        Ok(Self { name, token: text(credential::legal_token(token)?)? })
+        Ok(Self { number, name, token: text(credential::legal_token(token)?)? })
     }
 }
 

@@ -1,10 +1,8 @@
-//! A small file that is followed while it changes, on a thread of its own: the watcher of both
-//! ends.
+//! Follows a token file while it changes, on a thread of its own. Both ends use it.
 
 use std::collections::hash_map::RandomState;
 use std::error::Error;
 use std::fmt;
-use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,33 +12,33 @@ use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use secrecy::{ExposeSecret, SecretSlice};
 use tokio::sync::{oneshot, watch};
 
-use crate::token_file::{self, TokenFileError};
+use crate::generation::GenerationReceiver;
+use crate::token_file::{TokenFileContent, TokenFileError};
 
-/// How often the file is read besides being watched.
+/// How often the file is read in addition to being watched.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Shortest time between two reads that were asked for by [`WatchedFile::reload`].
+/// The shortest time between two reads that [`WatchedFile::reload`] asks for.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A change is read when the directory has been quiet for so long, so that a rewrite in several
-/// steps is seen as one..
+/// How long the directory must have been quiet before a change is read, so that a rewrite in
+/// several steps is read once.
 const QUIET: Duration = Duration::from_millis(20);
 
-/// ..but not later than this, however busy the directory is.
+/// How long a change waits at most for the directory to become quiet.
 const MAX_UNQUIET: Duration = Duration::from_millis(200);
 
-/// New content is taken when two reads this far apart agree: a writer in the middle of its work is
-/// not overtaken.
+/// How far apart two reads are that must agree before new content is applied, so that no file is
+/// applied that its writer has not finished.
 const AGREE: Duration = Duration::from_millis(2);
 
-/// The same for content whose last line does not end: a writer that pauses may have left half a
-/// token, which is a legal one.
+/// As [`AGREE`], for content whose last line does not end in a line feed. A writer that pauses may
+/// have written half of a token, which looks like a whole one.
 const AGREE_UNENDED: Duration = Duration::from_millis(500);
 
-/// A file that is followed until this is dropped.
+/// A file that is followed until this value is dropped.
 pub(crate) struct WatchedFile {
     path: PathBuf,
     commands: Sender<Command>,
@@ -50,12 +48,12 @@ pub(crate) struct WatchedFile {
 enum Command {
     /// Something happened in the directory.
     Changed,
-    /// Read, no matter what happened, and say when that is done.
+    /// Read the file even if nothing happened, and notify the sender after the read.
     Reload(oneshot::Sender<()>),
     Stop,
 }
 
-/// What can be known of the reloads from outside.
+/// The numbers of reloads, shared with the thread.
 #[derive(Default)]
 struct Counts {
     generation: watch::Sender<u64>,
@@ -68,20 +66,22 @@ struct Counts {
 
 impl WatchedFile {
     /// Follows the file at `path`, whose content was `content`, and calls `apply` with each new
-    /// one. Content that `apply` refuses is counted and logged once.
-    pub(crate) fn follow<F>(
+    /// content. `apply` returns whether the content changed anything for its user, which counts as
+    /// a generation. Content that `apply` refuses is counted and logged once.
+    pub(crate) fn follow<F, E>(
         path: &Path,
-        content: &SecretSlice<u8>,
+        content: &TokenFileContent,
         interval: Duration,
         apply: F,
     ) -> Result<Self, TokenFileError>
     where
-        F: FnMut(&SecretSlice<u8>) -> Result<(), TokenFileError> + Send + 'static,
+        F: FnMut(&TokenFileContent) -> Result<bool, E> + Send + 'static,
+        E: Error + 'static,
     {
         let (commands, receiver) = mpsc::channel();
         let counts = Arc::new(Counts::default());
         let fingerprints = RandomState::new();
-        let applied = fingerprints.hash_one(content.expose_secret());
+        let applied = content.fingerprint(&fingerprints);
         let mut follower = Follower {
             path: path.to_owned(),
             interval,
@@ -104,24 +104,28 @@ impl WatchedFile {
         Ok(Self { path: path.to_owned(), commands, counts })
     }
 
-    /// Resolves when a read that began after this call has ended. Reads asked for in this way are
-    /// at least a second apart, and serve everyone who waits.
+    /// Resolves after a read that began after this call. Such reads are at least
+    /// [`RELOAD_INTERVAL`] apart, and one read serves every caller that waits.
+    #[cfg_attr(
+        not(any(feature = "client", test)),
+        expect(dead_code, reason = "a server asks for no reload")
+    )]
     pub(crate) fn reload(&self) -> impl Future<Output = ()> + Send + use<> {
         let (done, wait) = oneshot::channel();
-        // A thread that is gone drops `done`, which ends the wait as well.
+        // If the thread has ended, `done` is dropped, which ends the wait too.
         let _ = self.commands.send(Command::Reload(done));
         async move { wait.await.unwrap_or_default() }
     }
 
-    pub(crate) fn generation(&self) -> watch::Receiver<u64> {
-        self.counts.generation.subscribe()
+    pub(crate) fn generation(&self) -> GenerationReceiver {
+        GenerationReceiver::new(self.counts.generation.subscribe())
     }
 
     pub(crate) fn failed_reloads(&self) -> u64 {
         self.counts.failed.load(Ordering::Relaxed)
     }
 
-    /// How often the file was read since it is followed.
+    /// How often the file was read since the thread started.
     #[cfg(test)]
     pub(crate) fn reads(&self) -> u64 {
         self.counts.reads.load(Ordering::Relaxed)
@@ -145,9 +149,9 @@ impl fmt::Debug for WatchedFile {
     }
 }
 
-/// Watches the directory and not the file: a file that is replaced takes its watch with it, and
-/// Kubernetes swaps a symbolic link (`..data`) beside the file. Without a watcher polling has to
-/// do.
+/// Watches the directory and not the file, because a watch of a file ends when the file is
+/// replaced, and because Kubernetes swaps a symbolic link (`..data`) beside the file. If the
+/// directory cannot be watched, changes are found by polling alone.
 fn watch_directory(
     path: &Path,
     commands: Sender<Command>,
@@ -156,8 +160,8 @@ fn watch_directory(
     let directory =
         path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let on_event = move |event: notify::Result<notify::Event>| {
-        // Being read is no change; the watcher's own reads would call it for ever. All other kinds
-        // differ between file systems.
+        // Reading is not a change; otherwise our own reads would cause further reads for ever.
+        // Which of the other kinds occur differs between file systems.
         let only_read = |kind| matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write));
         let relevant = !event.is_ok_and(|event| only_read(event.kind));
         if relevant && !changed.swap(true, Ordering::AcqRel) {
@@ -184,18 +188,18 @@ struct Follower<F> {
     apply: F,
     counts: Arc<Counts>,
     fingerprints: RandomState,
-    /// The content in force.
+    /// The fingerprint of the content that is in force.
     applied: u64,
-    /// What the last read found, so that a failure that lasts is reported once.
+    /// The result of the last read, so that a failure that lasts is reported once.
     last: Seen,
-    /// New content that was read once.
+    /// New content that was read once and not yet applied.
     candidate: Option<Candidate>,
 }
 
 #[derive(Clone, Copy)]
 struct Candidate {
     fingerprint: u64,
-    /// When it is taken, if it is still there.
+    /// When the content is applied, if the file still has it.
     due: Instant,
 }
 
@@ -206,9 +210,34 @@ enum Seen {
     Unreadable(std::io::ErrorKind),
 }
 
-impl<F: FnMut(&SecretSlice<u8>) -> Result<(), TokenFileError>> Follower<F> {
+impl<F, E> Follower<F>
+where
+    F: FnMut(&TokenFileContent) -> Result<bool, E>,
+    E: Error + 'static,
+{
+    /// Reads the file when it may have changed, until the [`WatchedFile`] is dropped.
+    ///
+    /// ```text
+    ///          poll_at: POLL_INTERVAL after the last read, or
+    ///          reload_at: a reload waits, and RELOAD_INTERVAL has passed since the last one
+    ///         ┌──────────────────────────────────────────────────────────────┐
+    ///         │                                                              ▼
+    ///       idle ──▶ settling ─────────────────────────────────────────▶ read the file
+    ///         ▲  the    │  ▲    settled_at: QUIET after the last            │      ▲
+    ///         │  dir.   └──┘    change, MAX_UNQUIET after the first         │      │
+    ///         │  changes again                                              │      │
+    ///         ├──── content known, unreadable, applied or refused ──────────┤      │
+    ///         │                                                             ▼      │
+    ///         │                           content is new and was read once: candidate
+    ///         │                           candidate.due: AGREE or AGREE_UNENDED after
+    ///         │                           that read, or settled_at if that is earlier
+    /// ```
+    ///
+    /// A candidate is waited for before polls and reloads: they are answered by the read that
+    /// applies or drops it.
     fn run(&mut self, commands: &Receiver<Command>, changed: &AtomicBool) {
-        // At once: the file may have changed since it was opened, before it was watched.
+        // The first read is due at once: the file may have changed after it was opened and before
+        // it was watched.
         let mut poll_at = Instant::now();
         let mut first_change = None;
         let mut settled_at: Option<Instant> = None;
@@ -233,7 +262,7 @@ impl<F: FnMut(&SecretSlice<u8>) -> Result<(), TokenFileError>> Follower<F> {
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            // However many commands there are, what was due is done.
+            // A read that is due is not delayed by further commands.
             if Instant::now() < due {
                 continue;
             }
@@ -253,12 +282,12 @@ impl<F: FnMut(&SecretSlice<u8>) -> Result<(), TokenFileError>> Follower<F> {
         }
     }
 
-    /// Reads the file, and applies its content if that is new and a second read agrees on it.
+    /// Reads the file. New content becomes the candidate, and is applied once a later read agrees.
     fn read(&mut self) {
         #[cfg(test)]
         self.counts.reads.fetch_add(1, Ordering::Relaxed);
-        let read = token_file::read(&self.path).map(|content| {
-            let fingerprint = self.fingerprints.hash_one(content.expose_secret());
+        let read = TokenFileContent::read(&self.path).map(|content| {
+            let fingerprint = content.fingerprint(&self.fingerprints);
             (content, fingerprint)
         });
         let earlier = self.candidate.take();
@@ -266,10 +295,10 @@ impl<F: FnMut(&SecretSlice<u8>) -> Result<(), TokenFileError>> Follower<F> {
             && Seen::Content(*fingerprint) != self.last
         {
             let now = Instant::now();
-            let ended = content.expose_secret().last() == Some(&b'\n');
+            let ended = content.ends_in_line_feed();
             let candidate = match earlier {
                 Some(earlier) if earlier.fingerprint == *fingerprint => earlier,
-                // A writer that is busy is not watched at every step.
+                // The content changes from read to read, so the next read waits longer.
                 Some(_) => Candidate {
                     fingerprint: *fingerprint,
                     due: now + if ended { QUIET } else { AGREE_UNENDED },
@@ -292,21 +321,27 @@ impl<F: FnMut(&SecretSlice<u8>) -> Result<(), TokenFileError>> Follower<F> {
         if std::mem::replace(&mut self.last, seen) == seen || seen == Seen::Content(self.applied) {
             return;
         }
-        match read.and_then(|(content, fingerprint)| (self.apply)(&content).map(|()| fingerprint)) {
-            Ok(fingerprint) => {
-                self.applied = fingerprint;
-                self.counts.generation.send_modify(|generation| *generation += 1);
-                tracing::info!(path = %self.path.display(), "the token file was reloaded");
-            }
-            Err(error) => {
-                self.counts.failed.fetch_add(1, Ordering::Relaxed);
-                let error: &dyn Error = &error;
-                tracing::warn!(path = %self.path.display(), error, "the token file was not reloaded: the last good tokens stay");
-            }
+        let refused: Option<Box<dyn Error>> = match read {
+            Ok((content, fingerprint)) => match (self.apply)(&content) {
+                Ok(changed) => {
+                    self.applied = fingerprint;
+                    if changed {
+                        self.counts.generation.send_modify(|generation| *generation += 1);
+                    }
+                    tracing::info!(path = %self.path.display(), "the token file was reloaded");
+                    None
+                }
+                Err(error) => Some(error.into()),
+            },
+            Err(error) => Some(error.into()),
+        };
+        if let Some(error) = &refused {
+            self.counts.failed.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(path = %self.path.display(), error = &**error, "the token file was not reloaded: the last good tokens stay");
         }
         #[cfg(feature = "metrics")]
         if let Some(metrics) = self.counts.metrics.get() {
-            metrics.count(seen == Seen::Content(self.applied));
+            metrics.count(refused.is_none());
         }
     }
 }

@@ -13,9 +13,9 @@ const AUTHENTICATOR: &str = "bearertokenauth";
 
 /// The OTLP exporters of a Collector's configuration file.
 ///
-/// Three parts of the file are read: the `exporters` of the types `otlp`, `otlp_grpc`, `otlphttp` and
-/// `otlp_http`, the `bearertokenauth` extensions that they use, and `service.extensions`. The rest of
-/// the file is ignored.
+/// Three parts of the file are read: the `exporters` of the types `otlp`, `otlp_grpc`, `otlphttp`
+/// and `otlp_http`, the `bearertokenauth` extensions that they use, and `service.extensions`. The
+/// rest of the file is ignored.
 ///
 /// # Examples
 ///
@@ -41,7 +41,7 @@ const AUTHENTICATOR: &str = "bearertokenauth";
 /// let exporter = config.exporter(None)?;
 /// assert_eq!(exporter.id(), "otlphttp/stackstate");
 /// assert_eq!(exporter.signal_endpoint(Signal::Traces).unwrap(), "https://otlp-http.example.com/v1/traces");
-/// assert_eq!(exporter.auth().unwrap().scheme(), "StackState");
+/// assert_eq!(exporter.auth().unwrap().scheme().unwrap().as_str(), "StackState");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -178,8 +178,8 @@ impl<'a> Extensions<'a> {
         Self { defined, enabled }
     }
 
-    /// Checks an extension that `service.extensions` starts: it must be defined, and it must be valid
-    /// even if no exporter uses it.
+    /// Checks an extension that `service.extensions` starts: it must be defined, and it must be
+    /// valid even if no exporter uses it.
     fn check(defined: &BTreeMap<&str, Node<'_>>, id: &'a str, node: &Node<'_>) -> &'a str {
         match defined.get(id) {
             Some(extension) => drop(BearerTokenAuthConfig::read(extension)),

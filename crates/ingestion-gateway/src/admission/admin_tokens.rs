@@ -5,8 +5,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use otlp_auth::TokenFileError;
-use otlp_auth::server::TokenFile;
+use otlp_auth::server::{OpenTokenFileError, TokenFile};
 use secrecy::{ExposeSecret, SecretString};
 
 /// The number of random bytes in a token.
@@ -29,7 +28,7 @@ pub enum AdminTokensError {
         /// The path of the file.
         path: PathBuf,
         /// The cause.
-        source: TokenFileError,
+        source: OpenTokenFileError,
     },
 }
 
@@ -118,7 +117,10 @@ mod tests {
         fs::write(&path, "\n").unwrap();
         assert!(matches!(
             open(&path),
-            Err(AdminTokensError::Open { source: TokenFileError::Empty, .. })
+            Err(AdminTokensError::Open {
+                source: OpenTokenFileError::File(otlp_auth::TokenFileError::Empty),
+                ..
+            })
         ));
         assert_eq!(fs::read_to_string(&path).unwrap(), "\n");
     }

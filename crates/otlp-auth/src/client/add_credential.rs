@@ -17,33 +17,34 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::deadline::Deadline;
-use super::endpoint::{self, EndpointError};
+use super::endpoint::{EndpointError, UriPolicy};
 use super::record::{self, Recording};
 use super::token::{CurrentToken, Generation};
 use crate::timeout::timeout;
 
 type BoxError = Box<dyn Error + Send + Sync>;
-/// How long an answer is held back for its first frame.
-const FIRST_FRAME_BOUND: Duration = Duration::from_secs(1);
-
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Puts the current credential on every request, in place of any other; made by
+/// How long a response is held back at most until its first frame arrives.
+const FIRST_FRAME_BOUND: Duration = Duration::from_secs(1);
+
+/// Puts the current credential on every request, in place of any other credential; made by
 /// [`BearerTokenAuth::layer`](super::BearerTokenAuth::layer).
 ///
-/// Where the token can change (it comes from a file), a refusal by the server makes the layer read
-/// its source again. If that gives another token, the request is sent once more. For that the body
-/// is recorded while it is sent, up to 4 MiB; once more than that has been sent, there is no second
-/// time. Neither is there for a body of a type that cannot be rebuilt. These can:
-/// `tonic::body::Body`, and `UnsyncBoxBody` and `BoxBody` (with boxed errors), `Full` and `Empty`
-/// of `http-body-util`. With a fixed token nothing is recorded.
+/// If the token comes from a file, a refusal by the server makes the layer read the file again. If
+/// the file then has another token, the request is sent once more. For that the body is recorded
+/// while it is sent, up to 4 MiB; a longer body is not sent again, nor is a body of a type that
+/// cannot be rebuilt. These types can be rebuilt: `tonic::body::Body`, and of `http-body-util`
+/// `UnsyncBoxBody` and `BoxBody` (with boxed errors), `Full` and `Empty`. With a fixed token
+/// nothing is recorded.
 ///
-/// A server refuses with HTTP 401, or with `grpc-status: 16` among the headers or in trailers. To
-/// see the latter, the answer to a gRPC request that has been sent whole is held back until its
-/// first frame, for up to a second. A deadline (`grpc-timeout`) holds for both times together.
+/// A server refuses with HTTP 401, or with `grpc-status: 16` in the headers or in the trailers. To
+/// see the trailers, the response to a gRPC request that was sent completely is held back until its
+/// first frame arrives, for up to 1 s. A deadline (`grpc-timeout`) holds for both attempts
+/// together.
 ///
-/// A request with an absolute URI is only sent over plaintext to a loopback address, unless
-/// plaintext is [allowed](super::BearerTokenAuth::allow_plaintext).
+/// A request with an absolute URI is sent over plaintext only to a loopback address, unless
+/// plaintext is [allowed](super::Builder::allow_plaintext).
 ///
 /// # Examples
 ///
@@ -54,7 +55,7 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// # #[cfg(feature = "tonic")] {
 /// let endpoint = tonic::transport::Endpoint::from_static("http://127.0.0.1:4317");
-/// let auth = BearerTokenAuth::builder().file("/var/run/secrets/otlp/token").build()?.for_endpoint(&endpoint)?;
+/// let auth = BearerTokenAuth::builder().file("/var/run/secrets/otlp/token").endpoint(&endpoint).build()?;
 /// let channel = ServiceBuilder::new().layer(auth.layer()).service(endpoint.connect().await?);
 /// // TraceServiceClient::new(channel)
 /// # }
@@ -64,12 +65,12 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 #[derive(Clone, Debug)]
 pub struct AddCredentialLayer {
     token: Arc<CurrentToken>,
-    allow_plaintext: bool,
+    policy: UriPolicy,
 }
 
 impl AddCredentialLayer {
-    pub(super) fn new(token: Arc<CurrentToken>, allow_plaintext: bool) -> Self {
-        Self { token, allow_plaintext }
+    pub(super) fn new(token: Arc<CurrentToken>, policy: UriPolicy) -> Self {
+        Self { token, policy }
     }
 }
 
@@ -106,10 +107,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // What is above a channel has a path only, and was bound to its endpoint instead.
-        if request.uri().scheme().is_some()
-            && let Err(error) = endpoint::check(request.uri(), self.layer.allow_plaintext)
-        {
+        if let Err(error) = self.layer.policy.check(request.uri()) {
             return ResponseFuture { state: State::Refused { error: Some(error) } };
         }
         let sent = self.layer.token.insert_into(request.headers_mut());
@@ -143,7 +141,7 @@ where
     }
 }
 
-/// A request under way that may have to be sent again.
+/// A request in flight that may have to be sent again.
 struct Resend<S, B> {
     service: S,
     token: Arc<CurrentToken>,
@@ -162,7 +160,7 @@ where
 {
     async fn run(mut self, response: S::Future) -> Result<Response<ResponseBody<RB>>, BoxError> {
         let response = response.await.map_err(Into::into)?;
-        let (response, refused) = look_at(response, || self.recording.is_complete()).await;
+        let (response, refused) = peek(response, || self.recording.is_complete()).await;
         if !refused || !self.token.changed_since(self.sent, self.deadline.left()).await {
             return Ok(response);
         }
@@ -170,7 +168,8 @@ where
             return Ok(response);
         }
         let Some(body) = self.recording.replay() else { return Ok(response) };
-        // The refusal is no longer needed; its stream makes room for the second one.
+        // The refused response is dropped first, so that its HTTP/2 stream is closed before the
+        // second one is opened.
         let transport = if is_grpc(response.headers()) { "grpc" } else { "http" };
         drop(response);
         self.token.count_resend(transport);
@@ -183,11 +182,11 @@ where
     }
 }
 
-/// The response, and whether it refuses the credential. A gRPC response without a status among its
-/// headers may have one in its trailers; its first frame is awaited for a while once the request is
-/// complete, and taken if it is there already before: a client that still streams may be waiting
-/// for these headers.
-async fn look_at<RB: Body<Data = Bytes>>(
+/// The response, and whether it refuses the credential. A gRPC response without a status in its
+/// headers may have one in its trailers. If the request is complete, the first frame of the
+/// response is awaited for up to [`FIRST_FRAME_BOUND`]. If it is not, the frame is taken only if it
+/// has arrived: a client that still streams may be waiting for the headers of the response.
+async fn peek<RB: Body<Data = Bytes>>(
     response: Response<RB>,
     request_complete: impl Fn() -> bool,
 ) -> (Response<ResponseBody<RB>>, bool) {
@@ -210,7 +209,7 @@ async fn look_at<RB: Body<Data = Bytes>>(
     (
         Response::from_parts(
             parts,
-            ResponseBody { body: Looked::At { body: Box::new((first, body)) } },
+            ResponseBody { body: Peeked::Buffered { body: Box::new((first, body)) } },
         ),
         refused,
     )
@@ -236,11 +235,11 @@ pin_project! {
 pin_project! {
     #[project = StateProject]
     enum State<F, R> {
-        /// Sent, and that is that.
+        /// Sent once; it will not be sent again.
         Once { #[pin] response: F },
-        /// Sent, and perhaps once more.
+        /// Sent, and sent again if it is refused.
         Resending { response: BoxFuture<Result<R, BoxError>> },
-        /// Not sent.
+        /// Not sent, because the URI is not allowed.
         Refused { error: Option<EndpointError> },
     }
 }
@@ -274,27 +273,27 @@ impl<F, R> fmt::Debug for ResponseFuture<F, R> {
 }
 
 pin_project! {
-    /// The body of a response, whose first frame may have been looked at.
+    /// The body of a response, whose first frame may have been read ahead.
     pub struct ResponseBody<B: Body> {
         #[pin]
-        body: Looked<B>,
+        body: Peeked<B>,
     }
 }
 
 type Polled<B> = Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>;
 
 pin_project! {
-    #[project = LookedProject]
-    enum Looked<B: Body> {
-        Away { #[pin] body: B },
-        // In a box, because most bodies are not looked at and would all be as large.
-        At { body: Box<(Option<Polled<B>>, Pin<Box<B>>)> },
+    #[project = PeekedProject]
+    enum Peeked<B: Body> {
+        Untouched { #[pin] body: B },
+        // In a box, because most bodies are not read ahead and would all have this size otherwise.
+        Buffered { body: Box<(Option<Polled<B>>, Pin<Box<B>>)> },
     }
 }
 
 impl<B: Body> ResponseBody<B> {
     fn untouched(body: B) -> Self {
-        Self { body: Looked::Away { body } }
+        Self { body: Peeked::Untouched { body } }
     }
 }
 
@@ -307,8 +306,8 @@ impl<B: Body> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         match self.project().body.project() {
-            LookedProject::Away { body } => body.poll_frame(cx),
-            LookedProject::At { body } => match body.0.take() {
+            PeekedProject::Untouched { body } => body.poll_frame(cx),
+            PeekedProject::Buffered { body } => match body.0.take() {
                 Some(frame) => Poll::Ready(frame),
                 None => body.1.as_mut().poll_frame(cx),
             },
@@ -317,16 +316,16 @@ impl<B: Body> Body for ResponseBody<B> {
 
     fn is_end_stream(&self) -> bool {
         match &self.body {
-            Looked::Away { body } => body.is_end_stream(),
-            Looked::At { body } => body.0.is_none() && body.1.is_end_stream(),
+            Peeked::Untouched { body } => body.is_end_stream(),
+            Peeked::Buffered { body } => body.0.is_none() && body.1.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.body {
-            Looked::Away { body } => body.size_hint(),
-            // The frame that was taken out counts no longer for the rest.
-            Looked::At { .. } => SizeHint::default(),
+            Peeked::Untouched { body } => body.size_hint(),
+            // The buffered frame is missing from the hint of the rest.
+            Peeked::Buffered { .. } => SizeHint::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A tonic `Channel` with the layer inside.
+//! A tonic `Channel` that has the layer inside.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -24,32 +24,41 @@ use tower_service::Service;
 
 use super::BearerTokenAuth;
 use super::add_credential::AddCredential;
+use super::endpoint::Target;
 
-/// Room in each direction of the pipe, and for what one stream of it may have under way: a batch
-/// passes without waiting for the other end.
+/// The capacity of each direction of the pipe, and the window of each stream, in bytes, so that a
+/// batch passes without waiting for the other end.
 const PIPE_BYTES: u32 = 1 << 20;
 
-/// Headers are limited at the real channel, not in the pipe.
+/// The limit of headers in the pipe, in bytes. It exceeds the real channel's, which decides.
 const PIPE_HEADER_BYTES: u32 = 16 << 20;
 
-impl BearerTokenAuth<Endpoint> {
-    /// A [`Channel`] to the endpoint that puts the credential on every request and, like the
-    /// [`layer`](Self::layer), sends a refused one again with a token that was read after the
-    /// refusal.
+impl BearerTokenAuth {
+    /// A [`Channel`] to the endpoint that puts the credential on every request. Like the
+    /// [`layer`](Self::layer), it sends a refused request again with a token that was read after
+    /// the refusal.
     ///
-    /// The OTLP/gRPC exporters of opentelemetry-rust take a concrete `Channel` and a synchronous
-    /// interceptor and nothing else. This channel is a pipe inside the process: its connector leads
-    /// to an HTTP/2 server on a thread of its own, and that to the real channel through the layer.
-    /// A request costs the second passage through HTTP/2; where a rotation cannot refuse a token
-    /// that is still in use, or the token is fixed, the [`interceptor`](Self::interceptor) does the
-    /// same for less.
+    /// The OTLP/gRPC exporters of opentelemetry-rust accept only a concrete `Channel` and a
+    /// synchronous interceptor. This channel is a pipe inside the process: its connector leads to
+    /// an HTTP/2 server on a thread of its own, which forwards to the real channel through the
+    /// layer. So a request passes through HTTP/2 twice. If the token is fixed, or if the server
+    /// accepts the old token until the client has the new one, then the
+    /// [`interceptor`](Self::interceptor) does the same at a lower cost.
     ///
-    /// The thread ends when the last clone of the channel is dropped and the answers under way have
-    /// been received. Connections are made when they are needed.
+    /// The thread ends when the last clone of the channel is dropped and all responses have been
+    /// received. Connections are made when they are needed.
+    ///
+    /// If the authenticator was bound to a URL, tonic's defaults are used: no timeouts, and for
+    /// `https` the root certificates that are compiled into tonic. Bind it to a
+    /// [`tonic::transport::Endpoint`] to set these.
     ///
     /// # Errors
     ///
-    /// When the thread or its runtime cannot be started.
+    /// When the thread or its runtime cannot be started, or TLS cannot be set up for a URL.
+    ///
+    /// # Panics
+    ///
+    /// For an `https` URL, when rustls has no crypto provider for the process.
     ///
     /// # Examples
     ///
@@ -57,16 +66,21 @@ impl BearerTokenAuth<Endpoint> {
     /// use otlp_auth::client::BearerTokenAuth;
     /// use tonic::transport::Endpoint;
     ///
-    /// let auth = BearerTokenAuth::builder().token("iapikeyok-of-team-a").build()?;
-    /// let channel = auth.for_endpoint(&Endpoint::from_static("http://127.0.0.1:4317"))?.channel()?;
+    /// let endpoint = Endpoint::from_static("http://127.0.0.1:4317");
+    /// let auth = BearerTokenAuth::builder().token("iapikeyok-of-team-a").endpoint(endpoint).build()?;
+    /// let channel = auth.channel()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn channel(&self) -> io::Result<Channel> {
+        let endpoint = match self.endpoint.target() {
+            Target::Uri(uri) => Endpoint::new(uri.clone()).map_err(io::Error::other)?,
+            Target::Tonic(endpoint) => Endpoint::clone(endpoint),
+        };
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (alive, dropped) = oneshot::channel::<Infallible>();
         let entered = runtime.enter();
         let connector = Connector {
-            service: self.layer().layer(self.endpoint.connect_lazy()),
+            service: self.layer().layer(endpoint.connect_lazy()),
             runtime: runtime.handle().clone(),
             alive: Arc::new(alive),
         };
@@ -77,20 +91,20 @@ impl BearerTokenAuth<Endpoint> {
             .connect_with_connector_lazy(connector);
         drop(entered);
         thread::Builder::new().name("otlp-auth-channel".to_owned()).spawn(move || {
-            // Nobody sends: this ends when the connector, which the channel owns, and its
-            // connections are gone.
+            // Nothing is sent: this ends when the connector, which the channel owns, and its
+            // connections are dropped.
             let _ = runtime.block_on(dropped);
         })?;
         Ok(pipe)
     }
 }
 
-/// Connects the pipe: each connection has a server of its own, on the channel's runtime.
+/// Connects the pipe. Each connection has a server of its own, on the channel's runtime.
 #[derive(Clone)]
 struct Connector {
     service: AddCredential<Channel>,
     runtime: runtime::Handle,
-    /// Dropped with the last clone of this and the last connection: an answer may outlive the
+    /// Dropped with the last connector and the last connection, because a response may outlive the
     /// channel.
     alive: Arc<oneshot::Sender<Infallible>>,
 }
@@ -119,7 +133,7 @@ impl Service<Uri> for Connector {
             .serve_connection(TokioIo::new(far), service);
         let alive = Arc::clone(&self.alive);
         self.runtime.spawn(async move {
-            // The pipe ends when the channel is dropped; there is nobody left to tell.
+            // The pipe ends when the channel is dropped, so nobody is left to see this error.
             let _ = server.await;
             drop(alive);
         });
@@ -127,11 +141,11 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Sends the request on. A failure becomes the status that a client of the real channel would have
-/// seen: an unreachable server is `UNAVAILABLE`, and worth another try.
+/// Forwards the request. A failure becomes the status that a client of the real channel would see:
+/// an unreachable server is `UNAVAILABLE`, which exporters retry.
 async fn forward(mut client: AddCredential<Channel>, request: Request<Incoming>) -> Response<Body> {
     let mut request = request.map(Body::new);
-    unsign(request.headers_mut());
+    strip_user_agent_suffix(request.headers_mut());
     let response = match poll_fn(|cx| client.poll_ready(cx)).await {
         Ok(()) => client.call(request).await,
         Err(error) => Err(error),
@@ -139,7 +153,7 @@ async fn forward(mut client: AddCredential<Channel>, request: Request<Incoming>)
     match response {
         Ok(response) => response.map(Body::new),
         Err(error) => {
-            // The cause does not fit through the pipe.
+            // Only the status passes through the pipe, so the cause is logged here.
             let cause: &dyn Error = &*error;
             tracing::warn!(error = cause, "a request did not reach its endpoint");
             retryable(Status::from_error(error)).into_http()
@@ -147,9 +161,9 @@ async fn forward(mut client: AddCredential<Channel>, request: Request<Incoming>)
     }
 }
 
-/// Takes away what the pipe's own channel wrote at the end of the user agent: the real one will
-/// write it again.
-fn unsign(headers: &mut HeaderMap) {
+/// Removes the `tonic/VERSION` that the pipe's own channel appended to the user agent. The real
+/// channel appends it again.
+fn strip_user_agent_suffix(headers: &mut HeaderMap) {
     let Entry::Occupied(mut agent) = headers.entry(USER_AGENT) else { return };
     let theirs = agent
         .get()
@@ -164,9 +178,9 @@ fn unsign(headers: &mut HeaderMap) {
     }
 }
 
-/// A request whose connection broke is `UNKNOWN` to tonic, which exporters do not send again. To
-/// gRPC it is `UNAVAILABLE` ("some data transmitted before connection breaks", doc/statuscodes.md),
-/// which they do.
+/// `UNAVAILABLE` in place of `UNKNOWN`. If a connection breaks during a request, tonic reports
+/// `UNKNOWN`, which exporters do not retry. By gRPC's table of statuses (doc/statuscodes.md) it is
+/// `UNAVAILABLE`, which they retry.
 fn retryable(status: Status) -> Status {
     match status.code() {
         Code::Unknown => Status::unavailable(status.message()),

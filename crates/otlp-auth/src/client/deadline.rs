@@ -1,4 +1,4 @@
-//! `grpc-timeout` of a request that may be sent twice: the time is for both.
+//! The `grpc-timeout` of a request that may be sent twice. The time is for both attempts together.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +6,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// Most digits of a `grpc-timeout`.
+/// How many digits a `grpc-timeout` has at most.
 const MAX_DIGITS: usize = 8;
 
-/// When a request's time is over, if it has a limit.
+/// The end of a request's time, if the time is limited.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline(Option<Instant>);
 
@@ -19,12 +19,12 @@ impl Deadline {
         Self(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
     }
 
-    /// How much of the time is left.
+    /// How much time is left; `None` if the time is not limited.
     pub(super) fn left(self) -> Option<Duration> {
         self.0.map(|end| end.saturating_duration_since(Instant::now()))
     }
 
-    /// Writes what is left in place of the whole.
+    /// Replaces the request's `grpc-timeout` by the time that is left.
     pub(super) fn shorten(self, headers: &mut HeaderMap) {
         if let Some(left) = self.left()
             && let Ok(value) = HeaderValue::try_from(written(left))
@@ -34,7 +34,8 @@ impl Deadline {
     }
 }
 
-/// A number of at most eight digits and a unit, as "Timeout" of the gRPC protocol over HTTP/2.
+/// Reads a number of at most eight digits and a unit: `Timeout` in the specification of gRPC over
+/// HTTP/2.
 fn parse(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if number.len() > MAX_DIGITS {
@@ -52,7 +53,7 @@ fn parse(text: &str) -> Option<Duration> {
     })
 }
 
-/// The finest unit in which eight digits hold it.
+/// Writes `time` in the smallest unit in which it has at most eight digits.
 fn written(time: Duration) -> String {
     const MOST: u128 = 10_u128.pow(MAX_DIGITS as u32) - 1;
     if time.as_micros() <= MOST {
@@ -68,8 +69,8 @@ fn written(time: Duration) -> String {
 mod tests {
     use super::*;
 
-    /// Timeouts in every unit, and texts that are none.
-    /// Each is read as what it says, and nothing else is read.
+    // Scenario: timeouts in every unit, and texts that are not timeouts.
+    // Guarantee: each timeout is read, and no other text is.
     #[test]
     fn every_unit_is_read() {
         for (text, expected) in [
@@ -91,8 +92,8 @@ mod tests {
         }
     }
 
-    /// Any time that is left is written.
-    /// It is read back as at most what it was, and less than a second below it.
+    // Scenario: times of any length are written and read back.
+    // Guarantee: the time that is read is not longer, and less than 1 s shorter.
     #[test]
     fn what_is_left_is_read_back() {
         for time in
@@ -103,8 +104,8 @@ mod tests {
         }
     }
 
-    /// A request without a timeout, and one with a timeout, are sent again.
-    /// The first gets none; the second gets what is left, which is no more than it had.
+    // Scenario: a request without a timeout, and a request with a timeout, are sent again.
+    // Guarantee: the first has no timeout, and the second has at most the timeout that it had.
     #[test]
     fn only_a_deadline_is_shortened() {
         let mut headers = HeaderMap::new();

@@ -1,38 +1,46 @@
-//! Where requests go, and whether a credential may go there.
+//! Where requests go, and whether a credential may be sent there.
 
+use std::convert::Infallible;
+use std::fmt;
 use std::net::IpAddr;
 
 use http::Uri;
 use http::uri::{InvalidUri, Scheme};
 
-/// What an authenticator can be bound to.
+/// The endpoint that an authenticator is bound to: made of a URL, a [`Uri`] or a
+/// [`tonic::transport::Endpoint`](https://docs.rs/tonic/latest/tonic/transport/struct.Endpoint.html).
 ///
-/// | endpoint | gives |
-/// |---|---|
-/// | `str`, `String`, [`Uri`] | `BearerTokenAuth<Uri>` |
-/// | `tonic::transport::Endpoint` | `BearerTokenAuth<tonic::transport::Endpoint>`, which has `channel` |
+/// A Unix socket counts as plaintext to another host, because tonic's endpoint does not say that it
+/// is one: allow plaintext for it.
 ///
-/// A Unix socket counts as plaintext to another host, because tonic does not tell it from one:
-/// allow plaintext for it.
-pub trait Endpoint: sealed::Sealed {
-    /// What the authenticator keeps of it.
-    type Bound;
+/// # Examples
+///
+/// ```
+/// use otlp_auth::client::Endpoint;
+///
+/// let endpoint = Endpoint::try_from("https://otlp.example.com:4317")?;
+/// assert_eq!(endpoint.uri().host(), Some("otlp.example.com"));
+/// # Ok::<(), otlp_auth::client::EndpointError>(())
+/// ```
+#[derive(Clone)]
+pub struct Endpoint(Target);
 
-    #[doc(hidden)]
-    fn bound(&self) -> Result<Self::Bound, EndpointError>;
-
-    #[doc(hidden)]
-    fn uri(bound: &Self::Bound) -> &Uri;
+#[derive(Clone)]
+pub(super) enum Target {
+    Uri(Uri),
+    #[cfg(feature = "tonic")]
+    Tonic(Box<tonic::transport::Endpoint>),
 }
 
-/// Why an authenticator was not bound to an endpoint, or a request not sent to one.
+/// Why an authenticator was not bound to an endpoint, or a request was not sent to one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointError {
-    /// It is not a URL.
+    /// The text is not a URL.
     #[error("not a URL")]
     Invalid(#[source] InvalidUri),
-    /// It has no scheme or no host, so that nobody can tell whether it is encrypted.
+    /// The URL has no scheme or no host, so that it does not say whether the connection is
+    /// encrypted.
     #[error("the URL has no scheme or no host: it should begin with https://")]
     Relative,
     /// A credential would be sent over plaintext to another host.
@@ -45,67 +53,107 @@ pub enum EndpointError {
     },
 }
 
-impl Endpoint for str {
-    type Bound = Uri;
-
-    fn bound(&self) -> Result<Uri, EndpointError> {
-        self.parse().map_err(EndpointError::Invalid)
+impl Endpoint {
+    /// The URL of the endpoint.
+    #[must_use]
+    pub fn uri(&self) -> &Uri {
+        match &self.0 {
+            Target::Uri(uri) => uri,
+            #[cfg(feature = "tonic")]
+            Target::Tonic(endpoint) => endpoint.uri(),
+        }
     }
 
-    fn uri(bound: &Uri) -> &Uri {
-        bound
-    }
-}
-
-impl Endpoint for String {
-    type Bound = Uri;
-
-    fn bound(&self) -> Result<Uri, EndpointError> {
-        self.as_str().bound()
-    }
-
-    fn uri(bound: &Uri) -> &Uri {
-        bound
+    #[cfg(feature = "tonic")]
+    pub(super) fn target(&self) -> &Target {
+        &self.0
     }
 }
 
-impl Endpoint for Uri {
-    type Bound = Self;
+impl TryFrom<&str> for Endpoint {
+    type Error = EndpointError;
 
-    fn bound(&self) -> Result<Self, EndpointError> {
-        Ok(self.clone())
+    fn try_from(url: &str) -> Result<Self, EndpointError> {
+        url.parse().map(|uri| Self(Target::Uri(uri))).map_err(EndpointError::Invalid)
     }
+}
 
-    fn uri(bound: &Self) -> &Self {
-        bound
+impl TryFrom<&String> for Endpoint {
+    type Error = EndpointError;
+
+    fn try_from(url: &String) -> Result<Self, EndpointError> {
+        url.as_str().try_into()
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = EndpointError;
+
+    fn try_from(url: String) -> Result<Self, EndpointError> {
+        url.as_str().try_into()
+    }
+}
+
+impl From<Uri> for Endpoint {
+    fn from(uri: Uri) -> Self {
+        Self(Target::Uri(uri))
+    }
+}
+
+impl From<&Uri> for Endpoint {
+    fn from(uri: &Uri) -> Self {
+        uri.clone().into()
     }
 }
 
 #[cfg(feature = "tonic")]
-impl Endpoint for tonic::transport::Endpoint {
-    type Bound = Self;
-
-    fn bound(&self) -> Result<Self, EndpointError> {
-        Ok(self.clone())
-    }
-
-    fn uri(bound: &Self) -> &Uri {
-        bound.uri()
+impl From<tonic::transport::Endpoint> for Endpoint {
+    fn from(endpoint: tonic::transport::Endpoint) -> Self {
+        Self(Target::Tonic(Box::new(endpoint)))
     }
 }
 
-mod sealed {
-    pub trait Sealed {}
+#[cfg(feature = "tonic")]
+impl From<&tonic::transport::Endpoint> for Endpoint {
+    fn from(endpoint: &tonic::transport::Endpoint) -> Self {
+        endpoint.clone().into()
+    }
+}
 
-    impl Sealed for str {}
-    impl Sealed for String {}
-    impl Sealed for http::Uri {}
-    #[cfg(feature = "tonic")]
-    impl Sealed for tonic::transport::Endpoint {}
+/// `Debug` shows the host alone, because a URL may hold a password or a key.
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Endpoint").field(&self.uri().host().unwrap_or_default()).finish()
+    }
+}
+
+/// A conversion that cannot fail has this error.
+impl From<Infallible> for EndpointError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+/// Which requests a tower layer may put a credential on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UriPolicy {
+    pub(super) allow_plaintext: bool,
+    /// Whether a request may have a path alone, as above a channel. Its endpoint was checked when
+    /// the authenticator was bound.
+    pub(super) allow_path_alone: bool,
+}
+
+impl UriPolicy {
+    pub(super) fn check(self, uri: &Uri) -> Result<(), EndpointError> {
+        if self.allow_path_alone && uri.scheme().is_none() {
+            return Ok(());
+        }
+        check(uri, self.allow_plaintext)
+    }
 }
 
 /// Whether a credential may be sent to this absolute `uri`.
-pub(crate) fn check(uri: &Uri, allow_plaintext: bool) -> Result<(), EndpointError> {
+pub(super) fn check(uri: &Uri, allow_plaintext: bool) -> Result<(), EndpointError> {
     if uri.scheme() == Some(&Scheme::HTTPS) {
         return Ok(());
     }

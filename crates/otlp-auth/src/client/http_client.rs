@@ -13,7 +13,7 @@ use super::token::CurrentToken;
 ///
 /// A request over plaintext to anything but a loopback address ends in an
 /// [`EndpointError`](super::EndpointError), unless plaintext is
-/// [allowed](super::BearerTokenAuth::allow_plaintext).
+/// [allowed](super::Builder::allow_plaintext).
 #[derive(Clone, Debug)]
 pub struct HttpClient<C> {
     inner: C,
@@ -35,7 +35,7 @@ impl<C: opentelemetry_http::HttpClient> opentelemetry_http::HttpClient for HttpC
         if !self.token.can_change() {
             return self.inner.send_bytes(request).await;
         }
-        // The bytes are shared, not copied.
+        // The clone shares the bytes of the body.
         let again = request.clone();
         let response = self.inner.send_bytes(request).await?;
         if response.status() != http::StatusCode::UNAUTHORIZED

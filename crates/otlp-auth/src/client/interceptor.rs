@@ -6,17 +6,20 @@ use tonic::{Request, Status};
 
 use super::token::CurrentToken;
 
-/// Puts the current credential on every request, in place of any other; made by
+/// Puts the current credential on every request, in place of any other credential; made by
 /// [`BearerTokenAuth::interceptor`](super::BearerTokenAuth::interceptor).
 ///
 /// # Examples
 ///
-/// A client takes one interceptor: bring your own along.
+/// A client takes one interceptor. An interceptor of your own runs first with `after`.
 ///
 /// ```
 /// use otlp_auth::client::BearerTokenAuth;
 ///
-/// let auth = BearerTokenAuth::builder().token("iapikeyok-of-team-a").build()?;
+/// let auth = BearerTokenAuth::builder()
+///     .token("iapikeyok-of-team-a")
+///     .endpoint("https://otlp.example.com")
+///     .build()?;
 /// let interceptor = auth.interceptor().after(|mut request: tonic::Request<()>| {
 ///     request.metadata_mut().insert("x-tenant", tonic::metadata::MetadataValue::from_static("a"));
 ///     Ok(request)
@@ -35,7 +38,7 @@ impl Interceptor {
         Self { token, first: Ok }
     }
 
-    /// Lets `first` see each request before the credential is put on it.
+    /// Calls `first` with each request before the credential is put on it.
     #[must_use]
     pub fn after<I: tonic::service::Interceptor>(self, first: I) -> Interceptor<I> {
         Interceptor { token: self.token, first }

@@ -1,4 +1,4 @@
-//! Recording a request's body while it is sent, so that it can be sent once more.
+//! Records a request's body while it is sent, so that it can be sent once more.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -14,24 +14,25 @@ use http_body_util::{Empty, Full};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How much of a body is kept, in bytes.
+/// How much of a body is recorded at most, in bytes.
 const MAX_RECORDED: usize = 4 << 20;
 
-/// In how many frames: small ones cost more than their bytes.
+/// How many frames of a body are recorded at most. A frame takes memory besides its bytes, so that
+/// many small frames would take more than [`MAX_RECORDED`].
 const MAX_FRAMES: usize = 1 << 16;
 
 /// The means to send a body of type `B` once more.
 pub(crate) trait Recording<B>: Send + Sync {
-    /// Whether the body has been sent to its end.
+    /// Whether the body has been sent completely.
     fn is_complete(&self) -> bool;
 
-    /// The body from its beginning, unless it was too large. If it was still being sent, what was
-    /// not sent yet comes with it, and the first sending ends in an error.
+    /// The body from its beginning, unless it was too large. If the body is still being sent, then
+    /// the replay takes over the rest of it, and the first request ends in an error.
     fn replay(self: Box<Self>) -> Option<B>;
 }
 
-/// Prepares `body` for being sent twice, if it is of a type that can be: tonic's, and the boxed,
-/// full and empty ones of `http-body-util`. A body of another type is returned as it was.
+/// Prepares `body` for being sent twice, if its type can be rebuilt: tonic's body, and the boxed,
+/// full and empty bodies of `http-body-util`. A body of another type is returned as it was.
 pub(crate) fn record<B: Send + 'static>(body: B) -> (B, Option<Box<dyn Recording<B>>>) {
     #[cfg(feature = "tonic")]
     let body = match record_as::<tonic::body::Body, B>(body) {
@@ -56,11 +57,11 @@ pub(crate) fn record<B: Send + 'static>(body: B) -> (B, Option<Box<dyn Recording
     }
 }
 
-/// A body type that can be made of a recorded one.
+/// A body type that can be made of a recorded body.
 trait Rebuild: Body<Data = Bytes> + Send + Unpin + 'static {
     fn rebuild<B: Body<Data = Bytes, Error = Self::Error> + Send + Sync + 'static>(body: B)
     -> Self;
-    /// What the first sending of a body ends in when the second one took the rest of it.
+    /// The error in which the first request ends when the replay has taken over its body.
     fn taken_over() -> Self::Error;
 }
 
@@ -101,10 +102,10 @@ const TAKEN_OVER: &str = "the request was refused and is being sent again";
 
 /// Records `body` if `B` is `T`.
 fn record_as<T: Rebuild, B: 'static>(body: B) -> Result<(B, Box<dyn Recording<B>>), B> {
-    let body: T = cast(body)?;
+    let body: T = try_downcast(body)?;
     let fits = body.size_hint().lower() <= MAX_RECORDED as u64;
     let frames = fits.then(VecDeque::new);
-    // An empty body is complete, and nobody polls it.
+    // An empty body is complete, and a client need not poll it.
     let complete = body.is_end_stream();
     let shared = Arc::new(Mutex::new(Shared {
         body: Some(body),
@@ -122,13 +123,13 @@ fn record_as<T: Rebuild, B: 'static>(body: B) -> Result<(B, Box<dyn Recording<B>
 fn keep_as<T: Body<Data = Bytes> + Clone + Send + Sync + 'static, B: 'static>(
     body: B,
 ) -> Result<(B, Box<dyn Recording<B>>), B> {
-    let body: T = cast(body)?;
+    let body: T = try_downcast(body)?;
     let recording: Box<dyn Recording<T>> = Box::new(Kept(body.clone()));
     Ok((same(body), same(recording)))
 }
 
-/// `value` as a `U`, if `T` is `U`.
-fn cast<T: 'static, U: 'static>(value: T) -> Result<U, T> {
+/// `value` as a `U`, if `T` is `U`; otherwise `value` itself.
+fn try_downcast<T: 'static, U: 'static>(value: T) -> Result<U, T> {
     let mut value = Some(value);
     match (&mut value as &mut dyn Any).downcast_mut::<Option<U>>().and_then(Option::take) {
         Some(value) => Ok(value),
@@ -136,9 +137,9 @@ fn cast<T: 'static, U: 'static>(value: T) -> Result<U, T> {
     }
 }
 
-/// `value` as a `U`, which it is known to be.
+/// `value` as a `U`, where `T` is known to be `U`.
 fn same<T: 'static, U: 'static>(value: T) -> U {
-    cast(value).unwrap_or_else(|_| unreachable!("called where both are one type"))
+    try_downcast(value).unwrap_or_else(|_| unreachable!("called where both are one type"))
 }
 
 struct Kept<B>(B);
@@ -153,24 +154,23 @@ impl<B: Send + Sync> Recording<B> for Kept<B> {
     }
 }
 
-/// The body while it is sent and recorded. Whoever holds the lock reads on: first the sending, then
-/// its replay.
+/// A body while it is sent and recorded. The first request reads it until a replay takes it over.
 struct Shared<B> {
     body: Option<B>,
-    /// What was sent so far; nothing if it was too much.
-    frames: Option<VecDeque<Recollection>>,
+    /// The frames that were sent so far; `None` if they were too large or too many.
+    frames: Option<VecDeque<RecordedFrame>>,
     recorded: usize,
     complete: bool,
-    /// Whom the body will wake for its next frame.
+    /// The task of the first request, which waits for the body's next frame.
     waiting: Option<Waker>,
 }
 
-enum Recollection {
+enum RecordedFrame {
     Data(Bytes),
     Trailers(HeaderMap),
 }
 
-impl Recollection {
+impl RecordedFrame {
     fn len(&self) -> usize {
         match self {
             Self::Data(data) => data.len(),
@@ -191,9 +191,9 @@ impl<B> Shared<B> {
         let Some(frames) = &mut self.frames else { return };
         if let Some(data) = frame.data_ref() {
             self.recorded += data.len();
-            frames.push_back(Recollection::Data(data.clone()));
+            frames.push_back(RecordedFrame::Data(data.clone()));
         } else if let Some(trailers) = frame.trailers_ref() {
-            frames.push_back(Recollection::Trailers(trailers.clone()));
+            frames.push_back(RecordedFrame::Trailers(trailers.clone()));
         }
         if self.recorded > MAX_RECORDED || frames.len() > MAX_FRAMES {
             self.frames = None;
@@ -214,8 +214,8 @@ impl<B: Rebuild> Recording<B> for Handle<B> {
         let mut shared = lock(&self.shared);
         let frames = shared.frames.take()?;
         let rest = if shared.complete { None } else { shared.body.take().map(Mutex::new) };
-        // The body will wake its replay from now on: the first sending has to hear of its end in
-        // another way.
+        // From now on the body wakes the task of the replay, so the task of the first request is
+        // woken here to see its error.
         let waiting = shared.waiting.take();
         drop(shared);
         if let Some(waiting) = waiting {
@@ -227,7 +227,7 @@ impl<B: Rebuild> Recording<B> for Handle<B> {
 
 impl<B> Drop for Handle<B> {
     fn drop(&mut self) {
-        // Nobody can ask for a replay any more.
+        // Without a handle there is no replay, so recording ends.
         lock(&self.shared).frames = None;
     }
 }
@@ -253,7 +253,7 @@ impl<B: Rebuild> Body for Recorded<B> {
                 shared.record(frame);
                 shared.complete = ended;
             }
-            // What the source of the body could not give, it cannot give again.
+            // A body that failed cannot be sent again.
             Poll::Ready(Some(Err(_))) => shared.frames = None,
             Poll::Ready(None) => shared.complete = true,
             Poll::Pending => shared.waiting = Some(cx.waker().clone()),
@@ -270,10 +270,10 @@ impl<B: Rebuild> Body for Recorded<B> {
     }
 }
 
-/// What was sent, and then what was not.
+/// The frames that were sent, followed by the rest of the body.
 struct Replay<B> {
-    frames: VecDeque<Recollection>,
-    /// In a mutex for being `Sync`, as some boxes want it; never contended.
+    frames: VecDeque<RecordedFrame>,
+    /// In a mutex because `BoxBody` must be `Sync`; the mutex is never contended.
     rest: Option<Mutex<B>>,
 }
 
@@ -301,7 +301,7 @@ impl<B: Rebuild> Body for Replay<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let recorded: usize = self.frames.iter().map(Recollection::len).sum();
+        let recorded: usize = self.frames.iter().map(RecordedFrame::len).sum();
         let rest = self
             .rest
             .as_ref()
@@ -315,7 +315,7 @@ impl<B: Rebuild> Body for Replay<B> {
     }
 }
 
-/// A panic while the lock was held leaves nothing half done.
+/// Locks without regard to poisoning: a panic while the lock is held leaves no value half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

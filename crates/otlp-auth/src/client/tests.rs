@@ -1,4 +1,4 @@
-//! What only the inside knows: how often the source is read, and for how long nobody waits.
+//! How often the token file is read after refusals, which only the inside knows.
 
 use std::convert::Infallible;
 use std::fs;
@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use tempfile::TempDir;
@@ -16,21 +17,25 @@ use tower_layer::Layer;
 
 use super::*;
 
+fn bound(builder: Builder) -> BearerTokenAuth {
+    builder.endpoint("https://otlp.example.com").build().unwrap()
+}
+
 /// An authenticator of a file with one token, and its directory.
 fn from_file() -> (BearerTokenAuth, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("token"), "token-0\n").unwrap();
-    let auth = BearerTokenAuth::builder().file(directory.path().join("token")).build().unwrap();
+    let auth = bound(BearerTokenAuth::builder().file(directory.path().join("token")));
     (auth, directory)
 }
 
-/// Replaces the token at one stroke.
+/// Replaces the token file by a rename.
 fn rotate(directory: &TempDir, token: &str) {
     fs::write(directory.path().join("next"), token).unwrap();
     fs::rename(directory.path().join("next"), directory.path().join("token")).unwrap();
 }
 
-/// 200 requests at once, all refused.
+/// Sends 200 requests at once, which are all refused.
 async fn refused_200_times(auth: &BearerTokenAuth) {
     let refuse = service_fn(|_: Request<Full<Bytes>>| {
         ready(Ok::<_, Infallible>(
@@ -56,9 +61,9 @@ async fn refused_200_times(auth: &BearerTokenAuth) {
     .await;
 }
 
-/// 200 requests with a dead key are refused at the same time, where there is no Tokio runtime, and
-/// where it has no timers. They share a read of the file, or two: it is not read more often than
-/// once a second for any number of refusals, and all of them end.
+/// Scenario: 200 requests are refused at the same time, without a Tokio runtime and with a runtime
+/// that has no timers. Guarantee: the requests share one or two reads of the file, because the file
+/// is read at most once a second for any number of refusals, and every request ends.
 #[test]
 fn refusals_share_their_reads() {
     fn counted(refuse: impl FnOnce(&BearerTokenAuth)) {
@@ -66,8 +71,8 @@ fn refusals_share_their_reads() {
         let started = Instant::now();
         refuse(&auth);
         let reads = auth.token.reads();
-        // One at once, one for those who came after it had begun; and whatever a very slow machine
-        // gives time for.
+        // One read at once, one for the requests that came after it had begun, and one more for
+        // every second that a slow machine takes.
         assert!((1..=2 + started.elapsed().as_secs()).contains(&reads), "{reads} reads");
     }
     counted(|auth| futures_executor::block_on(refused_200_times(auth)));
@@ -75,15 +80,14 @@ fn refusals_share_their_reads() {
     counted(|auth| no_timers.block_on(refused_200_times(auth)));
 }
 
-/// A request was sent with the token before the current one and is refused late. The current token
-/// is used at once: the source is not read again for it, and nothing is waited for.
+/// Scenario: a request was sent with the token before the current one, and is refused late.
+/// Guarantee: the current token is used at once, without a read of the file.
 #[test]
 fn a_late_refusal_reads_nothing() {
     let (auth, directory) = from_file();
     let sent = auth.token.insert_into(&mut http::HeaderMap::new());
     rotate(&directory, "token-1");
-    let mut generation = auth.generation();
-    futures_executor::block_on(generation.wait_for(|&generation| generation == 1)).unwrap();
+    futures_executor::block_on(auth.generation().wait_for(1)).unwrap();
     let changed = pin!(auth.token.changed_since(sent, None));
     assert_eq!(changed.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(true));
     let mut headers = http::HeaderMap::new();
@@ -91,27 +95,29 @@ fn a_late_refusal_reads_nothing() {
     assert_eq!(headers[AUTHORIZATION], "StackState token-1");
 }
 
-/// A line is added below the first one, and the request that follows is refused. The file was taken
-/// over, but there is no other token for a client: the request need not be sent again.
+/// Scenario: a line is added below the first token, and the next request is refused.
+/// Guarantee: the token and its generation stay, so the request is not sent again. A change of the
+/// first token counts.
 #[test]
 fn a_change_below_the_first_line_is_no_new_token() {
     let (auth, directory) = from_file();
     let sent = auth.token.insert_into(&mut http::HeaderMap::new());
     rotate(&directory, "token-0\ntoken-1\n");
-    futures_executor::block_on(auth.generation().wait_for(|&generation| generation == 1)).unwrap();
     assert!(!futures_executor::block_on(auth.token.changed_since(sent, None)));
+    assert_eq!(auth.generation().current(), 0);
     rotate(&directory, "token-1\ntoken-0\n");
+    assert_eq!(futures_executor::block_on(auth.generation().wait_for(1)), Some(1));
     assert!(futures_executor::block_on(auth.token.changed_since(sent, None)));
 }
 
-/// A fixed token is refused.
-/// There is nothing to read and nothing to wait for.
+/// Scenario: a fixed token is refused.
+/// Guarantee: nothing is read and nothing is waited for.
 #[test]
 fn a_fixed_token_does_not_change() {
-    let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
+    let auth = bound(BearerTokenAuth::builder().token("token-0"));
     let sent = auth.token.insert_into(&mut http::HeaderMap::new());
     assert!(!auth.token.can_change());
     let changed = pin!(auth.token.changed_since(sent, None));
     assert_eq!(changed.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(false));
-    assert_eq!((*auth.generation().borrow(), auth.failed_reloads()), (0, 0));
+    assert_eq!((auth.generation().current(), auth.failed_reloads()), (0, 0));
 }

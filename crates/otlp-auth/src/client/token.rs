@@ -1,37 +1,36 @@
-//! The current token: a header value that is ready to be sent, swapped whole.
+//! The current token: a header value that is ready to be sent, and is replaced as a whole.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-#[cfg(feature = "metrics")]
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use secrecy::SecretSlice;
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
 use crate::credential::{Credential, CredentialError};
+use crate::generation::GenerationReceiver;
+use crate::scheme::Scheme;
 use crate::timeout::timeout;
-use crate::token_file::{self, TokenFileError};
+use crate::token_file::{TokenFileContent, TokenFileError};
 use crate::watched_file::{POLL_INTERVAL, WatchedFile};
 
-/// How long a refused request waits for its source to be read again. Reads are at most a second
-/// apart, so this is enough for one.
+/// How long a refused request waits for the file to be read again. A read starts at most 1 s after
+/// it was asked for, so one read fits into this time.
 const RELOAD_BOUND: Duration = Duration::from_secs(2);
 
-/// The header, and the value that it has now.
+/// The header, and its current value.
 pub(crate) struct CurrentToken {
     header: HeaderName,
     source: Source,
     #[cfg(feature = "metrics")]
-    resends: OnceLock<crate::metrics::Resends>,
+    resends: Option<crate::metrics::Resends>,
 }
 
 enum Source {
-    /// With the generation that it stays in.
+    /// A value that does not change, and the sender of its generation, which stays 0.
     Fixed(HeaderValue, watch::Sender<u64>),
     File {
         current: Arc<ArcSwap<TokenValue>>,
@@ -44,41 +43,40 @@ struct TokenValue {
     generation: Generation,
 }
 
-/// Tells a value from its successors.
+/// Distinguishes a value from its successors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generation(u64);
 
 impl CurrentToken {
     pub(crate) fn fixed(
         header: HeaderName,
-        scheme: &str,
+        scheme: Option<&Scheme>,
         token: &str,
     ) -> Result<Self, CredentialError> {
-        Ok(Self::new(
-            header,
-            Source::Fixed(Credential::new(scheme, token)?.to_header_value(), watch::Sender::new(0)),
-        ))
+        let value = header_value(scheme, token)?;
+        Ok(Self::new(header, Source::Fixed(value, watch::Sender::new(0))))
     }
 
     pub(crate) fn from_file(
         header: HeaderName,
-        scheme: String,
+        scheme: Option<Scheme>,
         path: &Path,
     ) -> Result<Self, TokenFileError> {
-        let content = token_file::read(path)?;
-        let first =
-            TokenValue { value: first_token(&scheme, &content)?, generation: Generation(0) };
+        let content = TokenFileContent::read(path)?;
+        let value = first_token(scheme.as_ref(), &content)?;
+        let first = TokenValue { value, generation: Generation(0) };
         let current = Arc::new(ArcSwap::from_pointee(first));
         let swap = Arc::clone(&current);
-        let apply = move |content: &SecretSlice<u8>| {
-            let value = first_token(&scheme, content)?;
+        let apply = move |content: &TokenFileContent| {
+            let value = first_token(scheme.as_ref(), content)?;
             let old = swap.load();
-            // A change further down in the file is none for a client.
-            if bool::from(old.value.as_bytes().ct_ne(value.as_bytes())) {
+            // A change below the first token does not concern a client.
+            let changed = bool::from(old.value.as_bytes().ct_ne(value.as_bytes()));
+            if changed {
                 let generation = Generation(old.generation.0 + 1);
                 swap.store(Arc::new(TokenValue { value, generation }));
             }
-            Ok(())
+            Ok::<_, TokenFileError>(changed)
         };
         let file = WatchedFile::follow(path, &content, POLL_INTERVAL, apply)?;
         Ok(Self::new(header, Source::File { current, file }))
@@ -89,11 +87,21 @@ impl CurrentToken {
             header,
             source,
             #[cfg(feature = "metrics")]
-            resends: OnceLock::new(),
+            resends: None,
         }
     }
 
-    /// Puts the credential into `headers`, in place of whatever stood there.
+    /// Counts reloads and resends with `meter`.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn counted_by(mut self, meter: &opentelemetry::metrics::Meter) -> Self {
+        self.resends = Some(crate::metrics::Resends::new(meter));
+        if let Source::File { file, .. } = &self.source {
+            file.report_to(meter, "client");
+        }
+        self
+    }
+
+    /// Puts the credential into `headers`, and removes every earlier value of its header.
     pub(crate) fn insert_into(&self, headers: &mut HeaderMap) -> Generation {
         match &self.source {
             Source::Fixed(value, _) => {
@@ -108,17 +116,17 @@ impl CurrentToken {
         }
     }
 
-    /// Whether another token can come after a refusal; otherwise there is no point in preparing for
-    /// one.
+    /// Whether there can be another token after a refusal. Otherwise a request is not prepared to
+    /// be sent again.
     pub(crate) fn can_change(&self) -> bool {
         matches!(self.source, Source::File { .. })
     }
 
-    /// After the server refused the token of generation `sent`: whether there is another one now.
-    /// Unless there already is, the source is read again; the wait for that is bounded, and no
-    /// longer than the request has time `left`.
+    /// Whether there is another token than that of generation `sent`, which the server refused. If
+    /// there is none yet, the file is read again. The wait for that is at most [`RELOAD_BOUND`],
+    /// and at most the time that the request has `left`.
     ///
-    /// A refusal takes nothing away: the token stays until its source gives another one.
+    /// A refusal invalidates nothing: the token stays until the file has another one.
     pub(crate) async fn changed_since(&self, sent: Generation, left: Option<Duration>) -> bool {
         let Source::File { current, file } = &self.source else { return false };
         if current.load().generation == sent {
@@ -133,15 +141,15 @@ impl CurrentToken {
             "the token was refused and has changed since: the request is sent again"
         );
         #[cfg(feature = "metrics")]
-        if let Some(resends) = self.resends.get() {
+        if let Some(resends) = &self.resends {
             resends.count(transport);
         }
     }
 
-    pub(crate) fn generation(&self) -> watch::Receiver<u64> {
+    pub(crate) fn generation(&self) -> GenerationReceiver {
         match &self.source {
             Source::File { file, .. } => file.generation(),
-            Source::Fixed(_, generation) => generation.subscribe(),
+            Source::Fixed(_, generation) => GenerationReceiver::new(generation.subscribe()),
         }
     }
 
@@ -152,20 +160,12 @@ impl CurrentToken {
         }
     }
 
-    /// How often the file was read since it is followed.
+    /// How often the file was read since the thread started.
     #[cfg(test)]
     pub(crate) fn reads(&self) -> u64 {
         match &self.source {
             Source::File { file, .. } => file.reads(),
             Source::Fixed(..) => 0,
-        }
-    }
-
-    #[cfg(feature = "metrics")]
-    pub(crate) fn report_to(&self, meter: &opentelemetry::metrics::Meter) {
-        let _ = self.resends.set(crate::metrics::Resends::new(meter));
-        if let Source::File { file, .. } = &self.source {
-            file.report_to(meter, "client");
         }
     }
 }
@@ -181,12 +181,19 @@ impl fmt::Debug for CurrentToken {
     }
 }
 
-/// The header value of the first token in the file.
-fn first_token(scheme: &str, content: &SecretSlice<u8>) -> Result<HeaderValue, TokenFileError> {
-    let mut lines = token_file::parse(content);
-    let first = lines.next().ok_or(TokenFileError::Empty)??;
-    // A file that is no token file further down was caught in the middle of being written.
-    lines.try_for_each(|line| line.map(drop))?;
-    let credential = Credential::new(scheme, first.token).map_err(TokenFileError::Scheme)?;
-    Ok(credential.to_header_value())
+/// The header value of the first token in the file. The whole file must be legal: an illegal line
+/// further down means that its writer has not finished.
+fn first_token(
+    scheme: Option<&Scheme>,
+    content: &TokenFileContent,
+) -> Result<HeaderValue, TokenFileError> {
+    let lines = content.tokens()?;
+    let first = lines.first().ok_or(TokenFileError::Empty)?;
+    header_value(scheme, first.token)
+        .map_err(|source| TokenFileError::Line { line: first.number, source })
+}
+
+fn header_value(scheme: Option<&Scheme>, token: &str) -> Result<HeaderValue, CredentialError> {
+    let scheme = scheme.map_or("", Scheme::as_str);
+    Ok(Credential::new(scheme, token)?.to_header_value())
 }

@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::Path;
 
+use http::HeaderName;
 use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
 
@@ -16,6 +17,10 @@ fn read(text: &str) -> Result<BearerTokenAuthConfig, String> {
     BearerTokenAuthConfig::from_yaml(text, &env).map_err(|error| error.to_string())
 }
 
+fn scheme(config: &BearerTokenAuthConfig) -> &str {
+    config.scheme().unwrap().as_str()
+}
+
 fn tokens(text: &str) -> Vec<String> {
     match read(text).unwrap().source() {
         TokenSource::Tokens(tokens) => {
@@ -25,23 +30,23 @@ fn tokens(text: &str) -> Vec<String> {
     }
 }
 
-/// The documented block, the least there can be, and every key; guarantees the defaults and what is
-/// given.
+/// Scenario: the documented block, the shortest block, and a block with every key are read.
+/// Guarantee: the block has the values that are given, and the Collector's defaults for the others.
 #[test]
 fn keys() {
     let config = read("scheme: StackState\ntoken: \"${env:API_KEY}\"").unwrap();
-    assert_eq!((config.header().as_str(), config.scheme()), ("authorization", "StackState"));
+    assert_eq!((config.header().as_str(), scheme(&config)), ("authorization", "StackState"));
     let config = read("token: x").unwrap();
-    assert_eq!((config.header().as_str(), config.scheme()), ("authorization", "Bearer"));
+    assert_eq!((config.header().as_str(), scheme(&config)), ("authorization", "Bearer"));
     let config = read("header: X-Api-Key\nscheme: ''\nfilename: /run/secrets/key").unwrap();
-    assert_eq!((config.header().as_str(), config.scheme()), ("x-api-key", ""));
+    assert_eq!((config.header().as_str(), config.scheme()), ("x-api-key", None));
     assert!(
         matches!(config.source(), TokenSource::File(path) if path == Path::new("/run/secrets/key"))
     );
 }
 
-/// Tokens in every form, some with several lines; guarantees one token a line, trimmed, without
-/// blank ones.
+/// Scenario: tokens are given in every form, some with several lines.
+/// Guarantee: each line that is not blank is a token without blanks around it.
 #[test]
 fn token_sources() {
     let directory = tempfile::tempdir().unwrap();
@@ -58,7 +63,8 @@ fn token_sources() {
     assert_eq!(tokens(&format!("tokens: ['{file}']")), ["0123"]);
 }
 
-/// Blocks that cannot be used; guarantees one problem each, at its path, that says what to do.
+/// Scenario: blocks that cannot be used.
+/// Guarantee: each has one problem, at its path, that says what to do.
 #[test]
 fn refused() {
     let no_token = "there is no token: give `token`, as in token: \"${env:API_KEY}\", or `tokens`, or `filename` (line 1)";
@@ -117,10 +123,14 @@ fn refused() {
     }
 }
 
-/// Headers that HTTP or gRPC needs for itself; guarantees that configured credentials, configured
-/// headers and the builder refuse the same ones.
+/// Scenario: the credential's header is one that HTTP or gRPC needs for itself.
+/// Guarantee: the configuration and the builder refuse the same headers.
 #[test]
 fn protocol_headers() {
+    let built = |name: &str| {
+        let name = HeaderName::try_from(name).unwrap();
+        BearerTokenAuth::builder().token("a").header(name).build_unbound()
+    };
     for name in [
         "Accept-Encoding",
         "connection",
@@ -139,16 +149,16 @@ fn protocol_headers() {
         "x-key-bin",
     ] {
         assert!(read(&format!("token: a\nheader: {name}")).is_err(), "{name}");
-        assert!(BearerTokenAuth::builder().token("a").header(name).build().is_err(), "{name}");
+        assert!(built(name).is_err(), "{name}");
     }
     for name in ["authorization", "x-grpc-key", "x-bin-key"] {
         assert!(read(&format!("token: a\nheader: {name}")).is_ok(), "{name}");
-        assert!(BearerTokenAuth::builder().token("a").header(name).build().is_ok(), "{name}");
+        assert!(built(name).is_ok(), "{name}");
     }
 }
 
-/// Tokens that are empty through variables and files; guarantees that the message names what the
-/// document names, and nothing else.
+/// Scenario: tokens are empty through variables and files.
+/// Guarantee: the message names the variables and files that the document names, and no others.
 #[test]
 fn empty_by_substitution() {
     let directory = tempfile::tempdir().unwrap();
@@ -225,7 +235,8 @@ fn empty_by_substitution() {
     }
 }
 
-/// A block with a mistake in every key; guarantees that all are told, and nothing of the token.
+/// Scenario: a block has a mistake in every key.
+/// Guarantee: all mistakes are reported, without any part of a token.
 #[test]
 fn all_problems() {
     let problems =
@@ -235,7 +246,8 @@ fn all_problems() {
     assert!(!problems.contains("canary"), "{problems}");
 }
 
-/// A valid block with a secret; guarantees that `Debug` hides it.
+/// Scenario: a valid block has a secret.
+/// Guarantee: `Debug` hides the secret.
 #[test]
 fn debug() {
     let config = read("tokens: [canary]").unwrap();

@@ -15,6 +15,7 @@ mod responder;
 mod response_body;
 mod retry_after;
 mod status;
+#[cfg(feature = "token-file")]
 mod token_file;
 
 pub use authenticate::{Authenticate, AuthenticateLayer, ResponseFuture};
@@ -25,9 +26,12 @@ pub use chain::{Chain, ChainFuture};
 pub use credential_extractor::CredentialExtractor;
 pub use fixed_tokens::{FixedTokens, FixedTokensError};
 #[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub use interceptor::Interceptor;
 pub use rejection::Rejection;
 pub use responder::{OtlpResponder, Responder};
 pub use response_body::ResponseBody;
 pub use retry_after::retry_after;
-pub use token_file::TokenFile;
+#[cfg(feature = "token-file")]
+#[cfg_attr(docsrs, doc(cfg(feature = "token-file")))]
+pub use token_file::{OpenTokenFileError, TokenFile};

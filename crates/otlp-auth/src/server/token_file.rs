@@ -1,4 +1,4 @@
-//! A token file that is followed while it changes.
+//! An authenticator that knows the tokens of a file, and follows the file while it changes.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,27 +8,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use secrecy::SecretSlice;
-use tokio::sync::watch;
 
 use super::authenticator::ServerAuthenticator;
-use super::fixed_tokens::FixedTokens;
+use super::fixed_tokens::{FixedTokens, FixedTokensError};
 use crate::credential::Credential;
 use crate::decision::Verdict;
-use crate::token_file::{self, TokenFileError};
+use crate::generation::GenerationReceiver;
+use crate::token_file::{TokenFileContent, TokenFileError};
 use crate::watched_file::{POLL_INTERVAL, WatchedFile};
 
 /// The tokens of a file: one a line, bare or as `name=token`, followed while the file changes.
 ///
 /// The left side of a `=` is a name if it is a letter followed by letters, digits, `.`, `_` or `-`,
-/// and something other than `=` follows. A bare token is named after its place: `token-1` is the
-/// first of the file. Blank lines, blanks at both ends of a line, carriage returns and a byte order
-/// mark are skipped.
+/// and a character other than `=` follows. A bare token is named after its place: `token-1` is the
+/// first token of the file. Blank lines, blanks at both ends of a line, carriage returns and a byte
+/// order mark are skipped.
 ///
-/// The directory of the file is watched and the file is read every few seconds besides, so that a
-/// Kubernetes secret, a rename, a rewrite in place and a network file system are all followed. A
-/// file that is missing, empty or has an illegal line changes nothing: the last good tokens stay,
-/// the failure is counted and logged.
+/// The directory of the file is watched, and in addition the file is read every 5 seconds, so that
+/// a Kubernetes secret, a rename, a rewrite in place and a network file system are all followed. A
+/// file that is missing, empty or has an illegal line changes nothing: the last good tokens stay in
+/// force, and the failure is counted and logged.
 ///
 /// # Examples
 ///
@@ -46,36 +45,47 @@ pub struct TokenFile {
     file: WatchedFile,
 }
 
+/// Why the tokens of a file cannot be used. No variant carries a part of the file's content.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenTokenFileError {
+    /// The file cannot be read, or has an illegal line.
+    #[error(transparent)]
+    File(#[from] TokenFileError),
+    /// The tokens of the file cannot be used together.
+    #[error("the tokens of the token file cannot be used together")]
+    Tokens(#[from] FixedTokensError),
+}
+
 impl TokenFile {
-    /// Reads the file and follows it from then on, on a thread of its own that ends when this is
-    /// dropped.
+    /// Reads the file, and follows it on a thread of its own that ends when this value is dropped.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, has no token, or has a line that is none.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, TokenFileError> {
+    /// When the file cannot be read, has no token, has a line that is not a token, or names one
+    /// token twice.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenTokenFileError> {
         Self::open_polled(path, POLL_INTERVAL)
     }
 
-    /// As [`open`](Self::open), reading the file this often besides watching it.
-    fn open_polled(path: impl AsRef<Path>, interval: Duration) -> Result<Self, TokenFileError> {
+    /// As [`open`](Self::open), but reads the file at this interval in addition to watching it.
+    fn open_polled(path: impl AsRef<Path>, interval: Duration) -> Result<Self, OpenTokenFileError> {
         let path = path.as_ref();
-        let content = token_file::read(path)?;
+        let content = TokenFileContent::read(path)?;
         let current = Arc::new(ArcSwap::from_pointee(tokens(&content)?));
         let file = WatchedFile::follow(path, &content, interval, {
             let current = Arc::clone(&current);
             move |content| {
                 current.store(Arc::new(tokens(content)?));
-                Ok(())
+                Ok::<_, OpenTokenFileError>(true)
             }
         })?;
         Ok(Self { current, file })
     }
 
-    /// Counts the changes that were taken over: 0 for the file as it was opened. A receiver that
-    /// waits for a number here knows that the tokens written before are in force.
+    /// Counts the changes of the file that came into force: 0 for the file as it was opened.
     #[must_use]
-    pub fn generation(&self) -> watch::Receiver<u64> {
+    pub fn generation(&self) -> GenerationReceiver {
         self.file.generation()
     }
 
@@ -111,12 +121,9 @@ impl fmt::Debug for TokenFile {
     }
 }
 
-/// The tokens of the file. A bare line that repeats another one says nothing new.
-fn tokens(content: &SecretSlice<u8>) -> Result<FixedTokens, TokenFileError> {
-    let lines = token_file::parse(content).collect::<Result<Vec<_>, _>>()?;
-    if lines.is_empty() {
-        return Err(TokenFileError::Empty);
-    }
+/// The tokens of the file. A bare line that repeats another line's token adds nothing.
+fn tokens(content: &TokenFileContent) -> Result<FixedTokens, OpenTokenFileError> {
+    let lines = content.tokens()?;
     let mut seen: HashSet<&str> =
         lines.iter().filter(|line| line.name.is_some()).map(|line| line.token).collect();
     let named = lines.iter().enumerate().filter_map(|(index, line)| match line.name {

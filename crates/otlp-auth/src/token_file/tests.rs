@@ -3,13 +3,15 @@ use std::{os::unix::net::UnixListener, process::Command};
 
 use super::*;
 
-/// The lines of a file with this content, as `name=token` or the token alone; or the first error.
+/// The names and tokens of a file with this content, or the first error and its source.
 fn lines(content: &[u8]) -> Result<Vec<(Option<String>, String)>, String> {
-    let content = SecretSlice::from(content.to_vec());
+    let content = TokenFileContent::from(content.to_vec());
     let line = |line: Line<'_>| (line.name.map(str::to_owned), line.token.to_owned());
-    parse(&content).map(|parsed| parsed.map(line)).collect::<Result<_, _>>().map_err(|error| {
-        let source = std::error::Error::source(&error).map(ToString::to_string);
-        format!("{error}: {}", source.unwrap_or_default())
+    content.tokens().map(|lines| lines.into_iter().map(line).collect()).map_err(|error| {
+        match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        }
     })
 }
 
@@ -17,8 +19,9 @@ fn bare(tokens: &[&str]) -> Result<Vec<(Option<String>, String)>, String> {
     Ok(tokens.iter().map(|token| (None, (*token).to_owned())).collect())
 }
 
-// Scenario: a file written by any editor: CRLF, a byte order mark, blank lines, blanks around, no
-// final newline. Guarantee: its tokens are read, and a blank line is none.
+// Scenario: a file has CRLF, a byte order mark, blank lines, blanks around tokens or no final
+// newline, as editors write them.
+// Guarantee: its tokens are read, blank lines are skipped, and a file of blank lines has no token.
 #[test]
 fn every_way_to_end_a_line_is_read() {
     for content in [
@@ -36,14 +39,16 @@ fn every_way_to_end_a_line_is_read() {
     for nothing in
         [b"".as_slice(), b"\n", b"\r\n", b" \t\n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n"]
     {
-        assert_eq!(lines(nothing), bare(&[]), "{nothing:?}");
+        let error = lines(nothing).unwrap_err();
+        assert!(error.starts_with("the token file has no token"), "{nothing:?}: {error}");
     }
 }
 
-// Scenario: lines with an equals sign at every place. Guarantee: it names a token only after a
-// letter followed by letters, digits, `.`, `_`, `-`, and before something other than `=`.
+// Scenario: lines have an equals sign at every place. Guarantee: the sign separates a name from a
+// token only after a letter followed by letters, digits, `.`, `_` or `-`, and before a character
+// other than `=`.
 #[test]
-fn a_name_is_told_from_padding() {
+fn a_name_is_distinguished_from_padding() {
     for (line, name, token) in [
         ("team=token", "team", "token"),
         ("t=token", "t", "token"),
@@ -78,11 +83,11 @@ fn a_name_is_told_from_padding() {
     }
 }
 
-// Scenario: a name in front of a token of the greatest length.
-// Guarantee: the name does not count.
+// Scenario: a name stands in front of a token of the greatest length.
+// Guarantee: the name does not count towards that length.
 #[test]
 fn a_name_takes_nothing_from_the_token() {
-    let token = "t".repeat(crate::MAX_TOKEN_LEN);
+    let token = "t".repeat(credential::MAX_TOKEN_LEN);
     assert_eq!(lines(token.as_bytes()), bare(&[&token]));
     assert_eq!(
         lines(format!("name={token}").as_bytes()),
@@ -94,9 +99,9 @@ fn a_name_takes_nothing_from_the_token() {
     );
 }
 
-// Scenario: a line with a space, a tab, a comma, a quote, NUL, a lone carriage return, or something
-// other than ASCII. Guarantee: an error with its number, counted with the blank lines, and nothing
-// that stands in it.
+// Scenario: a line has a space, a tab, a comma, a quote, NUL, a lone carriage return, or a
+// character other than ASCII. Guarantee: the error names the number of the line, for which blank
+// lines are counted, and shows nothing of the line.
 #[test]
 fn an_illegal_line_is_named_by_its_number() {
     for line in [
@@ -124,8 +129,9 @@ fn an_illegal_line_is_named_by_its_number() {
 }
 
 // Scenario: the path leads to a FIFO that nobody writes to, a link to it, a socket, an endless
-// device, or a directory. Guarantee: each is refused at once as no regular file, and a link to a
-// regular file is read.
+// device, or a directory.
+// Guarantee: each is refused at once because it is not a regular file, and a link to a regular file
+// is read.
 #[cfg(unix)]
 #[test]
 fn only_regular_files_are_read() {
@@ -145,8 +151,12 @@ fn only_regular_files_are_read() {
         "/dev/null".into(),
         path(""),
     ] {
-        assert!(matches!(read(&refused), Err(TokenFileError::NotAFile)), "{}", refused.display());
+        assert!(
+            matches!(TokenFileContent::read(&refused), Err(TokenFileError::NotAFile)),
+            "{}",
+            refused.display()
+        );
     }
-    assert!(matches!(read(&path("absent")), Err(TokenFileError::Read(_))));
-    assert_eq!(read(&path("to-file")).unwrap().expose_secret(), b"token");
+    assert!(matches!(TokenFileContent::read(&path("absent")), Err(TokenFileError::Read(_))));
+    assert_eq!(TokenFileContent::read(&path("to-file")).unwrap().0.expose_secret(), b"token");
 }

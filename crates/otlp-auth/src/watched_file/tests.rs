@@ -3,31 +3,33 @@ use std::sync::Mutex;
 
 use super::*;
 
-/// Nothing is found by polling in these tests.
+/// A polling interval that does not pass during a test.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// What was applied so far, and the function that applies it.
-type Applied = Arc<Mutex<Vec<Vec<u8>>>>;
+/// The tokens of each content that was applied.
+type Applied = Arc<Mutex<Vec<Vec<String>>>>;
 
 fn recording()
--> (Applied, impl FnMut(&SecretSlice<u8>) -> Result<(), TokenFileError> + Send + 'static) {
+-> (Applied, impl FnMut(&TokenFileContent) -> Result<bool, TokenFileError> + Send + 'static) {
     let applied = Applied::default();
     let apply = {
         let applied = Arc::clone(&applied);
-        move |content: &SecretSlice<u8>| {
-            applied.lock().unwrap().push(content.expose_secret().to_vec());
-            Ok(())
+        move |content: &TokenFileContent| {
+            let tokens = content.tokens()?;
+            let tokens = tokens.iter().map(|line| line.token.to_owned()).collect();
+            applied.lock().unwrap().push(tokens);
+            Ok(true)
         }
     };
     (applied, apply)
 }
 
-fn content(text: &str) -> SecretSlice<u8> {
+fn content(text: &str) -> TokenFileContent {
     text.as_bytes().to_vec().into()
 }
 
 // Scenario: the file is replaced after it was opened and before it is followed.
-// Guarantee: the change is found at once, and not only when the next one comes.
+// Guarantee: the change is found at once, and not only with the next change.
 #[test]
 fn a_change_before_the_watch_is_found() {
     let directory = tempfile::tempdir().unwrap();
@@ -35,21 +37,20 @@ fn a_change_before_the_watch_is_found() {
     fs::write(&path, "new\n").unwrap();
     let (applied, apply) = recording();
     let file = WatchedFile::follow(&path, &content("old\n"), NEVER, apply).unwrap();
-    let mut generation = file.generation();
-    futures_executor::block_on(generation.wait_for(|&generation| generation == 1)).unwrap();
-    assert_eq!(*applied.lock().unwrap(), [b"new\n"]);
+    assert_eq!(futures_executor::block_on(file.generation().wait_for(1)), Some(1));
+    assert_eq!(*applied.lock().unwrap(), [["new"]]);
 }
 
-// Scenario: a writer rewrites the file in place, and pauses in the middle of a token. Guarantee:
-// the half is not taken while the writer may still come back; the whole is, once two reads agree on
-// it.
+// Scenario: a writer rewrites the file in place, and pauses in the middle of a token.
+// Guarantee: half a token is not applied while the writer may still go on; the whole token is
+// applied once two reads agree.
 #[test]
 fn half_a_token_waits() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("token");
     let (applied, apply) = recording();
     let fingerprints = RandomState::new();
-    let first = fingerprints.hash_one(b"old-token\n".as_slice());
+    let first = content("old-token\n").fingerprint(&fingerprints);
     let mut follower = Follower {
         path: path.clone(),
         interval: NEVER,
@@ -76,5 +77,5 @@ fn half_a_token_waits() {
     while follower.candidate.is_some() {
         follower.read();
     }
-    assert_eq!(applied.lock().unwrap().last().unwrap(), b"new-token\n");
+    assert_eq!(applied.lock().unwrap().last().unwrap(), &["new-token"]);
 }

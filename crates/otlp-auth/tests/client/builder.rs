@@ -1,18 +1,19 @@
-//! What an authenticator can be made of, and where it may send to.
+//! What an authenticator can be made of, and where it sends the credential.
 
 use std::error::Error;
 use std::fs;
 
-use http::{Request, Response, Uri};
-use otlp_auth::client::{BearerTokenAuth, BuildError, EndpointError};
+use http::{HeaderName, Request, Response, Uri};
+use otlp_auth::Scheme;
+use otlp_auth::client::{AddCredentialLayer, BearerTokenAuth, BuildError, Builder, EndpointError};
 use tonic::service::Interceptor as _;
 use tower::{Layer, Service, service_fn};
 
-use crate::support::{Tokens, header, http_client};
+use crate::support::{ENDPOINT, Tokens, fixed, header, http_client};
 
-/// Runs a request through the layer, and gives what came out at the other end.
-fn through_layer(
-    auth: &BearerTokenAuth,
+/// Runs a request through the layer, and returns the request that the inner service received.
+fn through(
+    layer: &AddCredentialLayer,
     request: Request<()>,
 ) -> Result<Request<()>, Box<dyn Error + Send + Sync>> {
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -22,35 +23,36 @@ fn through_layer(
             http_body_util::Empty::<bytes::Bytes>::new(),
         )))
     });
-    futures_executor::block_on(auth.layer().layer(inner).call(request))?;
+    futures_executor::block_on(layer.layer(inner).call(request))?;
     Ok(receiver.recv()?)
 }
 
-/// A request already has two credentials.
-/// Exactly one is sent: ours.
+/// Scenario: a request already has two credentials.
+/// Guarantee: exactly one credential is sent, the authenticator's.
 #[test]
 fn replaces_every_earlier_value() {
-    let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
+    let auth = fixed();
     let request = Request::builder()
         .header("authorization", "Bearer a")
         .header("Authorization", "Bearer b")
         .body(())
         .unwrap();
-    let sent = through_layer(&auth, request).unwrap();
+    let sent = through(&auth.layer(), request).unwrap();
     assert_eq!(
         sent.headers().get_all("authorization").iter().collect::<Vec<_>>(),
         ["StackState token-0"]
     );
 }
 
-/// The header is another one, and the scheme empty.
-/// The bare token is sent there, and `Authorization` is left to whoever set it.
+/// Scenario: the header is another one than `Authorization`, and there is no scheme.
+/// Guarantee: the bare token is sent in that header, and `Authorization` stays as it was.
 #[test]
 fn another_header_and_no_scheme() {
     let auth = BearerTokenAuth::builder()
-        .header("STS-Api-Key")
-        .scheme("")
+        .header(HeaderName::from_static("sts-api-key"))
+        .scheme(None)
         .token("token-0")
+        .endpoint(ENDPOINT)
         .build()
         .unwrap();
     let request = Request::builder()
@@ -58,17 +60,17 @@ fn another_header_and_no_scheme() {
         .header("sts-api-key", "old")
         .body(())
         .unwrap();
-    let sent = through_layer(&auth, request).unwrap();
+    let sent = through(&auth.layer(), request).unwrap();
     assert_eq!(sent.headers().get_all("sts-api-key").iter().collect::<Vec<_>>(), ["token-0"]);
     assert_eq!(sent.headers()["authorization"], "Basic abc");
 }
 
-/// Of `token` and `file` both are given.
-/// The last one counts.
+/// Scenario: both `token` and `file` are given.
+/// Guarantee: the last one is used.
 #[test]
 fn the_last_source_counts() {
     let tokens = Tokens::new("from-file");
-    let builder = || BearerTokenAuth::builder().scheme("Bearer");
+    let builder = || BearerTokenAuth::builder().scheme(Scheme::BEARER).endpoint(ENDPOINT);
     assert_eq!(
         header(&builder().token("fixed").file(tokens.path()).build().unwrap()),
         "Bearer from-file"
@@ -79,26 +81,27 @@ fn the_last_source_counts() {
     );
 }
 
-/// Everything that holds a token, or a header with one, is printed.
-/// The token is not there, and the header value is marked as sensitive for whoever prints it later.
+/// Scenario: every value that holds a token, or a header with a token, is printed.
+/// Guarantee: the token is not printed, and the header value is marked as sensitive.
 #[test]
 fn no_token_is_printed() {
     let canary = "canary-of-a-token";
     let tokens = Tokens::new(canary);
     let builder = BearerTokenAuth::builder().token(canary);
     assert!(!format!("{builder:?}").contains("canary"));
-    for auth in [builder.build().unwrap(), tokens.auth()] {
+    for unbound in [builder.build_unbound().unwrap(), tokens.unbound()] {
+        let auth = unbound.for_endpoint("https://canary:canary@otlp.example.com/?key=canary");
+        let auth = auth.unwrap();
         let service =
             auth.layer().layer(service_fn(async |_: Request<()>| Ok::<_, ()>(Response::new(()))));
-        let bound = auth.for_endpoint("https://otlp.example.com").unwrap();
         let printed = format!(
-            "{auth:?} {bound:?} {:?} {service:?} {:?} {:?}",
+            "{auth:?} {unbound:?} {:?} {service:?} {:?} {:?}",
             auth.layer(),
             auth.interceptor(),
             { auth.http_client(http_client()) }
         );
         assert!(!printed.contains("canary"), "{printed}");
-        let sent = through_layer(&auth, Request::new(())).unwrap();
+        let sent = through(&auth.layer(), Request::new(())).unwrap();
         assert!(sent.headers()["authorization"].is_sensitive());
         assert!(!format!("{sent:?}").contains("canary"));
         let intercepted = auth.interceptor().call(tonic::Request::new(())).unwrap();
@@ -117,67 +120,74 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Authenticators are made of nothing, and of illegal headers, schemes and tokens.
-/// Each is refused with its reason, and no reason repeats the token.
+/// Scenario: authenticators are made of nothing, and of illegal headers and tokens.
+/// Guarantee: each is refused with its reason, and no reason repeats the token.
 #[test]
 fn illegal_parts_are_refused() {
     let builder = BearerTokenAuth::builder;
-    let refused = |builder: otlp_auth::client::Builder, expected: &str| {
-        let error = builder.build().unwrap_err();
+    let refused = |builder: Builder, expected: &str| {
+        let error = builder.endpoint(ENDPOINT).build().unwrap_err();
         let text = chain(&error);
         assert!(text.contains(expected), "{text}");
         assert!(!text.contains("canary") && !format!("{error:?}").contains("canary"), "{error:?}");
         error
     };
     assert!(matches!(refused(builder(), "no token"), BuildError::NoToken));
-    for header in ["", "a b", "x:y", "h\u{e4}ader", "a\r\nb"] {
-        assert!(matches!(
-            refused(builder().header(header).token("t"), "not a header name"),
-            BuildError::Header(_)
-        ));
-    }
     for header in [
-        "Host",
+        "host",
         "content-length",
-        "TE",
-        "Content-Type",
+        "te",
+        "content-type",
         "transfer-encoding",
         "grpc-timeout",
         "x-token-bin",
     ] {
-        let error = refused(builder().header(header).token("t"), "cannot carry a credential");
-        assert!(
-            matches!(error, BuildError::ProtocolHeader(name) if name.as_str() == header.to_ascii_lowercase())
-        );
+        let name = HeaderName::from_static(header);
+        let error = refused(builder().header(name).token("t"), "cannot carry a credential");
+        assert!(matches!(error, BuildError::ProtocolHeader(name) if name == header));
     }
-    let long_scheme = "s".repeat(65);
-    for (scheme, token, expected) in [
-        ("Stack State", "canary", "the scheme has a character"),
-        ("Stack\r\nState", "canary", "the scheme has a character"),
-        (&long_scheme, "canary", "the scheme is longer"),
-        ("StackState", "", "no token"),
-        ("", "", "no token"),
-        ("StackState", "canary canary", "the token has a character"),
-        ("StackState", "canary\n", "the token has a character"),
-        ("StackState", "canary\0", "the token has a character"),
-        ("StackState", "canary,canary", "the token has a character"),
-        ("StackState", "canary\u{e4}", "the token has a character"),
-        ("StackState", &"canary".repeat(1000), "the token is longer"),
+    for (token, expected) in [
+        ("", "no token"),
+        ("canary canary", "the token has a character"),
+        ("canary\n", "the token has a character"),
+        ("canary\0", "the token has a character"),
+        ("canary,canary", "the token has a character"),
+        ("canary\u{e4}", "the token has a character"),
+        (&"canary".repeat(1000), "the token is longer"),
     ] {
-        assert!(matches!(
-            refused(builder().scheme(scheme).token(token), expected),
-            BuildError::Credential(_)
-        ));
+        for scheme in [Some(Scheme::STACKSTATE), None] {
+            let error = refused(builder().scheme(scheme).token(token), expected);
+            assert!(matches!(error, BuildError::Token(_)));
+        }
     }
 }
 
-/// Token files are missing, directories, empty, or have no legal first line.
-/// Each is refused with the path and the reason, and without what stands in the file.
+/// Scenario: an authenticator is built without an endpoint, with a text that is not a URL, and with
+/// an endpoint that is reached over plaintext.
+/// Guarantee: none of them is built; the last one is if plaintext is allowed before or after.
+#[test]
+fn the_endpoint_is_checked_when_it_is_built() {
+    let builder = || BearerTokenAuth::builder().token("token-0");
+    assert!(matches!(builder().build(), Err(BuildError::NoEndpoint)));
+    for (endpoint, expected) in [
+        ("https://a b", "the endpoint cannot be used: not a URL"),
+        ("localhost", "the endpoint cannot be used: the URL has no scheme or no host"),
+        ("http://otlp.example.com", "the endpoint cannot be used: a credential is not sent to"),
+    ] {
+        let error = builder().endpoint(endpoint).build().unwrap_err();
+        assert!(chain(&error).starts_with(expected), "{}", chain(&error));
+    }
+    let far = "http://otlp.example.com";
+    assert!(builder().endpoint(far).allow_plaintext().build().is_ok());
+    assert!(builder().allow_plaintext().endpoint(far).build().is_ok());
+}
+
+/// Scenario: token files are missing, directories, empty, or have an illegal line.
+/// Guarantee: each is refused with its path and the reason, and without any part of its content.
 #[test]
 fn unusable_files_are_refused_by_name() {
-    let refused = |tokens: &Tokens, scheme: &str, expected: &str| {
-        let error =
-            BearerTokenAuth::builder().scheme(scheme).file(tokens.path()).build().unwrap_err();
+    let refused = |tokens: &Tokens, expected: &str| {
+        let error = BearerTokenAuth::builder().file(tokens.path()).build_unbound().unwrap_err();
         let text = chain(&error);
         assert!(
             text.contains(&tokens.path().display().to_string()) && text.contains(expected),
@@ -187,27 +197,22 @@ fn unusable_files_are_refused_by_name() {
         assert!(matches!(error, BuildError::File { path, .. } if path == tokens.path()));
     };
     for content in ["", "\n", " \r\n\t\n", "\u{feff}"] {
-        refused(&Tokens::new(content), "StackState", "has no token");
+        refused(&Tokens::new(content), "has no token");
     }
-    refused(&Tokens::new("canary canary"), "StackState", "line 1 of the token file is not a token");
-    refused(
-        &Tokens::new("good\n\nbad canary\n"),
-        "StackState",
-        "line 3 of the token file is not a token",
-    );
-    refused(&Tokens::new(b"canary\xff"), "StackState", "line 1");
-    refused(&Tokens::new(b"canary\0"), "StackState", "line 1");
-    refused(&Tokens::new("canary"), "no scheme", "scheme");
-    refused(&Tokens::new(vec![b'\n'; (16 << 20) + 1]), "StackState", "longer than 16 MiB");
+    refused(&Tokens::new("canary canary"), "line 1 of the token file is not a token");
+    refused(&Tokens::new("good\n\nbad canary\n"), "line 3 of the token file is not a token");
+    refused(&Tokens::new(b"canary\xff"), "line 1");
+    refused(&Tokens::new(b"canary\0"), "line 1");
+    refused(&Tokens::new(vec![b'\n'; (16 << 20) + 1]), "longer than 16 MiB");
     let missing = Tokens::new("canary");
     fs::remove_file(missing.path()).unwrap();
-    refused(&missing, "StackState", "cannot be read");
+    refused(&missing, "cannot be read");
     fs::create_dir(missing.path()).unwrap();
-    refused(&missing, "StackState", "not a regular file");
+    refused(&missing, "not a regular file");
 }
 
-/// Files with a byte order mark, Windows line ends, blanks, blank lines, names and no final newline
-/// are read. The first token is sent, and nothing around it.
+/// Scenario: files have a byte order mark, Windows line ends, blanks, blank lines, names and no
+/// final newline. Guarantee: the first token is sent, and nothing around it.
 #[test]
 fn the_first_token_of_a_file() {
     for (content, expected) in [
@@ -226,7 +231,8 @@ fn the_first_token_of_a_file() {
     }
 }
 
-/// Where a credential may go: encrypted anywhere, in plaintext to this machine only.
+/// URIs, and whether a credential may be sent there: encrypted to any host, in plaintext to this
+/// machine only.
 const URIS: [(&str, bool); 20] = [
     ("https://otlp.example.com", true),
     ("HTTPS://otlp.example.com:4317/v1/traces", true),
@@ -250,51 +256,52 @@ const URIS: [(&str, bool); 20] = [
     ("grpc://otlp.example.com", false),
 ];
 
-/// An authenticator is bound to endpoints near and far, and requests with absolute URIs pass the
-/// layer. Both let the credential go to the same places; the refusal names the host, and plaintext
-/// can be allowed.
+/// Scenario: an authenticator is bound to endpoints near and far, and requests with absolute URIs
+/// pass the layer, of a bound authenticator and of an unbound one.
+/// Guarantee: all of them send the credential to the same places; the refusal names the host, and
+/// plaintext can be allowed.
 #[test]
 fn plaintext_goes_to_this_machine_only() {
-    let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
-    let allowing = auth.clone().allow_plaintext();
+    let unbound = BearerTokenAuth::builder().token("token-0").build_unbound().unwrap();
+    let allowing = unbound.clone().allow_plaintext();
     for (uri, allowed) in URIS {
         let request = || Request::builder().uri(uri).body(()).unwrap();
         let host = request().uri().host().unwrap().to_owned();
         let refused = |error: &EndpointError| matches!(error, EndpointError::Plaintext { host: named } if *named == host);
-        match (auth.for_endpoint(uri), through_layer(&auth, request())) {
-            (Ok(_), Ok(sent)) => {
-                assert!(allowed && sent.headers().contains_key("authorization"), "{uri}")
+        for layer in [unbound.layer(), fixed().layer()] {
+            match (unbound.for_endpoint(uri), through(&layer, request())) {
+                (Ok(_), Ok(sent)) => {
+                    assert!(allowed && sent.headers().contains_key("authorization"), "{uri}")
+                }
+                (Err(bound), Err(sent)) => {
+                    let sent = sent.downcast_ref().expect("it is our error");
+                    assert!(!allowed && refused(&bound) && refused(sent), "{uri}");
+                }
+                different => panic!("{uri}: {different:?}"),
             }
-            (Err(bound), Err(sent)) => {
-                let sent = sent.downcast_ref().expect("it is our error");
-                assert!(!allowed && refused(&bound) && refused(sent), "{uri}");
-            }
-            different => panic!("{uri}: {different:?}"),
         }
         allowing.for_endpoint(uri).unwrap();
-        through_layer(&allowing, request()).unwrap();
+        through(&allowing.layer(), request()).unwrap();
     }
 }
 
-/// Endpoints are given as text, as `Uri`, as tonic's, and as what is none of these.
-/// All are judged alike; what has no scheme or no host is refused, even where plaintext is allowed.
+/// Scenario: endpoints are given as text, as `Uri` and as tonic's, by value and by reference, and
+/// as texts that are not URLs. Guarantee: all are checked alike; an endpoint without scheme or host
+/// is refused even where plaintext is allowed.
 #[test]
 fn kinds_of_endpoints() {
-    let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
+    let auth = BearerTokenAuth::builder().token("token-0").build_unbound().unwrap();
     let near = "http://127.0.0.1:1";
     let far = "http://otlp.example.com";
     assert!(auth.for_endpoint(near).is_ok() && auth.for_endpoint(far).is_err());
-    assert!(
-        auth.for_endpoint(&near.to_owned()).is_ok() && auth.for_endpoint(&far.to_owned()).is_err()
-    );
-    assert!(
-        auth.for_endpoint(&Uri::from_static(near)).is_ok()
-            && auth.for_endpoint(&Uri::from_static(far)).is_err()
-    );
+    let (text, uri) = (near.to_owned(), Uri::from_static(near));
+    assert!(auth.for_endpoint(&text).is_ok() && auth.for_endpoint(far.to_owned()).is_err());
+    assert!(auth.for_endpoint(&uri).is_ok() && auth.for_endpoint(Uri::from_static(far)).is_err());
     let tonic = tonic::transport::Endpoint::from_static;
-    assert!(auth.for_endpoint(&tonic(near)).is_ok() && auth.for_endpoint(&tonic(far)).is_err());
+    let endpoint = tonic(near);
+    assert!(auth.for_endpoint(&endpoint).is_ok() && auth.for_endpoint(tonic(far)).is_err());
     let allowing = auth.allow_plaintext();
-    assert!(allowing.for_endpoint(&tonic(far)).is_ok());
+    assert!(allowing.for_endpoint(tonic(far)).is_ok());
     for relative in ["/v1/traces", "otlp.example.com:4317", "localhost"] {
         assert!(
             matches!(allowing.for_endpoint(relative), Err(EndpointError::Relative)),
@@ -309,12 +316,14 @@ fn kinds_of_endpoints() {
     }
 }
 
-/// A request has a path only, as above a channel.
-/// It passes: its endpoint was checked when the authenticator was bound.
+/// Scenario: a request has a path alone, as above a channel. Guarantee: it passes the layer of a
+/// bound authenticator, whose endpoint was checked, and no other.
 #[test]
-fn a_path_alone_passes_the_layer() {
-    let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
-    let sent =
-        through_layer(&auth, Request::builder().uri("/v1/traces").body(()).unwrap()).unwrap();
+fn a_path_alone_passes_the_layer_of_an_endpoint() {
+    let request = || Request::builder().uri("/v1/traces").body(()).unwrap();
+    let sent = through(&fixed().layer(), request()).unwrap();
     assert_eq!(sent.headers()["authorization"], "StackState token-0");
+    let unbound = BearerTokenAuth::builder().token("token-0").allow_plaintext();
+    let error = through(&unbound.build_unbound().unwrap().layer(), request()).unwrap_err();
+    assert!(matches!(error.downcast_ref(), Some(EndpointError::Relative)));
 }

@@ -12,7 +12,7 @@ use otlp_auth::client::BearerTokenAuth;
 use tower::{Layer, Service};
 
 use crate::support::{
-    Log, Refusal, Tokens, header, http_client, service, wait_for_end, wait_for_header,
+    ENDPOINT, Log, Refusal, Tokens, header, http_client, service, wait_for_end, wait_for_header,
 };
 
 /// Returns after the file was read again, which a refusal asks for.
@@ -24,10 +24,10 @@ fn read_again(auth: &BearerTokenAuth) {
 
 /// Reads again until so many reloads have failed; one more is too many.
 fn wait_for_failures(auth: &BearerTokenAuth, expected: u64) {
-    let generation = *auth.generation().borrow();
+    let generation = auth.generation().current();
     while auth.failed_reloads() < expected {
         read_again(auth);
-        assert_eq!(*auth.generation().borrow(), generation, "nothing is taken over");
+        assert_eq!(auth.generation().current(), generation, "nothing is taken over");
     }
     assert_eq!(auth.failed_reloads(), expected);
 }
@@ -67,7 +67,7 @@ fn kubernetes_swaps_a_link() {
 fn writers_of_all_kinds() {
     let tokens = Tokens::new("token-0");
     let auth = tokens.auth();
-    assert_eq!(*auth.generation().borrow(), 0);
+    assert_eq!(auth.generation().current(), 0);
     tokens.replace("token-1");
     wait_for_header(&auth, "StackState token-1");
     fs::OpenOptions::new()
@@ -95,7 +95,7 @@ fn deletion_and_return() {
     assert_eq!((header(&auth).as_str(), auth.failed_reloads()), ("StackState token-0", 1));
     tokens.replace("token-1");
     wait_for_header(&auth, "StackState token-1");
-    assert_eq!((*auth.generation().borrow(), auth.failed_reloads()), (1, 1));
+    assert_eq!((auth.generation().current(), auth.failed_reloads()), (1, 1));
 }
 
 /// The whole directory is deleted, with its watch, and comes back with another token.
@@ -107,7 +107,7 @@ fn the_directory_comes_back() {
     let path = directory.join("token");
     fs::create_dir(&directory).unwrap();
     fs::write(&path, "token-0").unwrap();
-    let auth = BearerTokenAuth::builder().file(&path).build().unwrap();
+    let auth = BearerTokenAuth::builder().file(&path).endpoint(ENDPOINT).build().unwrap();
     fs::remove_dir_all(&directory).unwrap();
     wait_for_failures(&auth, 1);
     fs::create_dir(&directory).unwrap();
@@ -140,7 +140,7 @@ fn bad_content_keeps_the_last_good_token() {
                 assert_eq!(header(&auth), "StackState token-0");
                 tokens.replace("token-0\n");
                 read_again(&auth);
-                assert_eq!((*auth.generation().borrow(), auth.failed_reloads()), (0, 1));
+                assert_eq!((auth.generation().current(), auth.failed_reloads()), (0, 1));
                 tokens.replace("token-1\n");
                 wait_for_header(&auth, "StackState token-1");
             });
@@ -209,17 +209,17 @@ fn thousands_of_rewrites() {
 #[test]
 fn the_thread_ends_with_its_last_user() {
     let tokens = Tokens::new("token-0");
-    let auth = tokens.auth();
-    let generation = auth.generation();
-    let bound = auth.for_endpoint("http://127.0.0.1:1").unwrap();
+    let unbound = tokens.unbound();
+    let generation = unbound.generation();
+    let auth = unbound.for_endpoint("http://127.0.0.1:1").unwrap();
     let layer = auth.layer();
     let client =
         layer.layer(service::<Full<Bytes>, _>(&Log::default(), |_| Refusal::Http.response()));
     let interceptor = auth.interceptor();
     let http_client = auth.http_client(http_client());
-    drop((auth, bound, layer, client, interceptor));
+    drop((unbound, auth, layer, client, interceptor));
     tokens.replace("token-1");
-    futures_executor::block_on(generation.clone().wait_for(|&generation| generation == 1)).unwrap();
+    futures_executor::block_on(generation.clone().wait_for(1)).unwrap();
     drop(http_client);
     wait_for_end(generation);
 }

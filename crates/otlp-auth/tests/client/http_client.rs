@@ -17,7 +17,7 @@ use otlp_auth::client::{BearerTokenAuth, EndpointError};
 use otlp_auth::server::AuthenticateLayer;
 use tower::Layer;
 
-use crate::support::{Tokens, header, http_client, sdk_span};
+use crate::support::{Tokens, fixed, header, http_client, sdk_span};
 
 type Answer = Box<dyn Fn(&Request<Bytes>) -> Result<Response<Bytes>, HttpError> + Send + Sync>;
 
@@ -79,10 +79,7 @@ fn request() -> Request<Bytes> {
 /// them. The credential is replaced, and the rest stays.
 #[test]
 fn replaces_every_earlier_value() {
-    for auth in [
-        BearerTokenAuth::builder().token("token-0").build().unwrap(),
-        Tokens::new("token-0").auth(),
-    ] {
+    for auth in [fixed(), Tokens::new("token-0").auth()] {
         let inner = Scripted::new(|_| answer(StatusCode::OK));
         let mut request = request();
         request.headers_mut().append("authorization", "Bearer a".parse().unwrap());
@@ -124,7 +121,7 @@ fn a_refused_request_is_sent_again() {
 /// and errors from the client. All are returned as they are, and the request is sent once.
 #[test]
 fn nothing_else_is_sent_again() {
-    let fixed = BearerTokenAuth::builder().token("token-0").build().unwrap();
+    let fixed = fixed();
     for auth in [fixed, Tokens::new("token-0").auth()] {
         for status in
             [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::SERVICE_UNAVAILABLE]
@@ -149,10 +146,11 @@ fn nothing_else_is_sent_again() {
 /// allowed.
 #[test]
 fn each_request_is_checked() {
-    let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
+    let auth = fixed();
     let inner = Scripted::new(|_| answer(StatusCode::OK));
     let client = auth.http_client(inner.clone());
-    let allowing = auth.clone().allow_plaintext().http_client(inner.clone());
+    let allowing = BearerTokenAuth::builder().token("token-0").allow_plaintext();
+    let allowing = allowing.build_unbound().unwrap().http_client(inner.clone());
     let send = |client: &dyn HttpClient, uri: &str| {
         let sent = inner.credentials().len();
         let result = block_on(client.send_bytes(Request::post(uri).body(Bytes::new()).unwrap()));

@@ -1,18 +1,17 @@
 //! The tonic interceptor, alone and in a client of a real server.
 
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use otlp_auth::client::BearerTokenAuth;
 use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor as _;
 use tonic::{Code, Request, Status};
 
-use crate::support::{Collector, Tokens, batch, wait_for_header};
+use crate::support::{Collector, Tokens, batch, fixed, wait_for_header};
 
 /// A request already has credentials, and other metadata.
 /// One credential is left, ours, and the rest as it was.
 #[test]
 fn replaces_every_earlier_value() {
-    let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
+    let auth = fixed();
     let mut request = Request::new(());
     request.metadata_mut().append("authorization", MetadataValue::from_static("Bearer a"));
     request.metadata_mut().append("authorization", MetadataValue::from_static("Bearer b"));
@@ -29,7 +28,7 @@ fn replaces_every_earlier_value() {
 /// It is called first: its metadata stays, its credential is replaced.
 #[test]
 fn wraps_a_users_own() {
-    let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
+    let auth = fixed();
     let mut interceptor = auth.interceptor().after(|mut request: Request<()>| {
         assert!(!request.metadata().contains_key("authorization"), "ours comes last");
         request.metadata_mut().insert("x-tenant", MetadataValue::from_static("a"));
@@ -48,7 +47,7 @@ fn wraps_a_users_own() {
 /// Its status is returned as it is.
 #[test]
 fn a_users_error_passes() {
-    let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
+    let auth = fixed();
     let mut interceptor =
         auth.interceptor().after(|_: Request<()>| Err(Status::resource_exhausted("enough")));
     let status = interceptor.call(Request::new(())).unwrap_err();
@@ -62,12 +61,11 @@ fn a_users_error_passes() {
 fn with_a_real_server() {
     let (server_tokens, client_tokens) = (Tokens::new("token-0\ntoken-1"), Tokens::new("token-0"));
     let collector = Collector::start(server_tokens.accepted());
-    let auth = client_tokens.auth();
-    let bound = auth.for_endpoint(&collector.endpoint()).unwrap();
+    let auth = client_tokens.unbound().for_endpoint(collector.endpoint()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let channel = collector.endpoint().connect().await.unwrap();
-        let mut client = TraceServiceClient::with_interceptor(channel, bound.interceptor());
+        let mut client = TraceServiceClient::with_interceptor(channel, auth.interceptor());
         let mut request = Request::new(batch("old"));
         request
             .metadata_mut()

@@ -6,13 +6,16 @@ use bytes::Bytes;
 use futures_executor::block_on;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use opentelemetry::metrics::MeterProvider;
+use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
+use otlp_auth::client::BearerTokenAuth;
 use tower::{Layer, ServiceExt};
 
-use crate::support::{Log, Refusal, Tokens, accepted, service, wait_for_end, wait_for_header};
+use crate::support::{
+    ENDPOINT, Log, Refusal, Tokens, accepted, service, wait_for_end, wait_for_header,
+};
 
 /// The value of each counter by its name and attributes.
 fn counters(
@@ -38,6 +41,12 @@ fn counters(
         }
     }
     counters
+}
+
+/// An authenticator of this file, which counts with `meter`.
+fn metered(tokens: &Tokens, meter: &Meter) -> BearerTokenAuth {
+    let builder = BearerTokenAuth::builder().file(tokens.path()).endpoint(ENDPOINT);
+    builder.meter(meter).build().unwrap()
 }
 
 /// A client that answers 401 and then 200.
@@ -69,7 +78,7 @@ fn resends_and_reloads() {
     let mut followed = Vec::new();
     for refusal in [Refusal::Http, Refusal::TrailersOnly, Refusal::Trailers] {
         let tokens = Tokens::new("token-0");
-        let auth = tokens.auth().with_meter(&meter);
+        let auth = metered(&tokens, &meter);
         followed.push(auth.generation());
         let server = service(&Log::default(), move |got| {
             if got.credentials() != ["StackState token-0"] {
@@ -82,7 +91,7 @@ fn resends_and_reloads() {
             .unwrap();
     }
     let tokens = Tokens::new("token-0");
-    let auth = tokens.auth().with_meter(&meter);
+    let auth = metered(&tokens, &meter);
     followed.push(auth.generation());
     let client = auth.http_client(RefusesOld(tokens.clone()));
     drop(auth);
@@ -94,7 +103,7 @@ fn resends_and_reloads() {
     // A bad file, once bad and once good again; what refused requests ask for is a read and no
     // reload.
     let tokens = Tokens::new("token-0");
-    let auth = tokens.auth().with_meter(&meter);
+    let auth = metered(&tokens, &meter);
     tokens.replace("two words");
     while auth.failed_reloads() == 0 {
         let refusing = service(&Log::default(), |_| Refusal::Http.response());

@@ -1,13 +1,13 @@
-//! A token file, a service that tells what it got, and a collector of spans.
+//! A token file, a service that records what it receives, and a collector of spans.
 
 use std::convert::Infallible;
 use std::error::Error;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use bytes::Bytes;
@@ -24,10 +24,11 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
-use otlp_auth::client::BearerTokenAuth;
+use otlp_auth::GenerationReceiver;
+use otlp_auth::client::{BearerTokenAuth, UnboundBearerTokenAuth};
 use otlp_auth::server::{AuthenticateLayer, TokenFile};
 use tempfile::TempDir;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tonic::codec::CompressionEncoding;
 use tonic::service::Interceptor as _;
 use tonic::transport::Server;
@@ -36,6 +37,14 @@ use tower::util::MapResponseLayer;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 pub(crate) type BoxBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// The endpoint of authenticators whose requests do not leave the test.
+pub(crate) const ENDPOINT: &str = "https://otlp.example.com";
+
+/// An authenticator of a token that does not change.
+pub(crate) fn fixed() -> BearerTokenAuth {
+    BearerTokenAuth::builder().token("token-0").endpoint(ENDPOINT).build().unwrap()
+}
 
 /// A directory with a token file.
 #[derive(Clone, Debug)]
@@ -56,7 +65,7 @@ impl Tokens {
         self.0.path().join("token")
     }
 
-    /// Replaces the file at one stroke, so that it is never seen half written.
+    /// Replaces the file by a rename, so that a reader never sees half of it.
     pub(crate) fn replace(&self, content: impl AsRef<[u8]>) {
         let next = self.0.path().join("next");
         fs::write(&next, content).unwrap();
@@ -65,7 +74,12 @@ impl Tokens {
 
     /// A client's end.
     pub(crate) fn auth(&self) -> BearerTokenAuth {
-        BearerTokenAuth::builder().file(self.path()).build().unwrap()
+        BearerTokenAuth::builder().file(self.path()).endpoint(ENDPOINT).build().unwrap()
+    }
+
+    /// A client's end that is not bound to an endpoint yet.
+    pub(crate) fn unbound(&self) -> UnboundBearerTokenAuth {
+        BearerTokenAuth::builder().file(self.path()).build_unbound().unwrap()
     }
 
     /// A server's end.
@@ -74,8 +88,8 @@ impl Tokens {
     }
 }
 
-/// An HTTP client that goes where it is told and nowhere else. Other packages of the workspace may
-/// have given reqwest its TLS, which wants a provider.
+/// An HTTP client that follows no redirects and uses no proxy. If other packages of the workspace
+/// enable TLS in reqwest, it needs a crypto provider.
 pub(crate) fn http_client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
@@ -85,31 +99,34 @@ pub(crate) fn http_client() -> reqwest::Client {
         .unwrap()
 }
 
-/// The credential that a request gets now.
-pub(crate) fn header<E>(auth: &BearerTokenAuth<E>) -> String {
+/// The credential that is put on a request now.
+pub(crate) fn header(auth: &BearerTokenAuth) -> String {
     let request = auth.interceptor().call(tonic::Request::new(())).unwrap();
     request.metadata().get("authorization").unwrap().to_str().unwrap().to_owned()
 }
 
-/// Waits until requests get this credential.
-pub(crate) fn wait_for_header<E>(auth: &BearerTokenAuth<E>, expected: &str) {
+/// Waits until this credential is put on requests.
+pub(crate) fn wait_for_header(auth: &BearerTokenAuth, expected: &str) {
     let mut generation = auth.generation();
-    loop {
-        generation.borrow_and_update();
-        if header(auth) == expected {
-            return;
-        }
+    while header(auth) != expected {
         futures_executor::block_on(generation.changed()).unwrap();
     }
 }
 
-/// Waits until everything that was made from an authenticator of a file is gone, its threads
-/// included.
-pub(crate) fn wait_for_end(mut generation: watch::Receiver<u64>) {
-    while futures_executor::block_on(generation.changed()).is_ok() {}
+/// Waits until everything that was made from an authenticator of a file is dropped, and its thread
+/// has ended.
+pub(crate) fn wait_for_end(mut generation: GenerationReceiver) {
+    while futures_executor::block_on(generation.changed()).is_some() {}
 }
 
-/// A body whose frames come when they are sent to it.
+/// Whether the file of this generation is still followed.
+pub(crate) fn is_followed(generation: &GenerationReceiver) -> bool {
+    let mut generation = generation.clone();
+    let changed = pin!(generation.changed());
+    !matches!(changed.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(None))
+}
+
+/// A body whose frames come from a channel.
 pub(crate) struct Fed(mpsc::UnboundedReceiver<Result<Frame<Bytes>, BoxError>>);
 
 impl Fed {

@@ -12,7 +12,7 @@
 //! | `hot_path` | a decision allocates nothing |
 //!
 //! `peers` are the clients and `receivers` the servers that these are made with.
-#![cfg(all(feature = "tonic", feature = "metrics"))]
+#![cfg(feature = "full")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod answers;

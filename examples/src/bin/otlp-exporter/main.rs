@@ -67,8 +67,8 @@ struct Cli {
     allow_plaintext: bool,
 }
 
-/// Not `tokio::main`: exporting and flushing block, on this thread and on those of the SDK. The
-/// runtime has the connections.
+/// This is not `tokio::main`, because exporting and flushing block this thread and the threads of
+/// the SDK. The runtime drives the connections.
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr();
@@ -84,13 +84,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Everything that was made of the configuration.
+/// The parts that were made from the configuration.
 struct Exporter {
     tracers: SdkTracerProvider,
     meters: SdkMeterProvider,
     loggers: SdkLoggerProvider,
     tallies: Tallies,
-    /// Missing like its exporter.
+    /// The source of the metrics; `None` if there is no exporter of metrics.
     host: Option<Host>,
     log: Option<LogTail>,
     stop: watch::Receiver<bool>,
@@ -98,10 +98,9 @@ struct Exporter {
 
 impl Exporter {
     fn new(cli: &Cli, runtime: &Runtime) -> anyhow::Result<Self> {
-        // The only provider, named as rustls wants it: nothing depends on which ones happen to be
-        // linked.
+        // rustls needs a provider to be chosen explicitly if several happen to be linked.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // Channels and signal handlers belong to the runtime they are made in.
+        // Channels and signal handlers belong to the runtime in which they are made.
         let _entered = runtime.enter();
         #[expect(clippy::disallowed_methods, reason = "a process starts here")]
         let config = CollectorConfig::from_file(&cli.config, &|name| std::env::var(name).ok())?;
@@ -130,7 +129,7 @@ impl Exporter {
         let mut meters = SdkMeterProvider::builder().with_resource(resource.clone());
         let has_metrics = metrics.is_some();
         if let Some(exporter) = metrics {
-            // A round flushes: the reader's own interval must not come between.
+            // Each round flushes, so the reader's own interval must never pass.
             let reader =
                 PeriodicReader::builder(Counted::new(exporter, tallies.of(Signal::Metrics)));
             meters = meters
@@ -171,7 +170,7 @@ impl Exporter {
                 break;
             }
         }
-        // Everything was flushed. An error here has no batch in it.
+        // Everything was flushed before, so an error here concerns no batch.
         for result in [self.tracers.shutdown(), self.meters.shutdown(), self.loggers.shutdown()] {
             if let Err(error) = result {
                 tracing::debug!(%error, "shutdown failed");
@@ -191,7 +190,7 @@ impl Exporter {
                 self.log.as_mut().map_or(0, |log| log.emit(&self.loggers.logger(NAME)))
             });
             tracer.in_span("export", |_| {
-                // The host is observed in here. Failures are counted where they happen.
+                // The flush reads the metrics of the host. Failures are counted by `Counted`.
                 let _ = self.meters.force_flush();
                 if let Some(host) = &self.host {
                     host.clear();
@@ -203,7 +202,8 @@ impl Exporter {
     }
 }
 
-/// Turns to true at SIGINT and SIGTERM. A batch that is still being sent after a while is given up.
+/// Becomes true at SIGINT and SIGTERM. If a batch is still being sent [`STOP_TIME`] later, the
+/// process exits.
 fn stop(runtime: &Runtime, tallies: &Tallies) -> io::Result<watch::Receiver<bool>> {
     let (sender, stop) = watch::channel(false);
     let (signal, tallies) = (stop_signal()?, tallies.clone());
@@ -222,7 +222,8 @@ async fn stopped_within(time: Duration, stop: &mut watch::Receiver<bool>) -> boo
     tokio::time::timeout(time, stop.wait_for(|stopped| *stopped)).await.is_ok()
 }
 
-/// The SDK reads these besides what the program tells it; the headers among them are sent, too.
+/// Warns of variables that the SDK reads in addition to what the program sets. If they contain
+/// headers, these are sent too.
 fn warn_of_environment() {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();

@@ -1,5 +1,7 @@
 use std::fs;
 
+use otlp_auth::Scheme;
+
 use super::super::{CollectorConfig, Protocol, SelectExporterError};
 use super::{collector, env};
 
@@ -74,7 +76,7 @@ fn documented() {
     let exporter = config.exporter(None).unwrap();
     assert_eq!((exporter.id(), exporter.protocol()), ("otlp/stackstate", Protocol::Grpc));
     assert_eq!(exporter.endpoint().unwrap(), "https://otlp-stackstate.example.com:443/");
-    assert_eq!(exporter.auth().unwrap().scheme(), "StackState");
+    assert_eq!(exporter.auth().unwrap().scheme(), Some(&Scheme::STACKSTATE));
     let expected = "exporters.otlp/stackstate.auth.authenticator: the file has no `service`: a Collector would need the extension in \
                     `service.extensions` (line 11)";
     assert_eq!(warnings(&config), expected);

@@ -84,27 +84,30 @@ fn tokens_are_named() {
 fn a_bad_file_is_not_opened() {
     let open = |directory: &Directory| TokenFile::open(directory.tokens()).unwrap_err();
     let directory = Directory::new("");
-    assert!(matches!(open(&directory), TokenFileError::Empty));
+    assert!(matches!(open(&directory), OpenTokenFileError::File(TokenFileError::Empty)));
     for blank in ["\n\n", " \r\n\t\r\n", "\u{feff}", "\u{feff}\n"] {
-        assert!(matches!(open(&Directory::new(blank)), TokenFileError::Empty), "{blank:?}");
+        assert!(
+            matches!(open(&Directory::new(blank)), OpenTokenFileError::File(TokenFileError::Empty)),
+            "{blank:?}"
+        );
     }
-    File::create(directory.tokens()).unwrap().set_len(token_file::MAX_FILE_LEN + 1).unwrap();
-    assert!(matches!(open(&directory), TokenFileError::TooLong));
+    File::create(directory.tokens()).unwrap().set_len(crate::token_file::MAX_FILE_LEN + 1).unwrap();
+    assert!(matches!(open(&directory), OpenTokenFileError::File(TokenFileError::TooLong)));
     assert_eq!(open(&directory).to_string(), "the token file is longer than 16 MiB");
     fs::remove_file(directory.tokens()).unwrap();
     assert!(
-        matches!(open(&directory), TokenFileError::Read(error) if error.kind() == std::io::ErrorKind::NotFound)
+        matches!(open(&directory), OpenTokenFileError::File(TokenFileError::Read(error)) if error.kind() == std::io::ErrorKind::NotFound)
     );
     fs::create_dir(directory.tokens()).unwrap();
-    assert!(matches!(open(&directory), TokenFileError::NotAFile));
+    assert!(matches!(open(&directory), OpenTokenFileError::File(TokenFileError::NotAFile)));
     for illegal in ["good-token\ncanary token", "good-token\ncanary\0", "good-token\ncanäry"] {
         let error = open(&Directory::new(illegal));
-        assert!(matches!(error, TokenFileError::Line { line: 2, .. }));
+        assert!(matches!(error, OpenTokenFileError::File(TokenFileError::Line { line: 2, .. })));
         assert!(!format!("{error:?} {error}").contains("can"));
     }
     let error = open(&Directory::new("one=canary-token-0001\ntwo=canary-token-0001\n"));
     assert!(
-        matches!(&error, TokenFileError::Tokens(FixedTokensError::TwoNames { first, second }) if first == "one" && second == "two")
+        matches!(&error, OpenTokenFileError::Tokens(FixedTokensError::TwoNames { first, second }) if first == "one" && second == "two")
     );
     assert!(!format!("{error:?} {error}").contains("canary"));
 }
@@ -116,27 +119,27 @@ fn a_bad_file_is_not_opened() {
 async fn every_way_of_writing_is_followed() {
     let directory = Directory::new("token-at-first-0");
     let file = TokenFile::open_polled(directory.tokens(), NEVER).unwrap();
-    assert_eq!(*file.generation().borrow(), 0);
+    assert_eq!(file.generation().current(), 0);
 
     directory.rename_over("a=token-renamed-00");
     in_force(&file, "token-renamed-00").await;
     assert_eq!(name_of(&file, "token-at-first-0"), None);
-    assert_eq!((*file.generation().borrow(), file.failed_reloads()), (1, 0));
+    assert_eq!((file.generation().current(), file.failed_reloads()), (1, 0));
 
     let mut in_place = File::options().write(true).open(directory.tokens()).unwrap();
     in_place.write_all(b"a=token-in-place-0").unwrap();
     in_force(&file, "token-in-place-0").await;
     assert_eq!(name_of(&file, "token-renamed-00"), None);
-    assert_eq!((*file.generation().borrow(), file.failed_reloads()), (2, 0));
+    assert_eq!((file.generation().current(), file.failed_reloads()), (2, 0));
 
     let mut emptied = File::create(directory.tokens()).unwrap();
     file.file.reload().await;
     assert!(name_of(&file, "token-in-place-0").is_some(), "while the file is empty");
-    assert_eq!((*file.generation().borrow(), file.failed_reloads()), (2, 1));
+    assert_eq!((file.generation().current(), file.failed_reloads()), (2, 1));
     emptied.write_all(b"b=token-after-that").unwrap();
     in_force(&file, "token-after-that").await;
     assert_eq!(name_of(&file, "token-in-place-0"), None);
-    assert_eq!((*file.generation().borrow(), file.failed_reloads()), (3, 1));
+    assert_eq!((file.generation().current(), file.failed_reloads()), (3, 1));
 }
 
 // Scenario: the file is deleted, and later written again. Guarantee: its tokens stay in force while
@@ -227,7 +230,7 @@ async fn a_bad_file_changes_nothing() {
         ("too long", &|directory| {
             File::create(directory.path("tokens.new"))
                 .unwrap()
-                .set_len(token_file::MAX_FILE_LEN + 1)
+                .set_len(crate::token_file::MAX_FILE_LEN + 1)
                 .unwrap();
             fs::rename(directory.path("tokens.new"), directory.tokens()).unwrap();
         }),
@@ -239,13 +242,13 @@ async fn a_bad_file_changes_nothing() {
         spoil(&directory);
         file.file.reload().await;
         assert!(name_of(&file, "token-at-first-0").is_some(), "{case}");
-        assert_eq!((*file.generation().borrow(), file.failed_reloads()), (0, 1), "{case}");
+        assert_eq!((file.generation().current(), file.failed_reloads()), (0, 1), "{case}");
         directory.rename_over("token-repaired-0");
         in_force(&file, "token-repaired-0").await;
         assert_eq!(
             (
                 name_of(&file, "token-at-first-0"),
-                *file.generation().borrow(),
+                file.generation().current(),
                 file.failed_reloads()
             ),
             (None, 1, 1),
@@ -266,7 +269,7 @@ async fn a_failure_that_lasts_counts_once() {
     assert_eq!(file.failed_reloads(), 1);
     directory.rename_over("token-at-first-0");
     file.file.reload().await;
-    assert_eq!((*file.generation().borrow(), file.failed_reloads()), (0, 1));
+    assert_eq!((file.generation().current(), file.failed_reloads()), (0, 1));
     assert!(name_of(&file, "token-at-first-0").is_some());
 }
 
@@ -328,7 +331,7 @@ async fn the_thread_ends_with_its_owner() {
     let closed = tokio::time::timeout(Duration::from_secs(60), generation.changed())
         .await
         .expect("the thread ends");
-    assert!(closed.is_err());
+    assert!(closed.is_none());
 }
 
 // Scenario: many callers ask for a read at once, and one of them after the authenticator is gone.

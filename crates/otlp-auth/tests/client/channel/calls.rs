@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use otlp_auth::client::BearerTokenAuth;
+use otlp_auth::client::UnboundBearerTokenAuth;
 use tonic::Code;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataValue;
@@ -27,7 +27,7 @@ use crate::support::{Fed, Tokens, batch, trailers};
 #[test]
 fn sends_from_anywhere() {
     let (collector, tokens) = collector();
-    for auth in [fixed(), tokens.auth()] {
+    for auth in [fixed(), tokens.unbound()] {
         let send = async || {
             let mut client = TraceServiceClient::new(channel(&auth, &collector.endpoint()));
             client.export(batch("span")).await.unwrap();
@@ -80,7 +80,7 @@ fn the_endpoints_timeout_holds() {
         endpoint.connect_lazy()
     };
     let expected = status(direct);
-    for auth in [fixed(), Tokens::new("token-0").auth()] {
+    for auth in [fixed(), Tokens::new("token-0").unbound()] {
         assert_eq!(status(channel(&auth, &endpoint)), expected);
     }
 }
@@ -105,7 +105,7 @@ fn a_status_passes_unchanged() {
     );
     assert_eq!((direct.code(), direct.message()), (Code::DataLoss, "lost: 100 % \u{fc}"));
     assert_eq!(direct.details(), [1, 2, 0, 255]);
-    for auth in [fixed(), tokens.auth()] {
+    for auth in [fixed(), tokens.unbound()] {
         let status = status(channel(&auth, &collector.endpoint()), None);
         assert_eq!(
             (status.code(), status.message(), status.details()),
@@ -138,11 +138,11 @@ fn large_and_compressed_messages() {
     };
     for compressed in [false, true] {
         let (collector, tokens) = rotated_collector();
-        let client = |auth: &BearerTokenAuth| {
+        let client = |auth: &UnboundBearerTokenAuth| {
             let client = TraceServiceClient::new(channel(auth, &collector.endpoint()));
             if compressed { client.send_compressed(CompressionEncoding::Gzip) } else { client }
         };
-        let mut sending = client(&tokens.auth());
+        let mut sending = client(&tokens.unbound());
         block_on(sending.export(large(3 << 20))).unwrap();
         block_on(sending.export(large(8 << 20))).unwrap();
         assert_eq!(
@@ -152,7 +152,7 @@ fn large_and_compressed_messages() {
         // How much of it is on its way when it is refused is up to the machine. More than what is
         // recorded is not sent again..
         tokens.replace("token-2");
-        let whole = match block_on(client(&tokens.auth()).export(large(8 << 20))) {
+        let whole = match block_on(client(&tokens.unbound()).export(large(8 << 20))) {
             Ok(_) => true,
             Err(status) => {
                 assert!(!compressed && status.code() == Code::Unauthenticated, "{status:?}");

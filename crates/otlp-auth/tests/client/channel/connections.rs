@@ -18,7 +18,7 @@ use tonic::Code;
 use tonic::transport::Endpoint;
 
 use super::{call, channel, collector, fixed, raw_server};
-use crate::support::{BoxBody, Collector, Fed, Tokens, batch, wait_for_end};
+use crate::support::{BoxBody, Collector, Fed, Tokens, batch, is_followed, wait_for_end};
 
 /// The server is down, comes up, goes down, and comes up again at the same address. While it is
 /// down calls end as UNAVAILABLE, which exporters try again; while it is up they succeed, on the
@@ -29,7 +29,7 @@ fn the_server_comes_back() {
     let address = TcpListener::bind("127.43.17.4:0").unwrap().local_addr().unwrap();
     let tokens = Tokens::new("token-0");
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-    for auth in [fixed(), tokens.auth()] {
+    for auth in [fixed(), tokens.unbound()] {
         let mut client = TraceServiceClient::new(channel(&auth, &endpoint));
         for _ in 0..2 {
             let status = block_on(client.export(batch("lost"))).unwrap_err();
@@ -50,7 +50,7 @@ fn the_server_comes_back() {
 /// The call ends as UNAVAILABLE, so that an exporter sends its batch again.
 #[test]
 fn a_broken_connection_is_retryable() {
-    for auth in [fixed(), Tokens::new("token-0").auth()] {
+    for auth in [fixed(), Tokens::new("token-0").unbound()] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let endpoint =
@@ -90,7 +90,7 @@ fn an_answer_outlives_its_channel() {
     let (frames, answer) = Fed::new();
     let endpoint = Endpoint::from_shared(format!("http://{}", raw_server(answer))).unwrap();
     let tokens = Tokens::new("token-0");
-    let auth = tokens.auth();
+    let auth = tokens.unbound();
     let generation = auth.generation();
     let channel = channel(&auth, &endpoint);
     drop(auth);
@@ -99,7 +99,7 @@ fn an_answer_outlives_its_channel() {
         let mut body = call(channel).await.into_body();
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), Bytes::from("one"));
         // The file is followed as long as the thread of the channel is there.
-        assert!(generation.has_changed().is_ok());
+        assert!(is_followed(&generation));
         frames.send(Ok(Frame::data("two".into()))).unwrap();
         assert_eq!(
             body.frame().await.expect("there is more").expect("it is whole").into_data().unwrap(),
@@ -117,7 +117,7 @@ fn an_answer_outlives_its_channel() {
 fn the_thread_ends_with_the_channel() {
     let (collector, tokens) = collector();
     for used in [false, true] {
-        let auth = tokens.auth();
+        let auth = tokens.unbound();
         let channel = channel(&auth, &collector.endpoint());
         let generation = auth.generation();
         drop(auth);
@@ -126,7 +126,7 @@ fn the_thread_ends_with_the_channel() {
         if used {
             block_on(TraceServiceClient::new(clone.clone()).export(batch("span"))).unwrap();
         }
-        assert!(generation.has_changed().is_ok());
+        assert!(is_followed(&generation));
         drop(clone);
         wait_for_end(generation);
     }
@@ -170,7 +170,7 @@ fn a_call_that_is_given_up() {
                 .await;
         });
     });
-    let channel = channel(&Tokens::new("token-0").auth(), &endpoint);
+    let channel = channel(&Tokens::new("token-0").unbound(), &endpoint);
     block_on(async {
         tokio::select! {
             _ = call(channel.clone()) => unreachable!("the server does not answer"),

@@ -12,18 +12,18 @@ use std::thread;
 use http::{Request, Response};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use otlp_auth::client::BearerTokenAuth;
+use otlp_auth::client::{BearerTokenAuth, UnboundBearerTokenAuth};
 use tonic::transport::{Channel, Endpoint};
 use tower::{Service, ServiceExt};
 
 use crate::support::{BoxBody, Collector, Fed, Tokens};
 
-fn channel(auth: &BearerTokenAuth, endpoint: &Endpoint) -> Channel {
+fn channel(auth: &UnboundBearerTokenAuth, endpoint: &Endpoint) -> Channel {
     auth.for_endpoint(endpoint).unwrap().channel().unwrap()
 }
 
-fn fixed() -> BearerTokenAuth {
-    BearerTokenAuth::builder().token("token-0").build().unwrap()
+fn fixed() -> UnboundBearerTokenAuth {
+    BearerTokenAuth::builder().token("token-0").build_unbound().unwrap()
 }
 
 /// A collector that accepts `token-0`.

@@ -11,7 +11,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use super::{channel, collector, rotated_collector};
-use crate::support::{Collector, Tokens, batch, wait_for_header};
+use crate::support::{Collector, ENDPOINT, Tokens, batch, wait_for_header};
 
 /// The SDK with its batch processor, which exports on a plain thread of its own.
 fn provider(channel: Channel) -> SdkTracerProvider {
@@ -25,7 +25,7 @@ fn provider(channel: Channel) -> SdkTracerProvider {
 #[test]
 fn a_rotation_loses_no_request() {
     let (collector, tokens) = rotated_collector();
-    let auth = tokens.auth();
+    let auth = tokens.unbound();
     let mut client = TraceServiceClient::new(channel(&auth, &collector.endpoint()));
     block_on(client.export(batch("first"))).unwrap();
     block_on(client.export(batch("second"))).unwrap();
@@ -53,7 +53,8 @@ fn a_file_written_while_a_request_waits() {
         Tokens::new("token-1").accepted(),
         rotate,
     );
-    let mut client = TraceServiceClient::new(channel(&client_tokens.auth(), &collector.endpoint()));
+    let mut client =
+        TraceServiceClient::new(channel(&client_tokens.unbound(), &collector.endpoint()));
     assert_eq!(block_on(client.export(batch("first"))).unwrap_err().code(), Code::Unauthenticated);
     block_on(client.export(batch("second"))).unwrap();
     assert_eq!(collector.received.spans(), ["second"]);
@@ -64,7 +65,7 @@ fn a_file_written_while_a_request_waits() {
 #[test]
 fn the_exporter_without_a_runtime() {
     let (collector, tokens) = rotated_collector();
-    let provider = provider(channel(&tokens.auth(), &collector.endpoint()));
+    let provider = provider(channel(&tokens.unbound(), &collector.endpoint()));
     for name in ["a", "b", "c"] {
         provider.tracer("test").in_span(name, |_| ());
         provider.force_flush().unwrap();
@@ -78,7 +79,7 @@ fn the_exporter_without_a_runtime() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_exporter_in_a_runtime() {
     let (collector, tokens) = rotated_collector();
-    let auth = tokens.auth();
+    let auth = tokens.unbound();
     let exporter = SpanExporter::builder()
         .with_tonic()
         .with_channel(channel(&auth, &collector.endpoint()))
@@ -105,7 +106,7 @@ async fn the_exporter_in_a_runtime() {
 fn a_dead_token_is_an_error() {
     let (collector, _) = collector();
     let tokens = Tokens::new("token-9");
-    let channel = channel(&tokens.auth(), &collector.endpoint());
+    let channel = channel(&tokens.unbound(), &collector.endpoint());
     let status =
         block_on(TraceServiceClient::new(channel.clone()).export(batch("span"))).unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "credential refused"));
@@ -120,7 +121,7 @@ fn a_dead_token_is_an_error() {
 #[test]
 fn a_hundred_requests_at_once() {
     let (collector, tokens) = rotated_collector();
-    let channel = channel(&tokens.auth(), &collector.endpoint());
+    let channel = channel(&tokens.unbound(), &collector.endpoint());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     let mut expected: Vec<_> = (0..100).map(|number| format!("span-{number}")).collect();
     let under_way: Vec<_> = expected
@@ -143,14 +144,14 @@ fn a_hundred_requests_at_once() {
 fn a_rotation_in_the_usual_order() {
     let (collector, server_tokens) = collector();
     let client_tokens = Tokens::new("token-0");
-    let auth = client_tokens.auth();
+    let auth = client_tokens.unbound();
     let mut client = TraceServiceClient::new(channel(&auth, &collector.endpoint()));
     block_on(client.export(batch("old"))).unwrap();
     let accepted = server_tokens.accepted();
     server_tokens.replace("token-0\ntoken-1");
-    block_on(accepted.generation().wait_for(|&generation| generation == 1)).unwrap();
+    block_on(accepted.generation().wait_for(1)).unwrap();
     client_tokens.replace("token-1");
-    wait_for_header(&auth, "StackState token-1");
+    wait_for_header(&auth.for_endpoint(ENDPOINT).unwrap(), "StackState token-1");
     drop(accepted);
     block_on(client.export(batch("new"))).unwrap();
     assert_eq!(collector.received.spans(), ["new", "old"]);

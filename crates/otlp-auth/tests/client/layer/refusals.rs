@@ -11,13 +11,12 @@ use futures_executor::block_on;
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::Full;
-use otlp_auth::client::BearerTokenAuth;
 use tokio::sync::oneshot;
 use tower::{Layer, Service as _, ServiceExt, service_fn};
 
 use super::{credentials, refuses_old, send};
 use crate::support::{
-    BoxBody, Fed, Got, Log, Refusal, Tokens, accepted, header, receive, service, trailers,
+    BoxBody, Fed, Got, Log, Refusal, Tokens, accepted, fixed, header, receive, service, trailers,
     wait_for_header,
 };
 
@@ -264,7 +263,7 @@ fn a_late_refusal() {
 /// The answer is passed on untouched, and the request sent once.
 #[test]
 fn a_fixed_token_is_not_sent_again() {
-    let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
+    let auth = fixed();
     for refusal in
         [Refusal::Http, Refusal::TrailersOnly, Refusal::Trailers, Refusal::TrailersAfterData]
     {

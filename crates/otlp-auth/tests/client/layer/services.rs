@@ -16,7 +16,7 @@ use otlp_auth::client::BearerTokenAuth;
 use tower::{Layer, Service as _, ServiceBuilder, ServiceExt, service_fn};
 
 use super::refuses_old;
-use crate::support::{BoxBody, BoxError, Fed, Log, Refusal, Tokens, receive};
+use crate::support::{BoxBody, BoxError, Fed, Log, Refusal, Tokens, fixed, receive};
 
 /// The service below fails at the first sending, at the second, and when it should become ready for
 /// the second. Its error is returned.
@@ -177,7 +177,7 @@ fn any_request_type() {
         block_on(auth.layer().layer(inner).oneshot(Request::new(body))).unwrap();
     }
     let tokens = Tokens::new("token-0");
-    for auth in [tokens.auth(), BearerTokenAuth::builder().token("token-0").build().unwrap()] {
+    for auth in [tokens.auth(), fixed()] {
         passes(&auth, ());
         passes(&auth, String::from("a body"));
         passes(&auth, NonZeroUsize::MIN);
@@ -214,7 +214,7 @@ fn a_fixed_token_costs_nothing() {
         theirs.headers_mut().insert("authorization", constant.clone());
         block_on(plain.call(theirs)).unwrap();
     });
-    let auth = BearerTokenAuth::builder().token("token-0").build().unwrap();
+    let auth = fixed();
     let mut client = auth.layer().layer(Sink);
     block_on(client.call(request())).unwrap();
     let layer = allocation_counter::measure(|| {

@@ -6,7 +6,7 @@ use opentelemetry_otlp::{
     Compression, LogExporter, MetricExporter, SpanExporter, WithExportConfig, WithTonicConfig,
 };
 use opentelemetry_sdk::metrics::Temporality;
-use otlp_auth::client::BearerTokenAuth;
+use otlp_auth::client::UnboundBearerTokenAuth;
 use otlp_auth_examples::collector_config::ExporterConfig;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -15,7 +15,7 @@ use super::{Exporters, compression, explain, read, retry};
 
 pub(super) fn exporters(
     config: &ExporterConfig,
-    auth: Option<&BearerTokenAuth>,
+    auth: Option<&UnboundBearerTokenAuth>,
 ) -> anyhow::Result<Exporters> {
     let mut endpoint = Endpoint::from(config.endpoint().context("no endpoint")?.clone());
     if let Some(timeout) = config.timeout() {
@@ -59,7 +59,7 @@ fn configured<B: WithTonicConfig + WithExportConfig>(
         .with_channel(channel.clone())
         .with_retry_policy(retry)
         .with_timeout(budget)
-        // Not `with_metadata`, which the environment overrides.
+        // The environment would override `with_metadata`.
         .with_interceptor(move |mut request: tonic::Request<()>| {
             let mut all = std::mem::take(request.metadata_mut()).into_headers();
             all.extend(headers.clone());

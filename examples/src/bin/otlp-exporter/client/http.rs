@@ -14,14 +14,14 @@ use opentelemetry_otlp::{
     WithHttpConfig,
 };
 use opentelemetry_sdk::metrics::Temporality;
-use otlp_auth::client::BearerTokenAuth;
+use otlp_auth::client::UnboundBearerTokenAuth;
 use otlp_auth_examples::collector_config::{self, ExporterConfig, Signal};
 
 use super::{Exporters, compression, explain, read, retry};
 
 pub(super) fn exporters(
     config: &ExporterConfig,
-    auth: Option<&BearerTokenAuth>,
+    auth: Option<&UnboundBearerTokenAuth>,
 ) -> anyhow::Result<Exporters> {
     let for_signal = |signal| {
         let uri = config.signal_endpoint(signal)?;
@@ -77,16 +77,16 @@ where
 /// connection.
 fn client(
     config: &ExporterConfig,
-    auth: Option<&BearerTokenAuth>,
+    auth: Option<&UnboundBearerTokenAuth>,
     uri: &Uri,
 ) -> anyhow::Result<SharedClient> {
-    // The blocking client: the SDK exports on threads without a Tokio runtime. Redirects might lead
-    // the credential elsewhere.
+    // The client is the blocking one, because the SDK exports on threads without a Tokio runtime.
+    // It follows no redirects, which might send the credential to another host.
     let mut builder = reqwest::blocking::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(config.timeout());
     if uri.scheme() == Some(&Scheme::HTTP) {
-        // Nor must a loopback address be reached through a proxy.
+        // Plaintext to a loopback address must not go through a proxy.
         builder = builder.no_proxy();
     }
     if let Some(ca) = config.tls().ca() {
@@ -114,10 +114,7 @@ fn client(
     }
     let client = builder.build().context("no HTTP client")?;
     let client: SharedClient = match auth {
-        Some(auth) => {
-            auth.for_endpoint(uri).map_err(explain)?;
-            Arc::new(auth.http_client(client))
-        }
+        Some(auth) => Arc::new(auth.for_endpoint(uri).map_err(explain)?.http_client(client)),
         None => Arc::new(client),
     };
     Ok(Arc::new(Configured {
@@ -128,11 +125,11 @@ fn client(
     }))
 }
 
-/// What neither exporter nor client can be told.
+/// Adds to each request what can be set neither on the exporter nor on the client.
 #[derive(Debug)]
 struct Configured {
     client: SharedClient,
-    /// Here and not in the exporter, where the environment overrides them.
+    /// Set here and not on the exporter, because there the environment overrides them.
     headers: HeaderMap,
     snappy: bool,
     named: Option<Named>,
@@ -142,9 +139,9 @@ struct Configured {
 impl HttpClient for Configured {
     async fn send_bytes(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         request.headers_mut().extend(self.headers.clone());
-        // Unless the environment asked the exporter for another compression.
+        // If the environment sets a compression, the exporter has already applied it.
         if self.snappy && !request.headers().contains_key(CONTENT_ENCODING) {
-            // The block format, as the Collector's.
+            // The Collector uses snappy's block format.
             *request.body_mut() = snap::raw::Encoder::new().compress_vec(request.body())?.into();
             request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
         }
@@ -155,9 +152,9 @@ impl HttpClient for Configured {
     }
 }
 
-/// Another name for the server than the endpoint's. reqwest takes it from the URL only: the URL
-/// gets this name, the name the address of the endpoint's host, and the server still reads that
-/// host.
+/// The name that the server's certificate must have instead of the endpoint's host. reqwest takes
+/// the name from the URL only. So the URL gets this name, the name is resolved to the addresses of
+/// the endpoint's host, and the `Host` header keeps that host.
 #[derive(Debug)]
 struct Named {
     name: Authority,

@@ -1,4 +1,4 @@
-//! The exporters of opentelemetry-rust, as a Collector's exporter says.
+//! The exporters of opentelemetry-rust, set up as a Collector's exporter is configured.
 
 mod grpc;
 mod http;
@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use anyhow::Context;
 use opentelemetry_otlp::{Compression, LogExporter, MetricExporter, RetryPolicy, SpanExporter};
-use otlp_auth::client::{BearerTokenAuth, EndpointError};
+use otlp_auth::GenerationReceiver;
+use otlp_auth::client::{BearerTokenAuth, EndpointError, UnboundBearerTokenAuth};
 use otlp_auth_examples::collector_config::{self, ExporterConfig, Pem, Protocol};
 use secrecy::ExposeSecret;
-use tokio::sync::watch;
 
 /// One exporter for each signal that the configuration has an endpoint for.
 pub(crate) struct Exporters {
     pub(crate) spans: Option<SpanExporter>,
     pub(crate) metrics: Option<MetricExporter>,
     pub(crate) logs: Option<LogExporter>,
-    /// Counts the changes of the token, if there is one.
-    pub(crate) generation: Option<watch::Receiver<u64>>,
+    /// Counts the changes of the token, if there is an authenticator.
+    pub(crate) generation: Option<GenerationReceiver>,
 }
 
 pub(crate) fn exporters(
@@ -26,9 +26,12 @@ pub(crate) fn exporters(
     allow_plaintext: bool,
 ) -> anyhow::Result<Exporters> {
     let auth =
-        config.auth().map(BearerTokenAuth::from_config).transpose().context("no authenticator")?;
-    let auth = if allow_plaintext { auth.map(BearerTokenAuth::allow_plaintext) } else { auth };
-    let generation = auth.as_ref().map(BearerTokenAuth::generation);
+        config.auth().map(|config| BearerTokenAuth::builder().config(config).build_unbound());
+    let mut auth = auth.transpose().context("no authenticator")?;
+    if allow_plaintext {
+        auth = auth.map(UnboundBearerTokenAuth::allow_plaintext);
+    }
+    let generation = auth.as_ref().map(UnboundBearerTokenAuth::generation);
     let exporters = match config.protocol() {
         Protocol::Grpc => grpc::exporters(config, auth.as_ref())?,
         Protocol::Http => http::exporters(config, auth.as_ref())?,
@@ -36,7 +39,8 @@ pub(crate) fn exporters(
     Ok(Exporters { generation, ..exporters })
 }
 
-/// The SDK's policy and its budget. It always doubles the delay: `multiplier` has no counterpart.
+/// The SDK's retry policy, and its time limit. The SDK always doubles the delay, so `multiplier`
+/// has no effect.
 fn retry(config: &ExporterConfig) -> (RetryPolicy, Duration) {
     let retry = config.retry();
     let policy = if retry.enabled {
@@ -51,8 +55,8 @@ fn retry(config: &ExporterConfig) -> (RetryPolicy, Duration) {
     (policy, retry.max_elapsed_time.unwrap_or(Duration::MAX))
 }
 
-/// What the exporters of the SDK compress with. They have no snappy: on OTLP/HTTP the client does
-/// it.
+/// The compression that the exporters of the SDK apply. They do not know snappy, which on OTLP/HTTP
+/// the client applies.
 fn compression(config: &ExporterConfig) -> Option<Compression> {
     match config.compression() {
         collector_config::Compression::Gzip => Some(Compression::Gzip),
