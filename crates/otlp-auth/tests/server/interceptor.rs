@@ -1,4 +1,4 @@
-//! The synchronous form for one tonic service.
+//! The interceptor for one tonic service.
 
 use std::future::{Ready, ready};
 
@@ -64,7 +64,8 @@ async fn export(
 
 // Scenario: a tonic service behind the interceptor is called with credentials right, wrong, twice,
 // and with blanks at the ends.
-// Guarantee: its verdicts are those of the layer; the service sees the identity and no credential.
+// Guarantee: its verdicts are the same as the layer's; the service sees the identity and no
+// credential.
 #[tokio::test]
 async fn the_interceptor_decides_as_the_layer() {
     let mut client =

@@ -11,7 +11,7 @@ use crate::denial::DenyReason;
 use crate::server::FixedTokensError;
 use crate::server::InMemoryAuthenticator;
 
-/// Long enough that no test is helped by polling.
+/// So long that no test passes because of polling.
 const NEVER: Duration = Duration::from_secs(3600);
 const OFTEN: Duration = Duration::from_millis(5);
 
@@ -60,7 +60,7 @@ async fn in_force(file: &TokenFile, token: &str) {
 }
 
 // Scenario: a file with named and bare tokens.
-// Guarantee: each is allowed under its name; a bare one is named after its place.
+// Guarantee: each is allowed under its name; a bare one is named after its line.
 #[test]
 fn tokens_are_named() {
     let directory = Directory::new(
@@ -78,8 +78,8 @@ fn tokens_are_named() {
 }
 
 // Scenario: a file that is missing, a directory, empty, blank, too long, or illegal in a line, when
-// it is opened. Guarantee: an error that says which; an authenticator without tokens never comes to
-// be.
+// it is opened.
+// Guarantee: the error says which; there is never an authenticator without tokens.
 #[test]
 fn a_bad_file_is_not_opened() {
     let open = |directory: &Directory| TokenFile::open(directory.tokens()).unwrap_err();
@@ -113,8 +113,9 @@ fn a_bad_file_is_not_opened() {
 }
 
 // Scenario: the file is replaced by rename, rewritten in place, and rewritten with a pause after it
-// was emptied. Guarantee: each time the new tokens come into force by the watch alone, the old ones
-// are gone, and every change counts as one.
+// was emptied.
+// Guarantee: each time the new tokens come into force by the watch alone, the old ones are gone,
+// and every change counts as one.
 #[tokio::test]
 async fn every_way_of_writing_is_followed() {
     let directory = Directory::new("token-at-first-0");
@@ -142,8 +143,9 @@ async fn every_way_of_writing_is_followed() {
     assert_eq!((file.generation().current(), file.failed_reloads()), (3, 1));
 }
 
-// Scenario: the file is deleted, and later written again. Guarantee: its tokens stay in force while
-// it is missing, and the new ones are taken when it is back.
+// Scenario: the file is deleted, and later written again.
+// Guarantee: its tokens stay in force while it is missing, and the new ones are taken when it is
+// back.
 #[tokio::test]
 async fn a_file_may_go_and_come_back() {
     let directory = Directory::new("token-at-first-0");
@@ -158,8 +160,8 @@ async fn a_file_may_go_and_come_back() {
 }
 
 // Scenario: Kubernetes updates a mounted secret: a new directory beside the old one, and `..data`
-// is swapped for a link to it. Guarantee: the new tokens come into force by the watch alone, every
-// time.
+// is swapped for a link to it.
+// Guarantee: the new tokens come into force by the watch alone, every time.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_secret_of_kubernetes_is_followed() {
@@ -189,8 +191,9 @@ async fn a_secret_of_kubernetes_is_followed() {
     assert_eq!(name_of(&file, "token-of-version-2"), None);
 }
 
-// Scenario: the file changes where its directory is not told: behind a link to another directory,
-// and when the directory itself is replaced. Guarantee: polling finds the new tokens.
+// Scenario: the file changes without an event in its directory: behind a link to another directory,
+// and when the directory itself is replaced.
+// Guarantee: polling finds the new tokens.
 #[cfg(unix)]
 #[tokio::test]
 async fn polling_finds_what_no_watch_tells() {
@@ -214,8 +217,9 @@ async fn polling_finds_what_no_watch_tells() {
 type Spoil<'a> = &'a dyn Fn(&Directory);
 
 // Scenario: the file becomes empty, blank, illegal in a line, ambiguous, too long, a directory, or
-// a dangling link, and is repaired later. Guarantee: the last good tokens stay in force, the
-// failure is counted, and the repaired file is taken.
+// a dangling link, and is repaired later.
+// Guarantee: the last good tokens stay in force, the failure is counted, and the repaired file is
+// taken.
 #[tokio::test]
 async fn a_bad_file_changes_nothing() {
     let spoil: &[(&str, Spoil<'_>)] = &[
@@ -274,8 +278,9 @@ async fn a_failure_that_lasts_counts_once() {
 }
 
 // Scenario: a writer rewrites the file over and over, by rename and in place in turn, with two
-// contents that share one token. Guarantee: every decision for the shared token allows it, although
-// the file is read in between; the content written last is in force in the end.
+// contents that share one token.
+// Guarantee: every decision for the shared token allows it, although the file is read in between;
+// the content written last is in force in the end.
 #[tokio::test]
 async fn a_thousand_rewrites_refuse_nobody() {
     const SHARED: &str = "token-in-every-content";
@@ -321,7 +326,7 @@ async fn a_thousand_rewrites_refuse_nobody() {
 }
 
 // Scenario: the authenticator is dropped.
-// Guarantee: its thread ends: nobody is left who could report a change.
+// Guarantee: its thread ends, so that no change is reported any more.
 #[tokio::test]
 async fn the_thread_ends_with_its_owner() {
     let directory = Directory::new("token-at-first-0");
