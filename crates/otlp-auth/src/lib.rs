@@ -115,7 +115,7 @@ pub use denial::{Denial, DenyReason};
 #[cfg(all(feature = "token-file", any(feature = "client", feature = "server")))]
 #[cfg_attr(docsrs, doc(cfg(feature = "token-file")))]
 pub use generation::GenerationReceiver;
-pub use identity::Identity;
+pub use identity::{CountedIdentity, Identity};
 pub use scheme::Scheme;
 #[cfg(all(feature = "token-file", any(feature = "client", feature = "server")))]
 #[cfg_attr(docsrs, doc(cfg(feature = "token-file")))]

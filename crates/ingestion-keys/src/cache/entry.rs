@@ -115,14 +115,14 @@ impl Entry {
         registry: &Registry,
     ) -> Decision {
         match self.deny_reason(clock) {
-            None => Decision::Allow(self.identities(digest, registry).any()),
+            None => Decision::Allow(self.identities(digest, registry).identity().clone()),
             Some(reason) => self.deny(reason, digest, registry),
         }
     }
 
     fn deny(&self, reason: DenyReason, digest: &DigestPrefix, registry: &Registry) -> Decision {
-        let identity = self.identities(digest, registry).any();
-        Decision::Deny(Denial::new(reason).with_identity(identity))
+        let identity = self.identities(digest, registry).identity();
+        Decision::Deny(Denial::new(reason).with_identity(identity.clone()))
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use otlp_auth::Identity;
+use otlp_auth::{CountedIdentity, Identity};
 
 use super::key_handle::KeyHandle;
 
@@ -11,10 +11,10 @@ use super::key_handle::KeyHandle;
 /// counters.
 #[derive(Clone)]
 pub(super) enum Identities {
-    One(Identity),
+    One(CountedIdentity),
     /// One identity for each core. A key gets them when it is so busy that cores would wait for each
     /// other to count it.
-    Each(Arc<[Identity]>),
+    Each(Arc<[CountedIdentity]>),
 }
 
 impl Identities {
@@ -28,20 +28,16 @@ impl Identities {
     }
 
     /// Returns an identity without counting a request.
-    pub(super) fn any(&self) -> Identity {
+    pub(super) fn identity(&self) -> &Identity {
         match self {
-            Self::One(identity) => identity.clone(),
-            Self::Each(identities) => identities[this_thread() % identities.len()].clone(),
+            Self::One(identity) => identity.identity(),
+            Self::Each(identities) => identities[this_thread() % identities.len()].identity(),
         }
     }
 
     /// Counts a request that is denied.
     pub(super) fn count_refusal(&self) {
-        let identity = match self {
-            Self::One(identity) => Some(identity),
-            Self::Each(identities) => identities.get(this_thread() % identities.len()),
-        };
-        if let Some(handle) = identity.and_then(Identity::handle::<KeyHandle>) {
+        if let Some(handle) = self.identity().handle::<KeyHandle>() {
             handle.denied.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use otlp_auth::Identity;
+use otlp_auth::{CountedIdentity, Identity};
 
 use super::KeyCache;
 use super::digest_prefix::DigestPrefix;
@@ -55,7 +55,7 @@ struct KeyUse {
 
 /// An identity whose counters are flushed.
 struct Counted {
-    identity: Identity,
+    identity: CountedIdentity,
     /// Whether another identity replaced it: the key was renamed, or got counters for each core.
     replaced: bool,
 }
@@ -174,15 +174,15 @@ impl Registry {
         Identities::Each(identities)
     }
 
-    /// A new identity of a key, which is not counted until it is registered.
-    pub(super) fn identity(&self, id: KeyId, name: &str) -> Identity {
-        let handle = KeyHandle::new(self.max_clients);
-        Identity::with_handle(name, id.get().unsigned_abs(), handle)
+    /// Makes an identity of a key, whose counters are not flushed until it is registered.
+    pub(super) fn identity(&self, id: KeyId, name: &str) -> CountedIdentity {
+        let identity = Identity::new(name).with_id(id.get().unsigned_abs());
+        CountedIdentity::new(identity.with_handle(KeyHandle::new(self.max_clients)))
     }
 
     /// Flushes the counters of these identities from now on. Earlier identities of the key are
     /// flushed for as long as they count anything: a request may still have one.
-    fn count(&self, id: KeyId, digest: &DigestPrefix, identities: &[Identity]) {
+    fn count(&self, id: KeyId, digest: &DigestPrefix, identities: &[CountedIdentity]) {
         let used = self.used.pin();
         let new = || {
             Arc::new(Mutex::new(KeyUse {
@@ -261,7 +261,8 @@ impl fmt::Debug for Registry {
 impl Counted {
     /// Reads the counters.
     fn read(&self, now: Timestamp) -> Usage {
-        self.collect(now, |counter| counter.load(Ordering::Relaxed), |client| client.is_fresh)
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        self.collect(now, self.identity.uses(), read, |client| client.is_fresh)
     }
 
     /// Reads the counters and sets them to zero.
@@ -271,19 +272,21 @@ impl Counted {
             0 => 0,
             _ => counter.swap(0, Ordering::Relaxed),
         };
-        self.collect(now, take, |client| std::mem::take(&mut client.is_fresh))
+        self.collect(now, self.identity.take_uses(), take, |client| {
+            std::mem::take(&mut client.is_fresh)
+        })
     }
 
     fn collect(
         &self,
         now: Timestamp,
+        accepted: u64,
         count: impl Fn(&AtomicU64) -> u64,
         fresh: impl Fn(&mut SeenClient) -> bool,
     ) -> Usage {
-        let accepted = count(self.identity.uses());
         let mut usage =
             Usage { accepted, last_used_at: (accepted > 0).then_some(now), ..Usage::default() };
-        if let Some(handle) = self.identity.handle::<KeyHandle>() {
+        if let Some(handle) = self.identity.identity().handle::<KeyHandle>() {
             usage.denied = count(&handle.denied);
             usage.bytes = count(&handle.bytes);
             for client in lock(&handle.clients)

@@ -27,11 +27,11 @@ use crate::decision::{Decision, Verdict};
 use crate::denial::Denial;
 use crate::timeout::timeout;
 
-/// How much of the body of a refused HTTP/1.1 request is read and thrown away, so that a sender in
-/// the middle of writing it reads the answer instead of a reset..
+/// Most bytes that are read of the body of a rejected HTTP/1.1 request, so that a sender that is
+/// still writing reads the answer instead of a reset.
 const DRAIN_BYTES: usize = 256 << 10;
 
-/// ..and for how long.
+/// Longest time for which such a body is read.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// Puts an authenticator in front of a service: a tonic `Server`, an axum `Router`, a hyper
@@ -62,7 +62,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// let tokens = FixedTokens::new([("team-a", "iapikeyok-of-team-a")])?;
-/// let layer = AuthenticateLayer::new(tokens).exempt_path("/grpc.health.v1.Health/Check");
+/// let layer = AuthenticateLayer::new(tokens).with_exempt_path("/grpc.health.v1.Health/Check");
 /// let service = ServiceBuilder::new().layer(layer).service_fn(async |request: http::Request<String>| {
 ///     let sender = request.extensions().get::<Identity>().map(|identity| identity.name().to_owned());
 ///     Ok::<_, std::convert::Infallible>(http::Response::new(sender.unwrap_or_default()))
@@ -108,7 +108,7 @@ impl<A> AuthenticateLayer<A> {
         Self { authenticator: Arc::new(authenticator), policy: Arc::new(policy) }
     }
 
-    /// Looks for the credential in these places instead.
+    /// Reads the credential with `extractor` instead.
     #[must_use]
     pub fn with_extractor(self, extractor: CredentialExtractor) -> Self {
         self.refined(|policy| {
@@ -117,23 +117,24 @@ impl<A> AuthenticateLayer<A> {
         })
     }
 
-    /// Lets requests to exactly this path pass without a credential and without an identity: health
-    /// checks, reflection.
+    /// Lets requests to exactly this path pass without a credential and without an identity, for
+    /// health checks and reflection.
     #[must_use]
-    pub fn exempt_path(self, path: impl Into<String>) -> Self {
+    pub fn with_exempt_path(self, path: impl Into<String>) -> Self {
         self.refined(|policy| policy.exempt_paths.push(path.into()))
     }
 
-    /// Lets CORS preflight requests pass without an identity: browsers send them without
-    /// credentials (Fetch standard, "CORS-preflight fetch"). The inner service has to answer them.
+    /// Lets CORS preflight requests pass without a credential and without an identity: browsers send
+    /// them without credentials (Fetch standard, "CORS-preflight fetch"). The inner service has to
+    /// answer them.
     #[must_use]
-    pub fn allow_cors_preflight(self) -> Self {
+    pub fn with_exempt_cors_preflight(self) -> Self {
         self.refined(|policy| policy.cors_preflight = true)
     }
 
     /// Leaves the credential in the request, for an inner service that sends it on.
     #[must_use]
-    pub fn keep_credential(self) -> Self {
+    pub fn with_kept_credential(self) -> Self {
         self.refined(|policy| policy.keep_credential = true)
     }
 
@@ -186,6 +187,23 @@ pub struct Authenticate<S, A> {
     layer: AuthenticateLayer<A>,
 }
 
+impl<S, A> Authenticate<S, A> {
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, to change it.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Takes the inner service out.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
 impl<S: Clone, A> Clone for Authenticate<S, A> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone(), layer: self.layer.clone() }
@@ -213,7 +231,7 @@ where
 {
     type Response = Response<ResponseBody<RB>>;
     type Error = S::Error;
-    type Future = ResponseFuture<A::Future, S, S::Future, B>;
+    type Future = ResponseFuture<A, S, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -237,10 +255,11 @@ where
                 policy.reporter.report(&Ok(Decision::Deny(denial.clone())), transport, started);
                 let response = policy.reject(Some(denial), &parts);
                 drain(&parts, body);
-                return ResponseFuture { state: State::Refused { response: Some(response) } };
+                return ResponseFuture { state: State::Rejected { response: Some(response) } };
             }
         };
-        // The ready service goes with the request; its clone has to become ready first.
+        // The service that is ready goes with the request. Its clone stays here, and has to become
+        // ready before it is called.
         let clone = self.inner.clone();
         let service = std::mem::replace(&mut self.inner, clone);
         let pending =
@@ -281,19 +300,20 @@ impl Policy {
 }
 
 pin_project! {
-    /// The answer of the inner service, or a refusal.
-    pub struct ResponseFuture<V, S, F, B> {
+    /// Resolves to the response of the inner service, or to the answer to a request that is not let
+    /// in.
+    pub struct ResponseFuture<A: ServerAuthenticator, S: Service<Request<B>>, B> {
         #[pin]
-        state: State<V, S, F, B>,
+        state: State<A, S, B>,
     }
 }
 
 pin_project! {
     #[project = StateProject]
-    enum State<V, S, F, B> {
-        Deciding { #[pin] verdict: V, pending: Option<Pending<S, B>> },
-        Inner { #[pin] response: F },
-        Refused { response: Option<Response<Bytes>> },
+    enum State<A: ServerAuthenticator, S: Service<Request<B>>, B> {
+        Deciding { #[pin] verdict: A::Future, pending: Option<Pending<S, B>> },
+        Inner { #[pin] response: S::Future },
+        Rejected { response: Option<Response<Bytes>> },
     }
 }
 
@@ -307,11 +327,10 @@ struct Pending<S, B> {
     started: Option<Instant>,
 }
 
-impl<V, S, F, B, RB> Future for ResponseFuture<V, S, F, B>
+impl<A, S, B, RB> Future for ResponseFuture<A, S, B>
 where
-    V: Future<Output = Verdict>,
-    S: Service<Request<B>, Response = Response<RB>, Future = F>,
-    F: Future<Output = Result<Response<RB>, S::Error>>,
+    A: ServerAuthenticator,
+    S: Service<Request<B>, Response = Response<RB>>,
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Send,
@@ -332,7 +351,7 @@ where
                 StateProject::Inner { response } => {
                     return response.poll(cx).map_ok(|response| response.map(ResponseBody::inner));
                 }
-                StateProject::Refused { response } => {
+                StateProject::Rejected { response } => {
                     let Some(response) = response.take() else {
                         unreachable!("a future is not polled after it has ended")
                     };
@@ -349,9 +368,10 @@ where
     B::Data: Send,
     B::Error: Send,
 {
-    fn go_on<V, F, RB>(self, verdict: Verdict) -> State<V, S, F, B>
+    /// Calls the service, or rejects the request.
+    fn go_on<A: ServerAuthenticator>(self, verdict: Verdict) -> State<A, S, B>
     where
-        S: Service<Request<B>, Response = Response<RB>, Future = F>,
+        S: Service<Request<B>>,
     {
         let Self { mut parts, body, mut service, transport, policy, started } = self;
         policy.reporter.report(&verdict, transport, started);
@@ -366,13 +386,13 @@ where
         };
         let response = policy.reject(denial, &parts);
         drain(&parts, body);
-        State::Refused { response: Some(response) }
+        State::Rejected { response: Some(response) }
     }
 }
 
-/// Reads on for a while what an HTTP/1.1 sender is writing while its request was refused. Other
-/// versions refuse a stream without closing the connection, and a sender that expects `100
-/// Continue` has not begun to write.
+/// Reads the rest of the body of a rejected HTTP/1.1 request for a while. Other versions reject a
+/// stream without closing the connection, and a sender that expects `100 Continue` has not begun to
+/// write.
 fn drain<B>(parts: &Parts, body: B)
 where
     B: Body + Send + 'static,
@@ -385,7 +405,7 @@ where
     {
         return;
     }
-    // Without a Tokio runtime there is nothing to read on with; the answer is sent all the same.
+    // Without a Tokio runtime the answer is sent and the body is not read.
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         runtime.spawn(timeout(DRAIN_TIME, async move {
             let mut body = std::pin::pin!(body);
@@ -401,7 +421,7 @@ where
     }
 }
 
-impl<V, S, F, B> fmt::Debug for ResponseFuture<V, S, F, B> {
+impl<A: ServerAuthenticator, S: Service<Request<B>>, B> fmt::Debug for ResponseFuture<A, S, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

@@ -60,7 +60,7 @@ async fn decisions_are_counted() {
     let provider = SdkMeterProvider::builder()
         .with_reader(PeriodicReader::builder(exporter.clone()).build())
         .build();
-    let layer = layer().exempt_path("/health").with_meter(&provider.meter("test"));
+    let layer = layer().with_exempt_path("/health").with_meter(&provider.meter("test"));
     let service = layer.layer(service_fn(async |_: Request<String>| {
         Ok::<_, Infallible>(Response::new(String::new()))
     }));

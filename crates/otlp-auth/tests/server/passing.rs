@@ -26,8 +26,9 @@ async fn answer(address: std::net::SocketAddr, call: &Call) -> (u16, String) {
 #[tokio::test]
 async fn an_exempt_path_passes_unasked() {
     for server in Server::ALL {
-        let address =
-            server.start(layer().exempt_path("/health").exempt_path("/stsAgent/intake")).await;
+        let address = server
+            .start(layer().with_exempt_path("/health").with_exempt_path("/stsAgent/intake"))
+            .await;
         let passed = |uri: &str| (200, format!("identity=none\nuri={uri}\nbody=2\n"));
         for credential in [
             "",
@@ -73,7 +74,7 @@ async fn an_exempt_path_passes_unasked() {
 async fn a_grpc_method_can_be_exempt() {
     let call = Call::grpc();
     for server in Server::ALL {
-        let address = server.start(layer().exempt_path(call.path.as_str())).await;
+        let address = server.start(layer().with_exempt_path(call.path.as_str())).await;
         let answer = Http2::connect(address).await.call(&call).await;
         assert_eq!(answer.trailers.unwrap()["grpc-status"], "0", "{server:?}");
         assert!(answer.body.ends_with(b"none"), "{server:?}");
@@ -95,7 +96,7 @@ async fn a_preflight_passes_where_it_is_allowed() {
     let origin = |call: Call| call.header("origin", "https://app.example");
     let asks = |call: Call| call.header("access-control-request-method", "POST");
     for server in Server::ALL {
-        let address = server.start(layer().allow_cors_preflight()).await;
+        let address = server.start(layer().with_exempt_cors_preflight()).await;
         assert_eq!(
             answer(address, &asks(origin(options()))).await,
             (200, "identity=none\nuri=/v1/traces\nbody=2\n".to_owned())
@@ -124,7 +125,7 @@ async fn a_credential_is_taken_out_or_kept() {
         let stripped =
             "identity=team-a\nuri=/stsAgent/intake?a=%2f&b\ndd-api-key=not looked at\nbody=2\n";
         assert_eq!(answer(address, &call).await, (200, stripped.to_owned()), "{server:?}");
-        let address = server.start(layer().keep_credential()).await;
+        let address = server.start(layer().with_kept_credential()).await;
         let kept = format!(
             "identity=team-a\nuri=/stsAgent/intake?a=%2f&api_key={TEAM_A}&b\nauthorization=StackState {TEAM_A}\nsts-api-key={TEAM_A}\ndd-api-key=not looked at\nbody=2\n"
         );
@@ -175,7 +176,7 @@ fn request(credential: &str, path: &str) -> Request<String> {
 #[tokio::test]
 async fn the_ready_service_is_called() {
     let mut service: Authenticate<OnceReady, Authenticator> =
-        layer().exempt_path("/health").layer(OnceReady { ready: false });
+        layer().with_exempt_path("/health").layer(OnceReady { ready: false });
     let good = format!("StackState {TEAM_A}");
     for _ in 0..3 {
         for (credential, path, status) in [
@@ -208,7 +209,7 @@ async fn an_identity_is_replaced() {
 #[tokio::test]
 async fn a_clone_keeps_its_settings() {
     let first = AuthenticateLayer::new(teams());
-    let second = first.clone().exempt_path("/health").with_extractor(
+    let second = first.clone().with_exempt_path("/health").with_extractor(
         CredentialExtractor::empty()
             .with_header(HeaderName::from_static("x-key"), Scheme::from_static("Key")),
     );
@@ -260,4 +261,14 @@ async fn an_authenticator_can_be_shared() {
             200
         );
     }
+}
+
+// Scenario: the service behind the layer is read, changed and taken out.
+// Guarantee: it is the one that the layer was put in front of.
+#[test]
+fn the_inner_service_can_be_reached() {
+    let mut service = AuthenticateLayer::new(teams()).layer(OnceReady { ready: false });
+    assert!(!service.get_ref().ready);
+    service.get_mut().ready = true;
+    assert!(service.into_inner().ready);
 }

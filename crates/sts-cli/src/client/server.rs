@@ -40,8 +40,11 @@ impl Server {
         printer: Printer,
     ) -> Result<Self, Failure> {
         let invalid = |error: &dyn std::fmt::Display| {
-            Failure::new(FailureKind::Configuration, format!("the URL is invalid ({error})"))
-                .with_hint("Give a URL such as https://stackstate.example, and the path of its API")
+            Failure::new(
+                FailureKind::Configuration,
+                format!("the URL of the API is invalid ({error})"),
+            )
+            .with_hint("Give a URL such as https://stackstate.example and an API path such as /api")
         };
         let base = Url::parse(&settings.url).map_err(|error| invalid(&error))?;
         let url = api_url(&settings.url, &settings.api_path);

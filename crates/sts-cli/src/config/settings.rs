@@ -192,7 +192,9 @@ fn validate(
         problems.push(format!("URL {text}must start with \"https://\" or \"http://\""));
     } else {
         match reqwest::Url::parse(&url) {
-            Err(error) => problems.push(format!("the URL is invalid ({error})")),
+            Err(error) => problems.push(format!(
+                "the URL is invalid ({error}): give one such as https://stackstate.example"
+            )),
             // The message does not quote the URL, because these parts may be secrets.
             Ok(url) if !url.username().is_empty() || url.password().is_some() => {
                 problems.push("the URL must not contain a user name or a password".to_owned());

@@ -150,7 +150,7 @@ fn an_empty_token_is_ignored() {
     }
 }
 
-// Scenario: the URL has a password, a query or a fragment.
+// Scenario: the URL has a password, a query or a fragment, or is invalid.
 // Guarantee: the exit code is 1, and the message does not have that part.
 #[test]
 fn a_url_has_no_secret_parts() {
@@ -158,6 +158,11 @@ fn a_url_has_no_secret_parts() {
         ("http://user:canary@sts.example", "a user name or a password"),
         ("ftp://user:canary@sts.example", "URL must start with"),
         ("http://sts.example?canary", "query or a fragment"),
+        (
+            "http://[canary",
+            "\n* the URL is invalid (invalid IPv6 address): give one such as \
+             https://stackstate.example\n",
+        ),
         ("http://sts.example/#canary", "query or a fragment"),
     ] {
         let outcome = Sts::new().try_key(&["list", "--url", url, "--api-token", "t"]);

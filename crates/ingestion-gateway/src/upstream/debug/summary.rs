@@ -67,7 +67,7 @@ mod tests {
     fn a_line_sums_up_what_was_discarded() {
         let mut summary = Summary { by_item: [30, 0, 1, 0], by_key: HashMap::new() };
         for (id, count) in (1..=7).zip([1, 9, 8, 7, 6, 5, 4]) {
-            summary.by_key.insert(Identity::with_handle(format!("k\n{id}"), id, ()), count);
+            summary.by_key.insert(Identity::new(format!("k\n{id}")).with_id(id), count);
         }
         assert_eq!(
             summary.to_string(),
