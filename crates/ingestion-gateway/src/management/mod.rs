@@ -24,15 +24,15 @@ use utoipa_axum::routes;
 use self::problem::Problem;
 use crate::authorize::Authorizer;
 
-/// Why there can be no management API: an error in this program.
+/// The management API could not be set up, because of an error in this program.
 #[derive(Debug, thiserror::Error)]
 pub enum SetUpError {
-    /// Its document cannot be written.
+    /// The API document could not be written.
     #[error("the document cannot be written")]
     Document(#[from] serde_json::Error),
 }
 
-/// What every call has at hand.
+/// The state that every call shares.
 #[derive(Clone, Debug)]
 struct Management {
     service: KeyService,
@@ -41,8 +41,8 @@ struct Management {
     document: Bytes,
 }
 
-/// The management listener: no call without the token of an administrator, not even one that is not
-/// there.
+/// The routes of the management listener. Every call needs the token of an administrator, even a call
+/// that does not exist.
 pub(crate) fn router(
     service: KeyService,
     authorizer: Authorizer,
@@ -72,6 +72,6 @@ pub(crate) fn router(
             )
         })
         .layer(require_admin)
-        .layer(middleware::from_fn_with_state(clock, problem::tell))
+        .layer(middleware::from_fn_with_state(clock, problem::render_and_log_problem))
         .with_state(Management { service, authorizer, document }))
 }

@@ -1,5 +1,5 @@
-//! The management API as an OpenAPI document: each call tells of itself, this of what is common to
-//! all.
+//! The management API as an OpenAPI document. Each call describes itself; this file adds what all
+//! calls have in common.
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
@@ -12,8 +12,8 @@ use utoipa::{OpenApi as _, ToSchema as _};
 #[openapi(
     info(
         title = "Ingestion API keys",
-        description = "Issues, lists, changes, rotates and deletes ingestion API keys. Times are milliseconds since the Unix epoch, and ids \
-            integers below 2^53; both are strings in the bodies of errors. Unknown fields of a request are ignored.",
+        description = "Creates, lists, updates, rotates and deletes ingestion API keys. Times are milliseconds since the Unix epoch, and ids \
+            are integers below 2^53; both are strings in the bodies of errors. Unknown fields of a request are ignored.",
         version = "6.0.0",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
@@ -21,14 +21,14 @@ use utoipa::{OpenApi as _, ToSchema as _};
 )]
 struct Frame;
 
-/// What any call may answer besides what it says itself.
+/// The responses that every call may have besides its own.
 const COMMON: [(&str, &str); 3] = [
     ("401", "There is no admin token, or it is not accepted"),
     ("500", "An error in the server"),
-    ("503", "The keys cannot be read or written now: come back after the seconds in `Retry-After`"),
+    ("503", "The keys cannot be read or written now: try again after the seconds in `Retry-After`"),
 ];
 
-/// The document before there are any calls in it.
+/// The document without the calls.
 pub(super) fn frame() -> OpenApi {
     let header = |name| SecurityScheme::ApiKey(ApiKey::Header(name));
     let authorization =
@@ -40,7 +40,7 @@ pub(super) fn frame() -> OpenApi {
         ("Authorization", header(authorization)),
     ];
     let mut frame = Frame::openapi();
-    // Any one of them.
+    // Any one of them is enough.
     frame.security =
         Some(forms.iter().map(|&(name, _)| SecurityRequirement::new(name, [""; 0])).collect());
     let components = frame.components.get_or_insert_default();
@@ -48,7 +48,7 @@ pub(super) fn frame() -> OpenApi {
     frame
 }
 
-/// Adds what every call may answer, and writes the document.
+/// Adds the responses that every call may have, and writes the document.
 pub(super) fn finish(mut document: OpenApi) -> Result<Bytes, serde_json::Error> {
     for path in document.paths.paths.values_mut() {
         let methods = [&mut path.get, &mut path.post, &mut path.patch, &mut path.delete];

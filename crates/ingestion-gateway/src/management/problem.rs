@@ -1,4 +1,4 @@
-//! What a call is answered when it cannot be fulfilled: one table.
+//! The responses to calls that cannot be fulfilled, in one table.
 
 use std::error::Error;
 use std::fmt;
@@ -21,15 +21,15 @@ use otlp_auth::server::retry_after;
 
 use super::json::{self, JsonRejection};
 
-/// An error as it is answered. It travels in the extensions of a response until its body is
-/// written.
+/// A response to a call that cannot be fulfilled. It is in the extensions of a response until
+/// [`render_and_log_problem`] writes the body.
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
     status: StatusCode,
     kind: Kind,
     message: String,
     successor: Option<i64>,
-    /// What the log is told and the caller is not.
+    /// A message for the log, with details that the caller does not get.
     detail: Option<String>,
 }
 
@@ -50,7 +50,7 @@ impl Problem {
         }
     }
 
-    /// Worth another try.
+    /// The same call may succeed later.
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", message)
     }
@@ -64,7 +64,7 @@ impl Problem {
     }
 
     fn body(&self, tracking_key: String, server_timestamp: i64) -> ErrorBody {
-        // Between `<` and `>` the original client looks for colours.
+        // The original client takes text between `<` and `>` for colours.
         let message = self.message.replace(['<', '>'], "'");
         match self.kind {
             Kind::InvalidExpiry => ErrorBody::InvalidExpiry { message },
@@ -208,7 +208,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// What finds a request in the log; among the extensions of each.
+/// The random number by which a request is found in the log. It is in the extensions of each request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TrackingKey(u64);
 
@@ -218,8 +218,8 @@ impl fmt::Display for TrackingKey {
     }
 }
 
-/// Writes the bodies of problems, and logs them.
-pub(super) async fn tell(
+/// Writes the body of a problem, and logs the problem.
+pub(super) async fn render_and_log_problem(
     State(clock): State<Arc<dyn Clock>>,
     mut request: Request,
     next: Next,
@@ -242,21 +242,21 @@ pub(super) async fn tell(
         tracing::info!(%tracking_key, call, status = problem.status.as_u16(), "a management call was not fulfilled");
     }
     let body = problem.body(tracking_key.to_string(), clock.wall().as_millis());
-    let mut told = json::response(problem.status, &body);
+    let mut rendered = json::response(problem.status, &body);
     let has_wait = response.headers().contains_key(RETRY_AFTER);
     if problem.status == StatusCode::SERVICE_UNAVAILABLE && !has_wait {
-        told.headers_mut().insert(RETRY_AFTER, retry_after().as_secs().into());
+        rendered.headers_mut().insert(RETRY_AFTER, retry_after().as_secs().into());
     }
-    // Challenges and allowed methods; the rest describes the body that was written just now.
+    // These are challenges and allowed methods. The headers that describe the body are new.
     for (name, value) in response.headers() {
-        if !told.headers().contains_key(name) && name != http::header::CONTENT_LENGTH {
-            told.headers_mut().append(name, value.clone());
+        if !rendered.headers().contains_key(name) && name != http::header::CONTENT_LENGTH {
+            rendered.headers_mut().append(name, value.clone());
         }
     }
-    told
+    rendered
 }
 
-/// What axum refuses by itself it says as text, which nothing else here is.
+/// The problem of a request that axum refused by itself. Only axum answers with text here.
 fn of_axum(response: &Response) -> Option<Problem> {
     let is_text = response
         .headers()
@@ -266,14 +266,14 @@ fn of_axum(response: &Response) -> Option<Problem> {
     is_text.then(|| Problem::new(response.status(), kind, "the request is not as expected"))
 }
 
-/// Which call a request is, for the log. Nothing of the path that the client chose: a key may have
-/// slipped into it.
+/// Names a call in the log. It uses the path of the route and nothing of the path that was sent,
+/// which may contain a key by mistake.
 pub(super) fn call(method: &Method, extensions: &Extensions) -> String {
     let path = extensions.get::<MatchedPath>().map_or("an unknown path", MatchedPath::as_str);
     format!("{method} {path}")
 }
 
-/// An error with its causes.
+/// The message of an error, followed by the messages of its causes.
 fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |&error| error.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))

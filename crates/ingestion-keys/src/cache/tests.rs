@@ -83,10 +83,9 @@ fn before_the_first_snapshot_only_formats_are_decided() {
     assert_eq!(decide(&env.cache, WRONG_CHARACTER), Outcome::Deny(Malformed));
 }
 
-// Scenario: keys that are good, disabled, expired, deleted and nobody's are decided on and peeked
-// at.
-// Guarantee: both have the same verdict; a refusal names the key by its id, and by its name while
-// the store has it.
+// Scenario: valid, disabled, expired, deleted and unknown keys are decided on and peeked at.
+// Guarantee: both give the same verdict. A denial has the id of the key, and its name while the store
+// has the key.
 #[tokio::test]
 async fn every_state_has_its_verdict() {
     let env = TestEnv::new();
@@ -123,8 +122,8 @@ async fn every_state_has_its_verdict() {
     assert!(matches!(peeked, Ok(Decision::Allow(identity)) if identity.name() == "good"));
 }
 
-// Scenario: a key is peeked at before its first use and after it, and a disabled one too.
-// Guarantee: only decisions are counted as use.
+// Scenario: a valid and a disabled key are peeked at before and after their first decision.
+// Guarantee: only decisions are counted.
 #[tokio::test]
 async fn peeking_counts_nothing() {
     let env = TestEnv::new();

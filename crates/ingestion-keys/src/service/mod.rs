@@ -1,4 +1,4 @@
-//! What may be done with keys: the only place of policy.
+//! The operations on keys. This is the only place of policy.
 
 mod error;
 mod rotate;
@@ -35,8 +35,8 @@ const ATTEMPTS: usize = 16;
 /// The largest number of entries in one page of the audit log.
 const AUDIT_LIMIT: u32 = 1000;
 
-/// Issues, changes, rotates and deletes keys. When a call returns, its change is stored and in
-/// force on the cache.
+/// Creates, updates, rotates and deletes keys. When a call returns, its change is stored and in
+/// force in the cache.
 ///
 /// # Examples
 ///
@@ -63,7 +63,8 @@ const AUDIT_LIMIT: u32 = 1000;
 /// let new = NewKey { name: "edge".to_owned(), ..NewKey::default() };
 /// let issued = service.create("ops", new).await?;
 /// let presented = Credential::new("StackState", issued.secret.expose_secret())?;
-/// assert!(matches!(cache.decide(&presented), Ok(Decision::Allow(identity)) if identity.name() == "edge"));
+/// let verdict = cache.decide(&presented);
+/// assert!(matches!(verdict, Ok(Decision::Allow(identity)) if identity.name() == "edge"));
 /// service.delete("ops", issued.key.record.id).await?;
 /// assert!(matches!(cache.decide(&presented), Ok(Decision::Deny(_))));
 /// # Ok(())
@@ -232,7 +233,7 @@ where
         Ok(AuditPage { entries, next })
     }
 
-    /// Removes the tombstones of keys that were deleted before the last [`TOMBSTONE_RETENTION`].
+    /// Removes the tombstones of keys that were deleted longer than [`TOMBSTONE_RETENTION`] ago.
     ///
     /// # Errors
     ///
@@ -277,7 +278,7 @@ where
         Ok((key, record))
     }
 
-    /// Makes a change in the store and on the cache. Returns `None` if another change came first,
+    /// Makes a change in the store and in the cache. Returns `None` if another change came first,
     /// or if the id of a new key is taken.
     async fn commit(
         &self,
