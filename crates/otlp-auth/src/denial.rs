@@ -199,7 +199,8 @@ impl fmt::Debug for Denial {
 mod tests {
     use super::*;
 
-    // Scenario: details are added to a denial of each reason in either order, and one of them twice.
+    // Scenario: details are added to a denial of each reason in either order, and one of them
+    // twice.
     // Guarantee: the denial keeps its reason, and of each detail the value that was added last.
     #[test]
     fn details_are_added_in_any_order() {

@@ -137,7 +137,8 @@ mod tests {
     use super::*;
 
     // Scenario: texts that are schemes, and texts that are not.
-    // Guarantee: a scheme keeps its spelling and is equal in any case; every other text has its error.
+    // Guarantee: a scheme keeps its spelling and is equal in any case; every other text has its
+    // error.
     #[test]
     fn only_rfc_9110_tokens_are_schemes() {
         let longest = "s".repeat(MAX_SCHEME_LEN);

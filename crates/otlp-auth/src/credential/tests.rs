@@ -18,8 +18,8 @@ fn read(bytes: &[u8]) -> Result<(String, String), CredentialError> {
 }
 
 // Scenario: a sender puts something else than one credential into the header, in each way that was
-// ever seen. Guarantee: each has its one decided error, and none panics or is taken for a
-// credential.
+// ever seen.
+// Guarantee: each has its one decided error, and none panics or is taken for a credential.
 #[test]
 fn a_bad_header_value_is_refused_for_its_reason() {
     let megabyte = [b"StackState ".as_slice(), &vec![b'a'; 1 << 20]].concat();
@@ -72,7 +72,8 @@ fn control_characters_are_no_header_value() {
 }
 
 // Scenario: the same credential arrives in another case, with more spaces, or with blanks at its
-// ends, which HTTP/2 keeps. Guarantee: it is the same credential.
+// ends, which HTTP/2 keeps.
+// Guarantee: it is the same credential.
 #[test]
 fn spelling_makes_no_other_credential() {
     let plain = value(b"StackState token");
@@ -124,8 +125,8 @@ fn lengths_are_exact() {
 }
 
 // Scenario: each byte value stands at the first, middle and last place of tokens around the lengths
-// that are read in one go. Guarantee: visible ASCII without comma and quote passes wherever it
-// stands, nothing else does.
+// that are read in one go.
+// Guarantee: visible ASCII without comma and quote passes wherever it stands, nothing else does.
 #[test]
 fn every_byte_of_a_token_is_looked_at() {
     for len in [1, 2, 15, 16, 17, 31, 32, 33, 43, 48, 100] {
@@ -140,8 +141,9 @@ fn every_byte_of_a_token_is_looked_at() {
     }
 }
 
-// Scenario: a header that carries the token alone. Guarantee: blanks at its ends are trimmed, a
-// blank inside is illegal, and the credential has no scheme.
+// Scenario: a header that carries the token alone.
+// Guarantee: blanks at its ends are trimmed, a blank inside is illegal, and the credential has no
+// scheme.
 #[test]
 fn a_bare_value_is_a_token() {
     let bare = |bytes: &[u8]| {
@@ -196,8 +198,9 @@ proptest! {
         prop_assert_eq!(read(spaced.as_bytes()), Ok((scheme, token)));
     }
 
-    // Scenario: any bytes at all as a header value. Guarantee: no panic, and what is read consists
-    // of one legal scheme and one legal token that stand in the value.
+    // Scenario: any bytes at all as a header value.
+    // Guarantee: no panic, and what is read consists of one legal scheme and one legal token that
+    // stand in the value.
     #[test]
     fn whatever_is_read_is_legal(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
@@ -213,8 +216,9 @@ proptest! {
         }
     }
 
-    // Scenario: printable text near the form of a credential as a header value. Guarantee: it is
-    // read exactly if the grammar `scheme SP+ token` between optional blanks says so.
+    // Scenario: printable text near the form of a credential as a header value.
+    // Guarantee: it is read exactly if the grammar `scheme SP+ token` between optional blanks says
+    // so.
     #[test]
     fn reading_is_the_grammar(text in "[ \t]{0,2}[Aa/,]{0,3}[ \t]{0,2}[Bb,\" ]{0,3}[ \t]{0,2}") {
         let trimmed = text.trim_matches([' ', '\t']);

@@ -65,9 +65,10 @@ impl HttpClient for RefusesOld {
     }
 }
 
-/// Requests over the layer as HTTP and as gRPC, and over the HTTP wrapper, are refused and sent
-/// again; files change for better and worse. Resends are counted by transport, reloads by outcome,
-/// and nothing else is: no token, no host, no path.
+/// Scenario: requests are refused and sent again over the layer as HTTP and as gRPC, and over the
+/// HTTP wrapper; files change for better and worse.
+/// Guarantee: resends are counted by transport and reloads by outcome, without an attribute of
+/// token, host or path.
 #[test]
 fn resends_and_reloads() {
     let exporter = InMemoryMetricExporter::default();

@@ -135,8 +135,9 @@ async fn the_table_of_a_chain() {
     }
 }
 
-// Scenario: the same where the second has to ask somebody and answers later. Guarantee: the chain
-// is pending until then, and then says the same; it does not wait where the first allows.
+// Scenario: the same where the second has to ask somebody and answers later.
+// Guarantee: the chain is pending until then, and then says the same; it does not wait where the
+// first allows.
 #[tokio::test]
 async fn a_chain_waits_for_its_second() {
     for first_says in Says::all("first") {

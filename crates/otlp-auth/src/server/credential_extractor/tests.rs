@@ -78,7 +78,8 @@ fn a_credential_is_found_in_every_place() {
 }
 
 // Scenario: one request carries the same key twice: header twice, two headers, header and query,
-// header and Basic, parameter twice. Guarantee: it counts once; in another spelling, too.
+// header and Basic, parameter twice.
+// Guarantee: it counts once; in another spelling, too.
 #[test]
 fn the_same_credential_counts_once() {
     let basic = basic("apikey", "key");
@@ -101,7 +102,8 @@ fn the_same_credential_counts_once() {
 }
 
 // Scenario: one request carries two different keys, wherever they stand, even if one differs in
-// case or by a prefix only. Guarantee: it is refused as conflicting.
+// case or by a prefix only.
+// Guarantee: it is refused as conflicting.
 #[test]
 fn different_credentials_are_refused() {
     let basic = basic("apikey", "other");
@@ -121,7 +123,8 @@ fn different_credentials_are_refused() {
 }
 
 // Scenario: one place holds something that is no credential of an accepted form, alone or beside a
-// good one. Guarantee: the request is refused as malformed, never decided by the good place alone.
+// good one.
+// Guarantee: the request is refused as malformed, never decided by the good place alone.
 #[test]
 fn a_malformed_place_spoils_the_request() {
     let long = format!("/stsAgent/?{}&api_key=key", "x".repeat(MAX_QUERY_LEN));
@@ -171,7 +174,8 @@ fn a_malformed_place_spoils_the_request() {
 }
 
 // Scenario: the parameter stands in the query of a path that is not listed, in another case, or in
-// no query. Guarantee: it is not looked at and not taken out.
+// no query.
+// Guarantee: it is not looked at and not taken out.
 #[test]
 fn a_parameter_is_read_on_listed_paths_only() {
     for uri in [
@@ -209,9 +213,9 @@ fn a_slash_lists_every_path() {
     );
 }
 
-// Scenario: URIs in the other forms of HTTP: absolute, `*`, and an authority alone. Guarantee:
-// nothing panics, nothing is found where there is no query, and stripping leaves all else of the
-// URI as it was.
+// Scenario: URIs in the other forms of HTTP: absolute, `*`, and an authority alone.
+// Guarantee: nothing panics, nothing is found where there is no query, and stripping leaves all
+// else of the URI as it was.
 #[test]
 fn every_form_of_uri_is_taken() {
     for uri in [
@@ -240,9 +244,9 @@ fn every_form_of_uri_is_taken() {
     }
 }
 
-// Scenario: a request with a credential in every place, and other headers, goes on. Guarantee:
-// every place is empty, also one that held something malformed, and the other headers are
-// untouched.
+// Scenario: a request with a credential in every place, and other headers, goes on.
+// Guarantee: every place is empty, also one that held something malformed, and the other headers
+// are untouched.
 #[test]
 fn every_place_is_stripped() {
     let mut headers = headers(&[
@@ -274,7 +278,8 @@ fn an_empty_extractor_finds_nothing() {
 }
 
 // Scenario: schemes are accepted in several headers, repeatedly or in another case, or there are
-// bare headers alone. Guarantee: there is one challenge for each scheme, in order, and never none.
+// bare headers alone.
+// Guarantee: there is one challenge for each scheme, in order, and never none.
 #[test]
 fn there_is_one_challenge_for_each_scheme() {
     let schemes = |names: &[&'static str]| {

@@ -15,8 +15,8 @@ fn name_of(tokens: &FixedTokens, token: &str) -> Option<String> {
 }
 
 // Scenario: tokens that are in the set, and others that are nearly so: a prefix, a longer one,
-// another case. Guarantee: exactly those of the set are allowed, under their names, whatever the
-// scheme.
+// another case.
+// Guarantee: exactly those of the set are allowed, under their names, whatever the scheme.
 #[test]
 fn only_the_tokens_of_the_set_are_allowed() {
     let tokens = FixedTokens::new([

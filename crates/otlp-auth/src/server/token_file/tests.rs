@@ -78,8 +78,8 @@ fn tokens_are_named() {
 }
 
 // Scenario: a file that is missing, a directory, empty, blank, too long, or illegal in a line, when
-// it is opened. Guarantee: an error that says which; an authenticator without tokens never comes to
-// be.
+// it is opened.
+// Guarantee: an error that says which; an authenticator without tokens never comes to be.
 #[test]
 fn a_bad_file_is_not_opened() {
     let open = |directory: &Directory| TokenFile::open(directory.tokens()).unwrap_err();
@@ -113,8 +113,9 @@ fn a_bad_file_is_not_opened() {
 }
 
 // Scenario: the file is replaced by rename, rewritten in place, and rewritten with a pause after it
-// was emptied. Guarantee: each time the new tokens come into force by the watch alone, the old ones
-// are gone, and every change counts as one.
+// was emptied.
+// Guarantee: each time the new tokens come into force by the watch alone, the old ones are gone,
+// and every change counts as one.
 #[tokio::test]
 async fn every_way_of_writing_is_followed() {
     let directory = Directory::new("token-at-first-0");
@@ -142,8 +143,9 @@ async fn every_way_of_writing_is_followed() {
     assert_eq!((file.generation().current(), file.failed_reloads()), (3, 1));
 }
 
-// Scenario: the file is deleted, and later written again. Guarantee: its tokens stay in force while
-// it is missing, and the new ones are taken when it is back.
+// Scenario: the file is deleted, and later written again.
+// Guarantee: its tokens stay in force while it is missing, and the new ones are taken when it is
+// back.
 #[tokio::test]
 async fn a_file_may_go_and_come_back() {
     let directory = Directory::new("token-at-first-0");
@@ -158,8 +160,8 @@ async fn a_file_may_go_and_come_back() {
 }
 
 // Scenario: Kubernetes updates a mounted secret: a new directory beside the old one, and `..data`
-// is swapped for a link to it. Guarantee: the new tokens come into force by the watch alone, every
-// time.
+// is swapped for a link to it.
+// Guarantee: the new tokens come into force by the watch alone, every time.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_secret_of_kubernetes_is_followed() {
@@ -190,7 +192,8 @@ async fn a_secret_of_kubernetes_is_followed() {
 }
 
 // Scenario: the file changes where its directory is not told: behind a link to another directory,
-// and when the directory itself is replaced. Guarantee: polling finds the new tokens.
+// and when the directory itself is replaced.
+// Guarantee: polling finds the new tokens.
 #[cfg(unix)]
 #[tokio::test]
 async fn polling_finds_what_no_watch_tells() {
@@ -214,8 +217,9 @@ async fn polling_finds_what_no_watch_tells() {
 type Spoil<'a> = &'a dyn Fn(&Directory);
 
 // Scenario: the file becomes empty, blank, illegal in a line, ambiguous, too long, a directory, or
-// a dangling link, and is repaired later. Guarantee: the last good tokens stay in force, the
-// failure is counted, and the repaired file is taken.
+// a dangling link, and is repaired later.
+// Guarantee: the last good tokens stay in force, the failure is counted, and the repaired file is
+// taken.
 #[tokio::test]
 async fn a_bad_file_changes_nothing() {
     let spoil: &[(&str, Spoil<'_>)] = &[
@@ -274,8 +278,9 @@ async fn a_failure_that_lasts_counts_once() {
 }
 
 // Scenario: a writer rewrites the file over and over, by rename and in place in turn, with two
-// contents that share one token. Guarantee: every decision for the shared token allows it, although
-// the file is read in between; the content written last is in force in the end.
+// contents that share one token.
+// Guarantee: every decision for the shared token allows it, although the file is read in between;
+// the content written last is in force in the end.
 #[tokio::test]
 async fn a_thousand_rewrites_refuse_nobody() {
     const SHARED: &str = "token-in-every-content";

@@ -18,8 +18,9 @@ use tower::{Layer, Service as _, ServiceBuilder, ServiceExt, service_fn};
 use super::refuses_old;
 use crate::support::{BoxBody, BoxError, Fed, Log, Refusal, Tokens, fixed, receive};
 
-/// The service below fails at the first sending, at the second, and when it should become ready for
-/// the second. Its error is returned.
+/// Scenario: the inner service fails for the first request, for the second one, and when it should
+/// become ready for the second one.
+/// Guarantee: its error is returned.
 #[test]
 fn errors_of_the_service_are_returned() {
     #[derive(Clone)]
@@ -96,8 +97,9 @@ impl<S: tower::Service<R>, R> tower::Service<R> for Picky<S> {
     }
 }
 
-/// The server allows one stream at a time, and a refusal is one until its sender has let go of it.
-/// The refusal is dropped before the request is sent again.
+/// Scenario: the server allows one stream at a time, and the refused response holds one until it is
+/// dropped.
+/// Guarantee: the refusal is dropped before the request is sent again.
 #[test]
 fn the_refusal_makes_room() {
     struct Held {
@@ -134,9 +136,10 @@ fn the_refusal_makes_room() {
     }
 }
 
-/// The service below has to be ready for each request, has one permit, and sits behind a queue of
-/// one. Both sendings ask for readiness first, and the second one does not wait for what the first
-/// one holds.
+/// Scenario: the inner service must be ready for each request, has one permit, and stands behind a
+/// queue of one.
+/// Guarantee: readiness is awaited before both requests, and the second request does not wait for
+/// the first one's permit.
 #[tokio::test]
 async fn readiness_is_asked_for() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
@@ -161,8 +164,9 @@ async fn readiness_is_asked_for() {
     assert_eq!(log.lock().unwrap().len(), 2);
 }
 
-/// Requests of body types that have nothing to do with HTTP pass, of a fixed token and of a file.
-/// They are the same values at the other end.
+/// Scenario: requests have body types that are not HTTP bodies, with a fixed token and with the
+/// token of a file.
+/// Guarantee: the inner service receives the same values.
 #[test]
 fn any_request_type() {
     fn passes<B: Clone + PartialEq + std::fmt::Debug + Send + 'static>(
@@ -184,8 +188,9 @@ fn any_request_type() {
     }
 }
 
-/// With a fixed token a request passes with a body that could be recorded. It is the same body and
-/// not a recording, and the request costs no allocation more than setting a constant header.
+/// Scenario: a request with a fixed token has a body that could be recorded.
+/// Guarantee: the inner service receives the body itself, and the request allocates no more than
+/// one with a constant header.
 #[test]
 fn a_fixed_token_costs_nothing() {
     #[derive(Clone)]
