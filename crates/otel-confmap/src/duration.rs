@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Reads a sequence of decimal numbers with a unit each, as in `1h15m30.5s`. Negative durations, and
-/// those that Go's `time.Duration` cannot hold (more than 292 years), give `None`.
+/// Reads a sequence of decimal numbers with a unit each, as in `1h15m30.5s`. Negative durations,
+/// and those that Go's `time.Duration` cannot hold (more than 292 years), give `None`.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     let text = text.strip_prefix('+').unwrap_or(text);
     if text == "0" {

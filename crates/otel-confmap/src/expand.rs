@@ -251,8 +251,8 @@ impl Source {
 }
 
 /// Finds the first `}` from `start` on that has a `${` before it which is not escaped. The range is
-/// that of the innermost reference. `start` moves past every `}` that ends no reference, so that the
-/// next call does not examine it again.
+/// that of the innermost reference. `start` moves past every `}` that ends no reference, so that
+/// the next call does not examine it again.
 fn find(text: &str, start: &mut usize) -> Option<Range<usize>> {
     while let Some(length) = text[*start..].find('}') {
         let end = *start + length + 1;
@@ -272,8 +272,8 @@ fn origin(origins: &[String]) -> Option<Arc<str>> {
     (!origins.is_empty()).then(|| origins.join(", ").into())
 }
 
-/// Sets the line of a substituted tree to the line of its reference, and its origin to the variables
-/// and files that the reference names.
+/// Sets the line of a substituted tree to the line of its reference, and its origin to the
+/// variables and files that the reference names.
 fn mark(value: &mut Value, line: usize, origin: Option<&Arc<str>>) {
     value.line = line;
     value.substituted = true;

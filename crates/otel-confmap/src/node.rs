@@ -9,8 +9,8 @@ use crate::{Problem, Report, ScalarKind, Value, duration};
 /// A value of a configuration together with its path, and the report that takes its problems.
 ///
 /// The readers, such as [`string`](Self::string) and [`bool`](Self::bool), return `None` if the
-/// value has another type, and add that to the report. They also return `None` if the value is null,
-/// which is no problem: a key without a value leaves the default.
+/// value has another type, and add that to the report. They also return `None` if the value is
+/// null, which is no problem: a key without a value leaves the default.
 #[derive(Clone, Debug)]
 pub struct Node<'a> {
     value: &'a Value,
@@ -32,8 +32,8 @@ impl<'a> Node<'a> {
         &self.path
     }
 
-    /// Whether the value is null: it is written as null, left out after the colon, or substituted by
-    /// an empty text.
+    /// Whether the value is null: it is written as null, left out after the colon, or substituted
+    /// by an empty text.
     #[must_use]
     pub fn is_null(&self) -> bool {
         self.value.is_null()
@@ -46,8 +46,8 @@ impl<'a> Node<'a> {
     }
 
     /// The type of a scalar, and its value unless it is a string; `None` if the value is a list, a
-    /// map or a failed substitution. Unlike the readers this adds nothing to the report, so a setting
-    /// that has several forms can choose between them.
+    /// map or a failed substitution. Unlike the readers this adds nothing to the report, so a
+    /// setting that has several forms can choose between them.
     ///
     /// # Examples
     ///
@@ -234,8 +234,8 @@ impl<'a> Map<'a> {
         &self.node
     }
 
-    /// The value of `key`. A key without a value counts as absent; a key whose value was substituted
-    /// by an empty text does not.
+    /// The value of `key`. A key without a value counts as absent; a key whose value was
+    /// substituted by an empty text does not.
     pub fn get(&mut self, key: &str) -> Option<Node<'a>> {
         if !self.asked.iter().any(|asked| asked == key) {
             self.asked.push(key.to_owned());

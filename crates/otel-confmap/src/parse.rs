@@ -271,8 +271,8 @@ fn syntax(error: &ScanError, text: &str) -> Problem {
 }
 
 /// The problem of a line `...`, if the parser failed because of one. Examples in documentation mark
-/// omitted parts with `...`, which YAML reads as the end of a document or as a broken key. The parser
-/// fails in that line, or in the next line that is neither blank nor a comment.
+/// omitted parts with `...`, which YAML reads as the end of a document or as a broken key. The
+/// parser fails in that line, or in the next line that is neither blank nor a comment.
 fn ellipsis(text: &str, until: usize) -> Option<Problem> {
     let lines: Vec<_> = text.lines().map(str::trim).zip(1..=until).collect();
     let mut written =

@@ -13,7 +13,8 @@ pub enum ScalarKind {
     Int(i128),
     /// A number with a fraction or an exponent, an infinity or `.nan`.
     Float(f64),
-    /// Any other text, and every quoted one; [`Node::string`](crate::Node::string) returns the text.
+    /// Any other text, and every quoted one; [`Node::string`](crate::Node::string) returns the
+    /// text.
     String,
 }
 

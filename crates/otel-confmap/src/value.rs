@@ -31,8 +31,8 @@ use crate::ScalarKind;
 pub struct Value {
     pub(super) content: Content,
     pub(super) line: usize,
-    /// The substituted text, where a whole setting was substituted and the text is YAML of a list or
-    /// a map. A string setting takes this text.
+    /// The substituted text, where a whole setting was substituted and the text is YAML of a list
+    /// or a map. A string setting takes this text.
     pub(super) original: Option<String>,
     /// Whether the value came through `${..}`. If so, even its keys may be secret.
     pub(super) substituted: bool,

@@ -78,8 +78,8 @@ impl Identity {
         self
     }
 
-    /// Adds a handle: a way back to the authenticator for what is learnt about the request after the
-    /// decision, such as its size.
+    /// Adds a handle: a way back to the authenticator for what is learnt about the request after
+    /// the decision, such as its size.
     #[must_use]
     pub fn with_handle(mut self, handle: impl Any + Send + Sync) -> Self {
         Arc::make_mut(&mut self.shared).handle = Some(Arc::new(handle));

@@ -1,4 +1,4 @@
-//! The headers that no credential can be sent in.
+//! The headers that cannot carry a credential.
 
 use http::HeaderName;
 use http::header::{
@@ -20,13 +20,13 @@ const NAMES: [HeaderName; 11] = [
     UPGRADE,
 ];
 
-/// The hop-by-hop headers that HTTP/2 forbids (RFC 9113 section 8.2.2) and that the `http` crate has
-/// no constant for.
+/// The hop-by-hop headers that HTTP/2 forbids (RFC 9113 section 8.2.2) and that the `http` crate
+/// has no constant for.
 const OTHER_NAMES: [&str; 2] = ["keep-alive", "proxy-connection"];
 
 /// Whether HTTP or gRPC needs this header for itself. Neither a credential nor a configured header
-/// may replace it. gRPC reserves names that begin with `grpc-`, and the value of a header whose name
-/// ends in `-bin` is base64.
+/// may replace it. gRPC reserves names that begin with `grpc-`, and the value of a header whose
+/// name ends in `-bin` is base64.
 pub(crate) fn is_protocol_header(name: &HeaderName) -> bool {
     let text = name.as_str();
     NAMES.contains(name)

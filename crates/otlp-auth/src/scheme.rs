@@ -10,7 +10,8 @@ use crate::credential::{CredentialError, MAX_SCHEME_LEN};
 ///
 /// A scheme consists of 1 to 64 letters, digits and `` !#$%&'*+-.^_`|~ `` (a `token` of RFC 9110
 /// section 5.6.2). It is sent as it was written and compared without regard to case (section 11.1).
-/// Where a header carries the bare token, there is no scheme: an API of this crate then takes `None`.
+/// Where a header carries the bare token, there is no scheme: an API of this crate then takes
+/// `None`.
 ///
 /// # Examples
 ///

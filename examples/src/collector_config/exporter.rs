@@ -37,8 +37,8 @@ const NO_EFFECT: [&str; 24] = [
     "write_buffer_size",
 ];
 
-/// An OTLP exporter of a Collector's file. `Debug` hides tokens, private keys, the values of headers
-/// and the queries of endpoints, because they may be secret.
+/// An OTLP exporter of a Collector's file. `Debug` hides tokens, private keys, the values of
+/// headers and the queries of endpoints, because they may be secret.
 #[derive(Clone, Debug)]
 pub struct ExporterConfig {
     id: String,
@@ -111,8 +111,8 @@ impl Signal {
 }
 
 impl ExporterConfig {
-    /// The name in the file: the type, and after a slash the name that distinguishes exporters of one
-    /// type, as in `otlp/stackstate`.
+    /// The name in the file: the type, and after a slash the name that distinguishes exporters of
+    /// one type, as in `otlp/stackstate`.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -132,9 +132,10 @@ impl ExporterConfig {
         self.endpoint.as_ref().map(Endpoint::uri)
     }
 
-    /// The URL that a signal is sent to. On OTLP/HTTP it is `traces_endpoint`, `metrics_endpoint` or
-    /// `logs_endpoint`, or otherwise `endpoint` with the path `/v1/traces`, `/v1/metrics` or `/v1/logs`
-    /// appended; on OTLP/gRPC it is the endpoint. `None` if the exporter sends only other signals.
+    /// The URL that a signal is sent to. On OTLP/HTTP it is `traces_endpoint`, `metrics_endpoint`
+    /// or `logs_endpoint`, or otherwise `endpoint` with the path `/v1/traces`, `/v1/metrics` or
+    /// `/v1/logs` appended; on OTLP/gRPC it is the endpoint. `None` if the exporter sends only
+    /// other signals.
     #[must_use]
     pub fn signal_endpoint(&self, signal: Signal) -> Option<Uri> {
         let endpoint = self.endpoint();

@@ -1,9 +1,9 @@
 //! The OTLP exporters of a Collector's configuration file.
 //!
 //! [`CollectorConfig`] reads a file, and of it the OTLP exporters with the `bearertokenauth`
-//! extensions that they use. Names and defaults are the Collector's; [`otel_confmap`] is the language
-//! that the file is written in. Every problem of a file is reported at once, and no message holds a
-//! value.
+//! extensions that they use. Names and defaults are the Collector's; [`otel_confmap`] is the
+//! language that the file is written in. Every problem of a file is reported at once, and no
+//! message holds a value.
 //!
 //! # Differences from the Collector
 //!

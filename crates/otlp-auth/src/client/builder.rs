@@ -83,8 +83,8 @@ impl Builder {
     /// Sets the endpoint that requests go to: a URL, a [`Uri`](http::Uri) or a
     /// [`tonic::transport::Endpoint`](https://docs.rs/tonic/latest/tonic/transport/struct.Endpoint.html).
     ///
-    /// The credential is sent over plaintext (`http`) to a loopback address only, unless plaintext is
-    /// [allowed](Self::allow_plaintext).
+    /// The credential is sent over plaintext (`http`) to a loopback address only, unless plaintext
+    /// is [allowed](Self::allow_plaintext).
     #[must_use]
     pub fn endpoint<E>(self, endpoint: E) -> Self
     where
@@ -107,8 +107,8 @@ impl Builder {
         Self { header: name, ..self }
     }
 
-    /// Sets the scheme before the token; the default is `StackState`. With `None` the header carries
-    /// the bare token.
+    /// Sets the scheme before the token; the default is `StackState`. With `None` the header
+    /// carries the bare token.
     #[must_use]
     pub fn scheme(self, scheme: impl Into<Option<Scheme>>) -> Self {
         Self { scheme: scheme.into(), ..self }
@@ -123,10 +123,10 @@ impl Builder {
     /// Takes the first token of this file, and follows the file while it changes. It replaces an
     /// earlier [`token`](Self::token) or `file`.
     ///
-    /// The file has one token a line, bare or as `name=token`. A thread of its own follows the file,
-    /// until everything made from the authenticator is dropped. The directory of the file is watched,
-    /// and the file is read every 5 seconds in addition. If the file is missing, empty or illegal,
-    /// then the last good token stays.
+    /// The file has one token a line, bare or as `name=token`. A thread of its own follows the
+    /// file, until everything made from the authenticator is dropped. The directory of the file is
+    /// watched, and the file is read every 5 seconds in addition. If the file is missing, empty or
+    /// illegal, then the last good token stays.
     #[must_use]
     pub fn file(self, path: impl Into<PathBuf>) -> Self {
         Self { source: Some(Source::File(path.into())), ..self }
@@ -168,8 +168,8 @@ impl Builder {
         self.build_unbound().map(|unbound| unbound.bind(endpoint))
     }
 
-    /// Makes the authenticator without an endpoint; an endpoint that was set is ignored. Its requests
-    /// are checked one by one instead; see [`UnboundBearerTokenAuth`].
+    /// Makes the authenticator without an endpoint; an endpoint that was set is ignored. Its
+    /// requests are checked one by one instead; see [`UnboundBearerTokenAuth`].
     ///
     /// # Errors
     ///

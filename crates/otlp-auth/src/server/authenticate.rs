@@ -124,9 +124,9 @@ impl<A> AuthenticateLayer<A> {
         self.refined(|policy| policy.exempt_paths.push(path.into()))
     }
 
-    /// Lets CORS preflight requests pass without a credential and without an identity: browsers send
-    /// them without credentials (Fetch standard, "CORS-preflight fetch"). The inner service has to
-    /// answer them.
+    /// Lets CORS preflight requests pass without a credential and without an identity: browsers
+    /// send them without credentials (Fetch standard, "CORS-preflight fetch"). The inner service
+    /// has to answer them.
     #[must_use]
     pub fn with_exempt_cors_preflight(self) -> Self {
         self.refined(|policy| policy.cors_preflight = true)

@@ -111,8 +111,8 @@ impl CredentialExtractor {
         self
     }
 
-    /// Reads `parameter` of the query too, on `paths` only. A path that ends in `/` means everything
-    /// below it. A second call replaces the first one.
+    /// Reads `parameter` of the query too, on `paths` only. A path that ends in `/` means
+    /// everything below it. A second call replaces the first one.
     ///
     /// Proxies write queries into their logs: prefer a header where senders can be changed.
     #[must_use]

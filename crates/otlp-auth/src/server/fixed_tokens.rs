@@ -72,8 +72,8 @@ impl FixedTokens {
     ///
     /// # Errors
     ///
-    /// When a text is not a token, when one token has two names, and when the operating system gives
-    /// no random bytes.
+    /// When a text is not a token, when one token has two names, and when the operating system
+    /// gives no random bytes.
     pub fn new<N: Into<String>, T: AsRef<str>>(
         tokens: impl IntoIterator<Item = (N, T)>,
     ) -> Result<Self, FixedTokensError> {

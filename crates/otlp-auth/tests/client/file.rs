@@ -15,14 +15,14 @@ use crate::support::{
     ENDPOINT, Log, Refusal, Tokens, header, http_client, service, wait_for_end, wait_for_header,
 };
 
-/// Returns after the file was read again, which a refusal asks for.
+/// Makes a refusal cause another read of the file, and returns after that.
 fn read_again(auth: &BearerTokenAuth) {
     let refusing = service(&Log::default(), |_| Refusal::Http.response());
     let mut client = auth.layer().layer(refusing);
     futures_executor::block_on(client.call(Request::new(Full::<Bytes>::default()))).unwrap();
 }
 
-/// Reads again until so many reloads have failed; one more is too many.
+/// Causes reads until `expected` reloads have failed; a further failure is an error.
 fn wait_for_failures(auth: &BearerTokenAuth, expected: u64) {
     let generation = auth.generation().current();
     while auth.failed_reloads() < expected {

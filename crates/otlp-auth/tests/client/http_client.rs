@@ -21,7 +21,7 @@ use crate::support::{Tokens, fixed, header, http_client, sdk_span};
 
 type Answer = Box<dyn Fn(&Request<Bytes>) -> Result<Response<Bytes>, HttpError> + Send + Sync>;
 
-/// A client that answers by itself.
+/// A client that answers without a server.
 #[derive(Clone)]
 struct Scripted {
     sent: Arc<Mutex<Vec<Request<Bytes>>>>,
@@ -179,8 +179,8 @@ fn each_request_is_checked() {
     assert!(matches!(send(&allowing, "/v1/traces"), Err(EndpointError::Relative)));
 }
 
-/// A real HTTP/1.1 server behind the authentication of this library. Calls `on_refusal` before the
-/// refused sender knows.
+/// A real HTTP/1.1 server behind the authentication of this library. It calls `on_refusal` before a
+/// refusal is sent.
 async fn serve(
     tokens: &Tokens,
     on_refusal: impl Fn() + Clone + Send + 'static,

@@ -1,4 +1,4 @@
-//! Calls and their answers, as over a direct channel.
+//! Calls and their responses, as over a direct channel.
 
 use std::convert::Infallible;
 use std::net::TcpListener;

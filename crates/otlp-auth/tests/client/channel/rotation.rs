@@ -1,4 +1,4 @@
-//! Tokens that change, and those that are dead.
+//! Tokens that change, and tokens that the server does not know.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! Bodies of requests and answers: recorded, streamed, broken.
+//! Bodies of requests and responses: recorded, streamed, broken.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -105,7 +105,7 @@ fn an_early_refusal() {
         let auth = tokens.auth();
         let sender = std::thread::spawn(move || {
             let body = rest.recv().unwrap();
-            // The first sending is waiting when it is taken over.
+            // The first request is waiting when its body is taken over.
             let got = block_on(receive(http::HeaderMap::new(), body));
             frames.send(Ok(Frame::data("two".into()))).unwrap();
             frames.send(Ok(Frame::trailers(trailers(&[("x-sum", "6")])))).unwrap();

@@ -1,4 +1,4 @@
-//! What is sent again, and what is not.
+//! Which requests are sent again, and which are not.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -200,7 +200,7 @@ fn other_failures_are_passed_on() {
             let (tokens, auth) = (tokens.clone(), auth.clone());
             service(&log, move |_| {
                 tokens.replace("token-1");
-                // On another thread: this one has an executor already.
+                // This runs on another thread, because this one already runs an executor.
                 std::thread::scope(|scope| {
                     scope.spawn(|| wait_for_header(&auth, "StackState token-1")).join().unwrap()
                 });
@@ -243,7 +243,7 @@ fn a_late_refusal() {
     let first = client.call(Request::new(Full::new(Bytes::from("first"))));
     tokens.replace("token-1");
     wait_for_header(&auth, "StackState token-1");
-    // The first request has taken its token already and is not polled before now.
+    // The first request has its token already, and is polled here for the first time.
     let (first, ()) = block_on(async {
         let mut first = std::pin::pin!(first);
         poll_fn(|cx| {

@@ -1,4 +1,4 @@
-//! The service below: its readiness, its errors, what it is given, and what that costs.
+//! The inner service: its readiness, its errors, the requests that it receives, and their cost.
 
 use std::convert::Infallible;
 use std::future::Ready;
@@ -64,14 +64,14 @@ fn errors_of_the_service_are_returned() {
     }
 }
 
-/// A service that panics when it is called without having been ready since it was made or called.
+/// A service that panics when it is called without having been polled ready first.
 #[derive(Clone)]
 struct Picky<S> {
     inner: S,
     ready: Ready_,
 }
 
-/// Not copied to clones, as a permit is not.
+/// Clones are not ready, as a clone has no permit.
 struct Ready_(bool);
 
 impl Clone for Ready_ {
@@ -153,7 +153,7 @@ async fn readiness_is_asked_for() {
         assert_eq!(receive(http::HeaderMap::new(), response.into_body()).await.body(), b"thanks");
     }
     assert_eq!(log.lock().unwrap().len(), 4, "one of three was sent twice");
-    // And without the queue, which is always ready.
+    // The same without the queue, which is always ready.
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
     let server = refuses_old::<BoxBody>(&log, &tokens, "token-1", Refusal::Http);
     let server =
@@ -213,7 +213,7 @@ fn a_fixed_token_costs_nothing() {
     let constant = HeaderValue::from_static("StackState token-0");
     let (mut theirs, ours, first) = (request(), request(), request());
     let mut plain = Sink;
-    // Executor and clients set themselves up at their first use.
+    // The first use sets up the executor and the clients.
     block_on(plain.call(first)).unwrap();
     let constant_header = allocation_counter::measure(|| {
         theirs.headers_mut().insert("authorization", constant.clone());
@@ -227,7 +227,7 @@ fn a_fixed_token_costs_nothing() {
     });
     assert_eq!(layer.count_total, constant_header.count_total);
     assert_eq!(layer.bytes_total, constant_header.bytes_total);
-    // The measurement would notice: recording for a second sending allocates.
+    // A recorded request allocates, which shows that the measurement works.
     let tokens = Tokens::new("token-0");
     let mut client = tokens.auth().layer().layer(Sink);
     let recorded = request();
