@@ -59,16 +59,16 @@ impl App {
 
         let receiver = otlp::receiver(Arc::clone(&debug), max_body);
         let authenticate = AuthenticateLayer::new(authenticator.clone())
-            .with_extractor(config.auth.otlp.clone())
+            .with_extractor(otlp::extractor(&config.auth))
             .with_meter(&meter);
         let grpc = receiver.clone().only(Transport::Grpc);
         let grpc = otlp::router(grpc, authenticate.clone(), denial_log.clone());
         let http = receiver.only(Transport::Http);
         let http = otlp::router(http, authenticate, denial_log.clone());
         let http = cors::allow_origins(http, &config.receivers.otlp.protocols.http.cors);
-        let extractor = config.auth.agent.clone();
-        let authenticate =
-            AuthenticateLayer::new(authenticator).with_extractor(extractor).with_meter(&meter);
+        let authenticate = AuthenticateLayer::new(authenticator)
+            .with_extractor(agent::extractor(&config.auth))
+            .with_meter(&meter);
         let agent = agent::router(authenticate, denial_log, Arc::clone(&debug), max_body);
         let management =
             management::router(service.clone(), authorizer.clone(), admin_tokens, clock, &meter)?;

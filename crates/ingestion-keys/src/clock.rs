@@ -1,5 +1,5 @@
-//! The clocks, which are handed in: the wall clock for times that people agreed on, a monotonic clock
-//! for how long ago something was.
+//! The clocks, which are handed in: the wall clock for times that people agreed on, a monotonic
+//! clock for how long ago something was.
 
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime};
@@ -62,8 +62,8 @@ impl Clock for SystemClock {
         Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// Reads the coarse clock of Linux, which is a few milliseconds behind. Reading it takes about a
-    /// fifth of the time that `Instant::now` takes.
+    /// Reads the coarse clock of Linux, which is a few milliseconds behind. Reading it takes about
+    /// a fifth of the time that `Instant::now` takes.
     #[cfg(target_os = "linux")]
     fn monotonic(&self) -> Duration {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);

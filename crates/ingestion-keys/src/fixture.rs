@@ -35,23 +35,23 @@ impl TryRng for SeededRng {
 
 impl TryCryptoRng for SeededRng {}
 
-/// A verdict that can be compared.
+/// A verdict that tests can compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Says {
+pub(crate) enum Outcome {
     Allow(String),
     Deny(DenyReason),
     Undecided,
 }
 
-/// What `cache` says to this key.
-pub(crate) fn says(cache: &KeyCache, key: &str) -> Says {
+/// Decides on this key.
+pub(crate) fn decide(cache: &KeyCache, key: &str) -> Outcome {
     match cache.decide(&Credential::new("StackState", key).unwrap()) {
-        Ok(Decision::Allow(identity)) => Says::Allow(identity.name().to_owned()),
-        Ok(Decision::Deny(denial)) => Says::Deny(denial.reason()),
-        Err(_) => Says::Undecided,
+        Ok(Decision::Allow(identity)) => Outcome::Allow(identity.name().to_owned()),
+        Ok(Decision::Deny(denial)) => Outcome::Deny(denial.reason()),
+        Err(_) => Outcome::Undecided,
     }
 }
 
-pub(crate) fn allow(name: &str) -> Says {
-    Says::Allow(name.to_owned())
+pub(crate) fn allow(name: &str) -> Outcome {
+    Outcome::Allow(name.to_owned())
 }

@@ -1,4 +1,4 @@
-//! A key as it is kept: everything but the key itself.
+//! A key as it is stored: everything except the key itself.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,15 +10,16 @@ use subtle::ConstantTimeEq;
 use crate::clock::Timestamp;
 use crate::sha256_block::sha256_of_key_len;
 
-/// What identifies a key: random, positive, below 2^53, never used again.
+/// The id of a key: a random positive number below 2^53 that is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(i64);
 
 impl KeyId {
-    /// The first number that is no id: below it, a JSON number is exact everywhere.
+    /// The smallest number that is too large for an id. Below it, every JSON parser reads numbers
+    /// exactly.
     pub const END: i64 = 1 << 53;
 
-    /// This number as an id, if it can be one.
+    /// Makes an id of a number; `None` if it is out of range.
     ///
     /// # Examples
     ///
@@ -33,7 +34,7 @@ impl KeyId {
         if number > 0 && number < Self::END { Some(Self(number)) } else { None }
     }
 
-    /// An id of random bytes; nothing in the one case of 2^53 that they are no id.
+    /// Makes an id of random bytes; `None` in the one of 2^53 cases in which it would be zero.
     #[must_use]
     pub fn from_random(bytes: [u8; 8]) -> Option<Self> {
         Self::new(i64::from_le_bytes(bytes) & (Self::END - 1))
@@ -52,21 +53,21 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// The SHA-256 of a key: all that is kept of it. Keys have 142 random bits, so that nothing slower
-/// is needed.
+/// The SHA-256 of a key, which is all that is stored of it. A key has 142 random bits, so that a
+/// slow hash for passwords is not needed.
 ///
-/// Equal in constant time.
+/// Digests are compared in constant time.
 #[derive(Clone, Copy)]
 pub struct KeyDigest([u8; 32]);
 
 impl KeyDigest {
-    /// The digest of a key.
+    /// Computes the digest of a key.
     #[must_use]
     pub fn of(key: &IngestionKey) -> Self {
         Self::of_bytes(key.expose_secret().as_bytes())
     }
 
-    /// The digest of what was presented, once it is known to have the format of a key.
+    /// Computes the digest of a presented token that has the format of a key.
     #[inline]
     pub(crate) fn of_bytes(presented: &[u8]) -> Self {
         Self(match presented.try_into() {
@@ -75,13 +76,13 @@ impl KeyDigest {
         })
     }
 
-    /// A digest that was kept.
+    /// Makes a digest of stored bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// What is kept.
+    /// The bytes to be stored.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -102,30 +103,30 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
-/// A key as a store keeps it.
+/// A key as a store has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRecord {
-    /// What identifies it.
+    /// The id.
     pub id: KeyId,
-    /// What it is recognised by.
+    /// The digest by which a presented key is recognised.
     pub digest: KeyDigest,
-    /// The first four characters after the prefix, to tell keys apart by.
+    /// The first four characters after the prefix, by which people tell keys apart.
     pub key_start: String,
-    /// Its name.
+    /// The name. Several keys may have the same name.
     pub name: String,
-    /// What it is for.
+    /// The description.
     pub description: Option<String>,
-    /// When it was created.
+    /// The time of its creation.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// The time of its last change.
     pub updated_at: Timestamp,
-    /// When it ends: it is good strictly before.
+    /// The end of its validity: it is valid strictly before. Without, it never expires.
     pub expires_at: Option<Timestamp>,
-    /// Whether it is let in at all.
+    /// Whether it is enabled. A disabled key is refused.
     pub enabled: bool,
-    /// The key that was made in its place.
+    /// The key that replaced it in a rotation.
     pub successor: Option<KeyId>,
-    /// The change that it was last part of; the store sets it.
+    /// The revision of its last change, which the store sets.
     pub revision: i64,
 }
 
@@ -134,7 +135,7 @@ pub struct KeyRecord {
 pub struct StoredKey {
     /// The key.
     pub record: KeyRecord,
-    /// How it was used, as far as it was flushed.
+    /// How it was used, as far as that was flushed to the store.
     pub usage: Usage,
 }
 
@@ -195,8 +196,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        // Scenario: texts of the length of a key, and of others.
-        // Guarantee: their digest is their SHA-256.
+        // Scenario: texts that have the length of a key, and texts of other lengths, are digested.
+        // Guarantee: the digest is the SHA-256 of the text.
         #[test]
         fn a_digest_is_sha_256(key: [u8; 32], rest: [u8; 11], other: Vec<u8>) {
             for text in [[&key[..], &rest].concat(), other] {
@@ -205,8 +206,8 @@ mod tests {
             }
         }
 
-        // Scenario: two digests that differ in one bit, anywhere.
-        // Guarantee: they are not equal; a digest equals itself.
+        // Scenario: two digests differ in one bit, at a random position.
+        // Guarantee: they are not equal. A digest equals itself.
         #[test]
         fn digests_are_compared_whole(digest: [u8; 32], bit in 0..256_usize) {
             let mut other = digest;
@@ -216,8 +217,8 @@ mod tests {
         }
     }
 
-    // Scenario: random bytes of every kind are taken for an id.
-    // Guarantee: it is positive and below 2^53, or there is none.
+    // Scenario: ids are made of bytes that give the smallest and the largest number.
+    // Guarantee: an id is positive and below 2^53, and zero gives no id.
     #[test]
     fn ids_are_exact_in_json() {
         assert_eq!(KeyId::from_random([0; 8]), None);

@@ -1,29 +1,30 @@
-//! Ingestion API keys as a domain: issued once, kept as digests, revoked, and decided on from
-//! memory.
+//! Ingestion API keys as a domain: they are issued once, stored as digests, revoked, and decided on
+//! from memory.
 //!
-//! - [`service::KeyService`] is the only place of policy: it creates, changes, rotates and deletes
-//!   keys.
-//! - [`store`] is where they are kept: one trait, one contract that every store fulfils.
+//! - [`service::KeyService`] creates, updates, rotates and deletes keys. It is the only place of
+//!   policy.
+//! - [`store`] has the trait of a store, its implementations, and the contract suite that each of
+//!   them passes.
 //! - [`cache::KeyCache`] has every key in memory, follows a store, and is an authenticator of
 //!   `otlp-auth`.
 //!
-//! It knows no HTTP, and no key: a plaintext exists while it is issued, and as its SHA-256 from
-//! then on.
+//! The crate has no HTTP. It does not keep the plaintext of a key: only its SHA-256 exists after it
+//! was issued.
 //!
 //! # Features
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `sqlite` | [`store`]`::SqliteStore`, with SQLite compiled in |
-//! | `testing` | a store in memory, a clock that is moved by hand |
+//! | `testing` | a store in memory, the contract suite of stores, a clock that a test moves |
 //!
 //! # Errors
 //!
 //! | error | from | means |
 //! |---|---|---|
-//! | [`service::IssueError`] | the service | what is wrong with a request, or that it could not be kept |
-//! | [`store::StoreError`] | stores | a store could not be read or written, and why |
-//! | [`store::CommitError`] | stores | a change does not fit what is there, or could not be made |
+//! | [`service::CreateError`], [`service::GetError`], [`service::UpdateError`], [`service::RotateError`], [`service::ChangeError`] | the service | what is wrong with a call, or why it could not be fulfilled |
+//! | [`store::StoreError`] | stores | a store could not be read or written; its kind says what can be done |
+//! | [`store::CommitError`] | stores | a change conflicts with another, or could not be made |
 
 pub mod audit;
 pub mod cache;

@@ -1,5 +1,5 @@
-//! The contract suite runs on a store from another crate: this one, which has nothing but the public
-//! API.
+//! The contract suite runs on a store from another crate: this one, which has nothing but the
+//! public API.
 
 #![cfg(feature = "testing")]
 

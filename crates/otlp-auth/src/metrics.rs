@@ -1,7 +1,7 @@
-//! What the library counts, through the OpenTelemetry metrics API.
+//! The instruments of the library, through the OpenTelemetry metrics API.
 //!
-//! The instruments and their attributes are a table in the documentation of the crate. No attribute
-//! is taken from a request.
+//! The crate's documentation lists the instruments and their attributes. No attribute is taken from a
+//! request.
 
 #[cfg(feature = "server")]
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Decisions {
         let duration = meter.f64_histogram("ingestion.auth.duration").with_unit("s");
         Self {
             decisions: decisions.with_description("Verdicts on requests").build(),
-            // From a decision in memory to one that somebody else was asked for.
+            // From a decision in memory, 100 ns, to one that waits for another service, 10 s.
             duration: duration
                 .with_description("Time from the headers to the verdict")
                 .with_boundaries(vec![1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0])

@@ -1,6 +1,6 @@
 //! `cargo xtask check`.
 
-mod external_types;
+mod public_api;
 mod rust_version;
 mod structure;
 
@@ -37,7 +37,7 @@ pub(crate) fn run_checks() -> Result<()> {
         .args(["--", "--deny", "warnings"]))?;
     let docs = ["doc", "--locked", "--workspace", "--all-features", "--no-deps"];
     run(cargo(docs).env("RUSTDOCFLAGS", "--deny warnings"))?;
-    external_types::check(&PUBLISHED)?;
+    public_api::check(&PUBLISHED)?;
 
     let mut hack = CARGO_HACK.command()?;
     hack.args(["hack", "clippy", "--locked"]).args(packages(&LIBRARIES));

@@ -1,5 +1,6 @@
 //! Serializers of settings for `config print`.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use serde::Serializer;
@@ -34,4 +35,12 @@ pub(super) const MASK: &str = "***";
 /// Serializes whether a secret is set.
 pub(super) fn secret<S: Serializer>(is_set: &bool, serializer: S) -> Result<S::Ok, S::Error> {
     if *is_set { serializer.serialize_str(MASK) } else { serializer.serialize_none() }
+}
+
+/// Serializes a list of values as their texts.
+pub(super) fn list<T: Display, S: Serializer>(
+    values: &[T],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(values.iter().map(T::to_string))
 }

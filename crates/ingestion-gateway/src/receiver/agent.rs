@@ -8,20 +8,41 @@ use axum::extract::{Request, State};
 use bytes::Bytes;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{Method, StatusCode};
-use ingestion_api::route;
-use otlp_auth::server::{AuthenticateLayer, Rejection, ServerAuthenticator};
-use otlp_auth::{DenyReason, Identity};
+use http::{HeaderName, Method, StatusCode};
+use ingestion_api::{header, route};
+use otlp_auth::server::{AuthenticateLayer, CredentialExtractor, Rejection, ServerAuthenticator};
+use otlp_auth::{DenyReason, Identity, Scheme};
 use otlp_receiver::body::{self, BodyError};
 
 use super::item::Item;
+use super::otlp;
 use crate::admission::denial_log::DenialLog;
+use crate::config::AuthConfig;
 use crate::upstream::debug::DebugExporter;
+
+const API_KEY_SCHEME: Scheme = Scheme::from_static(header::API_KEY_SCHEME);
+const STS_API_KEY: HeaderName = HeaderName::from_static(header::STS_API_KEY);
+const DD_API_KEY: HeaderName = HeaderName::from_static(header::DD_API_KEY);
 
 #[derive(Clone)]
 struct Agent {
     debug: Arc<DebugExporter>,
     max_body: usize,
+}
+
+/// The places in which agents send their key: different parts of an agent use different ones.
+pub(crate) fn extractor(auth: &AuthConfig) -> CredentialExtractor {
+    let extractor = otlp::extractor(auth)
+        .with_scheme(API_KEY_SCHEME)
+        .with_basic_user(header::BASIC_USER)
+        .with_bare_header(STS_API_KEY)
+        .with_bare_header(DD_API_KEY);
+    if !auth.query_parameter {
+        return extractor;
+    }
+    let paths =
+        ["", route::RECEIVER_PREFIX].map(|prefix| format!("{prefix}{}/", route::AGENT_PREFIX));
+    extractor.with_query_parameter(header::QUERY_PARAMETER, paths)
 }
 
 /// Creates the router of the agent listener. It serves everything below a prefix, because new
@@ -91,6 +112,61 @@ impl Agent {
             Err(BodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             // Agents send the payload again after 408, and drop it after 400.
             Err(BodyError::EndedEarly) => StatusCode::REQUEST_TIMEOUT,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use http::Request;
+    use otlp_auth::server::authenticator_fn;
+    use otlp_auth::{Credential, Decision, Undecided};
+    use tower::{Layer, ServiceExt, service_fn};
+
+    use super::*;
+
+    // Scenario: agents send no key, and keys that are refused for every kind of reason or on which
+    // there is no verdict.
+    // Guarantee: they get the status that agents understand, the challenge with a 401 only, the time
+    // to try again with 429 and 503, and never a body.
+    #[tokio::test]
+    async fn agents_are_answered_with_a_status_alone() {
+        let authenticate = AuthenticateLayer::new(authenticator_fn(|key: &Credential<'_>| {
+            let deny = |reason: DenyReason| ready(Ok(Decision::Deny(reason.into())));
+            match key.expose_token() {
+                "revoked" => deny(DenyReason::Revoked),
+                "not-permitted" => deny(DenyReason::NotPermitted),
+                "limited" => deny(DenyReason::LimitExceeded),
+                "outage" => ready(Err(Undecided::new("the store is unavailable"))),
+                _ => deny(DenyReason::Unknown),
+            }
+        }));
+        let service =
+            authenticate.with_responder(respond).layer(service_fn(async |_: Request<String>| {
+                Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+            }));
+        for (authorization, status, challenges, has_wait) in [
+            (None, 401, 1, false),
+            (Some("StackState"), 403, 0, false),
+            (Some("StackState unknown"), 403, 0, false),
+            (Some("StackState revoked"), 403, 0, false),
+            (Some("StackState not-permitted"), 403, 0, false),
+            (Some("StackState limited"), 429, 0, true),
+            (Some("StackState outage"), 503, 0, true),
+        ] {
+            let mut request = Request::post("/stsAgent/intake");
+            if let Some(authorization) = authorization {
+                request = request.header("authorization", authorization);
+            }
+            let request = request.body(String::new()).unwrap();
+            let response = service.clone().oneshot(request).await.unwrap();
+            let headers = response.headers();
+            assert_eq!(response.status().as_u16(), status, "{authorization:?}");
+            assert_eq!(headers.get_all(WWW_AUTHENTICATE).iter().count(), challenges);
+            assert_eq!(headers.contains_key(RETRY_AFTER), has_wait);
+            assert!(hyper::body::Body::is_end_stream(response.body()), "{authorization:?}");
         }
     }
 }

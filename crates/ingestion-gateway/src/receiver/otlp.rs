@@ -4,13 +4,20 @@ use std::sync::Arc;
 
 use axum::Router;
 use otlp_auth::Identity;
-use otlp_auth::server::{AuthenticateLayer, ServerAuthenticator};
+use otlp_auth::server::{AuthenticateLayer, CredentialExtractor, ServerAuthenticator};
 use otlp_receiver::{Receiver, Refusal};
 
 use super::authenticated;
 use super::item::Item;
 use crate::admission::denial_log::DenialLog;
+use crate::config::AuthConfig;
 use crate::upstream::debug::DebugExporter;
+
+/// The place in which OTLP senders send their key.
+pub(crate) fn extractor(auth: &AuthConfig) -> CredentialExtractor {
+    let schemes = auth.schemes.iter().cloned();
+    schemes.fold(CredentialExtractor::empty(), CredentialExtractor::with_scheme)
+}
 
 /// Creates the receiver. A request may have `max_body` bytes on the wire.
 pub(crate) fn receiver(debug: Arc<DebugExporter>, max_body: usize) -> Receiver {

@@ -9,9 +9,9 @@ use crate::key::KeyDigest;
 
 /// The first 128 bits of the SHA-256 of a key. They are compared in constant time.
 ///
-/// They are enough. To be allowed with another key, somebody would have to find a second preimage of
-/// a stored prefix, which takes about 2^128 attempts. Two stored keys would have the same prefix by
-/// chance among about 2^64 of them, and nobody can search for such a pair, because keys are only
+/// They are enough. To be allowed with another key, somebody would have to find a second preimage
+/// of a stored prefix, which takes about 2^128 attempts. Two stored keys would have the same prefix
+/// by chance among about 2^64 of them, and nobody can search for such a pair, because keys are only
 /// generated here.
 ///
 /// With all 256 bits, the data that a decision reads would not fit into 64 bytes.

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 use otlp_auth::{Decision, Denial, DenyReason};
 
 use super::digest_prefix::DigestPrefix;
-use super::usage::{Identities, Registry};
+use super::identities::Identities;
+use super::usage::Registry;
 use crate::clock::{Clock, Timestamp};
 use crate::key::KeyId;
 use crate::store::{Change, KeyState};

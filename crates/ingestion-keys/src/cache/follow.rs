@@ -1,4 +1,4 @@
-//! Following a store.
+//! How a cache follows its store.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -14,13 +14,13 @@ use crate::store::{Changes, Cursor, KeyStore, SnapshotChunk, StoreError};
 const JUMP: Duration = Duration::from_secs(2);
 
 impl KeyCache {
-    /// Reads what is new in the store, or everything the first time and where changes are not
-    /// enough. When it returns, what was in the store at the time of the call is in force, and the
-    /// cache is fresh from that time on.
+    /// Reads the changes since the last call, or a snapshot if it is the first call or the store asks
+    /// for it. When it returns `Ok`, everything that was in the store at the time of the call is in
+    /// force, and the cache is fresh as of that time.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read. What is in force stays.
+    /// When the store cannot be read. Then the keys that are in force stay in force.
     pub async fn catch_up(&self, store: &dyn KeyStore) -> Result<(), StoreError> {
         let mut cursor = self.follower.lock().await;
         let began = self.clock.monotonic();
@@ -41,8 +41,8 @@ impl KeyCache {
         Ok(())
     }
 
-    /// Catches up whenever the store says that there is something new, and every `poll_interval`
-    /// besides. Never ends; dropping it stops it.
+    /// Catches up whenever the store has a new revision, and at least once in every `poll_interval`.
+    /// The future never ends; dropping it stops the cache from following.
     pub async fn follow(&self, store: &dyn KeyStore, poll_interval: Duration) -> Infallible {
         let mut revision = store.revision();
         let mut failing = false;
@@ -70,20 +70,20 @@ impl KeyCache {
             }
             clocks = self.compare_clocks(clocks);
             let notified = async {
-                // A store that is gone notifies nobody, and is polled.
+                // A store that is gone or fails sends no notification, and is polled.
                 if failing || revision.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }
             };
-            // An elapsed interval is as good a reason to read as a notification.
+            // Whether it was notified or the interval has elapsed, it reads again.
             let _elapsed = tokio::time::timeout(poll_interval, notified).await;
         }
     }
 
-    /// Replaces everything by what the store has.
+    /// Replaces all entries by a snapshot of the store.
     async fn load(&self, store: &dyn KeyStore) -> Result<Cursor, StoreError> {
-        // Before the snapshot is begun: a change that is applied from now on and is not in it must
-        // not be undone by it.
+        // Before the snapshot begins: a change that is applied from now on has the new epoch, and is
+        // kept even if the snapshot does not have its key.
         self.lock().epoch += 1;
         let mut snapshot = store.snapshot().await?;
         let cursor = loop {
@@ -92,7 +92,7 @@ impl KeyCache {
                 SnapshotChunk::End(cursor) => break cursor,
             }
         };
-        // What is of an older snapshot is not in this one. Before this it was decided as before.
+        // Entries of an earlier epoch are not in the snapshot. Until here they were still in force.
         let mut writer = self.lock();
         let epoch = writer.epoch;
         let keys = self.keys.pin();
@@ -117,7 +117,7 @@ impl KeyCache {
         let expected = wall.saturating_add(now.1.saturating_sub(monotonic));
         let jump_ms = now.0.as_millis().saturating_sub(expected.as_millis());
         if u128::from(jump_ms.unsigned_abs()) >= JUMP.as_millis() {
-            tracing::warn!(jump_ms, "the wall clock was set: keys end by it");
+            tracing::warn!(jump_ms, "the wall clock was set: it decides when keys expire");
         }
         now
     }

@@ -1,8 +1,10 @@
-//! Every key in memory: what a request is decided from.
+//! Every key in memory, from which requests are decided.
 
 mod digest_prefix;
 mod entry;
 mod follow;
+mod identities;
+mod key_handle;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -20,21 +22,22 @@ use otlp_auth::{Credential, Decision, DenyReason, Undecided, Verdict};
 
 use self::digest_prefix::{DigestPrefix, Map};
 use self::entry::{Entry, State};
+pub use self::key_handle::KeyHandle;
+pub use self::usage::PendingUsage;
 use self::usage::Registry;
-pub use self::usage::{KeyHandle, PendingUsage};
 use crate::clock::{Clock, Timestamp};
 use crate::key::KeyDigest;
 use crate::store::{Change, Cursor, KeyState, TOMBSTONE_RETENTION};
 
-/// All keys by their digests: an authenticator that decides without waiting, locking or, after a
-/// key's first use, allocating.
+/// All keys by their digests. It is an authenticator that decides without waiting and without a lock,
+/// and allocates only at the first use of a key.
 ///
 /// It is undecided until it has read its store once ([`catch_up`](Self::catch_up)), and again when
-/// it could not read it for [`KeyCacheOptions::max_staleness`]. What is not of the format of a key is
-/// refused even then.
+/// it could not read the store for [`KeyCacheOptions::max_staleness`]. A token that does not have
+/// the format of a key is refused even then.
 pub struct KeyCache {
     keys: Map<Entry>,
-    /// When it stops to decide, in nanoseconds of the monotonic clock.
+    /// The time until which it decides, in nanoseconds of the monotonic clock.
     fresh_until: AtomicU64,
     usage: Registry,
     writer: Mutex<Writer>,
@@ -43,14 +46,14 @@ pub struct KeyCache {
     options: KeyCacheOptions,
 }
 
-/// How a cache behaves.
+/// The options of a [`KeyCache`].
 #[derive(Clone, Copy, Debug)]
 pub struct KeyCacheOptions {
-    /// How long it decides without having read its store.
+    /// How long the cache decides without reading its store.
     pub max_staleness: Duration,
-    /// How many places are kept that a key was used from; none of them with 0.
+    /// The largest number of clients that are kept of a key; with 0, no clients are kept.
     pub max_clients: usize,
-    /// How long such a place is kept.
+    /// How long a client of a key is kept.
     pub retain_clients: Duration,
 }
 
@@ -61,15 +64,15 @@ impl Default for KeyCacheOptions {
     }
 }
 
-/// What those who change the cache share.
+/// The state that changes of the cache need, behind a lock.
 #[derive(Debug, Default)]
 struct Writer {
-    /// The snapshot that entries are from, or newer than: those of an older one are gone from the
-    /// store.
+    /// The number of snapshots that were begun. After a snapshot was read, an entry of an earlier
+    /// epoch is not in the store any more.
     epoch: u32,
-    /// How many entries there may be before the map needs more room.
+    /// The number of entries from which on the map gets more room.
     room: usize,
-    /// Deleted keys, the earliest first.
+    /// The deleted keys, in the order of their deletion.
     tombstones: VecDeque<(Timestamp, DigestPrefix)>,
 }
 
@@ -83,7 +86,7 @@ enum NotFresh {
 }
 
 impl KeyCache {
-    /// An empty cache, which has read nothing.
+    /// Makes an empty cache, which is undecided.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, options: KeyCacheOptions) -> Self {
         Self {
@@ -97,7 +100,8 @@ impl KeyCache {
         }
     }
 
-    /// Puts these changes in force. They may come again and late: of each key the newest stays.
+    /// Puts these changes in force. They may be repeated and come in any order: the newest change of
+    /// each key is in force.
     pub fn apply(&self, changes: &[Change]) {
         let mut writer = self.lock();
         for change in changes {
@@ -105,32 +109,32 @@ impl KeyCache {
         }
     }
 
-    /// The verdict on a credential without counting a use of its key: for services that ask whether
-    /// a key is good on behalf of others.
+    /// Decides on a credential without counting a use of its key, for services that ask whether a key
+    /// is valid on behalf of others.
     ///
     /// # Errors
     ///
-    /// [`Undecided`] when the cache has not read its store, or not for too long.
+    /// [`Undecided`] if the cache has never read its store, or could not read it for too long.
     pub fn peek(&self, credential: &Credential<'_>) -> Verdict {
         self.verdict(credential, |entry, digest| entry.peek(&*self.clock, digest, &self.usage))
     }
 
-    /// How many keys there are, those that have ended and are disabled included.
+    /// The number of keys, including the expired and disabled ones.
     #[must_use]
     pub fn len(&self) -> usize {
-        // Both of one moment.
+        // With the lock, both numbers are of the same moment.
         let writer = self.lock();
         self.keys.len().saturating_sub(writer.tombstones.len())
     }
 
-    /// Whether there is no key.
+    /// Whether the cache has no key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How long it goes on to decide if its store cannot be read any more; nothing when it does not
-    /// decide.
+    /// How long the cache goes on to decide if the store cannot be read any more; `None` if it is
+    /// undecided.
     #[must_use]
     pub fn fresh_for(&self) -> Option<Duration> {
         let left = self
@@ -140,8 +144,8 @@ impl KeyCache {
         (left > 0).then_some(Duration::from_nanos(left))
     }
 
-    /// The order of a decision. `decide` is asked about a key that is known, while the cache may
-    /// answer.
+    /// Decides on a credential, in one order for all callers. It calls `decide` for a known key while
+    /// the cache is fresh.
     #[inline(always)]
     fn verdict(
         &self,
@@ -185,13 +189,13 @@ impl KeyCache {
         }
         keys.insert(digest, entry);
         if keys.len() > writer.room {
-            // Left to itself the map fills up to nine tenths, and every search takes twice as long.
+            // The map itself would fill up to 90 %, where `ring_unknown` takes twice as long.
             keys.reserve(keys.len() / 2);
             writer.room = (keys.len() * 4 / 3).next_power_of_two() * 3 / 4;
         }
     }
 
-    /// Forgets keys that were deleted long ago.
+    /// Removes the tombstones that are older than [`TOMBSTONE_RETENTION`].
     fn prune(&self) {
         let before = self.clock.wall().saturating_sub(TOMBSTONE_RETENTION);
         let mut writer = self.lock();
@@ -207,7 +211,7 @@ impl KeyCache {
     }
 
     fn lock(&self) -> MutexGuard<'_, Writer> {
-        // Entries are replaced one by one, and each is whole.
+        // Entries are replaced one at a time, so that a panic leaves no entry half changed.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -242,8 +246,8 @@ impl fmt::Debug for KeyCache {
     }
 }
 
-/// The refusal of what has the checksum of a key and illegal characters: what is found needs no
-/// such look.
+/// The denial of a token that has the checksum of a key and characters that no key has. The token of
+/// a known key needs no such check.
 fn malformed(presented: &[u8]) -> Option<Verdict> {
     IngestionKey::check(presented)
         .is_err()
@@ -251,6 +255,6 @@ fn malformed(presented: &[u8]) -> Option<Verdict> {
 }
 
 fn nanoseconds(time: Duration) -> u64 {
-    // Enough for 584 years.
+    // A `u64` of nanoseconds is enough for 584 years.
     time.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(time.subsec_nanos()))
 }

@@ -1,9 +1,8 @@
-//! How keys are used: counted where they are decided on, flushed in batches.
+//! The usage of keys: it is counted by decisions, and flushed to the store in batches.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,73 +10,33 @@ use otlp_auth::{CountedIdentity, Identity};
 
 use super::KeyCache;
 use super::digest_prefix::DigestPrefix;
+use super::identities::Identities;
+use super::key_handle::{KeyHandle, SeenClient};
 use crate::clock::Timestamp;
 use crate::key::{KeyClient, KeyId, StoredKey, Usage};
 use crate::store::{KeyStore, StoreError, UsageBatch};
 
-/// Keys of one batch: a transaction that others do not have to wait for.
+/// The number of keys in one batch, which is one short transaction of the store.
 const BATCH: usize = 1000;
 
-/// A key that was let in this often since the last flush gets counters for each core.
+/// A key with this many allowed requests since the last flush gets counters for each core.
 const BUSY: u64 = 1000;
 
-/// Most counters of one key.
+/// The largest number of counters for one key.
 const MAX_CORES: usize = 64;
 
-/// Longest user agent that is kept, in characters.
-const USER_AGENT_LEN: usize = 128;
-
-/// Whose a key is. All say the same; each has its own counters.
-#[derive(Clone)]
-pub(super) enum Identities {
-    One(CountedIdentity),
-    /// One for each core, once the key is so busy that cores would wait for each other.
-    Each(Arc<[CountedIdentity]>),
-}
-
-/// The way back to a key's usage from the [`Identity`] of a request: [`Identity::handle`].
-///
-/// # Examples
-///
-/// ```
-/// use ingestion_keys::cache::KeyHandle;
-/// use otlp_auth::Identity;
-///
-/// fn received(identity: &Identity, bytes: u64, from: std::net::IpAddr, user_agent: Option<&str>) {
-///     if let Some(handle) = identity.handle::<KeyHandle>() {
-///         handle.add_bytes(bytes);
-///         handle.add_client(from, user_agent);
-///     }
-/// }
-/// ```
-#[derive(Debug)]
-pub struct KeyHandle {
-    bytes: AtomicU64,
-    denied: AtomicU64,
-    clients: Mutex<Vec<SeenClient>>,
-    limit: usize,
-}
-
-#[derive(Debug)]
-struct SeenClient {
-    address: IpAddr,
-    user_agent: Option<Box<str>>,
-    /// Whether it was used since the last flush.
-    fresh: bool,
-}
-
-/// The usage of every key that was used, by its id.
+/// The usage of every key that was used.
 #[derive(Default)]
 pub(super) struct Registry {
     used: papaya::HashMap<KeyId, Arc<Mutex<KeyUse>>>,
-    /// Keys that are gone. Their usage is forgotten at the second flush after that: a decision that
-    /// began before may still be counted at the first.
+    /// The keys that are gone. Their usage is forgotten at the second flush after that, because a
+    /// decision that began before may still be counted at the first.
     retired: Mutex<HashMap<KeyId, Retired>>,
     flushing: tokio::sync::Mutex<()>,
     max_clients: usize,
 }
 
-/// How far the usage of a key that is gone has come to be forgotten.
+/// The state of a key that is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Retired {
     /// The key is gone, and nothing was flushed since.
@@ -90,34 +49,33 @@ enum Retired {
 struct KeyUse {
     digest: DigestPrefix,
     counted: Vec<Counted>,
-    /// Taken from the counters, and not yet known to be in the store.
+    /// What was taken from the counters and is not known to be in the store yet.
     unflushed: Option<Box<Usage>>,
 }
 
-/// An identity that counts.
+/// An identity whose counters are flushed.
 struct Counted {
     identity: CountedIdentity,
-    /// Whether another took its place before the last flush: it was of another name, or of one core
-    /// among several.
+    /// Whether another identity replaced it: the key was renamed, or got counters for each core.
     replaced: bool,
 }
 
-/// A key with something to be flushed.
+/// A key with usage to be flushed.
 type Unflushed = (KeyId, Arc<Mutex<KeyUse>>);
 
-/// Usage that is not in the store yet. While it is held, nothing is flushed: who reads the store
-/// meanwhile counts everything once.
+/// The usage that is not in the store yet. While this value exists, nothing is flushed, so that a
+/// caller who reads the store meanwhile can add the pending usage exactly once.
 #[derive(Debug)]
 pub struct PendingUsage<'a> {
     registry: &'a Registry,
-    /// How long places are kept that a key was used from.
+    /// How long a client of a key is kept.
     retain_clients: Duration,
     _flushing: tokio::sync::MutexGuard<'a, ()>,
 }
 
 impl KeyCache {
-    /// Writes what was counted since the last time. What could not be written is kept for the next
-    /// time. Dropped while it writes, it may count a batch twice.
+    /// Writes the usage since the last flush to the store. Usage that could not be written is kept
+    /// for the next flush. If the future is dropped while it writes, a batch may count twice.
     ///
     /// # Errors
     ///
@@ -143,7 +101,7 @@ impl KeyCache {
         Ok(())
     }
 
-    /// Gives each core its own counters of these keys.
+    /// Gives these keys counters for each core.
     fn spread(&self, busy: &[DigestPrefix]) {
         let cores = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_CORES);
         if cores == 1 {
@@ -160,7 +118,7 @@ impl KeyCache {
         }
     }
 
-    /// What was counted and is not in the store.
+    /// Returns the usage that is not in the store yet, and holds off flushes until it is dropped.
     pub async fn pending_usage(&self) -> PendingUsage<'_> {
         let retain_clients = self.options.retain_clients;
         PendingUsage {
@@ -172,7 +130,7 @@ impl KeyCache {
 }
 
 impl PendingUsage<'_> {
-    /// The key as it will be once everything is in the store.
+    /// Adds the pending usage to a key that was read from the store.
     #[must_use]
     pub fn added_to(&self, mut key: StoredKey, now: Timestamp) -> StoredKey {
         let limit = self.registry.max_clients;
@@ -183,7 +141,8 @@ impl PendingUsage<'_> {
                 key.usage.add(usage, limit, None);
             }
         }
-        // Of a key that is not used any more nothing else takes them away.
+        // Removes old clients here too: the store does so only when usage is added, and a key may
+        // not be used any more.
         key.usage.add(Usage::default(), limit, Some(now.saturating_sub(self.retain_clients)));
         key
     }
@@ -194,14 +153,14 @@ impl Registry {
         Self { max_clients, ..Self::default() }
     }
 
-    /// Begins to count for a key of this name.
+    /// Makes the identity of a key at its first use.
     pub(super) fn first_use(&self, id: KeyId, name: &str, digest: &DigestPrefix) -> Identities {
         let identity = self.identity(id, name);
         self.count(id, digest, std::slice::from_ref(&identity));
         Identities::One(identity)
     }
 
-    /// Begins to count for each core.
+    /// Makes the identities of a key, one for each core.
     pub(super) fn each_core(
         &self,
         id: KeyId,
@@ -217,17 +176,13 @@ impl Registry {
 
     /// A new identity of a key, which is not counted until it is registered.
     pub(super) fn identity(&self, id: KeyId, name: &str) -> CountedIdentity {
-        let handle = KeyHandle {
-            bytes: AtomicU64::new(0),
-            denied: AtomicU64::new(0),
-            clients: Mutex::default(),
-            limit: self.max_clients,
-        };
+        let handle = KeyHandle::new(self.max_clients);
         let identity = Identity::new(name).with_id(id.get().unsigned_abs());
         CountedIdentity::new(identity.with_handle(handle))
     }
 
-    /// Counts these from now on, and those before for as long as a request may have them.
+    /// Flushes the counters of these identities from now on. Earlier identities of the key are
+    /// flushed for as long as they count anything: a request may still have one.
     fn count(&self, id: KeyId, digest: &DigestPrefix, identities: &[CountedIdentity]) {
         let used = self.used.pin();
         let new = || {
@@ -246,12 +201,12 @@ impl Registry {
         );
     }
 
-    /// The key is gone.
+    /// Notes that a key is gone.
     pub(super) fn retire(&self, id: KeyId) {
         lock(&self.retired).insert(id, Retired::Marked);
     }
 
-    /// The key is there.
+    /// Notes that a key exists.
     pub(super) fn keep(&self, id: KeyId) {
         lock(&self.retired).remove(&id);
     }
@@ -269,8 +224,8 @@ impl Registry {
         });
     }
 
-    /// Empties the counters; returns what is to be flushed, and which keys are so busy that cores
-    /// would wait for each other.
+    /// Empties the counters. Returns the keys with usage to be flushed, and the digests of the keys
+    /// that are so busy that they get counters for each core.
     fn take(&self, now: Timestamp) -> (Vec<Unflushed>, Vec<DigestPrefix>) {
         let used = self.used.pin();
         let (mut unflushed, mut busy) = (Vec::new(), Vec::new());
@@ -286,8 +241,8 @@ impl Registry {
                 if any {
                     key.unflushed.get_or_insert_default().add(usage, self.max_clients, None);
                 }
-                // One that was replaced is kept for as long as requests have it, as far as can be
-                // seen.
+                // An identity that was replaced is dropped at the first flush in which it counted
+                // nothing.
                 any || !counted.replaced
             });
             if key.unflushed.is_some() {
@@ -304,48 +259,22 @@ impl fmt::Debug for Registry {
     }
 }
 
-impl Identities {
-    /// The identity for a request that is let in, which is counted.
-    #[inline]
-    pub(super) fn for_request(&self) -> Identity {
-        match self {
-            Self::One(identity) => identity.for_request(),
-            Self::Each(identities) => identities[this_thread() % identities.len()].for_request(),
-        }
-    }
-
-    /// The identity, without counting a request.
-    pub(super) fn identity(&self) -> &Identity {
-        match self {
-            Self::One(identity) => identity.identity(),
-            Self::Each(identities) => identities[this_thread() % identities.len()].identity(),
-        }
-    }
-
-    /// Counts a request that is refused.
-    pub(super) fn count_refusal(&self) {
-        if let Some(handle) = self.identity().handle::<KeyHandle>() {
-            handle.denied.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
 impl Counted {
-    /// What was counted, which stays.
+    /// Reads the counters.
     fn read(&self, now: Timestamp) -> Usage {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        self.collect(now, self.identity.uses(), read, |client| client.fresh)
+        self.collect(now, self.identity.uses(), read, |client| client.is_fresh)
     }
 
-    /// What was counted, which is counted no more.
+    /// Reads the counters and sets them to zero.
     fn take(&self, now: Timestamp) -> Usage {
         let take = |counter: &AtomicU64| match counter.load(Ordering::Relaxed) {
-            // Not written to, so that it stays where it is read.
+            // A counter that is zero is not written to, so that its cache line stays shared.
             0 => 0,
             _ => counter.swap(0, Ordering::Relaxed),
         };
         self.collect(now, self.identity.take_uses(), take, |client| {
-            std::mem::take(&mut client.fresh)
+            std::mem::take(&mut client.is_fresh)
         })
     }
 
@@ -376,50 +305,7 @@ impl Counted {
     }
 }
 
-impl KeyHandle {
-    /// Adds the bytes of a request that was let in.
-    pub fn add_bytes(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Notes where a request that was let in came from. Of many at once some are passed over:
-    /// nobody waits here.
-    pub fn add_client(&self, address: IpAddr, user_agent: Option<&str>) {
-        let Ok(mut clients) = self.clients.try_lock() else { return };
-        let user_agent = user_agent.map(shortened);
-        let same = |known: &SeenClient| {
-            known.address == address && known.user_agent.as_deref() == user_agent
-        };
-        if let Some(known) = clients.iter_mut().find(|known| same(known)) {
-            known.fresh = true;
-        } else if self.limit > 0 {
-            if clients.len() == self.limit {
-                clients.remove(0);
-            }
-            clients.push(SeenClient {
-                address,
-                user_agent: user_agent.map(Into::into),
-                fresh: true,
-            });
-        }
-    }
-}
-
-fn shortened(user_agent: &str) -> &str {
-    user_agent.char_indices().nth(USER_AGENT_LEN).map_or(user_agent, |(end, _)| &user_agent[..end])
-}
-
-/// A small number of this thread: two threads that run at the same time seldom share it.
-#[inline]
-fn this_thread() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed);
-    }
-    NUMBER.with(|number| *number)
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Counters and lists: whole after every statement.
+    // The counters and lists are consistent after every statement.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

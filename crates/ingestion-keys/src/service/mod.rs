@@ -35,8 +35,8 @@ const ATTEMPTS: usize = 16;
 /// The largest number of entries in one page of the audit log.
 const AUDIT_LIMIT: u32 = 1000;
 
-/// Issues, changes, rotates and deletes keys. When a call returns, its change is stored and in force
-/// on the cache.
+/// Issues, changes, rotates and deletes keys. When a call returns, its change is stored and in
+/// force on the cache.
 ///
 /// # Examples
 ///
@@ -180,7 +180,8 @@ where
             if new == old {
                 return Ok(Key::at(now, old, usage));
             }
-            // A rotated key ends when the rotation said: the rest of its time went to its successor.
+            // A rotated key ends when the rotation said: the rest of its time went to its
+            // successor.
             if let Some(successor) = old.successor
                 && old
                     .expires_at
@@ -276,8 +277,8 @@ where
         Ok((key, record))
     }
 
-    /// Makes a change in the store and on the cache. Returns `None` if another change came first, or
-    /// if the id of a new key is taken.
+    /// Makes a change in the store and on the cache. Returns `None` if another change came first,
+    /// or if the id of a new key is taken.
     async fn commit(
         &self,
         who: &str,

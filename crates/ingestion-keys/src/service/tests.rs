@@ -6,7 +6,7 @@ use super::*;
 use crate::audit::AuditEntry;
 use crate::cache::KeyCacheOptions;
 use crate::clock::ManualClock;
-use crate::fixture::{NOW, Says, SeededRng, allow, says};
+use crate::fixture::{NOW, Outcome, SeededRng, allow, decide};
 use crate::store::MemoryStore;
 
 const HOUR: i64 = 3_600_000;
@@ -49,8 +49,8 @@ impl TestEnv {
         self.service.rotate("ops", id, Rotation { overlap, expires_at }).await
     }
 
-    fn decide(&self, key: &IssuedKey) -> Says {
-        says(&self.cache, key.secret.expose_secret())
+    fn decide(&self, key: &IssuedKey) -> Outcome {
+        decide(&self.cache, key.secret.expose_secret())
     }
 
     fn wait(&self, millis: i64) {
@@ -149,7 +149,7 @@ async fn a_deleted_key_is_refused_at_once() {
     let key = env.create("edge", None).await;
     let id = id_of(&key);
     env.service.delete("ops", id).await.unwrap();
-    assert_eq!(env.decide(&key), Says::Deny(Revoked));
+    assert_eq!(env.decide(&key), Outcome::Deny(Revoked));
     let missing = NotFound { id };
     assert!(
         matches!(env.service.get(id).await, Err(GetError::NotFound(error)) if error == missing)
@@ -180,7 +180,7 @@ async fn updates_are_in_force() {
     };
     env.wait(5);
     let disabled = update(KeyUpdate { enabled: Some(false), ..KeyUpdate::default() }).await;
-    assert_eq!(env.decide(&key), Says::Deny(Revoked));
+    assert_eq!(env.decide(&key), Outcome::Deny(Revoked));
     let record = disabled.record;
     assert_eq!((disabled.status, record.expires_at), (KeyStatus::Disabled, Some(after(DAY))));
     assert_eq!((record.updated_at, record.created_at), (after(5), NOW));
@@ -195,7 +195,7 @@ async fn updates_are_in_force() {
     assert_eq!(env.decide(&key), allow("core"));
     ends_at(3 * DAY).await;
     env.wait(DAY);
-    assert_eq!(env.decide(&key), Says::Deny(Expired));
+    assert_eq!(env.decide(&key), Outcome::Deny(Expired));
     // A key that has expired may be given a new expiration.
     ends_at(5 * DAY).await;
     assert_eq!(env.decide(&key), allow("core"));
@@ -259,7 +259,7 @@ async fn rotation_has_an_overlap() {
         env.clock.jump_to(after(old_end - 1));
         assert_eq!((env.decide(&old), env.decide(&new)), (allow("edge"), allow("edge")));
         env.clock.jump_to(after(old_end));
-        assert_eq!((env.decide(&old), env.decide(&new)), (Says::Deny(Expired), allow("edge")));
+        assert_eq!((env.decide(&old), env.decide(&new)), (Outcome::Deny(Expired), allow("edge")));
     }
 }
 
@@ -430,6 +430,6 @@ async fn tombstones_last_ninety_days() {
     env.wait(89 * DAY + 1);
     env.service.prune().await.unwrap();
     env.cache.catch_up(&*env.store).await.unwrap();
-    assert_eq!(env.decide(&first), Says::Deny(Unknown));
-    assert_eq!(env.decide(&second), Says::Deny(Revoked));
+    assert_eq!(env.decide(&first), Outcome::Deny(Unknown));
+    assert_eq!(env.decide(&second), Outcome::Deny(Revoked));
 }

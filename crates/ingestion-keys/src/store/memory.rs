@@ -1,4 +1,4 @@
-//! A store that forgets: for tests.
+//! A store for tests, which is in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::key::{KeyId, StoredKey, Usage};
 
-/// A store in memory. It can be made to fail.
+/// A store in memory. A test can make it fail.
 #[derive(Debug)]
 pub struct MemoryStore {
     content: Mutex<Content>,
@@ -24,7 +24,7 @@ pub struct MemoryStore {
 #[derive(Debug)]
 struct Content {
     keys: BTreeMap<KeyId, StoredKey>,
-    /// With the moment of the deletion in the state.
+    /// The state of each has the time of the deletion.
     tombstones: BTreeMap<KeyId, Change>,
     log: BTreeMap<i64, (ChangeId, Timestamp)>,
     audit: Vec<AuditEntry>,
@@ -33,7 +33,8 @@ struct Content {
 }
 
 impl MemoryStore {
-    /// An empty store; `origin` tells its history from others.
+    /// Makes an empty store. `origin` is the id of its first change, by which its history differs
+    /// from others.
     #[must_use]
     pub fn new(origin: ChangeId) -> Self {
         let log = BTreeMap::from([(0, (origin, Timestamp::from_millis(0)))]);
@@ -48,17 +49,17 @@ impl MemoryStore {
         Self { content: Mutex::new(content), revision: watch::Sender::new(0) }
     }
 
-    /// From now on every call fails, or none does.
+    /// Makes every call fail from now on, or none.
     pub fn fail(&self, fails: bool) {
         self.lock().fails = fails;
     }
 
-    /// From now on nobody is told of changes, as when notifications get lost.
+    /// Wakes no follower from now on, as when notifications are lost.
     pub fn mute(&self) {
         self.lock().mute = true;
     }
 
-    /// Everything is lost, and another history begins, as after a restore.
+    /// Removes everything and begins another history, as after a restore.
     pub fn restart(&self, origin: ChangeId) {
         let other = Self::new(origin);
         *self.lock() = other.content.into_inner().unwrap_or_else(PoisonError::into_inner);

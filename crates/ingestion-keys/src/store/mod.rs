@@ -1,7 +1,7 @@
-//! Where keys are kept: what every store does, and how a cache follows one.
+//! Where keys are stored: the trait of a store, and what a cache needs to follow one.
 //!
-//! A store knows no policy. It keeps what it is given, all of a [`Commit`] or nothing, and tells in
-//! which order it was given.
+//! A store has no policy. It makes each [`Commit`] as a whole or not at all, and numbers them in the
+//! order in which it made them.
 
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
@@ -33,163 +33,165 @@ use crate::key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
 /// store and the keys in memory use the same time.
 pub const TOMBSTONE_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// A place where keys are kept.
+/// A store of keys.
 ///
-/// Every change has a revision, one more than the change before it. All of them are read in that
-/// order, by [`changes_since`](Self::changes_since).
+/// Every change has a revision, which is larger by one than the revision of the change before.
+/// [`changes_since`](Self::changes_since) reads the changes in that order.
 #[async_trait]
 pub trait KeyStore: Debug + Send + Sync + 'static {
-    /// Makes a change: all its writes and its audit entry, or nothing. When it returns, the change
-    /// survives a crash.
+    /// Makes a change: all its writes and its audit entry, or nothing. When it returns `Ok`, the
+    /// change survives a crash.
     ///
     /// # Errors
     ///
-    /// [`CommitError::Changed`] and [`CommitError::IdTaken`] if the change does not fit what is
-    /// there; [`CommitError::Store`] if it could not be made.
+    /// [`CommitError::Changed`] and [`CommitError::IdTaken`] if the change conflicts with another;
+    /// [`CommitError::Store`] if it could not be made.
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
 
-    /// All keys, by id, without the clients that used them.
+    /// Returns all keys, ordered by id, without the clients that used them.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
     async fn list(&self) -> Result<Vec<StoredKey>, StoreError>;
 
-    /// One key, if there is one of this id.
+    /// Returns the key with this id, with its clients, or `None` if there is no such key.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError>;
 
-    /// All keys and tombstones at one moment, piece by piece, and the cursor to go on from.
+    /// Returns all keys and tombstones at one moment, in chunks, and then the cursor of that moment.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
     async fn snapshot(&self) -> Result<Snapshot, StoreError>;
 
-    /// What is different since `cursor`, in the order of the changes: of a key that changed several
-    /// times, only what it became.
+    /// Returns the keys that changed since `cursor`, in the order of their last changes. A key that
+    /// changed several times is returned once, in its last state.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
     async fn changes_since(&self, cursor: &Cursor) -> Result<Changes, StoreError>;
 
-    /// At most `limit` audit entries after a revision, oldest first.
+    /// Returns at most `limit` audit entries after a revision, oldest first.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
     async fn audit(&self, after: i64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
 
-    /// Adds to the usage of these keys, all of it or nothing. Those that are gone are passed over.
+    /// Adds to the usage of these keys: the whole batch, or nothing of it. Keys that do not exist are
+    /// passed over.
     ///
     /// # Errors
     ///
     /// When the store cannot be written.
     async fn add_usage(&self, batch: UsageBatch) -> Result<(), StoreError>;
 
-    /// Forgets tombstones, and changes a cursor may stand on, from before this moment; never the
-    /// last change. Audit entries stay.
+    /// Removes the tombstones from before this time, and the changes from before this time, so that
+    /// their cursors need a snapshot. The last change and all audit entries stay.
     ///
     /// # Errors
     ///
     /// When the store cannot be written.
     async fn prune(&self, before: Timestamp) -> Result<(), StoreError>;
 
-    /// The last revision this store knows of: it wakes who follows, who then reads by cursor. A
-    /// wake-up that gets lost costs time and no change.
+    /// The last revision that this store knows of. It wakes followers, which then read by cursor: a
+    /// wake-up that is lost delays changes and loses none.
     fn revision(&self) -> watch::Receiver<i64>;
 }
 
 /// A change to be made.
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// Tells this change from one of the same revision in another history: random.
+    /// Random bytes, by which this change differs from a change with the same revision in another
+    /// history.
     pub change_id: ChangeId,
-    /// When.
+    /// The time of the change.
     pub at: Timestamp,
-    /// Who.
+    /// The name of whoever made it.
     pub who: String,
-    /// What will be told about it.
+    /// What the audit log will say about it.
     pub audit: AuditNote,
-    /// What is written, in this order.
+    /// The writes, in their order.
     pub writes: Vec<Write>,
 }
 
 /// One write of a change.
 #[derive(Clone, Debug)]
 pub enum Write {
-    /// A new key, whose id was never used.
+    /// Inserts a new key, whose id was never used.
     Insert(KeyRecord),
-    /// This key as it becomes, if its revision is still that of the record.
+    /// Replaces a key, if it still has the revision in the record.
     Update(KeyRecord),
-    /// The end of this key, if its revision is still that of the record. Its digest and id stay as
-    /// a tombstone.
+    /// Deletes a key, if it still has the revision in the record. Its digest and id stay as a
+    /// tombstone.
     Delete(KeyRecord),
 }
 
 /// A change that was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
-    /// Its place among all changes.
+    /// The position of the change among all changes.
     pub revision: i64,
-    /// Whether a key that was inserted has a name that another key has.
+    /// Whether a key was inserted that has the name of another key.
     pub duplicate_name: bool,
 }
 
 /// The random part of a [`Cursor`].
 pub type ChangeId = [u8; 16];
 
-/// A place in the history of one store: a revision, and which change that was. A history that was
-/// rewound has another change there.
+/// A position in the history of one store: a revision, and the id of the change that made it. In a
+/// history that was rewound, for example by a restore, another change has this revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// The revision.
     pub revision: i64,
-    /// The change that made it.
+    /// The id of the change that made it.
     pub change_id: ChangeId,
 }
 
-/// What is different since a cursor.
+/// What changed since a cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changes {
-    /// These keys, and the cursor after them.
+    /// These keys changed, and this is the cursor after them.
     Since(Vec<Change>, Cursor),
-    /// The cursor is not of this history, or too old: everything has to be read again.
+    /// The cursor belongs to another history or is too old: everything has to be read again.
     SnapshotNeeded,
 }
 
-/// A key as it became: what a cache needs of it.
+/// The state of a key after its last change, as far as a cache needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The change that it was last part of.
+    /// The revision of its last change.
     pub revision: i64,
-    /// Which key.
+    /// The id of the key.
     pub id: KeyId,
-    /// What it is recognised by.
+    /// The digest by which a presented key is recognised.
     pub digest: KeyDigest,
-    /// What it became.
+    /// Its state.
     pub state: KeyState,
 }
 
-/// What a key became.
+/// The state of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyState {
-    /// It is there.
+    /// The key exists.
     Live {
-        /// Its name.
+        /// The name.
         name: String,
-        /// When it ends.
+        /// The end of its validity.
         expires_at: Option<Timestamp>,
-        /// Whether it is let in at all.
+        /// Whether it is enabled.
         enabled: bool,
     },
-    /// It was deleted.
+    /// The key was deleted.
     Deleted {
-        /// When.
+        /// The time of the deletion.
         at: Timestamp,
     },
 }
@@ -197,7 +199,7 @@ pub enum KeyState {
 /// How keys were used since the last batch.
 #[derive(Clone, Debug, Default)]
 pub struct UsageBatch {
-    /// What to add, by key.
+    /// The usage to add to each key.
     pub usage: Vec<(KeyId, Usage)>,
     /// The largest number of clients that are kept of each key.
     pub max_clients: usize,
@@ -206,7 +208,7 @@ pub struct UsageBatch {
 }
 
 impl Write {
-    /// What the key becomes by this write, in a change of this revision.
+    /// The state of the key after this write, in a change with this revision.
     #[must_use]
     pub fn change(&self, revision: i64, at: Timestamp) -> Change {
         match self {

@@ -37,8 +37,8 @@ impl Snapshot {
         (SnapshotSender { chunks: sender }, Self { chunks: receiver })
     }
 
-    /// Returns the next chunk. A snapshot that stops without [`SnapshotChunk::End`] is not complete,
-    /// and that is an error: the keys that are missing from it would be refused.
+    /// Returns the next chunk. A snapshot that stops without [`SnapshotChunk::End`] is not
+    /// complete, and that is an error: the keys that are missing from it would be refused.
     ///
     /// # Errors
     ///

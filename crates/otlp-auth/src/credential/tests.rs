@@ -10,16 +10,16 @@ fn value(bytes: &[u8]) -> HeaderValue {
     HeaderValue::from_bytes(bytes).unwrap()
 }
 
-/// What a header value is read as.
+/// The scheme and the token that a header value is read as.
 fn read(bytes: &[u8]) -> Result<(String, String), CredentialError> {
     let value = value(bytes);
     let credential = Credential::from_header_value(&value)?;
     Ok((credential.scheme().to_owned(), credential.expose_token().to_owned()))
 }
 
-// Scenario: a sender puts something else than one credential into the header, in each way that was
-// ever seen.
-// Guarantee: each has its one decided error, and none panics or is taken for a credential.
+// Scenario: a sender puts something else than one credential into the header, in every way that is
+// known.
+// Guarantee: each value has its documented error, and none panics or is read as a credential.
 #[test]
 fn a_bad_header_value_is_refused_for_its_reason() {
     let megabyte = [b"StackState ".as_slice(), &vec![b'a'; 1 << 20]].concat();
@@ -62,7 +62,7 @@ fn a_bad_header_value_is_refused_for_its_reason() {
 }
 
 // Scenario: a sender tries to smuggle a NUL, a line break or another control character.
-// Guarantee: there is no header value with one, hence nothing that could be read.
+// Guarantee: there is no header value with such a character, hence nothing to read.
 #[test]
 fn control_characters_are_no_header_value() {
     for byte in (0..0x20).filter(|byte| *byte != b'\t').chain([0x7f]) {

@@ -1,4 +1,4 @@
-//! The synchronous form for tonic services.
+//! The interceptor: the layer's decision for one tonic service.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,12 +13,11 @@ use super::report::Reporter;
 use super::status;
 use crate::decision::Decision;
 
-/// An authenticator as a [`tonic::service::Interceptor`], for one tonic service rather than a whole
-/// server.
+/// Puts an authenticator in front of one tonic service, as a [`tonic::service::Interceptor`].
 ///
-/// An interceptor sees neither path nor query: there are no exempt paths and no query parameter
-/// here. Use [`AuthenticateLayer`](super::AuthenticateLayer) where they are needed, or where the
-/// authenticator has to ask somebody.
+/// tonic shows an interceptor neither path nor query: there are no exempt paths here, and no query
+/// parameter is read. Use [`AuthenticateLayer`](super::AuthenticateLayer) where these are needed,
+/// or for an authenticator that does not decide from memory.
 ///
 /// # Examples
 ///
@@ -48,7 +47,7 @@ impl<A: InMemoryAuthenticator> Interceptor<A> {
         }
     }
 
-    /// Looks for the credential in these headers instead.
+    /// Reads the credential with `extractor` instead.
     #[must_use]
     pub fn with_extractor(self, extractor: CredentialExtractor) -> Self {
         Self { extractor: Arc::new(extractor), ..self }

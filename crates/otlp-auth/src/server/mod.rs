@@ -1,5 +1,5 @@
-//! The receiving end: find the credential, decide, answer or pass on with an
-//! [`Identity`](crate::Identity).
+//! The receiving end: extracts the credential of a request, decides on it, and lets the request in
+//! with an [`Identity`](crate::Identity) or answers it.
 
 mod authenticate;
 mod authenticator;

@@ -1,4 +1,4 @@
-//! What is said of a verdict: a line of the log, and metrics.
+//! Reports verdicts to the log and the metrics.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::decision::{Decision, Verdict};
 
-/// Shortest time between two warnings of an authenticator without a verdict. Each request would be
-/// one, and senders are told to come back.
+/// Shortest time between two warnings that there is no verdict. While an authenticator is
+/// undecided, every request would cause one, and senders try again.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Reports verdicts.
@@ -25,7 +25,7 @@ impl Reporter {
         self.decisions = Some(crate::metrics::Decisions::new(meter));
     }
 
-    /// Now, if anyone asks how long a decision takes.
+    /// The current time, if durations are measured.
     pub(crate) fn started(&self) -> Option<Instant> {
         #[cfg(feature = "metrics")]
         if self.decisions.is_some() {

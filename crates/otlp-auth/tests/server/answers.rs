@@ -31,7 +31,7 @@ use Outcome::{Allowed, Limited, Missing, NotPermitted, Refused, Undecided};
 
 type Headers = Vec<(&'static str, Vec<u8>)>;
 
-/// Headers and what becomes of a request with them.
+/// Headers, and the outcome of a request with them.
 fn cases() -> Vec<(Headers, Outcome)> {
     let one = |value: &[u8], outcome| (vec![("authorization", value.to_vec())], outcome);
     let text = |value: String, outcome| (vec![("authorization", value.into_bytes())], outcome);
@@ -46,7 +46,7 @@ fn cases() -> Vec<(Headers, Outcome)> {
         text(format!("sTACKsTATE {TEAM_A}"), Allowed("team-a")),
         text(format!("StackState    {TEAM_A}"), Allowed("team-a")),
         text(format!("apikey {TEAM_A}"), Allowed("team-a")),
-        // What HTTP/1.1 takes away and HTTP/2 keeps.
+        // Blanks that HTTP/1.1 servers remove and HTTP/2 servers keep.
         text(format!("StackState {TEAM_A} "), Allowed("team-a")),
         text(format!("StackState {TEAM_A}\t \t"), Allowed("team-a")),
         text(format!(" \tStackState {TEAM_A}"), Allowed("team-a")),
@@ -95,7 +95,7 @@ fn cases() -> Vec<(Headers, Outcome)> {
     ]
 }
 
-/// The encodings of OTLP/HTTP by what the request says, and whether the answer is protobuf.
+/// The content types of requests of OTLP/HTTP, and whether the answer is protobuf.
 const ENCODINGS: [(Option<&str>, bool); 7] = [
     (Some("application/x-protobuf"), true),
     (Some("Application/X-Protobuf; messageType=x"), true),
@@ -111,7 +111,7 @@ fn with(mut call: Call, headers: &[(&'static str, Vec<u8>)]) -> Call {
     call
 }
 
-/// The answer of design section 5, with this `Retry-After` where there is one.
+/// The answer to `outcome`, with this `Retry-After` if it has one.
 fn refusal(outcome: Outcome, protobuf: bool, retry_after: Option<&str>) -> Answer {
     let (status, body): (_, &[u8]) = match (outcome, protobuf) {
         (Missing, true) => (401, b"\x08\x10\x12\x12missing credential"),
@@ -228,9 +228,10 @@ fn check_grpc(answer: &Answer, outcome: Outcome, case: &str) {
     assert_eq!(headers, expected, "{case}");
 }
 
-// Scenario: each way to present a credential, right, wrong or not at all, over HTTP/1.1, HTTP/2 and
-// gRPC, in each encoding, to tonic, axum and hyper. Guarantee: the outcome is the same everywhere,
-// and the answer is that of the table, byte for byte.
+// Scenario: credentials are presented in every way, right, wrong and absent, over HTTP/1.1, HTTP/2
+// and gRPC, in each encoding, to tonic, axum and hyper.
+// Guarantee: the outcome is the same everywhere, and the answer is the one of the table, byte for
+// byte.
 #[tokio::test]
 async fn every_outcome_has_its_answer_everywhere() {
     for server in Server::ALL {
@@ -271,7 +272,7 @@ async fn every_outcome_has_its_answer_everywhere() {
 }
 
 // Scenario: a sender presents its key as agents do: as Basic password and in the query.
-// Guarantee: it is found on every server and transport, and does not reach the service.
+// Guarantee: the key is found on every server and transport, and does not reach the service.
 #[tokio::test]
 async fn agents_are_understood_everywhere() {
     for server in Server::ALL {
@@ -338,7 +339,7 @@ async fn a_responder_writes_every_rejection() {
                         .map(|c| ("www-authenticate", c)),
                     );
                 }
-                // Over HTTP/2 some servers say that nothing has a length of nothing.
+                // Over HTTP/2 some servers send a length of 0 for an empty body.
                 let headers =
                     answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
                 let headers: Vec<_> =
@@ -388,7 +389,8 @@ async fn a_denial_stands_in_the_extensions_of_the_response() {
 }
 
 // Scenario: two hundred senders are asked to try again.
-// Guarantee: they are spread over one to five seconds, on HTTP and on gRPC.
+// Guarantee: the times that they are given are spread over one to five seconds, on HTTP and on
+// gRPC.
 #[tokio::test]
 async fn advice_to_try_again_is_spread() {
     let address = Server::Hyper.start(layer()).await;
@@ -406,9 +408,10 @@ async fn advice_to_try_again_is_spread() {
     assert_eq!((http.len(), grpc.len()), (5, 5));
 }
 
-// Scenario: a request to a path or by a method that the service does not know, and one of the
-// longest header that a server reads, or longer. Guarantee: without a credential the first tells
-// nothing about the service; the second never passes.
+// Scenario: requests to paths and with methods that the service does not know, and requests with a
+// header as long as a server reads, or longer.
+// Guarantee: without a credential the answer to the first reveals nothing about the service; the
+// second one never passes.
 #[tokio::test]
 async fn nothing_gets_around_the_layer() {
     for server in Server::ALL {
@@ -439,7 +442,7 @@ async fn nothing_gets_around_the_layer() {
             assert!([0, 401, 431].contains(&status), "{server:?} HTTP/2 {length}: {status}");
             let mut http1 = Http1::connect(address).await;
             let call = call.header("content-length", "0").header("connection", "close");
-            // A server may stop reading in the middle.
+            // A server may stop reading before the end.
             let _ = http1.try_write(&head(&call, Version::HTTP_11)).await;
             let answer = String::from_utf8(http1.read_to_end().await).unwrap();
             assert!(

@@ -1,4 +1,5 @@
-//! The decision comes before the body; senders in the middle of a body read their answer.
+//! A request is decided before its body is read, and a sender in the middle of a body reads its
+//! answer.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -16,8 +17,8 @@ use tower::{Layer, ServiceExt, service_fn};
 use crate::peers::{Call, Http1, head};
 use crate::receivers::{OUTAGE, Server, TEAM_A, layer, teams};
 
-/// A body of endless, equal frames, or one that never sends any; it counts what is taken and says
-/// when it is dropped.
+/// A body of endless, equal frames, or one that never sends a frame. It counts the bytes that are
+/// taken, and reports when it is dropped.
 struct Endless {
     frame: Option<usize>,
     polls: Arc<AtomicUsize>,
@@ -25,7 +26,7 @@ struct Endless {
     _dropped: oneshot::Sender<()>,
 }
 
-/// What is known of a body that was given away.
+/// What a test can observe of a body that the layer has.
 struct Traces {
     polls: Arc<AtomicUsize>,
     taken: Arc<AtomicU64>,
@@ -84,8 +85,8 @@ const REFUSED: [(&str, u16); 4] = [
 ];
 
 // Scenario: a request is refused over HTTP/2, or over HTTP/1.1 where the sender waits for `100
-// Continue`. Guarantee: its body is dropped without having been polled, and the service is not
-// called.
+// Continue`.
+// Guarantee: its body is dropped without having been polled, and the service is not called.
 #[tokio::test]
 async fn a_refused_body_is_not_read() {
     for (version, expect) in
@@ -105,7 +106,7 @@ async fn a_refused_body_is_not_read() {
 }
 
 // Scenario: a request is allowed.
-// Guarantee: the layer does not read its body either: that is for the service.
+// Guarantee: the layer does not read its body, which is left to the service.
 #[tokio::test]
 async fn an_allowed_body_is_left_to_the_service() {
     for version in [Version::HTTP_11, Version::HTTP_2] {
@@ -116,9 +117,10 @@ async fn an_allowed_body_is_left_to_the_service() {
     }
 }
 
-// Scenario: a refused sender of HTTP/1 goes on writing without an end, or writes nothing more and
-// does not close. Guarantee: the first is read until 256 KiB and one frame further, the second for
-// a while; then the body is dropped.
+// Scenario: a refused sender of HTTP/1 writes without an end, or writes nothing more and does not
+// close.
+// Guarantee: the body of the first one is read up to 256 KiB and one frame more, the body of the
+// second one for a bounded time; then both are dropped.
 #[tokio::test]
 async fn a_refused_body_is_drained_within_bounds() {
     let mut waiting = Vec::new();
@@ -150,7 +152,7 @@ async fn a_refused_body_is_drained_within_bounds() {
 }
 
 // Scenario: a client has sent only the headers, which announce a body, and waits.
-// Guarantee: it reads its refusal nevertheless, whole, on every server.
+// Guarantee: it reads its whole refusal, on every server.
 #[tokio::test]
 async fn a_refusal_does_not_wait_for_the_body() {
     for server in Server::ALL {
@@ -172,7 +174,7 @@ async fn a_refusal_does_not_wait_for_the_body() {
     }
 }
 
-/// `body` in chunks, as HTTP/1.1 frames it.
+/// `body` in the chunked coding of HTTP/1.1.
 fn chunked(body: &[u8]) -> Vec<u8> {
     let chunks = body
         .chunks(10_000)
@@ -181,8 +183,9 @@ fn chunked(body: &[u8]) -> Vec<u8> {
 }
 
 // Scenario: fifty times in a row a client writes 200 kB, with a length or in chunks, and then
-// reads; its credential is wrong, and in the end right. Guarantee: it reads the refusal every time,
-// and the connection is kept, so that the last request goes through.
+// reads; its credential is wrong, and in the end right.
+// Guarantee: it reads the refusal every time, and the connection stays open, so that the last
+// request is served.
 #[tokio::test]
 async fn a_sender_in_the_middle_of_its_body_reads_the_refusal() {
     let body = vec![b'x'; 200_000];
@@ -215,8 +218,10 @@ async fn a_sender_in_the_middle_of_its_body_reads_the_refusal() {
     }
 }
 
-// Scenario: the same on a new connection each time, which the client wants closed afterwards.
-// Guarantee: fifty of fifty read the refusal and then the end, never a reset.
+// Scenario: a client writes 200 kB on a new connection each time, and asks for the connection to be
+// closed.
+// Guarantee: in all of fifty turns it reads the refusal and then the end of the connection, never a
+// reset.
 #[tokio::test]
 async fn a_connection_that_closes_delivers_the_refusal_first() {
     let body = vec![b'x'; 200_000];
@@ -243,9 +248,9 @@ async fn a_connection_that_closes_delivers_the_refusal_first() {
     }
 }
 
-// Scenario: a client sends `Expect: 100-continue` and waits. Guarantee: refused, it reads the
-// refusal at once and no `100`, and the connection ends; allowed, it reads `100`, sends, and is
-// served.
+// Scenario: a client sends `Expect: 100-continue` and waits.
+// Guarantee: a client that is refused reads the refusal at once and no `100`, and the connection
+// ends; one that is allowed reads `100`, sends its body, and is served.
 #[tokio::test]
 async fn a_sender_that_asks_first_is_told() {
     for server in Server::ALL {
@@ -276,7 +281,7 @@ async fn a_sender_that_asks_first_is_told() {
 }
 
 // Scenario: a client of HTTP/1.0, with and without a body.
-// Guarantee: it has the same answers, and the connection ends after them.
+// Guarantee: it gets the same answers as over HTTP/1.1, and the connection ends after them.
 #[tokio::test]
 async fn http_1_0_is_answered() {
     for server in Server::ALL {
@@ -298,8 +303,8 @@ async fn http_1_0_is_answered() {
     }
 }
 
-// Scenario: the layer runs outside of a Tokio runtime, where nothing can be read on.
-// Guarantee: the refusal is answered all the same.
+// Scenario: the layer runs outside of a Tokio runtime, so that no task can read the rest of a body.
+// Guarantee: a refused request is answered.
 #[test]
 fn no_runtime_is_needed_to_refuse() {
     let service = otlp_auth::server::AuthenticateLayer::new(teams()).layer(service_fn(
@@ -310,7 +315,7 @@ fn no_runtime_is_needed_to_refuse() {
     assert_eq!(response.status(), 401);
 }
 
-// Scenario: many requests wait for their verdicts at once, and their clients go away.
+// Scenario: a request waits for its verdict, and its client goes away.
 // Guarantee: a future that is dropped drops the body of its request.
 #[tokio::test]
 async fn a_request_that_is_given_up_is_dropped() {

@@ -1,4 +1,4 @@
-//! What goes over an HTTP/2 connection, frame by frame (RFC 9113).
+//! The frames of an HTTP/2 connection (RFC 9113).
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,13 +19,13 @@ struct Frame {
     payload: Vec<u8>,
 }
 
-/// A connection on which one request was begun: its headers are sent, and the stream is left open.
+/// A connection with the headers of one request; its stream is left open.
 async fn begin(address: std::net::SocketAddr, headers: &[(&str, &str)]) -> TcpStream {
     let mut block = Vec::new();
     let pseudo = [(":method", "POST"), (":scheme", "http"), (":authority", "localhost")];
     for (name, value) in pseudo.iter().chain(headers) {
-        // A literal without indexing, in plain text (RFC 7541 section 6.2.2); all are shorter than
-        // 127.
+        // A literal without indexing, in plain text (RFC 7541 section 6.2.2); name and value are
+        // shorter than 127 bytes.
         block.extend(
             [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()]
                 .concat(),
@@ -62,9 +62,9 @@ async fn next(connection: &mut TcpStream) -> Frame {
 const EXPORT: (&str, &str) =
     (":path", "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
 
-// Scenario: a gRPC client has sent its headers only, and is refused or finds no verdict. Guarantee:
-// the answer is one HEADERS frame that ends the stream, with nothing after it but the request to
-// send no more.
+// Scenario: a gRPC client has sent its headers only, and is refused or gets no verdict.
+// Guarantee: the answer is one HEADERS frame that ends the stream, and only the request to stop
+// sending follows it.
 #[tokio::test]
 async fn a_grpc_refusal_is_trailers_only_and_does_not_wait() {
     let outage = format!("StackState {OUTAGE}");
@@ -96,8 +96,8 @@ async fn a_grpc_refusal_is_trailers_only_and_does_not_wait() {
     }
 }
 
-// Scenario: the same over OTLP/HTTP.
-// Guarantee: headers and body come whole, while the body of the request has not begun.
+// Scenario: an OTLP/HTTP client has sent its headers only, and is refused or gets no verdict.
+// Guarantee: headers and body of the answer arrive whole before the body of the request has begun.
 #[tokio::test]
 async fn an_http_refusal_does_not_wait_for_the_body() {
     for server in Server::ALL {
@@ -127,9 +127,10 @@ async fn an_http_refusal_does_not_wait_for_the_body() {
     }
 }
 
-// Scenario: the value of the header ends, or begins, with blanks on the wire of HTTP/2, where
-// nobody takes them away. Guarantee: the request is allowed: the service answers it (its 200 is
-// sent as an index, hence the first byte).
+// Scenario: the value of the header ends or begins with blanks on the wire of HTTP/2, whose servers
+// keep them.
+// Guarantee: the request is allowed: the service answers it. (The first byte is the index of
+// `:status: 200`.)
 #[tokio::test]
 async fn blanks_at_the_ends_are_trimmed_on_http2() {
     for server in Server::ALL {

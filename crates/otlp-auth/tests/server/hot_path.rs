@@ -1,12 +1,13 @@
 //! A decision allocates nothing.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Uri};
 use otlp_auth::server::{
     CredentialExtractor, FixedTokens, InMemoryAuthenticator, ServerAuthenticator, TokenFile,
 };
-use otlp_auth::{Decision, DenyReason};
+use otlp_auth::{Decision, Denial, DenyReason, Identity};
 
 use crate::receivers::{TEAM_A, extractor, teams};
 
@@ -22,8 +23,9 @@ fn decide(
     }
 }
 
-// Scenario: a request is decided from memory: a hit among many, an unknown, a malformed, a missing,
-// a conflicting one, by a set, a chain and a file. Guarantee: no allocation.
+// Scenario: a request is decided from memory: with a known token among many, and with unknown,
+// malformed, missing and conflicting ones, by a set, a chain and a file.
+// Guarantee: nothing is allocated.
 #[test]
 fn a_decision_allocates_nothing() {
     let directory = tempfile::tempdir().unwrap();
@@ -57,7 +59,7 @@ fn a_decision_allocates_nothing() {
             .map(|value| (http::header::AUTHORIZATION, HeaderValue::from_str(value).unwrap()))
             .collect();
         for extractor in [&default, &agent] {
-            // What is set up at its first use is not counted.
+            // Allocations of the first use are not counted.
             let first = decide(extractor, &chain, &headers, &uri);
             match (&first, expected) {
                 (Decision::Allow(identity), Ok(name)) => assert_eq!(identity.name(), *name),
@@ -72,4 +74,25 @@ fn a_decision_allocates_nothing() {
     }
     let allocations = allocation_counter::measure(|| drop(black_box(vec![0_u8; 10])));
     assert_eq!(allocations.count_total, 1, "they are counted");
+}
+
+// Scenario: a request is denied for each reason that concerns a known key, with its identity.
+// Guarantee: nothing is allocated; a time to come back costs one allocation.
+#[test]
+fn a_denial_of_a_known_key_allocates_nothing() {
+    let identity = Identity::new("team-a").with_id(7);
+    for reason in [
+        DenyReason::Revoked,
+        DenyReason::Expired,
+        DenyReason::NotPermitted,
+        DenyReason::LimitExceeded,
+    ] {
+        let deny = || Denial::new(reason).with_identity(identity.clone());
+        let allocations = allocation_counter::measure(|| drop(black_box(deny())));
+        assert_eq!(allocations.count_total, 0, "{reason}");
+        let allocations = allocation_counter::measure(|| {
+            drop(black_box(deny().with_retry_after(Duration::from_secs(1))));
+        });
+        assert_eq!(allocations.count_total, 1, "{reason}");
+    }
 }

@@ -1,4 +1,4 @@
-//! The synchronous form for one tonic service.
+//! The interceptor for one tonic service.
 
 use std::future::{Ready, ready};
 
@@ -63,8 +63,9 @@ async fn export(
 }
 
 // Scenario: a tonic service behind the interceptor is called with credentials right, wrong, twice,
-// and with blanks at the ends. Guarantee: its verdicts are those of the layer; the service sees the
-// identity and no credential.
+// and with blanks at the ends.
+// Guarantee: its verdicts are the same as the layer's; the service sees the identity and no
+// credential.
 #[tokio::test]
 async fn the_interceptor_decides_as_the_layer() {
     let mut client =
@@ -106,10 +107,10 @@ async fn the_interceptor_decides_as_the_layer() {
     }
 }
 
-// Scenario: the authenticator has no verdict, and a good key has reached its limit, with and without
-// a time to come back.
-// Guarantee: the status carries the time to try again, which a sender's retry understands: the given
-// one rounded up to whole seconds, or one to five seconds.
+// Scenario: the authenticator has no verdict, and a good key has reached its limit, with and
+// without a time to come back.
+// Guarantee: the status carries the time to try again, which a sender's retry understands: the
+// given one rounded up to whole seconds, or one to five seconds.
 #[tokio::test]
 async fn senders_that_should_try_again_learn_when() {
     let mut client = start(Interceptor::new(Unloaded)).await;

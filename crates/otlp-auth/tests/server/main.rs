@@ -1,19 +1,19 @@
-//! The receiving end from outside.
+//! The server end of the library, through its public API.
 //!
-//! | module | what it holds against the library |
+//! | module | what it tests |
 //! |---|---|
 //! | `answers` | every outcome, on every server, transport and encoding: status, headers, body, byte for byte |
-//! | `passing` | what reaches the service behind the layer, and what passes without being asked |
-//! | `bodies` | the decision comes before the body; senders in the middle of a body read their answer |
-//! | `frames` | what goes over an HTTP/2 connection, frame by frame |
-//! | `interceptor` | the synchronous form for one tonic service |
+//! | `passing` | what reaches the service behind the layer, and what passes without a credential |
+//! | `bodies` | a request is decided before its body is read, and a sender in the middle of a body reads its answer |
+//! | `frames` | the frames of an HTTP/2 connection |
+//! | `interceptor` | the interceptor for one tonic service |
 //! | `metrics` | instruments, units and attributes |
-//! | `secrets` | what was presented is never repeated |
+//! | `secrets` | a presented credential is never repeated |
 //! | `hot_path` | a decision allocates nothing |
 //!
-//! `peers` are the clients and `receivers` the servers that these are made with.
+//! `peers` holds the clients and `receivers` the servers that these tests use.
 #![cfg(feature = "full")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod answers;
 mod bodies;

@@ -1,4 +1,4 @@
-//! Instruments, units and attributes, as the table of the crate has them.
+//! Instruments, units and attributes, as the crate's documentation lists them.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -51,9 +51,9 @@ pub(crate) fn exported(
     points
 }
 
-// Scenario: requests of every outcome, over HTTP and gRPC, and one that is exempt. Guarantee: each
-// decision counts once, under exactly the instruments, units and attributes of the table; nothing
-// is taken from a request.
+// Scenario: requests of every outcome, over HTTP and gRPC, and one that is exempt.
+// Guarantee: each decision is counted once, with exactly the instruments, units and attributes of
+// the table, and no attribute is taken from a request.
 #[tokio::test]
 async fn decisions_are_counted() {
     let exporter = InMemoryMetricExporter::default();

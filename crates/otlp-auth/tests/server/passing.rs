@@ -1,4 +1,4 @@
-//! What reaches the service behind the layer, and what passes without being asked.
+//! What reaches the service behind the layer, and what passes without a credential.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,8 +21,9 @@ async fn answer(address: std::net::SocketAddr, call: &Call) -> (u16, String) {
 }
 
 // Scenario: health checks and neighbours of their path, without a credential, with a wrong one,
-// with a right one. Guarantee: exactly the exempt path passes, unasked and hence without an
-// identity, and no credential goes on.
+// with a right one.
+// Guarantee: only the exempt path passes, without a decision and hence without an identity, and no
+// credential reaches the service.
 #[tokio::test]
 async fn an_exempt_path_passes_unasked() {
     for server in Server::ALL {
@@ -87,9 +88,9 @@ async fn a_grpc_method_can_be_exempt() {
     }
 }
 
-// Scenario: a browser asks before it sends: OPTIONS with Origin and Access-Control-Request-Method.
-// Guarantee: this passes where it is allowed and only then; what lacks one of the three is asked
-// for its credential.
+// Scenario: a browser sends a preflight: OPTIONS with Origin and Access-Control-Request-Method.
+// Guarantee: a preflight passes where the layer exempts it and only there; a request that lacks one
+// of the three needs a credential.
 #[tokio::test]
 async fn a_preflight_passes_where_it_is_allowed() {
     let options = || Call::post("/v1/traces").method(Method::OPTIONS);
@@ -112,7 +113,7 @@ async fn a_preflight_passes_where_it_is_allowed() {
 }
 
 // Scenario: a good credential stands in every place at once, beside other headers and parameters.
-// Guarantee: nothing of it reaches the service, unless it is kept on purpose; then it arrives as it
+// Guarantee: no part of it reaches the service, unless the layer keeps it; then it arrives as it
 // was sent.
 #[tokio::test]
 async fn a_credential_is_taken_out_or_kept() {
@@ -136,7 +137,7 @@ async fn a_credential_is_taken_out_or_kept() {
     }
 }
 
-/// A service that may only be called after it was ready, as tower has it. A clone has to become
+/// A service that may only be called after it was ready, as tower demands. A clone has to become
 /// ready itself.
 #[derive(Debug)]
 struct OnceReady {
@@ -171,8 +172,8 @@ fn request(credential: &str, path: &str) -> Request<String> {
 }
 
 // Scenario: a service that has to be ready before each call is called many times, in turn with
-// refusals and exempt requests. Guarantee: the instance that was ready is the one that is called,
-// also when the verdict comes later.
+// refusals and exempt requests.
+// Guarantee: the instance that was ready is called, also when the verdict comes later.
 #[tokio::test]
 async fn the_ready_service_is_called() {
     let mut service: Authenticate<OnceReady, Authenticator> =
@@ -194,7 +195,7 @@ async fn the_ready_service_is_called() {
 }
 
 // Scenario: a request brings an identity in its extensions, put there by a layer further out.
-// Guarantee: an allowed one has the identity of its credential.
+// Guarantee: an allowed request has the identity of its credential.
 #[tokio::test]
 async fn an_identity_is_replaced() {
     let service = AuthenticateLayer::new(teams()).layer(OnceReady { ready: false });
@@ -226,7 +227,7 @@ async fn a_clone_keeps_its_settings() {
 }
 
 // Scenario: the inner service fails, or answers by itself with 401.
-// Guarantee: both go through as they are.
+// Guarantee: the layer changes neither.
 #[tokio::test]
 async fn the_answer_of_the_service_is_not_touched() {
     let good = format!("StackState {TEAM_A}");
@@ -250,7 +251,7 @@ async fn the_answer_of_the_service_is_not_touched() {
 }
 
 // Scenario: one authenticator is shared by two layers.
-// Guarantee: an `Arc` of an authenticator is one.
+// Guarantee: an `Arc` of an authenticator is an authenticator.
 #[tokio::test]
 async fn an_authenticator_can_be_shared() {
     let shared = Arc::new(teams());

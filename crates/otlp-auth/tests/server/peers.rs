@@ -1,4 +1,4 @@
-//! Clients that send exactly what they are told and show everything that comes back.
+//! Clients that send exactly the given bytes and return everything that they receive.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-/// What is sent.
+/// A request.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) method: Method,
@@ -19,7 +19,7 @@ pub(crate) struct Call {
     pub(crate) body: Vec<u8>,
 }
 
-/// What comes back. `date` is left out of the headers; they are sorted by name.
+/// A response. Its headers are sorted by name, without `date`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -63,7 +63,7 @@ impl Answer {
         trailers: Option<HeaderMap>,
     ) -> Self {
         let mut headers: Vec<_> = headers.filter(|(name, _)| name != "date").collect();
-        // Stable: values of one name keep their order.
+        // The sort is stable: values of one name keep their order.
         headers.sort_by(|one, other| one.0.cmp(&other.0));
         Self { status, headers, body, trailers }
     }
@@ -77,7 +77,7 @@ impl Answer {
     }
 }
 
-/// A connection that does not wait for more to send.
+/// A connection that sends small writes at once.
 async fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
@@ -149,7 +149,7 @@ impl Http1 {
         line.trim_end().to_owned()
     }
 
-    /// All that comes until the connection ends, in whatever way it does.
+    /// Everything that is received until the connection ends, with or without an error.
     pub(crate) async fn read_to_end(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let _ = self.0.read_to_end(&mut bytes).await;
@@ -157,7 +157,7 @@ impl Http1 {
     }
 }
 
-/// The head of a request as HTTP/1 writes it.
+/// The request line and headers of HTTP/1.
 pub(crate) fn head(call: &Call, version: Version) -> Vec<u8> {
     let mut bytes =
         format!("{} {} {version:?}\r\nhost: localhost\r\n", call.method, call.path).into_bytes();

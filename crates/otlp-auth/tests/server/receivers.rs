@@ -44,7 +44,7 @@ pub(crate) const LIMITED_30_S: &str = "iapikeyok-limited-30-s";
 /// A key on which the authenticator has no verdict.
 pub(crate) const OUTAGE: &str = "iapikeyok-in-an-outage";
 
-/// Two teams in memory, and behind them somebody who has to be asked.
+/// Two teams in memory, and behind them an authenticator that takes time to decide.
 pub(crate) type Authenticator = Chain<FixedTokens, Remote>;
 
 pub(crate) struct Remote;
@@ -168,7 +168,7 @@ impl Server {
     }
 }
 
-/// OTLP/gRPC traces, and on a few paths of HTTP a service that says what reached it.
+/// OTLP/gRPC traces, and on a few paths of HTTP a service that answers with what reached it.
 pub(crate) fn services() -> Router {
     let http = Router::new()
         .route("/v1/traces", any(say_what_came))

@@ -1,4 +1,4 @@
-//! What was presented is never repeated.
+//! A presented credential is never repeated.
 
 use std::collections::HashSet;
 use std::io;
@@ -18,13 +18,13 @@ use tower::Layer;
 use crate::peers::{Answer, Call, Http1, Http2};
 use crate::receivers::{Server, extractor, status_alone};
 
-/// Nothing else contains this.
+/// A token that appears nowhere else.
 const CANARY: &str = "Q2FuYXJ5MTYxODAzMzk4ODc0OTg5NDg";
-/// No part of it this long may be seen anywhere.
+/// The length of the parts of the canary that may appear nowhere.
 const PART: usize = 8;
 
-/// What must not be seen: the parts of the canary as it is, in hexadecimal, base64, and as `Debug`
-/// prints bytes.
+/// The texts that must not appear: the parts of the canary as they are, in hexadecimal, in base64,
+/// and as `Debug` prints bytes.
 struct Parts {
     text: HashSet<String>,
     numbers: Vec<String>,
@@ -76,7 +76,7 @@ fn all_of(answer: &Answer) -> Vec<u8> {
     [format!("{:?}{:?}", answer.headers, answer.trailers).as_bytes(), &answer.body].concat()
 }
 
-/// A set of tokens, or nobody who has a verdict.
+/// A set of tokens, or an authenticator without a verdict.
 enum Either {
     Known(FixedTokens),
     Nobody,
@@ -99,12 +99,12 @@ impl ServerAuthenticator for Either {
     }
 }
 
-/// The canary as Basic password, of the right user and of another.
+/// The canary as the password of Basic, with the right user and with another one.
 fn basics() -> [String; 2] {
     ["apikey", "nobody"].map(|user| STANDARD.encode(format!("{user}:{CANARY}")))
 }
 
-/// Presents the canary in every way, and collects all that comes back.
+/// Presents the canary in every way, and collects everything that is received.
 async fn present(address: SocketAddr) -> Vec<Vec<u8>> {
     let [basic, other] = basics();
     let headers = [
@@ -151,8 +151,9 @@ async fn present(address: SocketAddr) -> Vec<Vec<u8>> {
 
 // Scenario: a token is presented right, wrong, malformed, conflicting, undecided, in the query and
 // as Basic, to every server on every transport, with all logs at TRACE and metrics on; and it
-// stands in files and sets that are refused. Guarantee: neither it nor a part of it is in any
-// answer, log line, metric, `Debug` or error.
+// stands in files and sets that are refused.
+// Guarantee: no part of the token is in an answer, a log line, a metric, `Debug` output or an
+// error.
 #[tokio::test]
 async fn a_canary_is_never_repeated() {
     let log = Log::default();
@@ -162,8 +163,8 @@ async fn a_canary_is_never_repeated() {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
-    // As long as there is one subscriber only, tracing asks the thread that logs first whether
-    // anyone listens: that may be another test's.
+    // With a single subscriber, tracing asks the thread that logs first whether the line is wanted,
+    // and that thread may belong to another test.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     // Everything below runs on this thread.
     let _guard = tracing::subscriber::set_default(subscriber);
@@ -202,8 +203,9 @@ async fn a_canary_is_never_repeated() {
     }
 }
 
-// Scenario: everything that holds, or was made from, a token is printed with `Debug`, and every
-// error with all its sources. Guarantee: the token is in none.
+// Scenario: every type that holds or was made from a token is printed with `Debug`, and every error
+// with all its sources.
+// Guarantee: the token is in none of these texts.
 #[test]
 fn a_canary_is_in_no_debug_and_no_error() {
     let directory = tempfile::tempdir().unwrap();
@@ -260,7 +262,7 @@ fn a_canary_is_in_no_debug_and_no_error() {
 }
 
 // Scenario: a text with the canary, a part of it, or another spelling of it.
-// Guarantee: the tests above would see it.
+// Guarantee: the tests above would find it.
 #[test]
 fn a_canary_would_be_seen() {
     let parts = Parts::new();

@@ -26,8 +26,8 @@ impl ByteSize {
         self.0
     }
 
-    /// Reads a size from `least` to `most`: `20MiB`, `512KiB`, `100B`, or a bare number of bytes, as
-    /// the Collector writes it.
+    /// Reads a size from `least` to `most`: `20MiB`, `512KiB`, `100B`, or a bare number of bytes,
+    /// as the Collector writes it.
     pub(in crate::config) fn read(node: &Node<'_>, least: Self, most: Self) -> Option<Self> {
         let size = match node.scalar_kind() {
             Some(ScalarKind::Int(bytes)) => usize::try_from(bytes).ok().map(Self),

@@ -39,12 +39,12 @@ macro_rules! store_contract {
             a_change_is_whole_or_not_at_all,
             ids_are_never_used_again,
             a_key_that_changed_is_not_changed,
-            equal_names_are_told,
+            equal_names_are_reported,
             changes_follow_a_cursor,
-            a_key_that_changed_often_is_told_once,
+            a_key_that_changed_often_is_returned_once,
             a_cursor_of_another_history_is_not_followed,
             a_snapshot_has_everything,
-            the_audit_tells_every_change,
+            the_audit_has_every_change,
             usage_adds_up,
             clients_are_few_and_recent,
             usage_of_no_key_is_passed_over,
@@ -89,7 +89,7 @@ async fn cursor(store: &Store) -> Cursor {
     whole(store).await.1
 }
 
-/// All of a snapshot.
+/// Reads a whole snapshot.
 async fn whole(store: &Store) -> (Vec<Change>, Cursor) {
     let mut snapshot = store.snapshot().await.unwrap();
     let mut all = Vec::new();
@@ -104,12 +104,13 @@ async fn whole(store: &Store) -> (Vec<Change>, Cursor) {
 async fn since(store: &Store, cursor: Cursor) -> (Vec<Change>, Cursor) {
     match store.changes_since(&cursor).await.unwrap() {
         Changes::Since(changes, cursor) => (changes, cursor),
-        Changes::SnapshotNeeded => panic!("the cursor is followed"),
+        Changes::SnapshotNeeded => panic!("the store asks for a snapshot"),
     }
 }
 
-/// Scenario: keys with everything and with nothing optional are inserted.
-/// Guarantee: they are read as they were written, by id, each with the revision of its change.
+/// Scenario: a key with every optional field and a key with none are inserted.
+/// Guarantee: they are read as they were written, ordered by id, each with the revision of its
+/// change.
 pub async fn inserted_keys_are_read(store: &Store) {
     let full = KeyRecord {
         description: Some("'; DROP TABLE keys; --\n\u{1f980}".to_owned()),
@@ -129,8 +130,8 @@ pub async fn inserted_keys_are_read(store: &Store) {
     assert_eq!(store.get(id(2)).await.unwrap(), None);
 }
 
-/// Scenario: a change of two writes, of which the second does not fit.
-/// Guarantee: nothing of it is kept: no key, no audit entry, no revision.
+/// Scenario: the second of the two writes of a change conflicts with an earlier change.
+/// Guarantee: nothing of the change is kept: no key, no audit entry and no revision.
 pub async fn a_change_is_whole_or_not_at_all(store: &Store) {
     let old = insert(store, 1, "old").await;
     let before = cursor(store).await;
@@ -150,8 +151,8 @@ pub async fn a_change_is_whole_or_not_at_all(store: &Store) {
     assert!(store.list().await.unwrap().iter().all(|key| key.record.revision == revision));
 }
 
-/// Scenario: a key is inserted whose id a key has, and one had that was deleted and forgotten.
-/// Guarantee: neither is.
+/// Scenario: a key is inserted with the id of an existing key, of a deleted key, and of a key whose
+/// tombstone was removed. Guarantee: each is refused.
 pub async fn ids_are_never_used_again(store: &Store) {
     let key = insert(store, 1, "first").await;
     let again = || commit(2, vec![Write::Insert(record(1, "second"))]);
@@ -162,8 +163,8 @@ pub async fn ids_are_never_used_again(store: &Store) {
     assert!(matches!(store.commit(again()).await, Err(CommitError::IdTaken)));
 }
 
-/// Scenario: a key is updated and deleted as it was before another change, and after it is gone.
-/// Guarantee: it is told that the key has changed, and nothing happens.
+/// Scenario: a key is updated and deleted with the revision before another change, and after it was
+/// deleted. Guarantee: each is refused because the key has changed, and nothing happens.
 pub async fn a_key_that_changed_is_not_changed(store: &Store) {
     let old = insert(store, 1, "a").await;
     let new = KeyRecord { name: "b".to_owned(), ..old.clone() };
@@ -180,9 +181,10 @@ pub async fn a_key_that_changed_is_not_changed(store: &Store) {
     }
 }
 
-/// Scenario: keys are inserted with a name that nobody, somebody, and nobody any more has.
-/// Guarantee: only the second is told to be a duplicate; names are equal byte for byte.
-pub async fn equal_names_are_told(store: &Store) {
+/// Scenario: keys are inserted with a name that no key has, that another key has, and that only a
+/// deleted key had. Guarantee: only the second is reported as a duplicate. Names are compared byte by
+/// byte.
+pub async fn equal_names_are_reported(store: &Store) {
     let insert = async |number, name: &str| {
         store
             .commit(commit(1, vec![Write::Insert(record(number, name))]))
@@ -198,8 +200,8 @@ pub async fn equal_names_are_told(store: &Store) {
     assert!(!insert(4, "Edge").await);
 }
 
-/// Scenario: keys are inserted, changed and deleted after a cursor was taken.
-/// Guarantee: they are told in the order of the changes, and the new cursor has nothing after it.
+/// Scenario: keys are inserted and deleted after a cursor was taken.
+/// Guarantee: they are returned in the order of the changes, and nothing follows the new cursor.
 pub async fn changes_follow_a_cursor(store: &Store) {
     let start = cursor(store).await;
     let first = insert(store, 2, "first").await;
@@ -224,8 +226,8 @@ pub async fn changes_follow_a_cursor(store: &Store) {
 }
 
 /// Scenario: a key is changed three times after a cursor.
-/// Guarantee: what it became is told, once.
-pub async fn a_key_that_changed_often_is_told_once(store: &Store) {
+/// Guarantee: the key is returned once, in its last state.
+pub async fn a_key_that_changed_often_is_returned_once(store: &Store) {
     let mut key = insert(store, 1, "n").await;
     let start = cursor(store).await;
     for (change, enabled) in [(2, false), (3, true), (4, false)] {
@@ -236,8 +238,8 @@ pub async fn a_key_that_changed_often_is_told_once(store: &Store) {
     assert_eq!(since(store, start).await.0, [Change::from(&key)]);
 }
 
-/// Scenario: cursors of a change that never was, of another change at the same revision, and of one
-/// that was pruned. Guarantee: each is answered with "snapshot needed".
+/// Scenario: changes are read after the cursor of a future revision, of another change with the same
+/// revision, and of a change that was pruned. Guarantee: the store asks for a snapshot each time.
 pub async fn a_cursor_of_another_history_is_not_followed(store: &Store) {
     let start = cursor(store).await;
     insert(store, 1, "n").await;
@@ -252,8 +254,8 @@ pub async fn a_cursor_of_another_history_is_not_followed(store: &Store) {
     assert_eq!(since(store, now).await, (vec![], now));
 }
 
-/// Scenario: more keys than one piece, and a deleted one; and a store with nothing.
-/// Guarantee: the snapshot has each once, and its cursor is that of the last change.
+/// Scenario: a snapshot is taken of an empty store, and of one with a tombstone and more keys than fit
+/// into one chunk. Guarantee: the snapshot has each key once, and the cursor of the last change.
 pub async fn a_snapshot_has_everything(store: &Store) {
     assert!(whole(store).await.0.is_empty());
     let writes = (1..=5000).map(|number| Write::Insert(record(number, "n"))).collect();
@@ -271,9 +273,10 @@ pub async fn a_snapshot_has_everything(store: &Store) {
     );
 }
 
-/// Scenario: three changes, one of them of two keys and two fields. Guarantee: each has one entry,
-/// oldest first, with everything that was noted; pages follow each other.
-pub async fn the_audit_tells_every_change(store: &Store) {
+/// Scenario: three changes are made, one of them of two keys and four fields.
+/// Guarantee: each has one entry with everything that was noted, oldest first, and pages follow each
+/// other without gaps.
+pub async fn the_audit_has_every_change(store: &Store) {
     let key = insert(store, 1, "old").await;
     let changes = vec![
         FieldChange::Name(FromTo { from: None, to: Some("a \"b\"".to_owned()) }),
@@ -329,9 +332,10 @@ fn batch(usage: Vec<(KeyId, Usage)>) -> UsageBatch {
     UsageBatch { usage, max_clients: 2, oldest_client: Some(Timestamp::from_millis(100)) }
 }
 
-/// Scenario: usage is added in batches, the later one last used earlier, and the key is changed in
-/// between and deleted at the end. Guarantee: it adds up, the latest use stays, changes do not touch
-/// it and it does not count as one; it goes with the key.
+/// Scenario: usage is added in two batches, the second with an earlier last use. The key is changed in
+/// between and deleted at the end. Guarantee: the counters add up and the latest use stays. A change
+/// of the key does not change its usage, usage makes no change of the key, and the usage is deleted
+/// with the key.
 pub async fn usage_adds_up(store: &Store) {
     let key = insert(store, 1, "n").await;
     insert(store, 2, "n").await;
@@ -376,8 +380,8 @@ pub async fn clients_are_few_and_recent(store: &Store) {
     assert!(store.list().await.unwrap()[0].usage.clients.is_empty());
 }
 
-/// Scenario: a batch has usage of a key that is gone.
-/// Guarantee: it is passed over, and the rest is added.
+/// Scenario: a batch has the usage of a key that does not exist.
+/// Guarantee: that key is passed over, and the rest is added.
 pub async fn usage_of_no_key_is_passed_over(store: &Store) {
     insert(store, 2, "n").await;
     store.add_usage(batch(vec![(id(1), used(1, 200)), (id(2), used(1, 200))])).await.unwrap();
@@ -385,8 +389,8 @@ pub async fn usage_of_no_key_is_passed_over(store: &Store) {
     assert_eq!(store.get(id(1)).await.unwrap(), None);
 }
 
-/// Scenario: keys deleted before and after a moment are pruned at it.
-/// Guarantee: only the first is forgotten; the audit is not.
+/// Scenario: one key is deleted before and one after the time before which the store is pruned.
+/// Guarantee: only the first tombstone is removed, and every audit entry stays.
 pub async fn old_tombstones_are_forgotten(store: &Store) {
     for (number, at) in [(1, 1000), (2, 2000)] {
         let key = insert(store, number, "n").await;
@@ -400,8 +404,8 @@ pub async fn old_tombstones_are_forgotten(store: &Store) {
     assert_eq!(store.audit(0, 10).await.unwrap().len(), 4);
 }
 
-/// Scenario: somebody waits for a revision while a change is made.
-/// Guarantee: they are woken with its revision, and not by usage.
+/// Scenario: a follower waits for a revision while a change is made and usage is added.
+/// Guarantee: the change wakes the follower with its revision, and usage does not wake it.
 pub async fn a_change_wakes_followers(store: &Store) {
     let mut revision = store.revision();
     let key = insert(store, 1, "n").await;
@@ -411,8 +415,8 @@ pub async fn a_change_wakes_followers(store: &Store) {
     assert!(!revision.has_changed().unwrap());
 }
 
-/// Scenario: one follower reads after every change, one after every seventh, while keys come, change
-/// and go. Guarantee: both have what a snapshot has.
+/// Scenario: keys are inserted, updated and deleted while one follower reads after every change and
+/// another after every seventh. Guarantee: both end with the content of a snapshot.
 pub async fn followers_converge(store: &Store) {
     let start = cursor(store).await;
     let (mut often, mut seldom) = ((start, BTreeMap::new()), (start, BTreeMap::new()));

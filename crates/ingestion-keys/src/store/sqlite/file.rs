@@ -1,4 +1,4 @@
-//! The files of a database: who may read them, who writes them, and whether they are still there.
+//! The files of a database: their permissions, the lock, and whether they are still in their place.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -8,20 +8,20 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::error::SqliteError;
 
-/// How often a lock that somebody holds is tried.
+/// The interval between two attempts to take a lock that another process holds.
 const TRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A file that stays the one at its path, or is found not to.
+/// An open file. [`verify`](Self::verify) finds out whether it is still the file at its path.
 #[derive(Debug)]
 pub(super) struct PinnedFile {
     path: PathBuf,
-    /// Kept open as long as SQLite has it: closing any descriptor of a file gives up the locks of
-    /// the process on it (POSIX).
+    /// It stays open for as long as SQLite has the file: closing any descriptor of a file gives up
+    /// all locks of the process on that file (POSIX).
     file: File,
 }
 
 impl PinnedFile {
-    /// Opens the file; if it is not there it is made, for its owner alone.
+    /// Opens the file. If it does not exist, it is created so that only its owner can read it.
     pub(super) fn open(path: &Path) -> Result<Self, SqliteError> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -35,7 +35,7 @@ impl PinnedFile {
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// How long the file is, and when it was last written to.
+    /// The length of the file and the time at which it was last written to.
     pub(super) fn stamp(&self) -> Result<Stamp, SqliteError> {
         let stamp = self.file.metadata().and_then(|metadata| {
             Ok(Stamp { len: metadata.len(), written_at: metadata.modified()? })
@@ -43,7 +43,7 @@ impl PinnedFile {
         stamp.map_err(|source| SqliteError::Io { action: "look at the open database file", source })
     }
 
-    /// Fails if the file has another name.
+    /// Fails if the file has another name (a hard link).
     #[cfg(unix)]
     pub(super) fn has_one_name(&self) -> Result<(), SqliteError> {
         use std::os::unix::fs::MetadataExt;
@@ -62,7 +62,7 @@ impl PinnedFile {
         Ok(())
     }
 
-    /// Takes it from everybody else, if it was there and open to them.
+    /// Takes the permissions of other users away, if they had any.
     #[cfg(unix)]
     pub(super) fn make_private(&self) {
         use std::os::unix::fs::PermissionsExt;
@@ -78,15 +78,15 @@ impl PinnedFile {
     #[cfg(not(unix))]
     pub(super) fn make_private(&self) {}
 
-    /// As [`open`](Self::open), and no other process has it until this is dropped. Waits for at
-    /// most `wait`.
+    /// Opens the file as [`open`](Self::open) does and locks it until it is dropped. Waits for at
+    /// most `wait` while another process has the lock.
     pub(super) fn lock(path: &Path, wait: Duration) -> Result<Self, SqliteError> {
-        // Without an end if it is further away than time goes.
+        // `None` if the deadline cannot be represented: then it waits for ever.
         let deadline = Instant::now().checked_add(wait);
         loop {
             let held = Self::open(path)?;
             match held.file.try_lock() {
-                // Somebody may have removed the file that this one waited for.
+                // The file may have been removed while this process waited for its lock.
                 Ok(()) if held.verify().is_ok() => return Ok(held),
                 Ok(()) | Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(source)) => {
@@ -119,30 +119,31 @@ impl PinnedFile {
     }
 }
 
-/// What a file looks like while nobody writes to it.
+/// What does not change about a file while nobody writes to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
-    /// In bytes.
+    /// The length in bytes.
     pub(super) len: u64,
     written_at: SystemTime,
 }
 
-/// The path itself, behind symbolic links: names beside it are the same whichever way it was named.
-/// The file is made if it is not there.
+/// Follows symbolic links, so that the files beside the database have the same names whichever way
+/// the database is named. The file is created if it does not exist.
 pub(super) fn resolved(path: &Path) -> Result<PathBuf, SqliteError> {
     PinnedFile::open(path)?;
     fs::canonicalize(path)
         .map_err(|source| SqliteError::Io { action: "find the database file", source })
 }
 
-/// The database's path with something behind it.
+/// Appends a suffix to the path of the database.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// Makes the directory of the file, for its owner alone; one that is there is left as it is.
+/// Creates the directory of the file, readable only for its owner. An existing directory is left as
+/// it is.
 pub(super) fn make_directory(path: &Path) -> Result<(), SqliteError> {
     let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty())
     else {
@@ -188,7 +189,7 @@ fn is_same(there: &fs::Metadata, open: &fs::Metadata) -> bool {
     (there.dev(), there.ino()) == (open.dev(), open.ino())
 }
 
-/// Files in use cannot be replaced there.
+/// On other systems a file that is open cannot be replaced.
 #[cfg(not(unix))]
 fn is_same(_: &fs::Metadata, _: &fs::Metadata) -> bool {
     true

@@ -86,8 +86,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// The [kind](crate::store::StoreErrorKind) is `Locked` if another process has the database, and
-    /// `TooNew` or `NotOurs` if a newer version or another program made it; such a file is not
+    /// The [kind](crate::store::StoreErrorKind) is `Locked` if another process has the database,
+    /// and `TooNew` or `NotOurs` if a newer version or another program made it; such a file is not
     /// changed. Other kinds mean that the files cannot be opened or written.
     ///
     /// # Examples

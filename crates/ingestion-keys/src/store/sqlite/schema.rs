@@ -1,20 +1,21 @@
-//! The versions of the schema. One that was released is never changed: a new one is added behind
-//! it.
+//! The versions of the schema. A version that was released is never changed: a new version is added
+//! behind it.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::error::SqliteError;
 
-/// What leads from each version to the next.
+/// The steps from each version to the next.
 const MIGRATIONS: &[&str] = &[include_str!("0001.sql"), include_str!("0002.sql")];
 
-/// The version that this program reads and writes.
+/// The version of the schema that this program reads and writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// In the header of the file: `IngK`, so that another program's database is not taken for ours.
+/// The application id in the header of the file, `IngK`: with another one, the database belongs to
+/// another program.
 const APPLICATION_ID: i32 = 0x496e_674b;
 
-/// Fails if the database is another program's, or newer. Changes nothing.
+/// Fails if the database belongs to another program or is newer than this one. Writes nothing.
 pub(super) fn check(connection: &Connection) -> Result<(), SqliteError> {
     let (application, version) = identity(connection)?;
     let tables: i64 =
@@ -29,7 +30,7 @@ pub(super) fn check(connection: &Connection) -> Result<(), SqliteError> {
     Ok(())
 }
 
-/// Brings the database to the version of this program, each step whole or not at all.
+/// Migrates the database to the version of this program. Each step is one transaction.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), SqliteError> {
     let (_, version) = identity(connection)?;
     for (from, migration) in
@@ -40,9 +41,10 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), SqliteError> {
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", from as i64 + 1)?;
         transaction.commit()?;
-        // Into the file itself: an older program looks there before it touches anything.
+        // The new version has to be in the file itself: an older program looks there, not into the
+        // log, before it writes anything.
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-        tracing::info!(version = from + 1, "the database was brought to a new version");
+        tracing::info!(version = from + 1, "the database was migrated to a new version");
     }
     Ok(())
 }

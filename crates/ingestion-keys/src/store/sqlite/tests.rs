@@ -9,7 +9,7 @@ use super::schema::VERSION;
 use super::*;
 use crate::cache::{KeyCache, KeyCacheOptions, KeyHandle};
 use crate::clock::ManualClock;
-use crate::fixture::{NOW, Says, SeededRng, allow, commit, key, record, says};
+use crate::fixture::{NOW, Outcome, SeededRng, allow, commit, decide, key, record};
 use crate::service::{KeyService, NewKey, Rotation};
 use crate::store::{StoreErrorKind, Write};
 
@@ -47,13 +47,13 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// Every file of a directory.
+/// The paths of all files in a directory.
 fn files(directory: &Path) -> Vec<PathBuf> {
     fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
 // Scenario: a store is closed and opened again.
-// Guarantee: everything is there, a cursor of before is followed, and revisions go on.
+// Guarantee: it has everything, changes follow an earlier cursor, and revisions go on.
 #[tokio::test]
 async fn what_was_kept_is_found_again() {
     let directory = tempfile::tempdir().unwrap();
@@ -71,9 +71,9 @@ async fn what_was_kept_is_found_again() {
     );
 }
 
-// Scenario: a database is made in directories that are not there, and in one that is open to
-// others. Guarantee: what is made is its owner's alone; what was there stays as it is, except the
-// database itself.
+// Scenario: a database is created in a directory that does not exist, below one that other users can
+// read; later other users can read the database. Guarantee: only the owner can read what is created.
+// An existing directory stays as it is, and an existing database is made private.
 #[tokio::test]
 async fn files_are_private() {
     let directory = tempfile::tempdir().unwrap();
@@ -98,8 +98,9 @@ async fn files_are_private() {
     assert_eq!(mode(&path), 0o600);
 }
 
-// Scenario: a database is opened while another has it; then that one lets go while somebody waits.
-// Guarantee: the first is told that it is locked, the second gets it.
+// Scenario: a database is opened while another store has it, first without waiting and then waiting
+// until the other store is closed. Guarantee: the first attempt fails because the database is locked,
+// the second succeeds.
 #[tokio::test]
 async fn one_writes_at_a_time() {
     let directory = tempfile::tempdir().unwrap();
@@ -115,8 +116,9 @@ async fn one_writes_at_a_time() {
     });
 }
 
-// Scenario: a database of a newer version, of another program, and a file that is none. Guarantee:
-// each is refused for what it is, neither a byte nor who may read it changes, and no lock is left.
+// Scenario: a database of a newer version, a database of another program and a text file are opened.
+// Guarantee: each is refused for its own reason. The content and the permissions of the file do not
+// change, and no lock file is left.
 #[test]
 fn what_is_not_ours_is_not_touched() {
     let directory = tempfile::tempdir().unwrap();
@@ -126,7 +128,7 @@ fn what_is_not_ours_is_not_touched() {
     Connection::open(path("other.db")).unwrap().execute_batch("CREATE TABLE a (b)").unwrap();
     fs::write(
         path("text.db"),
-        "a text that is no database, and longer than its header is: ".repeat(10),
+        "a text that is not a database, and longer than the header of one: ".repeat(10),
     )
     .unwrap();
     for (name, expected) in [
@@ -147,9 +149,9 @@ fn what_is_not_ours_is_not_touched() {
     }
 }
 
-// Scenario: the database file is removed, then another is put in its place, then it is put back;
-// and the same with its log and the lock file. Guarantee: nothing is written or read while it is
-// not there, and everything goes on when it is.
+// Scenario: the database file is moved away, then a copy is put in its place, then the file is put
+// back; and the same with the log and the lock file. Guarantee: nothing is read or written while the
+// file is not in its place, and everything works when it is back.
 #[tokio::test]
 async fn a_file_that_is_gone_is_not_written() {
     let directory = tempfile::tempdir().unwrap();
@@ -182,9 +184,9 @@ async fn a_file_that_is_gone_is_not_written() {
     insert(&store, 2).await.unwrap();
 }
 
-// Scenario: a database is opened by a symbolic link and by its own path; then it has a second name.
-// Guarantee: it is one database, locked by whichever way came first, with everything beside the
-// file itself; with two names it is refused.
+// Scenario: a database is opened by a symbolic link and by its own path, and later it has a second
+// name (a hard link). Guarantee: both paths are the same database with the same lock, and all files
+// are beside the file itself. With two names it is refused.
 #[tokio::test]
 async fn one_database_whichever_way_it_is_named() {
     let directory = tempfile::tempdir().unwrap();
@@ -207,9 +209,9 @@ async fn one_database_whichever_way_it_is_named() {
     assert_eq!(open(&link).unwrap().list().await.unwrap().len(), 1);
 }
 
-// Scenario: the open database is emptied, and in another run overwritten by a copy of before, as
-// people restore it; after that the copy is opened. Guarantee: nothing is acknowledged any more,
-// and the copy is what it was.
+// Scenario: the open database is emptied, and in a second run overwritten by a backup, as `cp` does;
+// after that the backup is opened. Guarantee: nothing is acknowledged after the file was written to,
+// the file is not changed any more, and the backup is complete.
 #[tokio::test]
 async fn a_file_that_was_written_to_is_not_ours() {
     let directory = tempfile::tempdir().unwrap();
@@ -236,8 +238,9 @@ async fn a_file_that_was_written_to_is_not_ours() {
     }
 }
 
-// Scenario: far more is written than a log should hold. Guarantee: it is moved to the database now
-// and then, which is no writing by somebody else, and nothing is lost by it.
+// Scenario: a hundred thousand keys are written, far more than the log should hold.
+// Guarantee: the log is moved to the database now and then, which is not taken for a write of another
+// program, and nothing is lost.
 #[tokio::test]
 async fn the_log_is_cut_short() {
     let directory = tempfile::tempdir().unwrap();
@@ -258,8 +261,9 @@ async fn the_log_is_cut_short() {
     assert_eq!(open(&path).unwrap().list().await.unwrap().len(), 100_000);
 }
 
-// Scenario: the disk is full in the middle of a change. Guarantee: that is what is said, nothing of
-// the change is kept, reading goes on, and so does writing once there is space.
+// Scenario: the disk is full in the middle of a change.
+// Guarantee: the error says so and nothing of the change is kept. Reading goes on, and writing goes
+// on once there is space.
 #[tokio::test]
 async fn a_full_disk_keeps_nothing_of_a_change() {
     let directory = tempfile::tempdir().unwrap();
@@ -281,9 +285,9 @@ async fn a_full_disk_keeps_nothing_of_a_change() {
     assert_eq!(store.commit(commit(1, writes())).await.unwrap().revision, 1);
 }
 
-// Scenario: pages in the middle of the file are overwritten while it is open. Guarantee: reading
-// says that the database is damaged; a cache goes on from memory, and is undecided once that is too
-// old.
+// Scenario: pages in the middle of the database are overwritten.
+// Guarantee: reading fails because the database is damaged. A cache that has read it before decides
+// from memory until `max_staleness`, and is undecided from then on.
 #[tokio::test]
 async fn a_damaged_database_is_not_believed() {
     let directory = tempfile::tempdir().unwrap();
@@ -305,14 +309,14 @@ async fn a_damaged_database_is_not_believed() {
     assert_fails(store.list().await, SqliteError::Corrupt);
     let fresh = KeyCache::new(clock.clone(), KeyCacheOptions::default());
     assert_fails(fresh.catch_up(&store).await, SqliteError::Corrupt);
-    assert_eq!(says(&fresh, key(1).expose_secret()), Says::Undecided);
-    assert_eq!(says(&cache, key(1).expose_secret()), allow("n"));
+    assert_eq!(decide(&fresh, key(1).expose_secret()), Outcome::Undecided);
+    assert_eq!(decide(&cache, key(1).expose_secret()), allow("n"));
     clock.advance(KeyCacheOptions::default().max_staleness);
-    assert_eq!(says(&cache, key(1).expose_secret()), Says::Undecided);
+    assert_eq!(decide(&cache, key(1).expose_secret()), Outcome::Undecided);
 }
 
-// Scenario: something goes badly wrong in the middle of a transaction.
-// Guarantee: who waits is told, nothing is kept, and the store goes on.
+// Scenario: a job panics in the middle of a transaction.
+// Guarantee: its caller gets an error, nothing of the transaction is kept, and the store goes on.
 #[tokio::test]
 async fn a_panic_ends_one_call() {
     let directory = tempfile::tempdir().unwrap();
@@ -326,8 +330,8 @@ async fn a_panic_ends_one_call() {
     insert(&store, 1).await.unwrap();
 }
 
-/// Whether this process is root, to whom nothing is unreadable. Then the test was run again as
-/// nobody, and passed.
+/// Returns `true` if this process is root, which may write to everything. In that case it has run the
+/// test again as the user nobody, and the test has passed.
 fn was_run_as_nobody(test: &str) -> bool {
     if !rustix::process::geteuid().is_root() {
         return false;
@@ -338,16 +342,16 @@ fn was_run_as_nobody(test: &str) -> bool {
         .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
         .arg(std::env::current_exe().unwrap());
     let output = again.args(["--exact", &name]).env("TMPDIR", "/tmp").output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    let lines = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && lines.contains("1 passed"), "{lines}");
     true
 }
 
-// Scenario: the database, its lock file or its directory cannot be written by who opens it.
-// Guarantee: that is what is said.
+// Scenario: a user opens a database, a lock file or a directory without the permission to write it.
+// Guarantee: the error says that it cannot be written.
 #[test]
-fn what_cannot_be_written_is_said() {
-    if was_run_as_nobody("what_cannot_be_written_is_said") {
+fn what_cannot_be_written_is_reported() {
+    if was_run_as_nobody("what_cannot_be_written_is_reported") {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
@@ -367,8 +371,8 @@ fn what_cannot_be_written_is_said() {
     drop(open(&path).unwrap());
 }
 
-// Scenario: the database becomes unwritable, and its directory too, after it was opened.
-// Guarantee: what was opened goes on; nothing is acknowledged that is not found again.
+// Scenario: the permission to write the database and its directory is taken away while it is open.
+// Guarantee: every change that was acknowledged is found again.
 #[tokio::test]
 async fn permissions_taken_later_lose_nothing() {
     if was_run_as_nobody("permissions_taken_later_lose_nothing") {
@@ -393,9 +397,9 @@ async fn permissions_taken_later_lose_nothing() {
     assert_eq!(kept, acknowledged);
 }
 
-// Scenario: keys are created, used, refused, rotated, listed and deleted; everything that was
-// answered but the secret itself, every error, and every byte of every file is searched for them.
-// Guarantee: no key is found, nor any of its groups.
+// Scenario: keys are created, used, refused, rotated, listed and deleted. The `Debug` output of every
+// answer and error, and every byte of every file, is searched for the keys.
+// Guarantee: neither a key nor one of its groups is found.
 #[tokio::test]
 async fn no_plaintext_is_kept() {
     let directory = tempfile::tempdir().unwrap();
@@ -405,8 +409,8 @@ async fn no_plaintext_is_kept() {
     cache.catch_up(&*store).await.unwrap();
     let service =
         KeyService::new(store.clone(), Arc::clone(&cache), clock).with_rng(SeededRng::default());
-    let mut told = String::new();
-    let mut tell = |what: &dyn std::fmt::Debug| told.push_str(&format!("{what:?}\n"));
+    let mut answers = String::new();
+    let mut record_answer = |what: &dyn std::fmt::Debug| answers.push_str(&format!("{what:?}\n"));
 
     let created = service
         .create("ops", NewKey { name: "canary".to_owned(), ..NewKey::default() })
@@ -420,21 +424,26 @@ async fn no_plaintext_is_kept() {
         if let Ok(otlp_auth::Decision::Allow(identity)) = &verdict {
             identity.handle::<KeyHandle>().unwrap().add_client([127, 0, 0, 1].into(), Some("test"));
         }
-        tell(&(generated, verdict, cache.peek(&credential), &cache));
+        record_answer(&(generated, verdict, cache.peek(&credential), &cache));
     }
     cache.flush_usage(&*store).await.unwrap();
-    tell(&service.rotate("ops", created.key.record.id, Rotation::default()).await.unwrap_err());
-    tell(&(
+    record_answer(
+        &service.rotate("ops", created.key.record.id, Rotation::default()).await.unwrap_err(),
+    );
+    record_answer(&(
         service.list().await,
         service.get(created.key.record.id).await,
         service.audit(0, None).await,
     ));
-    tell(&(&service, store.list().await));
+    record_answer(&(&service, store.list().await));
     service.delete("ops", created.key.record.id).await.unwrap();
-    assert!(matches!(says(&cache, created.secret.expose_secret()), Says::Deny(_)));
+    assert!(matches!(decide(&cache, created.secret.expose_secret()), Outcome::Deny(_)));
     let in_use = files(directory.path());
-    let bytes: Vec<_> =
-        in_use.iter().flat_map(|file| fs::read(file).unwrap()).chain(told.into_bytes()).collect();
+    let bytes: Vec<_> = in_use
+        .iter()
+        .flat_map(|file| fs::read(file).unwrap())
+        .chain(answers.into_bytes())
+        .collect();
     assert!(in_use.iter().any(|file| fs::metadata(file).unwrap().size() > 4096));
     for generated in [&created, &rotated] {
         for group in generated.secret.expose_secret().split('-').skip(1) {

@@ -1,4 +1,4 @@
-//! A thread that owns a connection and does one thing after another.
+//! A thread that owns a connection and runs one job after another.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -13,17 +13,17 @@ use tokio::sync::oneshot;
 use super::error::SqliteError;
 use super::file::{PinnedFile, Stamp};
 
-/// How often the file is looked at while there is nothing to do.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the files are verified while there is nothing to do.
+const VERIFY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Length of a log whose changes are moved to the database, in bytes: SQLite's own default, a
-/// thousand pages.
+/// The length in bytes from which on the changes in the log are moved to the database: a thousand
+/// pages, which is SQLite's own default.
 const LONG_LOG: u64 = 4096 * 1000;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// A connection on a thread of its own. Dropped, it finishes what it was given, closes the
-/// connection, and then lets go of the files.
+/// A connection on a thread of its own. When it is dropped, it finishes the jobs that it has, closes
+/// the connection, and then the files.
 #[derive(Debug)]
 pub(super) struct Worker {
     jobs: Option<mpsc::Sender<Job>>,
@@ -38,7 +38,8 @@ pub(super) struct Files {
     database: PinnedFile,
     log: PinnedFile,
     lock: PinnedFile,
-    /// The database as the last checkpoint left it: nobody else writes to it.
+    /// The database as the last checkpoint left it. If it looks different, another program wrote to
+    /// it.
     stamp: Mutex<Stamp>,
 }
 
@@ -52,14 +53,13 @@ impl Files {
         Ok(Self { database, log, lock, stamp })
     }
 
-    /// Fails unless all of them are still at their paths, and nobody else has written to the
-    /// database.
+    /// Fails unless all files are still at their paths, and no other program wrote to the database.
     pub(super) fn verify(&self) -> Result<(), SqliteError> {
         self.verify_as(*self.lock_stamp())
     }
 
-    /// Moves changes from the log to the database once there are many. SQLite does not do it by
-    /// itself: then one would not know who wrote.
+    /// Moves changes from the log to the database once there are many. SQLite's automatic checkpoint
+    /// is off, so that every other write to the database file is known to be foreign.
     pub(super) fn checkpoint(&self, connection: &Connection) -> Result<(), SqliteError> {
         if self.log.stamp()?.len < LONG_LOG {
             return Ok(());
@@ -95,19 +95,19 @@ impl Worker {
             move || {
                 let mut lost = false;
                 loop {
-                    match received.recv_timeout(LOOK_INTERVAL) {
+                    match received.recv_timeout(VERIFY_INTERVAL) {
                         Ok(job) => {
-                            // A job that panicked answers nobody, and its transaction was rolled
-                            // back.
+                            // The transaction of a job that panicked was rolled back, and its
+                            // caller gets an error.
                             let _panicked = catch_unwind(AssertUnwindSafe(|| job(&mut connection)));
                         }
-                        Err(RecvTimeoutError::Timeout) => look(&files, &mut lost),
+                        Err(RecvTimeoutError::Timeout) => log_state(&files, &mut lost),
                         Err(RecvTimeoutError::Disconnected) => break,
                     }
                 }
                 if matches!(files.verify(), Err(SqliteError::Overwritten)) {
-                    // Changes of before, moved there from the log, would make neither the old
-                    // database nor the new one.
+                    // Moving our changes from the log into the file of another program would
+                    // destroy both databases.
                     let _kept_apart =
                         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
                 }
@@ -119,8 +119,8 @@ impl Worker {
         Ok(Self { jobs: Some(jobs), thread: Some(thread), files })
     }
 
-    /// Does this on the thread, if the file is still the file. It is done even if nobody waits for
-    /// it any more.
+    /// Runs a job on the thread, if the files are still in their place. The job runs even if the
+    /// caller does not wait for it any more.
     pub(super) async fn run<T, E, F>(&self, job: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -152,8 +152,8 @@ impl Drop for Worker {
     }
 }
 
-/// Tells once when the file is gone, and once when it is back.
-fn look(files: &Files, lost: &mut bool) {
+/// Logs once that the files cannot be used, and once that they can be used again.
+fn log_state(files: &Files, lost: &mut bool) {
     let found = files.verify();
     match &found {
         Ok(()) if *lost => tracing::info!("the database file is back"),

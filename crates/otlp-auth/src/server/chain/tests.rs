@@ -31,7 +31,7 @@ impl Says {
     }
 
     fn of(verdict: Verdict) -> Self {
-        // Those of `all`, so that a name can be compared.
+        // One of the names of `all`, so that it can be compared.
         let known = |text: &str| if text == "first" { "first" } else { "next" };
         match verdict {
             Ok(Decision::Allow(identity)) => Allow(known(identity.name())),
@@ -57,7 +57,7 @@ impl Says {
     }
 }
 
-/// An authenticator that always says the same, and counts how often it was asked.
+/// An authenticator that always has the same verdict, and counts how often it was asked.
 struct Always(Says, AtomicUsize);
 
 impl Always {
@@ -80,7 +80,7 @@ impl ServerAuthenticator for Always {
     }
 }
 
-/// An authenticator that answers when it is told to, once.
+/// An authenticator that decides once, when the test sends it the verdict.
 struct Remote(std::sync::Mutex<Option<oneshot::Receiver<Says>>>);
 
 impl ServerAuthenticator for Remote {
@@ -110,8 +110,8 @@ fn credential() -> Credential<'static> {
 }
 
 // Scenario: every verdict of the first authenticator meets every verdict of the second, in memory.
-// Guarantee: allow beats all, undecided beats deny, else deny; the future says what `decide` says;
-// the second is asked only if it is needed.
+// Guarantee: allow beats undecided, and undecided beats deny; the future resolves to what `decide`
+// returns; the second authenticator is asked only if it is needed.
 #[tokio::test]
 async fn the_table_of_a_chain() {
     for first_says in Says::all("first") {
@@ -135,9 +135,9 @@ async fn the_table_of_a_chain() {
     }
 }
 
-// Scenario: the same where the second has to ask somebody and answers later.
-// Guarantee: the chain is pending until then, and then says the same; it does not wait where the
-// first allows.
+// Scenario: the second authenticator decides later.
+// Guarantee: the chain is pending until then and then has the same verdict; it does not wait where
+// the first authenticator allows.
 #[tokio::test]
 async fn a_chain_waits_for_its_second() {
     for first_says in Says::all("first") {
@@ -165,7 +165,7 @@ async fn a_chain_waits_for_its_second() {
 }
 
 // Scenario: a chain of three, in memory.
-// Guarantee: the last one is reached, and one that allows ends the asking.
+// Guarantee: the last one is asked unless one before it allows.
 #[test]
 fn chains_can_be_chained() {
     let (a, b, c) = (

@@ -59,8 +59,8 @@ fn empty_and_repeated() {
     assert_eq!((twice.len(), twice.is_empty()), (1, false));
 }
 
-// Scenario: one token under two names, or something that is no token.
-// Guarantee: the set is refused by the names; neither error nor set shows a token.
+// Scenario: a set has one token under two names, or a text that is not a token.
+// Guarantee: the error names the tokens; neither the error nor the set shows a token.
 #[test]
 fn a_set_that_cannot_be_is_refused_by_name() {
     let error =
@@ -86,7 +86,7 @@ fn a_set_that_cannot_be_is_refused_by_name() {
     assert_eq!(format!("{tokens:?}"), "FixedTokens { len: 1, .. }");
 }
 
-// Scenario: ten thousand tokens.
+// Scenario: a set has ten thousand tokens.
 // Guarantee: each is found under its own name, and twice as many others are not found.
 #[test]
 fn every_one_of_many_is_found() {
@@ -103,7 +103,7 @@ fn every_one_of_many_is_found() {
 
 proptest! {
     // Scenario: any set of tokens, and any token.
-    // Guarantee: the set decides as a map does, and the future says the same as `decide`.
+    // Guarantee: the set decides as a map does, and the future resolves to what `decide` returns.
     #[test]
     fn a_set_decides_as_a_map(tokens in prop::collection::hash_map(r"[!#-+\--~]{1,40}", "[a-z]{1,3}", 0..20), other in r"[!#-+\--~]{1,3}") {
         let set = FixedTokens::new(tokens.iter().map(|(token, name)| (name.as_str(), token.as_str()))).unwrap();

@@ -11,7 +11,7 @@ use crate::denial::DenyReason;
 use crate::server::FixedTokensError;
 use crate::server::InMemoryAuthenticator;
 
-/// Long enough that no test is helped by polling.
+/// So long that no test passes because of polling.
 const NEVER: Duration = Duration::from_secs(3600);
 const OFTEN: Duration = Duration::from_millis(5);
 
@@ -60,7 +60,7 @@ async fn in_force(file: &TokenFile, token: &str) {
 }
 
 // Scenario: a file with named and bare tokens.
-// Guarantee: each is allowed under its name; a bare one is named after its place.
+// Guarantee: each is allowed under its name; a bare one is named after its line.
 #[test]
 fn tokens_are_named() {
     let directory = Directory::new(
@@ -79,7 +79,7 @@ fn tokens_are_named() {
 
 // Scenario: a file that is missing, a directory, empty, blank, too long, or illegal in a line, when
 // it is opened.
-// Guarantee: an error that says which; an authenticator without tokens never comes to be.
+// Guarantee: the error says which; there is never an authenticator without tokens.
 #[test]
 fn a_bad_file_is_not_opened() {
     let open = |directory: &Directory| TokenFile::open(directory.tokens()).unwrap_err();
@@ -191,7 +191,7 @@ async fn a_secret_of_kubernetes_is_followed() {
     assert_eq!(name_of(&file, "token-of-version-2"), None);
 }
 
-// Scenario: the file changes where its directory is not told: behind a link to another directory,
+// Scenario: the file changes without an event in its directory: behind a link to another directory,
 // and when the directory itself is replaced.
 // Guarantee: polling finds the new tokens.
 #[cfg(unix)]
@@ -326,7 +326,7 @@ async fn a_thousand_rewrites_refuse_nobody() {
 }
 
 // Scenario: the authenticator is dropped.
-// Guarantee: its thread ends: nobody is left who could report a change.
+// Guarantee: its thread ends, so that no change is reported any more.
 #[tokio::test]
 async fn the_thread_ends_with_its_owner() {
     let directory = Directory::new("token-at-first-0");

@@ -1,0 +1,80 @@
+//! What is counted for a key besides the requests that it was allowed with.
+
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The largest number of characters that are kept of a user agent.
+const USER_AGENT_LEN: usize = 128;
+
+/// Adds to the usage of the key that a request was allowed with. It is the
+/// [handle](otlp_auth::Identity::handle) of the identity of the request.
+///
+/// # Examples
+///
+/// ```
+/// use ingestion_keys::cache::KeyHandle;
+/// use otlp_auth::Identity;
+///
+/// fn received(identity: &Identity, bytes: u64, from: std::net::IpAddr, user_agent: Option<&str>) {
+///     if let Some(handle) = identity.handle::<KeyHandle>() {
+///         handle.add_bytes(bytes);
+///         handle.add_client(from, user_agent);
+///     }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct KeyHandle {
+    pub(super) bytes: AtomicU64,
+    pub(super) denied: AtomicU64,
+    pub(super) clients: Mutex<Vec<SeenClient>>,
+    max_clients: usize,
+}
+
+/// A client that used the key.
+#[derive(Debug)]
+pub(super) struct SeenClient {
+    pub(super) address: IpAddr,
+    pub(super) user_agent: Option<Box<str>>,
+    /// Whether it was seen since the last flush.
+    pub(super) is_fresh: bool,
+}
+
+impl KeyHandle {
+    pub(super) fn new(max_clients: usize) -> Self {
+        Self {
+            bytes: AtomicU64::new(0),
+            denied: AtomicU64::new(0),
+            clients: Mutex::default(),
+            max_clients,
+        }
+    }
+
+    /// Adds the bytes of an allowed request.
+    pub fn add_bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes the client of an allowed request. If several requests do it at once, some of them are
+    /// passed over, because none of them waits here.
+    pub fn add_client(&self, address: IpAddr, user_agent: Option<&str>) {
+        let Ok(mut clients) = self.clients.try_lock() else { return };
+        let user_agent = user_agent.map(shortened);
+        let same = |known: &SeenClient| {
+            known.address == address && known.user_agent.as_deref() == user_agent
+        };
+        if let Some(known) = clients.iter_mut().find(|known| same(known)) {
+            known.is_fresh = true;
+        } else if self.max_clients > 0 {
+            if clients.len() == self.max_clients {
+                clients.remove(0);
+            }
+            let user_agent = user_agent.map(Into::into);
+            clients.push(SeenClient { address, user_agent, is_fresh: true });
+        }
+    }
+}
+
+fn shortened(user_agent: &str) -> &str {
+    user_agent.char_indices().nth(USER_AGENT_LEN).map_or(user_agent, |(end, _)| &user_agent[..end])
+}
