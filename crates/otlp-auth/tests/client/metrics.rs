@@ -58,7 +58,7 @@ impl HttpClient for RefusesOld {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let old = request.headers()["authorization"] == "StackState token-0";
         if old {
-            self.0.replace("token-1");
+            self.0.replace("token-1\n");
         }
         let status = if old { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
         Ok(Response::builder().status(status).body(Bytes::new()).unwrap())
@@ -85,7 +85,7 @@ fn resends_and_reloads() {
             if got.credentials() != ["StackState token-0"] {
                 return accepted();
             }
-            tokens.replace("token-1");
+            tokens.replace("token-1\n");
             refusal.response()
         });
         block_on(auth.layer().layer(server).oneshot(Request::new(Full::new(Bytes::from("batch")))))
@@ -111,7 +111,7 @@ fn resends_and_reloads() {
         block_on(auth.layer().layer(refusing).oneshot(Request::new(Full::<Bytes>::default())))
             .unwrap();
     }
-    tokens.replace("token-1");
+    tokens.replace("token-1\n");
     wait_for_header(&auth, "StackState token-1");
     followed.push(auth.generation());
     drop(auth);
