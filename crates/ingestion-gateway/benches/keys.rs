@@ -1,7 +1,7 @@
-//! The gateway with many keys: how soon it decides, what it holds, and what creating and listing
-//! take. `cargo xtask bench keys` runs it.
+//! The gateway with many keys: the time until it decides, its memory, and the time that creating and
+//! listing keys takes. `cargo xtask bench keys` runs it.
 //!
-//! Each run makes its own databases. The gateway and `sts` are the programs as they are shipped.
+//! Each run makes its own databases. The gateway and `sts` are built as they are shipped.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
@@ -22,10 +22,10 @@ use tempfile::TempDir;
 
 const MILLION: u64 = 1_000_000;
 
-/// Keys that are created to see how long one takes.
+/// The number of keys that are created to measure how long one takes.
 const CREATED: usize = 300;
 
-/// How many keys are written at once while a database is made.
+/// The number of keys in one change while a database is made.
 const BATCH: u64 = 10_000;
 
 #[tokio::main]
@@ -56,7 +56,7 @@ fn report(case: &str, value: f64) {
     println!(r#"{{"case":"{case}","value":{value:.3},"allocations":null}}"#);
 }
 
-/// A database in a directory of its own.
+/// A database in a temporary directory.
 struct Database {
     directory: TempDir,
 }
@@ -127,7 +127,7 @@ fn key(number: u64) -> String {
     key.expose_secret().to_owned()
 }
 
-/// A running gateway; killed when dropped.
+/// A running gateway, which is killed when it is dropped.
 struct Gateway {
     child: Child,
     ready: Value,
@@ -182,15 +182,15 @@ impl Gateway {
         }
     }
 
-    /// What the kernel counts as resident, in megabytes.
+    /// The resident memory of the process in megabytes (10^6 bytes).
     fn resident_megabytes(&self) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        // Which says kB and means 1024 bytes.
+        // The kernel writes kB and means 1024 bytes.
         line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0 / 1e6
     }
 
-    /// The 99th percentile of creating a key, in milliseconds.
+    /// The 99th percentile of the time that creating a key takes, in milliseconds.
     async fn create_p99(&self) -> f64 {
         let url = self.url("management", "/api/security/ingestion/api_keys");
         let mut times = Vec::new();
@@ -239,7 +239,7 @@ impl Drop for Gateway {
     }
 }
 
-/// The content of a file, once it is there; it is written whole.
+/// Waits for a file and returns its content. The file appears with its whole content.
 fn wait_for(path: &Path) -> String {
     loop {
         if let Ok(text) = fs::read_to_string(path) {

