@@ -22,7 +22,8 @@ use crate::ScalarKind;
 /// let report = Report::new();
 /// let mut root = Node::root(&value, &report).map().expect("a map");
 /// assert_eq!(root.get("token").and_then(|node| node.string()), Some("0123"));
-/// assert_eq!(root.get("timeout").and_then(|node| node.duration()).map(|timeout| timeout.as_secs()), Some(90));
+/// let timeout = root.get("timeout").and_then(|node| node.duration());
+/// assert_eq!(timeout, Some(std::time::Duration::from_secs(90)));
 /// root.deny_unknown();
 /// assert!(report.finish().is_ok());
 /// # Ok::<(), otel_confmap::Problem>(())
@@ -76,7 +77,8 @@ impl Value {
     /// let mut value = Value::parse("limits: {streams: 100, connections: 10}")?;
     /// value.merge(Value::parse("limits: {streams: 5}")?);
     /// let report = Report::new();
-    /// let mut limits = Node::root(&value, &report).map().and_then(|mut root| root.get("limits")?.map()).expect("a map");
+    /// let mut root = Node::root(&value, &report).map().expect("a map");
+    /// let mut limits = root.get("limits").and_then(|node| node.map()).expect("a map");
     /// assert_eq!(limits.get("streams").and_then(|node| node.u64()), Some(5));
     /// assert_eq!(limits.get("connections").and_then(|node| node.u64()), Some(10));
     /// # Ok::<(), otel_confmap::Problem>(())

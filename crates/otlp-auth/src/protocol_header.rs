@@ -1,4 +1,4 @@
-//! The headers that no credential can be sent in.
+//! The headers that cannot carry a credential.
 
 use http::HeaderName;
 use http::header::{

@@ -51,8 +51,8 @@ pub(super) fn grpc(node: &Node<'_>, insecure: bool) -> Option<Endpoint> {
     uri.map(Endpoint).map_err(|_| node.problem(EXPECTED)).ok()
 }
 
-/// Reads an endpoint of an OTLP/HTTP exporter: an `http://` or `https://` URL. Only the endpoint of a
-/// single signal may have a `query`, because the path of the signal is appended to any other.
+/// Reads an endpoint of an OTLP/HTTP exporter: an `http://` or `https://` URL. Only the endpoint of
+/// a single signal may have a `query`, because the path of the signal is appended to any other.
 pub(super) fn http(node: &Node<'_>, query: bool) -> Option<Endpoint> {
     const EXPECTED: &str = "expected a URL with a host that starts with http:// or https://";
     let text = text(node)?;

@@ -92,8 +92,9 @@ mod tests {
     }
 
     // Scenario: bodies have wrong types, missing fields, invalid JSON and too many bytes, or are
-    // empty. Guarantee: the message names the field and does not repeat its value. Unknown fields
-    // and an empty body are accepted.
+    // empty.
+    // Guarantee: the message names the field and does not repeat its value. Unknown fields and an
+    // empty body are accepted.
     #[tokio::test]
     async fn the_message_names_the_invalid_field() {
         assert_eq!(message::<GenerateRequest>(r#"{"name": 7}"#).await, "`name`: expected a string");

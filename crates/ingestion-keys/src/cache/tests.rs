@@ -168,9 +168,9 @@ async fn expiry_is_exact() {
     assert_eq!((env.decide(2), env.cache.fresh_for()), (allow("for ever"), Some(MAX_STALENESS)));
 }
 
-// Scenario: the store cannot be read for `max_staleness`, and then can be read again. Guarantee:
-// the cache decides until exactly then, is undecided from then on, and decides again once it has
-// read the store. A token without the format of a key is denied throughout.
+// Scenario: the store cannot be read for `max_staleness`, and then can be read again.
+// Guarantee: the cache decides until exactly then, is undecided from then on, and decides again
+// once it has read the store. A token without the format of a key is denied throughout.
 #[tokio::test]
 async fn staleness_is_exact() {
     let env = TestEnv::new();

@@ -2,7 +2,8 @@ use std::fs;
 
 use super::{Node, Report, Value, expand, lookup, read, show};
 
-/// References of every form, alone; guarantees the value and its type.
+/// Scenario: settings that are one reference and nothing else, of every form.
+/// Guarantee: each has the value and the type of the substituted text.
 #[test]
 fn whole_values() {
     let env = [
@@ -36,8 +37,8 @@ fn whole_values() {
     }
 }
 
-/// Values that YAML has other ideas about; guarantees that a string setting gets the exact text of
-/// the variable.
+/// Scenario: variables have values that YAML would read as another type.
+/// Guarantee: a string setting has the exact text of the variable.
 #[test]
 fn exact_text() {
     for text in [
@@ -54,8 +55,8 @@ fn exact_text() {
     assert_eq!(read("${env:X}", &[("X", "true")], |node| node.bool()), Ok(Some(true)));
 }
 
-/// References within a text; guarantees that the result is a string, also of what looks like a
-/// number.
+/// Scenario: references are parts of a longer text.
+/// Guarantee: the result is a string, even if it looks like a number.
 #[test]
 fn inline() {
     let env = [
@@ -79,8 +80,9 @@ fn inline() {
     }
 }
 
-/// Dollars of every kind; guarantees the Collector's rule: `$$` is one, an escaped reference stays,
-/// a bare name is text.
+/// Scenario: dollars of every kind.
+/// Guarantee: as in the Collector, `$$` becomes one dollar, an escaped reference stays, and a name
+/// without braces is text.
 #[test]
 fn dollars() {
     let env = [("X", "x"), ("DOLLARS", "a$$b$c"), ("ESCAPED", "$${env:X}"), ("PAIR", "[a$$b]")];
@@ -111,8 +113,8 @@ fn dollars() {
     );
 }
 
-/// References in lists, maps and keys, also substituted ones; guarantees that values are expanded
-/// and keys are not.
+/// Scenario: references stand in lists, maps and keys, also in substituted ones.
+/// Guarantee: values are substituted, and keys are not.
 #[test]
 fn where_it_applies() {
     let env = lookup(&[("X", "x"), ("MORE", "{b: \"${env:X}\", \"${env:X}\": 1}")]);
@@ -123,7 +125,9 @@ fn where_it_applies() {
     assert_eq!(show(&value), "{a: ['x', {c: 'x'}], ${env:X}: 1, more: {b: 'x', ${env:X}: 1}}");
 }
 
-/// Files of every form; guarantees one line end less where they are text, and whole trees.
+/// Scenario: files of every form are substituted.
+/// Guarantee: where the file is text, one line end at its end is dropped; where it is YAML, the
+/// setting has the whole tree.
 #[test]
 fn files() {
     let directory = tempfile::tempdir().unwrap();
@@ -157,8 +161,9 @@ fn files() {
     assert_eq!(show(&expand("${env:X}", &[("X", "x\n")])), "'x\n'");
 }
 
-/// References that cannot be resolved; guarantees one problem with path and line that names what
-/// the document names.
+/// Scenario: references cannot be resolved.
+/// Guarantee: each is one problem with path and line, which shows only what the document itself
+/// names.
 #[test]
 fn failures() {
     let directory = tempfile::tempdir().unwrap();
@@ -191,8 +196,9 @@ fn failures() {
     }
 }
 
-/// Values that refer to themselves, straight, in a circle, in a longer text, in a map, twice in a
-/// list; guarantees a clear end.
+/// Scenario: values refer to themselves: directly, in a circle, in a longer text, in a map, and
+/// twice in a list.
+/// Guarantee: expansion ends with a problem that says so.
 #[test]
 fn circles() {
     for (env, expected) in [
@@ -226,7 +232,8 @@ fn circles() {
     assert!(show(&expand("${A}", &[("A", &long)])).contains('!'));
 }
 
-/// A reference that nobody reads; guarantees that it is no problem.
+/// Scenario: a reference that cannot be resolved stands in a setting that nobody reads.
+/// Guarantee: it is not a problem.
 #[test]
 fn unread_failures() {
     let value = Value::parse("a: ${env:UNSET}\nb: 1").unwrap().expand(&|_| None);
@@ -238,8 +245,8 @@ fn unread_failures() {
     assert_eq!(report.finish(), Ok(Vec::new()));
 }
 
-/// A secret where a map, a list, a name or a reference is expected; guarantees that no message and
-/// no path shows it.
+/// Scenario: a secret is substituted where a map, a list, a name or a reference is expected.
+/// Guarantee: no message and no path shows it.
 #[test]
 fn secrets_stay_hidden() {
     let canary = "iapikeyok-canary";

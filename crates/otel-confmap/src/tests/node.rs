@@ -3,8 +3,8 @@ use std::time::Duration;
 use super::{Node, Report, Value, lines, read};
 use crate::problem::MAX_PROBLEMS;
 
-/// Durations as Go reads them, and texts it does not; guarantees the same, less negative ones and
-/// numbers without a unit.
+/// Scenario: durations that Go reads, and texts that it does not read.
+/// Guarantee: the same ones are read, except negative durations and numbers without a unit.
 #[test]
 fn durations() {
     let duration = |text: &str| read(text, &[], |node| node.duration());
@@ -52,8 +52,9 @@ fn durations() {
     }
 }
 
-/// Every reader on every type; guarantees that each takes its own and names what it expected and
-/// found instead.
+/// Scenario: every reader reads a value of every type.
+/// Guarantee: each reader accepts its own type, and otherwise names the expected and the found
+/// type.
 #[test]
 fn types() {
     let values = ["null", "true", "7", "1.5", "text", "'7'", "[a]", "{a: b}"];
@@ -103,8 +104,8 @@ fn types() {
     );
 }
 
-/// A map with good, bad, missing and unknown keys; guarantees that all problems are found, in
-/// order, with path and line.
+/// Scenario: a map has good, bad, missing and unknown keys.
+/// Guarantee: all problems are reported in order, with path and line.
 #[test]
 fn all_problems() {
     let value = Value::parse("a:\n  good: 1\n  bad: x\n  odd: 2\n  list: [1, [2]]\nb:\n").unwrap();
@@ -127,8 +128,8 @@ fn all_problems() {
     assert_eq!(lines(&report.finish().unwrap_err()), expected);
 }
 
-/// Unknown keys where they are harmless, and a problem found twice; guarantees warnings, and each
-/// entry once.
+/// Scenario: unknown keys are allowed, and one problem is found twice.
+/// Guarantee: the unknown keys are warnings, and each entry is reported once.
 #[test]
 fn warnings() {
     let value = Value::parse("a: 1\nb: 2").unwrap();
@@ -140,8 +141,8 @@ fn warnings() {
     assert_eq!(lines(&report.finish().unwrap()), "b: unknown key: it has no effect (line 2)");
 }
 
-/// A map of 49,000 keys of which one is known, read twice; guarantees the first hundred problems in
-/// order, and the number of the others.
+/// Scenario: a map of 49,000 keys, of which one is known, is read twice.
+/// Guarantee: the report has the first 100 problems in order, and the number of the others.
 #[test]
 fn many_problems() {
     let text: String = (0..49_000).map(|number| format!("key{number}: 1\n")).collect();

@@ -6,8 +6,8 @@ use std::{os::unix::net::UnixListener, process::Command};
 use super::{Value, expand, parse, show};
 use crate::budget::{MAX_DEPTH, MAX_NODES, MAX_TEXT_LEN};
 
-/// Scalars of every form; guarantees the types of the YAML 1.2 core schema, and that quotes make a
-/// string.
+/// Scenario: scalars of every form.
+/// Guarantee: each has the type of the YAML 1.2 core schema, and quotes make a string.
 #[test]
 fn core_schema() {
     for (text, expected) in [
@@ -56,7 +56,8 @@ fn core_schema() {
     }
 }
 
-/// Documents of every shape that is allowed; guarantees the tree.
+/// Scenario: documents of every allowed shape.
+/// Guarantee: each becomes the expected tree.
 #[test]
 fn documents() {
     for (text, expected) in [
@@ -80,7 +81,8 @@ fn documents() {
     }
 }
 
-/// Documents that are refused; guarantees that each is told by what is wrong with it, and where.
+/// Scenario: documents that are not allowed.
+/// Guarantee: each is refused with the reason and its line.
 #[test]
 fn refused() {
     for (text, expected) in [
@@ -102,8 +104,8 @@ fn refused() {
     }
 }
 
-/// `...` for what an example leaves out, at the margin and indented; guarantees a message that says
-/// what to do.
+/// Scenario: an example marks an omitted part by `...`, at the margin and indented.
+/// Guarantee: the message says what to do about it.
 #[test]
 fn ellipsis() {
     for text in ["a: 1\n...\nb: 2\n", "  a: 1\n\n  ...\n\n  b: 2\n", "a:\n  b: 1\n  ...\nc: 1\n"] {
@@ -117,8 +119,8 @@ fn ellipsis() {
     assert!(parse("a: |\n  ...\nb: 1\nc: [").starts_with("error: not valid YAML"));
 }
 
-/// Two documents, one over the other; guarantees that maps are merged at every level and all else
-/// is replaced.
+/// Scenario: one document is merged over another.
+/// Guarantee: maps are merged at every level, and every other value is replaced.
 #[test]
 fn merge() {
     for (first, second, expected) in [
@@ -138,8 +140,8 @@ fn merge() {
     }
 }
 
-/// Nesting by lists, maps, and aliases around the limit; guarantees that the limit holds and
-/// nothing overflows.
+/// Scenario: lists, maps and aliases are nested up to the limit and beyond it.
+/// Guarantee: the limit holds, and the stack does not overflow.
 #[test]
 fn depth() {
     let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
@@ -160,8 +162,8 @@ fn depth() {
     }
 }
 
-/// Very many nodes, written and by aliases of aliases; guarantees that the limits hold before
-/// memory is used up.
+/// Scenario: a text asks for very many nodes, written out and by aliases of aliases.
+/// Guarantee: the limits hold before memory is exhausted.
 #[test]
 fn billion_laughs() {
     let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
@@ -177,8 +179,8 @@ fn billion_laughs() {
     assert!(parse(&long).contains("copy more than"));
 }
 
-/// Texts and files around the length limit, among them a huge one; guarantees that they are
-/// refused, and quickly.
+/// Scenario: texts and files have lengths around the limit, and one file is huge.
+/// Guarantee: texts beyond the limit are refused, and the huge file is not read.
 #[test]
 fn length() {
     let text = |length: usize| format!("#{}", "x".repeat(length - 1));
@@ -196,9 +198,10 @@ fn length() {
     assert_eq!(Value::read_file(&path).unwrap_err().to_string(), expected);
 }
 
-/// A FIFO that nobody writes to, a link to it, a socket, an endless device, a directory, as a file
-/// and in a reference; guarantees that each is refused at once as no regular file, and that a link
-/// to a regular file is read.
+/// Scenario: a path leads to a FIFO that nobody writes to, a link to it, a socket, an endless
+/// device or a directory, as a file and in a reference.
+/// Guarantee: each is refused at once because it is not a regular file, and a link to a regular
+/// file is read.
 #[cfg(unix)]
 #[test]
 fn only_regular_files() {
@@ -223,7 +226,8 @@ fn only_regular_files() {
     assert_eq!(show(&expand(&format!("${{file:{}}}", path("to-file").display()), &[])), "{a: 1}");
 }
 
-/// Files that are there and files that cannot be read; guarantees an error that names the path.
+/// Scenario: files exist, and files cannot be read.
+/// Guarantee: an error names the path.
 #[test]
 fn files() {
     let directory = tempfile::tempdir().unwrap();

@@ -55,8 +55,8 @@ fn without_dollar() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Any text, also one that is nearly YAML; guarantees that it is parsed, expanded and read, or
-    /// refused, without a panic.
+    /// Scenario: any text, also one that is nearly YAML.
+    /// Guarantee: the text is parsed, expanded and read, or refused, without a panic.
     #[test]
     fn never_panics(text in prop_oneof![any::<String>(), soup()], variable in prop_oneof![any::<String>(), soup()]) {
         if let Ok(value) = Value::parse(&text) {
@@ -71,7 +71,8 @@ proptest! {
         }
     }
 
-    /// Any text without `$`; guarantees that expansion leaves it as it is.
+    /// Scenario: any text without `$`.
+    /// Guarantee: expansion does not change it.
     #[test]
     fn expansion_without_dollar_is_identity(text in prop_oneof![without_dollar(), soup().prop_map(|text| text.replace('$', ""))]) {
         if let Ok(value) = Value::parse(&text) {
@@ -80,22 +81,24 @@ proptest! {
         }
     }
 
-    /// Any text with its dollars doubled; guarantees that expansion gives the text.
+    /// Scenario: any text, with its dollars doubled.
+    /// Guarantee: expansion gives the text.
     #[test]
     fn doubled_dollars_are_halved(text in "[a${}:env]{0,12}") {
         let value = expand(&quoted(&text.replace('$', "$$")), &[("a", "x"), ("env", "y")]);
         prop_assert_eq!(show(&value), format!("'{text}'"));
     }
 
-    /// Any text, quoted; guarantees that it comes back as it was, and as a string.
+    /// Scenario: any text, in quotes.
+    /// Guarantee: it is read unchanged, as a string.
     #[test]
     fn quoting_round_trip(text in any::<String>()) {
         let value = Value::parse(&quoted(&text)).unwrap();
         prop_assert_eq!(show(&value), format!("'{text}'"));
     }
 
-    /// Any value of a variable; guarantees that a string setting gets that text, if no dollar is in
-    /// it.
+    /// Scenario: any value of a variable, without `$`.
+    /// Guarantee: a string setting has that value.
     #[test]
     fn variables_are_exact(text in prop_oneof![without_dollar(), soup().prop_map(|text| text.replace('$', ""))]) {
         let value = expand("${env:X}", &[("X", &text)]);
@@ -104,7 +107,8 @@ proptest! {
         prop_assert_eq!(Node::root(&value, &report).string(), Some(text.as_str()));
     }
 
-    /// A secret between any other text; guarantees that no message shows it, whatever is expected.
+    /// Scenario: a secret stands between any other text.
+    /// Guarantee: no message shows it, whatever type is expected.
     #[test]
     fn problems_never_hold_a_secret(before in soup(), after in soup(), wrapped in soup()) {
         let secret = format!("{before}canary{after}");

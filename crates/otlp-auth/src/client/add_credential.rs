@@ -55,7 +55,7 @@ const FIRST_FRAME_BOUND: Duration = Duration::from_secs(1);
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// # #[cfg(feature = "tonic")] {
 /// let endpoint = tonic::transport::Endpoint::from_static("http://127.0.0.1:4317");
-/// let auth = BearerTokenAuth::builder().file("/var/run/secrets/otlp/token").endpoint(&endpoint).build()?;
+/// let auth = BearerTokenAuth::builder().file("/run/secrets/token").endpoint(&endpoint).build()?;
 /// let channel = ServiceBuilder::new().layer(auth.layer()).service(endpoint.connect().await?);
 /// // TraceServiceClient::new(channel)
 /// # }

@@ -62,8 +62,9 @@ async fn refused_200_times(auth: &BearerTokenAuth) {
 }
 
 /// Scenario: 200 requests are refused at the same time, without a Tokio runtime and with a runtime
-/// that has no timers. Guarantee: the requests share one or two reads of the file, because the file
-/// is read at most once a second for any number of refusals, and every request ends.
+/// that has no timers.
+/// Guarantee: the requests share one or two reads of the file, because the file is read at most
+/// once a second for any number of refusals, and every request ends.
 #[test]
 fn refusals_share_their_reads() {
     fn counted(refuse: impl FnOnce(&BearerTokenAuth)) {

@@ -44,9 +44,9 @@ fn every_way_to_end_a_line_is_read() {
     }
 }
 
-// Scenario: lines have an equals sign at every place. Guarantee: the sign separates a name from a
-// token only after a letter followed by letters, digits, `.`, `_` or `-`, and before a character
-// other than `=`.
+// Scenario: lines have an equals sign at every place.
+// Guarantee: the sign separates a name from a token only after a letter followed by letters,
+// digits, `.`, `_` or `-`, and before a character other than `=`.
 #[test]
 fn a_name_is_distinguished_from_padding() {
     for (line, name, token) in [
@@ -100,8 +100,9 @@ fn a_name_takes_nothing_from_the_token() {
 }
 
 // Scenario: a line has a space, a tab, a comma, a quote, NUL, a lone carriage return, or a
-// character other than ASCII. Guarantee: the error names the number of the line, for which blank
-// lines are counted, and shows nothing of the line.
+// character other than ASCII.
+// Guarantee: the error names the number of the line, for which blank lines are counted, and shows
+// nothing of the line.
 #[test]
 fn an_illegal_line_is_named_by_its_number() {
     for line in [

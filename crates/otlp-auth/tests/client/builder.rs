@@ -212,7 +212,8 @@ fn unusable_files_are_refused_by_name() {
 }
 
 /// Scenario: files have a byte order mark, Windows line ends, blanks, blank lines, names and no
-/// final newline. Guarantee: the first token is sent, and nothing around it.
+/// final newline.
+/// Guarantee: the first token is sent, and nothing around it.
 #[test]
 fn the_first_token_of_a_file() {
     for (content, expected) in [
@@ -286,8 +287,9 @@ fn plaintext_goes_to_this_machine_only() {
 }
 
 /// Scenario: endpoints are given as text, as `Uri` and as tonic's, by value and by reference, and
-/// as texts that are not URLs. Guarantee: all are checked alike; an endpoint without scheme or host
-/// is refused even where plaintext is allowed.
+/// as texts that are not URLs.
+/// Guarantee: all are checked alike; an endpoint without scheme or host is refused even where
+/// plaintext is allowed.
 #[test]
 fn kinds_of_endpoints() {
     let auth = BearerTokenAuth::builder().token("token-0").build_unbound().unwrap();
@@ -316,8 +318,9 @@ fn kinds_of_endpoints() {
     }
 }
 
-/// Scenario: a request has a path alone, as above a channel. Guarantee: it passes the layer of a
-/// bound authenticator, whose endpoint was checked, and no other.
+/// Scenario: a request has a path alone, as above a channel.
+/// Guarantee: it passes the layer of a bound authenticator, whose endpoint was checked, and no
+/// other.
 #[test]
 fn a_path_alone_passes_the_layer_of_an_endpoint() {
     let request = || Request::builder().uri("/v1/traces").body(()).unwrap();

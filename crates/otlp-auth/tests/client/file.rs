@@ -15,14 +15,14 @@ use crate::support::{
     ENDPOINT, Log, Refusal, Tokens, header, http_client, service, wait_for_end, wait_for_header,
 };
 
-/// Returns after the file was read again, which a refusal asks for.
+/// Makes a refusal cause another read of the file, and returns after that.
 fn read_again(auth: &BearerTokenAuth) {
     let refusing = service(&Log::default(), |_| Refusal::Http.response());
     let mut client = auth.layer().layer(refusing);
     futures_executor::block_on(client.call(Request::new(Full::<Bytes>::default()))).unwrap();
 }
 
-/// Reads again until so many reloads have failed; one more is too many.
+/// Causes reads until `expected` reloads have failed; a further failure is an error.
 fn wait_for_failures(auth: &BearerTokenAuth, expected: u64) {
     let generation = auth.generation().current();
     while auth.failed_reloads() < expected {
@@ -32,9 +32,9 @@ fn wait_for_failures(auth: &BearerTokenAuth, expected: u64) {
     assert_eq!(auth.failed_reloads(), expected);
 }
 
-/// A Kubernetes secret volume is updated twice: a new directory, and `..data` renamed over to lead
-/// there. Each new token is taken over, although the file that requests it is always the same
-/// symbolic link.
+/// Scenario: a Kubernetes secret volume is updated twice: `..data` is renamed over to lead to a new
+/// directory.
+/// Guarantee: each new token comes into force, although the path is always the same symbolic link.
 #[test]
 fn kubernetes_swaps_a_link() {
     let tokens = Tokens::new("unused");
@@ -61,8 +61,9 @@ fn kubernetes_swaps_a_link() {
     assert_eq!(auth.failed_reloads(), 0, "there was a whole file all the time");
 }
 
-/// The file is replaced by a rename, rewritten in place, and truncated and written in two steps.
-/// Each time the new token is taken over.
+/// Scenario: the file is replaced by a rename, rewritten in place, and truncated and written in two
+/// steps.
+/// Guarantee: each new token comes into force.
 #[test]
 fn writers_of_all_kinds() {
     let tokens = Tokens::new("token-0");
@@ -83,8 +84,9 @@ fn writers_of_all_kinds() {
     wait_for_header(&auth, "StackState token-3");
 }
 
-/// The file is deleted, and later written again. The last good token stays, the failure is counted
-/// once however often it is met, and the new token is taken over.
+/// Scenario: the file is deleted, and later written again.
+/// Guarantee: the last good token stays, the failure is counted once however often the file is
+/// read, and the new token comes into force.
 #[test]
 fn deletion_and_return() {
     let tokens = Tokens::new("token-0");
@@ -98,8 +100,9 @@ fn deletion_and_return() {
     assert_eq!((auth.generation().current(), auth.failed_reloads()), (1, 1));
 }
 
-/// The whole directory is deleted, with its watch, and comes back with another token.
-/// A refused request has it read, and so does the polling.
+/// Scenario: the whole directory is deleted, together with its watch, and is made again with
+/// another token.
+/// Guarantee: a refused request causes a read, and so does polling.
 #[test]
 fn the_directory_comes_back() {
     let tokens = Tokens::new("unused");
@@ -115,9 +118,9 @@ fn the_directory_comes_back() {
     wait_for_header(&auth, "StackState token-1");
 }
 
-/// The file becomes empty, blank, torn in the middle of a later line, not text, too long, or a
-/// directory. The last good token stays, one failure is counted, and the old content counts as no
-/// change when it comes back.
+/// Scenario: the file becomes empty, blank, torn in a later line, binary, too long, or a directory.
+/// Guarantee: the last good token stays, one failure is counted, and the return of the old content
+/// does not count as a change.
 #[test]
 fn bad_content_keeps_the_last_good_token() {
     let contents: [&[u8]; 8] = [
@@ -157,8 +160,9 @@ fn bad_content_keeps_the_last_good_token() {
     });
 }
 
-/// The file changes from Unix line ends to Windows ones with a byte order mark, and the token with
-/// it. The token alone is sent.
+/// Scenario: the file changes from Unix line ends to Windows line ends with a byte order mark, and
+/// its token changes too.
+/// Guarantee: the token alone is sent.
 #[test]
 fn the_encoding_changes() {
     let tokens = Tokens::new("token-0\n");
@@ -167,9 +171,10 @@ fn the_encoding_changes() {
     wait_for_header(&auth, "StackState token-1");
 }
 
-/// The file is rewritten as fast as one thread can, in place and by renames, with tokens of many
-/// lengths, while requests are made. Each request carries a token that was written, whole, and no
-/// older one than the request before; in the end it is the last one.
+/// Scenario: a thread rewrites the file as fast as it can, in place and by renames, with tokens of
+/// many lengths, while requests are made.
+/// Guarantee: each request carries a whole token that was written, no older than that of the
+/// request before, and in the end the last one.
 #[test]
 fn thousands_of_rewrites() {
     const REWRITES: usize = 5000;
@@ -204,8 +209,8 @@ fn thousands_of_rewrites() {
     wait_for_header(&auth, &format!("StackState {}", token(REWRITES)));
 }
 
-/// Everything that was made from an authenticator is dropped, one thing after another.
-/// The file is followed until the last of them, and no longer: the thread ends.
+/// Scenario: everything that was made from an authenticator is dropped, one value after another.
+/// Guarantee: the file is followed until the last value is dropped, and then the thread ends.
 #[test]
 fn the_thread_ends_with_its_last_user() {
     let tokens = Tokens::new("token-0");

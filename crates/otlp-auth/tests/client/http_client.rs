@@ -21,7 +21,7 @@ use crate::support::{Tokens, fixed, header, http_client, sdk_span};
 
 type Answer = Box<dyn Fn(&Request<Bytes>) -> Result<Response<Bytes>, HttpError> + Send + Sync>;
 
-/// A client that answers by itself.
+/// A client that answers without a server.
 #[derive(Clone)]
 struct Scripted {
     sent: Arc<Mutex<Vec<Request<Bytes>>>>,
@@ -75,8 +75,9 @@ fn request() -> Request<Bytes> {
         .unwrap()
 }
 
-/// The exporter has put headers of `OTEL_EXPORTER_OTLP_HEADERS` on the request, a credential among
-/// them. The credential is replaced, and the rest stays.
+/// Scenario: the exporter has set the headers of `OTEL_EXPORTER_OTLP_HEADERS` on the request, and a
+/// credential is one of them.
+/// Guarantee: the credential is replaced, and the other headers stay.
 #[test]
 fn replaces_every_earlier_value() {
     for auth in [fixed(), Tokens::new("token-0").auth()] {
@@ -90,8 +91,9 @@ fn replaces_every_earlier_value() {
     }
 }
 
-/// The server refuses the token, and the file has another one by then. The same request is sent
-/// once more with that one, without a runtime, and the second answer is returned whatever it is.
+/// Scenario: the server refuses the token, and the file has another one by then.
+/// Guarantee: the same request is sent once more with the new token, without a runtime, and the
+/// second response is returned whatever it is.
 #[test]
 fn a_refused_request_is_sent_again() {
     for second in [StatusCode::OK, StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE] {
@@ -117,8 +119,9 @@ fn a_refused_request_is_sent_again() {
     }
 }
 
-/// A fixed token is refused, and one whose file has not changed; other failures come from a server,
-/// and errors from the client. All are returned as they are, and the request is sent once.
+/// Scenario: the server refuses a fixed token, and a token whose file has not changed; it answers
+/// other failures, and the client returns errors.
+/// Guarantee: all of them are returned unchanged, and the request is sent once.
 #[test]
 fn nothing_else_is_sent_again() {
     let fixed = fixed();
@@ -141,9 +144,10 @@ fn nothing_else_is_sent_again() {
     }
 }
 
-/// Requests go to hosts near and far, over TLS and plaintext, and to no host at all. Each is
-/// checked by itself: what would send the credential in the clear is not sent, unless that is
-/// allowed.
+/// Scenario: requests go to hosts near and far, over TLS and over plaintext, and to a path without
+/// a host.
+/// Guarantee: each request is checked: a credential is sent over plaintext only to this machine,
+/// unless plaintext is allowed.
 #[test]
 fn each_request_is_checked() {
     let auth = fixed();
@@ -175,8 +179,8 @@ fn each_request_is_checked() {
     assert!(matches!(send(&allowing, "/v1/traces"), Err(EndpointError::Relative)));
 }
 
-/// A real HTTP/1.1 server behind the authentication of this library. Calls `on_refusal` before the
-/// refused sender knows.
+/// A real HTTP/1.1 server behind the authentication of this library. It calls `on_refusal` before a
+/// refusal is sent.
 async fn serve(
     tokens: &Tokens,
     on_refusal: impl Fn() + Clone + Send + 'static,
@@ -218,8 +222,9 @@ async fn serve(
     (address, accepted)
 }
 
-/// reqwest sends to a real server that knows the new token only, and the client's file gets it
-/// after the request was sent. The request arrives, once; with a dead token the server's refusal is
+/// Scenario: reqwest sends to a real server that knows only the new token, and the client's file
+/// has that token after the request was sent.
+/// Guarantee: the request arrives once; with a token that the server does not know, the refusal is
 /// returned.
 #[tokio::test]
 async fn reqwest_before_a_real_server() {
@@ -246,9 +251,9 @@ async fn reqwest_before_a_real_server() {
     assert_eq!(accepted.lock().unwrap().len(), 1);
 }
 
-/// The OTLP/HTTP exporter of opentelemetry-rust sends a span through the wrapper, with a credential
-/// of its own configuration, while the token is rotated. The span arrives, and the exporter's
-/// credential was replaced.
+/// Scenario: the OTLP/HTTP exporter of opentelemetry-rust sends a span through the wrapper, with a
+/// credential of its own configuration, while the token is rotated.
+/// Guarantee: the span arrives, and the exporter's credential was replaced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_exporter_of_opentelemetry() {
     let (server_tokens, client_tokens) = (Tokens::new("token-1"), Tokens::new("token-0"));

@@ -7,8 +7,8 @@ use tonic::{Code, Request, Status};
 
 use crate::support::{Collector, Tokens, batch, fixed, wait_for_header};
 
-/// A request already has credentials, and other metadata.
-/// One credential is left, ours, and the rest as it was.
+/// Scenario: a request already has credentials and other metadata.
+/// Guarantee: the authenticator's credential alone is left, with the other metadata unchanged.
 #[test]
 fn replaces_every_earlier_value() {
     let auth = fixed();
@@ -24,8 +24,8 @@ fn replaces_every_earlier_value() {
     assert_eq!(request.metadata().get("x-tenant").unwrap(), "a");
 }
 
-/// A user brings an interceptor along that sets metadata and a credential of its own.
-/// It is called first: its metadata stays, its credential is replaced.
+/// Scenario: a user's own interceptor sets metadata and a credential.
+/// Guarantee: it is called first: its metadata stay, and its credential is replaced.
 #[test]
 fn wraps_a_users_own() {
     let auth = fixed();
@@ -43,8 +43,8 @@ fn wraps_a_users_own() {
     );
 }
 
-/// The user's own interceptor refuses a request.
-/// Its status is returned as it is.
+/// Scenario: the user's own interceptor refuses a request.
+/// Guarantee: its status is returned unchanged.
 #[test]
 fn a_users_error_passes() {
     let auth = fixed();
@@ -54,9 +54,10 @@ fn a_users_error_passes() {
     assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, "enough"));
 }
 
-/// A tonic client with the interceptor sends to a real server, with metadata of its own, before and
-/// after a rotation of the token. The server accepts the old token and then the new one; a token it
-/// does not know is refused once, for an interceptor sees no answers.
+/// Scenario: a tonic client with the interceptor sends to a real server, with metadata of its own,
+/// before and after a rotation of the token.
+/// Guarantee: the server accepts the old token and then the new one; a refused token is not sent
+/// again, because an interceptor sees no responses.
 #[test]
 fn with_a_real_server() {
     let (server_tokens, client_tokens) = (Tokens::new("token-0\ntoken-1"), Tokens::new("token-0"));

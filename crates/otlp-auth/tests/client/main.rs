@@ -1,16 +1,16 @@
 //! The sending end, through its public interface: from a header map to real servers on loopback
 //! ports.
 //!
-//! - `builder`: what an authenticator can be made of, and where it may send to
+//! - `builder`: what an authenticator can be made of, and where it sends the credential
 //! - `file`: token files that change
-//! - `layer`: refusals and second sendings, with scripted services: `refusals`, `bodies`,
+//! - `layer`: refusals and resends, with scripted services: `refusals`, `bodies`,
 //!   `services`
-//! - `interceptor`, `http_client`, `channel` (`calls`, `connections`, `rotation`): the ways out,
-//!   with real peers
+//! - `interceptor`, `http_client`, `channel` (`calls`, `connections`, `rotation`): the other forms
+//!   of the authenticator, with real peers
 //! - `metrics`: what is counted
 
 #![cfg(feature = "full")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue panics")]
 
 mod builder;
 mod channel;

@@ -58,16 +58,17 @@ impl HttpClient for RefusesOld {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let old = request.headers()["authorization"] == "StackState token-0";
         if old {
-            self.0.replace("token-1");
+            self.0.replace("token-1\n");
         }
         let status = if old { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
         Ok(Response::builder().status(status).body(Bytes::new()).unwrap())
     }
 }
 
-/// Requests over the layer as HTTP and as gRPC, and over the HTTP wrapper, are refused and sent
-/// again; files change for better and worse. Resends are counted by transport, reloads by outcome,
-/// and nothing else is: no token, no host, no path.
+/// Scenario: requests are refused and sent again over the layer as HTTP and as gRPC, and over the
+/// HTTP wrapper; files change for better and worse.
+/// Guarantee: resends are counted by transport and reloads by outcome, without an attribute of
+/// token, host or path.
 #[test]
 fn resends_and_reloads() {
     let exporter = InMemoryMetricExporter::default();
@@ -84,7 +85,7 @@ fn resends_and_reloads() {
             if got.credentials() != ["StackState token-0"] {
                 return accepted();
             }
-            tokens.replace("token-1");
+            tokens.replace("token-1\n");
             refusal.response()
         });
         block_on(auth.layer().layer(server).oneshot(Request::new(Full::new(Bytes::from("batch")))))
@@ -110,7 +111,7 @@ fn resends_and_reloads() {
         block_on(auth.layer().layer(refusing).oneshot(Request::new(Full::<Bytes>::default())))
             .unwrap();
     }
-    tokens.replace("token-1");
+    tokens.replace("token-1\n");
     wait_for_header(&auth, "StackState token-1");
     followed.push(auth.generation());
     drop(auth);

@@ -158,7 +158,7 @@ pub(crate) fn trailers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
 }
 
-/// A request as a service got it.
+/// A request as a service received it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Got {
     pub(crate) headers: HeaderMap,
@@ -177,7 +177,7 @@ impl Got {
     }
 }
 
-/// Reads a message to its end.
+/// Reads a message completely.
 pub(crate) async fn receive<B: Body<Data = Bytes>>(headers: HeaderMap, body: B) -> Got {
     let mut body = std::pin::pin!(body);
     let mut got = Got { headers, ..Got::default() };
@@ -197,10 +197,10 @@ pub(crate) async fn receive<B: Body<Data = Bytes>>(headers: HeaderMap, body: B) 
     got
 }
 
-/// The requests that a service got, in their order.
+/// The requests that a service received, in order.
 pub(crate) type Log = Arc<Mutex<Vec<Got>>>;
 
-/// A service that reads each request to its end and then answers it.
+/// A service that reads each request completely and then answers it.
 pub(crate) fn service<B, F>(log: &Log, answer: F) -> impl Service<B> + use<B, F>
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -219,7 +219,7 @@ where
     })
 }
 
-/// What [`service`] is.
+/// The type that [`service`] returns.
 pub(crate) trait Service<B>:
     tower::Service<
         Request<B>,
@@ -244,7 +244,7 @@ impl<B, S> Service<B> for S where
 {
 }
 
-/// The ways of a server to refuse, and one that comes too late to be one.
+/// The ways in which a server refuses, and one in which the refusal comes too late to count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Refusal {
     Http,
@@ -277,7 +277,7 @@ impl Refusal {
     }
 }
 
-/// An answer of a gRPC server that all went well.
+/// A successful response of a gRPC server.
 pub(crate) fn accepted() -> Response<BoxBody> {
     let body = Fed::with([
         Frame::data(Bytes::from_static(b"thanks")),
@@ -351,7 +351,7 @@ impl Collector {
         Self::start_at("127.0.0.1:0".parse().unwrap(), tokens, || ())
     }
 
-    /// Calls `on_refusal` after a request was refused, before its sender knows.
+    /// Calls `on_refusal` after a request was refused, before the refusal is sent.
     pub(crate) fn start_at(
         address: SocketAddr,
         tokens: TokenFile,
@@ -382,7 +382,7 @@ impl Collector {
                 _ = stopped => {}
             }
         };
-        // With the runtime all its connections end.
+        // All connections end with the runtime.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let thread = thread::spawn(move || runtime.block_on(server));
         Self { address, received, stop: Some(stop), thread: Some(thread) }
@@ -413,7 +413,7 @@ pub(crate) fn batch(name: impl Into<String>) -> ExportTraceServiceRequest {
     }
 }
 
-/// A span as the SDK hands it to an exporter.
+/// A span as an exporter gets it from the SDK.
 pub(crate) fn sdk_span(name: &'static str) -> Vec<SpanData> {
     let memory = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(memory.clone()).build();

@@ -6,8 +6,8 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Meter};
 use sysinfo::{Disks, Networks, System};
 
-/// The host as it was at the last refresh. The instruments observe it whenever metrics are
-/// collected, and nothing after [`clear`](Self::clear).
+/// The state of the host at the last refresh. The instruments report it whenever metrics are
+/// collected, and report nothing after [`clear`](Self::clear).
 pub(crate) struct Host {
     system: System,
     observed: Observed,
@@ -17,7 +17,7 @@ pub(crate) struct Host {
 struct Observed(Arc<Mutex<Option<Sample>>>);
 
 struct Sample {
-    /// From 0 to 1, for each CPU.
+    /// The utilization of each CPU, from 0 to 1.
     cpus: Vec<f64>,
     load: f64,
     memory_used: u64,
@@ -27,12 +27,12 @@ struct Sample {
 }
 
 impl Host {
-    /// Makes the instruments.
+    /// Makes the instruments, which report this host.
     pub(crate) fn observed_by(meter: &Meter) -> Self {
         let observed = Observed::default();
         observed.instruments(meter);
         let mut system = System::new();
-        // Utilization is that between two refreshes, which must be some time apart.
+        // Utilization is measured between two refreshes, which must be some time apart.
         system.refresh_cpu_usage();
         std::thread::sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL);
         Self { system, observed }

@@ -10,11 +10,12 @@ use opentelemetry::logs::{AnyValue, LogRecord, Logger};
 
 const DEFAULTS: [&str; 3] = ["/var/log/syslog", "/var/log/messages", "/var/log/dpkg.log"];
 
-/// How much of the file's end is looked at in the first round, for this many lines at most.
+/// How many bytes at the end of the file the first round reads, and how many lines it sends at
+/// most.
 const FIRST_BYTES: u64 = 64 << 10;
 const FIRST_LINES: usize = 10;
 
-/// How many lines a round sends at most; the next one goes on. The SDK's queue has room for them.
+/// How many lines a round sends at most; the next round continues. They fit into the SDK's queue.
 const ROUND_LINES: usize = 1000;
 
 /// A log file that is followed, also when it is replaced or truncated.
@@ -24,14 +25,15 @@ pub(crate) struct LogTail {
 }
 
 enum Position {
-    /// Nothing was read yet.
+    /// Nothing has been read yet.
     End,
-    /// Everything before this offset of this file was read.
+    /// The file up to this offset has been read.
     At { file: u64, offset: u64 },
 }
 
 impl LogTail {
-    /// The given file, or else the first readable one of the system's; `None` if there is no such.
+    /// Opens the given file, or otherwise the first readable log file of the system; `None` if
+    /// there is no such file.
     pub(crate) fn open(path: Option<&Path>) -> anyhow::Result<Option<Self>> {
         let path = match path {
             Some(path) => {
@@ -43,11 +45,11 @@ impl LogTail {
         Ok(path.map(|path| Self { path: path.to_owned(), position: Position::End }))
     }
 
-    /// Emits the lines that are new since the last call, at the first one the last lines; tells how
-    /// many.
+    /// Emits the lines that are new since the last call, or the last lines in the first call.
+    /// Returns the number of lines.
     pub(crate) fn emit(&mut self, logger: &impl Logger) -> usize {
         let lines = self.read().unwrap_or_else(|error| {
-            // It may be between two files just now.
+            // The file may be missing for a moment while it is replaced.
             tracing::warn!(%error, path = %self.path.display(), "the log file cannot be read");
             Vec::new()
         });
@@ -71,7 +73,7 @@ impl LogTail {
         while first || lines.len() < ROUND_LINES {
             let mut line = Vec::new();
             let length = reader.read_until(b'\n', &mut line)?;
-            // A line without an end is still being written.
+            // A line without a line feed is still being written.
             if line.pop() != Some(b'\n') {
                 break;
             }

@@ -3,7 +3,7 @@
 //! | module | shows |
 //! |---|---|
 //! | `client` | `otlp-auth` under the exporters of opentelemetry-rust |
-//! | `tally` | what became of each batch |
+//! | `tally` | which batches were sent and which failed |
 //! | `host`, `log_tail` | where the telemetry comes from |
 
 mod client;

@@ -1,4 +1,4 @@
-//! What became of each batch.
+//! Counts which batches were sent and which failed.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ use otlp_auth_examples::{Signal, print_line};
 #[derive(Clone, Debug)]
 pub(crate) struct Tallies([Arc<Tally>; 3]);
 
-/// How many items of a signal were sent, and how many could not be.
+/// How many items of a signal were sent, and how many could not be sent.
 #[derive(Debug)]
 pub(crate) struct Tally {
     signal: Signal,
@@ -28,7 +28,7 @@ pub(crate) struct Tally {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Being sent.
+    /// Items that are being sent.
     pending: usize,
     round: Count,
     total: Count,
@@ -58,7 +58,7 @@ impl Tallies {
         })
     }
 
-    /// Prints what happened since the last call.
+    /// Prints the counts since the last call.
     pub(crate) fn print_round(&self) {
         for tally in &self.0 {
             let (signal, Count { sent, failed }) =
@@ -72,8 +72,8 @@ impl Tallies {
         }
     }
 
-    /// Prints everything, and tells whether something failed. What is still being sent counts as
-    /// failed.
+    /// Prints the total counts, and returns the exit code: failure if items failed. Items that are
+    /// still being sent count as failed.
     pub(crate) fn print_totals(&self) -> ExitCode {
         let mut code = ExitCode::SUCCESS;
         for tally in &self.0 {
@@ -90,8 +90,8 @@ impl Tallies {
 }
 
 impl Tally {
-    /// Flushes a batch processor that `items` were given to in this round. It waits five seconds
-    /// for its exporter and no longer, but the exporter may be about to try again.
+    /// Flushes a batch processor that got `items` in this round. The processor waits at most 5 s
+    /// for its exporter, which may retry for longer.
     pub(crate) fn flush(&self, items: usize, force_flush: impl Fn() -> OTelSdkResult) {
         while force_flush().is_err() {
             let waiting = |counts: &mut Counts| counts.round.sent + counts.round.failed < items;
@@ -183,7 +183,7 @@ impl<E: PushMetricExporter> PushMetricExporter for Counted<E> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let items = data_points(metrics);
         if items == 0 {
-            // Shutdown collects once more, when nothing new was observed.
+            // Shutdown collects once more, although nothing new was observed.
             return Ok(());
         }
         self.tally.record(items, self.exporter.export(metrics)).await

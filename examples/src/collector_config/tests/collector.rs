@@ -68,8 +68,8 @@ fn warnings(config: &CollectorConfig) -> String {
     config.warnings().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// The documented snippet; guarantees that it runs as it is, with one warning for what it leaves
-/// out.
+/// Scenario: the documented snippet is read.
+/// Guarantee: it is valid as it is, with one warning about what it leaves out.
 #[test]
 fn documented() {
     let config = collector(DOCUMENTED).unwrap();
@@ -82,8 +82,8 @@ fn documented() {
     assert_eq!(warnings(&config), expected);
 }
 
-/// The snippet exactly as printed, `...` and placeholder included; guarantees that each is told by
-/// what to do about it.
+/// Scenario: the snippet is read exactly as it is printed, with `...` and its placeholder.
+/// Guarantee: the message about each says what to do.
 #[test]
 fn documented_verbatim() {
     let verbatim = DOCUMENTED
@@ -99,8 +99,8 @@ fn documented_verbatim() {
     assert_eq!(problems, expected);
 }
 
-/// A whole file; guarantees that the rest of it does no harm, references to variables that are not
-/// set here included.
+/// Scenario: a whole file is read.
+/// Guarantee: its other parts do no harm, even with references to variables that are not set.
 #[test]
 fn full() {
     let config = collector(FULL).unwrap();
@@ -112,8 +112,8 @@ fn full() {
     assert!(config.exporters().iter().all(|exporter| exporter.auth().is_some()));
 }
 
-/// The same file on disk, and files that are none; guarantees that they are read, and errors that
-/// name the path.
+/// Scenario: the same file is read from disk, and paths that are not files.
+/// Guarantee: the file is read, and an error names the path.
 #[test]
 fn from_file() {
     let directory = tempfile::tempdir().unwrap();
@@ -134,8 +134,8 @@ fn from_file() {
     );
 }
 
-/// Exporters asked for by name and without; guarantees the right one, or an error with the names
-/// there are.
+/// Scenario: exporters are selected by name and without a name.
+/// Guarantee: the right exporter is returned, or an error with the names that exist.
 #[test]
 fn select() {
     let config = collector(FULL).unwrap();
@@ -153,8 +153,8 @@ fn select() {
     );
 }
 
-/// Authenticators that are not there, of another kind, not started, or broken; guarantees a problem
-/// that says what there is.
+/// Scenario: authenticators do not exist, are of another kind, are not started, or are broken.
+/// Guarantee: the problem says which ones exist.
 #[test]
 fn authenticators() {
     let file = |extensions: &str, auth: &str, rest: &str| {
@@ -201,8 +201,8 @@ fn authenticators() {
     }
 }
 
-/// Extensions that nothing uses, that only the service starts, and that do not exist; guarantees
-/// that only those in use must be valid.
+/// Scenario: extensions are not used, are started only by the service, or do not exist.
+/// Guarantee: only extensions in use must be valid.
 #[test]
 fn extensions() {
     let broken = "extensions: {bearertokenauth: {token: '${env:UNSET}', odd: 1}}\n";
@@ -222,8 +222,8 @@ fn extensions() {
     );
 }
 
-/// Sections of a wrong type, and an unknown one; guarantees problems for what is read, and a
-/// warning for what is not.
+/// Scenario: sections have a wrong type, and one section is unknown.
+/// Guarantee: a section that is read is a problem, and the unknown one is a warning.
 #[test]
 fn sections() {
     for (text, expected) in [
@@ -251,7 +251,8 @@ fn sections() {
     assert_eq!(warnings(&config), "exporter: unknown key: it has no effect (line 5)");
 }
 
-/// A file with a mistake in every place; guarantees that all are told at once.
+/// Scenario: a file has a mistake in every place.
+/// Guarantee: all mistakes are reported at once.
 #[test]
 fn all_problems() {
     let text = "extensions: {bearertokenauth: {scheme: a b}}\n\

@@ -18,7 +18,8 @@ fn warning(id: &str, settings: &str) -> String {
     warnings
 }
 
-/// An exporter with nothing but an endpoint; guarantees the Collector's defaults.
+/// Scenario: an exporter has an endpoint and nothing else.
+/// Guarantee: it has the Collector's defaults.
 #[test]
 fn defaults() {
     let (grpc, warnings) = exporter("otlp", "endpoint: a:4317").unwrap();
@@ -37,8 +38,8 @@ fn defaults() {
     assert_eq!(http.timeout(), Some(Duration::from_secs(30)));
 }
 
-/// gRPC endpoints of every form; guarantees one absolute URI whose scheme tells whether it is
-/// plaintext.
+/// Scenario: gRPC endpoints of every form.
+/// Guarantee: each is one absolute URI, whose scheme says whether it is plaintext.
 #[test]
 fn grpc_endpoints() {
     for (endpoint, insecure, expected) in [
@@ -86,7 +87,8 @@ fn grpc_endpoints() {
     assert_eq!(problem("otlp", "timeout: 5s"), "endpoint: is required (line 3)");
 }
 
-/// HTTP endpoints, common and by signal; guarantees where each signal is sent.
+/// Scenario: HTTP endpoints, common and by signal.
+/// Guarantee: each signal has its URL.
 #[test]
 fn http_endpoints() {
     for (settings, traces, logs) in [
@@ -138,8 +140,8 @@ fn http_endpoints() {
     assert_eq!(problem("otlp_http", "timeout: 5s"), "endpoint: is required (line 3)");
 }
 
-/// A key in the query of a signal's endpoint; guarantees that requests have it, and `Debug` of
-/// neither exporter nor file.
+/// Scenario: the endpoint of a signal has a key in its query.
+/// Guarantee: requests have the key, and `Debug` of the exporter and of the file hide it.
 #[test]
 fn debug_hides_queries() {
     let settings = "traces_endpoint: https://h/v1/traces?api_key=canary";
@@ -153,7 +155,8 @@ fn debug_hides_queries() {
     assert!(told.contains("https://h/v1/traces?.."), "{told}");
 }
 
-/// `tls` in every form; guarantees what is read, what is refused, and what has no effect.
+/// Scenario: `tls` blocks of every form.
+/// Guarantee: each setting is read, is refused, or is a warning where it has no effect.
 #[test]
 fn tls() {
     let tls = |settings: &str| {
@@ -200,8 +203,8 @@ fn tls() {
     );
 }
 
-/// Each compression on each protocol; guarantees what is used, and that snappy becomes gzip on gRPC
-/// only, with a warning.
+/// Scenario: each compression on each protocol.
+/// Guarantee: each is used, except that snappy on gRPC becomes gzip with a warning.
 #[test]
 fn compression() {
     let compression = |id: &str, name: &str| {
@@ -224,8 +227,8 @@ fn compression() {
     assert_eq!(compression("otlphttp", "snappy"), (Compression::Snappy, true));
 }
 
-/// `headers` in both forms; guarantees sensitive values, and that names and values are legal and
-/// not the protocol's.
+/// Scenario: `headers` in both forms.
+/// Guarantee: the values are sensitive, and illegal names and values are refused.
 #[test]
 fn headers() {
     for headers in [
@@ -259,7 +262,8 @@ fn headers() {
     }
 }
 
-/// Timeouts, none among them; guarantees Go's syntax with a unit, and that 0 is no limit.
+/// Scenario: timeouts of every form, and none.
+/// Guarantee: Go's syntax with a unit is read, and 0 means no limit.
 #[test]
 fn timeout() {
     let timeout = |text: &str| {
@@ -277,7 +281,8 @@ fn timeout() {
     }
 }
 
-/// `retry_on_failure` with every key, and with wrong ones; guarantees the values and their ranges.
+/// Scenario: `retry_on_failure` with every key, and with wrong values.
+/// Guarantee: the values are read, and values out of range are problems.
 #[test]
 fn retry() {
     let retry = |text: &str| {
@@ -320,7 +325,8 @@ fn retry() {
     }
 }
 
-/// Settings of the Collector that are not used here, and unknown ones; guarantees warnings.
+/// Scenario: settings that have no effect here, and unknown settings.
+/// Guarantee: each is a warning.
 #[test]
 fn no_effect() {
     for key in [

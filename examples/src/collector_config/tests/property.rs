@@ -26,8 +26,8 @@ const PLACES: [&str; 15] = [
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
-    /// Any secret in any place of a file; guarantees that no problem, no warning and no `Debug`
-    /// shows it.
+    /// Scenario: any secret stands in any place of a file.
+    /// Guarantee: no problem, no warning and no `Debug` output shows it.
     #[test]
     fn no_output_holds_a_secret(before in "[a-z:{}\\[\\]$\" \n-]{0,6}", after in "[a-z:{}\\[\\], $\"\n-]{0,6}") {
         let secret = format!("{before}canary{after}");
@@ -43,8 +43,8 @@ proptest! {
         prop_assert!(!output.contains("canary"), "{output}");
     }
 
-    /// Any text; guarantees that it is read or refused without a panic, and that a refusal says
-    /// why.
+    /// Scenario: any text is read as a file and as an endpoint.
+    /// Guarantee: it is read or refused without a panic, and a refusal has a reason.
     #[test]
     fn never_panics(text in any::<String>(), endpoint in any::<String>()) {
         let file = "exporters: {otlp: {endpoint: '${E}'}, otlphttp: {endpoint: 'http://${E}', logs_endpoint: 'https://${E}'}}";

@@ -275,9 +275,9 @@ pub async fn a_snapshot_has_everything(store: &Store) {
     );
 }
 
-/// Scenario: three changes are made, one of them of two keys and four fields. Guarantee: each has
-/// one entry with everything that was noted, oldest first, and pages follow each other without
-/// gaps.
+/// Scenario: three changes are made, one of them of two keys and four fields.
+/// Guarantee: each has one entry with everything that was noted, oldest first, and pages follow
+/// each other without gaps.
 pub async fn the_audit_has_every_change(store: &Store) {
     let key = insert(store, 1, "old").await;
     let changes = vec![

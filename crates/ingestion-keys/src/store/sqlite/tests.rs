@@ -117,8 +117,9 @@ async fn one_writes_at_a_time() {
 }
 
 // Scenario: a database of a newer version, a database of another program and a text file are
-// opened. Guarantee: each is refused for its own reason. The content and the permissions of the
-// file do not change, and no lock file is left.
+// opened.
+// Guarantee: each is refused for its own reason. The content and the permissions of the file do not
+// change, and no lock file is left.
 #[test]
 fn what_is_not_ours_is_not_touched() {
     let directory = tempfile::tempdir().unwrap();
@@ -238,9 +239,9 @@ async fn a_file_that_was_written_to_is_not_ours() {
     }
 }
 
-// Scenario: a hundred thousand keys are written, far more than the log should hold. Guarantee: the
-// log is moved to the database now and then, which is not taken for a write of another program, and
-// nothing is lost.
+// Scenario: a hundred thousand keys are written, far more than the log should hold.
+// Guarantee: the log is moved to the database now and then, which is not taken for a write of
+// another program, and nothing is lost.
 #[tokio::test]
 async fn the_log_is_cut_short() {
     let directory = tempfile::tempdir().unwrap();
@@ -398,8 +399,8 @@ async fn permissions_taken_later_lose_nothing() {
 }
 
 // Scenario: keys are created, used, refused, rotated, listed and deleted. The `Debug` output of
-// every answer and error, and every byte of every file, is searched for the keys. Guarantee:
-// neither a key nor one of its groups is found.
+// every answer and error, and every byte of every file, is searched for the keys.
+// Guarantee: neither a key nor one of its groups is found.
 #[tokio::test]
 async fn no_plaintext_is_kept() {
     let directory = tempfile::tempdir().unwrap();

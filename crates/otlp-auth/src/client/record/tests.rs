@@ -161,9 +161,9 @@ fn script() -> impl Strategy<Value = Script> {
 }
 
 proptest! {
-    /// A body of any frames is polled any number of times, and then replayed. The replay has the
-    /// same frames, of the same bytes and trailers, and the first sending none of those that
-    /// follow.
+    /// Scenario: a body of any frames is polled any number of times, and then replayed.
+    /// Guarantee: the replay has the same frames with the same bytes and trailers, and the first
+    /// request gets no further frame.
     #[test]
     fn any_body_is_replayed_whole(script in script(), polls in 0..60_usize) {
         let all = script.items();
@@ -172,9 +172,10 @@ proptest! {
         replays_what_was_sent(sync_box(script), &all, polls)?;
     }
 
-    /// A body of pieces of any size, up to 9 MiB, is polled any number of times, and then replayed.
-    /// There is a replay exactly if what was sent is not more than 4 MiB, and without one the first
-    /// sending is intact.
+    /// Scenario: a body of pieces of any size, up to 9 MiB, is polled any number of times, and then
+    /// replayed.
+    /// Guarantee: there is a replay exactly if at most 4 MiB were sent, and without a replay the
+    /// first request is intact.
     #[test]
     fn only_so_much_is_kept(pieces in prop::collection::vec(0..=1_usize << 20, 0..9), polls in 0..10_usize) {
         static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
@@ -196,8 +197,8 @@ proptest! {
     }
 }
 
-/// A body announces more than 4 MiB.
-/// It is not recorded at all, and is sent intact.
+/// Scenario: a body announces more than 4 MiB.
+/// Guarantee: it is not recorded, and it is sent intact.
 #[test]
 fn a_body_that_says_it_is_too_large_is_not_begun() {
     struct Announced(Script);
@@ -224,8 +225,8 @@ fn a_body_that_says_it_is_too_large_is_not_begun() {
     assert_eq!(poll(&mut sending, TO_THE_END), (all, End::Ended));
 }
 
-/// A body is recorded and replayed.
-/// Both sendings share their bytes with it: recording copies none.
+/// Scenario: a body is recorded and replayed.
+/// Guarantee: both requests share the bytes of the body.
 #[test]
 fn nothing_is_copied() {
     let data = Bytes::from(vec![7; 100]);
@@ -237,8 +238,8 @@ fn nothing_is_copied() {
     }
 }
 
-/// The source of a body fails after a frame.
-/// What it could not give is not sent again.
+/// Scenario: a body fails after a frame.
+/// Guarantee: there is no replay.
 #[test]
 fn a_failed_body_is_not_replayed() {
     for polls in [2, TO_THE_END] {
@@ -249,8 +250,8 @@ fn a_failed_body_is_not_replayed() {
     }
 }
 
-/// The source of a body fails only after its replay took it over.
-/// The second sending fails as the first one would have.
+/// Scenario: a body fails only after its replay has taken it over.
+/// Guarantee: the second request fails as the first one would have.
 #[test]
 fn a_body_that_fails_later_fails_its_replay() {
     let script = Script::of_data([Bytes::from_static(b"half")]).then(Step::Fail);
@@ -262,8 +263,9 @@ fn a_body_that_fails_later_fails_its_replay() {
     );
 }
 
-/// A body has no frames and says so, hence nobody polls it.
-/// Its request counts as complete: a refusal in the trailers of the answer is waited for.
+/// Scenario: a body has no frames and says so, so it is never polled.
+/// Guarantee: its request counts as complete, and a refusal in the trailers of the response is
+/// waited for.
 #[test]
 fn an_empty_body_is_complete_from_the_start() {
     let (sending, recording) = recorded(tonic_body(Script::of_data([])));
@@ -282,8 +284,9 @@ impl Wake for CountsWakes {
     }
 }
 
-/// A replay takes over while the first sending waits for the next frame.
-/// The first sending is woken and ends in an error, so that its stream does not stay open for ever.
+/// Scenario: a replay takes over the body while the first request waits for the next frame.
+/// Guarantee: the first request is woken and ends in an error, so that its stream does not stay
+/// open.
 #[test]
 fn the_first_sending_is_woken_when_it_is_taken_over() {
     let script = Script::of_data([Bytes::from_static(b"half")])
@@ -301,8 +304,8 @@ fn the_first_sending_is_woken_when_it_is_taken_over() {
     drop(replay);
 }
 
-/// The request was answered while its body is still being sent.
-/// Nothing more is kept of it.
+/// Scenario: the response arrives while the body is still being sent.
+/// Guarantee: nothing more is recorded.
 #[test]
 fn nothing_is_kept_when_nobody_can_ask_for_it() {
     let (mut sending, recording) =
@@ -316,8 +319,8 @@ fn nothing_is_kept_when_nobody_can_ask_for_it() {
     assert!(matches!(&second[..], [Item::Data(second)] if second.is_unique()));
 }
 
-/// Bodies of types that cannot be rebuilt come by.
-/// They are handed back as they were.
+/// Scenario: bodies have types that cannot be rebuilt.
+/// Guarantee: they are returned unchanged.
 #[test]
 fn other_types_are_left_alone() {
     let (text, recording) = record(String::from("a body of some sort"));
@@ -330,8 +333,8 @@ fn other_types_are_left_alone() {
     );
 }
 
-/// `Full` and `Empty` bodies are recorded.
-/// Their replays are the same.
+/// Scenario: `Full` and `Empty` bodies are recorded.
+/// Guarantee: their replays are equal to them.
 #[test]
 fn full_and_empty_are_kept() {
     let (mut sending, recording) = recorded(Full::new(Bytes::from_static(b"all of it")));

@@ -1,4 +1,4 @@
-//! Calls and their answers, as over a direct channel.
+//! Calls and their responses, as over a direct channel.
 
 use std::convert::Infallible;
 use std::net::TcpListener;
@@ -22,8 +22,9 @@ use tower::ServiceExt;
 use super::{call, channel, collector, fixed, raw_server, rotated_collector};
 use crate::support::{Fed, Tokens, batch, trailers};
 
-/// A client sends from a thread without a runtime, and from both kinds of runtime; with a fixed
-/// token and one of a file. Every batch arrives.
+/// Scenario: a client sends from a thread without a runtime, and from both kinds of runtime, with a
+/// fixed token and with the token of a file.
+/// Guarantee: every batch arrives.
 #[test]
 fn sends_from_anywhere() {
     let (collector, tokens) = collector();
@@ -44,8 +45,9 @@ fn sends_from_anywhere() {
     assert_eq!(collector.received.spans().len(), 2 * 3 * 2);
 }
 
-/// A request already has credentials and other metadata.
-/// One credential is accepted, ours, and the rest arrives; the server sees a user agent.
+/// Scenario: a request already has credentials and other metadata.
+/// Guarantee: the authenticator's credential alone arrives, with the other metadata and a user
+/// agent.
 #[test]
 fn replaces_the_credential_only() {
     let (collector, _) = collector();
@@ -61,8 +63,8 @@ fn replaces_the_credential_only() {
     );
 }
 
-/// The server accepts connections and never answers, and the endpoint has a timeout.
-/// The call ends as one over a direct channel does.
+/// Scenario: the server accepts connections and never answers, and the endpoint has a timeout.
+/// Guarantee: the call ends as over a direct channel.
 #[test]
 fn the_endpoints_timeout_holds() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -85,8 +87,9 @@ fn the_endpoints_timeout_holds() {
     }
 }
 
-/// The server fails a call with a status of its own: code, text beyond ASCII, details, metadata,
-/// binary metadata. All of it arrives as over a direct channel.
+/// Scenario: the server fails a call with a status that has a code, a text beyond ASCII, details,
+/// metadata and binary metadata.
+/// Guarantee: all of it arrives as over a direct channel.
 #[test]
 fn a_status_passes_unchanged() {
     let (collector, tokens) = collector();
@@ -124,9 +127,10 @@ fn a_status_passes_unchanged() {
     }
 }
 
-/// Requests of 3 MiB and of 8 MiB are sent, plain and compressed, with tokens that are accepted and
-/// that are refused at first. Whole requests arrive: in spite of the refusal if they could be
-/// recorded, and otherwise they end in it.
+/// Scenario: requests of 3 MiB and of 8 MiB are sent, plain and compressed, with tokens that are
+/// accepted and with tokens that are refused at first.
+/// Guarantee: every accepted request arrives whole; a refused one is sent again if it could be
+/// recorded, and otherwise ends in the refusal.
 #[test]
 fn large_and_compressed_messages() {
     let large = |len: usize| {
@@ -168,8 +172,8 @@ fn large_and_compressed_messages() {
     }
 }
 
-/// The server streams messages and ends with trailers of its own.
-/// Messages arrive as they are sent, and the trailers at the end.
+/// Scenario: the server streams messages and ends with trailers of its own.
+/// Guarantee: messages arrive while they are sent, and the trailers arrive at the end.
 #[test]
 fn streams_and_trailers_pass() {
     let (frames, answer) = Fed::new();
@@ -188,8 +192,9 @@ fn streams_and_trailers_pass() {
     });
 }
 
-/// A request with large metadata goes through the channel, to a server that takes it.
-/// The metadata arrive whole, under the user agent that the endpoint has without the pipe.
+/// Scenario: a request with large metadata passes through the channel, to a server that accepts
+/// them.
+/// Guarantee: the metadata arrive whole, with the user agent of a direct channel.
 #[tokio::test]
 async fn the_pipe_leaves_no_trace() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

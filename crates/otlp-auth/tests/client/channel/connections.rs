@@ -20,9 +20,9 @@ use tonic::transport::Endpoint;
 use super::{call, channel, collector, fixed, raw_server};
 use crate::support::{BoxBody, Collector, Fed, Tokens, batch, is_followed, wait_for_end};
 
-/// The server is down, comes up, goes down, and comes up again at the same address. While it is
-/// down calls end as UNAVAILABLE, which exporters try again; while it is up they succeed, on the
-/// same channel.
+/// Scenario: the server stops and starts again twice at the same address.
+/// Guarantee: calls end as UNAVAILABLE while it is stopped, which exporters retry, and succeed on
+/// the same channel while it runs.
 #[test]
 fn the_server_comes_back() {
     // No other test uses this address, so that its port stays free in between.
@@ -46,8 +46,8 @@ fn the_server_comes_back() {
     }
 }
 
-/// The server has read a request and breaks the connection instead of answering.
-/// The call ends as UNAVAILABLE, so that an exporter sends its batch again.
+/// Scenario: the server reads a request and closes the connection instead of answering.
+/// Guarantee: the call ends as UNAVAILABLE, so that an exporter retries its batch.
 #[test]
 fn a_broken_connection_is_retryable() {
     for auth in [fixed(), Tokens::new("token-0").unbound()] {
@@ -83,8 +83,8 @@ fn a_broken_connection_is_retryable() {
     }
 }
 
-/// The channel is dropped while an answer is being received.
-/// The answer arrives to its end, as with any channel of tonic.
+/// Scenario: the channel is dropped while a response is being received.
+/// Guarantee: the response arrives completely, as with any channel of tonic.
 #[test]
 fn an_answer_outlives_its_channel() {
     let (frames, answer) = Fed::new();
@@ -111,8 +111,8 @@ fn an_answer_outlives_its_channel() {
     wait_for_end(generation);
 }
 
-/// A channel is dropped, unused and used, with its connections open.
-/// Its thread ends, and with it everything that follows the token file.
+/// Scenario: a channel is dropped, unused and used, with its connections open.
+/// Guarantee: its thread ends, and with it the thread that follows the token file.
 #[test]
 fn the_thread_ends_with_the_channel() {
     let (collector, tokens) = collector();
@@ -132,8 +132,8 @@ fn the_thread_ends_with_the_channel() {
     }
 }
 
-/// A call is given up by its caller while the server works on it.
-/// The server notices, as with any channel of tonic, and the channel goes on.
+/// Scenario: a caller cancels a call while the server works on it.
+/// Guarantee: the server notices, as with any channel of tonic, and the channel stays usable.
 #[test]
 fn a_call_that_is_given_up() {
     struct Gone(Option<oneshot::Sender<()>>);

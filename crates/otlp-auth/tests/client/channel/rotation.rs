@@ -1,4 +1,4 @@
-//! Tokens that change, and those that are dead.
+//! Tokens that change, and tokens that the server does not know.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,9 +19,9 @@ fn provider(channel: Channel) -> SdkTracerProvider {
     SdkTracerProvider::builder().with_batch_exporter(exporter).build()
 }
 
-/// The server dropped the old token before the file of the client changes: the refused request is
-/// on its way back then. The request arrives, once, and the ones after it with the new token at
-/// once.
+/// Scenario: the server drops the old token before the client's file changes, which happens while
+/// the refusal is on its way back.
+/// Guarantee: the request arrives once, and later requests have the new token at once.
 #[test]
 fn a_rotation_loses_no_request() {
     let (collector, tokens) = rotated_collector();
@@ -32,9 +32,9 @@ fn a_rotation_loses_no_request() {
     assert_eq!(collector.received.spans(), ["first", "second"]);
 }
 
-/// A request is refused, the file has the same token still, and gets the new one only while the
-/// next refused request waits for its turn to have the file read. The first refusal is returned;
-/// the second request arrives.
+/// Scenario: a request is refused while the file still has the old token; the file changes while
+/// the next refused request waits for its read.
+/// Guarantee: the first refusal is returned, and the second request arrives.
 #[test]
 fn a_file_written_while_a_request_waits() {
     let client_tokens = Tokens::new("token-0");
@@ -60,8 +60,9 @@ fn a_file_written_while_a_request_waits() {
     assert_eq!(collector.received.spans(), ["second"]);
 }
 
-/// The exporter of opentelemetry-rust with the SDK's batch processor, in a program without a
-/// runtime, goes through the rotation of a token. No batch is lost, and none comes twice.
+/// Scenario: the exporter of opentelemetry-rust runs with the SDK's batch processor in a program
+/// without a runtime, while the token is rotated.
+/// Guarantee: no batch is lost, and no batch arrives twice.
 #[test]
 fn the_exporter_without_a_runtime() {
     let (collector, tokens) = rotated_collector();
@@ -74,8 +75,9 @@ fn the_exporter_without_a_runtime() {
     provider.shutdown().unwrap();
 }
 
-/// The same exporter in a program with a Tokio runtime: its own futures are awaited there, and its
-/// batch processor is flushed from there. No batch is lost, and none comes twice.
+/// Scenario: the same exporter runs in a program with a Tokio runtime, which awaits its futures and
+/// flushes its batch processor.
+/// Guarantee: no batch is lost, and no batch arrives twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_exporter_in_a_runtime() {
     let (collector, tokens) = rotated_collector();
@@ -100,8 +102,8 @@ async fn the_exporter_in_a_runtime() {
     assert_eq!(collector.received.spans(), ["awaited", "flushed"]);
 }
 
-/// The server accepts none of the tokens that the client has.
-/// Its refusal is returned as a direct channel would return it, and the exporter sees an error.
+/// Scenario: the server accepts none of the tokens that the client has.
+/// Guarantee: its refusal is returned as over a direct channel, and the exporter sees an error.
 #[test]
 fn a_dead_token_is_an_error() {
     let (collector, _) = collector();
@@ -116,8 +118,9 @@ fn a_dead_token_is_an_error() {
     assert!(collector.received.spans().is_empty());
 }
 
-/// A hundred requests are under way at the same time on clones of one channel, when the token turns
-/// out to be an old one. All of them arrive, once.
+/// Scenario: 100 requests are in flight at the same time on clones of one channel when the server
+/// refuses their token.
+/// Guarantee: all of them arrive once.
 #[test]
 fn a_hundred_requests_at_once() {
     let (collector, tokens) = rotated_collector();
@@ -138,8 +141,9 @@ fn a_hundred_requests_at_once() {
     assert_eq!(collector.received.spans(), expected);
 }
 
-/// The token is rotated while nothing is refused: the file changes first, then the server drops the
-/// old token. Requests carry the new token as soon as it is there.
+/// Scenario: the file changes first, and then the server drops the old token, so that nothing is
+/// refused.
+/// Guarantee: requests carry the new token as soon as the file has it.
 #[test]
 fn a_rotation_in_the_usual_order() {
     let (collector, server_tokens) = collector();

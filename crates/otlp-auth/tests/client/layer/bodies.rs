@@ -1,4 +1,4 @@
-//! Bodies of requests and answers: recorded, streamed, broken.
+//! Bodies of requests and responses: recorded, streamed, broken.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -19,8 +19,8 @@ use crate::support::{
 
 const MIB: usize = 1 << 20;
 
-/// Refused requests have bodies of every type that is recorded.
-/// Each is sent again, whole.
+/// Scenario: refused requests have bodies of every type that is recorded.
+/// Guarantee: each is sent again completely.
 #[test]
 fn every_recorded_type_is_sent_again() {
     fn sent_again<B: Body<Data = Bytes> + Send + 'static>(body: B, expected: &[u8]) {
@@ -41,8 +41,8 @@ fn every_recorded_type_is_sent_again() {
     sent_again(tonic::body::Body::empty(), b"");
 }
 
-/// A refused request has a body that nobody can copy.
-/// It is not sent again: the refusal is returned.
+/// Scenario: a refused request has a body of a type that cannot be rebuilt.
+/// Guarantee: it is not sent again, and the refusal is returned.
 #[test]
 fn other_bodies_are_sent_once() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
@@ -54,8 +54,8 @@ fn other_bodies_are_sent_once() {
     assert_eq!(log.lock().unwrap().len(), 1);
 }
 
-/// Streamed bodies of 4 MiB and of one byte more are refused.
-/// The one is sent again; the other is not, but arrived intact.
+/// Scenario: streamed bodies of 4 MiB, and of one byte more, are refused.
+/// Guarantee: the shorter one is sent again; the longer one is not, but arrived intact.
 #[test]
 fn four_mebibytes_are_recorded() {
     for (len, sendings) in [(4 * MIB, 2), (4 * MIB + 1, 1), (9 * MIB + 5, 1)] {
@@ -73,8 +73,9 @@ fn four_mebibytes_are_recorded() {
     }
 }
 
-/// The server refuses after the first frame of a body that is still being sent, and goes on
-/// reading. The second sending has the whole body, and the first one ends in an error instead of as
+/// Scenario: the server refuses after the first frame of a body that is still being sent, and goes
+/// on reading.
+/// Guarantee: the second request has the whole body, and the first one ends in an error instead of
 /// half a body.
 #[test]
 fn an_early_refusal() {
@@ -104,7 +105,7 @@ fn an_early_refusal() {
         let auth = tokens.auth();
         let sender = std::thread::spawn(move || {
             let body = rest.recv().unwrap();
-            // The first sending is waiting when it is taken over.
+            // The first request is waiting when its body is taken over.
             let got = block_on(receive(http::HeaderMap::new(), body));
             frames.send(Ok(Frame::data("two".into()))).unwrap();
             frames.send(Ok(Frame::trailers(trailers(&[("x-sum", "6")])))).unwrap();
@@ -120,8 +121,8 @@ fn an_early_refusal() {
     }
 }
 
-/// The source of a body fails while it is sent, and the server refuses what it has.
-/// Half a body is not sent again: the refusal is returned.
+/// Scenario: a body fails while it is sent, and the server refuses what has arrived.
+/// Guarantee: half a body is not sent again, and the refusal is returned.
 #[test]
 fn a_failed_body_is_not_sent_again() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
@@ -135,9 +136,9 @@ fn a_failed_body_is_not_sent_again() {
     assert!(log.lock().unwrap()[0].failed);
 }
 
-/// A gRPC server answers with its headers before it has the whole request, as for a stream in both
-/// directions. The headers reach the sender without waiting for more, and the answer after them is
-/// whole.
+/// Scenario: a gRPC server sends its headers before it has the whole request, as for a
+/// bidirectional stream.
+/// Guarantee: the headers reach the sender at once, and the response after them is complete.
 #[test]
 fn headers_are_not_held_back_from_a_stream() {
     let tokens = Tokens::new("token-0");
@@ -165,8 +166,8 @@ fn headers_are_not_held_back_from_a_stream() {
     );
 }
 
-/// The answer of a server fails, at its first frame and later.
-/// Its sender sees the frames before, and the error.
+/// Scenario: the response of a server fails, at its first frame and later.
+/// Guarantee: its sender sees the frames before, and the error.
 #[test]
 fn a_failed_answer_is_passed_on() {
     for frames_before in [0, 1] {

@@ -1,4 +1,4 @@
-//! Refusals and second sendings, with scripted services and mostly without a runtime.
+//! Refusals and resends, with scripted services and mostly without a runtime.
 
 mod bodies;
 mod refusals;
@@ -12,7 +12,7 @@ use tower::{Layer, ServiceExt};
 
 use crate::support::{Got, Log, Refusal, Tokens, accepted, receive, service};
 
-/// Sends a request and reads the answer to its end.
+/// Sends a request and reads the response completely.
 async fn send<B>(
     auth: &BearerTokenAuth,
     server: impl crate::support::Service<B>,
@@ -27,8 +27,8 @@ where
     (parts.status, receive(parts.headers, body).await)
 }
 
-/// A server that refuses the token `token-0`, with the file of its sender changed to `next` before
-/// the sender knows.
+/// A server that refuses the token `token-0`. The client's file is changed to `next` before the
+/// refusal is sent.
 fn refuses_old<B>(
     log: &Log,
     tokens: &Tokens,

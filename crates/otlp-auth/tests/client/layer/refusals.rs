@@ -1,4 +1,4 @@
-//! What is sent again, and what is not.
+//! Which requests are sent again, and which are not.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -20,9 +20,10 @@ use crate::support::{
     wait_for_header,
 };
 
-/// The server refuses a token in each of its ways, and the file has another one by then. The
-/// request is sent once more with that one and the same body, trailers included, and its sender
-/// sees only the second answer.
+/// Scenario: the server refuses a token in each of the ways there are, and the file has another one
+/// by then.
+/// Guarantee: the request is sent once more with that token and the same body, trailers included,
+/// and the sender sees only the second response.
 #[test]
 fn a_refused_request_is_sent_again() {
     for refusal in [Refusal::Http, Refusal::TrailersOnly, Refusal::Trailers] {
@@ -52,8 +53,9 @@ fn a_refused_request_is_sent_again() {
     }
 }
 
-/// A gRPC server sends its headers at once and refuses in trailers that come later, when it has the
-/// whole request. The trailers are waited for, and the request is sent again.
+/// Scenario: a gRPC server sends its headers at once, and refuses in trailers that follow after it
+/// has the whole request.
+/// Guarantee: the trailers are waited for, and the request is sent again.
 #[test]
 fn a_refusal_in_late_trailers() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
@@ -83,8 +85,8 @@ fn a_refusal_in_late_trailers() {
     assert_eq!(credentials(&log), [["StackState token-0"], ["StackState token-1"]]);
 }
 
-/// Method, URI, version, headers and extensions are set on a request that is refused.
-/// The second sending has all of them.
+/// Scenario: a refused request has a method, URI, version, headers and extensions.
+/// Guarantee: the second request has all of them.
 #[test]
 fn the_second_sending_is_the_same_request() {
     let tokens = Tokens::new("token-0");
@@ -120,8 +122,9 @@ fn the_second_sending_is_the_same_request() {
     assert_eq!(second.extensions().get::<u32>(), Some(&7));
 }
 
-/// The server refuses in trailers, but after a message of its answer. The sender may have acted on
-/// the message: the request is not sent again, and the answer is whole.
+/// Scenario: the server refuses in trailers, but after a message of its response.
+/// Guarantee: the request is not sent again, because the sender may have acted on the message, and
+/// the response is complete.
 #[test]
 fn an_answer_that_began_is_no_refusal() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
@@ -132,8 +135,8 @@ fn an_answer_that_began_is_no_refusal() {
     assert_eq!(log.lock().unwrap().len(), 1);
 }
 
-/// The file gives the same token again after a refusal, or cannot be read any more.
-/// The refusal is returned as the server gave it, and the request is sent once.
+/// Scenario: after a refusal the file has the same token, or cannot be read any more.
+/// Guarantee: the refusal is returned unchanged, and the request is sent once.
 #[test]
 fn a_dead_token_is_not_sent_again() {
     for refusal in [Refusal::Http, Refusal::TrailersOnly, Refusal::Trailers] {
@@ -149,8 +152,8 @@ fn a_dead_token_is_not_sent_again() {
     }
 }
 
-/// The server refuses every token, and the file has another one each time.
-/// The request is sent twice and not a third time: the second refusal is returned.
+/// Scenario: the server refuses every token, and the file has another one each time.
+/// Guarantee: the request is sent twice, and the second refusal is returned.
 #[test]
 fn never_a_third_time() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
@@ -169,8 +172,9 @@ fn never_a_third_time() {
     assert_ne!(sent[0], sent[1]);
 }
 
-/// Other failures are answered: forbidden, unavailable, a redirect; gRPC's PERMISSION_DENIED, and
-/// 16 where it is not a status of gRPC. Nothing is sent again, and the file is not asked.
+/// Scenario: the server answers forbidden, unavailable, a redirect, gRPC's PERMISSION_DENIED, and
+/// 16 where it is not a status of gRPC.
+/// Guarantee: nothing is sent again, and the file is not read.
 #[test]
 fn other_failures_are_passed_on() {
     let answer = |status: u16, headers: &[(&'static str, &'static str)]| {
@@ -196,7 +200,7 @@ fn other_failures_are_passed_on() {
             let (tokens, auth) = (tokens.clone(), auth.clone());
             service(&log, move |_| {
                 tokens.replace("token-1");
-                // On another thread: this one has an executor already.
+                // This runs on another thread, because this one already runs an executor.
                 std::thread::scope(|scope| {
                     scope.spawn(|| wait_for_header(&auth, "StackState token-1")).join().unwrap()
                 });
@@ -208,8 +212,9 @@ fn other_failures_are_passed_on() {
     }
 }
 
-/// A request is answered with a refusal long after the token was replaced and requests with the new
-/// one were accepted. It is sent again with the new token, which stays what it was.
+/// Scenario: a request is refused long after the token was replaced and requests with the new token
+/// were accepted.
+/// Guarantee: it is sent again with the new token, which stays in force.
 #[test]
 fn a_late_refusal() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
@@ -238,7 +243,7 @@ fn a_late_refusal() {
     let first = client.call(Request::new(Full::new(Bytes::from("first"))));
     tokens.replace("token-1");
     wait_for_header(&auth, "StackState token-1");
-    // The first request has taken its token already and is not polled before now.
+    // The first request has its token already, and is polled here for the first time.
     let (first, ()) = block_on(async {
         let mut first = std::pin::pin!(first);
         poll_fn(|cx| {
@@ -259,8 +264,8 @@ fn a_late_refusal() {
     assert_eq!((header(&auth).as_str(), auth.failed_reloads()), ("StackState token-1", 0));
 }
 
-/// A fixed token is refused in every way.
-/// The answer is passed on untouched, and the request sent once.
+/// Scenario: a fixed token is refused in every way.
+/// Guarantee: the response is returned unchanged, and the request is sent once.
 #[test]
 fn a_fixed_token_is_not_sent_again() {
     let auth = fixed();

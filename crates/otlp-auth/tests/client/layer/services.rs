@@ -1,4 +1,4 @@
-//! The service below: its readiness, its errors, what it is given, and what that costs.
+//! The inner service: its readiness, its errors, the requests that it receives, and their cost.
 
 use std::convert::Infallible;
 use std::future::Ready;
@@ -18,8 +18,9 @@ use tower::{Layer, Service as _, ServiceBuilder, ServiceExt, service_fn};
 use super::refuses_old;
 use crate::support::{BoxBody, BoxError, Fed, Log, Refusal, Tokens, fixed, receive};
 
-/// The service below fails at the first sending, at the second, and when it should become ready for
-/// the second. Its error is returned.
+/// Scenario: the inner service fails for the first request, for the second one, and when it should
+/// become ready for the second one.
+/// Guarantee: its error is returned.
 #[test]
 fn errors_of_the_service_are_returned() {
     #[derive(Clone)]
@@ -63,14 +64,14 @@ fn errors_of_the_service_are_returned() {
     }
 }
 
-/// A service that panics when it is called without having been ready since it was made or called.
+/// A service that panics when it is called without having been polled ready first.
 #[derive(Clone)]
 struct Picky<S> {
     inner: S,
     ready: Ready_,
 }
 
-/// Not copied to clones, as a permit is not.
+/// Clones are not ready, as a clone has no permit.
 struct Ready_(bool);
 
 impl Clone for Ready_ {
@@ -96,8 +97,9 @@ impl<S: tower::Service<R>, R> tower::Service<R> for Picky<S> {
     }
 }
 
-/// The server allows one stream at a time, and a refusal is one until its sender has let go of it.
-/// The refusal is dropped before the request is sent again.
+/// Scenario: the server allows one stream at a time, and the refused response holds one until it is
+/// dropped.
+/// Guarantee: the refusal is dropped before the request is sent again.
 #[test]
 fn the_refusal_makes_room() {
     struct Held {
@@ -134,9 +136,10 @@ fn the_refusal_makes_room() {
     }
 }
 
-/// The service below has to be ready for each request, has one permit, and sits behind a queue of
-/// one. Both sendings ask for readiness first, and the second one does not wait for what the first
-/// one holds.
+/// Scenario: the inner service must be ready for each request, has one permit, and stands behind a
+/// queue of one.
+/// Guarantee: readiness is awaited before both requests, and the second request does not wait for
+/// the first one's permit.
 #[tokio::test]
 async fn readiness_is_asked_for() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
@@ -150,7 +153,7 @@ async fn readiness_is_asked_for() {
         assert_eq!(receive(http::HeaderMap::new(), response.into_body()).await.body(), b"thanks");
     }
     assert_eq!(log.lock().unwrap().len(), 4, "one of three was sent twice");
-    // And without the queue, which is always ready.
+    // The same without the queue, which is always ready.
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
     let server = refuses_old::<BoxBody>(&log, &tokens, "token-1", Refusal::Http);
     let server =
@@ -161,8 +164,9 @@ async fn readiness_is_asked_for() {
     assert_eq!(log.lock().unwrap().len(), 2);
 }
 
-/// Requests of body types that have nothing to do with HTTP pass, of a fixed token and of a file.
-/// They are the same values at the other end.
+/// Scenario: requests have body types that are not HTTP bodies, with a fixed token and with the
+/// token of a file.
+/// Guarantee: the inner service receives the same values.
 #[test]
 fn any_request_type() {
     fn passes<B: Clone + PartialEq + std::fmt::Debug + Send + 'static>(
@@ -184,8 +188,9 @@ fn any_request_type() {
     }
 }
 
-/// With a fixed token a request passes with a body that could be recorded. It is the same body and
-/// not a recording, and the request costs no allocation more than setting a constant header.
+/// Scenario: a request with a fixed token has a body that could be recorded.
+/// Guarantee: the inner service receives the body itself, and the request allocates no more than
+/// one with a constant header.
 #[test]
 fn a_fixed_token_costs_nothing() {
     #[derive(Clone)]
@@ -208,7 +213,7 @@ fn a_fixed_token_costs_nothing() {
     let constant = HeaderValue::from_static("StackState token-0");
     let (mut theirs, ours, first) = (request(), request(), request());
     let mut plain = Sink;
-    // Executor and clients set themselves up at their first use.
+    // The first use sets up the executor and the clients.
     block_on(plain.call(first)).unwrap();
     let constant_header = allocation_counter::measure(|| {
         theirs.headers_mut().insert("authorization", constant.clone());
@@ -222,7 +227,7 @@ fn a_fixed_token_costs_nothing() {
     });
     assert_eq!(layer.count_total, constant_header.count_total);
     assert_eq!(layer.bytes_total, constant_header.bytes_total);
-    // The measurement would notice: recording for a second sending allocates.
+    // A recorded request allocates, which shows that the measurement works.
     let tokens = Tokens::new("token-0");
     let mut client = tokens.auth().layer().layer(Sink);
     let recorded = request();
