@@ -172,8 +172,8 @@ impl fmt::Display for Outcome<'_> {
     }
 }
 
-/// The median over the rounds of `ours` divided by the sum of `others`. There is none unless each
-/// of them was measured in each round.
+/// Returns the median over the rounds of `ours` divided by the sum of `others`. Returns nothing if
+/// one of them was not measured in every round.
 fn median_ratio(ours: &[f64], others: &[&[f64]]) -> Option<f64> {
     if others.iter().any(|other| other.len() != ours.len()) {
         return None;
@@ -194,9 +194,9 @@ mod tests {
         cases
     }
 
-    // Scenario: a machine that is twice as slow in one of three rounds, and a peer whose name
-    // begins with the name of another peer.
-    // Guarantee: the ratio is taken within each round, to the sum of the peers that are named.
+    // Scenario: a machine is twice as slow in one of three rounds. The name of one peer begins with
+    // the name of another peer.
+    // Guarantee: the ratio is computed within each round, with the sum of exactly the named peers.
     #[test]
     fn ratios_are_taken_within_a_round() {
         let mut lines = Vec::new();
@@ -221,8 +221,8 @@ mod tests {
         assert!(Bound::no_allocations("a").check(&cases).holds());
     }
 
-    // Scenario: a case or a peer that no program has printed, or not in every round.
-    // Guarantee: its bounds are missed.
+    // Scenario: no program has printed a case or a peer, or not in every round.
+    // Guarantee: the bounds of this case are missed.
     #[test]
     fn what_is_not_measured_is_missed() {
         let cases = cases(&[
