@@ -14,6 +14,8 @@
 //! | `authorize` | the endpoint that other components ask about keys |
 //! | `management` | the management API |
 //! | [`telemetry`] | the gateway's own metrics, health and log |
+//! | `item` | the kinds of items that are counted |
+//! | `lossy_output` | output that never makes its writer wait for its reader |
 //!
 //! # Errors
 //!
@@ -27,8 +29,10 @@ mod app;
 mod authorize;
 pub mod config;
 mod error;
+mod item;
 mod lifecycle;
 mod listener;
+mod lossy_output;
 mod management;
 mod receiver;
 pub mod telemetry;

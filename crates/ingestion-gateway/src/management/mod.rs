@@ -1,10 +1,10 @@
 //! The management API.
 
-mod admission;
 mod calls;
 mod json;
 mod openapi;
 mod problem;
+mod require_admin;
 mod wire;
 
 use std::sync::Arc;
@@ -50,7 +50,7 @@ pub(crate) fn router(
     clock: Arc<dyn Clock>,
     meter: &Meter,
 ) -> Result<Router, SetUpError> {
-    let require_admin = admission::require_admin(tokens, meter);
+    let require_admin = require_admin::require_admin(tokens, meter);
     let api = OpenApiRouter::new()
         .routes(routes!(calls::server_info))
         .routes(routes!(calls::list, calls::create))

@@ -51,7 +51,16 @@ pub(super) fn frame() -> OpenApi {
 /// Adds the responses that every call may have, and writes the document.
 pub(super) fn finish(mut document: OpenApi) -> Result<Bytes, serde_json::Error> {
     for path in document.paths.paths.values_mut() {
-        let methods = [&mut path.get, &mut path.post, &mut path.patch, &mut path.delete];
+        let methods = [
+            &mut path.get,
+            &mut path.put,
+            &mut path.post,
+            &mut path.delete,
+            &mut path.options,
+            &mut path.head,
+            &mut path.patch,
+            &mut path.trace,
+        ];
         for operation in methods.into_iter().flatten() {
             for (status, description) in COMMON {
                 operation

@@ -14,10 +14,10 @@ use otlp_auth::server::{AuthenticateLayer, CredentialExtractor, Rejection, Serve
 use otlp_auth::{DenyReason, Identity, Scheme};
 use otlp_receiver::body::{self, BodyError};
 
-use super::item::Item;
 use super::otlp;
 use crate::admission::denial_log::DenialLog;
 use crate::config::AuthConfig;
+use crate::item::Item;
 use crate::upstream::debug::DebugExporter;
 
 const API_KEY_SCHEME: Scheme = Scheme::from_static(header::API_KEY_SCHEME);

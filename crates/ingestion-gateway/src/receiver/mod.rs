@@ -2,7 +2,6 @@
 
 pub(crate) mod agent;
 pub(crate) mod cors;
-pub(crate) mod item;
 pub(crate) mod otlp;
 
 use axum::{Router, middleware};

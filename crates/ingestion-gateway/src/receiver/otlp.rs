@@ -8,9 +8,9 @@ use otlp_auth::server::{AuthenticateLayer, CredentialExtractor, ServerAuthentica
 use otlp_receiver::{Receiver, Refusal};
 
 use super::authenticated;
-use super::item::Item;
 use crate::admission::denial_log::DenialLog;
 use crate::config::AuthConfig;
+use crate::item::Item;
 use crate::upstream::debug::DebugExporter;
 
 /// The place in which OTLP senders send their key.

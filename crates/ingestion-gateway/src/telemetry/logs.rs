@@ -7,8 +7,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::lossy_output::LossyOutput;
 use crate::config::{LogFormat, LogsConfig};
+use crate::lossy_output::LossyOutput;
 
 /// The time between two looks at the number of dropped lines.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);

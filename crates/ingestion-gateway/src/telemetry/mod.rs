@@ -1,7 +1,6 @@
 //! The gateway's own metrics and health.
 
 pub mod logs;
-pub(crate) mod lossy_output;
 
 use std::sync::Arc;
 

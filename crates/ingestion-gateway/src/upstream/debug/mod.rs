@@ -14,8 +14,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use self::summary::Summary;
-use crate::receiver::item::Item;
-use crate::telemetry::lossy_output::LossyOutput;
+use crate::item::Item;
+use crate::lossy_output::LossyOutput;
 
 /// The warning that is logged at the start and shown by `/readyz`.
 pub(crate) const DISCARDS: &str =
@@ -64,6 +64,8 @@ impl DebugExporter {
             }
             output.report_dropped_lines();
         }
+        // Closing the output waits for its reader, which must not occupy a thread of the runtime.
+        let _ = tokio::task::spawn_blocking(move || drop(output)).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Summary> {

@@ -6,7 +6,7 @@ use std::fmt;
 
 use otlp_auth::Identity;
 
-use crate::receiver::item::Item;
+use crate::item::Item;
 
 /// How many keys a line names.
 const MAX_NAMED_KEYS: usize = 5;
