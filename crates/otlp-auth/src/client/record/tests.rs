@@ -304,8 +304,8 @@ fn the_first_sending_is_woken_when_it_is_taken_over() {
     drop(replay);
 }
 
-/// Scenario: the response arrives while the body is still being sent.
-/// Guarantee: no further frame is recorded.
+/// Scenario: the recording is dropped while the body is still being sent.
+/// Guarantee: the recorded frames are freed, and no further frame is recorded.
 #[test]
 fn nothing_is_kept_when_nobody_can_ask_for_it() {
     let (mut sending, recording) =
