@@ -76,9 +76,9 @@ impl BearerTokenAuthConfig {
     ///
     /// # Errors
     ///
-    /// Returns all problems of the text. A text is a problem if it is not YAML. So is a failed
-    /// substitution, a key that is unknown or has a wrong type, no source of tokens or more than
-    /// one, and a token or scheme that is not legal in a header.
+    /// Returns all problems of the text. These are the problems: the text is not YAML; a
+    /// substitution fails; a key is unknown or has a wrong type; there is no source of tokens, or
+    /// more than one; a token or the scheme is not legal in a header.
     pub fn from_yaml(text: &str, env: Env<'_>) -> Result<Self, ConfigError> {
         let value = Value::parse(text)?.expand(env);
         let report = Report::new();

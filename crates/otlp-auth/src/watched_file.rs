@@ -30,8 +30,8 @@ const QUIET: Duration = Duration::from_millis(20);
 /// The maximum time that a change waits for the directory to become quiet.
 const MAX_UNQUIET: Duration = Duration::from_millis(200);
 
-/// The time between two reads that must agree before new content is applied. This avoids that
-/// half-written content is applied.
+/// The time between two reads that must agree before new content is applied. So content is not
+/// applied while its writer is still writing.
 const AGREE: Duration = Duration::from_millis(2);
 
 /// The same time as [`AGREE`], but for content whose last line does not end in a line feed. Its
@@ -200,7 +200,7 @@ struct Follower<F> {
 #[derive(Clone, Copy)]
 struct Candidate {
     fingerprint: u64,
-    /// The time of the next read. If the file still has this content then, the content is applied.
+    /// The time at which the content is applied, if the file still has it then.
     due: Instant,
 }
 

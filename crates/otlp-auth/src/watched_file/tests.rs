@@ -42,8 +42,8 @@ fn a_change_before_the_watch_is_found() {
 }
 
 // Scenario: a writer rewrites the file in place, and pauses in the middle of a token.
-// Guarantee: half a token is not applied while the writer pauses. The whole token is applied once
-// two reads agree.
+// Guarantee: half a token is not applied before [`AGREE_UNENDED`] has passed. The whole token is
+// applied once two reads agree.
 #[test]
 fn half_a_token_waits() {
     let directory = tempfile::tempdir().unwrap();
