@@ -49,8 +49,8 @@ pub struct Credential<'a> {
     /// The token in the request: legal, hence ASCII. Empty if it had to be decoded.
     token: &'a [u8],
     /// The token, if it was decoded from a percent-encoded query parameter or the password of
-    /// Basic. A field beside `token`, and not an `enum` with it: two fields move in fewer
-    /// instructions, and a credential is moved for every request.
+    /// Basic. It is a separate field instead of an `enum` with `token`, because two fields are
+    /// moved in fewer instructions, and a credential is moved for every request.
     decoded: Option<SecretString>,
 }
 
@@ -87,8 +87,8 @@ impl<'a> Credential<'a> {
     ///
     /// # Errors
     ///
-    /// When the scheme is not an RFC 9110 token, or the token is empty, too long or has an illegal
-    /// character.
+    /// Fails when the scheme is not an RFC 9110 token, or the token is empty, too long or has an
+    /// illegal character.
     pub fn new(scheme: &'a str, token: &'a str) -> Result<Self, CredentialError> {
         if scheme.len() > MAX_SCHEME_LEN {
             return Err(CredentialError::SchemeTooLong);
@@ -127,8 +127,8 @@ impl<'a> Credential<'a> {
         Ok(Self { scheme, token: legal_token(without_spaces(rest))?, decoded: None })
     }
 
-    /// As [`from_header_value`](Self::from_header_value), if the scheme is `scheme`. `None` if the
-    /// scheme is another one or there is no token.
+    /// Does the same as [`from_header_value`](Self::from_header_value), but only for the scheme
+    /// `scheme`. Returns `None` if the scheme is another one or there is no token.
     // Without the attribute the result is returned through memory, and the bench case `fixed_1_hit`
     // took 20 % longer.
     #[inline(always)]
@@ -155,7 +155,7 @@ impl<'a> Credential<'a> {
         Ok(Self { scheme: "", token: legal_token(trimmed(value)?)?, decoded: None })
     }
 
-    /// A credential whose token had to be decoded. The buffer is wiped when the credential is
+    /// Makes a credential whose token had to be decoded. The buffer is wiped when the credential is
     /// dropped.
     #[cfg(any(feature = "server", test))]
     pub(crate) fn decoded(scheme: &'a str, token: SecretString) -> Result<Self, CredentialError> {
@@ -175,7 +175,7 @@ impl<'a> Credential<'a> {
         self.scheme.eq_ignore_ascii_case(scheme)
     }
 
-    /// The token, which is a secret.
+    /// Returns the token, which is a secret.
     #[must_use]
     pub fn expose_token(&self) -> &str {
         match &self.decoded {
@@ -184,8 +184,8 @@ impl<'a> Credential<'a> {
         }
     }
 
-    /// The token, a secret, as bytes, which costs less than [`expose_token`](Self::expose_token):
-    /// that checks for UTF-8.
+    /// Returns the token, which is a secret, as bytes. This costs less than
+    /// [`expose_token`](Self::expose_token), which checks for UTF-8.
     #[inline]
     #[must_use]
     pub fn expose_token_bytes(&self) -> &[u8] {
@@ -195,8 +195,8 @@ impl<'a> Credential<'a> {
         }
     }
 
-    /// Whether both carry the same token. The time of the comparison depends on the lengths of the
-    /// tokens only. The schemes are not compared.
+    /// Whether both credentials carry the same token. The time of the comparison depends on the
+    /// lengths of the tokens only. The schemes are not compared.
     #[inline]
     #[must_use]
     pub fn same_token(&self, other: &Credential<'_>) -> bool {
@@ -228,7 +228,7 @@ impl fmt::Debug for Credential<'_> {
     }
 }
 
-/// The value without blanks at its ends, if it is neither empty nor too long.
+/// Returns the value without blanks at its ends. Fails if the value is empty or too long.
 fn trimmed(value: &HeaderValue) -> Result<&[u8], CredentialError> {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let mut bytes = value.as_bytes();
@@ -249,14 +249,16 @@ fn trimmed(value: &HeaderValue) -> Result<&[u8], CredentialError> {
     }
 }
 
-/// `bytes` without the spaces at the beginning.
+/// Returns `bytes` without the spaces at the beginning.
 fn without_spaces(bytes: &[u8]) -> &[u8] {
     &bytes[bytes.iter().take_while(|&&byte| byte == b' ').count()..]
 }
 
-/// `token`, if it is 1 to [`MAX_TOKEN_LEN`] visible ASCII characters other than comma and quote.
+/// Returns `token` if it is 1 to [`MAX_TOKEN_LEN`] visible ASCII characters other than comma and
+/// quote.
 pub(crate) fn legal_token(token: &[u8]) -> Result<&[u8], CredentialError> {
-    /// The bytes that are checked together: as many as a vector register of any target holds.
+    /// The number of bytes that are checked together. A vector register of any target has room for
+    /// them.
     const LANES: usize = 16;
     if token.is_empty() {
         return Err(CredentialError::MissingToken);

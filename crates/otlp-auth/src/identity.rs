@@ -32,7 +32,7 @@ pub struct Identity {
     shared: Arc<Shared>,
 }
 
-/// Counts the requests of an identity. The authenticator keeps it.
+/// Counts the requests of an identity. The authenticator that made the identity keeps this value.
 ///
 /// Clones share the count. A request gets only an [`Identity`], which can neither read nor change
 /// the count.

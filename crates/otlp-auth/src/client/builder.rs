@@ -114,14 +114,15 @@ impl Builder {
         Self { scheme: scheme.into(), ..self }
     }
 
-    /// Sets a token that does not change. It replaces an earlier `token` or [`file`](Self::file).
+    /// Sets a token that does not change. This call replaces an earlier `token` or
+    /// [`file`](Self::file).
     #[must_use]
     pub fn token(self, token: impl Into<SecretString>) -> Self {
         Self { source: Some(Source::Token(token.into())), ..self }
     }
 
-    /// Sets a file whose first token is sent. The file is reloaded when it changes. It replaces an
-    /// earlier [`token`](Self::token) or `file`.
+    /// Sets a file whose first token is sent. The file is reloaded when it changes. This call
+    /// replaces an earlier [`token`](Self::token) or `file`.
     ///
     /// Each line of the file is a token, either with a name (`name=token`) or without one. A thread
     /// watches the directory of the file, and in addition reads the file every 5 seconds. The

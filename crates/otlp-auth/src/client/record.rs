@@ -26,8 +26,8 @@ pub(crate) trait Recording<B>: Send + Sync {
     /// Whether the body has been sent completely.
     fn is_complete(&self) -> bool;
 
-    /// Returns a second body with all frames of the first, unless the body was too large. If the
-    /// first request is still sending the body, the second body takes the rest of it, and the first
+    /// Returns a second body with all frames of the first body, unless that was too large. If the
+    /// first request is still sending its body, the second body takes the rest of it, and the first
     /// request ends in an error.
     fn replay(self: Box<Self>) -> Option<B>;
 }

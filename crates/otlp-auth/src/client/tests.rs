@@ -30,7 +30,7 @@ fn from_file() -> (BearerTokenAuth, TempDir) {
     (auth, directory)
 }
 
-/// Replaces the token file by a file with `token`, with a rename.
+/// Renames a new file with `token` over the token file.
 fn rotate(directory: &TempDir, token: &str) {
     fs::write(directory.path().join("next"), token).unwrap();
     fs::rename(directory.path().join("next"), directory.path().join("token")).unwrap();

@@ -118,16 +118,17 @@ impl<A> AuthenticateLayer<A> {
         })
     }
 
-    /// Passes requests to exactly this path to the service without asking the authenticator. They
-    /// need no credential and get no identity. This is for health checks and reflection.
+    /// Passes requests to exactly this path to the service without asking the authenticator. These
+    /// requests need no credential and get no identity. This is for health checks and reflection.
     #[must_use]
     pub fn with_exempt_path(self, path: impl Into<String>) -> Self {
         self.refined(|policy| policy.exempt_paths.push(path.into()))
     }
 
-    /// Passes CORS preflight requests to the service without asking the authenticator. They need no
-    /// credential and get no identity, because browsers send them without credentials (Fetch
-    /// standard, "CORS-preflight fetch"). The inner service must respond to them.
+    /// Passes CORS preflight requests to the service without asking the authenticator. These
+    /// requests need no credential and get no identity, because browsers send them without
+    /// credentials (Fetch standard, "CORS-preflight fetch"). The inner service must respond to
+    /// them.
     #[must_use]
     pub fn with_exempt_cors_preflight(self) -> Self {
         self.refined(|policy| policy.cors_preflight = true)
@@ -395,8 +396,8 @@ where
 
 /// Reads the rest of the body of a rejected HTTP/1.1 request, up to [`DRAIN_BYTES`] and
 /// [`DRAIN_TIME`]. Later versions of HTTP need no such read, because they reject a stream without
-/// closing the connection. Nor does a sender that expects `100 Continue`, because it has not begun
-/// to write.
+/// closing the connection. If the sender expects `100 Continue`, nothing is read either, because
+/// the sender has not begun to write.
 fn drain<B>(parts: &Parts, body: B)
 where
     B: Body + Send + 'static,

@@ -50,8 +50,8 @@ pub trait ServerAuthenticator: Send + Sync {
     ///
     /// If either authenticator allows the request, the request is allowed. Otherwise, if either is
     /// undecided, the chain is undecided. Otherwise both deny, and the chain returns the denial of
-    /// this authenticator. If that denial says that the credential is unknown, the chain returns
-    /// the denial of `next`.
+    /// this authenticator. But if that denial says that the credential is unknown, the chain
+    /// returns the denial of `next`.
     fn or<A: ServerAuthenticator>(self, next: A) -> Chain<Self, A>
     where
         Self: InMemoryAuthenticator + Sized,

@@ -1,4 +1,4 @@
-//! An authenticator that asks two others in order.
+//! An authenticator that asks two other authenticators in order.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -129,11 +129,11 @@ impl CredentialExtractor {
         self
     }
 
-    /// The credential of a request with these headers that was sent to `uri`.
+    /// Returns the credential of a request with these headers that was sent to `uri`.
     ///
     /// # Errors
     ///
-    /// [`DenyReason::Missing`], [`DenyReason::Malformed`] or [`DenyReason::Conflicting`].
+    /// Returns [`DenyReason::Missing`], [`DenyReason::Malformed`] or [`DenyReason::Conflicting`].
     #[inline]
     pub fn extract<'r>(
         &'r self,
@@ -154,13 +154,13 @@ impl CredentialExtractor {
         }
     }
 
-    /// The credential in these headers.
+    /// Returns the credential in these headers.
     #[inline]
     pub(super) fn extract_from_headers<'r>(
         &'r self,
         headers: &'r HeaderMap,
     ) -> Result<Credential<'r>, DenyReason> {
-        // The common case is one header, and no header that stands twice.
+        // In the common case, the extractor reads one header, and the request repeats no header.
         if let [header] = self.headers.as_slice()
             && headers.len() == headers.keys_len()
         {
@@ -170,7 +170,7 @@ impl CredentialExtractor {
         only(self.in_headers(headers))
     }
 
-    /// The credentials in these headers, and the places that hold anything else.
+    /// Returns the credentials in these headers, and an error for each value that is anything else.
     fn in_headers<'r>(
         &'r self,
         headers: &'r HeaderMap,
@@ -219,7 +219,7 @@ impl CredentialExtractor {
 }
 
 impl Header {
-    /// The values of this header, each as a credential or as malformed.
+    /// Returns each value of this header as a credential, or as malformed.
     #[inline]
     fn read_all<'r>(
         &'r self,
@@ -296,7 +296,7 @@ impl Query {
     }
 }
 
-/// The one credential in all places, in which it may stand several times.
+/// Returns the credential of all places, if they contain only one, once or several times.
 #[inline]
 fn only<'r>(
     mut places: impl Iterator<Item = Result<Credential<'r>, DenyReason>>,

@@ -16,7 +16,7 @@ use crate::decision::{Decision, Verdict};
 use crate::denial::DenyReason;
 use crate::identity::Identity;
 
-/// Tokens with fewer characters than this can be guessed; they are accepted with a warning.
+/// A token with fewer characters than this can be guessed. It is accepted with a warning.
 const SHORT_TOKEN: usize = 16;
 
 /// Allows a set of named tokens. A decision costs the same for one token as for 100,000.
@@ -73,7 +73,7 @@ impl FixedTokens {
     ///
     /// # Errors
     ///
-    /// When a text is not a token, when one token has two names, and when the operating system
+    /// Fails when a text is not a token, when one token has two names, or when the operating system
     /// gives no random bytes.
     pub fn new<N: Into<String>, T: AsRef<str>>(
         tokens: impl IntoIterator<Item = (N, T)>,
@@ -111,7 +111,7 @@ impl FixedTokens {
         }
     }
 
-    /// The number of tokens.
+    /// Returns the number of tokens.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -173,7 +173,7 @@ impl Hash for Entry {
     }
 }
 
-/// The keyed hash of a token. Two digests are compared in constant time.
+/// The keyed hash of a token. Two are compared in constant time.
 struct Digest(u128);
 
 impl Digest {

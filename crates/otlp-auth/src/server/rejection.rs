@@ -63,7 +63,8 @@ const NOT_PERMITTED: Row = Row {
     invalid_token: false,
     retry: false,
 };
-/// OTLP senders drop their data on `RESOURCE_EXHAUSTED` without `RetryInfo`.
+/// Always has a time to try again, because OTLP senders drop their data on `RESOURCE_EXHAUSTED`
+/// without `RetryInfo`.
 const LIMIT_EXCEEDED: Row = Row {
     http: StatusCode::TOO_MANY_REQUESTS,
     grpc: 8,

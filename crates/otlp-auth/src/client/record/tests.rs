@@ -25,7 +25,7 @@ enum Step {
 #[derive(Clone, Debug)]
 struct Script {
     steps: VecDeque<Step>,
-    /// Whether `is_end_stream` is true after the last frame, before the next poll.
+    /// Whether `is_end_stream` returns true as soon as the last frame was polled.
     tells_end: bool,
 }
 

@@ -109,7 +109,7 @@ fn credential() -> Credential<'static> {
     Credential::new("StackState", "token").unwrap()
 }
 
-// Scenario: every verdict of the first authenticator meets every verdict of the second, in memory.
+// Scenario: two authenticators decide from memory, with every pair of verdicts.
 // Guarantee: allow beats undecided, and undecided beats deny. The future resolves to the verdict
 // that `decide` returns. The second authenticator is asked only if the first one does not allow.
 #[tokio::test]

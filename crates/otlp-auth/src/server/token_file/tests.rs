@@ -33,7 +33,7 @@ impl Directory {
         self.path("tokens")
     }
 
-    /// Replaces the token file by another file, with a rename.
+    /// Renames a new file with `content` over the token file.
     fn rename_over(&self, content: impl AsRef<[u8]>) {
         fs::write(self.path("tokens.new"), content).unwrap();
         fs::rename(self.path("tokens.new"), self.tokens()).unwrap();
