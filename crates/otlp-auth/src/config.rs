@@ -1,19 +1,19 @@
 //! The Collector's configuration of its `bearertokenauth` extension.
 //!
-//! [`BearerTokenAuthConfig`] keeps the Collector's keys and defaults; [`otel_confmap`] is the
-//! language that it is written in. Every problem of a block is reported at once, and no message
-//! holds a value.
+//! [`BearerTokenAuthConfig`] has the Collector's keys and defaults. [`otel_confmap`] reads the
+//! configuration language. All problems of a block are reported together, and no message contains a
+//! value.
 //!
 //! # Differences from the Collector
 //!
-//! Besides [those of the language](otel_confmap#differences-from-the-collector):
+//! There are [differences of the language](otel_confmap#differences-from-the-collector), and these:
 //!
 //! | here | in the Collector |
 //! |---|---|
-//! | two of `token`, `tokens` and `filename` are an error | only `token` together with `tokens` is an error; next to them `filename` is ignored |
+//! | two of `token`, `tokens` and `filename` are an error | only `token` together with `tokens` is an error; `filename` together with either is ignored |
 //! | every token must be legal in a header: visible ASCII without comma and quote | any token is sent |
-//! | each of `tokens` may hold several lines, as `token` may; blank lines are dropped | several lines never match, and a blank line is a token |
-//! | a header that belongs to the protocol is an error | the header is sent, and breaks requests |
+//! | `token` and each element of `tokens` may have several lines, and each line is a token; blank lines are dropped | an element with several lines never matches a token, and a blank line is a token |
+//! | a header that HTTP or gRPC needs for itself is an error | the header is sent, and breaks requests |
 
 use std::path::PathBuf;
 
@@ -29,7 +29,7 @@ use crate::scheme::Scheme;
 const NO_TOKEN: &str =
     "there is no token: give `token`, as in token: \"${env:API_KEY}\", or `tokens`, or `filename`";
 
-/// The `bearertokenauth` block of a Collector: which credential is sent, and in which header.
+/// The `bearertokenauth` block of a Collector, which sets the credential and its header.
 ///
 /// | key | default | |
 /// |---|---|---|
@@ -60,12 +60,12 @@ pub struct BearerTokenAuthConfig {
     source: TokenSource,
 }
 
-/// Where tokens come from. `Debug` hides them.
+/// The source of tokens. `Debug` hides the tokens.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TokenSource {
-    /// The tokens themselves: at least one, each legal in a [`Credential`]. A client sends the
-    /// first, a server accepts any.
+    /// The tokens themselves. There is at least one, and each is legal in a [`Credential`]. A
+    /// client sends the first token; a server allows all of them.
     Tokens(Vec<SecretString>),
     /// A file with one token a line. Its content has not been read yet.
     File(PathBuf),
@@ -76,9 +76,9 @@ impl BearerTokenAuthConfig {
     ///
     /// # Errors
     ///
-    /// All problems of the text: it is not YAML, a substitution fails, a key is unknown or has a
-    /// wrong type, there is not exactly one source of tokens, or a token or the scheme is not legal
-    /// in a header.
+    /// Returns all problems of the text. These are the problems: the text is not YAML; a
+    /// substitution fails; a key is unknown or has a wrong type; there is no source of tokens, or
+    /// more than one; a token or the scheme is not legal in a header.
     pub fn from_yaml(text: &str, env: Env<'_>) -> Result<Self, ConfigError> {
         let value = Value::parse(text)?.expand(env);
         let report = Report::new();
@@ -110,27 +110,27 @@ impl BearerTokenAuthConfig {
         Some(Self { header: header?, scheme: scheme?, source: source? })
     }
 
-    /// The header that carries the credential.
+    /// Returns the header that carries the credential.
     #[must_use]
     pub fn header(&self) -> &HeaderName {
         &self.header
     }
 
-    /// The scheme before the token; `None` if the header carries the token alone.
+    /// Returns the scheme before the token, or `None` if the header carries the token alone.
     #[must_use]
     pub fn scheme(&self) -> Option<&Scheme> {
         self.scheme.as_ref()
     }
 
-    /// Where the tokens come from.
+    /// Returns the source of the tokens.
     #[must_use]
     pub fn source(&self) -> &TokenSource {
         &self.source
     }
 }
 
-/// Reads the name of a header that a client may set; `text` is the name, and `node` the setting
-/// that problems are reported for.
+/// Reads the name of a header that a client may set. `text` is the name. Problems are reported at
+/// `node`.
 #[must_use]
 pub fn header_name(node: &Node<'_>, text: &str) -> Option<HeaderName> {
     let Ok(name) = HeaderName::from_bytes(text.as_bytes()) else {
@@ -144,7 +144,7 @@ pub fn header_name(node: &Node<'_>, text: &str) -> Option<HeaderName> {
     Some(name)
 }
 
-/// Reads the scheme; the inner `None` is an empty one.
+/// Reads the scheme. The outer `None` means a problem, and the inner `None` means an empty scheme.
 fn scheme(node: &Node<'_>) -> Option<Option<Scheme>> {
     match node.string()? {
         "" => Some(None),
@@ -172,7 +172,8 @@ fn source(map: &mut Map<'_>) -> Option<TokenSource> {
             list.report_empty(NO_TOKEN);
             return None;
         }
-        // Every element is read, also after one with a problem, so that all problems are reported.
+        // Every element is read, even after an element with a problem, so that all problems are
+        // reported.
         let lists: Vec<_> = items.iter().map(tokens).collect();
         return lists
             .into_iter()
@@ -191,7 +192,7 @@ fn source(map: &mut Map<'_>) -> Option<TokenSource> {
     Some(TokenSource::File(PathBuf::from(path)))
 }
 
-/// The tokens of one string, one a line. A string without a token is a problem.
+/// Reads the tokens of one string, one on each line. A string without a token is a problem.
 fn tokens(node: &Node<'_>) -> Option<Vec<SecretString>> {
     let text = match node.string() {
         None if node.is_null() => "",

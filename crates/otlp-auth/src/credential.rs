@@ -1,4 +1,5 @@
-//! The credential of a request: a scheme and a token, from a header value and into one.
+//! The credential of a request: a scheme and a token. It is read from a header value or written
+//! into one.
 
 use std::fmt;
 
@@ -8,27 +9,27 @@ use subtle::ConstantTimeEq;
 
 use crate::scheme::is_tchar;
 
-/// Longest token that is read or sent, in bytes. Longer ones are refused before anything is copied
-/// or hashed.
+/// The longest token that is read or sent, in bytes. A longer token is an error before anything is
+/// copied or hashed.
 pub(crate) const MAX_TOKEN_LEN: usize = 4096;
 
-/// Longest authentication scheme, in bytes.
+/// The longest authentication scheme, in bytes.
 pub(crate) const MAX_SCHEME_LEN: usize = 64;
 
-/// Longest header value that is read, in bytes: scheme, blanks and token together.
+/// The longest header value that is read, in bytes: scheme, blanks and token together.
 const MAX_VALUE_LEN: usize = MAX_TOKEN_LEN + 2 * MAX_SCHEME_LEN;
 
 /// An authentication scheme and a token, borrowed from the request unless the token had to be
 /// decoded.
 ///
-/// The token consists of visible ASCII characters without comma and double quote, at most
-/// 4096 of them. A comma would make two values joined by an intermediary (RFC 9110
-/// section 5.3) look like one; a quote belongs to authentication parameters. The scheme is a
-/// `token` of RFC 9110 section 5.6.2 and is compared without regard to case (section 11.1); it is
-/// empty where a header carries the bare token.
+/// The token consists of visible ASCII characters without comma and double quote, at most 4096 of
+/// them. A comma would make two values joined by an intermediary (RFC 9110 section 5.3) look like
+/// one; a quote belongs to authentication parameters. The scheme is a `token` of RFC 9110 section
+/// 5.6.2 and is compared without regard to case (section 11.1); it is empty if a header carries the
+/// token alone.
 ///
-/// `Debug` shows neither; the token is read with [`expose_token`](Self::expose_token), so that
-/// every place that does can be found.
+/// `Debug` shows neither the scheme nor the token. The token is read with
+/// [`expose_token`](Self::expose_token), so that all code that reads a token can be found.
 ///
 /// # Examples
 ///
@@ -48,20 +49,19 @@ pub struct Credential<'a> {
     /// The token in the request: legal, hence ASCII. Empty if it had to be decoded.
     token: &'a [u8],
     /// The token, if it was decoded from a percent-encoded query parameter or the password of
-    /// Basic. A field beside `token`, and not an `enum` with it: two fields move in fewer
-    /// instructions, and a credential is moved for every request.
+    /// Basic. It is a separate field instead of an `enum` with `token`, because two fields are
+    /// moved in fewer instructions, and a credential is moved for every request.
     decoded: Option<SecretString>,
 }
 
-/// Why a scheme, a token or a header value is not a credential. No variant carries what was
-/// presented.
+/// Why a scheme, a token or a header value is not legal. No variant carries a part of the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {
-    /// The value is empty, or nothing but blanks.
+    /// The value is empty, or has only blanks.
     #[error("the value is empty")]
     Empty,
-    /// There is a scheme and no token after it.
+    /// There is no token after the scheme.
     #[error("there is no token after the scheme")]
     MissingToken,
     /// The token is longer than 4096 bytes.
@@ -82,13 +82,13 @@ pub enum CredentialError {
 }
 
 impl<'a> Credential<'a> {
-    /// A credential of `scheme` and `token`; `scheme` is empty for a header that carries the bare
-    /// token.
+    /// Makes a credential of `scheme` and `token`. `scheme` is empty for a header that carries the
+    /// token alone.
     ///
     /// # Errors
     ///
-    /// When the scheme is not an RFC 9110 token, or the token is empty, too long or has an illegal
-    /// character.
+    /// Fails when the scheme is not an RFC 9110 token, or the token is empty, too long or has an
+    /// illegal character.
     pub fn new(scheme: &'a str, token: &'a str) -> Result<Self, CredentialError> {
         if scheme.len() > MAX_SCHEME_LEN {
             return Err(CredentialError::SchemeTooLong);
@@ -99,13 +99,14 @@ impl<'a> Credential<'a> {
         Ok(Self { scheme, token: legal_token(token.as_bytes())?, decoded: None })
     }
 
-    /// Reads `scheme SP+ token` (RFC 9110 section 11.4). Spaces and tabs at both ends of the value
-    /// are trimmed first, as HTTP/1.1 servers do and HTTP/2 ones do not (section 5.5), so that a
-    /// credential has the same verdict on both; after that only spaces separate.
+    /// Reads `scheme SP+ token` (RFC 9110 section 11.4). First, spaces and tabs at both ends of the
+    /// value are trimmed. HTTP/1.1 servers trim them and HTTP/2 servers do not (section 5.5), but a
+    /// credential must have the same verdict on both. Then only spaces separate the scheme from the
+    /// token.
     ///
     /// # Errors
     ///
-    /// When the value is not of that form; see [`CredentialError`].
+    /// Fails when the value does not have this form; see [`CredentialError`].
     pub fn from_header_value(value: &'a HeaderValue) -> Result<Self, CredentialError> {
         let bytes = trimmed(value)?;
         let Some(space) = bytes.iter().position(|&byte| byte == b' ') else {
@@ -126,8 +127,8 @@ impl<'a> Credential<'a> {
         Ok(Self { scheme, token: legal_token(without_spaces(rest))?, decoded: None })
     }
 
-    /// As [`from_header_value`](Self::from_header_value), if the scheme is `scheme`. `None` if the
-    /// scheme is another one or there is no token.
+    /// Does the same as [`from_header_value`](Self::from_header_value), but only for the scheme
+    /// `scheme`. Returns `None` if the scheme is another one or there is no token.
     // Without the attribute the result is returned through memory, and the bench case `fixed_1_hit`
     // took 20 % longer.
     #[inline(always)]
@@ -148,12 +149,13 @@ impl<'a> Credential<'a> {
     ///
     /// # Errors
     ///
-    /// When the token is empty, too long or has an illegal character (a blank inside is one).
+    /// Fails when the token is empty, too long or has an illegal character. A blank inside the
+    /// token is illegal.
     pub fn from_bare_header_value(value: &'a HeaderValue) -> Result<Self, CredentialError> {
         Ok(Self { scheme: "", token: legal_token(trimmed(value)?)?, decoded: None })
     }
 
-    /// A credential whose token had to be decoded. The buffer is wiped when the credential is
+    /// Makes a credential whose token had to be decoded. The buffer is wiped when the credential is
     /// dropped.
     #[cfg(any(feature = "server", test))]
     pub(crate) fn decoded(scheme: &'a str, token: SecretString) -> Result<Self, CredentialError> {
@@ -161,7 +163,7 @@ impl<'a> Credential<'a> {
         Ok(Self { scheme, token: b"", decoded: Some(token) })
     }
 
-    /// The scheme as it was written; empty if the header carries the bare token.
+    /// Returns the scheme as it was written. It is empty if the header carries the token alone.
     #[must_use]
     pub fn scheme(&self) -> &'a str {
         self.scheme
@@ -173,7 +175,7 @@ impl<'a> Credential<'a> {
         self.scheme.eq_ignore_ascii_case(scheme)
     }
 
-    /// The token, which is a secret.
+    /// Returns the token, which is a secret.
     #[must_use]
     pub fn expose_token(&self) -> &str {
         match &self.decoded {
@@ -182,8 +184,8 @@ impl<'a> Credential<'a> {
         }
     }
 
-    /// The token, a secret, as bytes, which costs less than [`expose_token`](Self::expose_token):
-    /// that checks for UTF-8.
+    /// Returns the token, which is a secret, as bytes. This costs less than
+    /// [`expose_token`](Self::expose_token), which checks for UTF-8.
     #[inline]
     #[must_use]
     pub fn expose_token_bytes(&self) -> &[u8] {
@@ -193,17 +195,17 @@ impl<'a> Credential<'a> {
         }
     }
 
-    /// Whether both carry the same token. The time of the comparison depends on the lengths of the
-    /// tokens only. The schemes are not compared.
+    /// Whether both credentials carry the same token. The time of the comparison depends on the
+    /// lengths of the tokens only. The schemes are not compared.
     #[inline]
     #[must_use]
     pub fn same_token(&self, other: &Credential<'_>) -> bool {
         self.expose_token_bytes().ct_eq(other.expose_token_bytes()).into()
     }
 
-    /// `scheme SP token`, or the bare token if the scheme is empty; marked sensitive, so that
-    /// `Debug` hides it and HTTP/2 does not keep it in a compression table (RFC 7541 section
-    /// 7.1.3).
+    /// Returns `scheme SP token`, or the token alone if the scheme is empty. The value is marked
+    /// sensitive, so that `Debug` hides it and HTTP/2 does not keep it in a compression table (RFC
+    /// 7541 section 7.1.3).
     #[must_use]
     pub fn to_header_value(&self) -> HeaderValue {
         let token = self.expose_token();
@@ -226,7 +228,7 @@ impl fmt::Debug for Credential<'_> {
     }
 }
 
-/// The value without blanks at its ends, if it is neither empty nor too long.
+/// Returns the value without blanks at its ends. Fails if the value is empty or too long.
 fn trimmed(value: &HeaderValue) -> Result<&[u8], CredentialError> {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let mut bytes = value.as_bytes();
@@ -247,14 +249,16 @@ fn trimmed(value: &HeaderValue) -> Result<&[u8], CredentialError> {
     }
 }
 
-/// `bytes` without the spaces at the beginning.
+/// Returns `bytes` without the spaces at the beginning.
 fn without_spaces(bytes: &[u8]) -> &[u8] {
     &bytes[bytes.iter().take_while(|&&byte| byte == b' ').count()..]
 }
 
-/// `token`, if it is 1 to [`MAX_TOKEN_LEN`] visible ASCII characters other than comma and quote.
+/// Returns `token` if it is 1 to [`MAX_TOKEN_LEN`] visible ASCII characters other than comma and
+/// quote.
 pub(crate) fn legal_token(token: &[u8]) -> Result<&[u8], CredentialError> {
-    /// The bytes that are checked together: as many as a vector register of any target holds.
+    /// The number of bytes that are checked together. A vector register of any target has room for
+    /// them.
     const LANES: usize = 16;
     if token.is_empty() {
         return Err(CredentialError::MissingToken);

@@ -1,4 +1,4 @@
-//! What an authenticator decides.
+//! The verdict of an authenticator.
 
 use std::error::Error;
 use std::fmt;
@@ -6,29 +6,30 @@ use std::fmt;
 use crate::denial::Denial;
 use crate::identity::Identity;
 
-/// The verdict on a credential.
+/// The decision on a credential: the request is allowed or denied.
 ///
-/// A denial is a value, not an error: it is certain, and senders drop their data when they see it.
-/// An authenticator that cannot decide returns [`Undecided`] instead.
+/// A denial is a value, not an error, because it is certain. Senders drop their data when they are
+/// denied. An authenticator that cannot decide returns [`Undecided`] instead.
 #[derive(Clone, Debug)]
 pub enum Decision {
-    /// The request is let in; this is whose credential it carries.
+    /// The request is allowed. The identity says whose credential it carries.
     Allow(Identity),
-    /// The request is refused; this is why.
+    /// The request is denied. The denial says why.
     Deny(Denial),
 }
 
-/// No verdict: the authenticator could not reach what it decides from.
+/// The authenticator has no verdict, because it could not get the data from which it decides.
 ///
-/// The request is answered with 503 or `UNAVAILABLE`, which senders retry, and is never let in. The
-/// cause is logged and not sent.
+/// The request is never allowed. The response is 503 or `UNAVAILABLE`, so senders try again. The
+/// cause is logged, and is not sent.
 #[derive(Debug)]
 pub struct Undecided {
-    // A box of a box: the outer one is one word, and a box of a trait object is two.
+    // A box in a box, because the outer box has the size of one word. A box of a trait object alone
+    // has two words.
     source: Box<Box<dyn Error + Send + Sync>>,
 }
 
-/// The verdict on a credential, or that there is none.
+/// The decision on a credential, or [`Undecided`] if there is no decision.
 pub type Verdict = Result<Decision, Undecided>;
 
 // Every decision returns a verdict: one of two words is returned in registers, a larger one through
@@ -36,7 +37,7 @@ pub type Verdict = Result<Decision, Undecided>;
 const _: () = assert!(size_of::<Verdict>() == 2 * size_of::<usize>());
 
 impl Undecided {
-    /// An undecided verdict with its cause, which must not contain the credential.
+    /// Makes an undecided verdict with its cause. The cause must not contain the credential.
     #[must_use]
     pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { source: Box::new(source.into()) }

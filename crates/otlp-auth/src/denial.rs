@@ -1,43 +1,43 @@
-//! A refusal: why, whose key it was, and when to come back.
+//! A denial: the reason, the owner of the key, and when the sender may try again.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::identity::Identity;
 
-/// Why a request was refused: a closed label for logs and metrics.
+/// Why a request was denied. It is a label for logs and metrics, with a fixed set of values.
 ///
-/// A sender learns less than this: [`Rejection`](crate::server::Rejection) says what it is
-/// answered, and all reasons why a credential is not good look the same from outside.
+/// The sender does not get this reason. It gets a [`Rejection`](crate::server::Rejection), which is
+/// the same for all reasons why a credential is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-// As large as a pointer, so that a verdict that carries a reason is moved in whole registers. With
-// a reason of one byte the bench case `fixed_1_hit` took 10 % longer, because the byte was stored
-// alone and read back as part of a word.
+// The type is as large as a pointer, so that a verdict with a reason is moved in whole registers.
+// With a reason of one byte, the bench case `fixed_1_hit` took 10 % longer, because the byte was
+// stored alone and read back as part of a word.
 #[repr(usize)]
 pub enum DenyReason {
     /// The request carries no credential.
     Missing,
-    /// What the request carries does not have the form of a credential, or its scheme is not
-    /// accepted.
+    /// The request carries a value that does not have the form of a credential, or whose scheme is
+    /// not accepted.
     Malformed,
     /// The request carries two different credentials.
     Conflicting,
     /// The credential is well formed and belongs to nobody.
     Unknown,
-    /// The credential was withdrawn.
+    /// The credential was revoked before its end.
     Revoked,
-    /// The credential is past its end.
+    /// The time for which the credential is valid has ended.
     Expired,
-    /// The credential is good, and does not permit this request.
+    /// The credential is valid, but does not permit this request.
     NotPermitted,
-    /// The credential is good, and has used up what it may send for now.
+    /// The credential is valid, but its sender has used up the current limit.
     LimitExceeded,
 }
 
 impl DenyReason {
-    /// The label of logs and metrics: `missing`, `malformed`, `conflicting`, `unknown`, `revoked`,
-    /// `expired`, `not_permitted`, `limit_exceeded`.
+    /// Returns the label for logs and metrics: `missing`, `malformed`, `conflicting`, `unknown`,
+    /// `revoked`, `expired`, `not_permitted`, `limit_exceeded`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -59,12 +59,16 @@ impl fmt::Display for DenyReason {
     }
 }
 
-/// A refusal: a reason, and for logs and metrics whose key it was, where that is known.
+/// The decision not to allow a request. It has a reason and, if known, the identity of the key's
+/// owner, for logs and metrics.
 ///
-/// A denial of a reason alone is made without an allocation, and so is one that adds the identity
-/// to a reason that concerns a known key; anything more is kept in a box.
+/// A denial that has only a reason is made without an allocation. So is a denial that has an
+/// identity, if its reason concerns a known key (`Revoked`, `Expired`, `NotPermitted` or
+/// `LimitExceeded`). Every other denial is kept in a box.
 ///
-/// The layer puts the denial into the extensions of the response, where an outer layer finds it.
+/// A denial is not a rejection: a [`Rejection`](crate::server::Rejection) is the response to a
+/// request that was not allowed, either because it was denied or because there was no verdict. The
+/// layer puts the denial into the extensions of the response, for outer layers.
 ///
 /// # Examples
 ///
@@ -82,18 +86,18 @@ impl fmt::Display for DenyReason {
 #[derive(Clone)]
 pub struct Denial(Repr);
 
-/// Two words, of which the first is a tag with values to spare: `Decision` and `Verdict` put their
-/// own variants there, so that a verdict is not larger than a denial.
+/// Has two words. The first word is a tag with unused values, in which `Decision` and `Verdict`
+/// store their own variants. So a verdict is not larger than a denial.
 #[derive(Clone)]
 enum Repr {
     Reason(DenyReason),
-    // The reasons that are given for a key that is known. The tag says which, so that there is room
-    // for the identity.
+    // These variants have reasons for a known key. The tag is the reason, so the second word can be
+    // the identity.
     Revoked(Identity),
     Expired(Identity),
     NotPermitted(Identity),
     LimitExceeded(Identity),
-    /// Everything else.
+    /// Every other combination of reason, identity and wait.
     Detailed(Box<Details>),
 }
 
@@ -105,14 +109,14 @@ struct Details {
 }
 
 impl Denial {
-    /// A refusal for this reason, of nobody's key in particular.
+    /// Makes a denial for this reason, without an identity.
     #[inline]
     #[must_use]
     pub const fn new(reason: DenyReason) -> Self {
         Self(Repr::Reason(reason))
     }
 
-    /// Adds whose key was refused. It is for logs and metrics, and is not sent.
+    /// Adds the identity of the key. It is for logs and metrics, and is not sent.
     #[must_use]
     pub fn with_identity(self, identity: Identity) -> Self {
         match (self.reason(), self.retry_after()) {
@@ -124,16 +128,16 @@ impl Denial {
         }
     }
 
-    /// Adds how long the sender has to wait before it tries again.
+    /// Adds how long the sender must wait before it tries again.
     ///
-    /// A sender is told this, rounded up to whole seconds, where the reason is
-    /// [`DenyReason::LimitExceeded`]; for other reasons it makes no difference.
+    /// If the reason is [`DenyReason::LimitExceeded`], the response tells the sender this time,
+    /// rounded up to whole seconds. For other reasons, the time has no effect.
     #[must_use]
     pub fn with_retry_after(self, retry_after: Duration) -> Self {
         Self::detailed(self.reason(), self.identity().cloned(), Some(retry_after))
     }
 
-    /// Why the request was refused.
+    /// Returns why the request was denied.
     #[inline]
     #[must_use]
     pub fn reason(&self) -> DenyReason {
@@ -147,7 +151,7 @@ impl Denial {
         }
     }
 
-    /// Whose key was refused, if that is known.
+    /// Returns the identity of the key, if it is known.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
         match &self.0 {
@@ -160,7 +164,7 @@ impl Denial {
         }
     }
 
-    /// How long the sender has to wait before it tries again, if that was given.
+    /// Returns how long the sender must wait before it tries again, if a time was added.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.0 {
@@ -199,9 +203,10 @@ impl fmt::Debug for Denial {
 mod tests {
     use super::*;
 
-    // Scenario: details are added to a denial of each reason in either order, and one of them
-    // twice.
-    // Guarantee: the denial keeps its reason, and of each detail the value that was added last.
+    // Scenario: an identity and a wait are added to a denial of each reason, in either order. One
+    // of them is added twice.
+    // Guarantee: the denial keeps its reason, and has the identity and the wait that were added
+    // last.
     #[test]
     fn details_are_added_in_any_order() {
         let (one, two) = (Duration::from_secs(1), Duration::from_secs(2));

@@ -1,11 +1,12 @@
-//! How often the tokens of a file have changed.
+//! The counter of changes of a file's tokens.
 
 use tokio::sync::watch;
 
-/// Counts the changes of the tokens of a file, and waits for them.
+/// Tells how often the tokens of a file have changed, and waits for changes.
 ///
-/// A generation is in force when it is counted: a receiver that has waited for generation 3 knows
-/// that requests are sent or decided with the tokens of generation 3 or of a later one.
+/// A generation is already in force when it is counted. So after a receiver has waited for
+/// generation 3, requests are sent or decided with the tokens of generation 3 or of a later
+/// generation.
 ///
 /// # Examples
 ///
@@ -34,21 +35,21 @@ impl GenerationReceiver {
         Self(receiver)
     }
 
-    /// The generation that is in force: 0 for the file as it was first read.
+    /// Returns the generation that is in force. It is 0 for the file as it was first read.
     #[must_use]
     pub fn current(&self) -> u64 {
         *self.0.borrow()
     }
 
-    /// Waits for a generation that this receiver has not returned yet, and returns the latest one.
-    /// `None` if the file is no longer followed.
+    /// Waits for a generation that this method has not returned yet, and returns the latest
+    /// generation. Returns `None` if the file is no longer followed.
     pub async fn changed(&mut self) -> Option<u64> {
         self.0.changed().await.ok()?;
         Some(*self.0.borrow_and_update())
     }
 
-    /// Waits until at least `generation` is in force, and returns the latest generation. `None` if
-    /// the file is no longer followed and `generation` was not reached.
+    /// Waits until at least `generation` is in force, and returns the latest generation. Returns
+    /// `None` if the file is no longer followed and `generation` was not reached.
     pub async fn wait_for(&mut self, generation: u64) -> Option<u64> {
         self.0.wait_for(|current| *current >= generation).await.ok().map(|current| *current)
     }

@@ -1,4 +1,4 @@
-//! Whose credential a request carried.
+//! The identity: whose credential a request carried.
 
 use std::any::Any;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Whose credential a request carried. The layer puts it into the extensions of the request.
 ///
 /// A clone increments a reference count and copies nothing. Two identities are equal if their names
-/// and ids are.
+/// and ids are equal.
 ///
 /// # Examples
 ///
@@ -32,10 +32,10 @@ pub struct Identity {
     shared: Arc<Shared>,
 }
 
-/// An identity whose requests are counted, kept by the authenticator that made it.
+/// Counts the requests of an identity. The authenticator that made the identity keeps this value.
 ///
-/// Clones share the count. Requests get an [`Identity`], through which it can be neither read nor
-/// changed.
+/// Clones share the count. A request gets only an [`Identity`], which can neither read nor change
+/// the count.
 ///
 /// # Examples
 ///
@@ -50,9 +50,9 @@ pub struct Identity {
 #[derive(Clone, Debug)]
 pub struct CountedIdentity(Identity);
 
-// In this order, so that the number of uses stands right behind the reference counts, which every
-// allowed request writes to: in the same cache line of 64 bytes wherever the allocation begins in a
-// line, except for its last 16 bytes.
+// The order of the fields puts the number of uses directly after the reference counts. Every
+// allowed request writes to both. So both are in one cache line of 64 bytes, unless the allocation
+// begins in the last 16 bytes of a line.
 #[repr(C)]
 struct Shared {
     uses: AtomicU64,
@@ -64,41 +64,43 @@ struct Shared {
 const _: () = assert!(std::mem::offset_of!(Shared, uses) == 0);
 
 impl Identity {
-    /// An identity of this name, which is not a secret: the name of a token, of a key.
+    /// Makes an identity with this name, for example the name of a token or a key. The name is not
+    /// a secret.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         let (uses, name) = (AtomicU64::new(0), name.into());
         Self { shared: Arc::new(Shared { uses, name, id: None, handle: None }) }
     }
 
-    /// Adds a number that identifies it where names are not unique.
+    /// Adds a number that distinguishes identities if names are not unique.
     #[must_use]
     pub fn with_id(mut self, id: u64) -> Self {
         Arc::make_mut(&mut self.shared).id = Some(id);
         self
     }
 
-    /// Adds a handle: a way back to the authenticator for what is learnt about the request after
-    /// the decision, such as its size.
+    /// Adds a handle, which is a value of the authenticator's own type. Through the handle, a
+    /// service can report to the authenticator what is known only after the decision, such as the
+    /// size of the request.
     #[must_use]
     pub fn with_handle(mut self, handle: impl Any + Send + Sync) -> Self {
         Arc::make_mut(&mut self.shared).handle = Some(Arc::new(handle));
         self
     }
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.shared.name
     }
 
-    /// The id, if one was added.
+    /// Returns the id, if an id was added.
     #[must_use]
     pub fn id(&self) -> Option<u64> {
         self.shared.id
     }
 
-    /// The handle, if one of this type was added.
+    /// Returns the handle, if a handle of this type was added.
     #[must_use]
     pub fn handle<T: Any>(&self) -> Option<&T> {
         self.shared.handle.as_ref()?.downcast_ref()
@@ -106,16 +108,17 @@ impl Identity {
 }
 
 impl CountedIdentity {
-    /// Counts the requests of `identity`, beginning at 0.
+    /// Makes a counter for the requests of `identity` that begins at 0.
     #[must_use]
     pub fn new(mut identity: Identity) -> Self {
-        // The only reference to it, or a copy with a count of its own: a handler that makes one of
-        // the identity of its request does not get at the count of the authenticator.
+        // If other references to the identity exist, this makes a copy with its own count. So a
+        // handler that calls this with the identity of its request cannot reach the count of the
+        // authenticator.
         Arc::make_mut(&mut identity.shared);
         Self(identity)
     }
 
-    /// The identity for a request that is let in, which is counted.
+    /// Counts a request that is allowed, and returns the identity for it.
     #[inline]
     #[must_use]
     pub fn for_request(&self) -> Identity {
@@ -123,23 +126,24 @@ impl CountedIdentity {
         self.0.clone()
     }
 
-    /// The identity, without counting a request.
+    /// Returns the identity without counting a request.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.0
     }
 
-    /// The number of requests since the last [`take_uses`](Self::take_uses).
+    /// Returns the number of requests since the last [`take_uses`](Self::take_uses).
     #[must_use]
     pub fn uses(&self) -> u64 {
         self.0.shared.uses.load(Ordering::Relaxed)
     }
 
-    /// The number of requests since the last call, which begins at 0 again.
+    /// Returns the number of requests since the last call, and sets the number to 0.
     #[must_use]
     pub fn take_uses(&self) -> u64 {
         match self.uses() {
-            // Not written to, so that the cache line of an identity that is not used stays shared.
+            // Nothing is written, so that the cache line of an unused identity stays shared between
+            // cores.
             0 => 0,
             _ => self.0.shared.uses.swap(0, Ordering::Relaxed),
         }
@@ -147,7 +151,7 @@ impl CountedIdentity {
 }
 
 impl Clone for Shared {
-    /// A copy of its own, which was not used yet.
+    /// Returns a copy with the number of uses 0.
     fn clone(&self) -> Self {
         Self {
             uses: AtomicU64::new(0),
@@ -185,7 +189,7 @@ impl fmt::Debug for Identity {
 mod tests {
     use super::*;
 
-    // Scenario: a handler changes the identity of its request, and counts with it.
+    // Scenario: a handler changes the identity of its request, and makes a counter from it.
     // Guarantee: the identity of the authenticator keeps its id, its handle and its count.
     #[test]
     fn a_request_cannot_change_its_identity() {

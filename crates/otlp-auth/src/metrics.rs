@@ -1,7 +1,7 @@
-//! The instruments of the library, through the OpenTelemetry metrics API.
+//! The metric instruments of the library. They use the OpenTelemetry metrics API.
 //!
-//! The crate's documentation lists the instruments and their attributes. No attribute is taken from
-//! a request.
+//! The documentation of the crate lists the instruments and their attributes. No attribute contains
+//! data of a request.
 
 #[cfg(feature = "server")]
 use std::time::Duration;
@@ -14,14 +14,14 @@ use opentelemetry::metrics::{Counter, Meter};
 #[cfg(feature = "server")]
 use crate::decision::{Decision, Verdict};
 
-/// Reloads of a token file.
+/// Counts the reloads of a token file.
 #[cfg(feature = "token-file")]
 pub(crate) struct Reloads {
     reloads: Counter<u64>,
     side: &'static str,
 }
 
-/// Decisions of a server.
+/// Counts and times the decisions of a server.
 #[cfg(feature = "server")]
 #[derive(Clone, Debug)]
 pub(crate) struct Decisions {
@@ -29,7 +29,7 @@ pub(crate) struct Decisions {
     duration: Histogram<f64>,
 }
 
-/// Requests that were sent a second time.
+/// Counts the requests that were sent a second time.
 #[cfg(feature = "client")]
 #[derive(Clone, Debug)]
 pub(crate) struct Resends {
@@ -59,7 +59,8 @@ impl Decisions {
         let duration = meter.f64_histogram("ingestion.auth.duration").with_unit("s");
         Self {
             decisions: decisions.with_description("Verdicts on requests").build(),
-            // From a decision in memory, 100 ns, to one that waits for another service, 10 s.
+            // The buckets reach from 100 ns, for a decision from memory, to 10 s, for a decision
+            // that waits for another service.
             duration: duration
                 .with_description("Time from the headers to the verdict")
                 .with_boundaries(vec![1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0])

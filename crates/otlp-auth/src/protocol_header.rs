@@ -20,8 +20,8 @@ const NAMES: [HeaderName; 11] = [
     UPGRADE,
 ];
 
-/// The hop-by-hop headers that HTTP/2 forbids (RFC 9113 section 8.2.2) and that the `http` crate
-/// has no constant for.
+/// The hop-by-hop headers that HTTP/2 forbids (RFC 9113 section 8.2.2) and for which the `http`
+/// crate has no constant.
 const OTHER_NAMES: [&str; 2] = ["keep-alive", "proxy-connection"];
 
 /// Whether HTTP or gRPC needs this header for itself. Neither a credential nor a configured header

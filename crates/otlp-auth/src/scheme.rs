@@ -1,4 +1,4 @@
-//! The word before the token.
+//! The authentication scheme.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,9 +9,9 @@ use crate::credential::{CredentialError, MAX_SCHEME_LEN};
 /// An authentication scheme: the word before the token in `Authorization: Bearer <token>`.
 ///
 /// A scheme consists of 1 to 64 letters, digits and `` !#$%&'*+-.^_`|~ `` (a `token` of RFC 9110
-/// section 5.6.2). It is sent as it was written and compared without regard to case (section 11.1).
-/// Where a header carries the bare token, there is no scheme: an API of this crate then takes
-/// `None`.
+/// section 5.6.2). A scheme is sent as it was written, and compared without regard to case (section
+/// 11.1). If a header carries the token alone, there is no scheme, and the functions of this crate
+/// take `None`.
 ///
 /// # Examples
 ///
@@ -34,11 +34,11 @@ impl Scheme {
     /// `StackState`, the default of this crate's clients and servers.
     pub const STACKSTATE: Self = Self::from_static("StackState");
 
-    /// The scheme `scheme`, for a text that is known when the program is compiled.
+    /// Makes a scheme from a text that is known when the program is compiled.
     ///
     /// # Panics
     ///
-    /// When `scheme` is not a scheme. In a `const` this is an error of the compiler.
+    /// Panics when `scheme` is not legal as a scheme. In a `const`, this is a compiler error.
     #[must_use]
     pub const fn from_static(scheme: &'static str) -> Self {
         match check(scheme) {
@@ -47,7 +47,7 @@ impl Scheme {
         }
     }
 
-    /// The scheme as it was written.
+    /// Returns the scheme as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -111,7 +111,7 @@ const fn check(scheme: &str) -> Result<(), CredentialError> {
     Ok(())
 }
 
-/// Whether `byte` may stand in a `token` of RFC 9110 section 5.6.2.
+/// Whether a `token` of RFC 9110 section 5.6.2 may contain `byte`.
 pub(crate) const fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
@@ -137,9 +137,9 @@ pub(crate) const fn is_tchar(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    // Scenario: texts that are schemes, and texts that are not.
-    // Guarantee: a scheme keeps its spelling and is equal in any case; every other text has its
-    // error.
+    // Scenario: texts are parsed. Some are legal schemes, and some are not.
+    // Guarantee: a scheme keeps its spelling, and is equal to itself in upper case. Every other
+    // text gives the expected error.
     #[test]
     fn only_rfc_9110_tokens_are_schemes() {
         let longest = "s".repeat(MAX_SCHEME_LEN);

@@ -1,5 +1,5 @@
-//! A time limit that needs no runtime. The export threads of an OpenTelemetry SDK have no Tokio
-//! timers, nor has every server.
+//! A time limit that needs no async runtime. The export threads of an OpenTelemetry SDK have no
+//! Tokio timers, and some servers have none either.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_timer::Delay;
 
-/// The output of `work`; `None` if it takes longer than `limit`.
+/// Returns the output of `work`, or `None` if `work` takes longer than `limit`.
 pub(crate) async fn timeout<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     let mut delay = None;

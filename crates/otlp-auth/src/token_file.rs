@@ -1,4 +1,5 @@
-//! Token files: one token a line, with a name or without. Both ends read them alike.
+//! Reads token files. Each line is a token, with or without a name. Client and server read the same
+//! format.
 
 use std::fs::{self, File};
 use std::hash::BuildHasher;
@@ -9,33 +10,34 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 
 use crate::credential::{self, CredentialError};
 
-/// The longest token file that is read, in bytes. 100,000 tokens of up to 160 bytes fit.
+/// The maximum length of a token file, in bytes. This is enough for 100,000 tokens of 160 bytes
+/// each.
 pub(crate) const MAX_FILE_LEN: u64 = 16 << 20;
 
-/// The content of a token file, wiped when it is dropped.
+/// The content of a token file. It is wiped from memory when it is dropped.
 pub(crate) struct TokenFileContent(SecretSlice<u8>);
 
-/// A line of a token file.
+/// A line of a token file that has a token.
 #[derive(Clone, Copy)]
 #[cfg_attr(
     not(all(feature = "client", feature = "server")),
     expect(dead_code, reason = "a client reads no names, and a server no line numbers")
 )]
 pub(crate) struct Line<'a> {
-    /// The number of the line, from 1.
+    /// The number of the line, beginning at 1.
     pub(crate) number: usize,
     pub(crate) name: Option<&'a str>,
     pub(crate) token: &'a str,
 }
 
-/// Why a token file was refused. No variant carries a part of the file's content.
+/// Why a token file cannot be used. No variant carries a part of the file's content.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenFileError {
     /// The file cannot be read.
     #[error("the token file cannot be read")]
     Read(#[source] io::Error),
-    /// The path is that of a directory, FIFO, socket or device.
+    /// The path leads to a directory, FIFO, socket or device.
     #[error("the token file is not a regular file")]
     NotAFile,
     /// The file is longer than 16 MiB.
@@ -47,7 +49,7 @@ pub enum TokenFileError {
     /// A line is not a token.
     #[error("line {line} of the token file is not a token")]
     Line {
-        /// The number of the line, from 1.
+        /// The number of the line, beginning at 1.
         line: usize,
         /// What is wrong with the line.
         source: CredentialError,
@@ -61,7 +63,8 @@ impl TokenFileContent {
     /// Reads the regular file at `path`.
     pub(crate) fn read(path: &Path) -> Result<Self, TokenFileError> {
         // The kind is checked before the file is opened, because opening a FIFO waits for its
-        // writer. A process that can swap the file between the two calls can write tokens anyway.
+        // writer. A process could replace the file between the two calls, but such a process can
+        // also write tokens.
         if !fs::metadata(path).map_err(TokenFileError::Read)?.is_file() {
             return Err(TokenFileError::NotAFile);
         }
@@ -75,9 +78,9 @@ impl TokenFileContent {
         Ok(bytes.into())
     }
 
-    /// The lines that carry a token: at least one. A byte order mark, carriage returns, blanks at
-    /// both ends of a line and blank lines are skipped; any other line must be a token, bare or as
-    /// `name=token`.
+    /// Returns the lines that have a token, of which there is at least one. A byte order mark,
+    /// carriage returns, blanks at both ends of a line and blank lines are skipped. Every other
+    /// line must be `token` or `name=token`.
     pub(crate) fn tokens(&self) -> Result<Vec<Line<'_>>, TokenFileError> {
         let bytes = self.0.expose_secret();
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
@@ -94,13 +97,14 @@ impl TokenFileContent {
         if lines.is_empty() { Err(TokenFileError::Empty) } else { Ok(lines) }
     }
 
-    /// A hash by which two contents are compared without keeping the first one.
+    /// Returns a hash with which two contents are compared, so that the first content need not be
+    /// kept.
     pub(crate) fn fingerprint(&self, hasher: &impl BuildHasher) -> u64 {
         hasher.hash_one(self.0.expose_secret())
     }
 
-    /// Whether the last line ends in a line feed. If it does not, a writer may have paused in the
-    /// middle of a token.
+    /// Whether the last line ends in a line feed. Without a line feed, the writer of the file may
+    /// have paused in the middle of a token.
     pub(crate) fn ends_in_line_feed(&self) -> bool {
         self.0.expose_secret().last() == Some(&b'\n')
     }
@@ -113,8 +117,9 @@ impl From<Vec<u8>> for TokenFileContent {
 }
 
 impl<'a> Line<'a> {
-    /// Reads `name=token` if the left side is a name and a character other than `=` follows, so
-    /// that the padding of base64 is not read as a separator; otherwise the line is a bare token.
+    /// Reads `name=token` if the text before the first `=` is a name and a character other than `=`
+    /// follows the `=`. So the padding of base64 is not a separator. Every other line is a token
+    /// without a name.
     fn parse(line: &'a [u8], number: usize) -> Result<Self, CredentialError> {
         let text = |bytes| std::str::from_utf8(bytes).map_err(|_| CredentialError::IllegalToken);
         let (name, token) = match line

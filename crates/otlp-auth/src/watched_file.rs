@@ -1,4 +1,4 @@
-//! Follows a token file while it changes, on a thread of its own. Both ends use it.
+//! Reloads a token file when it changes, on a separate thread. Client and server use this.
 
 use std::collections::hash_map::RandomState;
 use std::error::Error;
@@ -17,28 +17,28 @@ use tokio::sync::{oneshot, watch};
 use crate::generation::GenerationReceiver;
 use crate::token_file::{TokenFileContent, TokenFileError};
 
-/// How often the file is read in addition to being watched.
+/// The interval at which the file is read, in addition to the watch.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The shortest time between two reads that [`WatchedFile::reload`] asks for.
+/// The minimum time between two reads for [`WatchedFile::reload`].
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the directory must have been quiet before a change is read, so that a rewrite in
 /// several steps is read once.
 const QUIET: Duration = Duration::from_millis(20);
 
-/// How long a change waits at most for the directory to become quiet.
+/// The maximum time that a change waits for the directory to become quiet.
 const MAX_UNQUIET: Duration = Duration::from_millis(200);
 
-/// How far apart two reads are that must agree before new content is applied, so that no file is
-/// applied that its writer has not finished.
+/// The time between two reads that must agree before new content is applied. So content is not
+/// applied while its writer is still writing.
 const AGREE: Duration = Duration::from_millis(2);
 
-/// As [`AGREE`], for content whose last line does not end in a line feed. A writer that pauses may
-/// have written half of a token, which looks like a whole one.
+/// The same time as [`AGREE`], but for content whose last line does not end in a line feed. Its
+/// writer may have paused in the middle of a token, and half a token looks like a whole token.
 const AGREE_UNENDED: Duration = Duration::from_millis(500);
 
-/// A file that is followed until this value is dropped.
+/// A file that is reloaded when it changes, until this value is dropped.
 pub(crate) struct WatchedFile {
     path: PathBuf,
     commands: Sender<Command>,
@@ -53,7 +53,7 @@ enum Command {
     Stop,
 }
 
-/// The numbers of reloads, shared with the thread.
+/// The counts of reloads, which the thread updates.
 #[derive(Default)]
 struct Counts {
     generation: watch::Sender<u64>,
@@ -65,9 +65,10 @@ struct Counts {
 }
 
 impl WatchedFile {
-    /// Follows the file at `path`, whose content was `content`, and calls `apply` with each new
-    /// content. `apply` returns whether the content changed anything for its user, which counts as
-    /// a generation. Content that `apply` refuses is counted and logged once.
+    /// Starts a thread that calls `apply` with each new content of the file at `path`. `content` is
+    /// the content that the caller has read. `apply` returns whether the content changed anything
+    /// for the caller; if so, the generation is incremented. If `apply` fails, the failure is
+    /// counted and logged once.
     pub(crate) fn follow<F, E>(
         path: &Path,
         content: &TokenFileContent,
@@ -105,7 +106,7 @@ impl WatchedFile {
     }
 
     /// Resolves after a read that began after this call. Such reads are at least
-    /// [`RELOAD_INTERVAL`] apart, and one read serves every caller that waits.
+    /// [`RELOAD_INTERVAL`] apart. One read serves all callers that wait.
     #[cfg_attr(
         not(any(feature = "client", test)),
         expect(dead_code, reason = "a server asks for no reload")
@@ -125,7 +126,7 @@ impl WatchedFile {
         self.counts.failed.load(Ordering::Relaxed)
     }
 
-    /// How often the file was read since the thread started.
+    /// Returns how often the file was read since the thread started.
     #[cfg(test)]
     pub(crate) fn reads(&self) -> u64 {
         self.counts.reads.load(Ordering::Relaxed)
@@ -149,9 +150,9 @@ impl fmt::Debug for WatchedFile {
     }
 }
 
-/// Watches the directory and not the file, because a watch of a file ends when the file is
-/// replaced, and because Kubernetes swaps a symbolic link (`..data`) beside the file. If the
-/// directory cannot be watched, changes are found by polling alone.
+/// Watches the directory instead of the file, because the watch of a file ends when the file is
+/// replaced. Also, Kubernetes does not replace the file, but a symbolic link (`..data`) beside it.
+/// If the directory cannot be watched, changes are found by polling alone.
 fn watch_directory(
     path: &Path,
     commands: Sender<Command>,
@@ -160,8 +161,8 @@ fn watch_directory(
     let directory =
         path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let on_event = move |event: notify::Result<notify::Event>| {
-        // Reading is not a change; otherwise our own reads would cause further reads for ever.
-        // Which of the other kinds occur differs between file systems.
+        // A read is not a change. Otherwise our own reads would cause further reads without end.
+        // Every other kind of event counts, because file systems report different kinds.
         let only_read = |kind| matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write));
         let relevant = !event.is_ok_and(|event| only_read(event.kind));
         if relevant && !changed.swap(true, Ordering::AcqRel) {
@@ -190,16 +191,16 @@ struct Follower<F> {
     fingerprints: RandomState,
     /// The fingerprint of the content that is in force.
     applied: u64,
-    /// The result of the last read, so that a failure that lasts is reported once.
+    /// The result of the last read. It is kept so that a lasting failure is reported only once.
     last: Seen,
-    /// New content that was read once and not yet applied.
+    /// New content that was read once and is not applied yet.
     candidate: Option<Candidate>,
 }
 
 #[derive(Clone, Copy)]
 struct Candidate {
     fingerprint: u64,
-    /// When the content is applied, if the file still has it.
+    /// The time at which the content is applied, if the file still has it then.
     due: Instant,
 }
 
@@ -226,18 +227,18 @@ where
     ///         ▲  the    │  ▲    settled_at: QUIET after the last            │      ▲
     ///         │  dir.   └──┘    change, MAX_UNQUIET after the first         │      │
     ///         │  changes again                                              │      │
-    ///         ├──── content known, unreadable, applied or refused ──────────┤      │
+    ///         ├──── content known, unreadable, applied or illegal ──────────┤      │
     ///         │                                                             ▼      │
     ///         │                           content is new and was read once: candidate
     ///         │                           candidate.due: AGREE or AGREE_UNENDED after
     ///         │                           that read, or settled_at if that is earlier
     /// ```
     ///
-    /// A candidate is waited for before polls and reloads: they are answered by the read that
-    /// applies or drops it.
+    /// While there is a candidate, polls and reloads wait. The read that applies or drops the
+    /// candidate serves them too.
     fn run(&mut self, commands: &Receiver<Command>, changed: &AtomicBool) {
-        // The first read is due at once: the file may have changed after it was opened and before
-        // it was watched.
+        // The first read is due at once, because the file may have changed after it was opened and
+        // before the watch began.
         let mut poll_at = Instant::now();
         let mut first_change = None;
         let mut settled_at: Option<Instant> = None;
@@ -262,7 +263,7 @@ where
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            // A read that is due is not delayed by further commands.
+            // Further commands do not delay a read that is due.
             if Instant::now() < due {
                 continue;
             }
@@ -282,7 +283,8 @@ where
         }
     }
 
-    /// Reads the file. New content becomes the candidate, and is applied once a later read agrees.
+    /// Reads the file. New content becomes the candidate. The candidate is applied once a later
+    /// read has the same content.
     fn read(&mut self) {
         #[cfg(test)]
         self.counts.reads.fetch_add(1, Ordering::Relaxed);
@@ -298,7 +300,8 @@ where
             let ended = content.ends_in_line_feed();
             let candidate = match earlier {
                 Some(earlier) if earlier.fingerprint == *fingerprint => earlier,
-                // The content changes from read to read, so the next read waits longer.
+                // The content differs from the candidate, so the file is still changing, and the
+                // next read waits longer.
                 Some(_) => Candidate {
                     fingerprint: *fingerprint,
                     due: now + if ended { QUIET } else { AGREE_UNENDED },

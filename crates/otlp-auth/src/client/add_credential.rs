@@ -25,25 +25,25 @@ use crate::timeout::timeout;
 type BoxError = Box<dyn Error + Send + Sync>;
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// How long a response is held back at most until its first frame arrives.
+/// The maximum time for which a response is held back until its first frame arrives.
 const FIRST_FRAME_BOUND: Duration = Duration::from_secs(1);
 
 /// Puts the current credential on every request, in place of any other credential; made by
 /// [`BearerTokenAuth::layer`](super::BearerTokenAuth::layer).
 ///
-/// If the token comes from a file, a refusal by the server makes the layer read the file again. If
-/// the file then has another token, the request is sent once more. For that the body is recorded
-/// while it is sent, up to 4 MiB; a longer body is not sent again, nor is a body of a type that
-/// cannot be rebuilt. These types can be rebuilt: `tonic::body::Body`, and of `http-body-util`
-/// `UnsyncBoxBody` and `BoxBody` (with boxed errors), `Full` and `Empty`. With a fixed token
-/// nothing is recorded.
+/// If the token comes from a file and the server rejects a request, the layer reads the file again.
+/// If the file then has another token, the request is sent once more. For this, the body is
+/// recorded while it is sent, up to 4 MiB. A longer body is not sent again, nor is a body whose
+/// type cannot be rebuilt. These types can be rebuilt: `tonic::body::Body`, and from
+/// `http-body-util` the types `UnsyncBoxBody` and `BoxBody` (with boxed errors), `Full` and
+/// `Empty`. With a fixed token, nothing is recorded.
 ///
-/// A server refuses with HTTP 401, or with `grpc-status: 16` in the headers or in the trailers. To
-/// see the trailers, the response to a gRPC request that was sent completely is held back until its
-/// first frame arrives, for up to 1 s. A deadline (`grpc-timeout`) holds for both attempts
-/// together.
+/// A server rejects a credential with HTTP 401, or with `grpc-status: 16` in the headers or the
+/// trailers. To see the trailers, the layer holds a gRPC response back until its first frame
+/// arrives, for at most 1 s, if the request was sent completely. A deadline (`grpc-timeout`)
+/// applies to both attempts together.
 ///
-/// A request with an absolute URI is sent over plaintext only to a loopback address, unless
+/// Over plaintext, a request with an absolute URI is sent only to a loopback address, unless
 /// plaintext is [allowed](super::Builder::allow_plaintext).
 ///
 /// # Examples
@@ -168,8 +168,8 @@ where
             return Ok(response);
         }
         let Some(body) = self.recording.replay() else { return Ok(response) };
-        // The refused response is dropped first, so that its HTTP/2 stream is closed before the
-        // second one is opened.
+        // The first response is dropped here, so that its HTTP/2 stream is closed before the second
+        // stream is opened.
         let transport = if is_grpc(response.headers()) { "grpc" } else { "http" };
         drop(response);
         self.token.count_resend(transport);
@@ -182,10 +182,11 @@ where
     }
 }
 
-/// The response, and whether it refuses the credential. A gRPC response without a status in its
-/// headers may have one in its trailers. If the request is complete, the first frame of the
-/// response is awaited for up to [`FIRST_FRAME_BOUND`]. If it is not, the frame is taken only if it
-/// has arrived: a client that still streams may be waiting for the headers of the response.
+/// Returns the response, and whether it rejects the credential. A gRPC response without a status in
+/// its headers may have a status in its trailers. If the request is complete, this waits up to
+/// [`FIRST_FRAME_BOUND`] for the first frame of the response. Otherwise it takes the frame only if
+/// the frame has already arrived, because a client that still sends may be waiting for the headers
+/// of the response.
 async fn peek<RB: Body<Data = Bytes>>(
     response: Response<RB>,
     request_complete: impl Fn() -> bool,
@@ -219,13 +220,13 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Whether gRPC's status is 16, `UNAUTHENTICATED`.
+/// Whether the gRPC status is 16, `UNAUTHENTICATED`.
 fn has_unauthenticated(headers: &HeaderMap) -> bool {
     headers.get("grpc-status").map(HeaderValue::as_bytes) == Some(b"16")
 }
 
 pin_project! {
-    /// The response to a request with a credential.
+    /// Resolves to the response to a request with a credential.
     pub struct ResponseFuture<F, R> {
         #[pin]
         state: State<F, R>,
@@ -235,11 +236,11 @@ pin_project! {
 pin_project! {
     #[project = StateProject]
     enum State<F, R> {
-        /// Sent once; it will not be sent again.
+        /// The request was sent, and will not be sent again.
         Once { #[pin] response: F },
-        /// Sent, and sent again if it is refused.
+        /// The request was sent, and is sent again if the server rejects it.
         Resending { response: BoxFuture<Result<R, BoxError>> },
-        /// Not sent, because the URI is not allowed.
+        /// The request is not sent, because its URI is not allowed.
         Refused { error: Option<EndpointError> },
     }
 }
@@ -286,7 +287,7 @@ pin_project! {
     #[project = PeekedProject]
     enum Peeked<B: Body> {
         Untouched { #[pin] body: B },
-        // In a box, because most bodies are not read ahead and would all have this size otherwise.
+        // In a box, so that the many bodies that are not read ahead stay small.
         Buffered { body: Box<(Option<Polled<B>>, Pin<Box<B>>)> },
     }
 }
@@ -324,7 +325,7 @@ impl<B: Body> Body for ResponseBody<B> {
     fn size_hint(&self) -> SizeHint {
         match &self.body {
             Peeked::Untouched { body } => body.size_hint(),
-            // The buffered frame is missing from the hint of the rest.
+            // The inner body's hint does not include the buffered frame.
             Peeked::Buffered { .. } => SizeHint::default(),
         }
     }

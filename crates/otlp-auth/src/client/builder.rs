@@ -1,4 +1,4 @@
-//! What an authenticator is made of.
+//! The builder of a client's authenticator.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::protocol_header::is_protocol_header;
 use crate::scheme::Scheme;
 use crate::token_file::TokenFileError;
 
-/// Collects what a [`BearerTokenAuth`] is made of; made by [`BearerTokenAuth::builder`].
+/// Collects the settings of a [`BearerTokenAuth`]; made by [`BearerTokenAuth::builder`].
 #[derive(Debug)]
 pub struct Builder {
     header: HeaderName,
@@ -83,7 +83,7 @@ impl Builder {
     /// Sets the endpoint that requests go to: a URL, a [`Uri`](http::Uri) or a
     /// [`tonic::transport::Endpoint`](https://docs.rs/tonic/latest/tonic/transport/struct.Endpoint.html).
     ///
-    /// The credential is sent over plaintext (`http`) to a loopback address only, unless plaintext
+    /// Over plaintext (`http`), the credential is sent only to a loopback address, unless plaintext
     /// is [allowed](Self::allow_plaintext).
     #[must_use]
     pub fn endpoint<E>(self, endpoint: E) -> Self
@@ -94,8 +94,8 @@ impl Builder {
         Self { endpoint: Some(endpoint.try_into().map_err(Into::into)), ..self }
     }
 
-    /// Sends the token over plaintext connections to any host. This is for networks that encrypt
-    /// connections themselves, such as a service mesh.
+    /// Allows the token to be sent over plaintext connections to any host. This is for networks
+    /// that encrypt connections themselves, such as a service mesh.
     #[must_use]
     pub fn allow_plaintext(self) -> Self {
         Self { allow_plaintext: true, ..self }
@@ -107,32 +107,33 @@ impl Builder {
         Self { header: name, ..self }
     }
 
-    /// Sets the scheme before the token; the default is `StackState`. With `None` the header
-    /// carries the bare token.
+    /// Sets the scheme before the token; the default is `StackState`. With `None`, the header
+    /// carries the token alone.
     #[must_use]
     pub fn scheme(self, scheme: impl Into<Option<Scheme>>) -> Self {
         Self { scheme: scheme.into(), ..self }
     }
 
-    /// Sets a token that does not change. It replaces an earlier `token` or [`file`](Self::file).
+    /// Sets a token that does not change. This call replaces an earlier `token` or
+    /// [`file`](Self::file).
     #[must_use]
     pub fn token(self, token: impl Into<SecretString>) -> Self {
         Self { source: Some(Source::Token(token.into())), ..self }
     }
 
-    /// Takes the first token of this file, and follows the file while it changes. It replaces an
-    /// earlier [`token`](Self::token) or `file`.
+    /// Sets a file whose first token is sent. The file is reloaded when it changes. This call
+    /// replaces an earlier [`token`](Self::token) or `file`.
     ///
-    /// The file has one token a line, bare or as `name=token`. A thread of its own follows the
-    /// file, until everything made from the authenticator is dropped. The directory of the file is
-    /// watched, and the file is read every 5 seconds in addition. If the file is missing, empty or
-    /// illegal, then the last good token stays.
+    /// Each line of the file is a token, either with a name (`name=token`) or without one. A thread
+    /// watches the directory of the file, and in addition reads the file every 5 seconds. The
+    /// thread ends when the authenticator and all clients made from it are dropped. If the file
+    /// becomes missing, empty or illegal, the last good token stays in force.
     #[must_use]
     pub fn file(self, path: impl Into<PathBuf>) -> Self {
         Self { source: Some(Source::File(path.into())), ..self }
     }
 
-    /// Takes header, scheme and token from a `bearertokenauth` block. If the block has several
+    /// Sets header, scheme and token from a `bearertokenauth` block. If the block has several
     /// tokens, the first one is sent.
     #[cfg(feature = "yaml")]
     #[cfg_attr(docsrs, doc(cfg(feature = "yaml")))]
@@ -146,8 +147,8 @@ impl Builder {
         Self { header: config.header().clone(), scheme: config.scheme().cloned(), source, ..self }
     }
 
-    /// Counts reloads and resends with `meter`; the [instruments](crate#metrics) are listed in the
-    /// documentation of the crate.
+    /// Counts reloads and resends with `meter`. The documentation of the crate lists the
+    /// [instruments](crate#metrics).
     #[cfg(feature = "metrics")]
     #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
     #[must_use]
@@ -155,12 +156,13 @@ impl Builder {
         Self { meter: Some(meter.clone()), ..self }
     }
 
-    /// Makes the authenticator. If it has a file, the file is read now.
+    /// Makes the authenticator. If the token comes from a file, the file is read now.
     ///
     /// # Errors
     ///
-    /// When there is no token, the token is illegal, or the file cannot be used; when the header
-    /// belongs to HTTP or gRPC; when there is no endpoint, or the credential may not be sent to it.
+    /// Fails when there is no token, the token is illegal, or the file cannot be used. Fails when
+    /// HTTP or gRPC needs the header for itself. Fails when there is no endpoint, or the credential
+    /// may not be sent to the endpoint.
     pub fn build(mut self) -> Result<BearerTokenAuth, BuildError> {
         let endpoint = self.endpoint.take().ok_or(BuildError::NoEndpoint)?;
         let endpoint = endpoint.map_err(BuildError::Endpoint)?;
@@ -168,12 +170,12 @@ impl Builder {
         self.build_unbound().map(|unbound| unbound.bind(endpoint))
     }
 
-    /// Makes the authenticator without an endpoint; an endpoint that was set is ignored. Its
-    /// requests are checked one by one instead; see [`UnboundBearerTokenAuth`].
+    /// Makes the authenticator without an endpoint, and ignores an endpoint that was set. Instead,
+    /// each request is checked; see [`UnboundBearerTokenAuth`].
     ///
     /// # Errors
     ///
-    /// As [`build`](Self::build), except for those of the endpoint.
+    /// Fails as [`build`](Self::build) does, except that no endpoint is checked.
     pub fn build_unbound(self) -> Result<UnboundBearerTokenAuth, BuildError> {
         if is_protocol_header(&self.header) {
             return Err(BuildError::ProtocolHeader(self.header));

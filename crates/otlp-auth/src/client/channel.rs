@@ -1,4 +1,4 @@
-//! A tonic `Channel` that has the layer inside.
+//! A tonic `Channel` that passes each request through the layer.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -26,24 +26,25 @@ use super::BearerTokenAuth;
 use super::add_credential::AddCredential;
 use super::endpoint::Target;
 
-/// The capacity of each direction of the pipe, and the window of each stream, in bytes, so that a
-/// batch passes without waiting for the other end.
+/// The capacity of the pipe in each direction, in bytes, and the window of each HTTP/2 stream. It
+/// is large, so that a batch passes without waiting for the other end.
 const PIPE_BYTES: u32 = 1 << 20;
 
-/// The limit of headers in the pipe, in bytes. It exceeds the real channel's, which decides.
+/// The limit for headers in the pipe, in bytes. The real channel has a lower limit, so that limit
+/// decides.
 const PIPE_HEADER_BYTES: u32 = 16 << 20;
 
 impl BearerTokenAuth {
-    /// A [`Channel`] to the endpoint that puts the credential on every request. Like the
-    /// [`layer`](Self::layer), it sends a refused request again with a token that was read after
-    /// the refusal.
+    /// Returns a [`Channel`] to the endpoint that puts the credential on every request. Like the
+    /// [`layer`](Self::layer), the channel sends a rejected request again if the file then has
+    /// another token.
     ///
     /// The OTLP/gRPC exporters of opentelemetry-rust accept only a concrete `Channel` and a
     /// synchronous interceptor. This channel is a pipe inside the process: its connector leads to
-    /// an HTTP/2 server on a thread of its own, which forwards to the real channel through the
-    /// layer. So a request passes through HTTP/2 twice. If the token is fixed, or if the server
-    /// accepts the old token until the client has the new one, then the
-    /// [`interceptor`](Self::interceptor) does the same at a lower cost.
+    /// an HTTP/2 server on a separate thread. The server forwards each request through the layer to
+    /// the real channel. So a request passes through HTTP/2 twice. If the token is fixed, or if the
+    /// server accepts the old token until the client has the new one, use the
+    /// [`interceptor`](Self::interceptor), which costs less.
     ///
     /// The thread ends when the last clone of the channel is dropped and all responses have been
     /// received. Connections are made when they are needed.
@@ -54,11 +55,12 @@ impl BearerTokenAuth {
     ///
     /// # Errors
     ///
-    /// When the thread or its runtime cannot be started, or TLS cannot be set up for a URL.
+    /// Fails when the thread or its runtime cannot be started, or when TLS cannot be set up for a
+    /// URL.
     ///
     /// # Panics
     ///
-    /// For an `https` URL, when rustls has no crypto provider for the process.
+    /// Panics for an `https` URL if rustls has no crypto provider for the process.
     ///
     /// # Examples
     ///
@@ -91,21 +93,21 @@ impl BearerTokenAuth {
             .connect_with_connector_lazy(connector);
         drop(entered);
         thread::Builder::new().name("otlp-auth-channel".to_owned()).spawn(move || {
-            // Nothing is sent: this ends when the connector, which the channel owns, and its
-            // connections are dropped.
+            // Nothing is ever sent. The wait ends when the connector, which the channel owns, and
+            // its connections are dropped.
             let _ = runtime.block_on(dropped);
         })?;
         Ok(pipe)
     }
 }
 
-/// Connects the pipe. Each connection has a server of its own, on the channel's runtime.
+/// Connects the pipe. Each connection has its own HTTP/2 server, on the channel's runtime.
 #[derive(Clone)]
 struct Connector {
     service: AddCredential<Channel>,
     runtime: runtime::Handle,
-    /// Dropped with the last connector and the last connection, because a response may outlive the
-    /// channel.
+    /// Keeps the thread alive until the last connector and the last connection are dropped. A
+    /// connection counts too, because a response may outlive the channel.
     alive: Arc<oneshot::Sender<Infallible>>,
 }
 
@@ -178,9 +180,9 @@ fn strip_user_agent_suffix(headers: &mut HeaderMap) {
     }
 }
 
-/// `UNAVAILABLE` in place of `UNKNOWN`. If a connection breaks during a request, tonic reports
-/// `UNKNOWN`, which exporters do not retry. By gRPC's table of statuses (doc/statuscodes.md) it is
-/// `UNAVAILABLE`, which they retry.
+/// Replaces the status `UNKNOWN` by `UNAVAILABLE`. If a connection breaks during a request, tonic
+/// reports `UNKNOWN`, which exporters do not retry. gRPC's table of statuses (doc/statuscodes.md)
+/// demands `UNAVAILABLE` for this case, which exporters retry.
 fn retryable(status: Status) -> Status {
     match status.code() {
         Code::Unknown => Status::unavailable(status.message()),

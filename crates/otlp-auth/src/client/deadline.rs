@@ -1,4 +1,5 @@
-//! The `grpc-timeout` of a request that may be sent twice. The time is for both attempts together.
+//! The `grpc-timeout` of a request that may be sent twice. It limits the time of both attempts
+//! together.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +7,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// How many digits a `grpc-timeout` has at most.
+/// The maximum number of digits in a `grpc-timeout`.
 const MAX_DIGITS: usize = 8;
 
-/// The end of a request's time, if the time is limited.
+/// The time at which a request must end; `None` if there is no limit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline(Option<Instant>);
 
@@ -19,7 +20,7 @@ impl Deadline {
         Self(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
     }
 
-    /// How much time is left; `None` if the time is not limited.
+    /// Returns how much time is left; `None` if there is no limit.
     pub(super) fn left(self) -> Option<Duration> {
         self.0.map(|end| end.saturating_duration_since(Instant::now()))
     }
@@ -34,8 +35,8 @@ impl Deadline {
     }
 }
 
-/// Reads a number of at most eight digits and a unit: `Timeout` in the specification of gRPC over
-/// HTTP/2.
+/// Reads a number of at most eight digits and a unit. The specification of gRPC over HTTP/2 calls
+/// this `Timeout`.
 fn parse(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if number.len() > MAX_DIGITS {
@@ -53,7 +54,7 @@ fn parse(text: &str) -> Option<Duration> {
     })
 }
 
-/// Writes `time` in the smallest unit in which it has at most eight digits.
+/// Writes `time` in the smallest of the units µs, ms and s for which eight digits are enough.
 fn written(time: Duration) -> String {
     const MOST: u128 = 10_u128.pow(MAX_DIGITS as u32) - 1;
     if time.as_micros() <= MOST {
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     // Scenario: timeouts in every unit, and texts that are not timeouts.
-    // Guarantee: each timeout is read, and no other text is.
+    // Guarantee: each timeout is read with its length, and every other text is ignored.
     #[test]
     fn every_unit_is_read() {
         for (text, expected) in [
@@ -93,7 +94,8 @@ mod tests {
     }
 
     // Scenario: times of any length are written and read back.
-    // Guarantee: the time that is read is not longer, and less than 1 s shorter.
+    // Guarantee: the time that is read is at most the time that was written, and less than 1 s
+    // shorter.
     #[test]
     fn what_is_left_is_read_back() {
         for time in

@@ -1,4 +1,4 @@
-//! Where requests go, and whether a credential may be sent there.
+//! The endpoint of requests, and the check whether a credential may be sent to it.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -7,11 +7,11 @@ use std::net::IpAddr;
 use http::Uri;
 use http::uri::{InvalidUri, Scheme};
 
-/// The endpoint that an authenticator is bound to: made of a URL, a [`Uri`] or a
+/// The endpoint to which an authenticator is bound. It is made from a URL, a [`Uri`] or a
 /// [`tonic::transport::Endpoint`](https://docs.rs/tonic/latest/tonic/transport/struct.Endpoint.html).
 ///
-/// A Unix socket counts as plaintext to another host, because tonic's endpoint does not say that it
-/// is one: allow plaintext for it.
+/// A Unix socket counts as plaintext to another host, because tonic's endpoint does not show that
+/// it is a Unix socket. So allow plaintext for a Unix socket.
 ///
 /// # Examples
 ///
@@ -120,26 +120,26 @@ impl From<&tonic::transport::Endpoint> for Endpoint {
     }
 }
 
-/// `Debug` shows the host alone, because a URL may hold a password or a key.
+/// `Debug` shows only the host, because a URL may contain a password or a key.
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Endpoint").field(&self.uri().host().unwrap_or_default()).finish()
     }
 }
 
-/// A conversion that cannot fail has this error.
+/// Lets `endpoint` and `for_endpoint` accept types whose conversion cannot fail, such as [`Uri`].
 impl From<Infallible> for EndpointError {
     fn from(never: Infallible) -> Self {
         match never {}
     }
 }
 
-/// Which requests a tower layer may put a credential on.
+/// Decides by the URI which requests may carry a credential.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct UriPolicy {
     pub(super) allow_plaintext: bool,
-    /// Whether a request may have a path alone, as above a channel. Its endpoint was checked when
-    /// the authenticator was bound.
+    /// Whether the URI of a request may be only a path, as it is above a channel. Then the endpoint
+    /// was checked when the authenticator was bound.
     pub(super) allow_path_alone: bool,
 }
 
@@ -152,7 +152,7 @@ impl UriPolicy {
     }
 }
 
-/// Whether a credential may be sent to this absolute `uri`.
+/// Returns an error if a credential must not be sent to this absolute `uri`.
 pub(super) fn check(uri: &Uri, allow_plaintext: bool) -> Result<(), EndpointError> {
     if uri.scheme() == Some(&Scheme::HTTPS) {
         return Ok(());

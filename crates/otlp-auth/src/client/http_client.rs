@@ -1,4 +1,4 @@
-//! The client of opentelemetry-rust's OTLP/HTTP exporters.
+//! The HTTP client for opentelemetry-rust's OTLP/HTTP exporters.
 
 use std::sync::Arc;
 

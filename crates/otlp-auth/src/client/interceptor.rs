@@ -11,7 +11,7 @@ use super::token::CurrentToken;
 ///
 /// # Examples
 ///
-/// A client takes one interceptor. An interceptor of your own runs first with `after`.
+/// A client takes only one interceptor. `after` adds your own interceptor, which runs first.
 ///
 /// ```
 /// use otlp_auth::client::BearerTokenAuth;

@@ -1,4 +1,4 @@
-//! The sending end: it keeps the current token ready, and puts it on every request.
+//! The sending end. It keeps the current token ready, and puts the token on every request.
 
 mod add_credential;
 mod builder;
@@ -30,34 +30,35 @@ use crate::generation::GenerationReceiver;
 use endpoint::UriPolicy;
 use token::CurrentToken;
 
-/// A `bearertokenauth`-style authenticator for one endpoint: one header with the current token, for
-/// every request.
+/// Puts one header with the current token on every request to one endpoint, as the Collector's
+/// `bearertokenauth` does.
 ///
-/// The token is fixed, or the first token of a file that is followed while it changes. Whatever is
-/// made from one authenticator shares its token:
+/// The token is fixed, or it is the first token of a file, which is reloaded when it changes. All
+/// clients that are made from one authenticator share its token:
 ///
 /// - [`layer`](Self::layer): a tower layer for any HTTP or gRPC client,
 /// - `interceptor` (feature `tonic`): for tonic clients and opentelemetry-rust's OTLP/gRPC
 ///   exporters,
-/// - `channel` (feature `tonic`): for the same exporters, where a token may be refused after it was
-///   replaced,
+/// - `channel` (feature `tonic`): for the same exporters, if the server may reject a token before
+///   the client has its replacement,
 /// - `http_client` (feature `opentelemetry-http`): for opentelemetry-rust's OTLP/HTTP exporters.
 ///
-/// Each sends exactly one credential: it replaces whatever the header held before.
+/// Each client sends exactly one credential, which replaces every earlier value of the header.
 ///
 /// # Plaintext
 ///
-/// A layer above a channel sees no scheme and an interceptor no address, so neither can notice
-/// plaintext. Therefore an authenticator knows its endpoint:
+/// A layer above a channel does not see the scheme of the URL, and an interceptor does not see the
+/// address. So neither can notice that a connection is plaintext. Therefore an authenticator knows
+/// its endpoint:
 ///
-/// | made by | is | plaintext to another host |
+/// | made by | type | plaintext to another host |
 /// |---|---|---|
-/// | [`Builder::build`] | `BearerTokenAuth` | is an error there |
-/// | [`Builder::build_unbound`], `from_yaml` | [`UnboundBearerTokenAuth`], which has no interceptor and no channel | is an error of each request |
-/// | [`UnboundBearerTokenAuth::for_endpoint`] | `BearerTokenAuth` | is an error there |
+/// | [`Builder::build`] | `BearerTokenAuth` | is an error of `build` |
+/// | [`Builder::build_unbound`], `from_yaml` | [`UnboundBearerTokenAuth`], which has no interceptor and no channel | is an error of each such request |
+/// | [`UnboundBearerTokenAuth::for_endpoint`] | `BearerTokenAuth` | is an error of `for_endpoint` |
 ///
-/// A request with an absolute URI is checked in addition, because it may go elsewhere. Loopback
-/// addresses are always allowed, and [`Builder::allow_plaintext`] allows every host.
+/// A request with an absolute URI is checked in addition, because it may go to another host.
+/// Loopback addresses are always allowed, and [`Builder::allow_plaintext`] allows every host.
 ///
 /// # Examples
 ///
@@ -78,9 +79,9 @@ pub struct BearerTokenAuth {
 
 /// A [`BearerTokenAuth`] that is not bound to an endpoint yet.
 ///
-/// It can be bound to several endpoints, which then share its token. Unbound it serves clients
-/// whose requests have an absolute URI: each request is checked, and a request that has a path
-/// alone is refused.
+/// It can be bound to several endpoints, which then share its token. Without an endpoint, it serves
+/// clients whose requests have absolute URIs. Each request is checked. A request whose URI is only
+/// a path is not sent.
 ///
 /// # Examples
 ///
@@ -99,22 +100,23 @@ pub struct UnboundBearerTokenAuth {
 }
 
 impl BearerTokenAuth {
-    /// Starts from the header `Authorization` and the scheme `StackState`.
+    /// Returns a builder that starts with the header `Authorization` and the scheme `StackState`.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::new()
     }
 
-    /// Reads a Collector's `bearertokenauth` block, with the environment of this process for its
-    /// `${env:..}`. The block names no endpoint: [bind](UnboundBearerTokenAuth::for_endpoint) the
-    /// result.
+    /// Reads a Collector's `bearertokenauth` block. The environment of this process replaces each
+    /// `${env:..}`. The block names no endpoint, so [bind](UnboundBearerTokenAuth::for_endpoint)
+    /// the result to one.
     ///
     /// As in the Collector, the scheme is `Bearer` unless the block names another one.
     /// [`Builder::config`] takes a block that was read with any other environment.
     ///
     /// # Errors
     ///
-    /// [`BuildError::Config`] with all problems of the block, and as [`Builder::build_unbound`].
+    /// Returns [`BuildError::Config`] with all problems of the block, or an error of
+    /// [`Builder::build_unbound`].
     ///
     /// # Examples
     ///
@@ -138,21 +140,21 @@ impl BearerTokenAuth {
         Self::builder().config(&config).build_unbound()
     }
 
-    /// A tower layer that puts the credential on every request.
+    /// Returns a tower layer that puts the credential on every request.
     ///
-    /// If the token comes from a file and the server refuses it (HTTP 401, `UNAUTHENTICATED`), the
-    /// file is read again. If it has another token by then, the request is sent once more; see
-    /// [`AddCredentialLayer`].
+    /// If the token comes from a file and the server rejects the token (HTTP 401,
+    /// `UNAUTHENTICATED`), the file is read again. If the file then has another token, the request
+    /// is sent once more; see [`AddCredentialLayer`].
     #[must_use]
     pub fn layer(&self) -> AddCredentialLayer {
         let policy = UriPolicy { allow_plaintext: self.allow_plaintext, allow_path_alone: true };
         AddCredentialLayer::new(Arc::clone(&self.token), policy)
     }
 
-    /// A tonic interceptor that puts the credential on every request.
+    /// Returns a tonic interceptor that puts the credential on every request.
     ///
-    /// An interceptor does not see responses, so a refused request is not sent again. For that, use
-    /// [`layer`](Self::layer) or [`channel`](Self::channel).
+    /// An interceptor does not see responses, so it does not send a rejected request again. For
+    /// that, use [`layer`](Self::layer) or [`channel`](Self::channel).
     #[cfg(feature = "tonic")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
     #[must_use]
@@ -160,12 +162,14 @@ impl BearerTokenAuth {
         Interceptor::new(Arc::clone(&self.token))
     }
 
-    /// Wraps an HTTP client of the opentelemetry-rust exporters.
+    /// Wraps an HTTP client for the opentelemetry-rust exporters, so that each request carries the
+    /// credential.
     ///
     /// The credential replaces the one that `OTEL_EXPORTER_OTLP_HEADERS` or `with_headers` set. A
-    /// refused request is sent again as by the [`layer`](Self::layer). This needs no Tokio runtime
-    /// unless `client` does. Give it a client that follows no redirects and, for plaintext to
-    /// loopback, uses no proxy: either might send the credential to another host.
+    /// rejected request is sent again, as the [`layer`](Self::layer) does. The wrapped client needs
+    /// no Tokio runtime unless `client` needs one. Give it a client that follows no redirects and,
+    /// for plaintext to loopback, uses no proxy, because a redirect or a proxy might take the
+    /// credential to another host.
     #[cfg(feature = "opentelemetry-http")]
     #[cfg_attr(docsrs, doc(cfg(feature = "opentelemetry-http")))]
     #[must_use]
@@ -173,15 +177,16 @@ impl BearerTokenAuth {
         HttpClient::new(client, Arc::clone(&self.token), self.allow_plaintext)
     }
 
-    /// Counts the changes of the token: 0 for the file as it was first read, and for a fixed token.
-    /// A change of the file that leaves its first token as it is does not count.
+    /// Returns a counter of the changes of the token. It is 0 for the file as it was first read,
+    /// and for a fixed token. A change of the file that leaves its first token as it is does not
+    /// count.
     #[must_use]
     pub fn generation(&self) -> GenerationReceiver {
         self.token.generation()
     }
 
-    /// The number of changes of the token file that were refused, because the file was missing,
-    /// empty or illegal. The last good token stayed.
+    /// Returns the number of reloads that failed, because the token file was missing, empty or
+    /// illegal. The last good token stays in force.
     #[must_use]
     pub fn failed_reloads(&self) -> u64 {
         self.token.failed_reloads()
@@ -195,9 +200,10 @@ impl UnboundBearerTokenAuth {
     ///
     /// # Errors
     ///
-    /// [`EndpointError::Plaintext`] for `http` to anything but a loopback address, unless plaintext
-    /// is [allowed](Self::allow_plaintext); [`EndpointError::Invalid`] and
-    /// [`EndpointError::Relative`] when the endpoint is not a URL with a scheme and a host.
+    /// Returns [`EndpointError::Plaintext`] if the URL has the scheme `http` and the host is not a
+    /// loopback address, unless plaintext is [allowed](Self::allow_plaintext). Returns
+    /// [`EndpointError::Invalid`] or [`EndpointError::Relative`] if the endpoint is not a URL with
+    /// a scheme and a host.
     pub fn for_endpoint<E>(&self, endpoint: E) -> Result<BearerTokenAuth, EndpointError>
     where
         E: TryInto<Endpoint>,
@@ -208,22 +214,22 @@ impl UnboundBearerTokenAuth {
         Ok(self.clone().bind(endpoint))
     }
 
-    /// Sends the token over plaintext connections to any host. This is for networks that encrypt
-    /// connections themselves, such as a service mesh.
+    /// Allows the token to be sent over plaintext connections to any host. This is for networks
+    /// that encrypt connections themselves, such as a service mesh.
     #[must_use]
     pub fn allow_plaintext(self) -> Self {
         Self { allow_plaintext: true, ..self }
     }
 
-    /// As [`BearerTokenAuth::layer`], for requests with absolute URIs: a request that has a path
-    /// alone ends in [`EndpointError::Relative`].
+    /// Returns a layer as [`BearerTokenAuth::layer`] does, but for requests with absolute URIs. A
+    /// request whose URI is only a path ends in [`EndpointError::Relative`].
     #[must_use]
     pub fn layer(&self) -> AddCredentialLayer {
         let policy = UriPolicy { allow_plaintext: self.allow_plaintext, allow_path_alone: false };
         AddCredentialLayer::new(Arc::clone(&self.token), policy)
     }
 
-    /// As [`BearerTokenAuth::http_client`].
+    /// Wraps a client as [`BearerTokenAuth::http_client`] does.
     #[cfg(feature = "opentelemetry-http")]
     #[cfg_attr(docsrs, doc(cfg(feature = "opentelemetry-http")))]
     #[must_use]
@@ -231,13 +237,13 @@ impl UnboundBearerTokenAuth {
         HttpClient::new(client, Arc::clone(&self.token), self.allow_plaintext)
     }
 
-    /// As [`BearerTokenAuth::generation`].
+    /// Returns the same counter as [`BearerTokenAuth::generation`].
     #[must_use]
     pub fn generation(&self) -> GenerationReceiver {
         self.token.generation()
     }
 
-    /// As [`BearerTokenAuth::failed_reloads`].
+    /// Returns the same number as [`BearerTokenAuth::failed_reloads`].
     #[must_use]
     pub fn failed_reloads(&self) -> u64 {
         self.token.failed_reloads()

@@ -14,25 +14,27 @@ use http_body_util::{Empty, Full};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How much of a body is recorded at most, in bytes.
+/// The maximum number of bytes of a body that are recorded.
 const MAX_RECORDED: usize = 4 << 20;
 
-/// How many frames of a body are recorded at most. A frame takes memory besides its bytes, so that
-/// many small frames would take more than [`MAX_RECORDED`].
+/// The maximum number of frames of a body that are recorded. A frame takes memory besides its
+/// bytes, so many small frames would take more memory than [`MAX_RECORDED`].
 const MAX_FRAMES: usize = 1 << 16;
 
-/// The means to send a body of type `B` once more.
+/// Records a body of type `B`, and makes a second body with the same frames.
 pub(crate) trait Recording<B>: Send + Sync {
     /// Whether the body has been sent completely.
     fn is_complete(&self) -> bool;
 
-    /// The body from its beginning, unless it was too large. If the body is still being sent, then
-    /// the replay takes over the rest of it, and the first request ends in an error.
+    /// Returns a second body with all frames of the first body, unless that was too large. If the
+    /// first request is still sending its body, the second body takes the rest of it, and the first
+    /// request ends in an error.
     fn replay(self: Box<Self>) -> Option<B>;
 }
 
 /// Prepares `body` for being sent twice, if its type can be rebuilt: tonic's body, and the boxed,
-/// full and empty bodies of `http-body-util`. A body of another type is returned as it was.
+/// full and empty bodies of `http-body-util`. A body of another type is returned unchanged, without
+/// a recording.
 pub(crate) fn record<B: Send + 'static>(body: B) -> (B, Option<Box<dyn Recording<B>>>) {
     #[cfg(feature = "tonic")]
     let body = match record_as::<tonic::body::Body, B>(body) {
@@ -57,11 +59,11 @@ pub(crate) fn record<B: Send + 'static>(body: B) -> (B, Option<Box<dyn Recording
     }
 }
 
-/// A body type that can be made of a recorded body.
+/// A body type that can be made from any other body.
 trait Rebuild: Body<Data = Bytes> + Send + Unpin + 'static {
     fn rebuild<B: Body<Data = Bytes, Error = Self::Error> + Send + Sync + 'static>(body: B)
     -> Self;
-    /// The error in which the first request ends when the replay has taken over its body.
+    /// Returns the error with which the first request ends after the replay has taken its body.
     fn taken_over() -> Self::Error;
 }
 
@@ -105,7 +107,7 @@ fn record_as<T: Rebuild, B: 'static>(body: B) -> Result<(B, Box<dyn Recording<B>
     let body: T = try_downcast(body)?;
     let fits = body.size_hint().lower() <= MAX_RECORDED as u64;
     let frames = fits.then(VecDeque::new);
-    // An empty body is complete, and a client need not poll it.
+    // An empty body is complete from the beginning, because a client need not poll it.
     let complete = body.is_end_stream();
     let shared = Arc::new(Mutex::new(Shared {
         body: Some(body),
@@ -119,7 +121,7 @@ fn record_as<T: Rebuild, B: 'static>(body: B) -> Result<(B, Box<dyn Recording<B>
     Ok((same(sending), same(recording)))
 }
 
-/// Keeps a copy of `body` if `B` is `T`, whose copies share their bytes.
+/// Keeps a clone of `body` if `B` is `T`. Clones of a `T` share their bytes.
 fn keep_as<T: Body<Data = Bytes> + Clone + Send + Sync + 'static, B: 'static>(
     body: B,
 ) -> Result<(B, Box<dyn Recording<B>>), B> {
@@ -128,7 +130,7 @@ fn keep_as<T: Body<Data = Bytes> + Clone + Send + Sync + 'static, B: 'static>(
     Ok((same(body), same(recording)))
 }
 
-/// `value` as a `U`, if `T` is `U`; otherwise `value` itself.
+/// Returns `value` as a `U` if `T` is `U`; otherwise returns `value` itself as the error.
 fn try_downcast<T: 'static, U: 'static>(value: T) -> Result<U, T> {
     let mut value = Some(value);
     match (&mut value as &mut dyn Any).downcast_mut::<Option<U>>().and_then(Option::take) {
@@ -137,7 +139,7 @@ fn try_downcast<T: 'static, U: 'static>(value: T) -> Result<U, T> {
     }
 }
 
-/// `value` as a `U`, where `T` is known to be `U`.
+/// Returns `value` as a `U`. The caller knows that `T` is `U`.
 fn same<T: 'static, U: 'static>(value: T) -> U {
     try_downcast(value).unwrap_or_else(|_| unreachable!("called where both are one type"))
 }
@@ -154,10 +156,12 @@ impl<B: Send + Sync> Recording<B> for Kept<B> {
     }
 }
 
-/// A body while it is sent and recorded. The first request reads it until a replay takes it over.
+/// A body that is being sent and recorded. The first request reads the body until a replay takes
+/// the body.
 struct Shared<B> {
     body: Option<B>,
-    /// The frames that were sent so far; `None` if they were too large or too many.
+    /// The frames that were sent so far. `None` if they were too large or too many, if the body
+    /// failed, or if no replay can follow.
     frames: Option<VecDeque<RecordedFrame>>,
     recorded: usize,
     complete: bool,
@@ -214,8 +218,8 @@ impl<B: Rebuild> Recording<B> for Handle<B> {
         let mut shared = lock(&self.shared);
         let frames = shared.frames.take()?;
         let rest = if shared.complete { None } else { shared.body.take().map(Mutex::new) };
-        // From now on the body wakes the task of the replay, so the task of the first request is
-        // woken here to see its error.
+        // From now on the body wakes only the task of the replay. So the task of the first request
+        // is woken here, and then sees its error.
         let waiting = shared.waiting.take();
         drop(shared);
         if let Some(waiting) = waiting {
@@ -227,7 +231,7 @@ impl<B: Rebuild> Recording<B> for Handle<B> {
 
 impl<B> Drop for Handle<B> {
     fn drop(&mut self) {
-        // Without a handle there is no replay, so recording ends.
+        // Without a handle there is no replay, so the recording ends.
         lock(&self.shared).frames = None;
     }
 }
@@ -270,10 +274,10 @@ impl<B: Rebuild> Body for Recorded<B> {
     }
 }
 
-/// The frames that were sent, followed by the rest of the body.
+/// The body of the second request: the frames that were sent, followed by the rest of the body.
 struct Replay<B> {
     frames: VecDeque<RecordedFrame>,
-    /// In a mutex because `BoxBody` must be `Sync`; the mutex is never contended.
+    /// In a mutex, because `BoxBody` must be `Sync`. The mutex is never contended.
     rest: Option<Mutex<B>>,
 }
 
@@ -315,7 +319,8 @@ impl<B: Rebuild> Body for Replay<B> {
     }
 }
 
-/// Locks without regard to poisoning: a panic while the lock is held leaves no value half changed.
+/// Locks `mutex` even if it is poisoned, because a panic while it is locked leaves no value half
+/// changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

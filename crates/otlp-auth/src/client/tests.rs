@@ -1,4 +1,5 @@
-//! How often the token file is read after refusals, which only the inside knows.
+//! Tests of how often the token file is read after rejections. They need access to internal
+//! counters.
 
 use std::convert::Infallible;
 use std::fs;
@@ -21,7 +22,7 @@ fn bound(builder: Builder) -> BearerTokenAuth {
     builder.endpoint("https://otlp.example.com").build().unwrap()
 }
 
-/// An authenticator of a file with one token, and its directory.
+/// Makes an authenticator with a file of one token, and returns it with the directory of the file.
 fn from_file() -> (BearerTokenAuth, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("token"), "token-0\n").unwrap();
@@ -29,13 +30,13 @@ fn from_file() -> (BearerTokenAuth, TempDir) {
     (auth, directory)
 }
 
-/// Replaces the token file by a rename.
+/// Renames a new file with `token` over the token file.
 fn rotate(directory: &TempDir, token: &str) {
     fs::write(directory.path().join("next"), token).unwrap();
     fs::rename(directory.path().join("next"), directory.path().join("token")).unwrap();
 }
 
-/// Sends 200 requests at once, which are all refused.
+/// Sends 200 requests at once. The server rejects all of them.
 async fn refused_200_times(auth: &BearerTokenAuth) {
     let refuse = service_fn(|_: Request<Full<Bytes>>| {
         ready(Ok::<_, Infallible>(
@@ -61,10 +62,10 @@ async fn refused_200_times(auth: &BearerTokenAuth) {
     .await;
 }
 
-/// Scenario: 200 requests are refused at the same time, without a Tokio runtime and with a runtime
-/// that has no timers.
-/// Guarantee: the requests share one or two reads of the file, because the file is read at most
-/// once a second for any number of refusals, and every request ends.
+/// Scenario: 200 requests are rejected at the same time. There is no Tokio runtime, or a runtime
+/// without timers.
+/// Guarantee: the requests share one or two reads of the file, because rejections cause at most one
+/// read per second. Every request ends.
 #[test]
 fn refusals_share_their_reads() {
     fn counted(refuse: impl FnOnce(&BearerTokenAuth)) {
@@ -72,8 +73,8 @@ fn refusals_share_their_reads() {
         let started = Instant::now();
         refuse(&auth);
         let reads = auth.token.reads();
-        // One read at once, one for the requests that came after it had begun, and one more for
-        // every second that a slow machine takes.
+        // One read happens at once, and one for the requests that came after the first read had
+        // begun. A slow machine may add one for each second.
         assert!((1..=2 + started.elapsed().as_secs()).contains(&reads), "{reads} reads");
     }
     counted(|auth| futures_executor::block_on(refused_200_times(auth)));
@@ -81,7 +82,8 @@ fn refusals_share_their_reads() {
     counted(|auth| no_timers.block_on(refused_200_times(auth)));
 }
 
-/// Scenario: a request was sent with the token before the current one, and is refused late.
+/// Scenario: a request is sent with the old token. The token changes, and then the request is
+/// rejected.
 /// Guarantee: the current token is used at once, without a read of the file.
 #[test]
 fn a_late_refusal_reads_nothing() {
@@ -96,7 +98,7 @@ fn a_late_refusal_reads_nothing() {
     assert_eq!(headers[AUTHORIZATION], "StackState token-1");
 }
 
-/// Scenario: a line is added below the first token, and the next request is refused.
+/// Scenario: a line is added after the first token, and the next request is rejected.
 /// Guarantee: the token and its generation stay, so the request is not sent again. A change of the
 /// first token counts.
 #[test]
@@ -111,8 +113,8 @@ fn a_change_below_the_first_line_is_no_new_token() {
     assert!(futures_executor::block_on(auth.token.changed_since(sent, None)));
 }
 
-/// Scenario: a fixed token is refused.
-/// Guarantee: nothing is read and nothing is waited for.
+/// Scenario: the server rejects a fixed token.
+/// Guarantee: no file is read, and the response is returned at once.
 #[test]
 fn a_fixed_token_does_not_change() {
     let auth = bound(BearerTokenAuth::builder().token("token-0"));

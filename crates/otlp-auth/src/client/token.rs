@@ -1,4 +1,4 @@
-//! The current token: a header value that is ready to be sent, and is replaced as a whole.
+//! The current token, as a header value that is ready to be sent.
 
 use std::fmt;
 use std::path::Path;
@@ -17,11 +17,11 @@ use crate::timeout::timeout;
 use crate::token_file::{TokenFileContent, TokenFileError};
 use crate::watched_file::{POLL_INTERVAL, WatchedFile};
 
-/// How long a refused request waits for the file to be read again. A read starts at most 1 s after
-/// it was asked for, so one read fits into this time.
+/// The maximum time that a rejected request waits for the file to be read again. A read starts at
+/// most 1 s after the request for it, so one read fits into this time.
 const RELOAD_BOUND: Duration = Duration::from_secs(2);
 
-/// The header, and its current value.
+/// The header that carries the token, and its current value.
 pub(crate) struct CurrentToken {
     header: HeaderName,
     source: Source,
@@ -43,7 +43,7 @@ struct TokenValue {
     generation: Generation,
 }
 
-/// Distinguishes a value from its successors.
+/// The number of changes before this value, which distinguishes it from earlier and later values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generation(u64);
 
@@ -70,7 +70,7 @@ impl CurrentToken {
         let apply = move |content: &TokenFileContent| {
             let value = first_token(scheme.as_ref(), content)?;
             let old = swap.load();
-            // A change below the first token does not concern a client.
+            // A client uses only the first token, so a change of later lines does not count.
             let changed = bool::from(old.value.as_bytes().ct_ne(value.as_bytes()));
             if changed {
                 let generation = Generation(old.generation.0 + 1);
@@ -116,17 +116,16 @@ impl CurrentToken {
         }
     }
 
-    /// Whether there can be another token after a refusal. Otherwise a request is not prepared to
-    /// be sent again.
+    /// Whether the token can change. If it cannot, a request is not recorded for a second attempt.
     pub(crate) fn can_change(&self) -> bool {
         matches!(self.source, Source::File { .. })
     }
 
-    /// Whether there is another token than that of generation `sent`, which the server refused. If
-    /// there is none yet, the file is read again. The wait for that is at most [`RELOAD_BOUND`],
-    /// and at most the time that the request has `left`.
+    /// Returns whether the current token differs from the token of generation `sent`, which the
+    /// server rejected. If it does not differ yet, the file is read again. The wait for this read
+    /// is at most [`RELOAD_BOUND`], and at most the time that the request has `left`.
     ///
-    /// A refusal invalidates nothing: the token stays until the file has another one.
+    /// A rejected token stays in force until the file has another token.
     pub(crate) async fn changed_since(&self, sent: Generation, left: Option<Duration>) -> bool {
         let Source::File { current, file } = &self.source else { return false };
         if current.load().generation == sent {
@@ -160,7 +159,7 @@ impl CurrentToken {
         }
     }
 
-    /// How often the file was read since the thread started.
+    /// Returns how often the file was read since the thread started.
     #[cfg(test)]
     pub(crate) fn reads(&self) -> u64 {
         match &self.source {
@@ -181,8 +180,8 @@ impl fmt::Debug for CurrentToken {
     }
 }
 
-/// The header value of the first token in the file. The whole file must be legal: an illegal line
-/// further down means that its writer has not finished.
+/// Returns the header value of the first token in the file. The whole file must be legal, because
+/// an illegal line after the first token means that the writer of the file has not finished.
 fn first_token(
     scheme: Option<&Scheme>,
     content: &TokenFileContent,

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret as _;
 use super::{BearerTokenAuthConfig, TokenSource};
 use crate::client::BearerTokenAuth;
 
-/// An environment with one ingestion key.
+/// Looks up a variable in an environment with one ingestion key.
 fn env(name: &str) -> Option<String> {
     (name == "API_KEY").then(|| "iapikeyok-aaaaa-bbbb-ccccc-ddddd".to_owned())
 }
@@ -31,7 +31,8 @@ fn tokens(text: &str) -> Vec<String> {
 }
 
 /// Scenario: the documented block, the shortest block, and a block with every key are read.
-/// Guarantee: the block has the values that are given, and the Collector's defaults for the others.
+/// Guarantee: the result has the values that are given, and the Collector's defaults for the
+/// others.
 #[test]
 fn keys() {
     let config = read("scheme: StackState\ntoken: \"${env:API_KEY}\"").unwrap();
@@ -46,7 +47,7 @@ fn keys() {
 }
 
 /// Scenario: tokens are given in every form, some with several lines.
-/// Guarantee: each line that is not blank is a token without blanks around it.
+/// Guarantee: each line that is not blank is a token. Blanks at both ends of a line are removed.
 #[test]
 fn token_sources() {
     let directory = tempfile::tempdir().unwrap();
@@ -63,8 +64,9 @@ fn token_sources() {
     assert_eq!(tokens(&format!("tokens: ['{file}']")), ["0123"]);
 }
 
-/// Scenario: blocks that cannot be used.
-/// Guarantee: each has one problem, at its path, that says what to do.
+/// Scenario: blocks that cannot be used are read.
+/// Guarantee: each block has one problem. The problem has the path of the wrong key and says what
+/// to do.
 #[test]
 fn refused() {
     let no_token = "there is no token: give `token`, as in token: \"${env:API_KEY}\", or `tokens`, or `filename` (line 1)";
@@ -123,8 +125,8 @@ fn refused() {
     }
 }
 
-/// Scenario: the credential's header is one that HTTP or gRPC needs for itself.
-/// Guarantee: the configuration and the builder refuse the same headers.
+/// Scenario: the header for the credential is a header that HTTP or gRPC needs for itself.
+/// Guarantee: the configuration and the builder report an error for the same headers.
 #[test]
 fn protocol_headers() {
     let built = |name: &str| {
@@ -157,7 +159,7 @@ fn protocol_headers() {
     }
 }
 
-/// Scenario: tokens are empty through variables and files.
+/// Scenario: tokens are empty because the variables or files that they name are empty.
 /// Guarantee: the message names the variables and files that the document names, and no others.
 #[test]
 fn empty_by_substitution() {
@@ -246,7 +248,7 @@ fn all_problems() {
     assert!(!problems.contains("canary"), "{problems}");
 }
 
-/// Scenario: a valid block has a secret.
+/// Scenario: a valid block contains a secret.
 /// Guarantee: `Debug` hides the secret.
 #[test]
 fn debug() {
@@ -258,7 +260,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     /// Scenario: a secret is substituted into any key of the block.
-    /// Guarantee: no problem shows it, and `Debug` of the block does not show a token.
+    /// Guarantee: no problem shows the secret, and `Debug` of the block does not show a token.
     #[test]
     fn no_output_holds_a_secret(before in "[a-z:{}\\[\\]$\" \n-]{0,6}", after in "[a-z:{}\\[\\], $\"\n-]{0,6}") {
         let secret = format!("{before}canary{after}");
@@ -269,7 +271,8 @@ proptest! {
             let output = format!("{:?}", read(block));
             prop_assert!(!output.contains("canary"), "{block}: {output}");
         }
-        // Scheme, header and path are no secrets once they are legal, and `Debug` shows them.
+        // `Debug` shows the scheme, the header and the path, because they are not secrets if they
+        // are legal.
         for block in [
             "{token: a, scheme: '${S}'}",
             "{token: a, header: '${S}'}",

@@ -10,16 +10,17 @@ fn value(bytes: &[u8]) -> HeaderValue {
     HeaderValue::from_bytes(bytes).unwrap()
 }
 
-/// The scheme and the token that a header value is read as.
+/// Reads a header value and returns its scheme and token.
 fn read(bytes: &[u8]) -> Result<(String, String), CredentialError> {
     let value = value(bytes);
     let credential = Credential::from_header_value(&value)?;
     Ok((credential.scheme().to_owned(), credential.expose_token().to_owned()))
 }
 
-// Scenario: a sender puts something else than one credential into the header, in every way that is
-// known.
-// Guarantee: each value has its documented error, and none panics or is read as a credential.
+// Scenario: a sender puts a value into the header that is not one credential. The test has all
+// known kinds.
+// Guarantee: each value gives its documented error. No value causes a panic or is read as a
+// credential.
 #[test]
 fn a_bad_header_value_is_refused_for_its_reason() {
     let megabyte = [b"StackState ".as_slice(), &vec![b'a'; 1 << 20]].concat();
@@ -61,8 +62,9 @@ fn a_bad_header_value_is_refused_for_its_reason() {
     }
 }
 
-// Scenario: a sender tries to smuggle a NUL, a line break or another control character.
-// Guarantee: there is no header value with such a character, hence nothing to read.
+// Scenario: a sender tries to put a NUL, a line break or another control character into a header
+// value.
+// Guarantee: no header value with such a character can be made.
 #[test]
 fn control_characters_are_no_header_value() {
     for byte in (0..0x20).filter(|byte| *byte != b'\t').chain([0x7f]) {
@@ -71,9 +73,9 @@ fn control_characters_are_no_header_value() {
     }
 }
 
-// Scenario: the same credential arrives in another case, with more spaces, or with blanks at its
-// ends, which HTTP/2 keeps.
-// Guarantee: it is the same credential.
+// Scenario: the same credential arrives with its scheme in another case, with more spaces, or with
+// blanks at its ends. HTTP/2 keeps such blanks.
+// Guarantee: every such value is read as the same credential.
 #[test]
 fn spelling_makes_no_other_credential() {
     let plain = value(b"StackState token");
@@ -104,8 +106,9 @@ fn spelling_makes_no_other_credential() {
     assert!(!plain.same_token(&Credential::new("StackState", "toke").unwrap()));
 }
 
-// Scenario: a scheme or token of exactly the greatest length, and one byte more.
-// Guarantee: the first is read, the second is not; the same for building one and for the bare form.
+// Scenario: a scheme or a token has the maximum length, or one byte more.
+// Guarantee: the first is legal and the second is an error. This holds for reading a credential,
+// for making one, and for a token without a scheme.
 #[test]
 fn lengths_are_exact() {
     let scheme = "s".repeat(MAX_SCHEME_LEN);
@@ -124,9 +127,10 @@ fn lengths_are_exact() {
     );
 }
 
-// Scenario: each byte value stands at the first, middle and last place of tokens around the lengths
-// that are read in one go.
-// Guarantee: visible ASCII without comma and quote passes wherever it stands, nothing else does.
+// Scenario: tokens have each byte value as their first, middle or last byte. Their lengths are
+// close to the number of bytes that are checked together.
+// Guarantee: visible ASCII without comma and quote is legal at every position, and every other byte
+// is illegal.
 #[test]
 fn every_byte_of_a_token_is_looked_at() {
     for len in [1, 2, 15, 16, 17, 31, 32, 33, 43, 48, 100] {
@@ -141,7 +145,7 @@ fn every_byte_of_a_token_is_looked_at() {
     }
 }
 
-// Scenario: a header that carries the token alone.
+// Scenario: a header carries the token alone.
 // Guarantee: blanks at its ends are trimmed, a blank inside is illegal, and the credential has no
 // scheme.
 #[test]
@@ -161,7 +165,8 @@ fn a_bare_value_is_a_token() {
 }
 
 // Scenario: a credential, its header value and every error are written to a log.
-// Guarantee: none shows the token, and the value is marked so that HTTP/2 does not keep it.
+// Guarantee: the log does not show the token. The header value is marked sensitive, so that HTTP/2
+// does not keep it.
 #[test]
 fn a_token_is_never_shown() {
     const CANARY: &str = "canary-3141592653589793";
@@ -183,8 +188,8 @@ fn a_token_is_never_shown() {
 }
 
 proptest! {
-    // Scenario: any legal scheme and token become a header value and are read again.
-    // Guarantee: the same scheme and token come out, also with blanks around and between.
+    // Scenario: any legal scheme and token are written as a header value, which is read again.
+    // Guarantee: the result is the same scheme and token, even with blanks around and between them.
     #[test]
     fn a_header_value_is_read_as_it_was_written(
         scheme in "[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}",
@@ -198,9 +203,9 @@ proptest! {
         prop_assert_eq!(read(spaced.as_bytes()), Ok((scheme, token)));
     }
 
-    // Scenario: any bytes at all as a header value.
-    // Guarantee: no panic, and what is read consists of one legal scheme and one legal token that
-    // stand in the value.
+    // Scenario: a header value has any bytes.
+    // Guarantee: nothing panics. If a credential is read, it has one legal scheme and one legal
+    // token, and the value contains both.
     #[test]
     fn whatever_is_read_is_legal(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
@@ -216,9 +221,9 @@ proptest! {
         }
     }
 
-    // Scenario: printable text near the form of a credential as a header value.
-    // Guarantee: it is read exactly if the grammar `scheme SP+ token` between optional blanks says
-    // so.
+    // Scenario: a header value is printable text that is similar to a credential.
+    // Guarantee: a credential is read exactly if the text is `scheme SP+ token` between optional
+    // blanks.
     #[test]
     fn reading_is_the_grammar(text in "[ \t]{0,2}[Aa/,]{0,3}[ \t]{0,2}[Bb,\" ]{0,3}[ \t]{0,2}") {
         let trimmed = text.trim_matches([' ', '\t']);

@@ -1,4 +1,4 @@
-//! The middleware: a decision in front of any HTTP or gRPC service.
+//! The middleware: asks an authenticator before an HTTP or gRPC service gets a request.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -27,31 +27,31 @@ use crate::decision::{Decision, Verdict};
 use crate::denial::Denial;
 use crate::timeout::timeout;
 
-/// Most bytes that are read of the body of a rejected HTTP/1.1 request, so that a sender that is
-/// still writing reads the answer instead of a reset.
+/// The maximum number of bytes that are read from the body of a rejected HTTP/1.1 request. Without
+/// this read, a sender that is still writing gets a connection reset instead of the response.
 const DRAIN_BYTES: usize = 256 << 10;
 
-/// Longest time for which such a body is read.
+/// The maximum time for which the body of a rejected request is read.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// Puts an authenticator in front of a service: a tonic `Server`, an axum `Router`, a hyper
-/// service, gRPC and HTTP on one port.
+/// Puts an authenticator in front of a service. The service can be a tonic `Server`, an axum
+/// `Router`, a hyper service, or gRPC and HTTP on one port.
 ///
-/// The decision is made from the headers, before the body is read. An allowed request goes on with
-/// an [`Identity`](crate::Identity) in its extensions and without its credential. Any other is
-/// answered here:
+/// The layer decides from the headers and the URI, before the body is read. An allowed request
+/// reaches the service with an [`Identity`](crate::Identity) in its extensions and without its
+/// credential. To every other request, the layer itself responds:
 ///
 /// | outcome | OTLP/HTTP | OTLP/gRPC |
 /// |---|---|---|
 /// | no credential | 401 | 16 `UNAUTHENTICATED` |
-/// | refused | 401, challenge with `error="invalid_token"` | 16 `UNAUTHENTICATED` |
+/// | credential malformed, conflicting, unknown, revoked or expired | 401, challenge with `error="invalid_token"` | 16 `UNAUTHENTICATED` |
 /// | not permitted | 403 | 7 `PERMISSION_DENIED` |
 /// | limit exceeded | 429 and `Retry-After` | 8 `RESOURCE_EXHAUSTED` and `RetryInfo` |
 /// | undecided | 503 and `Retry-After` | 14 `UNAVAILABLE` and `RetryInfo` |
 ///
-/// [`OtlpResponder`] writes these answers; [`with_responder`](Self::with_responder) sets another
-/// one. The extensions of the answer to a denied request hold its [`Denial`], so that an outer
-/// layer can log or count it.
+/// [`OtlpResponder`] writes these responses; [`with_responder`](Self::with_responder) sets another
+/// responder. The response to a denied request has the [`Denial`] in its extensions, so that an
+/// outer layer can log or count the denial.
 ///
 /// # Examples
 ///
@@ -80,7 +80,7 @@ pub struct AuthenticateLayer<A> {
     policy: Arc<Policy>,
 }
 
-/// What the layer does besides asking its authenticator.
+/// The settings of the layer, without its authenticator.
 #[derive(Clone)]
 struct Policy {
     extractor: CredentialExtractor,
@@ -93,7 +93,8 @@ struct Policy {
 }
 
 impl<A> AuthenticateLayer<A> {
-    /// Asks `authenticator` about the credential in `Authorization`, of the scheme `StackState`.
+    /// Makes a layer that asks `authenticator`. The layer reads the credential from the header
+    /// `Authorization` with the scheme `StackState`.
     pub fn new(authenticator: A) -> Self {
         let extractor = CredentialExtractor::default();
         let policy = Policy {
@@ -108,7 +109,7 @@ impl<A> AuthenticateLayer<A> {
         Self { authenticator: Arc::new(authenticator), policy: Arc::new(policy) }
     }
 
-    /// Reads the credential with `extractor` instead.
+    /// Reads the credential with `extractor` instead of the default extractor.
     #[must_use]
     pub fn with_extractor(self, extractor: CredentialExtractor) -> Self {
         self.refined(|policy| {
@@ -117,35 +118,37 @@ impl<A> AuthenticateLayer<A> {
         })
     }
 
-    /// Lets requests to exactly this path pass without a credential and without an identity, for
-    /// health checks and reflection.
+    /// Passes requests to exactly this path to the service without asking the authenticator. These
+    /// requests need no credential and get no identity. This is for health checks and reflection.
     #[must_use]
     pub fn with_exempt_path(self, path: impl Into<String>) -> Self {
         self.refined(|policy| policy.exempt_paths.push(path.into()))
     }
 
-    /// Lets CORS preflight requests pass without a credential and without an identity: browsers
-    /// send them without credentials (Fetch standard, "CORS-preflight fetch"). The inner service
-    /// has to answer them.
+    /// Passes CORS preflight requests to the service without asking the authenticator. These
+    /// requests need no credential and get no identity, because browsers send them without
+    /// credentials (Fetch standard, "CORS-preflight fetch"). The inner service must respond to
+    /// them.
     #[must_use]
     pub fn with_exempt_cors_preflight(self) -> Self {
         self.refined(|policy| policy.cors_preflight = true)
     }
 
-    /// Leaves the credential in the request, for an inner service that sends it on.
+    /// Leaves the credential in the request, for an inner service that forwards the credential.
     #[must_use]
     pub fn with_kept_credential(self) -> Self {
         self.refined(|policy| policy.keep_credential = true)
     }
 
-    /// Lets `responder` write the answers to requests that are not let in, instead of
+    /// Lets `responder` write the responses to requests that are not allowed, instead of
     /// [`OtlpResponder`].
     #[must_use]
     pub fn with_responder(self, responder: impl Responder + Send + Sync + 'static) -> Self {
         self.refined(|policy| policy.responder = Arc::new(responder))
     }
 
-    /// Counts decisions with `meter`: see the [instruments](crate#metrics).
+    /// Counts decisions with `meter`. The documentation of the crate lists the
+    /// [instruments](crate#metrics).
     #[cfg(feature = "metrics")]
     #[must_use]
     pub fn with_meter(self, meter: &opentelemetry::metrics::Meter) -> Self {
@@ -181,24 +184,24 @@ impl<S, A> Layer<S> for AuthenticateLayer<A> {
     }
 }
 
-/// A service behind an authenticator; made by [`AuthenticateLayer`].
+/// A service with an authenticator in front of it; made by [`AuthenticateLayer`].
 pub struct Authenticate<S, A> {
     inner: S,
     layer: AuthenticateLayer<A>,
 }
 
 impl<S, A> Authenticate<S, A> {
-    /// The inner service.
+    /// Returns the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service, to change it.
+    /// Returns the inner service, so that it can be changed.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// Takes the inner service out.
+    /// Returns the inner service and drops the layer.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -258,8 +261,8 @@ where
                 return ResponseFuture { state: State::Rejected { response: Some(response) } };
             }
         };
-        // The service that is ready goes with the request. Its clone stays here, and has to become
-        // ready before it is called.
+        // The service that is ready is kept for this request. A clone of the service stays in
+        // `self`, and must become ready before it is called.
         let clone = self.inner.clone();
         let service = std::mem::replace(&mut self.inner, clone);
         let pending =
@@ -285,7 +288,8 @@ impl Policy {
         }
     }
 
-    /// The answer to a request that is not let in: denied, or without a verdict.
+    /// Makes the response to a request that is not allowed. Without a `denial`, the authenticator
+    /// had no verdict.
     fn reject(&self, denial: Option<Denial>, request: &Parts) -> Response<Bytes> {
         let rejection = match denial {
             Some(denial) => Rejection::denied(denial, &self.challenges),
@@ -300,8 +304,8 @@ impl Policy {
 }
 
 pin_project! {
-    /// Resolves to the response of the inner service, or to the answer to a request that is not let
-    /// in.
+    /// Resolves to the response of the inner service, or to the rejection if the request is not
+    /// allowed.
     pub struct ResponseFuture<A: ServerAuthenticator, S: Service<Request<B>>, B> {
         #[pin]
         state: State<A, S, B>,
@@ -368,7 +372,7 @@ where
     B::Data: Send,
     B::Error: Send,
 {
-    /// Calls the service, or rejects the request.
+    /// Calls the service if the verdict allows the request; otherwise rejects the request.
     fn go_on<A: ServerAuthenticator>(self, verdict: Verdict) -> State<A, S, B>
     where
         S: Service<Request<B>>,
@@ -390,9 +394,10 @@ where
     }
 }
 
-/// Reads the rest of the body of a rejected HTTP/1.1 request for a while. Other versions reject a
-/// stream without closing the connection, and a sender that expects `100 Continue` has not begun to
-/// write.
+/// Reads the rest of the body of a rejected HTTP/1.1 request, up to [`DRAIN_BYTES`] and
+/// [`DRAIN_TIME`]. Later versions of HTTP need no such read, because they reject a stream without
+/// closing the connection. If the sender expects `100 Continue`, nothing is read either, because
+/// the sender has not begun to write.
 fn drain<B>(parts: &Parts, body: B)
 where
     B: Body + Send + 'static,
@@ -405,7 +410,7 @@ where
     {
         return;
     }
-    // Without a Tokio runtime the answer is sent and the body is not read.
+    // Without a Tokio runtime, the response is sent and the body is not read.
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         runtime.spawn(timeout(DRAIN_TIME, async move {
             let mut body = std::pin::pin!(body);

@@ -1,4 +1,4 @@
-//! What decides on a credential: the traits, and an authenticator made of a closure.
+//! The traits of authenticators, and an authenticator that calls a closure.
 
 use std::fmt;
 use std::future::Ready;
@@ -8,15 +8,16 @@ use super::chain::Chain;
 use crate::credential::Credential;
 use crate::decision::Verdict;
 
-/// Decides on a credential: whose it is, and whether its request is let in.
+/// Decides whose credential a request carries, and whether the request is allowed.
 ///
-/// The future does not borrow the credential: an authenticator that awaits must copy the token. One
-/// that decides from memory returns [`std::future::Ready`], and is an [`InMemoryAuthenticator`] by
-/// that.
+/// The future does not borrow the credential, so an authenticator that awaits must copy the token.
+/// An authenticator that decides from memory returns [`std::future::Ready`]. This makes it an
+/// [`InMemoryAuthenticator`].
 ///
 /// # Examples
 ///
-/// An authenticator that asks another service, and is undecided while that does not answer:
+/// An authenticator that asks another service, and is undecided while the other service does not
+/// respond:
 ///
 /// ```
 /// use std::future::Future;
@@ -39,15 +40,18 @@ use crate::decision::Verdict;
 /// }
 /// ```
 pub trait ServerAuthenticator: Send + Sync {
-    /// Resolves to the verdict.
+    /// The future that resolves to the verdict.
     type Future: Future<Output = Verdict> + Send;
 
     /// Decides on a credential that is well formed.
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future;
 
-    /// Asks `next` where this one does not allow. Allow beats all; else undecided beats deny; else
-    /// the denial of this one stands, unless its reason is that the credential is unknown: then the
-    /// denial of `next` stands.
+    /// Asks `next` if this authenticator does not allow the request.
+    ///
+    /// If either authenticator allows the request, the request is allowed. Otherwise, if either is
+    /// undecided, the chain is undecided. Otherwise both deny, and the chain returns the denial of
+    /// this authenticator. But if that denial says that the credential is unknown, the chain
+    /// returns the denial of `next`.
     fn or<A: ServerAuthenticator>(self, next: A) -> Chain<Self, A>
     where
         Self: InMemoryAuthenticator + Sized,
@@ -56,10 +60,11 @@ pub trait ServerAuthenticator: Send + Sync {
     }
 }
 
-/// An authenticator that decides from memory: at once, without I/O, lock or allocation.
+/// An authenticator that decides from memory. It decides at once, without I/O, a lock or an
+/// allocation.
 ///
-/// It is implemented for every [`ServerAuthenticator`] whose future is [`std::future::Ready`], and
-/// for chains of such authenticators.
+/// The trait is implemented for every [`ServerAuthenticator`] whose future is
+/// [`std::future::Ready`], and for chains of such authenticators.
 ///
 /// # Examples
 ///
@@ -73,11 +78,12 @@ pub trait ServerAuthenticator: Send + Sync {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait InMemoryAuthenticator: ServerAuthenticator {
-    /// The verdict that [`authenticate`](ServerAuthenticator::authenticate) resolves to.
+    /// Returns the verdict to which [`authenticate`](ServerAuthenticator::authenticate) resolves.
     ///
     /// # Errors
     ///
-    /// [`Undecided`](crate::Undecided) when there is nothing to decide from.
+    /// Returns [`Undecided`](crate::Undecided) when the authenticator has no data from which it can
+    /// decide.
     fn decide(&self, credential: &Credential<'_>) -> Verdict;
 }
 
@@ -88,9 +94,9 @@ impl<A: ServerAuthenticator<Future: ReadyVerdict> + ?Sized> InMemoryAuthenticato
     }
 }
 
-/// A future that has its verdict when it is made.
+/// A future that already has its verdict when it is made.
 pub trait ReadyVerdict: Future<Output = Verdict> {
-    /// The verdict, without a task to poll the future with.
+    /// Returns the verdict without polling the future.
     #[doc(hidden)]
     fn verdict(self) -> Verdict;
 }
@@ -111,7 +117,7 @@ impl<A: ServerAuthenticator + ?Sized> ServerAuthenticator for Arc<A> {
     }
 }
 
-/// An authenticator that calls `decide`, which returns a future of the verdict.
+/// Makes an authenticator that calls the closure `decide`, which returns a future of the verdict.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! Two authenticators, asked in order.
+//! An authenticator that asks two other authenticators in order.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,10 +10,10 @@ use crate::credential::Credential;
 use crate::decision::{Decision, Verdict};
 use crate::denial::DenyReason;
 
-/// Two authenticators, asked in order; made by [`ServerAuthenticator::or`].
+/// Asks two authenticators in order; made by [`ServerAuthenticator::or`].
 ///
-/// The first one decides from memory, so that the second one, which may have to wait for another
-/// service, is only asked when it is needed.
+/// The first authenticator decides from memory. The second authenticator may wait for another
+/// service, so it is asked only if the first one does not allow the request.
 #[derive(Clone, Debug)]
 pub struct Chain<A, B> {
     first: A,
@@ -42,11 +42,11 @@ impl<A: InMemoryAuthenticator, B: ServerAuthenticator> ServerAuthenticator for C
 }
 
 pin_project! {
-    /// The verdict of a [`Chain`].
+    /// Resolves to the verdict of a [`Chain`].
     #[derive(Debug)]
     pub struct ChainFuture<F> {
         first: Option<Verdict>,
-        // `None` where the first authenticator allowed.
+        // `None` if the first authenticator allowed the request.
         #[pin]
         next: Option<F>,
     }
@@ -71,7 +71,7 @@ impl<F: ReadyVerdict> ReadyVerdict for ChainFuture<F> {
     }
 }
 
-/// The verdict of a chain. The second authenticator was asked unless the first one allowed.
+/// Returns the verdict of a chain. `next` is `None` if the first authenticator allowed the request.
 fn combine(first: Option<Verdict>, next: Option<Verdict>) -> Verdict {
     match (first, next) {
         (Some(verdict), None) | (None, Some(verdict)) => verdict,

@@ -1,4 +1,4 @@
-//! The challenges of a 401: what a sender may authenticate with.
+//! The challenges of a 401 response: they name the schemes that a sender may use.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use crate::scheme::Scheme;
 
-/// The values of `WWW-Authenticate`, made once: one for each scheme that is accepted.
+/// The values of `WWW-Authenticate`, one for each accepted scheme. They are made once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Challenges {
     plain: Arc<[HeaderValue]>,
@@ -14,7 +14,7 @@ pub(super) struct Challenges {
 }
 
 impl Challenges {
-    /// One challenge for each of `schemes`.
+    /// Makes one challenge for each of `schemes`.
     pub(super) fn new(schemes: &[Scheme]) -> Self {
         let values = |parameters: &str| {
             let challenge = |scheme: &Scheme| {
@@ -25,8 +25,8 @@ impl Challenges {
         Self { plain: values(""), invalid_token: values(", error=\"invalid_token\"") }
     }
 
-    /// The challenges; with `error="invalid_token"` (RFC 6750 section 3.1) for a request that
-    /// carried a credential.
+    /// Returns the challenges. If `invalid_token` is true, each has `error="invalid_token"`, which
+    /// RFC 6750 section 3.1 recommends for a request that carried a credential.
     pub(super) fn values(&self, invalid_token: bool) -> Arc<[HeaderValue]> {
         Arc::clone(if invalid_token { &self.invalid_token } else { &self.plain })
     }

@@ -1,4 +1,4 @@
-//! Where in a request the credential stands: how it is read, and how it is taken out.
+//! Reads the credential of a request from its headers and its query, and removes it.
 
 use std::str::FromStr;
 
@@ -14,18 +14,19 @@ use crate::credential::{Credential, MAX_TOKEN_LEN};
 use crate::denial::DenyReason;
 use crate::scheme::Scheme;
 
-/// Longest query string in which a credential is looked for, in bytes: a token of full length,
-/// percent-encoded, and as much again.
+/// The longest query string that is searched for a credential, in bytes. A token of the greatest
+/// length fits, percent-encoded (3 bytes for each byte), and as much other text.
 const MAX_QUERY_LEN: usize = 6 * MAX_TOKEN_LEN;
 
 const BASIC_NAME: &str = "Basic";
 const BASIC: Scheme = Scheme::from_static(BASIC_NAME);
 
-/// Extracts the credential from a request: knows where it may stand, and in which schemes.
+/// Extracts the credential from a request. It knows which places (headers and one query parameter)
+/// may carry a credential, and which schemes each header accepts.
 ///
-/// Every place is read. The same token in several places counts once. A request is refused if two
-/// places hold different tokens, or if one holds anything else than a credential of an accepted
-/// form. All places are removed before the request goes on.
+/// Every place is read. The same token in several places counts once. A request is denied if two
+/// places contain different tokens, or if a place contains anything but a credential of an accepted
+/// form. All places are removed from an allowed request before the service gets it.
 ///
 /// The default is the header `Authorization` with the scheme `StackState`.
 ///
@@ -56,9 +57,9 @@ pub struct CredentialExtractor {
 #[derive(Clone, Debug)]
 struct Header {
     name: HeaderName,
-    /// The schemes before the token.
+    /// The schemes that may precede the token.
     schemes: Vec<Scheme>,
-    /// The user of Basic, whose password is the token.
+    /// The user name for Basic authentication, where the password is the token.
     basic_user: Option<String>,
     /// Whether the value may be the token alone.
     bare: bool,
@@ -77,7 +78,7 @@ impl Default for CredentialExtractor {
 }
 
 impl CredentialExtractor {
-    /// An extractor without a place: every request is refused as [`DenyReason::Missing`].
+    /// Makes an extractor that reads nothing. Every request is denied as [`DenyReason::Missing`].
     #[must_use]
     pub fn empty() -> Self {
         Self { headers: Vec::new(), query: None }
@@ -96,23 +97,23 @@ impl CredentialExtractor {
         self
     }
 
-    /// Reads the header `name` too, whose value is the token.
+    /// Reads the header `name` too. Its value is the token, without a scheme.
     #[must_use]
     pub fn with_bare_header(mut self, name: HeaderName) -> Self {
         self.header(name).bare = true;
         self
     }
 
-    /// Reads `Authorization` with Basic (RFC 7617) too: the user is `user`, in place of one given
-    /// before, and the password is the token.
+    /// Reads `Authorization` with Basic authentication (RFC 7617) too. The user name must be
+    /// `user`, and the password is the token. A second call replaces the user name.
     #[must_use]
     pub fn with_basic_user(mut self, user: &str) -> Self {
         self.header(AUTHORIZATION).basic_user = Some(user.to_owned());
         self
     }
 
-    /// Reads `parameter` of the query too, on `paths` only. A path that ends in `/` means
-    /// everything below it. A second call replaces the first one.
+    /// Reads the query parameter `parameter` too, but only on `paths`. A path that ends in `/`
+    /// includes every path below it. A second call replaces the parameter and the paths.
     ///
     /// Proxies write queries into their logs: prefer a header where senders can be changed.
     #[must_use]
@@ -128,11 +129,11 @@ impl CredentialExtractor {
         self
     }
 
-    /// The credential of a request with these headers that was sent to `uri`.
+    /// Returns the credential of a request with these headers that was sent to `uri`.
     ///
     /// # Errors
     ///
-    /// [`DenyReason::Missing`], [`DenyReason::Malformed`] or [`DenyReason::Conflicting`].
+    /// Returns [`DenyReason::Missing`], [`DenyReason::Malformed`] or [`DenyReason::Conflicting`].
     #[inline]
     pub fn extract<'r>(
         &'r self,
@@ -145,7 +146,7 @@ impl CredentialExtractor {
         }
     }
 
-    /// Removes every place from a request, whether it holds a credential or anything else.
+    /// Removes every place from a request, even if it contains something else than a credential.
     pub fn strip(&self, headers: &mut HeaderMap, uri: &mut Uri) {
         self.strip_headers(headers);
         if let Some(query) = self.query.as_ref().filter(|query| query.applies_to(uri)) {
@@ -153,13 +154,13 @@ impl CredentialExtractor {
         }
     }
 
-    /// The credential in these headers.
+    /// Returns the credential in these headers.
     #[inline]
     pub(super) fn extract_from_headers<'r>(
         &'r self,
         headers: &'r HeaderMap,
     ) -> Result<Credential<'r>, DenyReason> {
-        // The common case is one header, and no header that stands twice.
+        // In the common case, the extractor reads one header, and the request repeats no header.
         if let [header] = self.headers.as_slice()
             && headers.len() == headers.keys_len()
         {
@@ -169,7 +170,7 @@ impl CredentialExtractor {
         only(self.in_headers(headers))
     }
 
-    /// The credentials in these headers, and the places that hold anything else.
+    /// Returns the credentials in these headers, and an error for each value that is anything else.
     fn in_headers<'r>(
         &'r self,
         headers: &'r HeaderMap,
@@ -183,8 +184,8 @@ impl CredentialExtractor {
         }
     }
 
-    /// The schemes for the challenges of a 401: each once, in the order in which they were added,
-    /// and at least one, which RFC 9110 section 15.5.2 demands.
+    /// Returns the schemes for the challenges of a 401 response, each once, in the order in which
+    /// they were added. There is at least one, because RFC 9110 section 15.5.2 demands a challenge.
     pub(super) fn challenge_schemes(&self) -> Vec<Scheme> {
         let mut schemes: Vec<Scheme> = Vec::new();
         for header in &self.headers {
@@ -201,7 +202,7 @@ impl CredentialExtractor {
         schemes
     }
 
-    /// The place of this header, which is added if it is new.
+    /// Returns the entry of this header. It is added if it is new.
     fn header(&mut self, name: HeaderName) -> &mut Header {
         let index =
             self.headers.iter().position(|header| header.name == name).unwrap_or_else(|| {
@@ -218,7 +219,7 @@ impl CredentialExtractor {
 }
 
 impl Header {
-    /// The values of this header, each as a credential or as malformed.
+    /// Returns each value of this header as a credential, or as malformed.
     #[inline]
     fn read_all<'r>(
         &'r self,
@@ -289,13 +290,13 @@ impl Query {
             false => format!("{}?{}", uri.path(), kept.join("&")),
         };
         let mut parts = uri.clone().into_parts();
-        // Some of the pairs of a legal query are a legal query.
+        // A legal query stays legal when some of its pairs are removed.
         parts.path_and_query = PathAndQuery::from_str(&path_and_query).ok();
         *uri = Uri::from_parts(parts).unwrap_or_default();
     }
 }
 
-/// The one credential in all places, in which it may stand several times.
+/// Returns the credential of all places, if they contain only one, once or several times.
 #[inline]
 fn only<'r>(
     mut places: impl Iterator<Item = Result<Credential<'r>, DenyReason>>,

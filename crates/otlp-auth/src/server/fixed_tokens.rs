@@ -1,4 +1,4 @@
-//! A set of named tokens, in memory.
+//! An authenticator that allows a set of named tokens in memory.
 
 use std::borrow::Borrow;
 use std::collections::HashSet;
@@ -16,13 +16,14 @@ use crate::decision::{Decision, Verdict};
 use crate::denial::DenyReason;
 use crate::identity::Identity;
 
-/// Tokens with fewer characters than this can be guessed; they are accepted with a warning.
+/// A token with fewer characters than this can be guessed. It is accepted with a warning.
 const SHORT_TOKEN: usize = 16;
 
-/// A set of named tokens. A decision costs the same whether the set has one or a hundred thousand.
+/// Allows a set of named tokens. A decision costs the same for one token as for 100,000.
 ///
-/// No token is kept: each is stored as its 128-bit SipHash under a random key of this set, and
-/// compared in constant time. Several tokens may have one name, as while one replaces the other.
+/// The set keeps no token. Each token is stored as its 128-bit SipHash under a random key of this
+/// set, and hashes are compared in constant time. Several tokens may have the same name, for
+/// example while a new token replaces an old one.
 ///
 /// # Examples
 ///
@@ -49,9 +50,9 @@ pub enum FixedTokensError {
     /// The text is not a token.
     #[error("the token named {name} is not a token")]
     Token {
-        /// The name that was given to it.
+        /// The name that was given to the text.
         name: String,
-        /// Why it is not a token.
+        /// Why the text is not a token.
         source: CredentialError,
     },
     /// The same token was given two names.
@@ -68,11 +69,11 @@ pub enum FixedTokensError {
 }
 
 impl FixedTokens {
-    /// The set of these names and tokens.
+    /// Makes the set of these names and tokens.
     ///
     /// # Errors
     ///
-    /// When a text is not a token, when one token has two names, and when the operating system
+    /// Fails when a text is not a token, when one token has two names, or when the operating system
     /// gives no random bytes.
     pub fn new<N: Into<String>, T: AsRef<str>>(
         tokens: impl IntoIterator<Item = (N, T)>,
@@ -110,13 +111,13 @@ impl FixedTokens {
         }
     }
 
-    /// The number of tokens.
+    /// Returns the number of tokens.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is no token, so that every request is refused.
+    /// Whether there is no token, so that every request is denied.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

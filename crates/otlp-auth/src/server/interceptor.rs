@@ -1,4 +1,4 @@
-//! The interceptor: the layer's decision for one tonic service.
+//! The tonic interceptor, which decides as the layer does, but for one tonic service.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::decision::Decision;
 
 /// Puts an authenticator in front of one tonic service, as a [`tonic::service::Interceptor`].
 ///
-/// tonic shows an interceptor neither path nor query: there are no exempt paths here, and no query
-/// parameter is read. Use [`AuthenticateLayer`](super::AuthenticateLayer) where these are needed,
-/// or for an authenticator that does not decide from memory.
+/// tonic shows neither the path nor the query to an interceptor. So an interceptor has no exempt
+/// paths and reads no query parameter. Use [`AuthenticateLayer`](super::AuthenticateLayer) if you
+/// need these, or if your authenticator does not decide from memory.
 ///
 /// # Examples
 ///
@@ -38,7 +38,8 @@ pub struct Interceptor<A> {
 }
 
 impl<A: InMemoryAuthenticator> Interceptor<A> {
-    /// Asks `authenticator` about the credential in `authorization`, of the scheme `StackState`.
+    /// Makes an interceptor that asks `authenticator`. The interceptor reads the credential from
+    /// the header `authorization` with the scheme `StackState`.
     pub fn new(authenticator: A) -> Self {
         Self {
             authenticator: Arc::new(authenticator),
@@ -47,13 +48,14 @@ impl<A: InMemoryAuthenticator> Interceptor<A> {
         }
     }
 
-    /// Reads the credential with `extractor` instead.
+    /// Reads the credential with `extractor` instead of the default extractor.
     #[must_use]
     pub fn with_extractor(self, extractor: CredentialExtractor) -> Self {
         Self { extractor: Arc::new(extractor), ..self }
     }
 
-    /// Counts decisions with `meter`: see the [instruments](crate#metrics).
+    /// Counts decisions with `meter`. The documentation of the crate lists the
+    /// [instruments](crate#metrics).
     #[cfg(feature = "metrics")]
     #[must_use]
     pub fn with_meter(mut self, meter: &opentelemetry::metrics::Meter) -> Self {
@@ -76,7 +78,7 @@ impl<A: InMemoryAuthenticator> tonic::service::Interceptor for Interceptor<A> {
                 self.extractor.strip_headers(request.metadata_mut().as_mut());
                 Ok(request)
             }
-            // A gRPC status has no place for challenges.
+            // A gRPC status cannot carry challenges.
             Ok(Decision::Deny(denial)) => {
                 Err(status_of(&Rejection::denied(denial, &Challenges::default())))
             }
@@ -85,7 +87,7 @@ impl<A: InMemoryAuthenticator> tonic::service::Interceptor for Interceptor<A> {
     }
 }
 
-/// The rejection as tonic has it.
+/// Converts the rejection to a tonic status.
 fn status_of(rejection: &Rejection) -> Status {
     let (code, message) = (Code::from_i32(rejection.grpc_code()), rejection.message());
     match rejection.retry_after() {

@@ -1,5 +1,5 @@
-//! The receiving end: extracts the credential of a request, decides on it, and lets the request in
-//! with an [`Identity`](crate::Identity) or answers it.
+//! The receiving end. It extracts the credential of a request and decides on the credential. An
+//! allowed request gets an [`Identity`](crate::Identity); any other request gets a rejection.
 
 mod authenticate;
 mod authenticator;

@@ -1,4 +1,4 @@
-//! What a request that is not let in is answered: the one table, for HTTP and for gRPC.
+//! The table of rejections, for HTTP and for gRPC.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,10 @@ use super::challenge::Challenges;
 use super::retry_after::{retry_after, whole_seconds};
 use crate::denial::{Denial, DenyReason};
 
-/// The answer to a request that is not let in, before it is written in the format of a protocol.
+/// The response to a request that is not allowed, before it is written for HTTP or gRPC.
+///
+/// A request is not allowed if the authenticator denies it (a denial), or if the authenticator has
+/// no verdict (undecided).
 ///
 /// | outcome | HTTP | gRPC | message |
 /// |---|---|---|---|
@@ -32,10 +35,10 @@ struct Row {
     http: StatusCode,
     grpc: i32,
     message: &'static str,
-    /// Whether a challenge carries `error="invalid_token"`, which RFC 6750 section 3.1 keeps for
-    /// requests that carried a credential.
+    /// Whether the challenges carry `error="invalid_token"`. RFC 6750 section 3.1 allows this only
+    /// if the request carried a credential.
     invalid_token: bool,
-    /// Whether senders should try again, and hence learn when.
+    /// Whether senders should try again. If so, the rejection says when.
     retry: bool,
 }
 
@@ -60,7 +63,8 @@ const NOT_PERMITTED: Row = Row {
     invalid_token: false,
     retry: false,
 };
-/// OTLP senders drop their data on `RESOURCE_EXHAUSTED` without `RetryInfo`.
+/// Always has a time to try again, because OTLP senders drop their data on `RESOURCE_EXHAUSTED`
+/// without `RetryInfo`.
 const LIMIT_EXCEEDED: Row = Row {
     http: StatusCode::TOO_MANY_REQUESTS,
     grpc: 8,
@@ -76,7 +80,7 @@ const UNDECIDED: Row = Row {
     retry: true,
 };
 
-/// The row of each reason for a denial.
+/// Returns the row for this reason of a denial.
 fn row(reason: DenyReason) -> &'static Row {
     match reason {
         DenyReason::Missing => &MISSING,
@@ -91,7 +95,7 @@ fn row(reason: DenyReason) -> &'static Row {
 }
 
 impl Rejection {
-    /// The answer to a request that was denied; a 401 carries one of `challenges`.
+    /// Makes the rejection of a denied request. If its status is 401, it carries `challenges`.
     pub(super) fn denied(denial: Denial, challenges: &Challenges) -> Self {
         let row = row(denial.reason());
         let challenges = match row.http {
@@ -103,52 +107,52 @@ impl Rejection {
         Self { row, denial: Some(denial), retry_after, challenges }
     }
 
-    /// The answer to a request on which there is no verdict.
+    /// Makes the rejection of a request for which there is no verdict.
     pub(super) fn undecided() -> Self {
         let retry_after = UNDECIDED.retry.then(retry_after);
         Self { row: &UNDECIDED, denial: None, retry_after, challenges: Arc::default() }
     }
 
-    /// The status on HTTP.
+    /// Returns the HTTP status.
     #[must_use]
     pub fn http_status(&self) -> StatusCode {
         self.row.http
     }
 
-    /// The status code on gRPC.
+    /// Returns the gRPC status code.
     #[must_use]
     pub fn grpc_code(&self) -> i32 {
         self.row.grpc
     }
 
-    /// All that the sender may read. Only letters and spaces, so that it needs no escapes in a
-    /// header or in JSON.
+    /// Returns the only text that the sender gets. The text has only letters and spaces, so it
+    /// needs no escapes in a header or in JSON.
     #[must_use]
     pub fn message(&self) -> &'static str {
         self.row.message
     }
 
-    /// When the sender should try again, in whole seconds: for `Retry-After` and `RetryInfo`.
-    /// `None` where it should not.
+    /// Returns how long the sender should wait before it tries again, in whole seconds, for
+    /// `Retry-After` and `RetryInfo`. It is `None` if the sender should not try again.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// Why the request was denied, and whose key it carried, for logs and metrics. `None` where
-    /// there was no verdict.
+    /// Returns why the request was denied and whose key it carried, for logs and metrics. It is
+    /// `None` if there was no verdict.
     #[must_use]
     pub fn denial(&self) -> Option<&Denial> {
         self.denial.as_ref()
     }
 
-    /// The denial, for the extensions of the response.
+    /// Returns the denial, which the layer puts into the extensions of the response.
     pub(super) fn into_denial(self) -> Option<Denial> {
         self.denial
     }
 
-    /// The values of `WWW-Authenticate`, one for each scheme that is accepted; none unless the
-    /// status is 401.
+    /// Returns the values of `WWW-Authenticate`, one for each accepted scheme. The list is empty
+    /// unless the status is 401.
     #[must_use]
     pub fn challenges(&self) -> &[HeaderValue] {
         &self.challenges
@@ -161,8 +165,8 @@ mod tests {
     use crate::decision::Undecided;
 
     // Scenario: the message of each row is read.
-    // Guarantee: it needs no escapes in a header or in JSON, and the one of a request without a
-    // verdict is what the error of the authenticator says.
+    // Guarantee: no message needs escapes in a header or in JSON. The message of `UNDECIDED` equals
+    // the text of the error `Undecided`.
     #[test]
     fn messages_need_no_escapes() {
         for row in [&MISSING, &REFUSED, &NOT_PERMITTED, &LIMIT_EXCEEDED, &UNDECIDED] {

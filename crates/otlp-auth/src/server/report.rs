@@ -1,4 +1,4 @@
-//! Reports verdicts to the log and the metrics.
+//! Reports verdicts to the log and to the metrics.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::decision::{Decision, Verdict};
 
-/// Shortest time between two warnings that there is no verdict. While an authenticator is
-/// undecided, every request would cause one, and senders try again.
+/// The minimum time between two warnings that there is no verdict. Without this limit, every
+/// request would cause a warning while an authenticator is undecided.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Reports verdicts.
+/// Reports verdicts, and limits how often it warns.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reporter {
     last_warning: Arc<Mutex<Option<Instant>>>,
@@ -25,7 +25,7 @@ impl Reporter {
         self.decisions = Some(crate::metrics::Decisions::new(meter));
     }
 
-    /// The current time, if durations are measured.
+    /// Returns the current time if durations are measured.
     pub(crate) fn started(&self) -> Option<Instant> {
         #[cfg(feature = "metrics")]
         if self.decisions.is_some() {

@@ -1,4 +1,4 @@
-//! Who writes the answer to a request that is not let in.
+//! Writes the response to a request that is not allowed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -14,15 +14,15 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
-/// Writes the answer to a request that is not let in, for services whose clients expect another
-/// one than OTLP's.
+/// Writes the response to a request that is not allowed. Implement it if the clients of a service
+/// expect another response than OTLP's.
 ///
-/// Closures are responders. The layer adds the [`Denial`](crate::Denial) to the extensions of the
-/// response.
+/// A closure can be a responder. The layer adds the [`Denial`](crate::Denial) to the extensions of
+/// the response.
 ///
 /// # Examples
 ///
-/// A status and no body:
+/// A response with a status and no body:
 ///
 /// ```
 /// use bytes::Bytes;
@@ -43,7 +43,7 @@ const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-det
 /// # Ok::<(), otlp_auth::server::FixedTokensError>(())
 /// ```
 pub trait Responder {
-    /// The answer to `request`, whose body was not read.
+    /// Returns the response to `request`. The body of the request was not read.
     fn respond(&self, rejection: &Rejection, request: &Parts) -> Response<Bytes>;
 }
 
@@ -53,11 +53,11 @@ impl<F: Fn(&Rejection, &Parts) -> Response<Bytes>> Responder for F {
     }
 }
 
-/// Answers as the OTLP specification demands: the layer's responder unless it is given another.
+/// Responds as the OTLP specification demands. The layer uses this responder by default.
 ///
-/// On gRPC the answer is trailers-only. On HTTP it carries a `google.rpc.Status` in the encoding of
-/// the request, and a 401 a challenge for each accepted scheme (RFC 9110 section 15.5.2). Nothing
-/// that was presented is repeated.
+/// On gRPC the response is trailers-only. On HTTP its body is a `google.rpc.Status` in the encoding
+/// of the request. A 401 response has a challenge for each accepted scheme (RFC 9110 section
+/// 15.5.2). The response repeats nothing of the request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OtlpResponder;
 
@@ -93,8 +93,8 @@ impl Responder for OtlpResponder {
     }
 }
 
-/// HTTP 200 with the status among the headers and no body, as gRPC writes an error before the first
-/// message.
+/// Makes a trailers-only response: HTTP 200, the gRPC status among the headers, and no body. This
+/// is how gRPC reports an error before the first message.
 fn trailers_only(rejection: &Rejection) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();
@@ -111,7 +111,7 @@ fn trailers_only(rejection: &Rejection) -> Response<Bytes> {
     response
 }
 
-/// How the client of a request expects to read its answer.
+/// The format in which the client expects the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ResponseFormat {
     /// gRPC.
@@ -123,11 +123,11 @@ pub(super) enum ResponseFormat {
 }
 
 impl ResponseFormat {
-    /// The format for a request with these headers: the one of its content type, and JSON if the
-    /// content type is absent or unknown.
+    /// Returns the format for a request with these headers. The content type decides; if it is
+    /// absent or unknown, the format is JSON.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        // Parameters make no difference, nor does the message format that gRPC adds after a plus.
+        // Parameters after `;` do not matter, nor does the message format that gRPC adds after `+`.
         let end = content_type
             .iter()
             .position(|byte| b"+; ".contains(byte))
@@ -142,7 +142,7 @@ impl ResponseFormat {
         }
     }
 
-    /// The label of metrics and logs.
+    /// Returns the name of the transport for metrics and logs.
     pub(super) fn transport(self) -> &'static str {
         if self == Self::Grpc { "grpc" } else { "http" }
     }

@@ -1,4 +1,4 @@
-//! The body of a response: the inner service's, or the one of a rejection.
+//! The body of a response: either the body from the inner service, or the body of a rejection.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of a response: the inner service's, or the one of a rejection.
+    /// The body of a response: either the body from the inner service, or the body of a rejection.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]

@@ -1,17 +1,18 @@
-//! When a sender that could not be served should try again: the length of `Retry-After` and of
-//! `RetryInfo`.
+//! How long a sender that could not be served waits before it tries again. `Retry-After` and
+//! `RetryInfo` carry this time.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// The times that are given to senders, in seconds.
+/// The range of the random waits, in seconds.
 const SPREAD: RangeInclusive<u64> = 1..=5;
 
-/// When a sender that cannot be served now should try again: 1 to 5 whole seconds, at random, so
-/// that senders that were refused together do not return together.
+/// Returns how long a sender that cannot be served now should wait before it tries again. The wait
+/// is 1 to 5 whole seconds, at random, so that senders that were rejected at the same time do not
+/// try again at the same time.
 ///
-/// The layer and the interceptor use it for `Retry-After` and `RetryInfo`. It is public for
-/// services that answer 503 or `UNAVAILABLE` themselves.
+/// The layer and the interceptor use this wait for `Retry-After` and `RetryInfo`. The function is
+/// public for services that respond with 503 or `UNAVAILABLE` themselves.
 ///
 /// # Examples
 ///
@@ -28,8 +29,8 @@ pub fn retry_after() -> Duration {
     Duration::from_secs(fastrand::u64(SPREAD))
 }
 
-/// `wait` in whole seconds, which is all that `Retry-After` can carry: rounded up, and at least
-/// one, because a sender that waits for less is refused again.
+/// Rounds `wait` up to whole seconds, and to at least one second. `Retry-After` carries only whole
+/// seconds, and a sender that waits less than `wait` is rejected again.
 pub(super) fn whole_seconds(wait: Duration) -> Duration {
     let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
     Duration::from_secs(seconds.max(1))
@@ -39,8 +40,9 @@ pub(super) fn whole_seconds(wait: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    // Scenario: waits of nothing, of a part of a second, of whole seconds, and of for ever.
-    // Guarantee: each is rounded up, none is 0, and the longest one does not overflow.
+    // Scenario: waits of zero, of a part of a second, of whole seconds, and of the maximum are
+    // rounded.
+    // Guarantee: each wait is rounded up to at least 1 s, and the maximum does not overflow.
     #[test]
     fn waits_are_rounded_up() {
         for (wait, expected) in [

@@ -1,9 +1,10 @@
-//! The messages of `google.rpc` that an answer is made of: four, instead of a dependency on all of
-//! googleapis.
+//! The four protobuf messages that a rejection needs. They are written here to avoid a dependency
+//! on all of googleapis.
 
 use prost::Message;
 
-/// A `google.rpc.Status` in protobuf; with a time to try again as its `google.rpc.RetryInfo`.
+/// Encodes a `google.rpc.Status` in protobuf. If there is a `retry_after`, the status carries it as
+/// a `google.rpc.RetryInfo`.
 pub(super) fn encode(
     code: i32,
     message: &str,

@@ -1,4 +1,4 @@
-//! An authenticator that knows the tokens of a file, and follows the file while it changes.
+//! An authenticator that allows the tokens of a file, and reloads the file when it changes.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -17,17 +17,18 @@ use crate::generation::GenerationReceiver;
 use crate::token_file::{TokenFileContent, TokenFileError};
 use crate::watched_file::{POLL_INTERVAL, WatchedFile};
 
-/// The tokens of a file: one a line, bare or as `name=token`, followed while the file changes.
+/// Allows the tokens of a file, and reloads the file when it changes. Each line of the file is a
+/// token, either with a name (`name=token`) or without one.
 ///
-/// The left side of a `=` is a name if it is a letter followed by letters, digits, `.`, `_` or `-`,
-/// and a character other than `=` follows. A bare token is named after its place: `token-1` is the
-/// first token of the file. Blank lines, blanks at both ends of a line, carriage returns and a byte
-/// order mark are skipped.
+/// The text before a `=` is a name if it is a letter followed by letters, digits, `.`, `_` or `-`,
+/// and if a character other than `=` follows the `=`. A token without a name is named after its
+/// position: `token-1` is the first token of the file. Blank lines, blanks at both ends of a line,
+/// carriage returns and a byte order mark are skipped.
 ///
-/// The directory of the file is watched, and in addition the file is read every 5 seconds, so that
-/// a Kubernetes secret, a rename, a rewrite in place and a network file system are all followed. A
-/// file that is missing, empty or has an illegal line changes nothing: the last good tokens stay in
-/// force, and the failure is counted and logged.
+/// The directory of the file is watched, and in addition the file is read every 5 seconds. This
+/// notices the update of a Kubernetes secret, a rename, a rewrite in place, and a change on a
+/// network file system. If the file is missing, is empty or has an illegal line, the last good
+/// tokens stay in force, and the failure is counted and logged.
 ///
 /// # Examples
 ///
@@ -58,17 +59,19 @@ pub enum OpenTokenFileError {
 }
 
 impl TokenFile {
-    /// Reads the file, and follows it on a thread of its own that ends when this value is dropped.
+    /// Reads the file, and starts a thread that reloads the file when it changes. The thread ends
+    /// when this value is dropped.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, has no token, has a line that is not a token, or names one
-    /// token twice.
+    /// Fails when the file cannot be read, has no token, has a line that is not a token, or gives
+    /// two names to one token.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenTokenFileError> {
         Self::open_polled(path, POLL_INTERVAL)
     }
 
-    /// As [`open`](Self::open), but reads the file at this interval in addition to watching it.
+    /// Does the same as [`open`](Self::open), but reads the file at this interval instead of every
+    /// 5 seconds.
     fn open_polled(path: impl AsRef<Path>, interval: Duration) -> Result<Self, OpenTokenFileError> {
         let path = path.as_ref();
         let content = TokenFileContent::read(path)?;
@@ -83,13 +86,14 @@ impl TokenFile {
         Ok(Self { current, file })
     }
 
-    /// Counts the changes of the file that came into force: 0 for the file as it was opened.
+    /// Returns a counter of the changes of the file that came into force. It is 0 for the file as
+    /// it was opened.
     #[must_use]
     pub fn generation(&self) -> GenerationReceiver {
         self.file.generation()
     }
 
-    /// Counts the reloads that failed: the file was missing, empty or illegal.
+    /// Returns the number of reloads that failed, because the file was missing, empty or illegal.
     #[must_use]
     pub fn failed_reloads(&self) -> u64 {
         self.file.failed_reloads()
@@ -121,7 +125,8 @@ impl fmt::Debug for TokenFile {
     }
 }
 
-/// The tokens of the file. A bare line that repeats another line's token adds nothing.
+/// Makes the set of the tokens of the file. A line without a name that repeats the token of another
+/// line adds nothing.
 fn tokens(content: &TokenFileContent) -> Result<FixedTokens, OpenTokenFileError> {
     let lines = content.tokens()?;
     let mut seen: HashSet<&str> =

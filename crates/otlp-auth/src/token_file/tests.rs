@@ -3,7 +3,7 @@ use std::{os::unix::net::UnixListener, process::Command};
 
 use super::*;
 
-/// The names and tokens of a file with this content, or the first error and its source.
+/// Returns the names and tokens of a file with this content, or the first error and its source.
 fn lines(content: &[u8]) -> Result<Vec<(Option<String>, String)>, String> {
     let content = TokenFileContent::from(content.to_vec());
     let line = |line: Line<'_>| (line.name.map(str::to_owned), line.token.to_owned());
@@ -20,7 +20,7 @@ fn bare(tokens: &[&str]) -> Result<Vec<(Option<String>, String)>, String> {
 }
 
 // Scenario: a file has CRLF, a byte order mark, blank lines, blanks around tokens or no final
-// newline, as editors write them.
+// newline. Editors write such files.
 // Guarantee: its tokens are read, blank lines are skipped, and a file of blank lines has no token.
 #[test]
 fn every_way_to_end_a_line_is_read() {
@@ -44,7 +44,7 @@ fn every_way_to_end_a_line_is_read() {
     }
 }
 
-// Scenario: lines have an equals sign at every place.
+// Scenario: lines have an equals sign at every position.
 // Guarantee: the sign separates a name from a token only after a letter followed by letters,
 // digits, `.`, `_` or `-`, and before a character other than `=`.
 #[test]
@@ -83,8 +83,8 @@ fn a_name_is_distinguished_from_padding() {
     }
 }
 
-// Scenario: a name stands in front of a token of the greatest length.
-// Guarantee: the name does not count towards that length.
+// Scenario: a line has a name and a token of the maximum length.
+// Guarantee: the token is legal, because the name does not count towards the length.
 #[test]
 fn a_name_takes_nothing_from_the_token() {
     let token = "t".repeat(credential::MAX_TOKEN_LEN);
@@ -101,8 +101,8 @@ fn a_name_takes_nothing_from_the_token() {
 
 // Scenario: a line has a space, a tab, a comma, a quote, NUL, a lone carriage return, or a
 // character other than ASCII.
-// Guarantee: the error names the number of the line, for which blank lines are counted, and shows
-// nothing of the line.
+// Guarantee: the error gives the number of the line, where blank lines count too. It shows nothing
+// of the content of the line.
 #[test]
 fn an_illegal_line_is_named_by_its_number() {
     for line in [
@@ -131,7 +131,7 @@ fn an_illegal_line_is_named_by_its_number() {
 
 // Scenario: the path leads to a FIFO that nobody writes to, a link to it, a socket, an endless
 // device, or a directory.
-// Guarantee: each is refused at once because it is not a regular file, and a link to a regular file
+// Guarantee: each gives an error at once because it is not a regular file. A link to a regular file
 // is read.
 #[cfg(unix)]
 #[test]

@@ -6,7 +6,7 @@ use super::*;
 /// A polling interval that does not pass during a test.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// The tokens of each content that was applied.
+/// The tokens of each content that was applied, in order.
 type Applied = Arc<Mutex<Vec<Vec<String>>>>;
 
 fn recording()
@@ -28,8 +28,8 @@ fn content(text: &str) -> TokenFileContent {
     text.as_bytes().to_vec().into()
 }
 
-// Scenario: the file is replaced after it was opened and before it is followed.
-// Guarantee: the change is found at once, and not only with the next change.
+// Scenario: the file is replaced after it was read and before the watch begins.
+// Guarantee: the change is found at once, without a further change.
 #[test]
 fn a_change_before_the_watch_is_found() {
     let directory = tempfile::tempdir().unwrap();
@@ -42,7 +42,7 @@ fn a_change_before_the_watch_is_found() {
 }
 
 // Scenario: a writer rewrites the file in place, and pauses in the middle of a token.
-// Guarantee: half a token is not applied while the writer may still go on; the whole token is
+// Guarantee: half a token is not applied before [`AGREE_UNENDED`] has passed. The whole token is
 // applied once two reads agree.
 #[test]
 fn half_a_token_waits() {

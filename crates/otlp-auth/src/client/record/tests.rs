@@ -1,4 +1,4 @@
-//! Recording and replaying, frame by frame, with bodies whose every poll is scripted.
+//! Tests of recording and replaying, with bodies for which a script sets the result of every poll.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
@@ -21,11 +21,11 @@ enum Step {
     Fail,
 }
 
-/// A body that does one step a poll.
+/// A body that does one step of its script at each poll.
 #[derive(Clone, Debug)]
 struct Script {
     steps: VecDeque<Step>,
-    /// Whether it tells that it has ended before it is asked for a frame it does not have.
+    /// Whether `is_end_stream` returns true as soon as the last frame was polled.
     tells_end: bool,
 }
 
@@ -81,7 +81,7 @@ enum End {
     Failed,
 }
 
-/// Polls `body` at most so often.
+/// Polls `body` at most `polls` times.
 fn poll<B: Body<Data = Bytes> + Unpin>(body: &mut B, polls: usize) -> (Vec<Item>, End) {
     let mut items = Vec::new();
     for _ in 0..polls {
@@ -104,7 +104,7 @@ fn poll<B: Body<Data = Bytes> + Unpin>(body: &mut B, polls: usize) -> (Vec<Item>
     (items, End::StillOpen)
 }
 
-/// Enough for any script here.
+/// A number of polls that is enough for any script in this file.
 const TO_THE_END: usize = 1000;
 
 fn recorded<B: Send + 'static>(body: B) -> (B, Box<dyn Recording<B>>) {
@@ -161,7 +161,7 @@ fn script() -> impl Strategy<Value = Script> {
 }
 
 proptest! {
-    /// Scenario: a body of any frames is polled any number of times, and then replayed.
+    /// Scenario: a body with any frames is polled any number of times, and then replayed.
     /// Guarantee: the replay has the same frames with the same bytes and trailers, and the first
     /// request gets no further frame.
     #[test]
@@ -172,14 +172,15 @@ proptest! {
         replays_what_was_sent(sync_box(script), &all, polls)?;
     }
 
-    /// Scenario: a body of pieces of any size, up to 9 MiB, is polled any number of times, and then
-    /// replayed.
-    /// Guarantee: there is a replay exactly if at most 4 MiB were sent, and without a replay the
-    /// first request is intact.
+    /// Scenario: a body with data frames of any size, up to 9 MiB in all, is polled any number of
+    /// times, and then replayed.
+    /// Guarantee: there is a replay exactly if at most 4 MiB were sent. Without a replay, the first
+    /// request gets the whole body.
     #[test]
     fn only_so_much_is_kept(pieces in prop::collection::vec(0..=1_usize << 20, 0..9), polls in 0..10_usize) {
         static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
-        // Not telling their end, and of unknown size: only what was seen can be known.
+        // The body does not announce its end or its size, so only the frames that were polled are
+        // known.
         let script = Script { tells_end: false, ..Script::of_data(pieces.iter().map(|&len| Bytes::from_static(&ZEROS[..len]))) };
         let all = script.items();
         let (mut sending, recording) = recorded(unsync_box(script));
@@ -198,7 +199,7 @@ proptest! {
 }
 
 /// Scenario: a body announces more than 4 MiB.
-/// Guarantee: it is not recorded, and it is sent intact.
+/// Guarantee: the body is not recorded, and is sent completely.
 #[test]
 fn a_body_that_says_it_is_too_large_is_not_begun() {
     struct Announced(Script);
@@ -226,7 +227,7 @@ fn a_body_that_says_it_is_too_large_is_not_begun() {
 }
 
 /// Scenario: a body is recorded and replayed.
-/// Guarantee: both requests share the bytes of the body.
+/// Guarantee: the first body and its replay share the same bytes in memory.
 #[test]
 fn nothing_is_copied() {
     let data = Bytes::from(vec![7; 100]);
@@ -250,7 +251,7 @@ fn a_failed_body_is_not_replayed() {
     }
 }
 
-/// Scenario: a body fails only after its replay has taken it over.
+/// Scenario: a replay takes the rest of a body, and then the body fails.
 /// Guarantee: the second request fails as the first one would have.
 #[test]
 fn a_body_that_fails_later_fails_its_replay() {
@@ -263,9 +264,9 @@ fn a_body_that_fails_later_fails_its_replay() {
     );
 }
 
-/// Scenario: a body has no frames and says so, so it is never polled.
-/// Guarantee: its request counts as complete, and a refusal in the trailers of the response is
-/// waited for.
+/// Scenario: a body has no frames, and `is_end_stream` says so. Therefore the body is never polled.
+/// Guarantee: the request counts as complete, so the client waits for a rejection in the trailers
+/// of the response.
 #[test]
 fn an_empty_body_is_complete_from_the_start() {
     let (sending, recording) = recorded(tonic_body(Script::of_data([])));
@@ -284,9 +285,8 @@ impl Wake for CountsWakes {
     }
 }
 
-/// Scenario: a replay takes over the body while the first request waits for the next frame.
-/// Guarantee: the first request is woken and ends in an error, so that its stream does not stay
-/// open.
+/// Scenario: a replay takes the rest of the body while the first request waits for the next frame.
+/// Guarantee: the first request is woken and ends in an error. Its stream does not stay open.
 #[test]
 fn the_first_sending_is_woken_when_it_is_taken_over() {
     let script = Script::of_data([Bytes::from_static(b"half")])
@@ -304,8 +304,8 @@ fn the_first_sending_is_woken_when_it_is_taken_over() {
     drop(replay);
 }
 
-/// Scenario: the response arrives while the body is still being sent.
-/// Guarantee: nothing more is recorded.
+/// Scenario: the recording is dropped while the body is still being sent.
+/// Guarantee: the recorded frames are freed, and no further frame is recorded.
 #[test]
 fn nothing_is_kept_when_nobody_can_ask_for_it() {
     let (mut sending, recording) =

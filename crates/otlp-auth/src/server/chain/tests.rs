@@ -12,7 +12,7 @@ use crate::denial::DenyReason::{
 use crate::identity::Identity;
 use crate::server::authenticator_fn;
 
-/// A verdict that can be compared.
+/// A verdict in a form that can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Says {
     Allow(&'static str),
@@ -31,7 +31,7 @@ impl Says {
     }
 
     fn of(verdict: Verdict) -> Self {
-        // One of the names of `all`, so that it can be compared.
+        // Replaces the text by the equal `&'static str` that `all` was called with.
         let known = |text: &str| if text == "first" { "first" } else { "next" };
         match verdict {
             Ok(Decision::Allow(identity)) => Allow(known(identity.name())),
@@ -92,8 +92,8 @@ impl ServerAuthenticator for Remote {
     }
 }
 
-/// Allow beats all; else undecided beats deny; else the first denial, unless it says only that the
-/// token is unknown.
+/// Returns the verdict that a chain must have: allow if either allows; otherwise undecided if
+/// either is undecided; otherwise the first denial, or the second one if the first says `Unknown`.
 fn expected(first: Says, next: Says) -> Says {
     match (first, next) {
         (Allow(_), _) => first,
@@ -109,9 +109,9 @@ fn credential() -> Credential<'static> {
     Credential::new("StackState", "token").unwrap()
 }
 
-// Scenario: every verdict of the first authenticator meets every verdict of the second, in memory.
-// Guarantee: allow beats undecided, and undecided beats deny; the future resolves to what `decide`
-// returns; the second authenticator is asked only if it is needed.
+// Scenario: two authenticators decide from memory, with every pair of verdicts.
+// Guarantee: allow beats undecided, and undecided beats deny. The future resolves to the verdict
+// that `decide` returns. The second authenticator is asked only if the first one does not allow.
 #[tokio::test]
 async fn the_table_of_a_chain() {
     for first_says in Says::all("first") {
@@ -135,9 +135,9 @@ async fn the_table_of_a_chain() {
     }
 }
 
-// Scenario: the second authenticator decides later.
-// Guarantee: the chain is pending until then and then has the same verdict; it does not wait where
-// the first authenticator allows.
+// Scenario: the second authenticator decides only after it was polled.
+// Guarantee: the chain is pending until the second authenticator decides, and then has the same
+// verdict as in memory. If the first authenticator allows, the chain does not wait.
 #[tokio::test]
 async fn a_chain_waits_for_its_second() {
     for first_says in Says::all("first") {
@@ -164,8 +164,8 @@ async fn a_chain_waits_for_its_second() {
     }
 }
 
-// Scenario: a chain of three, in memory.
-// Guarantee: the last one is asked unless one before it allows.
+// Scenario: a chain of three authenticators decides from memory.
+// Guarantee: the third authenticator is asked unless an earlier one allows.
 #[test]
 fn chains_can_be_chained() {
     let (a, b, c) = (
@@ -180,8 +180,8 @@ fn chains_can_be_chained() {
     assert_eq!((a.asked(), b.asked(), c.asked()), (1, 1, 2));
 }
 
-// Scenario: chains of closures that decide at once, and of one that does not.
-// Guarantee: a closure is an authenticator, in memory exactly if its future is ready.
+// Scenario: a chain has two closures that decide at once; another chain has one that decides later.
+// Guarantee: a closure is an authenticator. It decides from memory exactly if it returns `Ready`.
 #[tokio::test]
 async fn a_closure_is_an_authenticator() {
     let unknown = authenticator_fn(|_: &Credential<'_>| ready(Deny(Unknown).verdict()));

@@ -9,7 +9,7 @@ use crate::denial::DenyReason::{Conflicting, Malformed, Missing};
 const API_KEY: Scheme = Scheme::from_static("ApiKey");
 const STS_API_KEY: HeaderName = HeaderName::from_static("sts-api-key");
 
-/// The places of StackState's agents, as in the documentation of [`CredentialExtractor`].
+/// Makes the extractor for StackState's agents, as in the documentation of [`CredentialExtractor`].
 fn agent() -> CredentialExtractor {
     CredentialExtractor::default()
         .with_scheme(Scheme::from_static("SUSEObservability"))
@@ -51,8 +51,8 @@ fn stripped(uri: &str) -> String {
     uri.to_string()
 }
 
-// Scenario: the key arrives in each of the places that StackState's agents use, alone.
-// Guarantee: it is found in every one, in any case of scheme and header name.
+// Scenario: the key arrives alone, in each header or query parameter that StackState's agents use.
+// Guarantee: the key is found. The case of the scheme and of the header name does not matter.
 #[test]
 fn a_credential_is_found_in_every_place() {
     let basic = basic("apikey", "key");
@@ -77,9 +77,9 @@ fn a_credential_is_found_in_every_place() {
     }
 }
 
-// Scenario: one request carries the same key twice: header twice, two headers, header and query,
-// header and Basic, parameter twice.
-// Guarantee: it counts once; in another spelling, too.
+// Scenario: one request carries the same key twice. It is in one header twice, in two headers, in a
+// header and the query, in a header and in Basic, or in the parameter twice.
+// Guarantee: the key counts once, also if the two spellings differ.
 #[test]
 fn the_same_credential_counts_once() {
     let basic = basic("apikey", "key");
@@ -101,9 +101,9 @@ fn the_same_credential_counts_once() {
     }
 }
 
-// Scenario: one request carries two different keys, wherever they stand, even if one differs in
-// case or by a prefix only.
-// Guarantee: it is refused as conflicting.
+// Scenario: one request carries two different keys, in any two places. Some keys differ only in
+// case, or one is a prefix of the other.
+// Guarantee: the request is denied as conflicting.
 #[test]
 fn different_credentials_are_refused() {
     let basic = basic("apikey", "other");
@@ -122,9 +122,9 @@ fn different_credentials_are_refused() {
     }
 }
 
-// Scenario: one place holds something that is no credential of an accepted form, alone or beside a
-// good one.
-// Guarantee: the request is refused as malformed, never decided by the good place alone.
+// Scenario: one place contains something that is not a credential of an accepted form. It is alone,
+// or another place contains a good credential.
+// Guarantee: the request is denied as malformed, even if the other credential is good.
 #[test]
 fn a_malformed_place_spoils_the_request() {
     let long = format!("/stsAgent/?{}&api_key=key", "x".repeat(MAX_QUERY_LEN));
@@ -164,7 +164,7 @@ fn a_malformed_place_spoils_the_request() {
     cases.extend(bad_basic.iter().map(|value| (vec![("authorization", value.as_str())], "/")));
     for (headers, uri) in cases {
         assert_eq!(find(&headers, uri), Err(Malformed), "{headers:?} {uri}");
-        // The good place is looked at first and, as another name for the first, last.
+        // The good credential is read before the bad one, after it, or from the same header.
         for place in ["dd-api-key", "sts-api-key", "authorization"] {
             let good = if place == "authorization" { "StackState key" } else { "key" };
             let with_good: Vec<_> = headers.iter().copied().chain([(place, good)]).collect();
@@ -173,9 +173,9 @@ fn a_malformed_place_spoils_the_request() {
     }
 }
 
-// Scenario: the parameter stands in the query of a path that is not listed, in another case, or in
-// no query.
-// Guarantee: it is not looked at and not taken out.
+// Scenario: the parameter is in the query of a path that is not listed, has another case, or is not
+// in the query.
+// Guarantee: the parameter is neither read nor removed.
 #[test]
 fn a_parameter_is_read_on_listed_paths_only() {
     for uri in [
@@ -198,8 +198,8 @@ fn a_parameter_is_read_on_listed_paths_only() {
     }
 }
 
-// Scenario: a extractor that lists `/` for its parameter.
-// Guarantee: that is every path.
+// Scenario: an extractor lists the path `/` for its parameter.
+// Guarantee: the parameter is read on every path.
 #[test]
 fn a_slash_lists_every_path() {
     let extractor = CredentialExtractor::empty().with_query_parameter("k", ["/"]);
@@ -213,9 +213,9 @@ fn a_slash_lists_every_path() {
     );
 }
 
-// Scenario: URIs in the other forms of HTTP: absolute, `*`, and an authority alone.
-// Guarantee: nothing panics, nothing is found where there is no query, and stripping leaves all
-// else of the URI as it was.
+// Scenario: URIs have the other forms of HTTP: an absolute URI, `*`, or an authority alone.
+// Guarantee: nothing panics. Without a query, no credential is found. Stripping changes only the
+// parameter.
 #[test]
 fn every_form_of_uri_is_taken() {
     for uri in [
@@ -244,9 +244,9 @@ fn every_form_of_uri_is_taken() {
     }
 }
 
-// Scenario: a request with a credential in every place, and other headers, goes on.
-// Guarantee: every place is empty, also one that held something malformed, and the other headers
-// are untouched.
+// Scenario: a request has a value in every place, and other headers. The extractor strips it.
+// Guarantee: every place is empty, even if its value was malformed. The other headers are
+// unchanged.
 #[test]
 fn every_place_is_stripped() {
     let mut headers = headers(&[
@@ -265,8 +265,8 @@ fn every_place_is_stripped() {
     assert_eq!(uri, "/stsAgent/intake?host=h");
 }
 
-// Scenario: an extractor without a place is asked about requests that carry credentials.
-// Guarantee: it finds nothing and removes nothing.
+// Scenario: an extractor that reads nothing gets requests that carry credentials.
+// Guarantee: the extractor finds nothing and removes nothing.
 #[test]
 fn an_empty_extractor_finds_nothing() {
     let mut headers = headers(&[("authorization", "StackState key"), ("sts-api-key", "key")]);
@@ -277,9 +277,9 @@ fn an_empty_extractor_finds_nothing() {
     assert_eq!((headers.len(), uri.to_string().as_str()), (2, "/stsAgent/?api_key=key"));
 }
 
-// Scenario: schemes are accepted in several headers, repeatedly or in another case, or there are
-// bare headers alone.
-// Guarantee: there is one challenge for each scheme, in order, and never none.
+// Scenario: extractors accept schemes in several headers, some twice or in another case. One
+// extractor accepts only tokens without a scheme.
+// Guarantee: there is one challenge for each scheme, in order, and always at least one.
 #[test]
 fn there_is_one_challenge_for_each_scheme() {
     let schemes = |names: &[&'static str]| {
@@ -298,8 +298,8 @@ fn there_is_one_challenge_for_each_scheme() {
 }
 
 proptest! {
-    // Scenario: any query with our parameter at any places of it.
-    // Guarantee: it is taken out, and the rest of the query stays byte for byte.
+    // Scenario: our parameter is at any positions of any query.
+    // Guarantee: the parameter is removed, and the rest of the query stays the same, byte for byte.
     #[test]
     fn the_rest_of_a_query_is_kept(
         pairs in prop::collection::vec(prop_oneof![
@@ -315,7 +315,8 @@ proptest! {
         let kept: Vec<_> = pairs.iter().filter(|(ours, _)| !ours).collect();
         let before = format!("{}{path}?{all}", authority.clone().unwrap_or_default());
         let uri: Uri = before.parse().unwrap();
-        // A query of our parameters alone leaves no question mark; one that was empty stays.
+        // If the query has only our parameter, the question mark is removed too. An empty query
+        // stays.
         let after = if kept.is_empty() && !pairs.is_empty() { path.clone() } else { format!("{path}?{}", join(&kept)) };
         let result: Uri = stripped(&before).parse().unwrap();
         prop_assert_eq!(result.path_and_query().unwrap().as_str(), &after);
@@ -323,8 +324,8 @@ proptest! {
         prop_assert!(agent().extract(&HeaderMap::new(), &result).is_err_and(|reason| reason == Missing));
     }
 
-    // Scenario: any header value and any query.
-    // Guarantee: no panic, and what is found is a legal credential.
+    // Scenario: a request has any header value and any query.
+    // Guarantee: nothing panics, and a credential that is found is legal.
     #[test]
     fn finding_never_panics(value in prop::collection::vec(any::<u8>(), 0..60), query in "[ -~]{0,40}") {
         let mut headers = HeaderMap::new();

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::server::InMemoryAuthenticator;
 
-/// The name that `tokens` gives to `token`, if it allows it.
+/// Returns the name that `tokens` gives to `token`, if `token` is allowed.
 fn name_of(tokens: &FixedTokens, token: &str) -> Option<String> {
     match tokens.decide(&Credential::new("StackState", token).unwrap()) {
         Ok(Decision::Allow(identity)) => Some(identity.name().to_owned()),
@@ -14,9 +14,10 @@ fn name_of(tokens: &FixedTokens, token: &str) -> Option<String> {
     }
 }
 
-// Scenario: tokens that are in the set, and others that are nearly so: a prefix, a longer one,
-// another case.
-// Guarantee: exactly those of the set are allowed, under their names, whatever the scheme.
+// Scenario: requests carry tokens of the set, and similar ones: a prefix, a longer token, another
+// case.
+// Guarantee: exactly the tokens of the set are allowed, under their names. The scheme does not
+// matter.
 #[test]
 fn only_the_tokens_of_the_set_are_allowed() {
     let tokens = FixedTokens::new([
@@ -49,8 +50,9 @@ fn only_the_tokens_of_the_set_are_allowed() {
     ));
 }
 
-// Scenario: a set without tokens, and one whose list names a token twice in the same way.
-// Guarantee: the first refuses everything; the second has the token once.
+// Scenario: one set has no tokens; another is made of a list that has a token twice, with the same
+// name.
+// Guarantee: the first set denies every credential; the second has the token once.
 #[test]
 fn empty_and_repeated() {
     let none = FixedTokens::new::<&str, &str>([]).unwrap();
@@ -60,7 +62,7 @@ fn empty_and_repeated() {
 }
 
 // Scenario: a set has one token under two names, or a text that is not a token.
-// Guarantee: the error names the tokens; neither the error nor the set shows a token.
+// Guarantee: the error shows the names; neither the error nor `Debug` of a set shows a token.
 #[test]
 fn a_set_that_cannot_be_is_refused_by_name() {
     let error =
@@ -87,7 +89,7 @@ fn a_set_that_cannot_be_is_refused_by_name() {
 }
 
 // Scenario: a set has ten thousand tokens.
-// Guarantee: each is found under its own name, and twice as many others are not found.
+// Guarantee: each token is found under its own name, and 20,000 other tokens are not found.
 #[test]
 fn every_one_of_many_is_found() {
     let tokens = FixedTokens::new(
@@ -102,8 +104,9 @@ fn every_one_of_many_is_found() {
 }
 
 proptest! {
-    // Scenario: any set of tokens, and any token.
-    // Guarantee: the set decides as a map does, and the future resolves to what `decide` returns.
+    // Scenario: any set of tokens decides on any token.
+    // Guarantee: the set allows the tokens that a map contains, and the future resolves to the
+    // verdict that `decide` returns.
     #[test]
     fn a_set_decides_as_a_map(tokens in prop::collection::hash_map(r"[!#-+\--~]{1,40}", "[a-z]{1,3}", 0..20), other in r"[!#-+\--~]{1,3}") {
         let set = FixedTokens::new(tokens.iter().map(|(token, name)| (name.as_str(), token.as_str()))).unwrap();

@@ -11,7 +11,7 @@ use crate::denial::DenyReason;
 use crate::server::FixedTokensError;
 use crate::server::InMemoryAuthenticator;
 
-/// So long that no test passes because of polling.
+/// A polling interval that no test reaches, so that only the watch can find a change.
 const NEVER: Duration = Duration::from_secs(3600);
 const OFTEN: Duration = Duration::from_millis(5);
 
@@ -33,7 +33,7 @@ impl Directory {
         self.path("tokens")
     }
 
-    /// Puts another file in the place of the token file.
+    /// Renames a new file with `content` over the token file.
     fn rename_over(&self, content: impl AsRef<[u8]>) {
         fs::write(self.path("tokens.new"), content).unwrap();
         fs::rename(self.path("tokens.new"), self.tokens()).unwrap();
@@ -48,7 +48,7 @@ fn name_of(file: &TokenFile, token: &str) -> Option<String> {
     }
 }
 
-/// Waits until `token` is allowed. The limit is there to fail instead of hanging.
+/// Waits until `token` is allowed. The time limit makes the test fail instead of hang.
 async fn in_force(file: &TokenFile, token: &str) {
     let mut generation = file.generation();
     let wait = async {
@@ -59,8 +59,9 @@ async fn in_force(file: &TokenFile, token: &str) {
     tokio::time::timeout(Duration::from_secs(60), wait).await.expect("the token comes into force");
 }
 
-// Scenario: a file with named and bare tokens.
-// Guarantee: each is allowed under its name; a bare one is named after its line.
+// Scenario: a file has tokens with and without a name.
+// Guarantee: each token is allowed under its name. A token without a name is named after its
+// position.
 #[test]
 fn tokens_are_named() {
     let directory = Directory::new(
@@ -77,9 +78,9 @@ fn tokens_are_named() {
     assert!(!format!("{file:?}").contains("token-of"), "{file:?}");
 }
 
-// Scenario: a file that is missing, a directory, empty, blank, too long, or illegal in a line, when
-// it is opened.
-// Guarantee: the error says which; there is never an authenticator without tokens.
+// Scenario: the file to open is missing, a directory, empty, blank or too long, or has an illegal
+// line.
+// Guarantee: the error says what is wrong, and no authenticator is made.
 #[test]
 fn a_bad_file_is_not_opened() {
     let open = |directory: &Directory| TokenFile::open(directory.tokens()).unwrap_err();
@@ -112,10 +113,10 @@ fn a_bad_file_is_not_opened() {
     assert!(!format!("{error:?} {error}").contains("canary"));
 }
 
-// Scenario: the file is replaced by rename, rewritten in place, and rewritten with a pause after it
-// was emptied.
-// Guarantee: each time the new tokens come into force by the watch alone, the old ones are gone,
-// and every change counts as one.
+// Scenario: the file is replaced by a rename, then rewritten in place, then emptied and written
+// after a pause.
+// Guarantee: each time the watch alone brings the new tokens into force, and the old tokens are
+// denied. Every change counts once.
 #[tokio::test]
 async fn every_way_of_writing_is_followed() {
     let directory = Directory::new("token-at-first-0");
@@ -144,8 +145,8 @@ async fn every_way_of_writing_is_followed() {
 }
 
 // Scenario: the file is deleted, and later written again.
-// Guarantee: its tokens stay in force while it is missing, and the new ones are taken when it is
-// back.
+// Guarantee: the old tokens stay in force while the file is missing. Then the new tokens come into
+// force.
 #[tokio::test]
 async fn a_file_may_go_and_come_back() {
     let directory = Directory::new("token-at-first-0");
@@ -159,9 +160,9 @@ async fn a_file_may_go_and_come_back() {
     assert_eq!(name_of(&file, "token-at-first-0"), None);
 }
 
-// Scenario: Kubernetes updates a mounted secret: a new directory beside the old one, and `..data`
-// is swapped for a link to it.
-// Guarantee: the new tokens come into force by the watch alone, every time.
+// Scenario: Kubernetes updates a mounted secret. It makes a new directory beside the old one, and
+// replaces `..data` by a link to the new directory.
+// Guarantee: each time the watch alone brings the new tokens into force.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_secret_of_kubernetes_is_followed() {
@@ -191,8 +192,8 @@ async fn a_secret_of_kubernetes_is_followed() {
     assert_eq!(name_of(&file, "token-of-version-2"), None);
 }
 
-// Scenario: the file changes without an event in its directory: behind a link to another directory,
-// and when the directory itself is replaced.
+// Scenario: the file changes without an event in its directory. It is a link into another
+// directory, or the directory itself is replaced.
 // Guarantee: polling finds the new tokens.
 #[cfg(unix)]
 #[tokio::test]
@@ -216,10 +217,10 @@ async fn polling_finds_what_no_watch_tells() {
 
 type Spoil<'a> = &'a dyn Fn(&Directory);
 
-// Scenario: the file becomes empty, blank, illegal in a line, ambiguous, too long, a directory, or
-// a dangling link, and is repaired later.
-// Guarantee: the last good tokens stay in force, the failure is counted, and the repaired file is
-// taken.
+// Scenario: the file becomes empty, blank or too long, gets an illegal line or two names for one
+// token, or is moved away. Later it is repaired.
+// Guarantee: the last good tokens stay in force, and the failure is counted. The tokens of the
+// repaired file come into force.
 #[tokio::test]
 async fn a_bad_file_changes_nothing() {
     let spoil: &[(&str, Spoil<'_>)] = &[
@@ -261,8 +262,8 @@ async fn a_bad_file_changes_nothing() {
     }
 }
 
-// Scenario: a bad file is read again and again, and then replaced by what was in force before.
-// Guarantee: the failure counts once, and the return to the old content is no change.
+// Scenario: a bad file is read several times. Then the file gets the content that is in force.
+// Guarantee: the failure counts once, and the return to the old content does not count as a change.
 #[tokio::test]
 async fn a_failure_that_lasts_counts_once() {
     let directory = Directory::new("token-at-first-0");
@@ -277,10 +278,10 @@ async fn a_failure_that_lasts_counts_once() {
     assert!(name_of(&file, "token-at-first-0").is_some());
 }
 
-// Scenario: a writer rewrites the file over and over, by rename and in place in turn, with two
-// contents that share one token.
-// Guarantee: every decision for the shared token allows it, although the file is read in between;
-// the content written last is in force in the end.
+// Scenario: a writer rewrites the file many times, alternately by a rename and in place. It
+// alternates between two contents that share one token.
+// Guarantee: every decision allows the shared token, although the file is read between the writes.
+// In the end the last content is in force.
 #[tokio::test]
 async fn a_thousand_rewrites_refuse_nobody() {
     const SHARED: &str = "token-in-every-content";
@@ -305,7 +306,7 @@ async fn a_thousand_rewrites_refuse_nobody() {
         }
     });
     let mut decisions = 0_u64;
-    // Until there were rewrites enough, and reads among them.
+    // Continues until there were enough rewrites and enough reads.
     while written.load(Ordering::Relaxed) < 2000 || file.file.reads() < 20 {
         assert_eq!(
             name_of(&file, SHARED).as_deref(),
@@ -326,7 +327,7 @@ async fn a_thousand_rewrites_refuse_nobody() {
 }
 
 // Scenario: the authenticator is dropped.
-// Guarantee: its thread ends, so that no change is reported any more.
+// Guarantee: the thread of the authenticator ends, and no further change is reported.
 #[tokio::test]
 async fn the_thread_ends_with_its_owner() {
     let directory = Directory::new("token-at-first-0");
@@ -339,8 +340,9 @@ async fn the_thread_ends_with_its_owner() {
     assert!(closed.is_none());
 }
 
-// Scenario: many callers ask for a read at once, and one of them after the authenticator is gone.
-// Guarantee: all waits end.
+// Scenario: many callers ask for a read at once. One more asks just before the authenticator is
+// dropped.
+// Guarantee: no caller waits without end.
 #[tokio::test]
 async fn every_wait_for_a_read_ends() {
     let directory = Directory::new("token-at-first-0");
@@ -355,9 +357,9 @@ async fn every_wait_for_a_read_ends() {
     late.await;
 }
 
-// Scenario: a file changes for the better, for the worse, and is read once more as it is.
-// Guarantee: each change counts once, by outcome, as the server's; nothing of the file is in the
-// metric.
+// Scenario: a file gets new tokens, then becomes illegal, and then is read once more unchanged.
+// Guarantee: each change counts once, with its outcome and the side `server`. The metric contains
+// nothing of the file.
 #[cfg(feature = "metrics")]
 #[tokio::test]
 async fn reloads_are_counted() {
