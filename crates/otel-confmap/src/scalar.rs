@@ -1,8 +1,7 @@
 //! The core schema of YAML 1.2 (section 10.3.2), which gives a plain scalar its type.
 
-/// The type of a scalar by the core schema of YAML 1.2, and its value unless it is a string.
-///
-/// [`Node::scalar_kind`](crate::Node::scalar_kind) returns it.
+/// The type of a scalar by the core schema of YAML 1.2. Types other than `String` also contain the
+/// value. [`Node::scalar_kind`](crate::Node::scalar_kind) returns it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ScalarKind {
     /// `null`, `~`, or nothing at all.
@@ -18,7 +17,7 @@ pub enum ScalarKind {
     String,
 }
 
-/// The type of a scalar that is neither quoted nor tagged.
+/// Returns the type of a scalar that is neither quoted nor tagged.
 pub(super) fn resolve(text: &str) -> ScalarKind {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => ScalarKind::Null,
@@ -31,7 +30,7 @@ pub(super) fn resolve(text: &str) -> ScalarKind {
 
 fn int(text: &str) -> Option<ScalarKind> {
     let digits = |digits: &str, radix| {
-        // `from_str_radix` would accept a second sign.
+        // `from_str_radix` would accept a second sign, as in `+-1`.
         digits
             .chars()
             .all(|digit| digit.is_digit(radix))
