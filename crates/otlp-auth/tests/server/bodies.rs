@@ -183,8 +183,8 @@ fn chunked(body: &[u8]) -> Vec<u8> {
 }
 
 // Scenario: on one connection, a client writes a whole request of 200 kB before it reads the
-// response, with a length or in chunks. Its first fifty credentials are wrong, and the last one is
-// right.
+// response, with a length or in chunks. Its first fifty requests are rejected, and the last
+// one is allowed.
 // Guarantee: the client reads every rejection. The connection stays open, so that the last request
 // is served.
 #[tokio::test]
