@@ -185,8 +185,8 @@ fn the_endpoint_is_checked_when_it_is_built() {
 }
 
 /// Scenario: a token file is missing, is a directory, has no token, or has an illegal line.
-/// Guarantee: each is an error that names the path and the reason, and repeats no part of the
-/// content.
+/// Guarantee: each such file is an error that names the path and the reason, and repeats no part of
+/// the content.
 #[test]
 fn unusable_files_are_refused_by_name() {
     let refused = |tokens: &Tokens, expected: &str| {
@@ -293,7 +293,6 @@ fn plaintext_goes_to_this_machine_only() {
 /// reference. Some texts are not complete URLs.
 /// Guarantee: every form is checked in the same way. An endpoint without scheme or host is an error
 /// even if plaintext is allowed.
-/// plaintext is allowed.
 #[test]
 fn kinds_of_endpoints() {
     let auth = BearerTokenAuth::builder().token("token-0").build_unbound().unwrap();

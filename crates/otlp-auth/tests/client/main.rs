@@ -4,9 +4,9 @@
 //! - `builder`: which settings make an authenticator, and where it sends the credential
 //! - `file`: token files that change
 //! - `layer` (`refusals`, `bodies`, `services`): rejected requests that are sent again, with
-//! scripted services
+//!   scripted services
 //! - `interceptor`, `http_client`, `channel` (`calls`, `connections`, `rotation`): the other forms
-//! of the authenticator, with real peers
+//!   of the authenticator, with real peers
 //! - `metrics`: what is counted
 
 #![cfg(feature = "full")]

@@ -153,8 +153,8 @@ fn expected_wait(outcome: Outcome) -> Option<RangeInclusive<u64>> {
     }
 }
 
-/// Returns `Retry-After` of a response. Fails if it is missing or outside the expected range, or if
-/// the sender should not retry.
+/// Returns `Retry-After` of a response. Fails unless it is in the expected range, or absent if the
+/// sender should not retry.
 fn retry_after(answer: &Answer, outcome: Outcome) -> Option<&str> {
     let seconds = answer.header("retry-after");
     let is_expected = match (seconds, expected_wait(outcome)) {
@@ -362,7 +362,6 @@ async fn a_responder_writes_every_rejection() {
 // Guarantee: the extensions of a denied request's response contain the denial, with its identity if
 // it has one. This holds for the default responder and for another one. Other responses have no
 // denial.
-// wrote the answer; those of other answers hold none.
 #[tokio::test]
 async fn a_denial_stands_in_the_extensions_of_the_response() {
     let inner = || {

@@ -117,7 +117,7 @@ async fn an_allowed_body_is_left_to_the_service() {
     }
 }
 
-// Scenario: the request of an HTTP/1 sender is rejected. One sender writes without end. Another
+// Scenario: the requests of HTTP/1 senders are rejected. One sender writes without end. Another
 // writes nothing more and does not close the connection.
 // Guarantee: of the first body, 256 KiB and one more frame are read. The second body is read for a
 // limited time. Then both bodies are dropped.
@@ -183,8 +183,8 @@ fn chunked(body: &[u8]) -> Vec<u8> {
 }
 
 // Scenario: on one connection, a client writes a whole request of 200 kB before it reads the
-// response, with a length or in chunks. Its first fifty requests are rejected, and the last
-// one is allowed.
+// response, with a length or in chunks. Its first fifty requests are rejected, and the last one
+// is allowed.
 // Guarantee: the client reads every rejection. The connection stays open, so that the last request
 // is served.
 #[tokio::test]

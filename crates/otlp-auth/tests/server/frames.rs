@@ -131,7 +131,6 @@ async fn an_http_refusal_does_not_wait_for_the_body() {
 // Scenario: a credential has blanks before or after it. HTTP/2 servers do not remove them.
 // Guarantee: the request is allowed, and the service responds. The first byte of that response is
 // the index of `:status: 200`.
-// `:status: 200`.)
 #[tokio::test]
 async fn blanks_at_the_ends_are_trimmed_on_http2() {
     for server in Server::ALL {

@@ -23,7 +23,7 @@ async fn answer(address: std::net::SocketAddr, call: &Call) -> (u16, String) {
 // Scenario: requests go to an exempt path and to similar paths. They have no credential, a wrong
 // one or a right one.
 // Guarantee: the exempt path passes without a decision, so the service sees no identity, and no
-// credential reaches it. Requests to similar paths without a credential do not pass.
+// credential reaches the service. Requests to similar paths without a credential do not pass.
 #[tokio::test]
 async fn an_exempt_path_passes_unasked() {
     for server in Server::ALL {

@@ -154,7 +154,8 @@ fn large_and_compressed_messages() {
             [3 << 20, 8 << 20]
         );
         // This request is larger than what is recorded. How much of it has been sent when it is
-        // rejected depends on the machine. If that is too much, the request is not sent again.
+        // rejected depends on the machine. If more has been sent than is recorded, the request is
+        // not sent again.
         tokens.replace("token-2");
         let whole = match block_on(client(&tokens.unbound()).export(large(8 << 20))) {
             Ok(_) => true,
@@ -163,7 +164,7 @@ fn large_and_compressed_messages() {
                 false
             }
         };
-        // In no case does only a part of the request arrive.
+        // The request arrives as a whole or not at all.
         let expected = [3 << 20, 8 << 20, 8 << 20];
         assert_eq!(
             collector.received.spans().iter().map(String::len).collect::<Vec<_>>(),

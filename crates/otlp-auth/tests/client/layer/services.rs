@@ -153,7 +153,7 @@ async fn readiness_is_asked_for() {
         assert_eq!(receive(http::HeaderMap::new(), response.into_body()).await.body(), b"thanks");
     }
     assert_eq!(log.lock().unwrap().len(), 4, "one of three was sent twice");
-    // Here the service has no queue, which would always be ready.
+    // This part has no queue in front of the service, because a queue is always ready.
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
     let server = refuses_old::<BoxBody>(&log, &tokens, "token-1", Refusal::Http);
     let server =
