@@ -39,8 +39,7 @@ pub(super) enum FileError {
 /// than [`MAX_TEXT_LEN`].
 pub(super) fn read_text(path: &Path) -> Result<String, FileError> {
     // The kind is checked before the file is opened, because opening a FIFO waits for a writer. A
-    // process could swap the file between the two calls, but then it could change the configuration
-    // anyway.
+    // process that can swap the file between the two calls can change the configuration anyway.
     if !fs::metadata(path)?.is_file() {
         return Err(FileError::NotAFile);
     }

@@ -1,7 +1,7 @@
 //! The core schema of YAML 1.2 (section 10.3.2), which gives a plain scalar its type.
 
-/// The type of a scalar by the core schema of YAML 1.2. Types other than `String` also contain the
-/// value. [`Node::scalar_kind`](crate::Node::scalar_kind) returns it.
+/// The type of a scalar by the core schema of YAML 1.2. A boolean or a number also has its value
+/// here. [`Node::scalar_kind`](crate::Node::scalar_kind) returns it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ScalarKind {
     /// `null`, `~`, or nothing at all.
@@ -12,8 +12,7 @@ pub enum ScalarKind {
     Int(i128),
     /// A number with a fraction or an exponent, an infinity or `.nan`.
     Float(f64),
-    /// Any other text, and every quoted one; [`Node::string`](crate::Node::string) returns the
-    /// text.
+    /// Any other text, and every quoted text. [`Node::string`](crate::Node::string) returns it.
     String,
 }
 

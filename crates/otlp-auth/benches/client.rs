@@ -1,4 +1,5 @@
-//! Measures how long it takes to put one header on a request, and what the check by a server adds.
+//! Measures how long it takes to put one header on a request, and how long a server's layer takes
+//! to check it.
 //! `cargo xtask bench client` runs this program and takes medians.
 //!
 //! The peer `constant_header` puts the same header on the request without an authenticator.

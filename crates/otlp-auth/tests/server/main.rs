@@ -1,4 +1,4 @@
-//! The server end of the library, through its public API.
+//! Tests the server end of the library, through its public API.
 //!
 //! | module | what it tests |
 //! |---|---|

@@ -165,7 +165,7 @@ async fn a_canary_is_never_repeated() {
     // If there is only one subscriber, tracing asks the subscriber of the thread that logs first
     // whether a line is wanted. That thread may belong to another test.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
-    // The subscriber holds for this thread only, and everything below runs on this thread.
+    // The subscriber is set for this thread only, and everything below runs on this thread.
     let _guard = tracing::subscriber::set_default(subscriber);
     let exporter = InMemoryMetricExporter::default();
     let provider = SdkMeterProvider::builder()
