@@ -1,5 +1,5 @@
-//! What a text may use up. A small text can ask for a very large tree, by aliases and by
-//! substitutions that refer to each other.
+//! Limits on what one text may use up. A small text can ask for a very large tree, by aliases and
+//! by substitutions that refer to each other.
 
 use crate::value::Size;
 
@@ -15,7 +15,7 @@ pub(crate) const MAX_NODES: usize = 100_000;
 /// How many bytes aliases and substitutions may copy.
 const MAX_COPIED: usize = 8 << 20;
 
-/// What a tree may still use up.
+/// How many nodes a tree may still have, and how many bytes may still be copied.
 pub(crate) struct Budget {
     nodes: usize,
     copied: usize,
@@ -28,7 +28,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// The budget that is left after a tree with this many nodes.
+    /// Returns the budget that is left for a tree that already has this many nodes.
     pub(crate) fn after(nodes: usize) -> Self {
         Self { nodes: MAX_NODES.saturating_sub(nodes), ..Self::default() }
     }

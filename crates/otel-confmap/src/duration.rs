@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// Reads a sequence of decimal numbers with a unit each, as in `1h15m30.5s`. Negative durations,
-/// and those that Go's `time.Duration` cannot hold (more than 292 years), give `None`.
+/// Reads a sequence of decimal numbers, each followed by a unit, as in `1h15m30.5s`. Returns `None`
+/// for any other text, for a negative duration, and for one that is too long for Go's
+/// `time.Duration` (more than 292 years).
 pub(super) fn parse(text: &str) -> Option<Duration> {
     let text = text.strip_prefix('+').unwrap_or(text);
     if text == "0" {
@@ -21,8 +22,8 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
             return None;
         }
         let (unit, after) = unit(after)?;
-        // Go's type ends far below 10^18 whole units, and a nanosecond is its smallest unit, so
-        // further digits of the fraction change nothing.
+        // At most 18 digits of the fraction are read. The largest unit, an hour, is less than 10^13
+        // nanoseconds, so later digits add less than a nanosecond.
         let whole = if whole.is_empty() { 0 } else { whole.parse::<u64>().ok()? };
         let fraction = &fraction[..fraction.len().min(18)];
         let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
@@ -40,8 +41,8 @@ fn digits(text: &str) -> (&str, &str) {
     text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
 }
 
-/// The unit that `text` starts with, in nanoseconds, and the text after it. Longer names come first
-/// in the table, because `ms` also starts with `m`.
+/// Returns the unit that `text` starts with, in nanoseconds, and the text after the unit. `ms`
+/// comes before `m` in the table, because a text with `ms` also starts with `m`.
 fn unit(text: &str) -> Option<(u128, &str)> {
     const UNITS: [(&str, u128); 8] = [
         ("ns", 1),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::Problem;
 
-/// A configuration that cannot be used. `Display` writes every problem, one per line.
+/// The problems of a configuration that cannot be used. `Display` writes one problem per line.
 ///
 /// # Examples
 ///
@@ -23,8 +23,8 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// What is wrong, in the order in which it was found. A [`Report`](crate::Report) gives at most
-    /// 100 problems, and then one that says how many more there are.
+    /// Returns the problems in the order in which they were found. A [`Report`](crate::Report)
+    /// gives at most 100 problems, followed by one that says how many more there are.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems

@@ -8,7 +8,7 @@ use crate::budget::{Budget, MAX_DEPTH, MAX_TEXT_LEN};
 use crate::value::{Content, Entry, Scalar};
 use crate::{ScalarKind, Value, file, parse};
 
-/// Looks up an environment variable: `None` if it is not set.
+/// A function that looks up an environment variable, and returns `None` if the variable is not set.
 ///
 /// A program passes `&|name: &str| std::env::var(name).ok()`.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -16,15 +16,16 @@ pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// How many substitutions one setting may have, as in the Collector.
 const MAX_ROUNDS: usize = 1000;
 
-/// The least that a substitution is charged, in bytes, so that a great many empty substitutions
-/// exhaust the budget too.
+/// Each substitution counts as at least this many copied bytes. So a great many empty substitutions
+/// use up the budget too.
 const MIN_COPIED: usize = 64;
 
 impl Value {
-    /// Substitutes every `${..}` in values, and `$$` by `$`; `env` looks up environment variables.
+    /// Substitutes every `${..}` in values, and replaces `$$` by `$`. The function `env` looks up
+    /// environment variables.
     ///
-    /// A substitution that fails becomes a problem when its node is read. So a failure in a setting
-    /// that nobody reads has no effect.
+    /// A substitution that fails becomes a problem only when a [`Node`](crate::Node) reads the
+    /// setting. So a failure in a setting that nobody reads has no effect.
     #[must_use]
     pub fn expand(self, env: Env<'_>) -> Self {
         let budget = Budget::after(self.measure().nodes);
@@ -66,7 +67,7 @@ impl Expander<'_> {
         mut substituted: bool,
         depth: usize,
     ) -> Value {
-        // Messages may show the text of the document itself, but no text that came through `${..}`.
+        // Messages may show text of the document itself, but no text that came through `${..}`.
         let written = if substituted { String::new() } else { scalar.text.clone() };
         let Scalar { mut text, kind, quoted } = scalar;
         let failed =
@@ -116,7 +117,8 @@ impl Expander<'_> {
         failed(format!("more than {MAX_ROUNDS} substitutions: does a value refer to itself?"))
     }
 
-    /// The value of a setting that is one reference and nothing else, unless it is a string.
+    /// Reads the text of `source` as YAML, for a setting that is one reference and nothing else.
+    /// Returns `None` if the text is a string.
     fn typed(
         &mut self,
         source: &Source,
@@ -124,8 +126,8 @@ impl Expander<'_> {
         depth: usize,
         origins: &[String],
     ) -> Result<Option<Value>, String> {
-        // Text that is not YAML is a string. So is a tree beyond the limits, because a secret may
-        // look like anything.
+        // A text that is not YAML is a string. A text that is beyond the limits of YAML documents
+        // is a string too, because a secret may look like anything.
         let Ok(mut value) = parse::document(&source.text, &mut Budget::default()) else {
             return Ok(None);
         };
@@ -206,7 +208,7 @@ impl Expander<'_> {
     }
 }
 
-/// A `${..}`, and whether the document itself contains it.
+/// A `${..}` that was found, and whether the document itself contains it.
 struct Reference<'a> {
     text: &'a str,
     public: bool,
@@ -222,16 +224,17 @@ impl Reference<'_> {
     }
 }
 
-/// The text that a reference stands for.
+/// The text that a reference is replaced by.
 struct Source {
     text: String,
     file: bool,
-    /// The variable or the file, for messages, if the document itself names it.
+    /// The name of the variable or file for messages, if the document itself contains the name.
     named: Option<String>,
 }
 
 impl Source {
-    /// The text as a string setting takes it: without the line end at the end of a text file.
+    /// Returns the text that a string setting takes. For a file, one line end at the end is
+    /// dropped.
     fn as_text(&self) -> &str {
         match self.text.strip_suffix('\n') {
             Some(text) if self.file => text.strip_suffix('\r').unwrap_or(text),
@@ -239,7 +242,8 @@ impl Source {
         }
     }
 
-    /// In which way this source can be the reason that a setting is empty.
+    /// Says why this source may have left a setting empty. Returns `None` if the source may not be
+    /// named.
     fn origin(&self) -> Option<String> {
         let why = match (self.text.trim().is_empty(), self.file) {
             (true, false) => "is empty or not set",
@@ -250,9 +254,10 @@ impl Source {
     }
 }
 
-/// Finds the first `}` from `start` on that has a `${` before it which is not escaped. The range is
-/// that of the innermost reference. `start` moves past every `}` that ends no reference, so that
-/// the next call does not examine it again.
+/// Finds the first `}` from `start` that ends a reference, and returns the range of that reference.
+/// If references are nested, this is the innermost one. An escaped `$${` begins no reference.
+/// `start` moves past every `}` that ends no reference, so that the next call does not examine it
+/// again.
 fn find(text: &str, start: &mut usize) -> Option<Range<usize>> {
     while let Some(length) = text[*start..].find('}') {
         let end = *start + length + 1;
@@ -272,8 +277,8 @@ fn origin(origins: &[String]) -> Option<Arc<str>> {
     (!origins.is_empty()).then(|| origins.join(", ").into())
 }
 
-/// Sets the line of a substituted tree to the line of its reference, and its origin to the
-/// variables and files that the reference names.
+/// Marks a whole tree as substituted: every value gets the line of the reference, and as its origin
+/// the variables and files that were substituted.
 fn mark(value: &mut Value, line: usize, origin: Option<&Arc<str>>) {
     value.line = line;
     value.substituted = true;

@@ -1,4 +1,4 @@
-//! Text files of bounded length.
+//! Reads text files of limited length.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -8,12 +8,13 @@ use crate::budget::MAX_TEXT_LEN;
 use crate::{Problem, Value};
 
 impl Value {
-    /// Reads a file; see [`parse`](Self::parse).
+    /// Reads a file, and parses its text as [`parse`](Self::parse) does.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is not a regular file, is not UTF-8 or is longer than 1 MiB;
-    /// and as for `parse`. No more than 1 MiB and one byte of the file is read.
+    /// Returns a problem if the file cannot be read, is not a regular file, is not UTF-8 or is
+    /// longer than 1 MiB, and in every case in which `parse` does. At most one byte more than 1 MiB
+    /// of the file is read.
     pub fn read_file(path: &Path) -> Result<Self, Problem> {
         let text = read_text(path).map_err(|error| {
             Problem::new("", None, format!("cannot read `{}`: {error}", path.display()))
@@ -34,11 +35,11 @@ pub(super) enum FileError {
     NotUtf8,
 }
 
-/// Reads the regular file at `path`, but never more than [`MAX_TEXT_LEN`] bytes and one. A byte
-/// order mark is dropped.
+/// Reads the regular file at `path` as text, without a byte order mark. Reads at most one byte more
+/// than [`MAX_TEXT_LEN`].
 pub(super) fn read_text(path: &Path) -> Result<String, FileError> {
-    // The kind is checked before the file is opened, because opening a FIFO waits for its writer.
-    // A process that can swap the file between the two calls can change the configuration anyway.
+    // The kind is checked before the file is opened, because opening a FIFO waits for a writer. A
+    // process that can swap the file between the two calls can change the configuration anyway.
     if !fs::metadata(path)?.is_file() {
         return Err(FileError::NotAFile);
     }

@@ -1,14 +1,14 @@
-//! The OpenTelemetry Collector's configuration language: YAML in which `${..}` stands for
-//! environment variables and files.
+//! The OpenTelemetry Collector's configuration language: YAML in which `${..}` is replaced by an
+//! environment variable or a file.
 //!
-//! [`Value::parse`] reads a text into a tree, [`Value::expand`] substitutes every `${..}`, and a
-//! [`Node`] reads settings from the tree. A [`Report`] collects what is wrong, so that the user
-//! sees every problem at once, each with its path and its line.
+//! [`Value::parse`] reads a text into a tree, and [`Value::expand`] substitutes every `${..}` in
+//! the tree. A [`Node`] then reads settings from the tree. A [`Report`] collects what is wrong, so
+//! that the user sees every problem at once, each with its path and its line.
 //!
-//! The crate reads no environment variable itself: the caller passes a function that looks one up.
-//! It is not a Collector configuration's schema: it knows no component and no key. It does not use
-//! serde, because serde stops at the first error and does not say how a scalar was written, which a
-//! value like `0123` depends on.
+//! The crate reads no environment variable itself. The caller passes a function that looks up a
+//! variable. The crate also has no schema of a Collector's configuration: it knows no component and
+//! no key. It does not use serde, for two reasons: serde stops at the first error, and it does not
+//! say how a scalar was written, which decides the meaning of a value like `0123`.
 //!
 //! # Examples
 //!
@@ -59,34 +59,35 @@
 //! | `$$` | `$`; so `$${env:NAME}` becomes the text `${env:NAME}` |
 //! | `$NAME` | itself: a reference needs its braces |
 //!
-//! If a setting consists of one `${..}` and nothing else, then the substituted text is read as YAML
-//! and the setting takes the type of that YAML; a string setting takes the exact text, so that
-//! `0123` stays `0123`. Text that is not valid YAML is a string. If the reference is a part of a
-//! longer text, then the result is a string. References in a substituted text are substituted in
-//! turn, and `$$` in it becomes `$`. Keys are never substituted.
+//! If a setting consists of one `${..}` and nothing else, then the substituted text is read as
+//! YAML, and the setting takes the type of that YAML. Substituted text that is not valid YAML is a
+//! string. A setting that is read as a string takes the exact text, so that `0123` stays `0123`. If
+//! the reference is a part of a longer text, then the result is a string. References in a
+//! substituted text are substituted in turn, and `$$` in the text becomes `$`. Keys are never
+//! substituted.
 //!
 //! # Differences from the Collector
 //!
-//! All of them are deliberate.
+//! All these differences are deliberate.
 //!
 //! | this crate | the Collector |
 //! |---|---|
-//! | a variable that is not set and has no default is an error that names it | null, and a warning |
-//! | one line end at the end of `${file:path}` is dropped where its text is used | the line end is kept, and sent with a token |
-//! | a substitution replaces the reference that was found | every equal text is replaced, an escaped one too |
+//! | a variable that is not set and has no default is an error, which names the variable | such a variable becomes null, with a warning |
+//! | one line end at the end of a file is dropped if the setting takes the file's text | the line end is kept, and sent with a token |
+//! | a substitution replaces only the reference that was found | every equal text is replaced, even an escaped one |
 //! | `${yaml:..}`, `${http:..}`, `${https:..}` are errors | they are supported |
 //! | a reference in a setting that nobody reads is no error | every reference must resolve |
-//! | a duration needs its unit, except `0` | a bare number is nanoseconds |
+//! | a duration needs its unit, except `0` | a number without a unit is nanoseconds |
 //! | scalars have their YAML 1.2 type: `0123` is 123 and `yes` is a string | some forms of YAML 1.1 are read too: `0123` is 83 |
-//! | no message holds a value, or a key of a substituted map | errors quote values |
+//! | no message contains a value, or a key of a substituted map | errors quote values |
 //!
 //! # Limits
 //!
 //! Only regular files are read, no FIFO, socket or device. A text or file has at most 1 MiB, 64
-//! levels and 100,000 nodes; keys, each expansion of an alias and the copy that is kept for each
-//! anchor count as nodes. Aliases and substitutions copy at most 8 MiB, and a setting has at most
-//! 1,000 substitutions, as in the Collector. Duplicate keys and several documents in one text are
-//! errors. A [`Report`] keeps the first 100 problems and the number of the others.
+//! levels and 100,000 nodes. Keys count as nodes, and so do the nodes of each expanded alias and of
+//! the copy that is kept for each anchor. Aliases and substitutions copy at most 8 MiB. A setting
+//! has at most 1,000 substitutions, as in the Collector. Duplicate keys and several documents in
+//! one text are errors. A [`Report`] keeps the first 100 problems and the number of the others.
 //!
 //! # Errors
 //!

@@ -6,11 +6,12 @@ use std::time::Duration;
 use crate::value::Content;
 use crate::{Problem, Report, ScalarKind, Value, duration};
 
-/// A value of a configuration together with its path, and the report that takes its problems.
+/// A value of a configuration together with its path, and the report to which its problems are
+/// added.
 ///
-/// The readers, such as [`string`](Self::string) and [`bool`](Self::bool), return `None` if the
-/// value has another type, and add that to the report. They also return `None` if the value is
-/// null, which is no problem: a key without a value leaves the default.
+/// The methods that read a type, such as [`string`](Self::string) and [`bool`](Self::bool), return
+/// `None` and report a problem if the value has another type. If the value is null, they return
+/// `None` without a problem, because a key without a value leaves the setting at its default.
 #[derive(Clone, Debug)]
 pub struct Node<'a> {
     value: &'a Value,
@@ -19,35 +20,35 @@ pub struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// The root of a configuration; [`Value`] has an example.
+    /// Returns the node of a whole configuration. [`Value`] has an example.
     #[must_use]
     pub fn root(value: &'a Value, report: &'a Report) -> Self {
         Self { value, path: String::new(), report }
     }
 
-    /// The path, as in `exporters.otlp.tls.ca_file`. A key that came through `${..}` appears in it
-    /// as `(key 1)`.
+    /// Returns the path, as in `exporters.otlp.tls.ca_file`. If a key came through `${..}`, the
+    /// path contains `(key 1)` instead of the key, because the key may be secret.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Whether the value is null: it is written as null, left out after the colon, or substituted
-    /// by an empty text.
+    /// Returns whether the value is null. A value is null if it is written as `null` or `~`, if
+    /// nothing follows the colon, or if the substituted text is empty.
     #[must_use]
     pub fn is_null(&self) -> bool {
         self.value.is_null()
     }
 
-    /// Whether the value is a list, for settings that have two forms.
+    /// Returns whether the value is a list, for settings that can be a list or something else.
     #[must_use]
     pub fn is_list(&self) -> bool {
         matches!(self.value.content, Content::List(_))
     }
 
-    /// The type of a scalar, and its value unless it is a string; `None` if the value is a list, a
-    /// map or a failed substitution. Unlike the readers this adds nothing to the report, so a
-    /// setting that has several forms can choose between them.
+    /// Returns the type of a scalar, together with its value unless it is a string. Returns `None`
+    /// if the value is a list, a map or a failed substitution. This method adds nothing to the
+    /// report, so a setting that has several forms can use it to choose between them.
     ///
     /// # Examples
     ///
@@ -78,8 +79,8 @@ impl<'a> Node<'a> {
     }
 
     /// Reports that this value is empty. If the value was substituted, the message names the
-    /// variables and files that it came from; otherwise it ends with `advice`, which must not hold
-    /// a value.
+    /// variables and files that the value came from. Otherwise the message ends with `advice`,
+    /// which must not contain a value.
     pub fn report_empty(&self, advice: &str) {
         let why = match &self.value.origin {
             Some(origin) => origin,
@@ -89,18 +90,17 @@ impl<'a> Node<'a> {
         self.problem(format!("is empty: {why}"));
     }
 
-    /// Reports a problem of this value. The message must not hold the value.
+    /// Reports a problem of this value. The message must not contain the value.
     pub fn problem(&self, message: impl Into<String>) {
         self.report.problem(Problem::new(&*self.path, Some(self.value.line), message));
     }
 
-    /// Reports a warning about this value. The message must not hold the value.
+    /// Reports a warning about this value. The message must not contain the value.
     pub fn warning(&self, message: impl Into<String>) {
         self.report.warning(Problem::new(&*self.path, Some(self.value.line), message));
     }
 
-    /// A string. A substituted value is read as a string whatever its type is, and keeps its exact
-    /// text.
+    /// Reads a string. A substituted value of any type, even null, is read as its exact text.
     #[must_use]
     pub fn string(&self) -> Option<&'a str> {
         if let Some(text) = &self.value.original {
@@ -123,7 +123,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// `true` or `false`.
+    /// Reads `true` or `false`.
     #[must_use]
     pub fn bool(&self) -> Option<bool> {
         match self.scalar_kind() {
@@ -132,7 +132,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// An integer that is not negative.
+    /// Reads an integer that is not negative.
     #[must_use]
     pub fn u64(&self) -> Option<u64> {
         match self.scalar_kind() {
@@ -147,7 +147,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A finite number, with or without a fraction.
+    /// Reads a finite number, with or without a fraction.
     #[must_use]
     pub fn f64(&self) -> Option<f64> {
         match self.scalar_kind() {
@@ -161,7 +161,8 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A duration as Go writes it, such as `500ms`, `5s`, `1m30s` or `0`; it must not be negative.
+    /// Reads a duration as Go writes it, such as `500ms`, `5s`, `1m30s` or `0`. A negative duration
+    /// is a problem.
     #[must_use]
     pub fn duration(&self) -> Option<Duration> {
         const EXPECTED: &str = "a duration with a unit, as in 500ms, 5s or 1m30s";
@@ -180,7 +181,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The nodes of a list.
+    /// Reads a list, and returns the nodes of its items.
     #[must_use]
     pub fn list(&self) -> Option<Vec<Self>> {
         let Content::List(items) = &self.value.content else { return self.mismatch("a list") };
@@ -192,7 +193,7 @@ impl<'a> Node<'a> {
         Some(items.iter().enumerate().map(node).collect())
     }
 
-    /// A map, whose settings are read by key.
+    /// Reads a map, whose settings are then read by key.
     #[must_use]
     pub fn map(&self) -> Option<Map<'a>> {
         match &self.value.content {
@@ -219,7 +220,8 @@ impl<'a> Node<'a> {
     }
 }
 
-/// A map of a configuration. It remembers which keys were read, so that it can report the others.
+/// A map of a configuration. It remembers which keys were read, so that it can report the unknown
+/// keys.
 #[derive(Clone, Debug)]
 pub struct Map<'a> {
     node: Node<'a>,
@@ -228,14 +230,14 @@ pub struct Map<'a> {
 }
 
 impl<'a> Map<'a> {
-    /// The map as a node, for problems that concern the map as a whole.
+    /// Returns the map as a node, for problems that concern the map as a whole.
     #[must_use]
     pub fn node(&self) -> &Node<'a> {
         &self.node
     }
 
-    /// The value of `key`. A key without a value counts as absent; a key whose value was
-    /// substituted by an empty text does not.
+    /// Returns the value of `key`. A key without a value counts as absent. A key whose value was
+    /// substituted by an empty text does not count as absent.
     pub fn get(&mut self, key: &str) -> Option<Node<'a>> {
         if !self.asked.iter().any(|asked| asked == key) {
             self.asked.push(key.to_owned());
@@ -245,7 +247,8 @@ impl<'a> Map<'a> {
         (!node.is_null() || node.value.substituted).then_some(node)
     }
 
-    /// As [`get`](Self::get), but reports a problem if the key is absent.
+    /// Returns the value of `key` as [`get`](Self::get) does, and reports a problem if the key is
+    /// absent.
     pub fn required(&mut self, key: &str) -> Option<Node<'a>> {
         let node = self.get(key);
         if node.is_none() {
@@ -254,20 +257,21 @@ impl<'a> Map<'a> {
         node
     }
 
-    /// All entries, for maps whose keys are names. Afterwards no key of the map counts as unknown.
+    /// Returns all entries, for maps whose keys are names. After this call, no key of the map
+    /// counts as unknown.
     pub fn entries(&mut self) -> Vec<(&'a str, Node<'a>)> {
         self.all_known = true;
         self.all().collect()
     }
 
-    /// Reports the keys that were not read as problems. Call it last.
+    /// Reports a problem for each key that was not read. Call this method last.
     pub fn deny_unknown(self) {
         for node in self.unknown() {
             node.problem(format!("unknown key; known are {}", self.asked.join(", ")));
         }
     }
 
-    /// Reports the keys that were not read as warnings. Call it last.
+    /// Reports a warning for each key that was not read. Call this method last.
     pub fn warn_unknown(self) {
         for node in self.unknown() {
             node.warning("unknown key: it has no effect");
@@ -282,7 +286,8 @@ impl<'a> Map<'a> {
 
     fn all(&self) -> impl Iterator<Item = (&'a str, Node<'a>)> + '_ {
         self.values().enumerate().map(|(index, (key, value))| {
-            // A substituted text may be a secret that happens to look like a map.
+            // A substituted text may be a secret that happens to look like a map, so its keys are
+            // hidden.
             let hidden = self.node.value.substituted;
             let name = if hidden {
                 format!("(key {})", index + 1)

@@ -1,4 +1,4 @@
-//! Builds a tree from the events of the YAML parser.
+//! Builds a tree from the events of a YAML parser.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,13 +9,13 @@ use crate::value::{Content, Entry, Scalar};
 use crate::{Problem, ScalarKind, Value, scalar};
 
 impl Value {
-    /// Reads one YAML document. An empty text is an empty map. [`expand`](Self::expand) substitutes
-    /// its references afterwards.
+    /// Reads one YAML document. An empty text becomes an empty map. To substitute references, call
+    /// [`expand`](Self::expand) afterwards.
     ///
     /// # Errors
     ///
-    /// When the text is not one YAML document, has a duplicate key, or is beyond one of the
-    /// [limits](crate#limits).
+    /// Returns a problem if the text is not one YAML document, has a duplicate key, or is beyond
+    /// one of the [limits](crate#limits).
     pub fn parse(text: &str) -> Result<Self, Problem> {
         if text.len() > MAX_TEXT_LEN {
             return Err(Problem::new(
@@ -32,7 +32,7 @@ impl Value {
     }
 }
 
-/// Reads the only document in `text`; an empty text is null.
+/// Reads the only document in `text`. An empty text becomes null.
 pub(super) fn document(text: &str, budget: &mut Budget) -> Result<Value, Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder { budget, open: Vec::new(), anchors: HashMap::new(), root: None };
@@ -143,8 +143,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Takes a finished value. If the value has an anchor, a copy is kept for its aliases, and the
-    /// copy is charged too.
+    /// Adds a finished value to the tree. If the value has an anchor, a copy is kept for its
+    /// aliases, and the nodes and bytes of the copy are charged too.
     fn complete(&mut self, value: Value, anchor: usize) -> Result<(), Problem> {
         self.budget.charge_nodes(1).map_err(|message| problem(value.line, message))?;
         if anchor > 0 {
@@ -184,8 +184,8 @@ fn new_key(value: Value, keys: &mut HashSet<String>, merged: bool) -> Result<Key
     Ok(if merge { Key::Merge } else { Key::Name(scalar.text) })
 }
 
-/// Adds the entries of the maps that `<<` names. A key of the map itself has precedence, then a key
-/// of an earlier map.
+/// Adds the entries of the maps that the values of `<<` contain. If a key occurs more than once,
+/// the map itself takes precedence, then the earlier map.
 fn merge(
     mut entries: Vec<Entry>,
     mut keys: HashSet<String>,
@@ -217,7 +217,7 @@ fn kind(text: &str, quoted: bool, tag: Option<&Tag>, line: usize) -> Result<Scal
     let name = if tag.is_yaml_core_schema() { tag.suffix.as_str() } else { "" };
     match (name, kind) {
         ("str", _) => Ok(ScalarKind::String),
-        // The non-specific tag `!`.
+        // The tag is `!`, which marks a string ("non-specific tag" in the YAML specification).
         ("", _) if tag.handle.is_empty() && tag.suffix == "!" => Ok(ScalarKind::String),
         ("null", ScalarKind::Null)
         | ("bool", ScalarKind::Bool(_))
@@ -270,9 +270,10 @@ fn syntax(error: &ScanError, text: &str) -> Problem {
     })
 }
 
-/// The problem of a line `...`, if the parser failed because of one. Examples in documentation mark
-/// omitted parts with `...`, which YAML reads as the end of a document or as a broken key. The
-/// parser fails in that line, or in the next line that is neither blank nor a comment.
+/// Returns a problem about a line `...`, if such a line made the parser fail. Examples in
+/// documentation mark omitted parts with `...`, but YAML reads this as the end of a document or as
+/// a broken key. The parser fails in that line, or in the next line that is neither blank nor a
+/// comment.
 fn ellipsis(text: &str, until: usize) -> Option<Problem> {
     let lines: Vec<_> = text.lines().map(str::trim).zip(1..=until).collect();
     let mut written =

@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 
-/// How many problems a report keeps, and how many warnings.
+/// How many problems a report keeps. The same limit holds for warnings.
 pub(crate) const MAX_PROBLEMS: usize = 100;
 
 /// One thing that is wrong with a configuration, or worth a warning.
 ///
-/// It names the path of the setting, its line, and what was expected. It never holds a value,
-/// because values may be secrets.
+/// A problem names the path of the setting, its line, and what was expected. It never contains a
+/// value, because values may be secrets.
 ///
 /// # Examples
 ///
@@ -35,27 +35,27 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of the setting at `path` in `line`; the path is empty for a problem of the whole
-    /// text. The message must not hold a value.
+    /// Makes a problem of the setting at `path` in `line`. For a problem of the whole text, the
+    /// path is empty. The message must not contain a value.
     pub fn new(path: impl Into<String>, line: Option<usize>, message: impl Into<String>) -> Self {
         Self { path: path.into(), line, message: message.into() }
     }
 
-    /// The path of the setting, as in `exporters.otlp/backend.tls.ca_file`; empty if the problem
-    /// concerns the whole text.
+    /// Returns the path of the setting, as in `exporters.otlp/backend.tls.ca_file`. The path is
+    /// empty if the problem concerns the whole text.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The line in the configuration, from 1, if the problem has one. For a substituted value it is
-    /// the line of its `${..}`.
+    /// Returns the line in the configuration, counted from 1, if the problem has a line. A problem
+    /// of a substituted value has the line of the `${..}`.
     #[must_use]
     pub fn line(&self) -> Option<usize> {
         self.line
     }
 
-    /// What is wrong, without path and line.
+    /// Returns what is wrong, without path and line.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
@@ -86,40 +86,40 @@ pub struct Report {
 }
 
 impl Report {
-    /// An empty report.
+    /// Makes an empty report.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a problem, with which the configuration cannot be used. An equal problem is kept once.
+    /// Adds a problem: the configuration cannot be used. Of equal problems, one is kept.
     pub fn problem(&self, problem: Problem) {
         self.problems.borrow_mut().add(problem);
     }
 
-    /// Adds a warning, with which the configuration can be used. An equal warning is kept once.
+    /// Adds a warning: the configuration can be used all the same. Of equal warnings, one is kept.
     pub fn warning(&self, warning: Problem) {
         self.warnings.borrow_mut().add(warning);
     }
 
-    /// The warnings, if there is no problem: at most 100, and then one that says how many more
-    /// there are.
+    /// Returns the warnings, if there is no problem. At most 100 warnings are returned, followed by
+    /// one that says how many more there are.
     ///
     /// # Errors
     ///
-    /// The problems, in the order in which they were found, with the same limit.
+    /// Returns the problems, in the order in which they were found, with the same limit.
     pub fn finish(self) -> Result<Vec<Problem>, Vec<Problem>> {
         let problems = self.problems.into_inner().into_list();
         if problems.is_empty() { Ok(self.warnings.into_inner().into_list()) } else { Err(problems) }
     }
 }
 
-/// Problems without repetition: a node may be read more than once, as the node of an extension that
-/// two exporters use.
+/// A list of problems in which each problem occurs once. A node may be read more than once: for
+/// example, two exporters may use the same extension.
 #[derive(Debug, Default)]
 struct Entries {
     first: Vec<Problem>,
-    /// Fingerprints of all problems, also of those that are not kept.
+    /// The hashes of all problems that were added, including those beyond the limit.
     seen: HashSet<u64>,
     fingerprints: RandomState,
 }

@@ -1,8 +1,7 @@
 //! The core schema of YAML 1.2 (section 10.3.2), which gives a plain scalar its type.
 
-/// The type of a scalar by the core schema of YAML 1.2, and its value unless it is a string.
-///
-/// [`Node::scalar_kind`](crate::Node::scalar_kind) returns it.
+/// The type of a scalar by the core schema of YAML 1.2. A boolean or a number also has its value
+/// here. [`Node::scalar_kind`](crate::Node::scalar_kind) returns it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ScalarKind {
     /// `null`, `~`, or nothing at all.
@@ -13,12 +12,11 @@ pub enum ScalarKind {
     Int(i128),
     /// A number with a fraction or an exponent, an infinity or `.nan`.
     Float(f64),
-    /// Any other text, and every quoted one; [`Node::string`](crate::Node::string) returns the
-    /// text.
+    /// Any other text, and every quoted text. [`Node::string`](crate::Node::string) returns it.
     String,
 }
 
-/// The type of a scalar that is neither quoted nor tagged.
+/// Returns the type of a scalar that is neither quoted nor tagged.
 pub(super) fn resolve(text: &str) -> ScalarKind {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => ScalarKind::Null,
@@ -31,7 +29,7 @@ pub(super) fn resolve(text: &str) -> ScalarKind {
 
 fn int(text: &str) -> Option<ScalarKind> {
     let digits = |digits: &str, radix| {
-        // `from_str_radix` would accept a second sign.
+        // `from_str_radix` would accept a second sign, as in `+-1`.
         digits
             .chars()
             .all(|digit| digit.is_digit(radix))

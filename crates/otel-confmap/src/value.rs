@@ -8,8 +8,8 @@ use crate::ScalarKind;
 
 /// A configuration as a tree of maps, lists and scalars, read with a [`Node`](crate::Node).
 ///
-/// Every value knows its line. A scalar keeps its text, its type by the YAML 1.2 core schema, and
-/// whether it was quoted. `Debug` shows types and lines, no values.
+/// Every value knows the line in which it starts. A scalar keeps its text, its type by the YAML 1.2
+/// core schema, and whether it was quoted. `Debug` shows types and lines, but no values.
 ///
 /// # Examples
 ///
@@ -32,13 +32,14 @@ use crate::ScalarKind;
 pub struct Value {
     pub(super) content: Content,
     pub(super) line: usize,
-    /// The substituted text, where a whole setting was substituted and the text is YAML of a list
-    /// or a map. A string setting takes this text.
+    /// The substituted text, if the whole setting is one reference and the text is a YAML list or
+    /// map. A string setting takes this text.
     pub(super) original: Option<String>,
     /// Whether the value came through `${..}`. If so, even its keys may be secret.
     pub(super) substituted: bool,
-    /// The variables and files which the document itself names and which this value came from, each
-    /// with the way in which it can be the reason that the value is empty. It holds no value.
+    /// Names the variables and files that this value was substituted from, and says of each why it
+    /// can leave the value empty. Only those that the document itself names are listed. The text
+    /// contains no value.
     pub(super) origin: Option<Arc<str>>,
 }
 
@@ -66,8 +67,8 @@ pub(super) struct Entry {
 }
 
 impl Value {
-    /// Merges `later` into this value: maps are merged key by key, and any other value is replaced.
-    /// A Collector reads several files in this way.
+    /// Merges `later` into this value, as a Collector merges several files: maps are merged key by
+    /// key, and any other value is replaced.
     ///
     /// # Examples
     ///
@@ -99,7 +100,7 @@ impl Value {
         }
     }
 
-    /// The line in which the value starts, counted from 1.
+    /// Returns the line in which the value starts, counted from 1.
     #[must_use]
     pub fn line(&self) -> usize {
         self.line
@@ -113,7 +114,7 @@ impl Value {
         matches!(&self.content, Content::Scalar(scalar) if scalar.kind == ScalarKind::Null)
     }
 
-    /// The type of the value, for messages.
+    /// Names the type of the value, for messages.
     pub(super) fn describe(&self) -> &'static str {
         match &self.content {
             Content::Scalar(Scalar { kind: ScalarKind::Null, .. }) => "nothing",
@@ -134,7 +135,7 @@ impl Value {
         }
     }
 
-    /// How many nodes, bytes of text and levels this subtree has.
+    /// Counts the nodes, the bytes of text and the levels of this subtree.
     pub(super) fn measure(&self) -> Size {
         let inner = |values: &mut dyn Iterator<Item = (&Self, usize)>| {
             values.fold(Size { nodes: 1, bytes: 0, levels: 1 }, |sum, (value, key)| {

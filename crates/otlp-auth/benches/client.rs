@@ -1,5 +1,6 @@
-//! What it takes to put one header on a request, and what checking it adds. `cargo xtask bench
-//! client` runs this program and takes medians.
+//! Measures how long it takes to put one header on a request, and how long a server's layer takes
+//! to check it.
+//! `cargo xtask bench client` runs this program and takes medians.
 //!
 //! The peer `constant_header` puts the same header on the request without an authenticator.
 
@@ -57,8 +58,8 @@ fn main() {
         || now(ours.call(export())).unwrap(),
         || now(Service::call(&mut peer, export())).unwrap(),
     );
-    // If the token can change, the body is recorded while it is read, and the response is read
-    // ahead.
+    // If the token can change, the layer records the body while it is read, and reads the start of
+    // the response before it passes the response on.
     let file_layer = file.for_endpoint(ENDPOINT).unwrap().layer();
     let (mut ours, mut peer) = (file_layer.layer(Reads), ConstantHeader { value, inner: Reads });
     let call = || export().map(tonic::body::Body::new);
@@ -83,7 +84,8 @@ fn main() {
     server_layer();
 }
 
-/// Reports a case and its peer. The allocations of the case are reported less the peer's.
+/// Reports the times of a case and of its peer. The peer's allocations are subtracted from those of
+/// the case.
 fn compare<T, U>(case: &str, mut ours: impl FnMut() -> T, mut peer: impl FnMut() -> U) {
     let allocations = measure::allocations(&mut peer);
     let added = measure::allocations(&mut ours) - allocations;
@@ -92,8 +94,9 @@ fn compare<T, U>(case: &str, mut ours: impl FnMut() -> T, mut peer: impl FnMut()
     measure::report(case, None, ours, added);
 }
 
-/// A call through the in-process pipe beside one through an interceptor, both to a server on
-/// loopback. A call waits for other threads, so both are measured in wall-clock time.
+/// Compares a call through the channel's in-process pipe with a call through an interceptor, to the
+/// same server on loopback. A call waits for other threads, so both are measured in wall-clock
+/// time.
 fn channel(auth: &UnboundBearerTokenAuth, constant: &ConstantHeader) {
     let runtime = Runtime::new().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -122,9 +125,8 @@ fn channel(auth: &UnboundBearerTokenAuth, constant: &ConstantHeader) {
     measure::report("channel", None, ours / 1e3, None);
 }
 
-/// What the layer adds to an allowed request in front of a service that does nothing. The peer
-/// `passthrough` is the whole of such a request without the layer: it is made, passed to the
-/// service and dropped.
+/// Measures what the layer adds to an allowed request, before a service that does nothing. The peer
+/// `passthrough` makes such a request, passes it to the service without the layer, and drops it.
 fn server_layer() {
     let tokens = FixedTokens::new([("sender", TOKEN)]).unwrap();
     let mut layered = AuthenticateLayer::new(tokens).layer(NoOp);
@@ -137,7 +139,7 @@ fn server_layer() {
     measure::report("server_layer", None, with - without, Some(allocations));
 }
 
-/// A request as an exporter makes it.
+/// Makes a request like that of an exporter.
 fn export() -> Request<Full<Bytes>> {
     post().map(Full::new)
 }
@@ -150,7 +152,7 @@ fn post() -> Request<Bytes> {
     request
 }
 
-/// A request as hyper hands it to a service.
+/// Makes a request like that which hyper passes to a service.
 fn received() -> Request<Empty<Bytes>> {
     let mut request = Request::new(Empty::new());
     *request.method_mut() = http::Method::POST;
@@ -167,7 +169,7 @@ fn received() -> Request<Empty<Bytes>> {
     request
 }
 
-/// The output of a future that has it at once.
+/// Returns the output of a future that is ready at once.
 fn now<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
@@ -175,7 +177,7 @@ fn now<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Every client and service that does nothing.
+/// A client and service that does nothing.
 #[derive(Clone, Debug)]
 struct NoOp;
 
@@ -211,7 +213,7 @@ impl TraceService for NoOp {
     }
 }
 
-/// Reads the body to its end, and answers as a gRPC server does.
+/// A service that reads the body to its end, and responds like a gRPC server.
 #[derive(Clone, Debug)]
 struct Reads;
 
@@ -232,7 +234,7 @@ impl<B: Body + Unpin> Service<Request<B>> for Reads {
     }
 }
 
-/// The end of a gRPC answer; the flag says whether it has been read.
+/// The body of a gRPC response that has only trailers. The flag says whether they have been read.
 #[derive(Debug)]
 struct Trailers(bool);
 
@@ -255,7 +257,7 @@ impl Body for Trailers {
     }
 }
 
-/// The least that a client can do: a ready value, cloned and inserted.
+/// A client that does the minimum: it clones a header value that was made before, and inserts it.
 #[derive(Clone, Debug)]
 struct ConstantHeader<S = NoOp> {
     value: HeaderValue,

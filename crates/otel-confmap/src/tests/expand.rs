@@ -2,8 +2,8 @@ use std::fs;
 
 use super::{Node, Report, Value, expand, lookup, read, show};
 
-/// Scenario: settings that are one reference and nothing else, of every form.
-/// Guarantee: each has the value and the type of the substituted text.
+/// Scenario: a setting is one reference and nothing else. Each form of a reference occurs.
+/// Guarantee: the setting has the value and the type of the substituted text.
 #[test]
 fn whole_values() {
     let env = [
@@ -37,8 +37,8 @@ fn whole_values() {
     }
 }
 
-/// Scenario: variables have values that YAML would read as another type.
-/// Guarantee: a string setting has the exact text of the variable.
+/// Scenario: variables have values that YAML reads as another type than a string.
+/// Guarantee: a setting that is read as a string has the exact text of the variable.
 #[test]
 fn exact_text() {
     for text in [
@@ -80,9 +80,9 @@ fn inline() {
     }
 }
 
-/// Scenario: dollars of every kind.
-/// Guarantee: as in the Collector, `$$` becomes one dollar, an escaped reference stays, and a name
-/// without braces is text.
+/// Scenario: texts contain `$`, `$$` and references, alone and next to each other.
+/// Guarantee: as in the Collector, `$$` becomes one `$`, an escaped reference is not substituted,
+/// and a name without braces is text.
 #[test]
 fn dollars() {
     let env = [("X", "x"), ("DOLLARS", "a$$b$c"), ("ESCAPED", "$${env:X}"), ("PAIR", "[a$$b]")];
@@ -113,8 +113,8 @@ fn dollars() {
     );
 }
 
-/// Scenario: references stand in lists, maps and keys, also in substituted ones.
-/// Guarantee: values are substituted, and keys are not.
+/// Scenario: references occur in lists, maps and keys, and in maps that were substituted.
+/// Guarantee: references in values are substituted, and references in keys are not.
 #[test]
 fn where_it_applies() {
     let env = lookup(&[("X", "x"), ("MORE", "{b: \"${env:X}\", \"${env:X}\": 1}")]);
@@ -125,9 +125,10 @@ fn where_it_applies() {
     assert_eq!(show(&value), "{a: ['x', {c: 'x'}], ${env:X}: 1, more: {b: 'x', ${env:X}: 1}}");
 }
 
-/// Scenario: files of every form are substituted.
-/// Guarantee: where the file is text, one line end at its end is dropped; where it is YAML, the
-/// setting has the whole tree.
+/// Scenario: files with different contents are substituted: text, numbers, references and YAML
+/// maps.
+/// Guarantee: if the content is text, one line end at its end is dropped. If the content is a YAML
+/// map, the setting is that map.
 #[test]
 fn files() {
     let directory = tempfile::tempdir().unwrap();
@@ -157,13 +158,13 @@ fn files() {
         Ok(Some("0123".to_owned()))
     );
     assert_eq!(show(&expand(&format!("<{text}>"), &[])), "'<0123>'");
-    // The other direction: a variable keeps its line end.
+    // Unlike a file, a variable keeps its line end.
     assert_eq!(show(&expand("${env:X}", &[("X", "x\n")])), "'x\n'");
 }
 
-/// Scenario: references cannot be resolved.
-/// Guarantee: each is one problem with path and line, which shows only what the document itself
-/// names.
+/// Scenario: settings have references that cannot be resolved.
+/// Guarantee: each such setting has one problem, with path and line. The message shows only what
+/// the document itself contains.
 #[test]
 fn failures() {
     let directory = tempfile::tempdir().unwrap();
@@ -196,9 +197,9 @@ fn failures() {
     }
 }
 
-/// Scenario: values refer to themselves: directly, in a circle, in a longer text, in a map, and
-/// twice in a list.
-/// Guarantee: expansion ends with a problem that says so.
+/// Scenario: a value refers to itself: directly, through another variable, in a longer text, in a
+/// map, or twice in a list.
+/// Guarantee: expansion ends, and the setting has a problem.
 #[test]
 fn circles() {
     for (env, expected) in [
@@ -232,8 +233,8 @@ fn circles() {
     assert!(show(&expand("${A}", &[("A", &long)])).contains('!'));
 }
 
-/// Scenario: a reference that cannot be resolved stands in a setting that nobody reads.
-/// Guarantee: it is not a problem.
+/// Scenario: nobody reads a setting whose reference cannot be resolved.
+/// Guarantee: the reference is not a problem.
 #[test]
 fn unread_failures() {
     let value = Value::parse("a: ${env:UNSET}\nb: 1").unwrap().expand(&|_| None);
@@ -246,7 +247,7 @@ fn unread_failures() {
 }
 
 /// Scenario: a secret is substituted where a map, a list, a name or a reference is expected.
-/// Guarantee: no message and no path shows it.
+/// Guarantee: no message and no path shows the secret.
 #[test]
 fn secrets_stay_hidden() {
     let canary = "iapikeyok-canary";

@@ -6,7 +6,8 @@ mod property;
 use crate::value::{Content, Entry, Scalar};
 use crate::{Node, Problem, Report, ScalarKind, Value};
 
-/// The tree in a short form: `{a: 'text', b: [1, null]}`; a failed substitution is `!message`.
+/// Writes the tree in a short form: `{a: 'text', b: [1, null]}`. A failed substitution is
+/// `!message`.
 fn show(value: &Value) -> String {
     match &value.content {
         Content::Scalar(Scalar { kind: ScalarKind::String, text, .. }) => format!("'{text}'"),
@@ -29,7 +30,7 @@ fn parse(text: &str) -> String {
     Value::parse(text).map_or_else(|problem| format!("error: {problem}"), |value| show(&value))
 }
 
-/// Expands `v: text` with these variables and gives the value.
+/// Expands the document `v: text` with these variables, and returns the value of `v`.
 fn expand(text: &str, env: &[(&str, &str)]) -> Value {
     let value = Value::parse(&format!("v: {text}")).unwrap().expand(&lookup(env));
     let Content::Map(mut entries) = value.content else { unreachable!("the text is a map") };
@@ -40,7 +41,8 @@ fn lookup(env: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
     |name| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
 }
 
-/// Reads `v` of `v: text` and gives what was read, or the problems.
+/// Expands the document `v: text`, and reads the setting `v` with `read`. Returns what was read, or
+/// the problems.
 fn read<T>(
     text: &str,
     env: &[(&str, &str)],

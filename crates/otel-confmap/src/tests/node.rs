@@ -3,8 +3,9 @@ use std::time::Duration;
 use super::{Node, Report, Value, lines, read};
 use crate::problem::MAX_PROBLEMS;
 
-/// Scenario: durations that Go reads, and texts that it does not read.
-/// Guarantee: the same ones are read, except negative durations and numbers without a unit.
+/// Scenario: settings contain durations that Go reads, and texts that Go does not read.
+/// Guarantee: the same durations are read as in Go, except negative ones. A number without a unit
+/// is not read.
 #[test]
 fn durations() {
     let duration = |text: &str| read(text, &[], |node| node.duration());
@@ -52,9 +53,9 @@ fn durations() {
     }
 }
 
-/// Scenario: every reader reads a value of every type.
-/// Guarantee: each reader accepts its own type, and otherwise names the expected and the found
-/// type.
+/// Scenario: a value of every type is read as every type.
+/// Guarantee: a value is read as its own type, and an integer also as a finite number. Null is
+/// never read, and is no problem. Otherwise the problem names the expected and the found type.
 #[test]
 fn types() {
     let values = ["null", "true", "7", "1.5", "text", "'7'", "[a]", "{a: b}"];
@@ -104,8 +105,8 @@ fn types() {
     );
 }
 
-/// Scenario: a map has good, bad, missing and unknown keys.
-/// Guarantee: all problems are reported in order, with path and line.
+/// Scenario: a map has valid, invalid, missing and unknown keys.
+/// Guarantee: all problems are reported in order, each with path and line.
 #[test]
 fn all_problems() {
     let value = Value::parse("a:\n  good: 1\n  bad: x\n  odd: 2\n  list: [1, [2]]\nb:\n").unwrap();
@@ -128,8 +129,8 @@ fn all_problems() {
     assert_eq!(lines(&report.finish().unwrap_err()), expected);
 }
 
-/// Scenario: unknown keys are allowed, and one problem is found twice.
-/// Guarantee: the unknown keys are warnings, and each entry is reported once.
+/// Scenario: unknown keys are allowed, and the same warning is added twice.
+/// Guarantee: the unknown key is a warning, and the warning is reported once.
 #[test]
 fn warnings() {
     let value = Value::parse("a: 1\nb: 2").unwrap();
@@ -141,7 +142,7 @@ fn warnings() {
     assert_eq!(lines(&report.finish().unwrap()), "b: unknown key: it has no effect (line 2)");
 }
 
-/// Scenario: a map of 49,000 keys, of which one is known, is read twice.
+/// Scenario: a map has 49,000 keys, of which one is known. The unknown keys are reported twice.
 /// Guarantee: the report has the first 100 problems in order, and the number of the others.
 #[test]
 fn many_problems() {

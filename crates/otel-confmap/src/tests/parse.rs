@@ -6,8 +6,9 @@ use std::{os::unix::net::UnixListener, process::Command};
 use super::{Value, expand, parse, show};
 use crate::budget::{MAX_DEPTH, MAX_NODES, MAX_TEXT_LEN};
 
-/// Scenario: scalars of every form.
-/// Guarantee: each has the type of the YAML 1.2 core schema, and quotes make a string.
+/// Scenario: documents contain scalars of every form.
+/// Guarantee: each scalar has its type in the YAML 1.2 core schema, and a quoted scalar is a
+/// string.
 #[test]
 fn core_schema() {
     for (text, expected) in [
@@ -56,8 +57,8 @@ fn core_schema() {
     }
 }
 
-/// Scenario: documents of every allowed shape.
-/// Guarantee: each becomes the expected tree.
+/// Scenario: documents of every allowed shape are parsed.
+/// Guarantee: each document becomes the expected tree.
 #[test]
 fn documents() {
     for (text, expected) in [
@@ -81,8 +82,8 @@ fn documents() {
     }
 }
 
-/// Scenario: documents that are not allowed.
-/// Guarantee: each is refused with the reason and its line.
+/// Scenario: documents of shapes that are not allowed are parsed.
+/// Guarantee: each document is an error that names the reason and the line.
 #[test]
 fn refused() {
     for (text, expected) in [
@@ -104,8 +105,8 @@ fn refused() {
     }
 }
 
-/// Scenario: an example marks an omitted part by `...`, at the margin and indented.
-/// Guarantee: the message says what to do about it.
+/// Scenario: a document contains a line `...` in place of an omitted part, indented or not.
+/// Guarantee: the message says that the line must be removed.
 #[test]
 fn ellipsis() {
     for text in ["a: 1\n...\nb: 2\n", "  a: 1\n\n  ...\n\n  b: 2\n", "a:\n  b: 1\n  ...\nc: 1\n"] {
@@ -115,7 +116,7 @@ fn ellipsis() {
         );
         assert_eq!(parse(text), format!("error: {expected}"), "{text}");
     }
-    // Not the reason here.
+    // The `...` in this block scalar is not the reason for the error.
     assert!(parse("a: |\n  ...\nb: 1\nc: [").starts_with("error: not valid YAML"));
 }
 
@@ -140,8 +141,8 @@ fn merge() {
     }
 }
 
-/// Scenario: lists, maps and aliases are nested up to the limit and beyond it.
-/// Guarantee: the limit holds, and the stack does not overflow.
+/// Scenario: lists, maps and aliases are nested up to the limit and beyond.
+/// Guarantee: the limit is kept, and the stack does not overflow.
 #[test]
 fn depth() {
     let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
@@ -162,8 +163,8 @@ fn depth() {
     }
 }
 
-/// Scenario: a text asks for very many nodes, written out and by aliases of aliases.
-/// Guarantee: the limits hold before memory is exhausted.
+/// Scenario: a text describes very many nodes, either written out or by aliases of aliases.
+/// Guarantee: the text is an error before memory is exhausted.
 #[test]
 fn billion_laughs() {
     let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
@@ -179,8 +180,8 @@ fn billion_laughs() {
     assert!(parse(&long).contains("copy more than"));
 }
 
-/// Scenario: texts and files have lengths around the limit, and one file is huge.
-/// Guarantee: texts beyond the limit are refused, and the huge file is not read.
+/// Scenario: texts and files are as long as the limit, or longer, and one file is huge.
+/// Guarantee: texts beyond the limit are errors, and the huge file is not read.
 #[test]
 fn length() {
     let text = |length: usize| format!("#{}", "x".repeat(length - 1));
@@ -198,9 +199,9 @@ fn length() {
     assert_eq!(Value::read_file(&path).unwrap_err().to_string(), expected);
 }
 
-/// Scenario: a path leads to a FIFO that nobody writes to, a link to it, a socket, an endless
-/// device or a directory, as a file and in a reference.
-/// Guarantee: each is refused at once because it is not a regular file, and a link to a regular
+/// Scenario: a path leads to a FIFO that nobody writes to, a link to the FIFO, a socket, an endless
+/// device or a directory. The path is read as a configuration and used in a reference.
+/// Guarantee: each path is an error at once, because it is not a regular file. A link to a regular
 /// file is read.
 #[cfg(unix)]
 #[test]
@@ -226,8 +227,8 @@ fn only_regular_files() {
     assert_eq!(show(&expand(&format!("${{file:{}}}", path("to-file").display()), &[])), "{a: 1}");
 }
 
-/// Scenario: files exist, and files cannot be read.
-/// Guarantee: an error names the path.
+/// Scenario: some files can be read, and others cannot.
+/// Guarantee: each error names the path.
 #[test]
 fn files() {
     let directory = tempfile::tempdir().unwrap();
@@ -253,7 +254,7 @@ fn files() {
         (write("latin1.yaml", b"a: \xe9"), "it is not UTF-8 text"),
         (write("utf16.yaml", b"\xff\xfea\0:\0"), "it is not UTF-8 text"),
     ];
-    // Nothing is unreadable to root.
+    // The user root can read every file.
     if fs::read(&unreadable).is_err() {
         bad.push((unreadable, "ermission denied"));
     }

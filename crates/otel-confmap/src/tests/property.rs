@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::{Node, Report, Value, expand, show};
 
-/// Text of what YAML and `${..}` give a meaning to.
+/// Generates texts out of the signs that have a meaning in YAML or in `${..}`.
 fn soup() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("${env:A}"),
@@ -39,7 +39,7 @@ fn soup() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
-/// `text` as a double-quoted YAML scalar.
+/// Writes `text` as a double-quoted YAML scalar.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for character in text.chars() {
@@ -55,8 +55,8 @@ fn without_dollar() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Scenario: any text, also one that is nearly YAML.
-    /// Guarantee: the text is parsed, expanded and read, or refused, without a panic.
+    /// Scenario: any text, or a text that is nearly YAML, is parsed, expanded and read.
+    /// Guarantee: nothing panics.
     #[test]
     fn never_panics(text in prop_oneof![any::<String>(), soup()], variable in prop_oneof![any::<String>(), soup()]) {
         if let Ok(value) = Value::parse(&text) {
@@ -71,8 +71,8 @@ proptest! {
         }
     }
 
-    /// Scenario: any text without `$`.
-    /// Guarantee: expansion does not change it.
+    /// Scenario: a text without `$` is expanded.
+    /// Guarantee: expansion does not change the text.
     #[test]
     fn expansion_without_dollar_is_identity(text in prop_oneof![without_dollar(), soup().prop_map(|text| text.replace('$', ""))]) {
         if let Ok(value) = Value::parse(&text) {
@@ -81,24 +81,24 @@ proptest! {
         }
     }
 
-    /// Scenario: any text, with its dollars doubled.
-    /// Guarantee: expansion gives the text.
+    /// Scenario: every `$` of a text is doubled, and the result is expanded.
+    /// Guarantee: expansion gives the original text.
     #[test]
     fn doubled_dollars_are_halved(text in "[a${}:env]{0,12}") {
         let value = expand(&quoted(&text.replace('$', "$$")), &[("a", "x"), ("env", "y")]);
         prop_assert_eq!(show(&value), format!("'{text}'"));
     }
 
-    /// Scenario: any text, in quotes.
-    /// Guarantee: it is read unchanged, as a string.
+    /// Scenario: any text is put in quotes and parsed.
+    /// Guarantee: the result is a string with the same text.
     #[test]
     fn quoting_round_trip(text in any::<String>()) {
         let value = Value::parse(&quoted(&text)).unwrap();
         prop_assert_eq!(show(&value), format!("'{text}'"));
     }
 
-    /// Scenario: any value of a variable, without `$`.
-    /// Guarantee: a string setting has that value.
+    /// Scenario: a variable has any value without `$`.
+    /// Guarantee: a setting that is read as a string has exactly that value.
     #[test]
     fn variables_are_exact(text in prop_oneof![without_dollar(), soup().prop_map(|text| text.replace('$', ""))]) {
         let value = expand("${env:X}", &[("X", &text)]);
@@ -107,8 +107,8 @@ proptest! {
         prop_assert_eq!(Node::root(&value, &report).string(), Some(text.as_str()));
     }
 
-    /// Scenario: a secret stands between any other text.
-    /// Guarantee: no message shows it, whatever type is expected.
+    /// Scenario: a variable contains a secret between any other texts.
+    /// Guarantee: no message shows the secret, whatever type is expected.
     #[test]
     fn problems_never_hold_a_secret(before in soup(), after in soup(), wrapped in soup()) {
         let secret = format!("{before}canary{after}");

@@ -1,4 +1,4 @@
-//! What an authenticator can be made of, and where it sends the credential.
+//! Tests which settings make an authenticator, and where it sends the credential.
 
 use std::error::Error;
 use std::fs;
@@ -11,7 +11,7 @@ use tower::{Layer, Service, service_fn};
 
 use crate::support::{ENDPOINT, Tokens, fixed, header, http_client};
 
-/// Runs a request through the layer, and returns the request that the inner service received.
+/// Sends a request through the layer, and returns the request that the inner service received.
 fn through(
     layer: &AddCredentialLayer,
     request: Request<()>,
@@ -28,7 +28,7 @@ fn through(
 }
 
 /// Scenario: a request already has two credentials.
-/// Guarantee: exactly one credential is sent, the authenticator's.
+/// Guarantee: the authenticator's credential replaces them, so that exactly one credential is sent.
 #[test]
 fn replaces_every_earlier_value() {
     let auth = fixed();
@@ -44,8 +44,8 @@ fn replaces_every_earlier_value() {
     );
 }
 
-/// Scenario: the header is another one than `Authorization`, and there is no scheme.
-/// Guarantee: the bare token is sent in that header, and `Authorization` stays as it was.
+/// Scenario: an authenticator uses another header than `Authorization`, and no scheme.
+/// Guarantee: that header contains the token alone, and `Authorization` is not changed.
 #[test]
 fn another_header_and_no_scheme() {
     let auth = BearerTokenAuth::builder()
@@ -65,8 +65,8 @@ fn another_header_and_no_scheme() {
     assert_eq!(sent.headers()["authorization"], "Basic abc");
 }
 
-/// Scenario: both `token` and `file` are given.
-/// Guarantee: the last one is used.
+/// Scenario: the builder gets both a `token` and a `file`, in either order.
+/// Guarantee: the setting that was made last is used.
 #[test]
 fn the_last_source_counts() {
     let tokens = Tokens::new("from-file");
@@ -81,7 +81,7 @@ fn the_last_source_counts() {
     );
 }
 
-/// Scenario: every value that holds a token, or a header with a token, is printed.
+/// Scenario: every value that contains a token, or a header with a token, is printed.
 /// Guarantee: the token is not printed, and the header value is marked as sensitive.
 #[test]
 fn no_token_is_printed() {
@@ -109,7 +109,7 @@ fn no_token_is_printed() {
     }
 }
 
-/// A message and the messages of its sources.
+/// Returns the message of an error, followed by the messages of its sources.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -120,8 +120,9 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Scenario: authenticators are made of nothing, and of illegal headers and tokens.
-/// Guarantee: each is refused with its reason, and no reason repeats the token.
+/// Scenario: authenticators are built without a token, with illegal headers, and with illegal
+/// tokens.
+/// Guarantee: each build returns an error with the reason, and no error repeats the token.
 #[test]
 fn illegal_parts_are_refused() {
     let builder = BearerTokenAuth::builder;
@@ -162,9 +163,10 @@ fn illegal_parts_are_refused() {
     }
 }
 
-/// Scenario: an authenticator is built without an endpoint, with a text that is not a URL, and with
-/// an endpoint that is reached over plaintext.
-/// Guarantee: none of them is built; the last one is if plaintext is allowed before or after.
+/// Scenario: an authenticator is built without an endpoint, with a text that is not a complete URL,
+/// or with a plaintext endpoint on another machine.
+/// Guarantee: each build returns an error. If plaintext is allowed, the plaintext endpoint is no
+/// error, whichever setting is made first.
 #[test]
 fn the_endpoint_is_checked_when_it_is_built() {
     let builder = || BearerTokenAuth::builder().token("token-0");
@@ -182,8 +184,9 @@ fn the_endpoint_is_checked_when_it_is_built() {
     assert!(builder().allow_plaintext().endpoint(far).build().is_ok());
 }
 
-/// Scenario: token files are missing, directories, empty, or have an illegal line.
-/// Guarantee: each is refused with its path and the reason, and without any part of its content.
+/// Scenario: a token file is missing, is a directory, has no token, or has an illegal line.
+/// Guarantee: each such file is an error that names the path and the reason, and repeats no part of
+/// the content.
 #[test]
 fn unusable_files_are_refused_by_name() {
     let refused = |tokens: &Tokens, expected: &str| {
@@ -211,9 +214,9 @@ fn unusable_files_are_refused_by_name() {
     refused(&missing, "not a regular file");
 }
 
-/// Scenario: files have a byte order mark, Windows line ends, blanks, blank lines, names and no
-/// final newline.
-/// Guarantee: the first token is sent, and nothing around it.
+/// Scenario: token files have a byte order mark, Windows line ends, blanks, blank lines or names,
+/// or lack a final newline.
+/// Guarantee: the first token of the file is sent, and nothing around it.
 #[test]
 fn the_first_token_of_a_file() {
     for (content, expected) in [
@@ -232,8 +235,8 @@ fn the_first_token_of_a_file() {
     }
 }
 
-/// URIs, and whether a credential may be sent there: encrypted to any host, in plaintext to this
-/// machine only.
+/// URIs, and whether a credential may be sent there. Encrypted, it may be sent to any host. In
+/// plaintext, it may be sent to this machine only.
 const URIS: [(&str, bool); 20] = [
     ("https://otlp.example.com", true),
     ("HTTPS://otlp.example.com:4317/v1/traces", true),
@@ -257,10 +260,10 @@ const URIS: [(&str, bool); 20] = [
     ("grpc://otlp.example.com", false),
 ];
 
-/// Scenario: an authenticator is bound to endpoints near and far, and requests with absolute URIs
-/// pass the layer, of a bound authenticator and of an unbound one.
-/// Guarantee: all of them send the credential to the same places; the refusal names the host, and
-/// plaintext can be allowed.
+/// Scenario: an authenticator is bound to endpoints on this machine and on others. Requests with
+/// the same URIs pass the layer of a bound and of an unbound authenticator.
+/// Guarantee: a URI is allowed in all these ways or in none. The error names the host. If plaintext
+/// is allowed, every URI is allowed.
 #[test]
 fn plaintext_goes_to_this_machine_only() {
     let unbound = BearerTokenAuth::builder().token("token-0").build_unbound().unwrap();
@@ -286,10 +289,10 @@ fn plaintext_goes_to_this_machine_only() {
     }
 }
 
-/// Scenario: endpoints are given as text, as `Uri` and as tonic's, by value and by reference, and
-/// as texts that are not URLs.
-/// Guarantee: all are checked alike; an endpoint without scheme or host is refused even where
-/// plaintext is allowed.
+/// Scenario: endpoints are given as text, as `Uri` and as tonic's `Endpoint`, by value and by
+/// reference. Some texts are not complete URLs.
+/// Guarantee: every form is checked in the same way. An endpoint without scheme or host is an error
+/// even if plaintext is allowed.
 #[test]
 fn kinds_of_endpoints() {
     let auth = BearerTokenAuth::builder().token("token-0").build_unbound().unwrap();
@@ -318,9 +321,9 @@ fn kinds_of_endpoints() {
     }
 }
 
-/// Scenario: a request has a path alone, as above a channel.
-/// Guarantee: it passes the layer of a bound authenticator, whose endpoint was checked, and no
-/// other.
+/// Scenario: the URI of a request is only a path, as in requests that a channel gets.
+/// Guarantee: the request passes the layer of a bound authenticator, because its endpoint was
+/// checked. It does not pass the layer of an unbound authenticator.
 #[test]
 fn a_path_alone_passes_the_layer_of_an_endpoint() {
     let request = || Request::builder().uri("/v1/traces").body(()).unwrap();

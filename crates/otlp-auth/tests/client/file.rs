@@ -1,4 +1,4 @@
-//! Token files that change. No test here has a Tokio runtime.
+//! Tests token files that change. No test here has a Tokio runtime.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,14 +15,15 @@ use crate::support::{
     ENDPOINT, Log, Refusal, Tokens, header, http_client, service, wait_for_end, wait_for_header,
 };
 
-/// Makes a refusal cause another read of the file, and returns after that.
+/// Sends a request that is rejected, so that the file is read again. Returns after that read.
 fn read_again(auth: &BearerTokenAuth) {
     let refusing = service(&Log::default(), |_| Refusal::Http.response());
     let mut client = auth.layer().layer(refusing);
     futures_executor::block_on(client.call(Request::new(Full::<Bytes>::default()))).unwrap();
 }
 
-/// Causes reads until `expected` reloads have failed; a further failure is an error.
+/// Causes reads of the file until `expected` reloads have failed. Panics if more reloads fail, or
+/// if the token changes.
 fn wait_for_failures(auth: &BearerTokenAuth, expected: u64) {
     let generation = auth.generation().current();
     while auth.failed_reloads() < expected {
@@ -32,9 +33,9 @@ fn wait_for_failures(auth: &BearerTokenAuth, expected: u64) {
     assert_eq!(auth.failed_reloads(), expected);
 }
 
-/// Scenario: a Kubernetes secret volume is updated twice: `..data` is renamed over to lead to a new
-/// directory.
-/// Guarantee: each new token comes into force, although the path is always the same symbolic link.
+/// Scenario: a Kubernetes secret volume is updated twice. Each time, the link `..data` is replaced
+/// by a link to a new directory.
+/// Guarantee: each new token is used, although the path of the token file is always the same link.
 #[test]
 fn kubernetes_swaps_a_link() {
     let tokens = Tokens::new("unused");
@@ -61,9 +62,9 @@ fn kubernetes_swaps_a_link() {
     assert_eq!(auth.failed_reloads(), 0, "there was a whole file all the time");
 }
 
-/// Scenario: the file is replaced by a rename, rewritten in place, and truncated and written in two
-/// steps.
-/// Guarantee: each new token comes into force.
+/// Scenario: the file is replaced by a rename, is rewritten in place, and is truncated and then
+/// written.
+/// Guarantee: each new token is used.
 #[test]
 fn writers_of_all_kinds() {
     let tokens = Tokens::new("token-0");
@@ -85,8 +86,8 @@ fn writers_of_all_kinds() {
 }
 
 /// Scenario: the file is deleted, and later written again.
-/// Guarantee: the last good token stays, the failure is counted once however often the file is
-/// read, and the new token comes into force.
+/// Guarantee: the last good token stays in use until the file is written again, and then the new
+/// token is used. The failure is counted once, however often the file is read.
 #[test]
 fn deletion_and_return() {
     let tokens = Tokens::new("token-0");
@@ -100,9 +101,10 @@ fn deletion_and_return() {
     assert_eq!((auth.generation().current(), auth.failed_reloads()), (1, 1));
 }
 
-/// Scenario: the whole directory is deleted, together with its watch, and is made again with
-/// another token.
-/// Guarantee: a refused request causes a read, and so does polling.
+/// Scenario: the whole directory is deleted, together with its file watch. It is then made again
+/// with another token.
+/// Guarantee: the file is still read, because a rejected request and the regular polling both cause
+/// a read.
 #[test]
 fn the_directory_comes_back() {
     let tokens = Tokens::new("unused");
@@ -118,9 +120,10 @@ fn the_directory_comes_back() {
     wait_for_header(&auth, "StackState token-1");
 }
 
-/// Scenario: the file becomes empty, blank, torn in a later line, binary, too long, or a directory.
-/// Guarantee: the last good token stays, one failure is counted, and the return of the old content
-/// does not count as a change.
+/// Scenario: the file becomes empty, blank, binary, too long or a directory, or gets an illegal
+/// line.
+/// Guarantee: the last good token stays in use, and one failure is counted. If the old content
+/// returns, this does not count as a change.
 #[test]
 fn bad_content_keeps_the_last_good_token() {
     let contents: [&[u8]; 8] = [
@@ -162,7 +165,7 @@ fn bad_content_keeps_the_last_good_token() {
 
 /// Scenario: the file changes from Unix line ends to Windows line ends with a byte order mark, and
 /// its token changes too.
-/// Guarantee: the token alone is sent.
+/// Guarantee: the new token is sent, and nothing around it.
 #[test]
 fn the_encoding_changes() {
     let tokens = Tokens::new("token-0\n");
@@ -172,9 +175,9 @@ fn the_encoding_changes() {
 }
 
 /// Scenario: a thread rewrites the file as fast as it can, in place and by renames, with tokens of
-/// many lengths, while requests are made.
-/// Guarantee: each request carries a whole token that was written, no older than that of the
-/// request before, and in the end the last one.
+/// many lengths. Requests are made meanwhile.
+/// Guarantee: each request has a whole token that was written. No request has an older token than
+/// the request before. In the end, requests have the last token.
 #[test]
 fn thousands_of_rewrites() {
     const REWRITES: usize = 5000;
@@ -210,7 +213,7 @@ fn thousands_of_rewrites() {
 }
 
 /// Scenario: everything that was made from an authenticator is dropped, one value after another.
-/// Guarantee: the file is followed until the last value is dropped, and then the thread ends.
+/// Guarantee: the file is followed until the last value is dropped, and then its thread ends.
 #[test]
 fn the_thread_ends_with_its_last_user() {
     let tokens = Tokens::new("token-0");

@@ -1,5 +1,5 @@
-//! The wrapper of the OTLP/HTTP exporters' client, with a scripted client and with reqwest before a
-//! real server.
+//! Tests the wrapper around the HTTP client of OTLP/HTTP exporters. The inner client is a scripted
+//! one, or reqwest with a real server.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use crate::support::{Tokens, fixed, header, http_client, sdk_span};
 
 type Answer = Box<dyn Fn(&Request<Bytes>) -> Result<Response<Bytes>, HttpError> + Send + Sync>;
 
-/// A client that answers without a server.
+/// A client that responds without a server, and records the requests.
 #[derive(Clone)]
 struct Scripted {
     sent: Arc<Mutex<Vec<Request<Bytes>>>>,
@@ -35,7 +35,7 @@ impl Scripted {
         Self { sent: Arc::default(), answer: Arc::new(Box::new(answer)) }
     }
 
-    /// The credentials of each request.
+    /// Returns the credentials of each request that was sent.
     fn credentials(&self) -> Vec<Vec<String>> {
         let sent = self.sent.lock().unwrap();
         let of = |headers: &HeaderMap| {
@@ -75,8 +75,8 @@ fn request() -> Request<Bytes> {
         .unwrap()
 }
 
-/// Scenario: the exporter has set the headers of `OTEL_EXPORTER_OTLP_HEADERS` on the request, and a
-/// credential is one of them.
+/// Scenario: an exporter has put the headers of `OTEL_EXPORTER_OTLP_HEADERS` on a request, and one
+/// of these headers is a credential.
 /// Guarantee: the credential is replaced, and the other headers stay.
 #[test]
 fn replaces_every_earlier_value() {
@@ -91,9 +91,9 @@ fn replaces_every_earlier_value() {
     }
 }
 
-/// Scenario: the server refuses the token, and the file has another one by then.
-/// Guarantee: the same request is sent once more with the new token, without a runtime, and the
-/// second response is returned whatever it is.
+/// Scenario: the server rejects the token, and by then the file has a new token.
+/// Guarantee: the same request is sent once more with the new token, without a runtime. The second
+/// response is returned, whatever it is.
 #[test]
 fn a_refused_request_is_sent_again() {
     for second in [StatusCode::OK, StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE] {
@@ -119,9 +119,9 @@ fn a_refused_request_is_sent_again() {
     }
 }
 
-/// Scenario: the server refuses a fixed token, and a token whose file has not changed; it answers
-/// other failures, and the client returns errors.
-/// Guarantee: all of them are returned unchanged, and the request is sent once.
+/// Scenario: the server rejects a fixed token, or a token whose file has not changed. Or the server
+/// responds with another failure, or the inner client returns an error.
+/// Guarantee: the response or error is returned unchanged, and the request is sent once.
 #[test]
 fn nothing_else_is_sent_again() {
     let fixed = fixed();
@@ -144,10 +144,10 @@ fn nothing_else_is_sent_again() {
     }
 }
 
-/// Scenario: requests go to hosts near and far, over TLS and over plaintext, and to a path without
-/// a host.
-/// Guarantee: each request is checked: a credential is sent over plaintext only to this machine,
-/// unless plaintext is allowed.
+/// Scenario: requests go to this machine and to others, over TLS and over plaintext. Another
+/// request has only a path.
+/// Guarantee: a credential is sent over plaintext only to this machine, unless plaintext is
+/// allowed. A request that has only a path is an error.
 #[test]
 fn each_request_is_checked() {
     let auth = fixed();
@@ -179,8 +179,8 @@ fn each_request_is_checked() {
     assert!(matches!(send(&allowing, "/v1/traces"), Err(EndpointError::Relative)));
 }
 
-/// A real HTTP/1.1 server behind the authentication of this library. It calls `on_refusal` before a
-/// refusal is sent.
+/// Starts a real HTTP/1.1 server behind the authentication of this library. It calls `on_refusal`
+/// before it sends a rejection.
 async fn serve(
     tokens: &Tokens,
     on_refusal: impl Fn() + Clone + Send + 'static,
@@ -222,10 +222,10 @@ async fn serve(
     (address, accepted)
 }
 
-/// Scenario: reqwest sends to a real server that knows only the new token, and the client's file
-/// has that token after the request was sent.
-/// Guarantee: the request arrives once; with a token that the server does not know, the refusal is
-/// returned.
+/// Scenario: reqwest sends a request to a real server that knows only the new token. The client's
+/// file gets the new token after the request was sent.
+/// Guarantee: the request arrives once. If the client has no token that the server knows, the
+/// rejection is returned.
 #[tokio::test]
 async fn reqwest_before_a_real_server() {
     let (server_tokens, client_tokens) = (Tokens::new("token-1"), Tokens::new("token-0"));
@@ -251,9 +251,9 @@ async fn reqwest_before_a_real_server() {
     assert_eq!(accepted.lock().unwrap().len(), 1);
 }
 
-/// Scenario: the OTLP/HTTP exporter of opentelemetry-rust sends a span through the wrapper, with a
-/// credential of its own configuration, while the token is rotated.
-/// Guarantee: the span arrives, and the exporter's credential was replaced.
+/// Scenario: the OTLP/HTTP exporter of opentelemetry-rust sends a span through the wrapper, while
+/// the token is rotated. The exporter is configured with a credential of its own.
+/// Guarantee: the span arrives, so the exporter's credential was replaced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_exporter_of_opentelemetry() {
     let (server_tokens, client_tokens) = (Tokens::new("token-1"), Tokens::new("token-0"));

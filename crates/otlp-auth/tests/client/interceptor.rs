@@ -1,4 +1,4 @@
-//! The tonic interceptor, alone and in a client of a real server.
+//! Tests the tonic interceptor, alone and in a client of a real server.
 
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use tonic::metadata::MetadataValue;
@@ -8,7 +8,7 @@ use tonic::{Code, Request, Status};
 use crate::support::{Collector, Tokens, batch, fixed, wait_for_header};
 
 /// Scenario: a request already has credentials and other metadata.
-/// Guarantee: the authenticator's credential alone is left, with the other metadata unchanged.
+/// Guarantee: the authenticator's credential replaces them, and the other metadata is unchanged.
 #[test]
 fn replaces_every_earlier_value() {
     let auth = fixed();
@@ -25,7 +25,8 @@ fn replaces_every_earlier_value() {
 }
 
 /// Scenario: a user's own interceptor sets metadata and a credential.
-/// Guarantee: it is called first: its metadata stay, and its credential is replaced.
+/// Guarantee: the user's interceptor is called first. The metadata stays, and the credential is
+/// replaced.
 #[test]
 fn wraps_a_users_own() {
     let auth = fixed();
@@ -43,8 +44,8 @@ fn wraps_a_users_own() {
     );
 }
 
-/// Scenario: the user's own interceptor refuses a request.
-/// Guarantee: its status is returned unchanged.
+/// Scenario: the user's own interceptor returns an error status.
+/// Guarantee: this status is returned unchanged.
 #[test]
 fn a_users_error_passes() {
     let auth = fixed();
@@ -54,10 +55,10 @@ fn a_users_error_passes() {
     assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, "enough"));
 }
 
-/// Scenario: a tonic client with the interceptor sends to a real server, with metadata of its own,
-/// before and after a rotation of the token.
-/// Guarantee: the server accepts the old token and then the new one; a refused token is not sent
-/// again, because an interceptor sees no responses.
+/// Scenario: a tonic client with the interceptor sends to a real server before and after a rotation
+/// of the token. The first request has a credential of its own.
+/// Guarantee: the server accepts the old token and then the new one. A request with a rejected
+/// token is not sent again, because an interceptor sees no responses.
 #[test]
 fn with_a_real_server() {
     let (server_tokens, client_tokens) = (Tokens::new("token-0\ntoken-1"), Tokens::new("token-0"));

@@ -1,10 +1,10 @@
-//! The sending end, through its public interface: from a header map to real servers on loopback
-//! ports.
+//! Tests the sending end through its public interface, from a header map to real servers on
+//! loopback ports.
 //!
-//! - `builder`: what an authenticator can be made of, and where it sends the credential
+//! - `builder`: which settings make an authenticator, and where it sends the credential
 //! - `file`: token files that change
-//! - `layer`: refusals and resends, with scripted services: `refusals`, `bodies`,
-//!   `services`
+//! - `layer` (`refusals`, `bodies`, `services`): rejected requests that are sent again, with
+//!   scripted services
 //! - `interceptor`, `http_client`, `channel` (`calls`, `connections`, `rotation`): the other forms
 //!   of the authenticator, with real peers
 //! - `metrics`: what is counted

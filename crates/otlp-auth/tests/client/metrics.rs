@@ -1,4 +1,4 @@
-//! What is counted, through the SDK of OpenTelemetry.
+//! Tests what is counted, through the SDK of OpenTelemetry.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::support::{
     ENDPOINT, Log, Refusal, Tokens, accepted, service, wait_for_end, wait_for_header,
 };
 
-/// The value of each counter by its name and attributes.
+/// Returns the value of each counter, by its name, unit and attributes.
 fn counters(
     provider: &SdkMeterProvider,
     exporter: &InMemoryMetricExporter,
@@ -43,13 +43,14 @@ fn counters(
     counters
 }
 
-/// An authenticator of this file, which counts with `meter`.
+/// Makes an authenticator that follows the token file and counts with `meter`.
 fn metered(tokens: &Tokens, meter: &Meter) -> BearerTokenAuth {
     let builder = BearerTokenAuth::builder().file(tokens.path()).endpoint(ENDPOINT);
     builder.meter(meter).build().unwrap()
 }
 
-/// A client that answers 401 and then 200.
+/// A client that responds 401 to `token-0`, changes the file to `token-1`, and responds 200 to any
+/// other token.
 #[derive(Debug)]
 struct RefusesOld(Tokens);
 
@@ -65,9 +66,9 @@ impl HttpClient for RefusesOld {
     }
 }
 
-/// Scenario: requests are refused and sent again over the layer as HTTP and as gRPC, and over the
-/// HTTP wrapper; files change for better and worse.
-/// Guarantee: resends are counted by transport and reloads by outcome, without an attribute of
+/// Scenario: requests are rejected and sent again: by the layer as HTTP and as gRPC, and by the
+/// HTTP wrapper. A token file becomes bad and good again.
+/// Guarantee: resends are counted by transport, and reloads by outcome. No attribute contains a
 /// token, host or path.
 #[test]
 fn resends_and_reloads() {
@@ -101,8 +102,8 @@ fn resends_and_reloads() {
     )
     .unwrap();
     drop(client);
-    // A bad file, once bad and once good again; what refused requests ask for is a read and no
-    // reload.
+    // This file becomes bad once and good again once. Rejected requests only cause it to be read,
+    // and a read without a change is not counted as a reload.
     let tokens = Tokens::new("token-0");
     let auth = metered(&tokens, &meter);
     tokens.replace("two words");
@@ -115,7 +116,7 @@ fn resends_and_reloads() {
     wait_for_header(&auth, "StackState token-1");
     followed.push(auth.generation());
     drop(auth);
-    // A reload is counted after it is in force, and at the latest when its thread ends.
+    // A reload may be counted later than its token is used, but not later than its thread ends.
     followed.into_iter().for_each(wait_for_end);
     let expected = [
         ("ingestion.auth.reloads {reload} outcome=failure side=client", 1),

@@ -1,4 +1,4 @@
-//! A token file, a service that records what it receives, and a collector of spans.
+//! A token file, a service that records what it receives, and a collector that records spans.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -38,15 +38,15 @@ use tower::util::MapResponseLayer;
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 pub(crate) type BoxBody = UnsyncBoxBody<Bytes, BoxError>;
 
-/// The endpoint of authenticators whose requests do not leave the test.
+/// The endpoint of authenticators whose requests never leave the test.
 pub(crate) const ENDPOINT: &str = "https://otlp.example.com";
 
-/// An authenticator of a token that does not change.
+/// Makes an authenticator with a token that does not change.
 pub(crate) fn fixed() -> BearerTokenAuth {
     BearerTokenAuth::builder().token("token-0").endpoint(ENDPOINT).build().unwrap()
 }
 
-/// A directory with a token file.
+/// A temporary directory with a token file.
 #[derive(Clone, Debug)]
 pub(crate) struct Tokens(Arc<TempDir>);
 
@@ -72,24 +72,25 @@ impl Tokens {
         fs::rename(next, self.path()).unwrap();
     }
 
-    /// A client's end.
+    /// Makes an authenticator that sends the first token of this file.
     pub(crate) fn auth(&self) -> BearerTokenAuth {
         BearerTokenAuth::builder().file(self.path()).endpoint(ENDPOINT).build().unwrap()
     }
 
-    /// A client's end that is not bound to an endpoint yet.
+    /// Makes an authenticator that sends the first token of this file and is not bound to an
+    /// endpoint.
     pub(crate) fn unbound(&self) -> UnboundBearerTokenAuth {
         BearerTokenAuth::builder().file(self.path()).build_unbound().unwrap()
     }
 
-    /// A server's end.
+    /// Opens this file as the tokens that a server accepts.
     pub(crate) fn accepted(&self) -> TokenFile {
         TokenFile::open(self.path()).unwrap()
     }
 }
 
-/// An HTTP client that follows no redirects and uses no proxy. If other packages of the workspace
-/// enable TLS in reqwest, it needs a crypto provider.
+/// Makes an HTTP client that follows no redirects and uses no proxy. The client may need a crypto
+/// provider, because other packages of the workspace may enable TLS in reqwest.
 pub(crate) fn http_client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
@@ -99,7 +100,7 @@ pub(crate) fn http_client() -> reqwest::Client {
         .unwrap()
 }
 
-/// The credential that is put on a request now.
+/// Returns the credential that is now put on requests.
 pub(crate) fn header(auth: &BearerTokenAuth) -> String {
     let request = auth.interceptor().call(tonic::Request::new(())).unwrap();
     request.metadata().get("authorization").unwrap().to_str().unwrap().to_owned()
@@ -113,13 +114,13 @@ pub(crate) fn wait_for_header(auth: &BearerTokenAuth, expected: &str) {
     }
 }
 
-/// Waits until everything that was made from an authenticator of a file is dropped, and its thread
+/// Waits until everything that was made from the authenticator of a file is dropped, and its thread
 /// has ended.
 pub(crate) fn wait_for_end(mut generation: GenerationReceiver) {
     while futures_executor::block_on(generation.changed()).is_some() {}
 }
 
-/// Whether the file of this generation is still followed.
+/// Returns whether the file of this generation is still followed.
 pub(crate) fn is_followed(generation: &GenerationReceiver) -> bool {
     let mut generation = generation.clone();
     let changed = pin!(generation.changed());
@@ -177,7 +178,7 @@ impl Got {
     }
 }
 
-/// Reads a message completely.
+/// Reads a message completely, or until its body fails.
 pub(crate) async fn receive<B: Body<Data = Bytes>>(headers: HeaderMap, body: B) -> Got {
     let mut body = std::pin::pin!(body);
     let mut got = Got { headers, ..Got::default() };
@@ -197,10 +198,10 @@ pub(crate) async fn receive<B: Body<Data = Bytes>>(headers: HeaderMap, body: B) 
     got
 }
 
-/// The requests that a service received, in order.
+/// A list of the requests that a service received, in order.
 pub(crate) type Log = Arc<Mutex<Vec<Got>>>;
 
-/// A service that reads each request completely and then answers it.
+/// Makes a service that reads each request completely, records it, and then responds with `answer`.
 pub(crate) fn service<B, F>(log: &Log, answer: F) -> impl Service<B> + use<B, F>
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -244,7 +245,8 @@ impl<B, S> Service<B> for S where
 {
 }
 
-/// The ways in which a server refuses, and one in which the refusal comes too late to count.
+/// The ways in which a server rejects a token. In the last one, the rejection follows data, which
+/// is too late for a resend.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Refusal {
     Http,
@@ -277,7 +279,7 @@ impl Refusal {
     }
 }
 
-/// A successful response of a gRPC server.
+/// Makes a successful response of a gRPC server.
 pub(crate) fn accepted() -> Response<BoxBody> {
     let body = Fed::with([
         Frame::data(Bytes::from_static(b"thanks")),
@@ -286,8 +288,8 @@ pub(crate) fn accepted() -> Response<BoxBody> {
     Response::builder().header("content-type", "application/grpc").body(BoxBody::new(body)).unwrap()
 }
 
-/// A real server of OTLP/gRPC traces behind the authentication of this library, on a thread of its
-/// own until it is dropped.
+/// A real server of OTLP/gRPC traces behind the authentication of this library. It runs on its own
+/// thread until it is dropped.
 pub(crate) struct Collector {
     pub(crate) address: SocketAddr,
     pub(crate) received: Received,
@@ -300,7 +302,7 @@ pub(crate) struct Collector {
 pub(crate) struct Received(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
 
 impl Received {
-    /// The names of all spans, sorted.
+    /// Returns the names of all spans that were received, sorted.
     pub(crate) fn spans(&self) -> Vec<String> {
         let requests = self.0.lock().unwrap();
         let spans = requests
@@ -351,7 +353,7 @@ impl Collector {
         Self::start_at("127.0.0.1:0".parse().unwrap(), tokens, || ())
     }
 
-    /// Calls `on_refusal` after a request was refused, before the refusal is sent.
+    /// Starts a collector that calls `on_refusal` before it sends a rejection.
     pub(crate) fn start_at(
         address: SocketAddr,
         tokens: TokenFile,
@@ -382,7 +384,7 @@ impl Collector {
                 _ = stopped => {}
             }
         };
-        // All connections end with the runtime.
+        // All connections end when the runtime ends.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let thread = thread::spawn(move || runtime.block_on(server));
         Self { address, received, stop: Some(stop), thread: Some(thread) }
@@ -404,7 +406,7 @@ impl Drop for Collector {
     }
 }
 
-/// A batch of one span.
+/// Makes a batch of one span.
 pub(crate) fn batch(name: impl Into<String>) -> ExportTraceServiceRequest {
     let span = Span { name: name.into(), ..Span::default() };
     let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
@@ -413,7 +415,7 @@ pub(crate) fn batch(name: impl Into<String>) -> ExportTraceServiceRequest {
     }
 }
 
-/// A span as an exporter gets it from the SDK.
+/// Makes a span in the form in which an exporter gets it from the SDK.
 pub(crate) fn sdk_span(name: &'static str) -> Vec<SpanData> {
     let memory = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(memory.clone()).build();

@@ -1,4 +1,4 @@
-//! Every outcome on every server, transport and encoding.
+//! Tests the response to every outcome, on every server, transport and encoding.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -23,7 +23,7 @@ enum Outcome {
     Missing,
     Refused,
     NotPermitted,
-    /// With the seconds of `Retry-After`; `None` where they are random.
+    /// The number of seconds in `Retry-After`, or `None` if the number is random.
     Limited(Option<u64>),
     Undecided,
 }
@@ -31,7 +31,7 @@ use Outcome::{Allowed, Limited, Missing, NotPermitted, Refused, Undecided};
 
 type Headers = Vec<(&'static str, Vec<u8>)>;
 
-/// Headers, and the outcome of a request with them.
+/// Returns headers that a request may have, each with the outcome of that request.
 fn cases() -> Vec<(Headers, Outcome)> {
     let one = |value: &[u8], outcome| (vec![("authorization", value.to_vec())], outcome);
     let text = |value: String, outcome| (vec![("authorization", value.into_bytes())], outcome);
@@ -46,7 +46,7 @@ fn cases() -> Vec<(Headers, Outcome)> {
         text(format!("sTACKsTATE {TEAM_A}"), Allowed("team-a")),
         text(format!("StackState    {TEAM_A}"), Allowed("team-a")),
         text(format!("apikey {TEAM_A}"), Allowed("team-a")),
-        // Blanks that HTTP/1.1 servers remove and HTTP/2 servers keep.
+        // HTTP/1.1 servers remove blanks at the ends of a header, and HTTP/2 servers keep them.
         text(format!("StackState {TEAM_A} "), Allowed("team-a")),
         text(format!("StackState {TEAM_A}\t \t"), Allowed("team-a")),
         text(format!(" \tStackState {TEAM_A}"), Allowed("team-a")),
@@ -95,7 +95,8 @@ fn cases() -> Vec<(Headers, Outcome)> {
     ]
 }
 
-/// The content types of requests of OTLP/HTTP, and whether the answer is protobuf.
+/// The content types of OTLP/HTTP requests. The flag says whether the response is protobuf;
+/// otherwise it is JSON.
 const ENCODINGS: [(Option<&str>, bool); 7] = [
     (Some("application/x-protobuf"), true),
     (Some("Application/X-Protobuf; messageType=x"), true),
@@ -111,7 +112,8 @@ fn with(mut call: Call, headers: &[(&'static str, Vec<u8>)]) -> Call {
     call
 }
 
-/// The answer to `outcome`, with this `Retry-After` if it has one.
+/// Returns the expected response to a request with `outcome`. The response has this `Retry-After`,
+/// if there is one.
 fn refusal(outcome: Outcome, protobuf: bool, retry_after: Option<&str>) -> Answer {
     let (status, body): (_, &[u8]) = match (outcome, protobuf) {
         (Missing, true) => (401, b"\x08\x10\x12\x12missing credential"),
@@ -141,7 +143,8 @@ fn refusal(outcome: Outcome, protobuf: bool, retry_after: Option<&str>) -> Answe
     Answer { status, headers, body: body.to_vec(), trailers: None }
 }
 
-/// The seconds after which a sender should try again.
+/// Returns the range of seconds after which a sender should retry, or `None` if it should not
+/// retry.
 fn expected_wait(outcome: Outcome) -> Option<RangeInclusive<u64>> {
     match outcome {
         Limited(Some(seconds)) => Some(seconds..=seconds),
@@ -150,7 +153,8 @@ fn expected_wait(outcome: Outcome) -> Option<RangeInclusive<u64>> {
     }
 }
 
-/// The `Retry-After` of the answer, which must be there exactly if the sender should try again.
+/// Returns `Retry-After` of a response. Fails unless it is in the expected range, or absent if the
+/// sender should not retry.
 fn retry_after(answer: &Answer, outcome: Outcome) -> Option<&str> {
     let seconds = answer.header("retry-after");
     let is_expected = match (seconds, expected_wait(outcome)) {
@@ -228,10 +232,9 @@ fn check_grpc(answer: &Answer, outcome: Outcome, case: &str) {
     assert_eq!(headers, expected, "{case}");
 }
 
-// Scenario: credentials are presented in every way, right, wrong and absent, over HTTP/1.1, HTTP/2
-// and gRPC, in each encoding, to tonic, axum and hyper.
-// Guarantee: the outcome is the same everywhere, and the answer is the one of the table, byte for
-// byte.
+// Scenario: requests with right, wrong and missing credentials, in every form, are sent to tonic,
+// axum and hyper. They are sent over HTTP/1.1, HTTP/2 and gRPC, in each encoding.
+// Guarantee: the outcome is the same everywhere, and every byte of the response is as expected.
 #[tokio::test]
 async fn every_outcome_has_its_answer_everywhere() {
     for server in Server::ALL {
@@ -271,13 +274,13 @@ async fn every_outcome_has_its_answer_everywhere() {
     }
 }
 
-// Scenario: a sender presents its key as agents do: as Basic password and in the query.
-// Guarantee: the key is found on every server and transport, and does not reach the service.
+// Scenario: a sender presents its key as agents do, as the password of Basic or in the query.
+// Guarantee: the key is accepted on every server and transport, and does not reach the service.
 #[tokio::test]
 async fn agents_are_understood_everywhere() {
     for server in Server::ALL {
         let address = server.start(layer()).await;
-        // apikey:iapikeyok-of-team-a
+        // The encoded text is `apikey:iapikeyok-of-team-a`.
         let basic = Call::post("/v1/traces")
             .header("authorization", "Basic YXBpa2V5OmlhcGlrZXlvay1vZi10ZWFtLWE=");
         let query = Call::post(&format!("/stsAgent/intake?x=%20&api_key={TEAM_A}&y"))
@@ -298,9 +301,9 @@ async fn agents_are_understood_everywhere() {
     }
 }
 
-// Scenario: a layer with a responder that writes other answers than OTLP's: a status alone, 401
-// without a credential and 403 for a refused one.
-// Guarantee: every rejection is written by it, on every server and protocol.
+// Scenario: a layer has a responder that does not write OTLP responses. The responder writes a
+// status without a body: 401 if there was no credential, and 403 if the credential was denied.
+// Guarantee: the responder writes every rejection, on every server and protocol.
 #[tokio::test]
 async fn a_responder_writes_every_rejection() {
     for server in Server::ALL {
@@ -339,7 +342,7 @@ async fn a_responder_writes_every_rejection() {
                         .map(|c| ("www-authenticate", c)),
                     );
                 }
-                // Over HTTP/2 some servers send a length of 0 for an empty body.
+                // Over HTTP/2, some servers send `content-length: 0` for an empty body.
                 let headers =
                     answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
                 let headers: Vec<_> =
@@ -354,10 +357,11 @@ async fn a_responder_writes_every_rejection() {
     }
 }
 
-// Scenario: requests are denied for different reasons, decided on at once or later; one has no
-// verdict, and one is allowed.
-// Guarantee: the extensions of the answer hold the denial with the identity it was given, whoever
-// wrote the answer; those of other answers hold none.
+// Scenario: some requests are denied, at once or after a wait, each for another reason. One request
+// has no verdict, and one is allowed.
+// Guarantee: the extensions of a denied request's response contain the denial, with its identity if
+// it has one. This holds for the default responder and for another one. Other responses have no
+// denial.
 #[tokio::test]
 async fn a_denial_stands_in_the_extensions_of_the_response() {
     let inner = || {
@@ -388,9 +392,9 @@ async fn a_denial_stands_in_the_extensions_of_the_response() {
     }
 }
 
-// Scenario: two hundred senders are asked to try again.
-// Guarantee: the times that they are given are spread over one to five seconds, on HTTP and on
-// gRPC.
+// Scenario: 200 requests over HTTP and 200 over gRPC get no verdict, so their senders should retry.
+// Guarantee: on both transports, the advised wait takes each of the values from one to five
+// seconds.
 #[tokio::test]
 async fn advice_to_try_again_is_spread() {
     let address = Server::Hyper.start(layer()).await;
@@ -408,10 +412,10 @@ async fn advice_to_try_again_is_spread() {
     assert_eq!((http.len(), grpc.len()), (5, 5));
 }
 
-// Scenario: requests to paths and with methods that the service does not know, and requests with a
-// header as long as a server reads, or longer.
-// Guarantee: without a credential the answer to the first reveals nothing about the service; the
-// second one never passes.
+// Scenario: requests without a credential have a path or method that the service does not know.
+// Other requests have a header that is nearly as long as a server reads, or longer.
+// Guarantee: the first requests get 401, which reveals nothing about the service. The others never
+// reach the service.
 #[tokio::test]
 async fn nothing_gets_around_the_layer() {
     for server in Server::ALL {
@@ -442,7 +446,7 @@ async fn nothing_gets_around_the_layer() {
             assert!([0, 401, 431].contains(&status), "{server:?} HTTP/2 {length}: {status}");
             let mut http1 = Http1::connect(address).await;
             let call = call.header("content-length", "0").header("connection", "close");
-            // A server may stop reading before the end.
+            // A server may stop reading before the whole header has been written.
             let _ = http1.try_write(&head(&call, Version::HTTP_11)).await;
             let answer = String::from_utf8(http1.read_to_end().await).unwrap();
             assert!(

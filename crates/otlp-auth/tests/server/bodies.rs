@@ -1,5 +1,5 @@
-//! A request is decided before its body is read, and a sender in the middle of a body reads its
-//! answer.
+//! Tests that a request is decided before its body is read, and that a sender that is still sending
+//! a body reads its response.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -17,8 +17,8 @@ use tower::{Layer, ServiceExt, service_fn};
 use crate::peers::{Call, Http1, head};
 use crate::receivers::{OUTAGE, Server, TEAM_A, layer, teams};
 
-/// A body of endless, equal frames, or one that never sends a frame. It counts the bytes that are
-/// taken, and reports when it is dropped.
+/// A body that never ends: it has either endless equal frames, or no frame at all. It counts the
+/// bytes that are read, and reports when it is dropped.
 struct Endless {
     frame: Option<usize>,
     polls: Arc<AtomicUsize>,
@@ -26,7 +26,7 @@ struct Endless {
     _dropped: oneshot::Sender<()>,
 }
 
-/// What a test can observe of a body that the layer has.
+/// What a test can observe of an [`Endless`] body that the layer owns.
 struct Traces {
     polls: Arc<AtomicUsize>,
     taken: Arc<AtomicU64>,
@@ -57,8 +57,8 @@ impl Body for Endless {
     }
 }
 
-/// Sends a request with this body through the layer, to a service that drops it unread and counts
-/// its calls.
+/// Sends a request with this body through the layer. The service behind the layer drops the body
+/// unread. Returns the status and the number of calls of the service.
 async fn send(version: Version, credential: &str, expect: bool, body: Endless) -> (u16, usize) {
     let calls = Arc::new(AtomicUsize::new(0));
     let service = layer().layer(service_fn({
@@ -84,9 +84,9 @@ const REFUSED: [(&str, u16); 4] = [
     ("StackState iapikeyok-in-an-outage", 503),
 ];
 
-// Scenario: a request is refused over HTTP/2, or over HTTP/1.1 where the sender waits for `100
+// Scenario: a request is rejected over HTTP/2, or over HTTP/1.1 while the sender waits for `100
 // Continue`.
-// Guarantee: its body is dropped without having been polled, and the service is not called.
+// Guarantee: the body is dropped without being polled, and the service is not called.
 #[tokio::test]
 async fn a_refused_body_is_not_read() {
     for (version, expect) in
@@ -106,7 +106,7 @@ async fn a_refused_body_is_not_read() {
 }
 
 // Scenario: a request is allowed.
-// Guarantee: the layer does not read its body, which is left to the service.
+// Guarantee: the layer does not read the body, but leaves it to the service.
 #[tokio::test]
 async fn an_allowed_body_is_left_to_the_service() {
     for version in [Version::HTTP_11, Version::HTTP_2] {
@@ -117,10 +117,10 @@ async fn an_allowed_body_is_left_to_the_service() {
     }
 }
 
-// Scenario: a refused sender of HTTP/1 writes without an end, or writes nothing more and does not
-// close.
-// Guarantee: the body of the first one is read up to 256 KiB and one frame more, the body of the
-// second one for a bounded time; then both are dropped.
+// Scenario: the requests of HTTP/1 senders are rejected. One sender writes without end. Another
+// writes nothing more and does not close the connection.
+// Guarantee: of the first body, 256 KiB and one more frame are read. The second body is read for a
+// limited time. Then both bodies are dropped.
 #[tokio::test]
 async fn a_refused_body_is_drained_within_bounds() {
     let mut waiting = Vec::new();
@@ -151,8 +151,8 @@ async fn a_refused_body_is_drained_within_bounds() {
     }
 }
 
-// Scenario: a client has sent only the headers, which announce a body, and waits.
-// Guarantee: it reads its whole refusal, on every server.
+// Scenario: a client has sent only its headers, which announce a body, and waits.
+// Guarantee: the client reads the whole rejection, on every server.
 #[tokio::test]
 async fn a_refusal_does_not_wait_for_the_body() {
     for server in Server::ALL {
@@ -174,7 +174,7 @@ async fn a_refusal_does_not_wait_for_the_body() {
     }
 }
 
-/// `body` in the chunked coding of HTTP/1.1.
+/// Encodes `body` in the chunked coding of HTTP/1.1.
 fn chunked(body: &[u8]) -> Vec<u8> {
     let chunks = body
         .chunks(10_000)
@@ -182,10 +182,11 @@ fn chunked(body: &[u8]) -> Vec<u8> {
     [chunks.collect::<Vec<_>>().concat().as_slice(), b"0\r\n\r\n"].concat()
 }
 
-// Scenario: fifty times in a row a client writes 200 kB, with a length or in chunks, and then
-// reads; its credential is wrong, and in the end right.
-// Guarantee: it reads the refusal every time, and the connection stays open, so that the last
-// request is served.
+// Scenario: on one connection, a client writes a whole request of 200 kB before it reads the
+// response, with a length or in chunks. Its first fifty requests are rejected, and the last one
+// is allowed.
+// Guarantee: the client reads every rejection. The connection stays open, so that the last request
+// is served.
 #[tokio::test]
 async fn a_sender_in_the_middle_of_its_body_reads_the_refusal() {
     let body = vec![b'x'; 200_000];
@@ -218,9 +219,9 @@ async fn a_sender_in_the_middle_of_its_body_reads_the_refusal() {
     }
 }
 
-// Scenario: a client writes 200 kB on a new connection each time, and asks for the connection to be
-// closed.
-// Guarantee: in all of fifty turns it reads the refusal and then the end of the connection, never a
+// Scenario: on each of fifty connections, a client writes 200 kB and asks the server to close the
+// connection.
+// Guarantee: every time, the client reads the rejection and then the end of the connection, never a
 // reset.
 #[tokio::test]
 async fn a_connection_that_closes_delivers_the_refusal_first() {
@@ -249,8 +250,9 @@ async fn a_connection_that_closes_delivers_the_refusal_first() {
 }
 
 // Scenario: a client sends `Expect: 100-continue` and waits.
-// Guarantee: a client that is refused reads the refusal at once and no `100`, and the connection
-// ends; one that is allowed reads `100`, sends its body, and is served.
+// Guarantee: if the request is rejected, the client reads the rejection and no `100`, and the
+// connection ends. If the request is allowed, the client reads `100`, sends its body, and is
+// served.
 #[tokio::test]
 async fn a_sender_that_asks_first_is_told() {
     for server in Server::ALL {
@@ -280,8 +282,9 @@ async fn a_sender_that_asks_first_is_told() {
     }
 }
 
-// Scenario: a client of HTTP/1.0, with and without a body.
-// Guarantee: it gets the same answers as over HTTP/1.1, and the connection ends after them.
+// Scenario: a client of HTTP/1.0 sends requests with and without a body.
+// Guarantee: it gets the same statuses as over HTTP/1.1, and the connection ends after the
+// response.
 #[tokio::test]
 async fn http_1_0_is_answered() {
     for server in Server::ALL {
@@ -304,7 +307,7 @@ async fn http_1_0_is_answered() {
 }
 
 // Scenario: the layer runs outside of a Tokio runtime, so that no task can read the rest of a body.
-// Guarantee: a refused request is answered.
+// Guarantee: a rejected request still gets its response.
 #[test]
 fn no_runtime_is_needed_to_refuse() {
     let service = otlp_auth::server::AuthenticateLayer::new(teams()).layer(service_fn(
@@ -315,8 +318,9 @@ fn no_runtime_is_needed_to_refuse() {
     assert_eq!(response.status(), 401);
 }
 
-// Scenario: a request waits for its verdict, and its client goes away.
-// Guarantee: a future that is dropped drops the body of its request.
+// Scenario: a client goes away while its request waits for a verdict, so that the future of the
+// request is dropped.
+// Guarantee: the body of the request is dropped too.
 #[tokio::test]
 async fn a_request_that_is_given_up_is_dropped() {
     struct Never;

@@ -1,4 +1,4 @@
-//! The frames of an HTTP/2 connection (RFC 9113).
+//! Tests the frames of an HTTP/2 connection (RFC 9113).
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,13 +19,13 @@ struct Frame {
     payload: Vec<u8>,
 }
 
-/// A connection with the headers of one request; its stream is left open.
+/// Opens a connection and sends the headers of one request. The stream of the request stays open.
 async fn begin(address: std::net::SocketAddr, headers: &[(&str, &str)]) -> TcpStream {
     let mut block = Vec::new();
     let pseudo = [(":method", "POST"), (":scheme", "http"), (":authority", "localhost")];
     for (name, value) in pseudo.iter().chain(headers) {
-        // A literal without indexing, in plain text (RFC 7541 section 6.2.2); name and value are
-        // shorter than 127 bytes.
+        // A literal without indexing, in plain text (RFC 7541 section 6.2.2). This form is right
+        // only if name and value are shorter than 127 bytes each.
         block.extend(
             [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()]
                 .concat(),
@@ -46,7 +46,7 @@ async fn begin(address: std::net::SocketAddr, headers: &[(&str, &str)]) -> TcpSt
     connection
 }
 
-/// The next frame of the stream of the request.
+/// Reads the next frame of the request's stream.
 async fn next(connection: &mut TcpStream) -> Frame {
     loop {
         let mut head = [0; 9];
@@ -62,9 +62,9 @@ async fn next(connection: &mut TcpStream) -> Frame {
 const EXPORT: (&str, &str) =
     (":path", "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
 
-// Scenario: a gRPC client has sent its headers only, and is refused or gets no verdict.
-// Guarantee: the answer is one HEADERS frame that ends the stream, and only the request to stop
-// sending follows it.
+// Scenario: a gRPC client has sent only its headers, and the request is denied or gets no verdict.
+// Guarantee: the response is one HEADERS frame that ends the stream. Only RST_STREAM follows, which
+// asks the client to stop sending.
 #[tokio::test]
 async fn a_grpc_refusal_is_trailers_only_and_does_not_wait() {
     let outage = format!("StackState {OUTAGE}");
@@ -96,8 +96,9 @@ async fn a_grpc_refusal_is_trailers_only_and_does_not_wait() {
     }
 }
 
-// Scenario: an OTLP/HTTP client has sent its headers only, and is refused or gets no verdict.
-// Guarantee: headers and body of the answer arrive whole before the body of the request has begun.
+// Scenario: an OTLP/HTTP client has sent only its headers, and the request is denied or gets no
+// verdict.
+// Guarantee: the whole response arrives, headers and body, before the client sends a body.
 #[tokio::test]
 async fn an_http_refusal_does_not_wait_for_the_body() {
     for server in Server::ALL {
@@ -127,10 +128,9 @@ async fn an_http_refusal_does_not_wait_for_the_body() {
     }
 }
 
-// Scenario: the value of the header ends or begins with blanks on the wire of HTTP/2, whose servers
-// keep them.
-// Guarantee: the request is allowed: the service answers it. (The first byte is the index of
-// `:status: 200`.)
+// Scenario: a credential has blanks before or after it. HTTP/2 servers do not remove them.
+// Guarantee: the request is allowed, and the service responds. The first byte of that response is
+// the index of `:status: 200`.
 #[tokio::test]
 async fn blanks_at_the_ends_are_trimmed_on_http2() {
     for server in Server::ALL {
@@ -142,7 +142,7 @@ async fn blanks_at_the_ends_are_trimmed_on_http2() {
         ] {
             let mut connection =
                 begin(address, &[(":path", "/v1/traces"), ("authorization", &value)]).await;
-            // The body has to end for the service to answer.
+            // The service responds only after the body has ended.
             connection.write_all(&[0, 0, 0, DATA, END_STREAM, 0, 0, 0, 1]).await.unwrap();
             let answer = next(&mut connection).await;
             assert_eq!(

@@ -1,4 +1,4 @@
-//! A decision allocates nothing.
+//! Tests that a decision allocates nothing.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -23,9 +23,9 @@ fn decide(
     }
 }
 
-// Scenario: a request is decided from memory: with a known token among many, and with unknown,
-// malformed, missing and conflicting ones, by a set, a chain and a file.
-// Guarantee: nothing is allocated.
+// Scenario: a chain of a large set of tokens, a small set and a token file decides requests. The
+// credential of a request is known, unknown, malformed, missing or conflicting.
+// Guarantee: the decision allocates nothing.
 #[test]
 fn a_decision_allocates_nothing() {
     let directory = tempfile::tempdir().unwrap();
@@ -59,7 +59,7 @@ fn a_decision_allocates_nothing() {
             .map(|value| (http::header::AUTHORIZATION, HeaderValue::from_str(value).unwrap()))
             .collect();
         for extractor in [&default, &agent] {
-            // Allocations of the first use are not counted.
+            // The first use may allocate, so it is not measured.
             let first = decide(extractor, &chain, &headers, &uri);
             match (&first, expected) {
                 (Decision::Allow(identity), Ok(name)) => assert_eq!(identity.name(), *name),
@@ -76,8 +76,8 @@ fn a_decision_allocates_nothing() {
     assert_eq!(allocations.count_total, 1, "they are counted");
 }
 
-// Scenario: a request is denied for each reason that concerns a known key, with its identity.
-// Guarantee: nothing is allocated; a time to come back costs one allocation.
+// Scenario: a denial with an identity is made, for each reason that concerns a known key.
+// Guarantee: the denial allocates nothing. A denial with a `retry_after` allocates once.
 #[test]
 fn a_denial_of_a_known_key_allocates_nothing() {
     let identity = Identity::new("team-a").with_id(7);

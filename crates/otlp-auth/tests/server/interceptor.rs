@@ -1,4 +1,4 @@
-//! The interceptor for one tonic service.
+//! Tests the interceptor for one tonic service.
 
 use std::future::{Ready, ready};
 
@@ -18,7 +18,7 @@ use crate::receivers::{
     LIMITED, LIMITED_30_S, NOT_PERMITTED, OUTAGE, TEAM_A, TEAM_B, Traces, denial, extractor, teams,
 };
 
-/// An authenticator with a verdict on the keys that are not let in, and none on another one.
+/// An authenticator that has no verdict on one key, `OUTAGE`, and denies all others.
 struct Unloaded;
 
 impl ServerAuthenticator for Unloaded {
@@ -47,7 +47,7 @@ async fn start(
 
 type Metadata<'a> = &'a [(&'static str, &'a [u8])];
 
-/// The identity that the service saw.
+/// Exports an empty request with this metadata, and returns the identity that the service saw.
 async fn export(
     client: &mut TraceServiceClient<Channel>,
     metadata: Metadata<'_>,
@@ -62,9 +62,9 @@ async fn export(
         .map(|response| response.into_inner().partial_success.unwrap().error_message)
 }
 
-// Scenario: a tonic service behind the interceptor is called with credentials right, wrong, twice,
-// and with blanks at the ends.
-// Guarantee: its verdicts are the same as the layer's; the service sees the identity and no
+// Scenario: a tonic service behind the interceptor is called with right, wrong and repeated
+// credentials, and with credentials that have blanks at the ends.
+// Guarantee: the verdicts are the same as those of the layer. The service sees the identity, but no
 // credential.
 #[tokio::test]
 async fn the_interceptor_decides_as_the_layer() {
@@ -107,10 +107,10 @@ async fn the_interceptor_decides_as_the_layer() {
     }
 }
 
-// Scenario: the authenticator has no verdict, and a good key has reached its limit, with and
-// without a time to come back.
-// Guarantee: the status carries the time to try again, which a sender's retry understands: the
-// given one rounded up to whole seconds, or one to five seconds.
+// Scenario: the authenticator has no verdict. Or a good key has reached its limit, and the denial
+// does or does not say when to retry.
+// Guarantee: the status contains the time after which to retry, in the form that OTLP senders read.
+// It is the time of the denial, rounded up to whole seconds, or else one to five seconds.
 #[tokio::test]
 async fn senders_that_should_try_again_learn_when() {
     let mut client = start(Interceptor::new(Unloaded)).await;
@@ -129,7 +129,7 @@ async fn senders_that_should_try_again_learn_when() {
 }
 
 // Scenario: a good key does not permit the call.
-// Guarantee: `PERMISSION_DENIED`, and no time to try again.
+// Guarantee: the status is `PERMISSION_DENIED`, without a time after which to retry.
 #[tokio::test]
 async fn what_is_not_permitted_is_denied() {
     let mut client = start(Interceptor::new(Unloaded)).await;

@@ -1,4 +1,4 @@
-//! Instruments, units and attributes, as the crate's documentation lists them.
+//! Tests that instruments, units and attributes are those in the crate's documentation.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -11,7 +11,8 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use crate::receivers::{EXPIRED, LIMITED, NOT_PERMITTED, OUTAGE, REVOKED, TEAM_A, TEAM_B, layer};
 
-/// The value of each counter and the count of each histogram, by instrument, unit and attributes.
+/// Returns the value of each counter and the count of each histogram, by instrument, unit and
+/// attributes.
 pub(crate) fn exported(
     provider: &SdkMeterProvider,
     exporter: &InMemoryMetricExporter,
@@ -51,9 +52,9 @@ pub(crate) fn exported(
     points
 }
 
-// Scenario: requests of every outcome, over HTTP and gRPC, and one that is exempt.
-// Guarantee: each decision is counted once, with exactly the instruments, units and attributes of
-// the table, and no attribute is taken from a request.
+// Scenario: requests of every outcome are sent over HTTP and gRPC, and to an exempt path.
+// Guarantee: each decision is counted once, with exactly the documented instruments, units and
+// attributes. No attribute contains a text of the request.
 #[tokio::test]
 async fn decisions_are_counted() {
     let exporter = InMemoryMetricExporter::default();

@@ -1,4 +1,4 @@
-//! What reaches the service behind the layer, and what passes without a credential.
+//! Tests what reaches the service behind the layer, and which requests pass without a credential.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use crate::peers::{Call, Http1, Http2};
 use crate::receivers::{Authenticator, OUTAGE, Server, TEAM_A, TEAM_B, extractor, layer, teams};
 
-/// The answers to `call` over HTTP/1.1 and HTTP/2, which must agree.
+/// Sends `call` over HTTP/1.1 and HTTP/2, and returns the response, which must be the same on both.
 async fn answer(address: std::net::SocketAddr, call: &Call) -> (u16, String) {
     let one = Http1::connect(address).await.call(call).await;
     let two = Http2::connect(address).await.call(call).await;
@@ -20,10 +20,10 @@ async fn answer(address: std::net::SocketAddr, call: &Call) -> (u16, String) {
     (one.status, one.text().to_owned())
 }
 
-// Scenario: health checks and neighbours of their path, without a credential, with a wrong one,
-// with a right one.
-// Guarantee: only the exempt path passes, without a decision and hence without an identity, and no
-// credential reaches the service.
+// Scenario: requests go to an exempt path and to similar paths. They have no credential, a wrong
+// one or a right one.
+// Guarantee: the exempt path passes without a decision, so the service sees no identity, and no
+// credential reaches the service. Requests to similar paths without a credential do not pass.
 #[tokio::test]
 async fn an_exempt_path_passes_unasked() {
     for server in Server::ALL {
@@ -69,8 +69,8 @@ async fn an_exempt_path_passes_unasked() {
     }
 }
 
-// Scenario: a gRPC method is exempt.
-// Guarantee: it is called without a credential; without the exemption it is not.
+// Scenario: a gRPC method is called without a credential, with and without an exemption.
+// Guarantee: the service is called only if its method is exempt.
 #[tokio::test]
 async fn a_grpc_method_can_be_exempt() {
     let call = Call::grpc();
@@ -88,9 +88,10 @@ async fn a_grpc_method_can_be_exempt() {
     }
 }
 
-// Scenario: a browser sends a preflight: OPTIONS with Origin and Access-Control-Request-Method.
-// Guarantee: a preflight passes where the layer exempts it and only there; a request that lacks one
-// of the three needs a credential.
+// Scenario: a browser sends a preflight: OPTIONS with the headers Origin and
+// Access-Control-Request-Method.
+// Guarantee: a preflight passes only if the layer exempts preflights. A request that lacks OPTIONS
+// or one of the two headers needs a credential.
 #[tokio::test]
 async fn a_preflight_passes_where_it_is_allowed() {
     let options = || Call::post("/v1/traces").method(Method::OPTIONS);
@@ -112,9 +113,10 @@ async fn a_preflight_passes_where_it_is_allowed() {
     }
 }
 
-// Scenario: a good credential stands in every place at once, beside other headers and parameters.
-// Guarantee: no part of it reaches the service, unless the layer keeps it; then it arrives as it
-// was sent.
+// Scenario: a request has the same good credential in two headers and in the query, beside other
+// headers and parameters.
+// Guarantee: no copy of the credential reaches the service. If the layer is set to keep the
+// credential, every copy arrives as it was sent.
 #[tokio::test]
 async fn a_credential_is_taken_out_or_kept() {
     let call = Call::post(&format!("/stsAgent/intake?a=%2f&api_key={TEAM_A}&b"))
@@ -137,8 +139,8 @@ async fn a_credential_is_taken_out_or_kept() {
     }
 }
 
-/// A service that may only be called after it was ready, as tower demands. A clone has to become
-/// ready itself.
+/// A service that panics if it is called before it was ready, because tower demands readiness
+/// before each call. A clone is not ready at first.
 #[derive(Debug)]
 struct OnceReady {
     ready: bool,
@@ -171,9 +173,9 @@ fn request(credential: &str, path: &str) -> Request<String> {
     Request::post(path).header("authorization", credential).body(String::new()).unwrap()
 }
 
-// Scenario: a service that has to be ready before each call is called many times, in turn with
-// refusals and exempt requests.
-// Guarantee: the instance that was ready is called, also when the verdict comes later.
+// Scenario: a service must become ready before each call. It is called many times, and some
+// requests in between are rejected or exempt.
+// Guarantee: the instance that became ready is called, even if the verdict comes later.
 #[tokio::test]
 async fn the_ready_service_is_called() {
     let mut service: Authenticate<OnceReady, Authenticator> =
@@ -194,8 +196,8 @@ async fn the_ready_service_is_called() {
     }
 }
 
-// Scenario: a request brings an identity in its extensions, put there by a layer further out.
-// Guarantee: an allowed request has the identity of its credential.
+// Scenario: another layer has put an identity into the extensions of a request.
+// Guarantee: if the request is allowed, the identity of its credential replaces that identity.
 #[tokio::test]
 async fn an_identity_is_replaced() {
     let service = AuthenticateLayer::new(teams()).layer(OnceReady { ready: false });
@@ -205,8 +207,9 @@ async fn an_identity_is_replaced() {
     assert_eq!(http_body_util::BodyExt::collect(body).await.unwrap().to_bytes(), "team-a");
 }
 
-// Scenario: the layer is refined after it was cloned, and the extractor is replaced.
-// Guarantee: a clone keeps its own settings; the new extractor's challenges are sent.
+// Scenario: a layer is cloned. The clone gets an exempt path and another extractor.
+// Guarantee: the original layer keeps its settings. The clone sends the challenges of its own
+// extractor.
 #[tokio::test]
 async fn a_clone_keeps_its_settings() {
     let first = AuthenticateLayer::new(teams());
@@ -226,8 +229,8 @@ async fn a_clone_keeps_its_settings() {
     assert_eq!(answer(&second, "/").await.headers()["www-authenticate"], r#"Key realm="otlp""#);
 }
 
-// Scenario: the inner service fails, or answers by itself with 401.
-// Guarantee: the layer changes neither.
+// Scenario: the inner service returns an error, or a 401 of its own.
+// Guarantee: the layer returns the error or the response unchanged.
 #[tokio::test]
 async fn the_answer_of_the_service_is_not_touched() {
     let good = format!("StackState {TEAM_A}");
@@ -250,8 +253,8 @@ async fn the_answer_of_the_service_is_not_touched() {
     assert_eq!(body, "mine");
 }
 
-// Scenario: one authenticator is shared by two layers.
-// Guarantee: an `Arc` of an authenticator is an authenticator.
+// Scenario: two layers share one authenticator.
+// Guarantee: an `Arc` of an authenticator can be used as an authenticator.
 #[tokio::test]
 async fn an_authenticator_can_be_shared() {
     let shared = Arc::new(teams());
@@ -265,7 +268,7 @@ async fn an_authenticator_can_be_shared() {
 }
 
 // Scenario: the service behind the layer is read, changed and taken out.
-// Guarantee: it is the one that the layer was put in front of.
+// Guarantee: each time it is the service that was given to the layer.
 #[test]
 fn the_inner_service_can_be_reached() {
     let mut service = AuthenticateLayer::new(teams()).layer(OnceReady { ready: false });

@@ -1,4 +1,5 @@
-//! Clients that send exactly the given bytes and return everything that they receive.
+//! Clients that send exactly the bytes that they are given, and return everything that they
+//! receive.
 
 use std::net::SocketAddr;
 
@@ -10,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-/// A request.
+/// A request to be sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) method: Method,
@@ -19,7 +20,7 @@ pub(crate) struct Call {
     pub(crate) body: Vec<u8>,
 }
 
-/// A response. Its headers are sorted by name, without `date`.
+/// A response that was received. Its headers are sorted by name, and `date` is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -38,7 +39,7 @@ impl Call {
         }
     }
 
-    /// An empty export of traces.
+    /// Makes a gRPC request that exports no traces.
     pub(crate) fn grpc() -> Self {
         let mut call = Self::post("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
         call.body = vec![0; 5];
@@ -63,7 +64,7 @@ impl Answer {
         trailers: Option<HeaderMap>,
     ) -> Self {
         let mut headers: Vec<_> = headers.filter(|(name, _)| name != "date").collect();
-        // The sort is stable: values of one name keep their order.
+        // The sort is stable, so that several values of one header keep their order.
         headers.sort_by(|one, other| one.0.cmp(&other.0));
         Self { status, headers, body, trailers }
     }
@@ -77,14 +78,14 @@ impl Answer {
     }
 }
 
-/// A connection that sends small writes at once.
+/// Opens a connection that sends small writes without delay.
 async fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     stream
 }
 
-/// A connection of HTTP/1, written by hand.
+/// A connection of HTTP/1 to which the tests write bytes themselves.
 pub(crate) struct Http1(BufReader<TcpStream>);
 
 impl Http1 {
@@ -108,7 +109,7 @@ impl Http1 {
         self.0.get_mut().write_all(bytes).await
     }
 
-    /// Reads the answer; its body has a length or ends with the connection.
+    /// Reads a response. Its body has a `content-length`, or it ends with the connection.
     pub(crate) async fn read_answer(&mut self) -> Answer {
         let (status, headers) = self.read_head().await;
         let mut body = Vec::new();
@@ -122,7 +123,8 @@ impl Http1 {
         Answer::new(status, headers.into_iter(), body, None)
     }
 
-    /// The status and the headers of an answer, also of one that is informational.
+    /// Reads the status and the headers of a response, which may be an informational one such as
+    /// `100`.
     pub(crate) async fn read_head(&mut self) -> (u16, Vec<(String, String)>) {
         let status = self.read_line().await;
         let status = status
@@ -149,7 +151,7 @@ impl Http1 {
         line.trim_end().to_owned()
     }
 
-    /// Everything that is received until the connection ends, with or without an error.
+    /// Reads until the connection ends, and ignores an error at its end.
     pub(crate) async fn read_to_end(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let _ = self.0.read_to_end(&mut bytes).await;
@@ -157,7 +159,7 @@ impl Http1 {
     }
 }
 
-/// The request line and headers of HTTP/1.
+/// Writes the request line and the headers of an HTTP/1 request.
 pub(crate) fn head(call: &Call, version: Version) -> Vec<u8> {
     let mut bytes =
         format!("{} {} {version:?}\r\nhost: localhost\r\n", call.method, call.path).into_bytes();
@@ -168,7 +170,7 @@ pub(crate) fn head(call: &Call, version: Version) -> Vec<u8> {
     bytes
 }
 
-/// A connection of HTTP/2 with prior knowledge.
+/// A connection that speaks HTTP/2 from its first byte, without an upgrade.
 pub(crate) struct Http2(http2::SendRequest<Full<Bytes>>);
 
 impl Http2 {

@@ -1,5 +1,5 @@
-//! The three servers that the layer is made for, on loopback, and an authenticator with every
-//! outcome.
+//! The three kinds of server that the layer is made for, on loopback, and an authenticator that
+//! gives every outcome.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -35,16 +35,16 @@ pub(crate) const TEAM_A: &str = "iapikeyok-of-team-a";
 pub(crate) const TEAM_B: &str = "iapikeyok-of-team-b";
 pub(crate) const REVOKED: &str = "iapikeyok-revoked";
 pub(crate) const EXPIRED: &str = "iapikeyok-expired";
-/// A good key that does not permit what is asked.
+/// A good key that does not permit the request.
 pub(crate) const NOT_PERMITTED: &str = "iapikeyok-not-permitted";
 /// A good key that has reached its limit.
 pub(crate) const LIMITED: &str = "iapikeyok-limited";
 /// A good key that has reached its limit for the next 29.5 seconds.
 pub(crate) const LIMITED_30_S: &str = "iapikeyok-limited-30-s";
-/// A key on which the authenticator has no verdict.
+/// A key for which the authenticator has no verdict.
 pub(crate) const OUTAGE: &str = "iapikeyok-in-an-outage";
 
-/// Two teams in memory, and behind them an authenticator that takes time to decide.
+/// Two tokens in memory, followed by an authenticator that does not decide at once.
 pub(crate) type Authenticator = Chain<FixedTokens, Remote>;
 
 pub(crate) struct Remote;
@@ -67,7 +67,7 @@ impl ServerAuthenticator for Remote {
     }
 }
 
-/// The denial of one of the good keys that are not let in.
+/// Returns the denial of a good key that does not permit the request or has reached its limit.
 pub(crate) fn denial(credential: &Credential<'_>) -> Denial {
     let identity = Identity::new("restricted");
     match credential.expose_token() {
@@ -83,8 +83,8 @@ pub(crate) fn teams() -> FixedTokens {
     FixedTokens::new([("team-a", TEAM_A), ("team-b", TEAM_B)]).unwrap()
 }
 
-/// `StackState`, `ApiKey` and Basic in `Authorization`, a bare header, and a parameter below
-/// `/stsAgent/`.
+/// Makes an extractor that reads `StackState`, `ApiKey` and Basic in `Authorization`, a key without
+/// a scheme in `sts-api-key`, and the parameter `api_key` on paths below `/stsAgent/`.
 pub(crate) fn extractor() -> CredentialExtractor {
     CredentialExtractor::default()
         .with_scheme(Scheme::from_static("ApiKey"))
@@ -97,7 +97,7 @@ pub(crate) fn layer() -> AuthenticateLayer<Authenticator> {
     AuthenticateLayer::new(teams().or(Remote)).with_extractor(extractor())
 }
 
-/// Answers with a status alone, and with 403 instead of 401 if there was a credential.
+/// Writes a rejection without a body. The status is 403 instead of 401 if there was a credential.
 pub(crate) fn status_alone(rejection: &Rejection, _request: &Parts) -> Response<Bytes> {
     let was_presented =
         rejection.denial().is_some_and(|denial| denial.reason() != DenyReason::Missing);
@@ -127,7 +127,8 @@ pub(crate) enum Server {
 impl Server {
     pub(crate) const ALL: [Self; 3] = [Self::Tonic, Self::Axum, Self::Hyper];
 
-    /// Starts this server with `layer` around [`services`]; it ends with the runtime of the test.
+    /// Starts this server, with `layer` around [`services`]. The server ends with the runtime of
+    /// the test.
     pub(crate) async fn start<A>(self, layer: AuthenticateLayer<A>) -> SocketAddr
     where
         A: ServerAuthenticator + 'static,
@@ -168,7 +169,7 @@ impl Server {
     }
 }
 
-/// OTLP/gRPC traces, and on a few paths of HTTP a service that answers with what reached it.
+/// Makes a service for OTLP/gRPC traces. On a few other paths, it responds with what it received.
 pub(crate) fn services() -> Router {
     let http = Router::new()
         .route("/v1/traces", any(say_what_came))
@@ -177,8 +178,8 @@ pub(crate) fn services() -> Router {
     Routes::new(TraceServiceServer::new(Traces)).into_axum_router().merge(http)
 }
 
-/// One line each: the identity, the length of the body, the URI, and the headers that may carry a
-/// credential.
+/// Writes what reached the service, one item per line: the identity, the URI, the headers that may
+/// carry a credential, and the length of the body.
 async fn say_what_came(request: Request) -> String {
     let (parts, body) = request.into_parts();
     let identity = parts.extensions.get::<Identity>().map_or("none", Identity::name);

@@ -1,4 +1,4 @@
-//! A presented credential is never repeated.
+//! Tests that no output repeats a credential that was presented.
 
 use std::collections::HashSet;
 use std::io;
@@ -18,13 +18,13 @@ use tower::Layer;
 use crate::peers::{Answer, Call, Http1, Http2};
 use crate::receivers::{Server, extractor, status_alone};
 
-/// A token that appears nowhere else.
+/// The canary: a token that no other text contains.
 const CANARY: &str = "Q2FuYXJ5MTYxODAzMzk4ODc0OTg5NDg";
-/// The length of the parts of the canary that may appear nowhere.
+/// The number of characters of a part of the canary. Any part of this length must not appear.
 const PART: usize = 8;
 
-/// The texts that must not appear: the parts of the canary as they are, in hexadecimal, in base64,
-/// and as `Debug` prints bytes.
+/// The texts that must not appear: all parts of the canary in plain text, in hexadecimal and in
+/// base64, and its bytes as `Debug` prints them.
 struct Parts {
     text: HashSet<String>,
     numbers: Vec<String>,
@@ -49,7 +49,7 @@ impl Parts {
     }
 }
 
-/// All parts of this text, which is ASCII.
+/// Returns all parts of this ASCII text that are `PART` characters long.
 fn parts(text: &str) -> Vec<String> {
     (PART..=text.len()).map(|end| text[end - PART..end].to_owned()).collect()
 }
@@ -76,7 +76,7 @@ fn all_of(answer: &Answer) -> Vec<u8> {
     [format!("{:?}{:?}", answer.headers, answer.trailers).as_bytes(), &answer.body].concat()
 }
 
-/// A set of tokens, or an authenticator without a verdict.
+/// An authenticator that either knows a set of tokens, or has no verdict.
 enum Either {
     Known(FixedTokens),
     Nobody,
@@ -99,12 +99,12 @@ impl ServerAuthenticator for Either {
     }
 }
 
-/// The canary as the password of Basic, with the right user and with another one.
+/// Encodes the canary as the password of Basic, once with the right user and once with another.
 fn basics() -> [String; 2] {
     ["apikey", "nobody"].map(|user| STANDARD.encode(format!("{user}:{CANARY}")))
 }
 
-/// Presents the canary in every way, and collects everything that is received.
+/// Presents the canary in every form, and collects everything that is received.
 async fn present(address: SocketAddr) -> Vec<Vec<u8>> {
     let [basic, other] = basics();
     let headers = [
@@ -131,7 +131,7 @@ async fn present(address: SocketAddr) -> Vec<Vec<u8>> {
             shown.push(all_of(&http2.call(&call).await));
             let conflicting = call.clone().header("authorization", "StackState something-else");
             shown.push(all_of(&http2.call(&conflicting).await));
-            // gRPC is not spoken over HTTP/1.
+            // The servers do not speak gRPC over HTTP/1.
             if call.path == "/v1/traces" {
                 shown.push(all_of(&Http1::connect(address).await.call(&call).await));
             }
@@ -149,11 +149,10 @@ async fn present(address: SocketAddr) -> Vec<Vec<u8>> {
     shown
 }
 
-// Scenario: a token is presented right, wrong, malformed, conflicting, undecided, in the query and
-// as Basic, to every server on every transport, with all logs at TRACE and metrics on; and it
-// stands in files and sets that are refused.
-// Guarantee: no part of the token is in an answer, a log line, a metric, `Debug` output or an
-// error.
+// Scenario: a token is presented to every server on every transport, in headers, in the query and
+// as Basic. It may be right, wrong, malformed, conflicting or undecided. All logs at TRACE are
+// captured, and metrics are on.
+// Guarantee: no part of the token is in a response, a log line or a metric.
 #[tokio::test]
 async fn a_canary_is_never_repeated() {
     let log = Log::default();
@@ -163,10 +162,10 @@ async fn a_canary_is_never_repeated() {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
-    // With a single subscriber, tracing asks the thread that logs first whether the line is wanted,
-    // and that thread may belong to another test.
+    // If there is only one subscriber, tracing asks the subscriber of the thread that logs first
+    // whether a line is wanted. That thread may belong to another test.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
-    // Everything below runs on this thread.
+    // The subscriber is set for this thread only, and everything below runs on this thread.
     let _guard = tracing::subscriber::set_default(subscriber);
     let exporter = InMemoryMetricExporter::default();
     let provider = SdkMeterProvider::builder()
@@ -203,9 +202,9 @@ async fn a_canary_is_never_repeated() {
     }
 }
 
-// Scenario: every type that holds or was made from a token is printed with `Debug`, and every error
-// with all its sources.
-// Guarantee: the token is in none of these texts.
+// Scenario: every type that contains a token, or was made from one, is printed with `Debug`. Every
+// error is printed with all its sources.
+// Guarantee: no part of the token is in these texts.
 #[test]
 fn a_canary_is_in_no_debug_and_no_error() {
     let directory = tempfile::tempdir().unwrap();
@@ -261,8 +260,8 @@ fn a_canary_is_in_no_debug_and_no_error() {
     }
 }
 
-// Scenario: a text with the canary, a part of it, or another spelling of it.
-// Guarantee: the tests above would find it.
+// Scenario: a text contains the canary, a part of it, or another spelling of it.
+// Guarantee: the search that the tests above use finds the canary in that text.
 #[test]
 fn a_canary_would_be_seen() {
     let parts = Parts::new();

@@ -1,4 +1,4 @@
-//! Calls and their responses, as over a direct channel.
+//! Tests that calls and their responses are the same as over a direct channel.
 
 use std::convert::Infallible;
 use std::net::TcpListener;
@@ -22,8 +22,8 @@ use tower::ServiceExt;
 use super::{call, channel, collector, fixed, raw_server, rotated_collector};
 use crate::support::{Fed, Tokens, batch, trailers};
 
-/// Scenario: a client sends from a thread without a runtime, and from both kinds of runtime, with a
-/// fixed token and with the token of a file.
+/// Scenario: a client sends from a thread without a runtime, from a current-thread runtime and from
+/// a multi-thread runtime. The token is fixed or comes from a file.
 /// Guarantee: every batch arrives.
 #[test]
 fn sends_from_anywhere() {
@@ -46,8 +46,8 @@ fn sends_from_anywhere() {
 }
 
 /// Scenario: a request already has credentials and other metadata.
-/// Guarantee: the authenticator's credential alone arrives, with the other metadata and a user
-/// agent.
+/// Guarantee: the authenticator's credential replaces them. The other metadata and a user agent
+/// arrive too.
 #[test]
 fn replaces_the_credential_only() {
     let (collector, _) = collector();
@@ -63,8 +63,8 @@ fn replaces_the_credential_only() {
     );
 }
 
-/// Scenario: the server accepts connections and never answers, and the endpoint has a timeout.
-/// Guarantee: the call ends as over a direct channel.
+/// Scenario: the server accepts connections and never responds, and the endpoint has a timeout.
+/// Guarantee: the call ends with the same status as over a direct channel.
 #[test]
 fn the_endpoints_timeout_holds() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -87,9 +87,9 @@ fn the_endpoints_timeout_holds() {
     }
 }
 
-/// Scenario: the server fails a call with a status that has a code, a text beyond ASCII, details,
+/// Scenario: the server fails a call. Its status has a code, a message that is not ASCII, details,
 /// metadata and binary metadata.
-/// Guarantee: all of it arrives as over a direct channel.
+/// Guarantee: all parts of the status arrive as over a direct channel.
 #[test]
 fn a_status_passes_unchanged() {
     let (collector, tokens) = collector();
@@ -127,10 +127,10 @@ fn a_status_passes_unchanged() {
     }
 }
 
-/// Scenario: requests of 3 MiB and of 8 MiB are sent, plain and compressed, with tokens that are
-/// accepted and with tokens that are refused at first.
-/// Guarantee: every accepted request arrives whole; a refused one is sent again if it could be
-/// recorded, and otherwise ends in the refusal.
+/// Scenario: requests of 3 MiB and of 8 MiB are sent, plain and compressed. Some tokens are
+/// accepted, and some are rejected at first.
+/// Guarantee: every accepted request arrives whole. A rejected request is sent again if it could be
+/// recorded. Otherwise the call ends with the rejection.
 #[test]
 fn large_and_compressed_messages() {
     let large = |len: usize| {
@@ -153,8 +153,9 @@ fn large_and_compressed_messages() {
             collector.received.spans().iter().map(String::len).collect::<Vec<_>>(),
             [3 << 20, 8 << 20]
         );
-        // How much of it is on its way when it is refused is up to the machine. More than what is
-        // recorded is not sent again..
+        // This request is larger than what is recorded. How much of it has been sent when it is
+        // rejected depends on the machine. If more has been sent than is recorded, the request is
+        // not sent again.
         tokens.replace("token-2");
         let whole = match block_on(client(&tokens.unbound()).export(large(8 << 20))) {
             Ok(_) => true,
@@ -163,7 +164,7 @@ fn large_and_compressed_messages() {
                 false
             }
         };
-        // ..and half of it never arrives.
+        // The request arrives as a whole or not at all.
         let expected = [3 << 20, 8 << 20, 8 << 20];
         assert_eq!(
             collector.received.spans().iter().map(String::len).collect::<Vec<_>>(),
@@ -172,8 +173,8 @@ fn large_and_compressed_messages() {
     }
 }
 
-/// Scenario: the server streams messages and ends with trailers of its own.
-/// Guarantee: messages arrive while they are sent, and the trailers arrive at the end.
+/// Scenario: the server streams messages, and then sends trailers of its own.
+/// Guarantee: each message arrives before the next one is sent, and the trailers arrive at the end.
 #[test]
 fn streams_and_trailers_pass() {
     let (frames, answer) = Fed::new();
@@ -192,9 +193,9 @@ fn streams_and_trailers_pass() {
     });
 }
 
-/// Scenario: a request with large metadata passes through the channel, to a server that accepts
-/// them.
-/// Guarantee: the metadata arrive whole, with the user agent of a direct channel.
+/// Scenario: a request with large metadata is sent over the channel, to a server that accepts so
+/// much metadata.
+/// Guarantee: the metadata arrives whole, with the same user agent as over a direct channel.
 #[tokio::test]
 async fn the_pipe_leaves_no_trace() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

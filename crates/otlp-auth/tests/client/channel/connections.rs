@@ -1,4 +1,4 @@
-//! Connections that are lost, given up, or not needed any more.
+//! Tests connections that are lost, abandoned or no longer needed.
 
 use std::convert::Infallible;
 use std::net::TcpListener;
@@ -20,12 +20,12 @@ use tonic::transport::Endpoint;
 use super::{call, channel, collector, fixed, raw_server};
 use crate::support::{BoxBody, Collector, Fed, Tokens, batch, is_followed, wait_for_end};
 
-/// Scenario: the server stops and starts again twice at the same address.
-/// Guarantee: calls end as UNAVAILABLE while it is stopped, which exporters retry, and succeed on
-/// the same channel while it runs.
+/// Scenario: the server stops and starts again twice, at the same address.
+/// Guarantee: calls on one channel end with UNAVAILABLE, which exporters retry, while the server is
+/// stopped. They succeed again after the server has started.
 #[test]
 fn the_server_comes_back() {
-    // No other test uses this address, so that its port stays free in between.
+    // No other test uses this address, so the port stays free while the server is stopped.
     let address = TcpListener::bind("127.43.17.4:0").unwrap().local_addr().unwrap();
     let tokens = Tokens::new("token-0");
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
@@ -35,7 +35,8 @@ fn the_server_comes_back() {
             let status = block_on(client.export(batch("lost"))).unwrap_err();
             assert_eq!(status.code(), Code::Unavailable, "{status:?}");
             let collector = Collector::start_at(address, tokens.accepted(), || ());
-            // The connection that was lost with the server may be noticed only now.
+            // The client may notice only now that it lost the connection, so the first call may
+            // fail.
             let result = block_on(client.export(batch("span")));
             if let Err(status) = result {
                 assert_eq!(status.code(), Code::Unavailable, "{status:?}");
@@ -46,8 +47,8 @@ fn the_server_comes_back() {
     }
 }
 
-/// Scenario: the server reads a request and closes the connection instead of answering.
-/// Guarantee: the call ends as UNAVAILABLE, so that an exporter retries its batch.
+/// Scenario: the server reads a request and closes the connection without a response.
+/// Guarantee: the call ends with UNAVAILABLE, so that an exporter retries its batch.
 #[test]
 fn a_broken_connection_is_retryable() {
     for auth in [fixed(), Tokens::new("token-0").unbound()] {
@@ -84,7 +85,7 @@ fn a_broken_connection_is_retryable() {
 }
 
 /// Scenario: the channel is dropped while a response is being received.
-/// Guarantee: the response arrives completely, as with any channel of tonic.
+/// Guarantee: the whole response arrives, as with any channel of tonic.
 #[test]
 fn an_answer_outlives_its_channel() {
     let (frames, answer) = Fed::new();
@@ -98,7 +99,7 @@ fn an_answer_outlives_its_channel() {
         frames.send(Ok(Frame::data("one".into()))).unwrap();
         let mut body = call(channel).await.into_body();
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), Bytes::from("one"));
-        // The file is followed as long as the thread of the channel is there.
+        // The file is still followed, because the thread of the channel still runs.
         assert!(is_followed(&generation));
         frames.send(Ok(Frame::data("two".into()))).unwrap();
         assert_eq!(
@@ -111,8 +112,9 @@ fn an_answer_outlives_its_channel() {
     wait_for_end(generation);
 }
 
-/// Scenario: a channel is dropped, unused and used, with its connections open.
-/// Guarantee: its thread ends, and with it the thread that follows the token file.
+/// Scenario: a channel is dropped, in one case before its first call, and in the other after a
+/// call, while its connection is open.
+/// Guarantee: the channel's thread ends, and so does the thread that follows the token file.
 #[test]
 fn the_thread_ends_with_the_channel() {
     let (collector, tokens) = collector();
@@ -133,7 +135,8 @@ fn the_thread_ends_with_the_channel() {
 }
 
 /// Scenario: a caller cancels a call while the server works on it.
-/// Guarantee: the server notices, as with any channel of tonic, and the channel stays usable.
+/// Guarantee: the server notices the cancellation, as with any channel of tonic, and the channel
+/// can still be used.
 #[test]
 fn a_call_that_is_given_up() {
     struct Gone(Option<oneshot::Sender<()>>);

@@ -1,4 +1,5 @@
-//! `channel()`, with real servers on loopback ports and with the exporter it is made for.
+//! Tests `channel()`, with real servers on loopback ports and with the tonic exporter of
+//! opentelemetry-rust.
 
 mod calls;
 mod connections;
@@ -26,14 +27,14 @@ fn fixed() -> UnboundBearerTokenAuth {
     BearerTokenAuth::builder().token("token-0").build_unbound().unwrap()
 }
 
-/// A collector that accepts `token-0`.
+/// Starts a collector that accepts `token-0`.
 fn collector() -> (Collector, Tokens) {
     let tokens = Tokens::new("token-0");
     (Collector::start(tokens.accepted()), tokens)
 }
 
-/// A collector whose token is `token-1` by now, and the file of a client that still has `token-0`
-/// when its request is sent, and `token-1` when the refusal is on its way back.
+/// Starts a collector that accepts only `token-1`. The client's file has `token-0` when a request
+/// is sent, and changes to `token-1` before the rejection is sent.
 fn rotated_collector() -> (Collector, Tokens) {
     let client_tokens = Tokens::new("token-0");
     let rotate = {
@@ -44,7 +45,7 @@ fn rotated_collector() -> (Collector, Tokens) {
     (Collector::start_at("127.0.0.1:0".parse().unwrap(), accepted, rotate), client_tokens)
 }
 
-/// A server of HTTP/2 that answers with a body that the test feeds.
+/// Starts an HTTP/2 server. The test sends the frames of the response body.
 fn raw_server(answer: Fed) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -66,14 +67,14 @@ fn raw_server(answer: Fed) -> SocketAddr {
                 ))
             });
             let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            // The connection ends when the client is gone.
+            // The connection ends with an error when the client is gone.
             let _ = server.serve_connection(TokioIo::new(stream), service).await;
         });
     });
     address
 }
 
-/// Sends a request over the channel without gRPC's help.
+/// Sends a request over the channel without a gRPC client.
 async fn call(mut channel: Channel) -> Response<tonic::body::Body> {
     let request =
         Request::post("http://localhost/a.Service/Call").header("content-type", "application/grpc");

@@ -1,4 +1,4 @@
-//! Tokens that change, and tokens that the server does not know.
+//! Tests tokens that change, and tokens that the server does not know.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,14 +13,14 @@ use tonic::transport::Channel;
 use super::{channel, collector, rotated_collector};
 use crate::support::{Collector, ENDPOINT, Tokens, batch, wait_for_header};
 
-/// The SDK with its batch processor, which exports on a plain thread of its own.
+/// Makes an SDK with a batch processor, which exports on a thread of its own without a runtime.
 fn provider(channel: Channel) -> SdkTracerProvider {
     let exporter = SpanExporter::builder().with_tonic().with_channel(channel).build().unwrap();
     SdkTracerProvider::builder().with_batch_exporter(exporter).build()
 }
 
-/// Scenario: the server drops the old token before the client's file changes, which happens while
-/// the refusal is on its way back.
+/// Scenario: the server stops accepting the old token before the client's file changes. The file
+/// changes before the rejection reaches the client.
 /// Guarantee: the request arrives once, and later requests have the new token at once.
 #[test]
 fn a_rotation_loses_no_request() {
@@ -32,9 +32,9 @@ fn a_rotation_loses_no_request() {
     assert_eq!(collector.received.spans(), ["first", "second"]);
 }
 
-/// Scenario: a request is refused while the file still has the old token; the file changes while
-/// the next refused request waits for its read.
-/// Guarantee: the first refusal is returned, and the second request arrives.
+/// Scenario: the first request is rejected while the file has the old token. The file changes when
+/// the second request is rejected, while that request waits for the file to be read.
+/// Guarantee: the first rejection is returned, and the second request arrives.
 #[test]
 fn a_file_written_while_a_request_waits() {
     let client_tokens = Tokens::new("token-0");
@@ -62,7 +62,7 @@ fn a_file_written_while_a_request_waits() {
 
 /// Scenario: the exporter of opentelemetry-rust runs with the SDK's batch processor in a program
 /// without a runtime, while the token is rotated.
-/// Guarantee: no batch is lost, and no batch arrives twice.
+/// Guarantee: every batch arrives exactly once.
 #[test]
 fn the_exporter_without_a_runtime() {
     let (collector, tokens) = rotated_collector();
@@ -75,9 +75,9 @@ fn the_exporter_without_a_runtime() {
     provider.shutdown().unwrap();
 }
 
-/// Scenario: the same exporter runs in a program with a Tokio runtime, which awaits its futures and
-/// flushes its batch processor.
-/// Guarantee: no batch is lost, and no batch arrives twice.
+/// Scenario: the same exporter runs in a program with a Tokio runtime. The program awaits an
+/// export, and flushes the batch processor.
+/// Guarantee: every batch arrives exactly once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_exporter_in_a_runtime() {
     let (collector, tokens) = rotated_collector();
@@ -102,8 +102,8 @@ async fn the_exporter_in_a_runtime() {
     assert_eq!(collector.received.spans(), ["awaited", "flushed"]);
 }
 
-/// Scenario: the server accepts none of the tokens that the client has.
-/// Guarantee: its refusal is returned as over a direct channel, and the exporter sees an error.
+/// Scenario: the server accepts no token that the client has.
+/// Guarantee: the rejection is returned as over a direct channel, and the exporter gets an error.
 #[test]
 fn a_dead_token_is_an_error() {
     let (collector, _) = collector();
@@ -119,8 +119,8 @@ fn a_dead_token_is_an_error() {
 }
 
 /// Scenario: 100 requests are in flight at the same time on clones of one channel when the server
-/// refuses their token.
-/// Guarantee: all of them arrive once.
+/// rejects their token.
+/// Guarantee: every request arrives exactly once.
 #[test]
 fn a_hundred_requests_at_once() {
     let (collector, tokens) = rotated_collector();
@@ -141,9 +141,9 @@ fn a_hundred_requests_at_once() {
     assert_eq!(collector.received.spans(), expected);
 }
 
-/// Scenario: the file changes first, and then the server drops the old token, so that nothing is
-/// refused.
-/// Guarantee: requests carry the new token as soon as the file has it.
+/// Scenario: the file changes first, and then the server stops accepting the old token, so that no
+/// request is rejected.
+/// Guarantee: requests have the new token as soon as the file has it.
 #[test]
 fn a_rotation_in_the_usual_order() {
     let (collector, server_tokens) = collector();

@@ -1,4 +1,4 @@
-//! Bodies of requests and responses: recorded, streamed, broken.
+//! Tests bodies of requests and responses that are recorded, streamed or broken.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -19,8 +19,8 @@ use crate::support::{
 
 const MIB: usize = 1 << 20;
 
-/// Scenario: refused requests have bodies of every type that is recorded.
-/// Guarantee: each is sent again completely.
+/// Scenario: rejected requests have a body, of each type that the layer can record.
+/// Guarantee: each request is sent again with its whole body.
 #[test]
 fn every_recorded_type_is_sent_again() {
     fn sent_again<B: Body<Data = Bytes> + Send + 'static>(body: B, expected: &[u8]) {
@@ -41,8 +41,8 @@ fn every_recorded_type_is_sent_again() {
     sent_again(tonic::body::Body::empty(), b"");
 }
 
-/// Scenario: a refused request has a body of a type that cannot be rebuilt.
-/// Guarantee: it is not sent again, and the refusal is returned.
+/// Scenario: a rejected request has a body of a type that the layer cannot rebuild.
+/// Guarantee: the request is not sent again, and the rejection is returned.
 #[test]
 fn other_bodies_are_sent_once() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
@@ -54,8 +54,9 @@ fn other_bodies_are_sent_once() {
     assert_eq!(log.lock().unwrap().len(), 1);
 }
 
-/// Scenario: streamed bodies of 4 MiB, and of one byte more, are refused.
-/// Guarantee: the shorter one is sent again; the longer one is not, but arrived intact.
+/// Scenario: requests with streamed bodies of 4 MiB, and of more than 4 MiB, are rejected.
+/// Guarantee: the request with 4 MiB is sent again. The longer ones arrive whole, but are not sent
+/// again.
 #[test]
 fn four_mebibytes_are_recorded() {
     for (len, sendings) in [(4 * MIB, 2), (4 * MIB + 1, 1), (9 * MIB + 5, 1)] {
@@ -73,10 +74,10 @@ fn four_mebibytes_are_recorded() {
     }
 }
 
-/// Scenario: the server refuses after the first frame of a body that is still being sent, and goes
-/// on reading.
-/// Guarantee: the second request has the whole body, and the first one ends in an error instead of
-/// half a body.
+/// Scenario: the server sends a rejection after the first frame of a body that is still being sent,
+/// and continues to read.
+/// Guarantee: the second request has the whole body. The body of the first request ends with an
+/// error, so that the server does not take half a body for the whole.
 #[test]
 fn an_early_refusal() {
     for refusal in [Refusal::Http, Refusal::TrailersOnly, Refusal::Trailers] {
@@ -105,7 +106,8 @@ fn an_early_refusal() {
         let auth = tokens.auth();
         let sender = std::thread::spawn(move || {
             let body = rest.recv().unwrap();
-            // The first request is waiting when its body is taken over.
+            // The server waits for more of the first body when the second request takes the rest of
+            // that body.
             let got = block_on(receive(http::HeaderMap::new(), body));
             frames.send(Ok(Frame::data("two".into()))).unwrap();
             frames.send(Ok(Frame::trailers(trailers(&[("x-sum", "6")])))).unwrap();
@@ -121,8 +123,8 @@ fn an_early_refusal() {
     }
 }
 
-/// Scenario: a body fails while it is sent, and the server refuses what has arrived.
-/// Guarantee: half a body is not sent again, and the refusal is returned.
+/// Scenario: a body fails while it is sent, and the server rejects what has arrived.
+/// Guarantee: the half body is not sent again, and the rejection is returned.
 #[test]
 fn a_failed_body_is_not_sent_again() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
@@ -138,7 +140,7 @@ fn a_failed_body_is_not_sent_again() {
 
 /// Scenario: a gRPC server sends its headers before it has the whole request, as for a
 /// bidirectional stream.
-/// Guarantee: the headers reach the sender at once, and the response after them is complete.
+/// Guarantee: the client gets the headers at once, and then the whole rest of the response.
 #[test]
 fn headers_are_not_held_back_from_a_stream() {
     let tokens = Tokens::new("token-0");
@@ -166,8 +168,8 @@ fn headers_are_not_held_back_from_a_stream() {
     );
 }
 
-/// Scenario: the response of a server fails, at its first frame and later.
-/// Guarantee: its sender sees the frames before, and the error.
+/// Scenario: the body of a response fails, at its first frame or later.
+/// Guarantee: the client gets the frames before the failure, and then the error.
 #[test]
 fn a_failed_answer_is_passed_on() {
     for frames_before in [0, 1] {

@@ -1,4 +1,5 @@
-//! Refusals and resends, with scripted services and mostly without a runtime.
+//! Tests which rejected requests are sent again, with scripted services and mostly without a
+//! runtime.
 
 mod bodies;
 mod refusals;
@@ -27,8 +28,8 @@ where
     (parts.status, receive(parts.headers, body).await)
 }
 
-/// A server that refuses the token `token-0`. The client's file is changed to `next` before the
-/// refusal is sent.
+/// Makes a server that rejects `token-0`. It changes the client's file to `next` before it sends
+/// the rejection.
 fn refuses_old<B>(
     log: &Log,
     tokens: &Tokens,

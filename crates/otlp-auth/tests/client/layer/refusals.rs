@@ -1,4 +1,4 @@
-//! Which requests are sent again, and which are not.
+//! Tests which requests are sent again, and which are not.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -20,10 +20,10 @@ use crate::support::{
     wait_for_header,
 };
 
-/// Scenario: the server refuses a token in each of the ways there are, and the file has another one
-/// by then.
-/// Guarantee: the request is sent once more with that token and the same body, trailers included,
-/// and the sender sees only the second response.
+/// Scenario: the server rejects a token, in each possible way, and by then the file has a new
+/// token.
+/// Guarantee: the request is sent once more, with the new token and the same body and trailers. The
+/// client gets only the second response.
 #[test]
 fn a_refused_request_is_sent_again() {
     for refusal in [Refusal::Http, Refusal::TrailersOnly, Refusal::Trailers] {
@@ -53,9 +53,9 @@ fn a_refused_request_is_sent_again() {
     }
 }
 
-/// Scenario: a gRPC server sends its headers at once, and refuses in trailers that follow after it
-/// has the whole request.
-/// Guarantee: the trailers are waited for, and the request is sent again.
+/// Scenario: a gRPC server sends its headers at once. When it has the whole request, it sends
+/// trailers that reject the token.
+/// Guarantee: the layer waits for the trailers, and sends the request again.
 #[test]
 fn a_refusal_in_late_trailers() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
@@ -85,8 +85,8 @@ fn a_refusal_in_late_trailers() {
     assert_eq!(credentials(&log), [["StackState token-0"], ["StackState token-1"]]);
 }
 
-/// Scenario: a refused request has a method, URI, version, headers and extensions.
-/// Guarantee: the second request has all of them.
+/// Scenario: a rejected request has a method, URI, version, headers and extensions.
+/// Guarantee: the second request has all of them, except that its credential is the new token.
 #[test]
 fn the_second_sending_is_the_same_request() {
     let tokens = Tokens::new("token-0");
@@ -122,9 +122,9 @@ fn the_second_sending_is_the_same_request() {
     assert_eq!(second.extensions().get::<u32>(), Some(&7));
 }
 
-/// Scenario: the server refuses in trailers, but after a message of its response.
-/// Guarantee: the request is not sent again, because the sender may have acted on the message, and
-/// the response is complete.
+/// Scenario: the server rejects the token in trailers that follow a message.
+/// Guarantee: the request is not sent again, because the client may have acted on the message. The
+/// client gets the whole response.
 #[test]
 fn an_answer_that_began_is_no_refusal() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
@@ -135,8 +135,8 @@ fn an_answer_that_began_is_no_refusal() {
     assert_eq!(log.lock().unwrap().len(), 1);
 }
 
-/// Scenario: after a refusal the file has the same token, or cannot be read any more.
-/// Guarantee: the refusal is returned unchanged, and the request is sent once.
+/// Scenario: after a rejection, the file has the same first token or no token.
+/// Guarantee: the rejection is returned unchanged, and the request is sent once.
 #[test]
 fn a_dead_token_is_not_sent_again() {
     for refusal in [Refusal::Http, Refusal::TrailersOnly, Refusal::Trailers] {
@@ -152,8 +152,8 @@ fn a_dead_token_is_not_sent_again() {
     }
 }
 
-/// Scenario: the server refuses every token, and the file has another one each time.
-/// Guarantee: the request is sent twice, and the second refusal is returned.
+/// Scenario: the server rejects every token, and the file has a new token each time.
+/// Guarantee: the request is sent twice, and the second rejection is returned.
 #[test]
 fn never_a_third_time() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
@@ -172,9 +172,9 @@ fn never_a_third_time() {
     assert_ne!(sent[0], sent[1]);
 }
 
-/// Scenario: the server answers forbidden, unavailable, a redirect, gRPC's PERMISSION_DENIED, and
-/// 16 where it is not a status of gRPC.
-/// Guarantee: nothing is sent again, and the file is not read.
+/// Scenario: the server responds with 403, 503, a redirect or gRPC's PERMISSION_DENIED, or with a
+/// header in which 16 does not mean UNAUTHENTICATED. By then the file has a new token.
+/// Guarantee: the response is returned, and nothing is sent again.
 #[test]
 fn other_failures_are_passed_on() {
     let answer = |status: u16, headers: &[(&'static str, &'static str)]| {
@@ -200,7 +200,8 @@ fn other_failures_are_passed_on() {
             let (tokens, auth) = (tokens.clone(), auth.clone());
             service(&log, move |_| {
                 tokens.replace("token-1");
-                // This runs on another thread, because this one already runs an executor.
+                // The wait needs an executor of its own. This thread already runs one, so another
+                // thread waits.
                 std::thread::scope(|scope| {
                     scope.spawn(|| wait_for_header(&auth, "StackState token-1")).join().unwrap()
                 });
@@ -212,9 +213,9 @@ fn other_failures_are_passed_on() {
     }
 }
 
-/// Scenario: a request is refused long after the token was replaced and requests with the new token
-/// were accepted.
-/// Guarantee: it is sent again with the new token, which stays in force.
+/// Scenario: a request is rejected long after the token was replaced and a request with the new
+/// token was accepted.
+/// Guarantee: the rejected request is sent again with the new token, which stays in use.
 #[test]
 fn a_late_refusal() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
@@ -243,7 +244,7 @@ fn a_late_refusal() {
     let first = client.call(Request::new(Full::new(Bytes::from("first"))));
     tokens.replace("token-1");
     wait_for_header(&auth, "StackState token-1");
-    // The first request has its token already, and is polled here for the first time.
+    // The first request got its token when it was made, but it is polled only from here.
     let (first, ()) = block_on(async {
         let mut first = std::pin::pin!(first);
         poll_fn(|cx| {
@@ -264,7 +265,7 @@ fn a_late_refusal() {
     assert_eq!((header(&auth).as_str(), auth.failed_reloads()), ("StackState token-1", 0));
 }
 
-/// Scenario: a fixed token is refused in every way.
+/// Scenario: the server rejects a fixed token, in each possible way.
 /// Guarantee: the response is returned unchanged, and the request is sent once.
 #[test]
 fn a_fixed_token_is_not_sent_again() {

@@ -1,4 +1,4 @@
-//! The inner service: its readiness, its errors, the requests that it receives, and their cost.
+//! Tests how the layer treats the inner service: its readiness, its errors and its requests.
 
 use std::convert::Infallible;
 use std::future::Ready;
@@ -18,9 +18,9 @@ use tower::{Layer, Service as _, ServiceBuilder, ServiceExt, service_fn};
 use super::refuses_old;
 use crate::support::{BoxBody, BoxError, Fed, Log, Refusal, Tokens, fixed, receive};
 
-/// Scenario: the inner service fails for the first request, for the second one, and when it should
+/// Scenario: the inner service fails on the first request, on the second one, or when it should
 /// become ready for the second one.
-/// Guarantee: its error is returned.
+/// Guarantee: the error of the inner service is returned.
 #[test]
 fn errors_of_the_service_are_returned() {
     #[derive(Clone)]
@@ -64,14 +64,14 @@ fn errors_of_the_service_are_returned() {
     }
 }
 
-/// A service that panics when it is called without having been polled ready first.
+/// A service that panics if it is called before it was polled and ready.
 #[derive(Clone)]
 struct Picky<S> {
     inner: S,
     ready: Ready_,
 }
 
-/// Clones are not ready, as a clone has no permit.
+/// Whether a service is ready. A clone is not ready, because readiness is not shared.
 struct Ready_(bool);
 
 impl Clone for Ready_ {
@@ -97,9 +97,9 @@ impl<S: tower::Service<R>, R> tower::Service<R> for Picky<S> {
     }
 }
 
-/// Scenario: the server allows one stream at a time, and the refused response holds one until it is
-/// dropped.
-/// Guarantee: the refusal is dropped before the request is sent again.
+/// Scenario: the server allows one stream at a time, and a rejection occupies its stream until it
+/// is dropped.
+/// Guarantee: the layer drops the rejection before it sends the request again.
 #[test]
 fn the_refusal_makes_room() {
     struct Held {
@@ -136,10 +136,10 @@ fn the_refusal_makes_room() {
     }
 }
 
-/// Scenario: the inner service must be ready for each request, has one permit, and stands behind a
-/// queue of one.
-/// Guarantee: readiness is awaited before both requests, and the second request does not wait for
-/// the first one's permit.
+/// Scenario: the inner service must become ready for each request, and serves one request at a
+/// time. In one case, a queue of one request stands before the service.
+/// Guarantee: the layer waits for readiness before each sending. The first sending does not block
+/// the second one.
 #[tokio::test]
 async fn readiness_is_asked_for() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
@@ -153,7 +153,7 @@ async fn readiness_is_asked_for() {
         assert_eq!(receive(http::HeaderMap::new(), response.into_body()).await.body(), b"thanks");
     }
     assert_eq!(log.lock().unwrap().len(), 4, "one of three was sent twice");
-    // The same without the queue, which is always ready.
+    // This part has no queue in front of the service, because a queue is always ready.
     let (tokens, log) = (Tokens::new("token-0"), Log::default());
     let server = refuses_old::<BoxBody>(&log, &tokens, "token-1", Refusal::Http);
     let server =
@@ -164,9 +164,9 @@ async fn readiness_is_asked_for() {
     assert_eq!(log.lock().unwrap().len(), 2);
 }
 
-/// Scenario: requests have body types that are not HTTP bodies, with a fixed token and with the
-/// token of a file.
-/// Guarantee: the inner service receives the same values.
+/// Scenario: requests have bodies of types that are not HTTP bodies. The token is fixed or comes
+/// from a file.
+/// Guarantee: the inner service receives the same body values.
 #[test]
 fn any_request_type() {
     fn passes<B: Clone + PartialEq + std::fmt::Debug + Send + 'static>(
@@ -188,9 +188,9 @@ fn any_request_type() {
     }
 }
 
-/// Scenario: a request with a fixed token has a body that could be recorded.
-/// Guarantee: the inner service receives the body itself, and the request allocates no more than
-/// one with a constant header.
+/// Scenario: a request with a fixed token has a body that the layer could record.
+/// Guarantee: the layer passes on the body itself. It allocates no more than a client that sets a
+/// constant header.
 #[test]
 fn a_fixed_token_costs_nothing() {
     #[derive(Clone)]
@@ -213,7 +213,7 @@ fn a_fixed_token_costs_nothing() {
     let constant = HeaderValue::from_static("StackState token-0");
     let (mut theirs, ours, first) = (request(), request(), request());
     let mut plain = Sink;
-    // The first use sets up the executor and the clients.
+    // The first use may allocate, so it is not measured.
     block_on(plain.call(first)).unwrap();
     let constant_header = allocation_counter::measure(|| {
         theirs.headers_mut().insert("authorization", constant.clone());
@@ -227,7 +227,7 @@ fn a_fixed_token_costs_nothing() {
     });
     assert_eq!(layer.count_total, constant_header.count_total);
     assert_eq!(layer.bytes_total, constant_header.bytes_total);
-    // A recorded request allocates, which shows that the measurement works.
+    // A recorded request does allocate, which shows that the measurement works.
     let tokens = Tokens::new("token-0");
     let mut client = tokens.auth().layer().layer(Sink);
     let recorded = request();
