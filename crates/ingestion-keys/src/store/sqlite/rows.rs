@@ -160,7 +160,7 @@ fn delete(
     Ok(())
 }
 
-/// Removes tombstones and changes from before this time, except the last change.
+/// Removes the tombstones and the changes that are older than this time, except the last change.
 pub(super) fn prune(transaction: &Transaction<'_>, before: Timestamp) -> Result<(), SqliteError> {
     let before = before.as_millis();
     transaction.execute("DELETE FROM tombstones WHERE deleted_at < ?1", [before])?;
