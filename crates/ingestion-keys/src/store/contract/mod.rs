@@ -7,8 +7,10 @@
 //! ```
 //! use ingestion_keys::store::MemoryStore;
 //!
-//! /// Makes an empty store, and a guard that is dropped after the store. async fn empty() ->
-//! (MemoryStore, ()) { (MemoryStore::new([0; 16]), ()) }
+//! /// Makes an empty store, and a guard that is dropped after the store.
+//! async fn empty() -> (MemoryStore, ()) {
+//!     (MemoryStore::new([0; 16]), ())
+//! }
 //!
 //! ingestion_keys::store_contract!(empty);
 //! ```
@@ -341,6 +343,7 @@ fn batch(usage: Vec<(KeyId, Usage)>) -> UsageBatch {
 /// the end.
 /// Guarantee: the counters add up, and the latest use stays. A change of the key does not change
 /// its usage. Adding usage makes no change of the key.
+/// The usage is deleted with the key.
 pub async fn usage_adds_up(store: &Store) {
     let key = insert(store, 1, "n").await;
     insert(store, 2, "n").await;
