@@ -76,8 +76,8 @@ fn main() {
 }
 
 /// Measures decisions on the presented headers, one after the other. In the same rounds it measures
-/// `sha256_block`, and `loads` if given. `loads` is given for a case in which a decision waits for
-/// memory.
+/// `sha256_block`, and also `loads` if the case has them. A case has `loads` if its decisions wait
+/// for memory.
 fn case(
     name: &str,
     cache: &KeyCache,

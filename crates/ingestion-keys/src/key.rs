@@ -41,7 +41,7 @@ impl KeyId {
         Self::new(i64::from_le_bytes(bytes) & (Self::END - 1))
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn get(self) -> i64 {
         self.0

@@ -39,7 +39,7 @@ impl DramLoads {
         let mut lines: Vec<_> = (0..LINES).map(|next| Line { next }).collect();
         let mut state = 1_u64;
         for last in (1..lines.len()).rev() {
-            // A step of Knuth's MMIX generator; its high bits are the random ones.
+            // Knuth's MMIX generator makes a step. The high bits of its state are the most random.
             state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
             let other = ((state >> 32) * last as u64) >> 32;
             lines.swap(last, other as usize);

@@ -36,7 +36,7 @@ pub struct KeyHandle {
 pub(super) struct SeenClient {
     pub(super) address: IpAddr,
     pub(super) user_agent: Option<Box<str>>,
-    /// Whether the client was seen since the last flush.
+    /// Whether the client was seen since the last flush of the usage.
     pub(super) is_fresh: bool,
 }
 

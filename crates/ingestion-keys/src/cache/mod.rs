@@ -1,4 +1,4 @@
-//! Every key in memory, from which requests are decided.
+//! The cache, which has every key in memory and decides on requests.
 
 mod digest_prefix;
 mod entry;
@@ -111,7 +111,7 @@ impl KeyCache {
     }
 
     /// Decides on a credential without counting a use of its key. Use it for a service that only
-    /// asks whether the key of somebody else is valid.
+    /// asks whether somebody else's key is valid.
     ///
     /// # Errors
     ///

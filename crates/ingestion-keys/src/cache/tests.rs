@@ -173,8 +173,8 @@ async fn expiry_is_exact() {
 
 // Scenario: the store cannot be read for `max_staleness`. Then it can be read again.
 // Guarantee: the cache decides until `max_staleness` has elapsed, exact to the millisecond. Then it
-// is undecided, until it has read the store again. A token without the format of a key is denied
-// all the time.
+// is undecided, until it has read the store again. A token without the format of a key is denied in
+// all these states.
 #[tokio::test]
 async fn staleness_is_exact() {
     let env = TestEnv::new();
@@ -211,8 +211,8 @@ async fn another_history_replaces_everything() {
         (allow("kept"), allow("back"), Outcome::Deny(Unknown))
     );
     assert_eq!(env.cache.len(), 2);
-    // The tombstone of key 21 belonged to the old history. When it would have been removed, the key
-    // stays in the cache.
+    // The tombstone of key 21 belonged to the old history. The key stays in the cache when the
+    // retention of that tombstone ends.
     env.clock.advance(TOMBSTONE_RETENTION + Duration::from_secs(1));
     env.catch_up().await;
     assert_eq!(env.decide(21), allow("back"));

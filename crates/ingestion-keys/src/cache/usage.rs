@@ -19,7 +19,7 @@ use crate::store::{KeyStore, StoreError, UsageBatch};
 /// The largest number of keys in one batch. The store writes each batch in one short transaction.
 const BATCH: usize = 1000;
 
-/// A key that allowed at least this many requests since the last flush gets separate counters for
+/// A key with at least this many allowed requests since the last flush gets separate counters for
 /// each core.
 const BUSY: u64 = 1000;
 
@@ -30,8 +30,9 @@ const MAX_CORES: usize = 64;
 #[derive(Default)]
 pub(super) struct Registry {
     used: papaya::HashMap<KeyId, Arc<Mutex<KeyUse>>>,
-    /// The keys that are not in the store any more. The usage of such a key is removed at the
-    /// second flush, because a decision that began earlier may still be counted in the first flush.
+    /// The keys that are not in the store any more. The usage of such a key is removed from memory
+    /// at the second flush after the key was marked, because the first flush may still count a
+    /// decision that began earlier.
     retired: Mutex<HashMap<KeyId, Retired>>,
     flushing: tokio::sync::Mutex<()>,
     max_clients: usize,
@@ -185,8 +186,8 @@ impl Registry {
     }
 
     /// Registers these identities, so that every flush reads their counters. Earlier identities of
-    /// the key stay registered for as long as they count anything, because a request may still have
-    /// one of them.
+    /// the key stay registered for as long as they count anything, because a running request may
+    /// still use one of them.
     fn count(&self, id: KeyId, digest: &DigestPrefix, identities: &[CountedIdentity]) {
         let used = self.used.pin();
         let new = || {
@@ -245,8 +246,8 @@ impl Registry {
                 if any {
                     key.unflushed.get_or_insert_default().add(usage, self.max_clients, None);
                 }
-                // An identity that was replaced is dropped at the first flush in which it counted
-                // nothing.
+                // An identity that was replaced is dropped at the first flush that finds all its
+                // counters at zero.
                 any || !counted.replaced
             });
             if key.unflushed.is_some() {

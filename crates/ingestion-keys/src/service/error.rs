@@ -81,7 +81,7 @@ pub struct AlreadyRotated {
 /// A change could not be stored. No part of the change is in force.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// Every attempt failed, because another change of the key came first each time.
+    /// Every attempt failed, because another change came first each time.
     #[error("the key is being changed by others")]
     Contended,
     /// There were no random bytes for the key, its id or the id of the change.

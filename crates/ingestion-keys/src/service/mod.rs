@@ -219,9 +219,9 @@ where
         Err(WriteError::Contended.into())
     }
 
-    /// Returns the entries of the audit log after a revision, oldest first. After revision 0, the
-    /// first entry of the log comes first. Returns at most `limit` entries, and never more than
-    /// 1000.
+    /// Returns the entries of the audit log after a revision, oldest first. With revision 0, the
+    /// page begins with the first entry of the log. Returns at most `limit` entries, and never more
+    /// than 1000.
     ///
     /// # Errors
     ///
@@ -235,7 +235,7 @@ where
         Ok(AuditPage { entries, next })
     }
 
-    /// Removes the tombstones of keys that were deleted longer than [`TOMBSTONE_RETENTION`] ago.
+    /// Removes the tombstones that are older than [`TOMBSTONE_RETENTION`].
     ///
     /// # Errors
     ///

@@ -54,7 +54,7 @@ pub struct Key {
     pub record: KeyRecord,
     /// The usage of the key up to the time of the call.
     pub usage: Usage,
-    /// Its status.
+    /// The status of the key.
     pub status: KeyStatus,
 }
 
@@ -71,8 +71,8 @@ pub enum KeyStatus {
     Disabled,
 }
 
-/// A key that was just created. No other value contains the secret of the key. `Debug` does not
-/// print the secret.
+/// A key that was just created, with its secret. The secret is not stored and cannot be read again.
+/// `Debug` does not print the secret.
 #[derive(Debug)]
 pub struct IssuedKey {
     /// The key.

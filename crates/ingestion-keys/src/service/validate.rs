@@ -76,8 +76,8 @@ fn overrides_direction(character: char) -> bool {
 mod tests {
     use super::*;
 
-    // Scenario: names have characters outside ASCII, HTML, SQL, the largest length, or white space
-    // at their ends.
+    // Scenario: names contain HTML, SQL or characters outside ASCII, have the largest length, or
+    // have white space at their ends.
     // Guarantee: each name is allowed. Only the white space at its ends is removed.
     #[test]
     fn names_may_be_nearly_anything() {

@@ -44,7 +44,7 @@ pub enum StoreErrorKind {
     Replaced,
     /// The store is set up in a way that would lose changes: the message says what to change.
     Misconfigured,
-    /// There is no space left.
+    /// There is no space left for the store.
     Full,
     /// This process is not allowed to write to the store.
     ReadOnly,
@@ -52,9 +52,10 @@ pub enum StoreErrorKind {
     Corrupt,
     /// The store cannot be used at the moment: the same call may succeed later.
     Unavailable,
-    /// The operating system refused an operation: the source says why.
+    /// The operating system reported an error, which is the source of this error.
     Io,
-    /// The store failed in a way that this program does not expect: the source says how.
+    /// The store failed in a way that this program does not expect. The source of this error says
+    /// how.
     Internal,
 }
 

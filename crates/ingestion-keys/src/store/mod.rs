@@ -62,8 +62,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// When the store cannot be read.
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError>;
 
-    /// Returns all keys and tombstones as they are at one moment. They come in chunks. The cursor
-    /// of that moment comes last.
+    /// Returns all keys and tombstones as they are at one moment. They come in chunks. The last
+    /// chunk has the cursor of that moment.
     ///
     /// # Errors
     ///
@@ -110,7 +110,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
 /// A change to be made.
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// Random bytes. They tell this change from a change with the same revision in another history.
+    /// Random bytes. They distinguish this change from a change with the same revision in another
+    /// history.
     pub change_id: ChangeId,
     /// The time of the change.
     pub at: Timestamp,
@@ -175,7 +176,7 @@ pub struct Change {
     pub id: KeyId,
     /// The digest by which a presented key is recognised.
     pub digest: KeyDigest,
-    /// Its state.
+    /// The state of the key.
     pub state: KeyState,
 }
 
@@ -201,7 +202,7 @@ pub enum KeyState {
 /// How keys were used since the last batch.
 #[derive(Clone, Debug, Default)]
 pub struct UsageBatch {
-    /// The usage to add to each key.
+    /// The usage to add, for each key.
     pub usage: Vec<(KeyId, Usage)>,
     /// The largest number of clients that are kept for each key.
     pub max_clients: usize,

@@ -131,7 +131,7 @@ pub async fn inserted_keys_are_read(store: &Store) {
 }
 
 /// Scenario: a change has two writes. The second write conflicts with an earlier change.
-/// Guarantee: nothing of the change is kept: no key, no audit entry and no revision.
+/// Guarantee: no part of the change is kept: no key, no audit entry and no revision.
 pub async fn a_change_is_whole_or_not_at_all(store: &Store) {
     let old = insert(store, 1, "old").await;
     let before = cursor(store).await;
@@ -165,7 +165,8 @@ pub async fn ids_are_never_used_again(store: &Store) {
 }
 
 /// Scenario: a key is updated and deleted with an old revision, and again after it was deleted.
-/// Guarantee: each of these writes fails because the key has changed. The key stays as it is.
+/// Guarantee: each of these writes fails because the key has changed. The first two writes leave
+/// the key as it is.
 pub async fn a_key_that_changed_is_not_changed(store: &Store) {
     let old = insert(store, 1, "a").await;
     let new = KeyRecord { name: "b".to_owned(), ..old.clone() };

@@ -43,7 +43,7 @@ pub(super) enum SqliteError {
     /// The file or its directory cannot be written.
     #[error("the database cannot be written")]
     ReadOnly,
-    /// SQLite found the file to be damaged.
+    /// SQLite reports that the file is damaged.
     #[error("the database is damaged")]
     Corrupt,
     /// Another program held SQLite's own lock for too long.

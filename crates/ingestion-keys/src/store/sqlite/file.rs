@@ -44,7 +44,7 @@ impl PinnedFile {
         stamp.map_err(|source| SqliteError::Io { action: "look at the open database file", source })
     }
 
-    /// Fails if the file has another name (a hard link).
+    /// Fails if the file has a second name (a hard link).
     #[cfg(unix)]
     pub(super) fn has_one_name(&self) -> Result<(), SqliteError> {
         use std::os::unix::fs::MetadataExt;
@@ -121,7 +121,8 @@ impl PinnedFile {
     }
 }
 
-/// The length and the last write of a file. They do not change while nobody writes to the file.
+/// The length of a file and the time of the last write to it. They do not change while nobody
+/// writes to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     /// The length in bytes.

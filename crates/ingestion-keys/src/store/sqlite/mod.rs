@@ -1,4 +1,4 @@
-//! Keys in an SQLite database, written by one process.
+//! A store of keys in an SQLite database, to which one process writes.
 
 mod audit;
 mod error;
@@ -47,7 +47,7 @@ pub struct SqliteOptions {
     lock_wait: Duration,
 }
 
-/// Keys in an SQLite file.
+/// A store of keys in an SQLite file.
 ///
 /// Only one process can have the database open, because it locks the file `<path>.lock` beside the
 /// database. When a call that makes a change returns `Ok`, the change is on disk (write-ahead log,

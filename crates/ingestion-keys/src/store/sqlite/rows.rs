@@ -1,4 +1,4 @@
-//! Keys, tombstones and the cursor in their tables.
+//! Reads and writes keys, tombstones and the cursor in their tables.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 

@@ -1,4 +1,4 @@
-//! The usage of keys in its tables.
+//! Reads and writes the usage of keys in its tables.
 
 use rusqlite::{Connection, Row, Transaction, params};
 
