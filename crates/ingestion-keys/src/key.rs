@@ -104,7 +104,7 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
-/// What a store knows about a key, except the usage of the key.
+/// A key in a store, without its usage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRecord {
     /// The id.
@@ -132,16 +132,16 @@ pub struct KeyRecord {
     pub revision: i64,
 }
 
-/// A key and how it was used.
+/// A key and its usage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredKey {
     /// The key.
     pub record: KeyRecord,
-    /// The usage of the key that was flushed to the store until now.
+    /// The part of the usage that was flushed to the store.
     pub usage: Usage,
 }
 
-/// How a key was used.
+/// The usage of a key: how often, when and by which clients the key was used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// The number of requests that were allowed.

@@ -274,7 +274,8 @@ impl Counted {
     /// Reads the counters and sets them to zero.
     fn take(&self, now: Timestamp) -> Usage {
         let take = |counter: &AtomicU64| match counter.load(Ordering::Relaxed) {
-            // A counter that is zero is not written to, so that its cache line stays shared.
+            // A counter that is zero is not written, because a write would take its cache line away
+            // from the other cores.
             0 => 0,
             _ => counter.swap(0, Ordering::Relaxed),
         };

@@ -326,8 +326,8 @@ fn changes(connection: &mut Connection, cursor: &Cursor) -> Result<Changes, Sqli
 
 /// Sends everything that the store has at one moment.
 fn stream(path: &Path, files: &Files, sender: &SnapshotSender) -> Result<(), SqliteError> {
-    // The files are verified before and after connecting. The connection is then to the file that
-    // is already open, and no key of another file reaches a cache.
+    // The files are verified before and after connecting. If both checks succeed, the connection is
+    // to the file that is already open. No key of another file reaches a cache.
     files.verify()?;
     let mut connection = connect(path)?;
     files.verify()?;

@@ -98,8 +98,8 @@ impl Worker {
                 loop {
                     match received.recv_timeout(VERIFY_INTERVAL) {
                         Ok(job) => {
-                            // The transaction of a job that panicked was rolled back, and its
-                            // caller gets an error.
+                            // If a job panicked, its transaction was rolled back, and the caller of
+                            // the job gets an error.
                             let _panicked = catch_unwind(AssertUnwindSafe(|| job(&mut connection)));
                         }
                         Err(RecvTimeoutError::Timeout) => log_state(&files, &mut lost),
