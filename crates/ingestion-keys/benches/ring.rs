@@ -1,8 +1,8 @@
-//! One decision among a million keys, from a header map to the verdict. `cargo xtask bench verdict`
-//! runs it beside fixed tokens.
+//! Measures one decision of a cache with a million keys, from a header map to the verdict. `cargo
+//! xtask bench verdict` runs this benchmark and the benchmark of fixed tokens.
 //!
-//! Every key has been used once before it is measured, because the first use allocates its counter.
-//! The peers `sha256_block` and `dram_loads` are yardsticks: see [`yardstick`].
+//! Every key has been used once before it is measured, because the first use of a key allocates its
+//! counters. `sha256_block` and `dram_loads` are measured for comparison: see [`yardstick`].
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
@@ -29,10 +29,10 @@ use yardstick::{DramLoads, sha256_block};
 
 const KEYS: u64 = 1_000_000;
 
-/// How many keys are presented in turn where keys are hot.
+/// The number of keys that the cases with hot keys present in turn.
 const HOT: u64 = 64;
 
-/// Changes a second while decisions are measured beside changes.
+/// The number of changes per second in the case that measures decisions during changes.
 const CHANGES: u32 = 2000;
 
 fn main() {
@@ -45,13 +45,14 @@ fn main() {
     runtime.block_on(cache.catch_up(&store)).unwrap();
     (0..KEYS).for_each(|number| cache.apply(&[live(number)]));
 
-    // An order other than the one in which the keys were added.
+    // The order of these numbers differs from the order in which the keys were added.
     let shuffled = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % KEYS;
     let hot: Vec<_> =
         (0..HOT).map(|part| headers(&key((2 * part + 1) * KEYS / (2 * HOT)))).collect();
     case("ring_1m_hot", &cache, &hot, true, None);
     let one = [headers(&key(KEYS / 3))];
-    // A flush finds that this key is busy, and gives it a counter for each core.
+    // The flush below finds that this key is busy, and gives the key separate counters for each
+    // core.
     for _ in 0..2000 {
         assert!(allows(&cache, &one[0]));
     }
@@ -74,8 +75,9 @@ fn main() {
     case("ring_garbage", &cache, &garbage, false, None);
 }
 
-/// Measures decisions on what is presented, one after the other, and the yardsticks of the case
-/// beside them. `loads` is given where a decision waits for memory.
+/// Measures decisions on the presented headers, one after the other. In the same rounds it measures
+/// `sha256_block`, and also `loads` if the case has them. A case has `loads` if its decisions wait
+/// for memory.
 fn case(
     name: &str,
     cache: &KeyCache,
@@ -84,7 +86,7 @@ fn case(
     loads: Option<&mut DramLoads>,
 ) {
     for headers in presented {
-        // A fast wrong decision does not count.
+        // A decision has to be right before its time is measured.
         assert_eq!(allows(cache, headers), allowed, "{name}");
     }
     let mut next = presented.iter().cycle();
@@ -109,7 +111,8 @@ fn churn(name: &str, cache: &KeyCache, presented: &[HeaderMap], loads: &mut Dram
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            // Not the keys that `ring_unknown` presents afterwards: these have to be unknown.
+            // These keys are not the keys that `ring_unknown` presents later, because the cache
+            // must not know those.
             for number in (2 * KEYS..).take_while(|_| !done.load(Ordering::Relaxed)) {
                 cache.apply(&[live(number)]);
                 std::thread::sleep(Duration::from_secs(1) / CHANGES);
@@ -122,8 +125,9 @@ fn churn(name: &str, cache: &KeyCache, presented: &[HeaderMap], loads: &mut Dram
     });
 }
 
-/// What a decision on the same key takes on one core, and then on each of all cores at once.
-/// Waiting for a cache line that another core writes to is part of a thread's processor time.
+/// Measures a decision on one key, first on one core, and then on all cores at the same time. The
+/// processor time of a thread includes the time in which it waits for a cache line that another
+/// core writes to.
 fn all_cores(name: &str, cache: &KeyCache, presented: &HeaderMap) {
     const DECISIONS: u32 = 2_000_000;
     let alone_and_together =
@@ -182,7 +186,7 @@ fn change(number: u64, revision: i64, state: KeyState) -> Change {
     }
 }
 
-/// The key of this number, the same in every run.
+/// Makes the key with this number. The key is the same in every run.
 fn key(number: u64) -> String {
     let mut state = number.wrapping_mul(0xd134_2543_de82_ef95);
     let random = |bytes: &mut [u8]| -> Result<(), std::convert::Infallible> {

@@ -3,14 +3,14 @@
 use crate::clock::Timestamp;
 use crate::key::KeyId;
 
-/// One change of one key, as it is read from the audit log. It never contains a secret.
+/// An entry of the audit log: one change of one key. An entry never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
     /// The position of the change among all changes: later changes have larger revisions.
     pub revision: i64,
     /// The time of the change.
     pub at: Timestamp,
-    /// The name of whoever made the change.
+    /// The name of the person or program that made the change.
     pub who: String,
     /// The content of the change.
     pub note: AuditNote,
@@ -23,11 +23,11 @@ pub struct AuditNote {
     pub action: AuditAction,
     /// The id of the changed key.
     pub key_id: KeyId,
-    /// The name of the key after the change, or before its deletion.
+    /// The name of the key after the change. For a deletion, this is the last name of the key.
     pub key_name: String,
-    /// The new key of a rotation.
+    /// The id of the new key, if the change is a rotation.
     pub other_key_id: Option<KeyId>,
-    /// The fields that have a new value.
+    /// The fields that have a new value after the change.
     pub changes: Vec<FieldChange>,
 }
 
@@ -38,7 +38,8 @@ pub enum AuditAction {
     Create,
     /// A field of the key was changed.
     Update,
-    /// The key was replaced by another key, and ends when their overlap ends.
+    /// A new key replaced the key. The old key expires when the overlap ends, or earlier if its own
+    /// expiration comes first.
     Rotate,
     /// The key was deleted.
     Delete,
@@ -57,7 +58,7 @@ pub enum FieldChange {
     Enabled(FromTo<bool>),
 }
 
-/// Two values of one field.
+/// The values of a field before and after a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FromTo<T> {
     /// The value before the change; `None` if the field was not set.

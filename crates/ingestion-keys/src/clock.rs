@@ -1,5 +1,5 @@
-//! The clocks, which are handed in: the wall clock for times that people agreed on, a monotonic
-//! clock for how long ago something was.
+//! The clocks that the crate reads: a wall clock for points in time, such as an expiration, and a
+//! monotonic clock for durations. The caller passes the clocks in, so that a test can move them.
 
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime};
@@ -9,31 +9,33 @@ use std::time::{Duration, SystemTime};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The time this many milliseconds after the epoch.
+    /// Returns the time this many milliseconds after the epoch.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// The number of milliseconds since the epoch.
+    /// Returns the number of milliseconds since the epoch.
     #[must_use]
     pub const fn as_millis(self) -> i64 {
         self.0
     }
 
-    /// The duration from `earlier` to this time; zero if `earlier` is later.
+    /// Returns the duration from `earlier` to this time, or zero if `earlier` is later than this
+    /// time.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or_default())
     }
 
-    /// The time this much later, or the latest time that can be represented.
+    /// Returns the time that is later by this duration, or the latest time that can be represented.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// The time this much earlier, or the earliest time that can be represented.
+    /// Returns the time that is earlier by this duration, or the earliest time that can be
+    /// represented.
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
@@ -42,11 +44,12 @@ impl Timestamp {
 
 /// The two clocks that decisions on keys need.
 pub trait Clock: Debug + Send + Sync + 'static {
-    /// The wall clock. It jumps when an administrator sets it.
+    /// Returns the time of the wall clock. This clock jumps when an administrator sets it.
     fn wall(&self) -> Timestamp;
 
-    /// The time since some moment in the past. It never goes backwards, and goes on while the
-    /// process is stopped. It is read for every decision; a resolution of milliseconds is enough.
+    /// Returns the time since some moment in the past. This clock never goes backwards, and it
+    /// continues to run while the process is stopped. It is read for every decision. A resolution
+    /// of milliseconds is enough.
     fn monotonic(&self) -> Duration;
 }
 
@@ -80,7 +83,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// Clocks that a test moves by hand.
+/// Clocks that stand still until a test moves them.
 #[cfg(any(test, feature = "testing"))]
 #[derive(Debug)]
 pub struct ManualClock {
@@ -96,14 +99,14 @@ impl ManualClock {
         Self { wall: wall.0.into(), monotonic: 1_000_000.into() }
     }
 
-    /// Lets time pass on both clocks.
+    /// Moves both clocks forward by this duration.
     pub fn advance(&self, duration: Duration) {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         self.monotonic.fetch_add(millis, std::sync::atomic::Ordering::SeqCst);
         self.jump_to(self.wall().saturating_add(duration));
     }
 
-    /// Sets the wall clock and not the monotonic one, as an administrator does.
+    /// Sets the wall clock, as an administrator does. The monotonic clock does not change.
     pub fn jump_to(&self, wall: Timestamp) {
         self.wall.store(wall.0, std::sync::atomic::Ordering::SeqCst);
     }

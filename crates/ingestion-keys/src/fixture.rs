@@ -1,4 +1,4 @@
-//! What the tests of several modules share.
+//! Helpers that the tests of several modules share.
 
 use std::convert::Infallible;
 
@@ -43,7 +43,7 @@ pub(crate) enum Outcome {
     Undecided,
 }
 
-/// Decides on this key.
+/// Returns the decision of the cache on a request with this key.
 pub(crate) fn decide(cache: &KeyCache, key: &str) -> Outcome {
     match cache.decide(&Credential::new("StackState", key).unwrap()) {
         Ok(Decision::Allow(identity)) => Outcome::Allow(identity.name().to_owned()),

@@ -1,4 +1,4 @@
-//! A key as it is stored: everything except the key itself.
+//! The types of a stored key. None of them contains the plaintext of the key.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,11 +15,11 @@ use crate::sha256_block::sha256_of_key_len;
 pub struct KeyId(i64);
 
 impl KeyId {
-    /// The smallest number that is too large for an id. Below it, every JSON parser reads numbers
-    /// exactly.
+    /// The smallest number that is too large for an id: 2^53. Every JSON parser reads smaller
+    /// numbers exactly.
     pub const END: i64 = 1 << 53;
 
-    /// Makes an id of a number; `None` if it is out of range.
+    /// Makes an id from a number. Returns `None` if the number is out of range.
     ///
     /// # Examples
     ///
@@ -34,13 +34,14 @@ impl KeyId {
         if number > 0 && number < Self::END { Some(Self(number)) } else { None }
     }
 
-    /// Makes an id of random bytes; `None` in the one of 2^53 cases in which it would be zero.
+    /// Makes an id from random bytes. Returns `None` if the id would be zero, which happens in one
+    /// of 2^53 cases.
     #[must_use]
     pub fn from_random(bytes: [u8; 8]) -> Option<Self> {
         Self::new(i64::from_le_bytes(bytes) & (Self::END - 1))
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn get(self) -> i64 {
         self.0
@@ -53,8 +54,8 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// The SHA-256 of a key, which is all that is stored of it. A key has 142 random bits, so that a
-/// slow hash for passwords is not needed.
+/// The SHA-256 of a key, which is stored instead of the key. A slow hash, as for passwords, is not
+/// needed, because a key has 142 random bits.
 ///
 /// Digests are compared in constant time.
 #[derive(Clone, Copy)]
@@ -76,13 +77,13 @@ impl KeyDigest {
         })
     }
 
-    /// Makes a digest of stored bytes.
+    /// Makes a digest from its stored bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes to be stored.
+    /// Returns the bytes to be stored.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -103,7 +104,7 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
-/// A key as a store has it.
+/// A key in a store, without its usage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRecord {
     /// The id.
@@ -116,30 +117,31 @@ pub struct KeyRecord {
     pub name: String,
     /// The description.
     pub description: Option<String>,
-    /// The time of its creation.
+    /// The time at which the key was created.
     pub created_at: Timestamp,
-    /// The time of its last change.
+    /// The time of the last change of the key.
     pub updated_at: Timestamp,
-    /// The end of its validity: it is valid strictly before. Without, it never expires.
+    /// The end of the validity. The key is valid only before this time. With `None`, the key never
+    /// expires.
     pub expires_at: Option<Timestamp>,
-    /// Whether it is enabled. A disabled key is refused.
+    /// Whether the key is enabled. A disabled key is denied.
     pub enabled: bool,
-    /// The key that replaced it in a rotation.
+    /// The key that replaced this key in a rotation.
     pub successor: Option<KeyId>,
-    /// The revision of its last change, which the store sets.
+    /// The revision of the last change of the key. The store sets this field.
     pub revision: i64,
 }
 
-/// A key and how it was used.
+/// A key and its usage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredKey {
     /// The key.
     pub record: KeyRecord,
-    /// How it was used, as far as that was flushed to the store.
+    /// The part of the usage that was flushed to the store.
     pub usage: Usage,
 }
 
-/// How a key was used.
+/// The usage of a key: how often, when and by which clients the key was used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// The number of requests that were allowed.
@@ -150,7 +152,7 @@ pub struct Usage {
     pub bytes: u64,
     /// The time of the last allowed request.
     pub last_used_at: Option<Timestamp>,
-    /// The clients that used the key, the latest first; empty in lists.
+    /// The clients that used the key, the latest first. A list of keys leaves this field empty.
     pub clients: Vec<KeyClient>,
 }
 
@@ -159,15 +161,15 @@ pub struct Usage {
 pub struct KeyClient {
     /// The address that the requests came from.
     pub address: IpAddr,
-    /// The name that the client gives itself.
+    /// The user agent that the client sends.
     pub user_agent: Option<String>,
-    /// The time of its last allowed request.
+    /// The time of the last allowed request of the client.
     pub last_used_at: Timestamp,
 }
 
 impl Usage {
-    /// Adds later usage to this one. The result has at most `max_clients` clients, and none that
-    /// was last seen before `oldest_client`.
+    /// Adds later usage to this usage. Keeps at most `max_clients` clients, and no client that was
+    /// last seen before `oldest_client`.
     pub fn add(&mut self, later: Self, max_clients: usize, oldest_client: Option<Timestamp>) {
         self.accepted = self.accepted.saturating_add(later.accepted);
         self.denied = self.denied.saturating_add(later.denied);
@@ -196,8 +198,9 @@ mod tests {
     use super::*;
 
     proptest! {
-        // Scenario: texts that have the length of a key, and texts of other lengths, are digested.
-        // Guarantee: the digest is the SHA-256 of the text.
+        // Scenario: the digests of a text with the length of a key and of a text of any length are
+        // computed.
+        // Guarantee: each digest is the SHA-256 of its text.
         #[test]
         fn a_digest_is_sha_256(key: [u8; 32], rest: [u8; 11], other: Vec<u8>) {
             for text in [[&key[..], &rest].concat(), other] {
@@ -207,7 +210,7 @@ mod tests {
         }
 
         // Scenario: two digests differ in one bit, at a random position.
-        // Guarantee: they are not equal. A digest equals itself.
+        // Guarantee: the two digests are not equal. A digest equals itself.
         #[test]
         fn digests_are_compared_whole(digest: [u8; 32], bit in 0..256_usize) {
             let mut other = digest;
@@ -217,8 +220,8 @@ mod tests {
         }
     }
 
-    // Scenario: ids are made of bytes that give the smallest and the largest number.
-    // Guarantee: an id is positive and below 2^53, and zero gives no id.
+    // Scenario: ids are made from bytes that encode the smallest and the largest number.
+    // Guarantee: an id is positive and below 2^53. Zero does not become an id.
     #[test]
     fn ids_are_exact_in_json() {
         assert_eq!(KeyId::from_random([0; 8]), None);

@@ -1,30 +1,30 @@
-//! Ingestion API keys as a domain: they are issued once, stored as digests, revoked, and decided on
-//! from memory.
+//! The domain of ingestion API keys, without HTTP. A key is issued once, stored as a digest, and
+//! can be revoked. Requests are decided on from memory.
 //!
-//! - [`service::KeyService`] creates, updates, rotates and deletes keys. It is the only place of
-//!   policy.
-//! - [`store`] has the trait of a store, its implementations, and the contract suite that each of
-//!   them passes.
-//! - [`cache::KeyCache`] has every key in memory, follows a store, and is an authenticator of
-//!   `otlp-auth`.
+//! - [`service::KeyService`] creates, updates, rotates and deletes keys. All rules about which
+//!   changes are allowed are in it.
+//! - [`store`] has the trait of a store, the implementations of the trait, and the contract suite:
+//!   tests that every implementation has to pass.
+//! - [`cache::KeyCache`] has every key in memory and follows the changes of a store. It implements
+//!   the authenticator trait of `otlp-auth`.
 //!
-//! The crate has no HTTP. It does not keep the plaintext of a key: only its SHA-256 exists after it
-//! was issued.
+//! The crate does not keep the plaintext of a key. After a key was issued, the crate has only the
+//! SHA-256 of the key.
 //!
 //! # Features
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `sqlite` | [`store`]`::SqliteStore`, with SQLite compiled in |
-//! | `testing` | a store in memory, the contract suite of stores, a clock that a test moves |
+//! | `testing` | a store in memory, the contract suite of stores, and a clock that a test moves |
 //!
 //! # Errors
 //!
 //! | error | from | means |
 //! |---|---|---|
-//! | [`service::CreateError`], [`service::GetError`], [`service::UpdateError`], [`service::RotateError`], [`service::ChangeError`] | the service | what is wrong with a call, or why it could not be fulfilled |
-//! | [`store::StoreError`] | stores | a store could not be read or written; its kind says what can be done |
-//! | [`store::CommitError`] | stores | a change conflicts with another, or could not be made |
+//! | [`service::CreateError`], [`service::GetError`], [`service::UpdateError`], [`service::RotateError`], [`service::ChangeError`] | the service | the call is not valid, or could not be carried out |
+//! | [`store::StoreError`] | stores | a store could not be read or written; the kind of the error says what can be done |
+//! | [`store::CommitError`] | stores | a change conflicts with another change, or could not be stored |
 
 pub mod audit;
 pub mod cache;

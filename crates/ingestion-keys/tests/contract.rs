@@ -1,5 +1,4 @@
-//! The contract suite runs on a store from another crate: this one, which has nothing but the
-//! public API.
+//! Runs the contract suite on a store as another crate does: this file uses only the public API.
 
 #![cfg(feature = "testing")]
 

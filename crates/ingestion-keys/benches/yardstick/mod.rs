@@ -1,23 +1,26 @@
-//! What a decision among a million keys cannot do without, measured on the same machine in the same
-//! round: one digest, and waiting for memory.
+//! Yardsticks for a decision of a cache with a million keys. Such a decision needs at least one
+//! digest, and waits for memory. The yardsticks measure these two alone, on the same machine in the
+//! same round.
 
 use std::hint::black_box;
 
 use sha2::{Digest as _, Sha256};
 
-/// Lines of the table of [`DramLoads`]: 160 MB, about what a million keys take in memory.
+/// The number of lines in the table of [`DramLoads`]. The table takes 160 MB, about as much memory
+/// as a million keys.
 const LINES: u32 = 2_500_000;
 
-/// SHA-256 of a text of the length of a key, through the function that the `sha2` crate offers
-/// everybody.
+/// Computes the SHA-256 of a text with the length of a key, with the function `digest` of the
+/// `sha2` crate.
 ///
-/// The library makes the one block of such a digest itself, which is quicker. The yardstick does
-/// not share that code: a change that made it slower would slow both, and the ratio would hide it.
+/// The library has its own, faster code for such a digest, which needs only one block. The
+/// yardstick does not use that code. Otherwise a change that makes the code slower would slow down
+/// both, and their ratio would not show the change.
 pub(crate) fn sha256_block() -> [u8; 32] {
     Sha256::digest(black_box(b"iapikeyok-00000000-Zq3LrT8w-mK2vB6xY-000000")).into()
 }
 
-/// A table whose lines are one random cycle: each holds the place of the next.
+/// A table whose lines form one random cycle. Each line contains the index of the next line.
 pub(crate) struct DramLoads {
     lines: Vec<Line>,
     at: u32,
@@ -36,7 +39,7 @@ impl DramLoads {
         let mut lines: Vec<_> = (0..LINES).map(|next| Line { next }).collect();
         let mut state = 1_u64;
         for last in (1..lines.len()).rev() {
-            // A step of Knuth's MMIX generator; its high bits are the random ones.
+            // Knuth's MMIX generator makes a step. The high bits of its state are the most random.
             state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
             let other = ((state >> 32) * last as u64) >> 32;
             lines.swap(last, other as usize);
@@ -44,8 +47,9 @@ impl DramLoads {
         Self { lines, at: 0 }
     }
 
-    /// Three loads that each need the one before, and the first one that of the operation before:
-    /// no two of them overlap, and none is near another.
+    /// Loads three lines from memory. Each load needs the result of the load before, and the first
+    /// load needs the last result of the previous call. No two loads therefore overlap. No line is
+    /// near the line before.
     pub(crate) fn three(&mut self) -> u32 {
         for _ in 0..3 {
             self.at = self.lines[self.at as usize].next;

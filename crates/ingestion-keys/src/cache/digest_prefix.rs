@@ -1,4 +1,4 @@
-//! What keys are found by in memory.
+//! The prefix of a digest, by which the cache finds a key.
 
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -9,16 +9,16 @@ use crate::key::KeyDigest;
 
 /// The first 128 bits of the SHA-256 of a key. They are compared in constant time.
 ///
-/// They are enough. To be allowed with another key, somebody would have to find a second preimage
-/// of a stored prefix, which takes about 2^128 attempts. Two stored keys would have the same prefix
-/// by chance among about 2^64 of them, and nobody can search for such a pair, because keys are only
-/// generated here.
+/// 128 bits are enough. To be allowed without a stored key, an attacker has to find a second
+/// preimage of a stored prefix, which takes about 2^128 attempts. Two stored keys have the same
+/// prefix by chance only among about 2^64 keys. Nobody can search for such a pair, because only the
+/// service generates keys.
 ///
-/// The other 128 bits would take 16 bytes of each entry, which are 16 MB for a million keys.
+/// The other 128 bits would need 16 more bytes in each entry: 16 MB for a million keys.
 #[derive(Clone, Copy)]
 pub(super) struct DigestPrefix([u64; 2]);
 
-/// A map by the prefixes of digests.
+/// A map whose keys are the prefixes of digests.
 pub(super) type Map<V> = papaya::HashMap<DigestPrefix, V, BuildHasherDefault<FirstWord>>;
 
 impl From<&KeyDigest> for DigestPrefix {
@@ -53,8 +53,8 @@ impl fmt::Debug for DigestPrefix {
     }
 }
 
-/// A hasher that returns the word that is written to it: the first word of a digest is random
-/// already.
+/// A hasher that returns the written word unchanged, because the first word of a digest is already
+/// random.
 #[derive(Default)]
 pub(super) struct FirstWord(u64);
 
@@ -78,8 +78,9 @@ impl Hasher for FirstWord {
 mod tests {
     use super::*;
 
-    // Scenario: two digests differ in one bit, at each position.
-    // Guarantee: their prefixes differ if the bit is among the first 128, and only then.
+    // Scenario: two digests differ in one bit. Each of the 256 positions is tried.
+    // Guarantee: the prefixes differ if the bit is one of the first 128 bits. Otherwise they are
+    // equal.
     #[test]
     fn every_bit_of_the_prefix_counts() {
         let prefix = |bytes: [u8; 32]| DigestPrefix::from(&KeyDigest::from_bytes(bytes));

@@ -1,4 +1,4 @@
-//! A key in memory, as far as decisions need it.
+//! The entry of a key in the cache.
 
 use std::mem::offset_of;
 use std::sync::OnceLock;
@@ -12,16 +12,17 @@ use crate::clock::{Clock, Timestamp};
 use crate::key::KeyId;
 use crate::store::{Change, KeyState};
 
-/// A key or a tombstone. It is replaced as a whole when something changes.
+/// A key or a tombstone in the cache. A change replaces the whole entry.
 ///
-/// The fields that every decision reads come first, right behind the prefix of the digest in the
-/// node of the map: 48 bytes in one or two cache lines, depending on where the allocator puts the
-/// node. A node that is exactly one aligned line was measured and was not faster (ADR 9).
+/// The fields that every decision reads come first. In a node of the map they follow the prefix of
+/// the digest. The prefix and these fields together have 48 bytes. They are in one or two cache
+/// lines, depending on where the allocator puts the node. In a measurement, a node that is exactly
+/// one aligned cache line was not faster (ADR 9).
 #[repr(C)]
 pub(super) struct Entry {
     /// The end of the validity in milliseconds since the epoch, or [`ALWAYS`] or [`NEVER`].
     good_before: i64,
-    /// The identities of the key, which are made at its first use.
+    /// The identities of the key, which are made at the first use of the key.
     identities: OnceLock<Identities>,
     pub(super) id: KeyId,
     pub(super) revision: i64,
@@ -37,10 +38,10 @@ pub(super) enum State {
     Deleted,
 }
 
-/// [`Entry::good_before`] of a key that never expires.
+/// The value of [`Entry::good_before`] for a key that never expires.
 const ALWAYS: i64 = i64::MAX;
 
-/// [`Entry::good_before`] of a key that is disabled or deleted.
+/// The value of [`Entry::good_before`] for a key that is disabled or deleted.
 const NEVER: i64 = i64::MIN;
 
 const _: () = assert!(
@@ -61,7 +62,8 @@ impl Entry {
         Self { good_before, identities, id, revision, name: name.into(), epoch, state }
     }
 
-    /// Takes over the counters of the previous entry of the key, unless the name has changed.
+    /// Continues to use the counters of the previous entry of the key, unless the name of the key
+    /// has changed.
     pub(super) fn keep_usage(&mut self, old: Option<&Self>) {
         if let Some(old) = old
             && old.state != State::Deleted
@@ -72,8 +74,8 @@ impl Entry {
         }
     }
 
-    /// Makes an entry for the same key with counters for each core. Returns `None` if the key was
-    /// never used, is deleted, or has such counters already.
+    /// Returns a copy of this entry that has separate counters for each core. Returns `None` if the
+    /// key was never used, is deleted, or already has separate counters.
     pub(super) fn spread(
         &self,
         digest: &DigestPrefix,
@@ -89,7 +91,7 @@ impl Entry {
         Some(Self { identities, name: self.name.clone(), ..*self })
     }
 
-    /// The reason for which the key is denied now; `None` if it is valid.
+    /// Returns the reason for which the key is denied now, or `None` if the key is valid.
     #[inline]
     fn deny_reason(&self, clock: &dyn Clock) -> Option<DenyReason> {
         match self.good_before {
@@ -100,7 +102,7 @@ impl Entry {
         }
     }
 
-    /// Decides on a request with this key, and counts it.
+    /// Decides on a request with this key, and counts the request.
     #[inline]
     pub(super) fn decide(
         &self,
@@ -138,7 +140,8 @@ impl Entry {
     #[inline]
     fn identities(&self, digest: &DigestPrefix, registry: &Registry) -> &Identities {
         self.identities.get_or_init(|| match self.state {
-            // The name of a deleted key is not known, and what its identity counts is not flushed.
+            // The name of a deleted key is not known. The counters of its identity are never
+            // flushed.
             State::Deleted => Identities::One(registry.identity(self.id, "")),
             State::Enabled | State::Disabled => registry.first_use(self.id, &self.name, digest),
         })

@@ -1,4 +1,4 @@
-//! How a cache follows its store.
+//! Follows a store: keeps the cache up to date with the changes in the store.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -10,17 +10,18 @@ use super::{KeyCache, nanoseconds};
 use crate::clock::Timestamp;
 use crate::store::{Changes, Cursor, KeyStore, SnapshotChunk, StoreError};
 
-/// A wall clock that moved this much more or less than the monotonic clock was set by somebody.
+/// If the wall clock moves this much more or less than the monotonic clock, somebody has set the
+/// wall clock.
 const JUMP: Duration = Duration::from_secs(2);
 
 impl KeyCache {
-    /// Reads the changes since the last call, or a snapshot if it is the first call or the store
-    /// asks for it. When it returns `Ok`, everything that was in the store at the time of the call
-    /// is in force, and the cache is fresh as of that time.
+    /// Reads the changes since the last call. At the first call, or if the store asks for a
+    /// snapshot, reads a snapshot instead. When the call returns `Ok`, everything that was in the
+    /// store when the call began is in force, and the cache is fresh as of that time.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read. Then the keys that are in force stay in force.
+    /// When the store cannot be read. The keys that are in force stay in force.
     pub async fn catch_up(&self, store: &dyn KeyStore) -> Result<(), StoreError> {
         let mut cursor = self.follower.lock().await;
         let began = self.clock.monotonic();
@@ -42,7 +43,7 @@ impl KeyCache {
     }
 
     /// Catches up whenever the store has a new revision, and at least once in every
-    /// `poll_interval`. The future never ends; dropping it stops the cache from following.
+    /// `poll_interval`. The future never ends. To stop following the store, drop the future.
     pub async fn follow(&self, store: &dyn KeyStore, poll_interval: Duration) -> Infallible {
         let mut revision = store.revision();
         let mut failing = false;
@@ -70,20 +71,22 @@ impl KeyCache {
             }
             clocks = self.compare_clocks(clocks);
             let notified = async {
-                // A store that is gone or fails sends no notification, and is polled.
+                // A store that is gone or fails sends no notification. Then only the poll interval
+                // ends the wait.
                 if failing || revision.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }
             };
-            // Whether it was notified or the interval has elapsed, it reads again.
+            // In both cases, after a notification and after the interval, the loop reads the store
+            // again.
             let _elapsed = tokio::time::timeout(poll_interval, notified).await;
         }
     }
 
-    /// Replaces all entries by a snapshot of the store.
+    /// Replaces all entries with a snapshot of the store.
     async fn load(&self, store: &dyn KeyStore) -> Result<Cursor, StoreError> {
-        // Before the snapshot begins: a change that is applied from now on has the new epoch, and
-        // is kept even if the snapshot does not have its key.
+        // A new epoch starts before the snapshot begins. A change that is applied from now on has
+        // the new epoch, and is kept even if the snapshot does not contain the changed key.
         self.lock().epoch += 1;
         let mut snapshot = store.snapshot().await?;
         let cursor = loop {
@@ -92,7 +95,8 @@ impl KeyCache {
                 SnapshotChunk::End(cursor) => break cursor,
             }
         };
-        // Entries of an earlier epoch are not in the snapshot. Until here they were still in force.
+        // The snapshot does not contain the entries of an earlier epoch. They were in force until
+        // now, and are removed here.
         let mut writer = self.lock();
         let epoch = writer.epoch;
         let keys = self.keys.pin();
@@ -110,8 +114,8 @@ impl KeyCache {
         Ok(cursor)
     }
 
-    /// Logs that the wall clock was set. It has no other effect: staleness is measured by the
-    /// monotonic clock.
+    /// Logs a warning if the wall clock was set. Staleness does not change then, because the
+    /// monotonic clock measures it. Returns the time of both clocks for the next comparison.
     fn compare_clocks(&self, (wall, monotonic): (Timestamp, Duration)) -> (Timestamp, Duration) {
         let now = (self.clock.wall(), self.clock.monotonic());
         let expected = wall.saturating_add(now.1.saturating_sub(monotonic));

@@ -1,4 +1,4 @@
-//! The identities that a key is allowed with, each with its own counters.
+//! The identities of a key, which its allowed requests get. Each identity has its own counters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,13 +7,13 @@ use otlp_auth::{CountedIdentity, Identity};
 
 use super::key_handle::KeyHandle;
 
-/// The identity of a key, once or several times. All of them name the same key, and each has its
-/// own counters.
+/// The identity of a key, either once or once for each core. Every copy names the same key and has
+/// its own counters.
 #[derive(Clone)]
 pub(super) enum Identities {
     One(CountedIdentity),
-    /// One identity for each core. A key gets them when it is so busy that cores would wait for
-    /// each other to count it.
+    /// One identity for each core. A key gets several identities when it is so busy that the cores
+    /// would wait for each other at a shared counter.
     Each(Arc<[CountedIdentity]>),
 }
 
@@ -43,8 +43,8 @@ impl Identities {
     }
 }
 
-/// A small number for this thread. Two threads that run at the same time seldom have the same
-/// number modulo the number of cores.
+/// Returns a small number for this thread. Two threads that run at the same time seldom have the
+/// same number modulo the number of cores.
 #[inline]
 fn this_thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);

@@ -1,4 +1,4 @@
-//! What is counted for a key besides the requests that it was allowed with.
+//! Counts the bytes, the denied requests and the clients of a key.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The largest number of characters that are kept of a user agent.
 const USER_AGENT_LEN: usize = 128;
 
-/// Adds to the usage of the key that a request was allowed with. It is the
-/// [handle](otlp_auth::Identity::handle) of the identity of the request.
+/// Adds bytes and clients to the usage of a key. The identity of an allowed request has this value
+/// as its [handle](otlp_auth::Identity::handle).
 ///
 /// # Examples
 ///
@@ -36,7 +36,7 @@ pub struct KeyHandle {
 pub(super) struct SeenClient {
     pub(super) address: IpAddr,
     pub(super) user_agent: Option<Box<str>>,
-    /// Whether it was seen since the last flush.
+    /// Whether the client was seen since the last flush of the usage.
     pub(super) is_fresh: bool,
 }
 
@@ -55,8 +55,8 @@ impl KeyHandle {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Notes the client of an allowed request. If several requests do it at once, some of them are
-    /// passed over, because none of them waits here.
+    /// Notes the client of an allowed request. The call never waits. If several requests add a
+    /// client at the same moment, some of the clients are not noted.
     pub fn add_client(&self, address: IpAddr, user_agent: Option<&str>) {
         let Ok(mut clients) = self.clients.try_lock() else { return };
         let user_agent = user_agent.map(shortened);

@@ -1,4 +1,4 @@
-//! Every key in memory, from which requests are decided.
+//! The cache, which has every key in memory and decides on requests.
 
 mod digest_prefix;
 mod entry;
@@ -29,15 +29,15 @@ use crate::clock::{Clock, Timestamp};
 use crate::key::KeyDigest;
 use crate::store::{Change, Cursor, KeyState, TOMBSTONE_RETENTION};
 
-/// All keys by their digests. It is an authenticator that decides without waiting and without a
-/// lock, and allocates only at the first use of a key.
+/// A cache of all keys that decides on requests. A decision never waits and takes no lock. It
+/// allocates memory only at the first use of a key.
 ///
-/// It is undecided until it has read its store once ([`catch_up`](Self::catch_up)), and again when
-/// it could not read the store for [`KeyCacheOptions::max_staleness`]. A token that does not have
-/// the format of a key is refused even then.
+/// The cache is undecided until it has read its store once ([`catch_up`](Self::catch_up)). It is
+/// undecided again if it cannot read the store for [`KeyCacheOptions::max_staleness`]. A token that
+/// does not have the format of a key is denied even then.
 pub struct KeyCache {
     keys: Map<Entry>,
-    /// The time until which it decides, in nanoseconds of the monotonic clock.
+    /// The time until which the cache decides, in nanoseconds of the monotonic clock.
     fresh_until: AtomicU64,
     usage: Registry,
     writer: Mutex<Writer>,
@@ -49,11 +49,11 @@ pub struct KeyCache {
 /// The options of a [`KeyCache`].
 #[derive(Clone, Copy, Debug)]
 pub struct KeyCacheOptions {
-    /// How long the cache decides without reading its store.
+    /// How long the cache continues to decide while its store cannot be read.
     pub max_staleness: Duration,
-    /// The largest number of clients that are kept of a key; with 0, no clients are kept.
+    /// The largest number of clients that are kept for each key. With 0, no clients are kept.
     pub max_clients: usize,
-    /// How long a client of a key is kept.
+    /// How long a client of a key is kept after its last request.
     pub retain_clients: Duration,
 }
 
@@ -64,19 +64,20 @@ impl Default for KeyCacheOptions {
     }
 }
 
-/// The state that changes of the cache need, behind a lock.
+/// The state that a change of the cache needs. A lock protects it.
 #[derive(Debug, Default)]
 struct Writer {
-    /// The number of snapshots that were begun. After a snapshot was read, an entry of an earlier
-    /// epoch is not in the store any more.
+    /// The number of snapshots that the cache has begun to read. Each entry has the epoch in which
+    /// it was made. After a snapshot was read to its end, the key of an entry with an earlier epoch
+    /// is not in the store any more.
     epoch: u32,
-    /// The number of entries from which on the map gets more room.
+    /// If the map has more entries than this, it gets more room.
     room: usize,
     /// The deleted keys, in the order of their deletion.
     tombstones: VecDeque<(Timestamp, DigestPrefix)>,
 }
 
-/// Why there is no verdict.
+/// The reason for which the cache is undecided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum NotFresh {
     #[error("the keys were never read")]
@@ -100,8 +101,8 @@ impl KeyCache {
         }
     }
 
-    /// Puts these changes in force. They may be repeated and come in any order: the newest change
-    /// of each key is in force.
+    /// Puts these changes in force. The same change may be applied several times, and changes may
+    /// come in any order. For each key, the change with the largest revision is in force.
     pub fn apply(&self, changes: &[Change]) {
         let mut writer = self.lock();
         for change in changes {
@@ -109,8 +110,8 @@ impl KeyCache {
         }
     }
 
-    /// Decides on a credential without counting a use of its key, for services that ask whether a
-    /// key is valid on behalf of others.
+    /// Decides on a credential without counting a use of its key. Use it for a service that only
+    /// asks whether somebody else's key is valid.
     ///
     /// # Errors
     ///
@@ -119,22 +120,22 @@ impl KeyCache {
         self.verdict(credential, |entry, digest| entry.peek(&*self.clock, digest, &self.usage))
     }
 
-    /// The number of keys, including the expired and disabled ones.
+    /// Returns the number of keys, including the expired and disabled keys.
     #[must_use]
     pub fn len(&self) -> usize {
-        // With the lock, both numbers are of the same moment.
+        // While the lock is held, neither of the two numbers changes.
         let writer = self.lock();
         self.keys.len().saturating_sub(writer.tombstones.len())
     }
 
-    /// Whether the cache has no key.
+    /// Returns whether the cache has no key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How long the cache goes on to decide if the store cannot be read any more; `None` if it is
-    /// undecided.
+    /// Returns how long the cache continues to decide if the store cannot be read from now on.
+    /// Returns `None` if the cache is undecided.
     #[must_use]
     pub fn fresh_for(&self) -> Option<Duration> {
         let left = self
@@ -144,8 +145,8 @@ impl KeyCache {
         (left > 0).then_some(Duration::from_nanos(left))
     }
 
-    /// Decides on a credential, in one order for all callers. It calls `decide` for a known key
-    /// while the cache is fresh.
+    /// Makes the checks of a decision in the same order for all callers. Calls `decide` if the key
+    /// is known and the cache is fresh.
     #[inline(always)]
     fn verdict(
         &self,
@@ -189,7 +190,8 @@ impl KeyCache {
         }
         keys.insert(digest, entry);
         if keys.len() > writer.room {
-            // The map itself would fill up to 90 %, where `ring_unknown` takes twice as long.
+            // Without more room, the map would become up to 90 % full. In a map that is so full,
+            // the benchmark `ring_unknown` takes twice as long.
             keys.reserve(keys.len() / 2);
             writer.room = (keys.len() * 4 / 3).next_power_of_two() * 3 / 4;
         }
@@ -246,8 +248,8 @@ impl fmt::Debug for KeyCache {
     }
 }
 
-/// The denial of a token that has the checksum of a key and characters that no key has. The token
-/// of a known key needs no such check.
+/// Returns a denial if the token has characters that no key has, although its checksum is right.
+/// For a known key this check is not needed.
 fn malformed(presented: &[u8]) -> Option<Verdict> {
     IngestionKey::check(presented)
         .is_err()

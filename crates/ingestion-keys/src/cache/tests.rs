@@ -12,8 +12,8 @@ use crate::store::{KeyStore, MemoryStore, Write};
 
 const MAX_STALENESS: Duration = Duration::from_secs(600);
 
-/// A token with the length, the prefix and the right checksum of a key, and with a character that
-/// no key has.
+/// A token with the length and the prefix of a key and with the right checksum, but with a
+/// character that no key has.
 const WRONG_CHARACTER: &str = "iapikeyok-1234567_-9ABCDEFG-HIJKLMNO-151WRN";
 
 struct TestEnv {
@@ -67,7 +67,8 @@ fn live(name: &str) -> KeyState {
 }
 
 // Scenario: a valid key and tokens without the format of a key are presented to a cache that has
-// read nothing. Guarantee: the cache is undecided about the key, and denies the other tokens.
+// not read its store.
+// Guarantee: the cache is undecided about the key, and denies the other tokens.
 #[test]
 fn before_the_first_snapshot_only_formats_are_decided() {
     let env = TestEnv::new();
@@ -83,9 +84,9 @@ fn before_the_first_snapshot_only_formats_are_decided() {
     assert_eq!(decide(&env.cache, WRONG_CHARACTER), Outcome::Deny(Malformed));
 }
 
-// Scenario: valid, disabled, expired, deleted and unknown keys are decided on and peeked at.
-// Guarantee: both give the same verdict. A denial has the id of the key, and its name while the
-// store has the key.
+// Scenario: `decide` and `peek` are called for valid, disabled, expired, deleted and unknown keys.
+// Guarantee: `decide` and `peek` return the same verdict. The denial of a known key has the id of
+// the key. It also has the name of the key, unless the key was deleted.
 #[tokio::test]
 async fn every_state_has_its_verdict() {
     let env = TestEnv::new();
@@ -122,7 +123,8 @@ async fn every_state_has_its_verdict() {
     assert!(matches!(peeked, Ok(Decision::Allow(identity)) if identity.name() == "good"));
 }
 
-// Scenario: a valid and a disabled key are peeked at before and after their first decision.
+// Scenario: `peek` is called for a valid key and for a disabled key, before and after the first
+// decision on each.
 // Guarantee: only decisions are counted.
 #[tokio::test]
 async fn peeking_counts_nothing() {
@@ -146,9 +148,10 @@ async fn peeking_counts_nothing() {
     assert_eq!((env.usage(1).await.accepted, env.usage(2).await.denied), (1, 1));
 }
 
-// Scenario: the wall clock passes the expiration of a key, jumps back an hour, and forward a year.
-// Guarantee: the key is valid strictly before its expiration by the wall clock, to the millisecond,
-// and the staleness of the cache does not change.
+// Scenario: the wall clock passes the expiration of a key, jumps forward by a year, and jumps back
+// to an hour before the expiration.
+// Guarantee: the key is valid only before its expiration by the wall clock, exact to the
+// millisecond. The staleness of the cache does not change.
 #[tokio::test]
 async fn expiry_is_exact() {
     let env = TestEnv::new();
@@ -168,9 +171,10 @@ async fn expiry_is_exact() {
     assert_eq!((env.decide(2), env.cache.fresh_for()), (allow("for ever"), Some(MAX_STALENESS)));
 }
 
-// Scenario: the store cannot be read for `max_staleness`, and then can be read again.
-// Guarantee: the cache decides until exactly then, is undecided from then on, and decides again
-// once it has read the store. A token without the format of a key is denied throughout.
+// Scenario: the store cannot be read for `max_staleness`. Then it can be read again.
+// Guarantee: the cache decides until `max_staleness` has elapsed, exact to the millisecond. Then it
+// is undecided, until it has read the store again. A token without the format of a key is denied in
+// all these states.
 #[tokio::test]
 async fn staleness_is_exact() {
     let env = TestEnv::new();
@@ -188,7 +192,7 @@ async fn staleness_is_exact() {
     assert_eq!((env.decide(1), env.decide(2)), (allow("n"), Outcome::Deny(Unknown)));
 }
 
-// Scenario: the store begins another history, with two of the earlier keys.
+// Scenario: the store begins another history, in which it has only two of the earlier keys.
 // Guarantee: the cache has these keys and no others, and follows the new history.
 #[tokio::test]
 async fn another_history_replaces_everything() {
@@ -207,8 +211,8 @@ async fn another_history_replaces_everything() {
         (allow("kept"), allow("back"), Outcome::Deny(Unknown))
     );
     assert_eq!(env.cache.len(), 2);
-    // The tombstone is gone with the old history: the key stays when the tombstone would have been
-    // removed.
+    // The tombstone of key 21 belonged to the old history. The key stays in the cache when the
+    // retention of that tombstone ends.
     env.clock.advance(TOMBSTONE_RETENTION + Duration::from_secs(1));
     env.catch_up().await;
     assert_eq!(env.decide(21), allow("back"));
@@ -216,8 +220,9 @@ async fn another_history_replaces_everything() {
     assert_eq!(env.decide(30), allow("new"));
 }
 
-// Scenario: the deletion of a key is put in force by its caller, and then earlier changes of the
-// key are read from the store. Guarantee: the newest change stays, and the key does not come back.
+// Scenario: the deletion of a key is applied directly to the cache. Then the cache reads an earlier
+// change of the key.
+// Guarantee: the newest change stays in force, and the key stays deleted.
 #[tokio::test]
 async fn what_is_newer_stays() {
     let env = TestEnv::new();
@@ -260,13 +265,13 @@ proptest! {
     }
 }
 
-/// Runs a future that needs no other task.
+/// Runs a future to its end, on a runtime without other tasks.
 fn futures<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// Waits for a condition that another task brings about. The paused time stands still meanwhile,
-/// because this task never sleeps.
+/// Waits until another task has made the condition true. The paused time of Tokio stands still
+/// meanwhile, because this task never sleeps.
 async fn until(mut holds: impl FnMut() -> bool) {
     while !holds() {
         tokio::task::yield_now().await;
@@ -295,8 +300,9 @@ async fn a_follower_is_woken() {
     follower.abort();
 }
 
-// Scenario: the notifications of the store are lost, and later the store fails for a while.
-// Guarantee: a change is in force after the next poll, and the follower survives the failure.
+// Scenario: the notifications of the store are lost. Later the store fails for a while.
+// Guarantee: a change is in force after the next poll. After the failure, the follower reads the
+// store again.
 #[tokio::test(start_paused = true)]
 async fn a_follower_polls() {
     let env = TestEnv::new();
@@ -316,9 +322,10 @@ async fn a_follower_polls() {
     follower.abort();
 }
 
-// Scenario: a key is allowed, renamed, allowed again, disabled and denied, and the store fails at
-// the first flush. Guarantee: every request is counted once, both before and after a flush, and the
-// last use is the time of the flush.
+// Scenario: a key is allowed, renamed, allowed again, disabled and denied. The store fails at the
+// first flush.
+// Guarantee: every request is counted once, both before and after a flush. The last use is the time
+// of the flush.
 #[tokio::test]
 async fn usage_is_counted_once() {
     let env = TestEnv::new();
@@ -351,8 +358,8 @@ async fn usage_is_counted_once() {
     assert_eq!(env.usage(1).await, usage(4, 2));
 }
 
-// Scenario: bytes and more clients than are kept are added through the handle of an identity.
-// Guarantee: the bytes add up, and the latest clients stay, with the time of the flush.
+// Scenario: bytes are added through the handle of an identity, and also more clients than are kept.
+// Guarantee: the bytes add up. The latest clients are kept, the latest first.
 #[tokio::test]
 async fn the_handle_leads_to_the_key() {
     let env = TestEnv::new();
@@ -383,7 +390,7 @@ async fn the_handle_leads_to_the_key() {
 }
 
 // Scenario: keys are used and deleted, and the usage is flushed twice.
-// Guarantee: no memory is used for the usage of these keys any more.
+// Guarantee: the usage of these keys is not in memory any more.
 #[tokio::test]
 async fn the_usage_of_deleted_keys_is_forgotten() {
     let env = TestEnv::new();
@@ -399,7 +406,7 @@ async fn the_usage_of_deleted_keys_is_forgotten() {
 }
 
 // Scenario: ten thousand unknown keys are presented.
-// Guarantee: no memory is used for them.
+// Guarantee: the cache remembers none of these keys.
 #[tokio::test]
 async fn junk_is_not_remembered() {
     let env = TestEnv::new();
@@ -413,7 +420,8 @@ async fn junk_is_not_remembered() {
     );
 }
 
-// Scenario: a key is used by several threads before and after it gets counters for each core.
+// Scenario: several threads use a key, before and after the key gets separate counters for each
+// core.
 // Guarantee: every use is counted.
 #[tokio::test]
 async fn a_busy_key_is_counted_exactly() {
@@ -435,7 +443,8 @@ async fn a_busy_key_is_counted_exactly() {
     assert_eq!(env.usage(1).await.accepted, 2 * THREADS * USES);
 }
 
-// Scenario: valid, disabled, deleted, unknown and malformed keys are presented after a first use.
+// Scenario: valid, disabled, deleted, unknown and malformed keys are presented again after their
+// first use.
 // Guarantee: a decision allocates nothing, although the denial of a known key names the key.
 #[tokio::test]
 async fn a_decision_allocates_nothing() {
@@ -456,9 +465,9 @@ async fn a_decision_allocates_nothing() {
     }
 }
 
-// Scenario: one key stays while thousands of others are created and deleted, and each is presented
-// before and after its deletion. Guarantee: the first key is allowed throughout, and no other key
-// is allowed after its deletion.
+// Scenario: one key stays, while thousands of other keys are created and deleted. Each of the
+// others is presented before and after its deletion.
+// Guarantee: the first key is allowed all the time. No other key is allowed after its deletion.
 #[test]
 fn decisions_go_on_while_keys_change() {
     let env = TestEnv::new();

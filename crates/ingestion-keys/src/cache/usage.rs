@@ -1,4 +1,4 @@
-//! The usage of keys: it is counted by decisions, and flushed to the store in batches.
+//! The usage of keys. Decisions count the usage, and a flush writes it to the store in batches.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,30 +16,32 @@ use crate::clock::Timestamp;
 use crate::key::{KeyClient, KeyId, StoredKey, Usage};
 use crate::store::{KeyStore, StoreError, UsageBatch};
 
-/// The number of keys in one batch, which is one short transaction of the store.
+/// The largest number of keys in one batch. The store writes each batch in one short transaction.
 const BATCH: usize = 1000;
 
-/// A key with this many allowed requests since the last flush gets counters for each core.
+/// A key with at least this many allowed requests since the last flush gets separate counters for
+/// each core.
 const BUSY: u64 = 1000;
 
-/// The largest number of counters for one key.
+/// The largest number of cores for which a key gets separate counters.
 const MAX_CORES: usize = 64;
 
 /// The usage of every key that was used.
 #[derive(Default)]
 pub(super) struct Registry {
     used: papaya::HashMap<KeyId, Arc<Mutex<KeyUse>>>,
-    /// The keys that are gone. Their usage is forgotten at the second flush after that, because a
-    /// decision that began before may still be counted at the first.
+    /// The keys that are not in the store any more. The usage of such a key is removed from memory
+    /// at the second flush after the key was marked, because the first flush may still count a
+    /// decision that began earlier.
     retired: Mutex<HashMap<KeyId, Retired>>,
     flushing: tokio::sync::Mutex<()>,
     max_clients: usize,
 }
 
-/// The state of a key that is gone.
+/// The state of a key that is not in the store any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Retired {
-    /// The key is gone, and nothing was flushed since.
+    /// No flush has ended since the key was marked.
     Marked,
     /// One flush has ended since the key was marked.
     SeenByFlush,
@@ -49,33 +51,35 @@ enum Retired {
 struct KeyUse {
     digest: DigestPrefix,
     counted: Vec<Counted>,
-    /// What was taken from the counters and is not known to be in the store yet.
+    /// The usage that was taken from the counters, but may not be in the store yet.
     unflushed: Option<Box<Usage>>,
 }
 
 /// An identity whose counters are flushed.
 struct Counted {
     identity: CountedIdentity,
-    /// Whether another identity replaced it: the key was renamed, or got counters for each core.
+    /// Whether another identity replaced this identity, because the key was renamed or got separate
+    /// counters for each core.
     replaced: bool,
 }
 
 /// A key with usage to be flushed.
 type Unflushed = (KeyId, Arc<Mutex<KeyUse>>);
 
-/// The usage that is not in the store yet. While this value exists, nothing is flushed, so that a
-/// caller who reads the store meanwhile can add the pending usage exactly once.
+/// The usage that is not in the store yet. While this value exists, nothing is flushed. A caller
+/// that reads the store meanwhile can therefore add the pending usage exactly once.
 #[derive(Debug)]
 pub struct PendingUsage<'a> {
     registry: &'a Registry,
-    /// How long a client of a key is kept.
+    /// How long a client of a key is kept after its last request.
     retain_clients: Duration,
     _flushing: tokio::sync::MutexGuard<'a, ()>,
 }
 
 impl KeyCache {
     /// Writes the usage since the last flush to the store. Usage that could not be written is kept
-    /// for the next flush. If the future is dropped while it writes, a batch may count twice.
+    /// for the next flush. If the future is dropped during a write, the usage of a batch may be
+    /// counted twice.
     ///
     /// # Errors
     ///
@@ -101,7 +105,7 @@ impl KeyCache {
         Ok(())
     }
 
-    /// Gives these keys counters for each core.
+    /// Gives these keys separate counters for each core.
     fn spread(&self, busy: &[DigestPrefix]) {
         let cores = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_CORES);
         if cores == 1 {
@@ -118,7 +122,8 @@ impl KeyCache {
         }
     }
 
-    /// Returns the usage that is not in the store yet, and holds off flushes until it is dropped.
+    /// Returns the usage that is not in the store yet. No flush starts until the returned value is
+    /// dropped.
     pub async fn pending_usage(&self) -> PendingUsage<'_> {
         let retain_clients = self.options.retain_clients;
         PendingUsage {
@@ -141,8 +146,8 @@ impl PendingUsage<'_> {
                 key.usage.add(usage, limit, None);
             }
         }
-        // Removes old clients here too: the store does so only when usage is added, and a key may
-        // not be used any more.
+        // Old clients are also removed here. The store removes them only when it adds usage, and
+        // this key may not be used any more.
         key.usage.add(Usage::default(), limit, Some(now.saturating_sub(self.retain_clients)));
         key
     }
@@ -160,7 +165,7 @@ impl Registry {
         Identities::One(identity)
     }
 
-    /// Makes the identities of a key, one for each core.
+    /// Makes the identities of a busy key, one for each core.
     pub(super) fn each_core(
         &self,
         id: KeyId,
@@ -174,14 +179,15 @@ impl Registry {
         Identities::Each(identities)
     }
 
-    /// Makes an identity of a key, whose counters are not flushed until it is registered.
+    /// Makes an identity of a key. Its counters are not flushed until the identity is registered.
     pub(super) fn identity(&self, id: KeyId, name: &str) -> CountedIdentity {
         let identity = Identity::new(name).with_id(id.get().unsigned_abs());
         CountedIdentity::new(identity.with_handle(KeyHandle::new(self.max_clients)))
     }
 
-    /// Flushes the counters of these identities from now on. Earlier identities of the key are
-    /// flushed for as long as they count anything: a request may still have one.
+    /// Registers these identities, so that every flush reads their counters. Earlier identities of
+    /// the key stay registered for as long as they count anything, because a running request may
+    /// still use one of them.
     fn count(&self, id: KeyId, digest: &DigestPrefix, identities: &[CountedIdentity]) {
         let used = self.used.pin();
         let new = || {
@@ -200,7 +206,7 @@ impl Registry {
         );
     }
 
-    /// Notes that a key is gone.
+    /// Notes that a key is not in the store any more.
     pub(super) fn retire(&self, id: KeyId) {
         lock(&self.retired).insert(id, Retired::Marked);
     }
@@ -223,8 +229,8 @@ impl Registry {
         });
     }
 
-    /// Empties the counters. Returns the keys with usage to be flushed, and the digests of the keys
-    /// that are so busy that they get counters for each core.
+    /// Reads all counters and sets them to zero. Returns the keys with usage to be flushed, and the
+    /// digests of the keys that are so busy that they get separate counters for each core.
     fn take(&self, now: Timestamp) -> (Vec<Unflushed>, Vec<DigestPrefix>) {
         let used = self.used.pin();
         let (mut unflushed, mut busy) = (Vec::new(), Vec::new());
@@ -240,8 +246,8 @@ impl Registry {
                 if any {
                     key.unflushed.get_or_insert_default().add(usage, self.max_clients, None);
                 }
-                // An identity that was replaced is dropped at the first flush in which it counted
-                // nothing.
+                // An identity that was replaced is dropped at the first flush that finds all its
+                // counters at zero.
                 any || !counted.replaced
             });
             if key.unflushed.is_some() {
@@ -268,7 +274,8 @@ impl Counted {
     /// Reads the counters and sets them to zero.
     fn take(&self, now: Timestamp) -> Usage {
         let take = |counter: &AtomicU64| match counter.load(Ordering::Relaxed) {
-            // A counter that is zero is not written to, so that its cache line stays shared.
+            // A counter that is zero is not written, because a write would take its cache line away
+            // from the other cores.
             0 => 0,
             _ => counter.swap(0, Ordering::Relaxed),
         };
@@ -305,6 +312,7 @@ impl Counted {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The counters and lists are consistent after every statement.
+    // The lock is used even if it is poisoned: the counters and lists are consistent after every
+    // statement.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

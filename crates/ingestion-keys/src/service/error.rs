@@ -1,4 +1,5 @@
-//! Why a call of the service failed: each call returns only the errors that it can have.
+//! The errors of the service. The error type of each call has only the errors that can occur in
+//! that call.
 
 use std::error::Error;
 
@@ -11,7 +12,7 @@ pub const MAX_NAME_LEN: usize = 255;
 /// The largest number of characters in a description.
 pub const MAX_DESCRIPTION_LEN: usize = 4096;
 
-/// The name of a key is not allowed. No message repeats the name.
+/// The name of a key is not allowed. The messages do not contain the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// The name has no character other than white space.
@@ -20,12 +21,12 @@ pub enum NameError {
     /// The name has more than [`MAX_NAME_LEN`] characters.
     #[error("the name is longer than {MAX_NAME_LEN} characters")]
     TooLong,
-    /// The name has a character that would break the line, or change the direction of the text.
+    /// The name has a control character, or a character that changes the direction of the text.
     #[error("the name has a control character or one that overrides the direction of text")]
     Character,
 }
 
-/// The description of a key is not allowed. No message repeats the description.
+/// The description of a key is not allowed. The messages do not contain the description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DescriptionError {
     /// The description has more than [`MAX_DESCRIPTION_LEN`] characters.
@@ -69,18 +70,18 @@ pub struct NotFound {
     pub id: KeyId,
 }
 
-/// The key was replaced by another key before.
+/// Another key has already replaced this key in a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the key was rotated already: its successor is {successor}")]
 pub struct AlreadyRotated {
-    /// The key that replaced it.
+    /// The key that replaced this key.
     pub successor: KeyId,
 }
 
-/// A change could not be stored. Nothing of it is in force.
+/// A change could not be stored. No part of the change is in force.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// Each attempt found that somebody else had changed the key in the meantime.
+    /// Every attempt failed, because another change came first each time.
     #[error("the key is being changed by others")]
     Contended,
     /// There were no random bytes for the key, its id or the id of the change.
@@ -113,8 +114,8 @@ pub enum GetError {
     Store(#[from] StoreError),
 }
 
-/// A key was not changed: what every change of an existing key has in common, and all that can go
-/// wrong when a key is deleted.
+/// An existing key was not changed. Updates, rotations and deletions have these errors in common. A
+/// deletion has no other errors.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// No key has this id.
@@ -140,7 +141,7 @@ pub enum UpdateError {
     /// A new value is not allowed.
     #[error(transparent)]
     Invalid(#[from] InvalidKey),
-    /// The key has a successor and would be valid for longer.
+    /// The key has a successor, and the update would make the key valid for longer.
     #[error(transparent)]
     Rotated(#[from] AlreadyRotated),
     /// The key does not exist, or the change could not be stored.
@@ -151,7 +152,7 @@ pub enum UpdateError {
 /// A key was not rotated.
 #[derive(Debug, thiserror::Error)]
 pub enum RotateError {
-    /// The new key or the old one would end at a time that is not allowed.
+    /// The new key or the old key would expire at a time that is not allowed.
     #[error(transparent)]
     Expiration(#[from] ExpirationError),
     /// The key has a successor already.

@@ -1,4 +1,4 @@
-//! The operations on keys. This is the only place of policy.
+//! The operations on keys. All rules about which changes are allowed are in this module.
 
 mod error;
 mod rotate;
@@ -28,15 +28,15 @@ use crate::store::{
     Commit, CommitError, Committed, KeyStore, StoreError, TOMBSTONE_RETENTION, Write,
 };
 
-/// How often a change is attempted when another change of the same key comes first, or when the id
-/// that was drawn is taken.
+/// The largest number of attempts to make a change. An attempt fails if another change of the same
+/// key comes first, or if the random id of a new key was used before.
 const ATTEMPTS: usize = 16;
 
 /// The largest number of entries in one page of the audit log.
 const AUDIT_LIMIT: u32 = 1000;
 
-/// Creates, updates, rotates and deletes keys. When a call returns, its change is stored and in
-/// force in the cache.
+/// Creates, updates, rotates and deletes keys. When a call returns `Ok`, its change is stored and
+/// in force in the cache.
 ///
 /// # Examples
 ///
@@ -85,8 +85,8 @@ impl KeyService {
         Self { store, cache, clock, rng: Arc::new(Mutex::new(SysRng)) }
     }
 
-    /// Replaces the random source of the operating system, for a test. Whoever can predict the
-    /// numbers of `rng` can predict the keys.
+    /// Replaces the random source of the operating system, for a test. If somebody can predict the
+    /// numbers of `rng`, the keys can be predicted too.
     #[must_use]
     pub fn with_rng<R: TryCryptoRng>(self, rng: R) -> KeyService<R> {
         let Self { store, cache, clock, .. } = self;
@@ -98,12 +98,12 @@ impl<R> KeyService<R>
 where
     R: TryCryptoRng<Error: Error + Send + Sync + 'static>,
 {
-    /// Creates a key. Its secret is in the returned value and nowhere else.
+    /// Creates a key. Only the returned value contains the secret of the key.
     ///
     /// # Errors
     ///
-    /// When the name, the description or the expiration is not allowed, or the key could not be
-    /// stored.
+    /// When the name, the description or the expiration is not allowed, or when the key could not
+    /// be stored.
     pub async fn create(&self, who: &str, new: NewKey) -> Result<IssuedKey, CreateError> {
         let now = self.clock.wall();
         let name = validate::name(&new.name).map_err(InvalidKey::from)?;
@@ -131,8 +131,8 @@ where
     /// When the store cannot be read.
     pub async fn list(&self) -> Result<Vec<Key>, StoreError> {
         let now = self.clock.wall();
-        // Taken before the store is read: a flush in between would make usage count twice or not at
-        // all.
+        // The pending usage is taken before the store is read, and prevents a flush in between.
+        // Such a flush would make usage count twice or not at all.
         let pending = self.cache.pending_usage().await;
         let listed = |stored| {
             let StoredKey { record, mut usage } = pending.added_to(stored, now);
@@ -146,7 +146,7 @@ where
     ///
     /// # Errors
     ///
-    /// When there is no such key, or the store cannot be read.
+    /// When there is no key with this id, or when the store cannot be read.
     pub async fn get(&self, id: KeyId) -> Result<Key, GetError> {
         let now = self.clock.wall();
         let pending = self.cache.pending_usage().await;
@@ -158,8 +158,9 @@ where
     ///
     /// # Errors
     ///
-    /// When a new value is not allowed, there is no such key, the key has a successor and would be
-    /// valid for longer, or the change could not be stored.
+    /// When a new value is not allowed, there is no key with this id, or the change could not be
+    /// stored. Also when the key has a successor and the update would make the key valid for
+    /// longer.
     pub async fn update(
         &self,
         who: &str,
@@ -181,8 +182,8 @@ where
             if new == old {
                 return Ok(Key::at(now, old, usage));
             }
-            // A rotated key ends when the rotation said: the rest of its time went to its
-            // successor.
+            // An update cannot make a rotated key valid for longer, because its successor replaces
+            // it.
             if let Some(successor) = old.successor
                 && old
                     .expires_at
@@ -201,11 +202,11 @@ where
         Err(ChangeError::from(WriteError::Contended).into())
     }
 
-    /// Deletes a key. When the call returns, the key is refused by this process.
+    /// Deletes a key. When the call returns `Ok`, this process denies the key.
     ///
     /// # Errors
     ///
-    /// When there is no such key, or the change could not be stored.
+    /// When there is no key with this id, or when the change could not be stored.
     pub async fn delete(&self, who: &str, id: KeyId) -> Result<(), ChangeError> {
         let now = self.clock.wall();
         for _ in 0..ATTEMPTS {
@@ -218,8 +219,9 @@ where
         Err(WriteError::Contended.into())
     }
 
-    /// Returns the entries of the audit log after a revision (0 is before the first), oldest first:
-    /// at most `limit` of them, and at most 1000.
+    /// Returns the entries of the audit log after a revision, oldest first. With revision 0, the
+    /// page begins with the first entry of the log. Returns at most `limit` entries, and never more
+    /// than 1000.
     ///
     /// # Errors
     ///
@@ -233,7 +235,7 @@ where
         Ok(AuditPage { entries, next })
     }
 
-    /// Removes the tombstones of keys that were deleted longer than [`TOMBSTONE_RETENTION`] ago.
+    /// Removes the tombstones that are older than [`TOMBSTONE_RETENTION`].
     ///
     /// # Errors
     ///
@@ -246,7 +248,7 @@ where
         self.store.get(id).await?.ok_or(NotFound { id }.into())
     }
 
-    /// Generates a key with a random id, which may be taken.
+    /// Generates a key with a random id. Another key may already have this id.
     fn draw(
         &self,
         name: String,
@@ -279,7 +281,7 @@ where
     }
 
     /// Makes a change in the store and in the cache. Returns `None` if another change came first,
-    /// or if the id of a new key is taken.
+    /// or if the id of a new key was used before.
     async fn commit(
         &self,
         who: &str,
@@ -303,7 +305,8 @@ where
     }
 
     fn random(&self, bytes: &mut [u8]) -> Result<(), WriteError> {
-        // The lock is poisoned if the source panicked. Then no bytes were used.
+        // The lock is poisoned if the random source panicked. It can still be used, because no
+        // bytes of that call were used.
         let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
         rng.try_fill_bytes(bytes).map_err(|error| WriteError::Random(error.into()))
     }
@@ -324,7 +327,7 @@ impl<R> Clone for KeyService<R> {
     }
 }
 
-/// The fields in which two versions of a key differ.
+/// Returns the fields in which two versions of a key differ.
 fn changes(old: Option<&KeyRecord>, new: &KeyRecord) -> Vec<FieldChange> {
     fn field<T: PartialEq>(
         old: Option<&KeyRecord>,

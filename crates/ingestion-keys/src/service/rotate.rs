@@ -1,4 +1,4 @@
-//! Replacing a key by another.
+//! The rotation of a key: a new key replaces the key.
 
 use std::error::Error;
 use std::time::Duration;
@@ -12,21 +12,21 @@ use crate::audit::AuditAction;
 use crate::key::{KeyId, KeyRecord, Usage};
 use crate::store::{Committed, Write};
 
-/// How long both keys of a rotation are valid, if the caller does not say.
+/// How long both keys of a rotation are valid, if the caller does not set the overlap.
 const OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl<R> KeyService<R>
 where
     R: TryCryptoRng<Error: Error + Send + Sync + 'static>,
 {
-    /// Creates a key with the same name and description in place of another, and lets the other one
-    /// end after the overlap if it does not end before.
+    /// Replaces a key by a new key with the same name and description. The old key expires at the
+    /// end of the overlap, or at its own expiration if that is earlier.
     ///
     /// # Errors
     ///
     /// [`RotateError::Rotated`], [`RotateError::Expired`] or [`RotateError::Disabled`] if the key
-    /// cannot be rotated; otherwise when there is no such key, an expiration is not allowed, or the
-    /// change could not be stored.
+    /// cannot be rotated. Another error if there is no key with this id, an expiration is not
+    /// allowed, or the change could not be stored.
     pub async fn rotate(
         &self,
         who: &str,

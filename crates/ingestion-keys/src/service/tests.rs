@@ -62,7 +62,7 @@ fn named(name: &str, expires_at: Option<Timestamp>) -> NewKey {
     NewKey { name: name.to_owned(), description: None, expires_at }
 }
 
-/// The time this many milliseconds after the tests begin.
+/// Returns the time that is this many milliseconds after `NOW`, at which each test begins.
 fn after(millis: i64) -> Timestamp {
     Timestamp::from_millis(NOW.as_millis() + millis)
 }
@@ -72,7 +72,8 @@ fn id_of(issued: &IssuedKey) -> KeyId {
 }
 
 // Scenario: a key is created with every field, and listed.
-// Guarantee: it is allowed at once. The answer has the secret and what the list has.
+// Guarantee: the key is allowed at once. The result of the creation has the secret and the same
+// fields as the list.
 #[tokio::test]
 async fn a_created_key_is_in_force() {
     let env = TestEnv::new().await;
@@ -95,8 +96,9 @@ async fn a_created_key_is_in_force() {
     assert_eq!(env.service.list().await.unwrap(), [listed]);
 }
 
-// Scenario: a bad name, description or expiration is given when a key is created and updated.
-// Guarantee: each is refused for its own reason, and nothing changes.
+// Scenario: a key is created and updated with a name, a description or an expiration that is not
+// allowed.
+// Guarantee: each call fails, and its error says what is not allowed. No key changes.
 #[tokio::test]
 async fn bad_requests_change_nothing() {
     let env = TestEnv::new().await;
@@ -127,8 +129,8 @@ async fn bad_requests_change_nothing() {
     assert_eq!(env.store.audit(0, 10).await.unwrap().len(), 1);
 }
 
-// Scenario: two keys get the same name, and a third one gets it after both are gone.
-// Guarantee: only the second is reported to have a duplicate name.
+// Scenario: two keys get the same name. Both are deleted, and a third key gets the name.
+// Guarantee: only the second key is reported to have a duplicate name.
 #[tokio::test]
 async fn a_name_may_be_given_twice() {
     let env = TestEnv::new().await;
@@ -141,8 +143,9 @@ async fn a_name_may_be_given_twice() {
     assert!(!env.create("edge", None).await.duplicate_name);
 }
 
-// Scenario: a key is deleted, and every call is made with its id.
-// Guarantee: the key is refused when the call returns, and every call finds no such key.
+// Scenario: a key is deleted. Then every call is made with the id of the key.
+// Guarantee: the key is denied as soon as the deletion returns. Every later call fails because no
+// key has this id.
 #[tokio::test]
 async fn a_deleted_key_is_refused_at_once() {
     let env = TestEnv::new().await;
@@ -168,7 +171,7 @@ async fn a_deleted_key_is_refused_at_once() {
     ));
 }
 
-// Scenario: a key is disabled, enabled, renamed, given an expiration and relieved of it.
+// Scenario: a key is disabled, enabled and renamed. Its expiration is removed and set again.
 // Guarantee: each change is in force when the call returns, and the other fields stay.
 #[tokio::test]
 async fn updates_are_in_force() {
@@ -201,7 +204,7 @@ async fn updates_are_in_force() {
     assert_eq!(env.decide(&key), allow("core"));
 }
 
-// Scenario: an update gives every field the value that it has.
+// Scenario: an update sets fields to the values that they already have.
 // Guarantee: the key is returned, and no change is recorded.
 #[tokio::test]
 async fn an_empty_update_is_no_change() {
@@ -214,8 +217,10 @@ async fn an_empty_update_is_no_change() {
     assert_eq!(env.store.audit(0, 10).await.unwrap().len(), 1);
 }
 
-// Scenario: the status of a key is read just before and just after each stage of its life begins.
-// Guarantee: the key is expiring for its last fourteen days, and expired from its end on.
+// Scenario: the status of a key is read just before and just after it becomes expiring, and just
+// before and just after it expires.
+// Guarantee: the key is expiring in the last fourteen days before its expiration, and is expired
+// from its expiration on.
 #[tokio::test]
 async fn the_status_follows_the_clock() {
     let env = TestEnv::new().await;
@@ -231,9 +236,11 @@ async fn the_status_follows_the_clock() {
     }
 }
 
-// Scenario: keys with and without an expiration are rotated, with no, a short, a long and the
-// longest overlap. Guarantee: the new key is valid for as long as the old one was, or as requested;
-// the old one ends at the earlier of its own expiration and the end of the overlap.
+// Scenario: keys with and without an expiration are rotated, with the default overlap and with
+// overlaps from zero to the longest.
+// Guarantee: the new key expires as requested. Without a request, its lifetime is as long as the
+// lifetime of the old key. The old key expires at its own expiration or at the end of the overlap,
+// whichever is earlier.
 #[tokio::test]
 async fn rotation_has_an_overlap() {
     for (expiration, overlap, requested, old_end, new_end) in [
@@ -263,9 +270,10 @@ async fn rotation_has_an_overlap() {
     }
 }
 
-// Scenario: keys are rotated that were rotated before, have expired or are disabled, and one is
-// rotated with an overlap that ends after the year 9999. Guarantee: each is refused for its own
-// reason, the first with its successor, and nothing changes.
+// Scenario: rotations are requested for a key that was rotated before, for an expired key and for a
+// disabled key. Others have an overlap that ends after the year 9999, or an expiration in the past.
+// Guarantee: each call fails, and its error says why. The error for the key that was rotated before
+// has the id of its successor. No key is created.
 #[tokio::test]
 async fn what_has_ended_is_not_rotated() {
     let env = TestEnv::new().await;
@@ -293,9 +301,10 @@ async fn what_has_ended_is_not_rotated() {
     assert_eq!(env.service.list().await.unwrap().len(), 3);
 }
 
-// Scenario: a key that has a successor is updated to be valid for longer, for ever and for shorter,
-// and to have another name. Guarantee: an update that makes it valid for longer is refused with the
-// id of the successor; the others are made.
+// Scenario: a key has a successor. Updates make the key valid for longer, without an end, and for a
+// shorter time, and change its name.
+// Guarantee: an update that would make the key valid for longer or without an end fails, and its
+// error has the id of the successor. The other updates are made.
 #[tokio::test]
 async fn what_was_rotated_ends() {
     let env = TestEnv::new().await;
@@ -322,8 +331,8 @@ async fn what_was_rotated_ends() {
 }
 
 // Scenario: a key is created, updated, rotated and deleted by different people.
-// Guarantee: the audit log says who made which change of which key, oldest first and page by page,
-// and contains no secret.
+// Guarantee: the audit log says who made which change of which key. It can be read in pages, oldest
+// entry first, and contains no secret.
 #[tokio::test]
 async fn everything_is_audited() {
     use AuditAction::{Create, Delete, Rotate, Update};
@@ -366,7 +375,8 @@ async fn everything_is_audited() {
 }
 
 // Scenario: the store fails while keys are created, rotated, listed and deleted.
-// Guarantee: every call reports it, and the keys that were in force stay in force.
+// Guarantee: every call fails with the error of the store. The keys that were in force stay in
+// force.
 #[tokio::test]
 async fn a_store_that_fails_changes_nothing() {
     let env = TestEnv::new().await;
@@ -389,8 +399,9 @@ async fn a_store_that_fails_changes_nothing() {
     assert_eq!((env.decide(&key), env.cache.len()), (allow("edge"), 1));
 }
 
-// Scenario: twenty tasks change the same key at once, each to another name.
-// Guarantee: the audit log has every change that succeeded, each on top of the one before.
+// Scenario: twenty tasks rename the same key at the same time, each to a different name.
+// Guarantee: the audit log has every change that succeeded. The old name in each entry is the new
+// name in the entry before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn changes_at_once_build_on_each_other() {
     let env = TestEnv::new().await;
@@ -418,8 +429,9 @@ async fn changes_at_once_build_on_each_other() {
     }
 }
 
-// Scenario: tombstones are removed 90 days after one key was deleted, and 89 days after another.
-// Guarantee: only the first is forgotten.
+// Scenario: tombstones are removed more than 90 days after one key was deleted, and 89 days after
+// another key was deleted.
+// Guarantee: only the first key is forgotten.
 #[tokio::test]
 async fn tombstones_last_ninety_days() {
     let env = TestEnv::new().await;

@@ -1,4 +1,4 @@
-//! What the service is asked for, and what it returns.
+//! The arguments and the results of the service.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use ingestion_api::IngestionKey;
 use crate::clock::Timestamp;
 use crate::key::{KeyRecord, Usage};
 
-/// How long before its end a key counts as expiring.
+/// A key has the status [`KeyStatus::Expiring`] for this long before it expires.
 const EXPIRING: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// A key to be created.
@@ -17,46 +17,48 @@ pub struct NewKey {
     pub name: String,
     /// The description.
     pub description: Option<String>,
-    /// The end of its validity: it is valid strictly before. Without, it never expires.
+    /// The end of the validity. The key is valid only before this time. With `None`, the key never
+    /// expires.
     pub expires_at: Option<Timestamp>,
 }
 
-/// New values for the fields of a key. A field that is `None` keeps its value; for a field that is
-/// optional itself, `Some(None)` clears it.
+/// New values for the fields of a key. A field that is `None` keeps its value. `Some(None)` clears
+/// an optional field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyUpdate {
     /// The new name.
     pub name: Option<String>,
     /// The new description.
     pub description: Option<Option<String>>,
-    /// The new end of its validity.
+    /// The new end of the validity.
     pub expires_at: Option<Option<Timestamp>>,
     /// Whether the key is enabled.
     pub enabled: Option<bool>,
 }
 
-/// How a key is replaced by another.
+/// The options of a rotation, which replaces a key by a new key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rotation {
-    /// How long both keys are valid; 24 hours if it is `None`.
+    /// How long both keys are valid. `None` means 24 hours.
     pub overlap: Option<Duration>,
-    /// The end of the new key's validity. If it is `None`, the new key gets as much time as the old
-    /// one got.
+    /// The end of the validity of the new key. With `None`, the lifetime of the new key is the time
+    /// from the creation to the expiration of the old key. If the old key never expires, the new
+    /// key does not either.
     pub expires_at: Option<Timestamp>,
 }
 
-/// A key, how it was used, and its status at the time of the call.
+/// A key with its usage and its status at the time of the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     /// The key.
     pub record: KeyRecord,
-    /// How it was used up to now.
+    /// The usage of the key up to the time of the call.
     pub usage: Usage,
-    /// Its status.
+    /// The status of the key.
     pub status: KeyStatus,
 }
 
-/// The effective status of a key.
+/// The status of a key, which follows from its fields and the current time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyStatus {
     /// The key is valid.
@@ -69,15 +71,16 @@ pub enum KeyStatus {
     Disabled,
 }
 
-/// A key that was just created. This is the only value with its secret; `Debug` does not print it.
+/// A key that was just created, with its secret. The secret is not stored and cannot be read again.
+/// `Debug` does not print the secret.
 #[derive(Debug)]
 pub struct IssuedKey {
     /// The key.
     pub key: Key,
     /// The secret.
     pub secret: IngestionKey,
-    /// Whether another key has the same name. It is `false` for a key that was created by a
-    /// rotation, which has the name of the key that it replaces.
+    /// Whether another key has the same name. After a rotation this is always `false`, although the
+    /// new key has the name of the old key.
     pub duplicate_name: bool,
 }
 

@@ -38,7 +38,7 @@ pub(super) fn description(description: String) -> Result<String, DescriptionErro
     Ok(description)
 }
 
-/// Checks the time at which a key is to end.
+/// Checks the expiration of a key, which has to be in the future.
 pub(super) fn expiration(at: Timestamp, now: Timestamp) -> Result<Timestamp, ExpirationError> {
     if at <= now {
         return Err(ExpirationError::Past);
@@ -46,12 +46,13 @@ pub(super) fn expiration(at: Timestamp, now: Timestamp) -> Result<Timestamp, Exp
     not_too_late(at)
 }
 
-/// Checks that a time can be shown: dates are written with four digits of the year.
+/// Checks that a time is not after the year 9999, because a date is written with four digits for
+/// the year.
 pub(super) fn not_too_late(at: Timestamp) -> Result<Timestamp, ExpirationError> {
     if at <= LAST_EXPIRATION { Ok(at) } else { Err(ExpirationError::TooLate) }
 }
 
-/// Checks every field that is given.
+/// Checks every field that the update changes.
 pub(super) fn update(update: KeyUpdate, now: Timestamp) -> Result<KeyUpdate, InvalidKey> {
     let description = |text: Option<String>| text.map(description).transpose();
     let expiration = |at: Option<Timestamp>| at.map(|at| expiration(at, now)).transpose();
@@ -63,9 +64,10 @@ pub(super) fn update(update: KeyUpdate, now: Timestamp) -> Result<KeyUpdate, Inv
     })
 }
 
-/// Whether a character is an embedding, an override or an isolate (Unicode standard annex 9): with
-/// them a name can be made to look like another name. The marks U+200E, U+200F and U+061C, which
-/// right-to-left names need, do not change the direction of other characters and are allowed.
+/// Returns whether a character is an embedding, an override or an isolate (Unicode standard annex
+/// 9). With these characters, a name can look like another name. The marks U+200E, U+200F and
+/// U+061C are allowed: right-to-left names need them, and they do not change the direction of other
+/// characters.
 fn overrides_direction(character: char) -> bool {
     matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -74,8 +76,9 @@ fn overrides_direction(character: char) -> bool {
 mod tests {
     use super::*;
 
-    // Scenario: names of people who do not write ASCII, and of people who try things.
-    // Guarantee: each is taken as it is, without blanks at its ends.
+    // Scenario: names contain HTML, SQL or characters outside ASCII, have the largest length, or
+    // have white space at their ends.
+    // Guarantee: each name is allowed. Only the white space at its ends is removed.
     #[test]
     fn names_may_be_nearly_anything() {
         for accepted in [
@@ -92,8 +95,9 @@ mod tests {
         }
     }
 
-    // Scenario: names that are empty, too long, or would break or turn a line.
-    // Guarantee: each is refused for what is wrong with it.
+    // Scenario: names are empty, are too long, or have control characters or characters that change
+    // the direction of text.
+    // Guarantee: no name is allowed. Each error says what is wrong with the name.
     #[test]
     fn names_are_one_readable_line() {
         assert!(matches!(name(""), Err(NameError::Empty)));
@@ -106,8 +110,9 @@ mod tests {
         }
     }
 
-    // Scenario: descriptions of several lines, too long, and with a control character.
-    // Guarantee: only the first is taken, unchanged.
+    // Scenario: one description has several lines, one has the largest length, one is too long, and
+    // one has a control character.
+    // Guarantee: the first two are allowed and returned unchanged. The other two are not allowed.
     #[test]
     fn descriptions_are_text() {
         assert_eq!(description(" two\r\n\tlines ".to_owned()).unwrap(), " two\r\n\tlines ");
@@ -116,8 +121,10 @@ mod tests {
         assert!(matches!(description("a\0".to_owned()), Err(DescriptionError::Character)));
     }
 
-    // Scenario: expirations around now and around the last date that can be written.
-    // Guarantee: strictly later than now, and exact.
+    // Scenario: expirations are just before and just after now, and just before and just after the
+    // end of the year 9999.
+    // Guarantee: an expiration is allowed if it is later than now and not after the year 9999. The
+    // check is exact to the millisecond.
     #[test]
     fn expirations_are_in_the_future() {
         let at = |millis| expiration(Timestamp::from_millis(millis), Timestamp::from_millis(1000));

@@ -1,4 +1,4 @@
-//! Why a store could not be read or written.
+//! The errors of a store.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -6,8 +6,9 @@ use std::fmt;
 
 /// A store could not be read or written.
 ///
-/// The message says what is wrong, and what to do about it if that is known; [`kind`](Self::kind)
-/// says it to a program. No message contains a statement, a row or a credential.
+/// The message tells an operator what is wrong, and what to do about it if that is known. The
+/// [`kind`](Self::kind) tells a program the same. No message contains a statement, a row or a
+/// credential.
 ///
 /// # Examples
 ///
@@ -37,13 +38,13 @@ pub enum StoreErrorKind {
     Locked,
     /// A newer version of this program made the store: use that version.
     TooNew,
-    /// The store belongs to another program: configure another place.
+    /// The store belongs to another program: configure another path.
     NotOurs,
     /// The store was removed, replaced or overwritten while it was in use: restore it and restart.
     Replaced,
     /// The store is set up in a way that would lose changes: the message says what to change.
     Misconfigured,
-    /// There is no space left.
+    /// There is no space left for the store.
     Full,
     /// This process is not allowed to write to the store.
     ReadOnly,
@@ -51,16 +52,17 @@ pub enum StoreErrorKind {
     Corrupt,
     /// The store cannot be used at the moment: the same call may succeed later.
     Unavailable,
-    /// The operating system refused an operation: the source says why.
+    /// The operating system reported an error, which is the source of this error.
     Io,
-    /// The store failed in a way that this program does not expect: the source says how.
+    /// The store failed in a way that this program does not expect. The source of this error says
+    /// how.
     Internal,
 }
 
 /// A change was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// A key to be updated or deleted has changed or is gone: read it again.
+    /// The key to be updated or deleted has changed or does not exist any more: read the key again.
     #[error("the key has changed meanwhile")]
     Changed,
     /// The id of a new key was used before.
@@ -72,26 +74,26 @@ pub enum CommitError {
 }
 
 impl StoreError {
-    /// An error of this kind. The message is a lower-case phrase for an operator, without the text
-    /// of the cause.
+    /// Makes an error of this kind. The message is a lower-case phrase for an operator. It does not
+    /// contain the text of the cause.
     #[must_use]
     pub fn new(kind: StoreErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, message: message.into(), source: None }
     }
 
-    /// The same error with its cause.
+    /// Adds the cause of the error.
     #[must_use]
     pub fn with_source(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { source: Some(source.into()), ..self }
     }
 
-    /// What an operator can do about it.
+    /// Returns the kind of the error, which says what an operator can do about the error.
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
     }
 
-    /// The store was closed, or what read it has ended.
+    /// Makes the error of a store that was closed, or whose reading thread has ended.
     pub(super) fn closed() -> Self {
         Self::new(StoreErrorKind::Unavailable, "the store is closed")
     }

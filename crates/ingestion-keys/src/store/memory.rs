@@ -1,4 +1,4 @@
-//! A store for tests, which is in memory.
+//! A store in memory, for tests.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::key::{KeyId, StoredKey, Usage};
 
-/// A store in memory. A test can make it fail.
+/// A store in memory. A test can make its calls fail.
 #[derive(Debug)]
 pub struct MemoryStore {
     content: Mutex<Content>,
@@ -24,7 +24,7 @@ pub struct MemoryStore {
 #[derive(Debug)]
 struct Content {
     keys: BTreeMap<KeyId, StoredKey>,
-    /// The state of each has the time of the deletion.
+    /// The deleted keys. The state of each deleted key has the time of the deletion.
     tombstones: BTreeMap<KeyId, Change>,
     log: BTreeMap<i64, (ChangeId, Timestamp)>,
     audit: Vec<AuditEntry>,
@@ -33,8 +33,8 @@ struct Content {
 }
 
 impl MemoryStore {
-    /// Makes an empty store. `origin` is the id of its first change, by which its history differs
-    /// from others.
+    /// Makes an empty store. `origin` is the id of the first change. Stores with different origins
+    /// have different histories.
     #[must_use]
     pub fn new(origin: ChangeId) -> Self {
         let log = BTreeMap::from([(0, (origin, Timestamp::from_millis(0)))]);
@@ -49,12 +49,12 @@ impl MemoryStore {
         Self { content: Mutex::new(content), revision: watch::Sender::new(0) }
     }
 
-    /// Makes every call fail from now on, or none.
+    /// Makes every call fail from now on if `fails` is true; otherwise makes calls succeed again.
     pub fn fail(&self, fails: bool) {
         self.lock().fails = fails;
     }
 
-    /// Wakes no follower from now on, as when notifications are lost.
+    /// Stops waking followers from now on, as if notifications were lost.
     pub fn mute(&self) {
         self.lock().mute = true;
     }

@@ -1,7 +1,7 @@
-//! Where keys are stored: the trait of a store, and what a cache needs to follow one.
+//! The trait of a store of keys, and the types that a cache needs to follow a store.
 //!
-//! A store has no policy. It makes each [`Commit`] as a whole or not at all, and numbers them in
-//! the order in which it made them.
+//! A store has no rules about which changes are allowed. It makes each [`Commit`] completely or not
+//! at all, and numbers the changes in the order in which it makes them.
 
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
@@ -29,23 +29,23 @@ use crate::audit::{AuditEntry, AuditNote};
 use crate::clock::Timestamp;
 use crate::key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
 
-/// How long a deleted key is remembered, so that the reason of its refusals is known: 90 days. The
-/// store and the keys in memory use the same time.
+/// How long a deleted key is remembered: 90 days. During this time the key is denied as revoked,
+/// and later as unknown. The store and the cache use the same time.
 pub const TOMBSTONE_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A store of keys.
 ///
 /// Every change has a revision, which is larger by one than the revision of the change before.
-/// [`changes_since`](Self::changes_since) reads the changes in that order.
+/// [`changes_since`](Self::changes_since) reads the changes in the order of their revisions.
 #[async_trait]
 pub trait KeyStore: Debug + Send + Sync + 'static {
-    /// Makes a change: all its writes and its audit entry, or nothing. When it returns `Ok`, the
-    /// change survives a crash.
+    /// Makes a change: stores all its writes and its audit entry, or nothing. When the call returns
+    /// `Ok`, the change survives a crash.
     ///
     /// # Errors
     ///
-    /// [`CommitError::Changed`] and [`CommitError::IdTaken`] if the change conflicts with another;
-    /// [`CommitError::Store`] if it could not be made.
+    /// [`CommitError::Changed`] and [`CommitError::IdTaken`] if the change conflicts with an
+    /// earlier change. [`CommitError::Store`] if the change could not be stored.
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
 
     /// Returns all keys, ordered by id, without the clients that used them.
@@ -55,15 +55,15 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// When the store cannot be read.
     async fn list(&self) -> Result<Vec<StoredKey>, StoreError>;
 
-    /// Returns the key with this id, with its clients, or `None` if there is no such key.
+    /// Returns the key with this id and its clients, or `None` if there is no such key.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError>;
 
-    /// Returns all keys and tombstones at one moment, in chunks, and then the cursor of that
-    /// moment.
+    /// Returns all keys and tombstones as they are at one moment. They come in chunks. The last
+    /// chunk has the cursor of that moment.
     ///
     /// # Errors
     ///
@@ -85,52 +85,53 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// When the store cannot be read.
     async fn audit(&self, after: i64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
 
-    /// Adds to the usage of these keys: the whole batch, or nothing of it. Keys that do not exist
-    /// are passed over.
+    /// Adds usage to keys: the whole batch, or nothing. The usage of a key that does not exist is
+    /// ignored.
     ///
     /// # Errors
     ///
     /// When the store cannot be written.
     async fn add_usage(&self, batch: UsageBatch) -> Result<(), StoreError>;
 
-    /// Removes the tombstones from before this time, and the changes from before this time, so that
-    /// their cursors need a snapshot. The last change and all audit entries stay.
+    /// Removes the tombstones and the changes that are older than this time. The last change and
+    /// all audit entries stay. A follower with the cursor of a removed change needs a snapshot.
     ///
     /// # Errors
     ///
     /// When the store cannot be written.
     async fn prune(&self, before: Timestamp) -> Result<(), StoreError>;
 
-    /// The last revision that this store knows of. It wakes followers, which then read by cursor: a
-    /// wake-up that is lost delays changes and loses none.
+    /// Returns a channel with the last revision that this store knows. A new revision wakes the
+    /// followers, which then read the changes after their cursors. If a wake-up is lost, changes
+    /// are only delayed.
     fn revision(&self) -> watch::Receiver<i64>;
 }
 
 /// A change to be made.
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// Random bytes, by which this change differs from a change with the same revision in another
+    /// Random bytes. They distinguish this change from a change with the same revision in another
     /// history.
     pub change_id: ChangeId,
     /// The time of the change.
     pub at: Timestamp,
-    /// The name of whoever made it.
+    /// The name of the person or program that makes the change.
     pub who: String,
-    /// What the audit log will say about it.
+    /// The content of the entry in the audit log.
     pub audit: AuditNote,
-    /// The writes, in their order.
+    /// The writes, in the order in which they are made.
     pub writes: Vec<Write>,
 }
 
 /// One write of a change.
 #[derive(Clone, Debug)]
 pub enum Write {
-    /// Inserts a new key, whose id was never used.
+    /// Inserts a new key. Its id must never have been used before.
     Insert(KeyRecord),
-    /// Replaces a key, if it still has the revision in the record.
+    /// Replaces a key, if the stored key still has the revision in the record.
     Update(KeyRecord),
-    /// Deletes a key, if it still has the revision in the record. Its digest and id stay as a
-    /// tombstone.
+    /// Deletes a key, if the stored key still has the revision in the record. The digest and the id
+    /// of the key stay as a tombstone.
     Delete(KeyRecord),
 }
 
@@ -139,27 +140,28 @@ pub enum Write {
 pub struct Committed {
     /// The position of the change among all changes.
     pub revision: i64,
-    /// Whether a key was inserted that has the name of another key.
+    /// Whether the change inserted a key that has the name of another key.
     pub duplicate_name: bool,
 }
 
 /// The random part of a [`Cursor`].
 pub type ChangeId = [u8; 16];
 
-/// A position in the history of one store: a revision, and the id of the change that made it. In a
-/// history that was rewound, for example by a restore, another change has this revision.
+/// A position in the history of one store: a revision, and the id of the change with this revision.
+/// A restored store has another history, in which another change may have the same revision. The
+/// ids of the two changes differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// The revision.
     pub revision: i64,
-    /// The id of the change that made it.
+    /// The id of the change with this revision.
     pub change_id: ChangeId,
 }
 
 /// What changed since a cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changes {
-    /// These keys changed, and this is the cursor after them.
+    /// The keys that changed, and the cursor after these changes.
     Since(Vec<Change>, Cursor),
     /// The cursor belongs to another history or is too old: everything has to be read again.
     SnapshotNeeded,
@@ -168,13 +170,13 @@ pub enum Changes {
 /// The state of a key after its last change, as far as a cache needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The revision of its last change.
+    /// The revision of the last change of the key.
     pub revision: i64,
     /// The id of the key.
     pub id: KeyId,
     /// The digest by which a presented key is recognised.
     pub digest: KeyDigest,
-    /// Its state.
+    /// The state of the key.
     pub state: KeyState,
 }
 
@@ -185,9 +187,9 @@ pub enum KeyState {
     Live {
         /// The name.
         name: String,
-        /// The end of its validity.
+        /// The end of the validity.
         expires_at: Option<Timestamp>,
-        /// Whether it is enabled.
+        /// Whether the key is enabled.
         enabled: bool,
     },
     /// The key was deleted.
@@ -200,16 +202,17 @@ pub enum KeyState {
 /// How keys were used since the last batch.
 #[derive(Clone, Debug, Default)]
 pub struct UsageBatch {
-    /// The usage to add to each key.
+    /// The usage to add, for each key.
     pub usage: Vec<(KeyId, Usage)>,
-    /// The largest number of clients that are kept of each key.
+    /// The largest number of clients that are kept for each key.
     pub max_clients: usize,
     /// Clients that were last seen before this time are forgotten.
     pub oldest_client: Option<Timestamp>,
 }
 
 impl Write {
-    /// The state of the key after this write, in a change with this revision.
+    /// Returns the state of the key after this write, if the write is part of the change with this
+    /// revision.
     #[must_use]
     pub fn change(&self, revision: i64, at: Timestamp) -> Change {
         match self {

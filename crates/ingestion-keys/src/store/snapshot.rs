@@ -1,11 +1,11 @@
-//! A snapshot: everything that a store has at one moment. It is sent chunk by chunk, so that a
-//! million keys are not in memory twice.
+//! A snapshot: everything that a store has at one moment. The store sends a snapshot in chunks, so
+//! that a million keys are never in memory twice.
 
 use tokio::sync::mpsc;
 
 use super::{Change, Cursor, StoreError};
 
-/// The number of chunks that may wait to be taken.
+/// The largest number of chunks that wait until they are received.
 const WAITING: usize = 4;
 
 /// The receiving end of a snapshot.
@@ -14,7 +14,7 @@ pub struct Snapshot {
     chunks: mpsc::Receiver<Result<SnapshotChunk, StoreError>>,
 }
 
-/// The end into which a store puts a snapshot.
+/// The sending end of a snapshot, which the store has.
 #[derive(Debug)]
 pub struct SnapshotSender {
     chunks: mpsc::Sender<Result<SnapshotChunk, StoreError>>,
@@ -25,7 +25,7 @@ pub struct SnapshotSender {
 pub enum SnapshotChunk {
     /// Some of the keys and tombstones.
     Changes(Vec<Change>),
-    /// The end of the snapshot: changes after it follow this cursor.
+    /// The end of the snapshot. Later changes are read after this cursor.
     End(Cursor),
 }
 
@@ -37,8 +37,8 @@ impl Snapshot {
         (SnapshotSender { chunks: sender }, Self { chunks: receiver })
     }
 
-    /// Returns the next chunk. A snapshot that stops without [`SnapshotChunk::End`] is not
-    /// complete, and that is an error: the keys that are missing from it would be refused.
+    /// Returns the next chunk. If the snapshot stops without [`SnapshotChunk::End`], it is not
+    /// complete, and the call returns an error. Otherwise a cache would deny the missing keys.
     ///
     /// # Errors
     ///

@@ -12,7 +12,7 @@ use crate::store::{Commit, Write};
 /// The time at which tests begin.
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-/// Makes the key of this number.
+/// Makes the key with this number.
 pub(crate) fn key(number: u64) -> IngestionKey {
     let mut state = number.wrapping_mul(0xd134_2543_de82_ef95);
     let Ok(key) = IngestionKey::generate(|bytes| {
@@ -32,7 +32,7 @@ pub(crate) fn split_mix_64(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Makes the record of the key of this number.
+/// Makes the record of the key with this number.
 pub(crate) fn record(number: i64, name: &str) -> KeyRecord {
     let key = key(number.unsigned_abs());
     KeyRecord {
@@ -55,7 +55,7 @@ pub(crate) fn id(number: i64) -> KeyId {
     id
 }
 
-/// Makes a change of these writes, with an audit note about the first.
+/// Makes a change with these writes and an audit note about the first write.
 pub(crate) fn commit(change: u8, writes: Vec<Write>) -> Commit {
     let (action, record) = match &writes[0] {
         Write::Insert(record) => (AuditAction::Create, record),

@@ -7,7 +7,7 @@
 //! ```
 //! use ingestion_keys::store::MemoryStore;
 //!
-//! /// Makes an empty store, and whatever has to be kept for as long as it is used.
+//! /// Makes an empty store, and a guard that is dropped after the store.
 //! async fn empty() -> (MemoryStore, ()) {
 //!     (MemoryStore::new([0; 16]), ())
 //! }
@@ -108,9 +108,9 @@ async fn since(store: &Store, cursor: Cursor) -> (Vec<Change>, Cursor) {
     }
 }
 
-/// Scenario: a key with every optional field and a key with none are inserted.
-/// Guarantee: they are read as they were written, ordered by id, each with the revision of its
-/// change.
+/// Scenario: a key with every optional field and a key without optional fields are inserted.
+/// Guarantee: both keys are read as they were written, ordered by id. Each key has the revision of
+/// the change that inserted it.
 pub async fn inserted_keys_are_read(store: &Store) {
     let full = KeyRecord {
         description: Some("'; DROP TABLE keys; --\n\u{1f980}".to_owned()),
@@ -130,8 +130,8 @@ pub async fn inserted_keys_are_read(store: &Store) {
     assert_eq!(store.get(id(2)).await.unwrap(), None);
 }
 
-/// Scenario: the second of the two writes of a change conflicts with an earlier change.
-/// Guarantee: nothing of the change is kept: no key, no audit entry and no revision.
+/// Scenario: a change has two writes. The second write conflicts with an earlier change.
+/// Guarantee: no part of the change is kept: no key, no audit entry and no revision.
 pub async fn a_change_is_whole_or_not_at_all(store: &Store) {
     let old = insert(store, 1, "old").await;
     let before = cursor(store).await;
@@ -151,8 +151,9 @@ pub async fn a_change_is_whole_or_not_at_all(store: &Store) {
     assert!(store.list().await.unwrap().iter().all(|key| key.record.revision == revision));
 }
 
-/// Scenario: a key is inserted with the id of an existing key, of a deleted key, and of a key whose
-/// tombstone was removed. Guarantee: each is refused.
+/// Scenario: a key is inserted three times: with the id of an existing key, with the id of a
+/// deleted key, and with the id of a key whose tombstone was removed.
+/// Guarantee: each insertion fails because the id was used before.
 pub async fn ids_are_never_used_again(store: &Store) {
     let key = insert(store, 1, "first").await;
     let again = || commit(2, vec![Write::Insert(record(1, "second"))]);
@@ -163,8 +164,9 @@ pub async fn ids_are_never_used_again(store: &Store) {
     assert!(matches!(store.commit(again()).await, Err(CommitError::IdTaken)));
 }
 
-/// Scenario: a key is updated and deleted with the revision before another change, and after it was
-/// deleted. Guarantee: each is refused because the key has changed, and nothing happens.
+/// Scenario: a key is updated and deleted with an old revision, and again after it was deleted.
+/// Guarantee: each of these writes fails because the key has changed. The first two writes leave
+/// the key as it is.
 pub async fn a_key_that_changed_is_not_changed(store: &Store) {
     let old = insert(store, 1, "a").await;
     let new = KeyRecord { name: "b".to_owned(), ..old.clone() };
@@ -181,9 +183,10 @@ pub async fn a_key_that_changed_is_not_changed(store: &Store) {
     }
 }
 
-/// Scenario: keys are inserted with a name that no key has, that another key has, and that only a
-/// deleted key had. Guarantee: only the second is reported as a duplicate. Names are compared byte
-/// by byte.
+/// Scenario: keys are inserted with three kinds of names: a name that no key has, a name that
+/// another key has, and a name that only a deleted key had.
+/// Guarantee: only the name that another key has is reported as a duplicate. Names are compared
+/// byte by byte.
 pub async fn equal_names_are_reported(store: &Store) {
     let insert = async |number, name: &str| {
         store
@@ -201,7 +204,8 @@ pub async fn equal_names_are_reported(store: &Store) {
 }
 
 /// Scenario: keys are inserted and deleted after a cursor was taken.
-/// Guarantee: they are returned in the order of the changes, and nothing follows the new cursor.
+/// Guarantee: the changed keys are returned in the order of the changes. There are no changes after
+/// the new cursor.
 pub async fn changes_follow_a_cursor(store: &Store) {
     let start = cursor(store).await;
     let first = insert(store, 2, "first").await;
@@ -238,9 +242,9 @@ pub async fn a_key_that_changed_often_is_returned_once(store: &Store) {
     assert_eq!(since(store, start).await.0, [Change::from(&key)]);
 }
 
-/// Scenario: changes are read after the cursor of a future revision, of another change with the
-/// same revision, and of a change that was pruned. Guarantee: the store asks for a snapshot each
-/// time.
+/// Scenario: changes are read after three kinds of cursors: one with a future revision, one with
+/// the id of another change, and one whose change was pruned.
+/// Guarantee: the store asks for a snapshot each time.
 pub async fn a_cursor_of_another_history_is_not_followed(store: &Store) {
     let start = cursor(store).await;
     insert(store, 1, "n").await;
@@ -255,9 +259,9 @@ pub async fn a_cursor_of_another_history_is_not_followed(store: &Store) {
     assert_eq!(since(store, now).await, (vec![], now));
 }
 
-/// Scenario: a snapshot is taken of an empty store, and of one with a tombstone and more keys than
-/// fit into one chunk. Guarantee: the snapshot has each key once, and the cursor of the last
-/// change.
+/// Scenario: a snapshot is taken of an empty store, and of a store with a tombstone and more keys
+/// than fit into one chunk.
+/// Guarantee: the snapshot has each key and tombstone once, and the cursor of the last change.
 pub async fn a_snapshot_has_everything(store: &Store) {
     assert!(whole(store).await.0.is_empty());
     let writes = (1..=5000).map(|number| Write::Insert(record(number, "n"))).collect();
@@ -275,9 +279,10 @@ pub async fn a_snapshot_has_everything(store: &Store) {
     );
 }
 
-/// Scenario: three changes are made, one of them of two keys and four fields.
-/// Guarantee: each has one entry with everything that was noted, oldest first, and pages follow
-/// each other without gaps.
+/// Scenario: three changes are made. One of them changes two keys, and its audit note has four
+/// fields.
+/// Guarantee: the log has one entry for each change, with everything that was noted, oldest first.
+/// There are no gaps between pages of the log.
 pub async fn the_audit_has_every_change(store: &Store) {
     let key = insert(store, 1, "old").await;
     let changes = vec![
@@ -334,10 +339,12 @@ fn batch(usage: Vec<(KeyId, Usage)>) -> UsageBatch {
     UsageBatch { usage, max_clients: 2, oldest_client: Some(Timestamp::from_millis(100)) }
 }
 
-/// Scenario: usage is added in two batches, the second with an earlier last use. The key is changed
-/// in between and deleted at the end. Guarantee: the counters add up and the latest use stays. A
-/// change of the key does not change its usage, usage makes no change of the key, and the usage is
-/// deleted with the key.
+/// Scenario: the usage of a key is added in two batches. The last use in the second batch is
+/// earlier than the last use in the first. The key is changed between the batches, and deleted at
+/// the end.
+/// Guarantee: the counters add up, and the latest use stays. A change of the key does not change
+/// its usage. Adding usage makes no change of the key.
+/// The usage is deleted with the key.
 pub async fn usage_adds_up(store: &Store) {
     let key = insert(store, 1, "n").await;
     insert(store, 2, "n").await;
@@ -362,9 +369,10 @@ pub async fn usage_adds_up(store: &Store) {
     assert_eq!(store.list().await.unwrap().len(), 1);
 }
 
-/// Scenario: a key is used by more clients than are kept, by one of them twice, and by one of them
-/// too long ago. Guarantee: the latest few are returned, the latest first and each once, and only
-/// where a single key is asked for.
+/// Scenario: more clients use a key than are kept. One client uses the key twice, and one client
+/// used it too long ago.
+/// Guarantee: `get` returns the latest clients, the latest first and each client once. `list`
+/// returns no clients.
 pub async fn clients_are_few_and_recent(store: &Store) {
     insert(store, 1, "n").await;
     let address = |last| IpAddr::from([192, 0, 2, last]);
@@ -382,8 +390,8 @@ pub async fn clients_are_few_and_recent(store: &Store) {
     assert!(store.list().await.unwrap()[0].usage.clients.is_empty());
 }
 
-/// Scenario: a batch has the usage of a key that does not exist.
-/// Guarantee: that key is passed over, and the rest is added.
+/// Scenario: a batch has the usage of a key that does not exist and of a key that exists.
+/// Guarantee: the usage of the existing key is added, and the other usage is ignored.
 pub async fn usage_of_no_key_is_passed_over(store: &Store) {
     insert(store, 2, "n").await;
     store.add_usage(batch(vec![(id(1), used(1, 200)), (id(2), used(1, 200))])).await.unwrap();
@@ -391,7 +399,8 @@ pub async fn usage_of_no_key_is_passed_over(store: &Store) {
     assert_eq!(store.get(id(1)).await.unwrap(), None);
 }
 
-/// Scenario: one key is deleted before and one after the time before which the store is pruned.
+/// Scenario: two keys are deleted, at 1000 ms and at 2000 ms. Then everything before 2000 ms is
+/// pruned.
 /// Guarantee: only the first tombstone is removed, and every audit entry stays.
 pub async fn old_tombstones_are_forgotten(store: &Store) {
     for (number, at) in [(1, 1000), (2, 2000)] {
@@ -406,8 +415,9 @@ pub async fn old_tombstones_are_forgotten(store: &Store) {
     assert_eq!(store.audit(0, 10).await.unwrap().len(), 4);
 }
 
-/// Scenario: a follower waits for a revision while a change is made and usage is added.
-/// Guarantee: the change wakes the follower with its revision, and usage does not wake it.
+/// Scenario: a follower waits for a new revision. A change is made, and then usage is added.
+/// Guarantee: the change wakes the follower, which gets the revision of the change. Adding usage
+/// does not wake the follower.
 pub async fn a_change_wakes_followers(store: &Store) {
     let mut revision = store.revision();
     let key = insert(store, 1, "n").await;
@@ -417,8 +427,9 @@ pub async fn a_change_wakes_followers(store: &Store) {
     assert!(!revision.has_changed().unwrap());
 }
 
-/// Scenario: keys are inserted, updated and deleted while one follower reads after every change and
-/// another after every seventh. Guarantee: both end with the content of a snapshot.
+/// Scenario: keys are inserted, updated and deleted. One follower reads after every change, and
+/// another follower reads after every seventh change.
+/// Guarantee: at the end both followers have the content of a snapshot.
 pub async fn followers_converge(store: &Store) {
     let start = cursor(store).await;
     let (mut often, mut seldom) = ((start, BTreeMap::new()), (start, BTreeMap::new()));

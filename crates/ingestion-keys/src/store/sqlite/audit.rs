@@ -1,5 +1,6 @@
-//! The audit log in its tables. The texts in the columns `action` and `field` belong to the format
-//! of the database: they stay as they are when a name in the API or in the code changes.
+//! Reads and writes the audit log in its tables. The texts in the columns `action` and `field`
+//! belong to the format of the database. They do not change when a name in the API or in the code
+//! changes.
 
 use rusqlite::{Connection, Row, Transaction, params};
 
@@ -9,7 +10,7 @@ use crate::audit::{AuditAction, AuditEntry, AuditNote, FieldChange, FromTo};
 use crate::clock::Timestamp;
 use crate::key::KeyId;
 
-/// Adds the entry of a change.
+/// Adds the entry of a change to the log.
 pub(super) fn write(
     transaction: &Transaction<'_>,
     note: &AuditNote,
@@ -45,7 +46,8 @@ pub(super) fn read(
     after: i64,
     limit: u32,
 ) -> Result<Vec<AuditEntry>, SqliteError> {
-    // One row for each changed field, and one row for an entry that has none.
+    // The query returns one row for each changed field, and one row for an entry without changed
+    // fields.
     let sql = "SELECT a.revision, a.changed_at, a.who, a.action, a.key_id, a.key_name, \
          a.other_key_id, c.field, c.old_value, c.new_value \
          FROM (SELECT * FROM audit WHERE revision > ?1 ORDER BY revision LIMIT ?2) a \
@@ -99,7 +101,7 @@ fn action(name: &str) -> Result<AuditAction, SqliteError> {
     }
 }
 
-/// The columns `field`, `old_value` and `new_value` of a change.
+/// Returns the values of the columns `field`, `old_value` and `new_value` for a change.
 fn columns(change: &FieldChange) -> (&'static str, FromTo<String>) {
     fn texts<T>(values: &FromTo<T>, text: impl Fn(&T) -> String) -> FromTo<String> {
         FromTo { from: values.from.as_ref().map(&text), to: values.to.as_ref().map(&text) }

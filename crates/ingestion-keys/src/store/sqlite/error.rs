@@ -1,5 +1,4 @@
-//! What can go wrong with an SQLite database. No message contains a statement, a row or a
-//! credential.
+//! The errors of an SQLite database. No message contains a statement, a row or a credential.
 
 use std::io;
 
@@ -10,10 +9,10 @@ use crate::store::{CommitError, StoreError, StoreErrorKind};
 /// The database could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SqliteError {
-    /// Another process holds the lock file.
+    /// Another process has locked the lock file.
     #[error("another process is writing to this database")]
     Locked,
-    /// A newer version made the database, which was not touched.
+    /// A newer version made the database. The database was not changed.
     #[error(
         "the database has schema {found}, and this version knows {known}: a newer version wrote it"
     )]
@@ -21,19 +20,21 @@ pub(super) enum SqliteError {
     /// Another program made the file.
     #[error("the file is not a database of ingestion keys")]
     Foreign,
-    /// The file at the path is not the one that is open: it was removed or replaced.
+    /// The file at the path is not the file that is open. The open file was removed or replaced.
     #[error("the database file was removed or replaced: restore it and restart")]
     Replaced,
-    /// Another program wrote to the file while it was open, as `cp` does over it.
+    /// Another program wrote to the file while it was open. For example, `cp` copied a backup over
+    /// it.
     #[error("another program wrote to the database file: restore it and restart")]
     Overwritten,
-    /// The file is empty, and the log of its changes is not: with another file the changes in the
-    /// log would be lost.
+    /// The file is empty, but its log is not. If the empty file were used, the changes in the log
+    /// would be lost.
     #[error(
         "the database file is empty and its log is not: restore the database, or remove the log too"
     )]
     Emptied,
-    /// The file has a second name, under which it would have another log and another lock.
+    /// The file has a second name (a hard link). Opened by that name, it would have another log and
+    /// another lock file.
     #[error("the database file has more than one name (hard links): leave it one")]
     Linked,
     /// The disk is full.
@@ -42,13 +43,13 @@ pub(super) enum SqliteError {
     /// The file or its directory cannot be written.
     #[error("the database cannot be written")]
     ReadOnly,
-    /// SQLite found the file to be damaged.
+    /// SQLite reports that the file is damaged.
     #[error("the database is damaged")]
     Corrupt,
     /// Another program held SQLite's own lock for too long.
     #[error("the database is busy")]
     Busy,
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("cannot {action}")]
     Io { action: &'static str, source: io::Error },
     /// SQLite failed for another reason.
@@ -106,7 +107,7 @@ impl From<Error> for SqliteError {
     fn from(error: Error) -> Self {
         let failure = match error {
             Error::SqliteFailure(failure, _) => failure,
-            // The rest of this error is the statement.
+            // The rest of this error contains the statement, and is left out.
             Error::SqlInputError { error, .. } => return Self::Other(error),
             // A value of a row has another type than its column.
             _ => return Self::Row { table: "the database" },

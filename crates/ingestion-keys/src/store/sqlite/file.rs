@@ -1,4 +1,5 @@
-//! The files of a database: their permissions, the lock, and whether they are still in their place.
+//! The files of a database: their permissions, the lock file, and the check that they are still at
+//! their paths.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -11,12 +12,12 @@ use super::error::SqliteError;
 /// The interval between two attempts to take a lock that another process holds.
 const TRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// An open file. [`verify`](Self::verify) finds out whether it is still the file at its path.
+/// An open file. [`verify`](Self::verify) checks that it is still the file at its path.
 #[derive(Debug)]
 pub(super) struct PinnedFile {
     path: PathBuf,
-    /// It stays open for as long as SQLite has the file: closing any descriptor of a file gives up
-    /// all locks of the process on that file (POSIX).
+    /// The file stays open as long as SQLite has it open, because closing any descriptor of a file
+    /// releases all locks of the process on that file (POSIX).
     file: File,
 }
 
@@ -35,7 +36,7 @@ impl PinnedFile {
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// The length of the file and the time at which it was last written to.
+    /// Returns the length of the file and the time at which it was last written to.
     pub(super) fn stamp(&self) -> Result<Stamp, SqliteError> {
         let stamp = self.file.metadata().and_then(|metadata| {
             Ok(Stamp { len: metadata.len(), written_at: metadata.modified()? })
@@ -43,7 +44,7 @@ impl PinnedFile {
         stamp.map_err(|source| SqliteError::Io { action: "look at the open database file", source })
     }
 
-    /// Fails if the file has another name (a hard link).
+    /// Fails if the file has a second name (a hard link).
     #[cfg(unix)]
     pub(super) fn has_one_name(&self) -> Result<(), SqliteError> {
         use std::os::unix::fs::MetadataExt;
@@ -62,7 +63,7 @@ impl PinnedFile {
         Ok(())
     }
 
-    /// Takes the permissions of other users away, if they had any.
+    /// Removes the permissions of other users, if they have any.
     #[cfg(unix)]
     pub(super) fn make_private(&self) {
         use std::os::unix::fs::PermissionsExt;
@@ -79,10 +80,10 @@ impl PinnedFile {
     #[cfg(not(unix))]
     pub(super) fn make_private(&self) {}
 
-    /// Opens the file as [`open`](Self::open) does and locks it until it is dropped. Waits for at
-    /// most `wait` while another process has the lock.
+    /// Opens the file as [`open`](Self::open) does, and locks it until the returned value is
+    /// dropped. Waits for at most `wait` while another process has the lock.
     pub(super) fn lock(path: &Path, wait: Duration) -> Result<Self, SqliteError> {
-        // `None` if the deadline cannot be represented: then it waits for ever.
+        // The deadline is `None` if it cannot be represented. Then the loop waits without a limit.
         let deadline = Instant::now().checked_add(wait);
         loop {
             let held = Self::open(path)?;
@@ -101,7 +102,7 @@ impl PinnedFile {
         }
     }
 
-    /// Fails unless the file at the path is still this one.
+    /// Fails unless the file at the path is still this file.
     pub(super) fn verify(&self) -> Result<(), SqliteError> {
         let io = |source| SqliteError::Io { action: "look at the open database file", source };
         match fs::metadata(&self.path) {
@@ -120,7 +121,8 @@ impl PinnedFile {
     }
 }
 
-/// What does not change about a file while nobody writes to it.
+/// The length of a file and the time of the last write to it. They do not change while nobody
+/// writes to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     /// The length in bytes.
@@ -128,8 +130,9 @@ pub(super) struct Stamp {
     written_at: SystemTime,
 }
 
-/// Follows symbolic links, so that the files beside the database have the same names whichever way
-/// the database is named. The file is created if it does not exist.
+/// Returns the path of the database file after all symbolic links are followed. The files beside
+/// the database therefore have the same names for every path to it. Creates the file if it does not
+/// exist.
 pub(super) fn resolved(path: &Path) -> Result<PathBuf, SqliteError> {
     PinnedFile::open(path)?;
     fs::canonicalize(path)
@@ -143,7 +146,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Creates the directory of the file, readable only for its owner. An existing directory is left as
+/// Creates the directory of the file, readable only by its owner. An existing directory is left as
 /// it is.
 pub(super) fn make_directory(path: &Path) -> Result<(), SqliteError> {
     let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty())
@@ -191,7 +194,7 @@ fn is_same(there: &fs::Metadata, open: &fs::Metadata) -> bool {
     (there.dev(), there.ino()) == (open.dev(), open.ino())
 }
 
-/// On other systems a file that is open cannot be replaced.
+/// Returns `true`, because on other systems an open file cannot be replaced.
 #[cfg(not(unix))]
 fn is_same(_: &fs::Metadata, _: &fs::Metadata) -> bool {
     true

@@ -1,4 +1,4 @@
-//! Keys in an SQLite database, written by one process.
+//! A store of keys in an SQLite database, to which one process writes.
 
 mod audit;
 mod error;
@@ -33,30 +33,32 @@ use crate::key::{KeyId, StoredKey};
 /// How long a statement waits while another program has SQLite's lock on the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The largest number of changes that are read by cursor. Beyond it, reading a snapshot is quicker.
+/// The largest number of changes that are read after a cursor. For more changes, reading a snapshot
+/// is faster.
 const MAX_CHANGES: usize = 100_000;
 
 /// The number of keys in one chunk of a snapshot.
 const CHUNK: usize = 4096;
 
-/// Which database is opened, and how.
+/// The options for opening a database.
 #[derive(Clone, Debug)]
 pub struct SqliteOptions {
     path: PathBuf,
     lock_wait: Duration,
 }
 
-/// Keys in an SQLite file.
+/// A store of keys in an SQLite file.
 ///
-/// One process writes at a time: it holds the lock file beside the database, `<path>.lock`. When a
-/// call that makes a change returns, the change is on disk (write-ahead log, `synchronous=FULL`).
-/// Only their owner can read the files, and the directories that are created. If an existing
-/// directory is open to other users, a warning is logged.
+/// Only one process can have the database open, because it locks the file `<path>.lock` beside the
+/// database. When a call that makes a change returns `Ok`, the change is on disk (write-ahead log,
+/// `synchronous=FULL`). Only the owner can read the files, and the directories that the store
+/// creates. If an existing directory is open to other users, the store logs a warning.
 ///
-/// Before each call and once a second it checks that the open file is still the file at the path,
-/// and that no other program wrote to it. Otherwise nothing is read or written any more, because a
-/// database that was unlinked or overwritten would go on acknowledging changes that are lost.
-/// Symbolic links are followed; a file with several names (hard links) is refused.
+/// Before each call and once a second, the store checks that the open file is still the file at the
+/// path, and that no other program wrote to the file. While this check fails, the store reads and
+/// writes nothing. Otherwise it would acknowledge changes that are lost together with the removed
+/// or overwritten file. The store follows symbolic links. It does not open a file with several
+/// names (hard links).
 #[derive(Debug)]
 pub struct SqliteStore {
     writer: Worker,
@@ -66,14 +68,15 @@ pub struct SqliteStore {
 }
 
 impl SqliteOptions {
-    /// Opens the database at this path, which is created if it does not exist.
+    /// Makes options for the database at this path. Opening creates the database if it does not
+    /// exist.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), lock_wait: Duration::from_secs(10) }
     }
 
-    /// Sets how long to wait for another process that has the database, such as the previous one
-    /// during a restart. The default is 10 seconds.
+    /// Sets how long opening waits while another process has the database, such as the previous
+    /// process during a restart. The default is 10 seconds.
     #[must_use]
     pub fn with_lock_wait(self, lock_wait: Duration) -> Self {
         Self { lock_wait, ..self }
@@ -81,14 +84,15 @@ impl SqliteOptions {
 }
 
 impl SqliteStore {
-    /// Opens the database, and migrates it to the schema of this version. Blocks the thread while
-    /// it waits for the lock.
+    /// Opens the database, and migrates it to the schema of this version. The call blocks the
+    /// thread while it waits for the lock.
     ///
     /// # Errors
     ///
-    /// The [kind](crate::store::StoreErrorKind) is `Locked` if another process has the database,
-    /// and `TooNew` or `NotOurs` if a newer version or another program made it; such a file is not
-    /// changed. Other kinds mean that the files cannot be opened or written.
+    /// The [kind](crate::store::StoreErrorKind) is `Locked` if another process has the database. It
+    /// is `TooNew` if a newer version made the database, and `NotOurs` if another program made it.
+    /// The file is not changed in these cases. Other kinds mean that the files cannot be opened or
+    /// written.
     ///
     /// # Examples
     ///
@@ -112,7 +116,8 @@ impl SqliteStore {
         let opened = Self::start(path, PinnedFile::open(path)?, lock);
         let is_not_ours = matches!(opened, Err(SqliteError::Foreign | SqliteError::Newer { .. }));
         if is_not_ours && !was_locked_before {
-            // The lock file was created by this call: nothing is left beside a file of others.
+            // This call created the lock file, and removes it so that nothing is left beside the
+            // file of another program.
             let _left = std::fs::remove_file(&lock_path);
         }
         Ok(opened?)
@@ -125,11 +130,11 @@ impl SqliteStore {
         {
             return Err(SqliteError::Emptied);
         }
-        // Declared before the connections, so that it is dropped after them.
+        // `files` is declared before the connections, so that it is dropped after the connections.
         let files;
         let mut writer = connect(path)?;
-        // Nothing is written until the check below: closing the connection must not move changes
-        // from the log to a database of another program.
+        // Until the check below, the database may belong to another program. Closing the connection
+        // must not move changes from the log to such a database.
         writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         schema::check(&writer)?;
         database.make_private();
@@ -162,7 +167,8 @@ impl SqliteStore {
 impl KeyStore for SqliteStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         let (files, revision) = (self.writer.files(), self.revision.clone());
-        // Followers are woken on the thread: the change is made even if the caller has gone away.
+        // The thread of the connection wakes the followers, because the change is made even if the
+        // caller has dropped the future.
         let make = move |connection: &mut Connection| -> Result<_, CommitFailure> {
             let committed =
                 write(connection, &files, |transaction| make_change(transaction, &commit))?;
@@ -186,8 +192,8 @@ impl KeyStore for SqliteStore {
     async fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let (sender, snapshot) = Snapshot::channel();
         let (path, files) = (self.path.clone(), self.reader.files());
-        // A snapshot has a thread and a connection of its own: it takes long, and waits for whoever
-        // takes its chunks.
+        // A snapshot has its own thread and connection, because it takes long and waits until the
+        // receiver takes the chunks.
         let read = move || {
             if let Err(error) = stream(&path, &files, &sender) {
                 sender.blocking_send(Err(error.into()));
@@ -229,7 +235,8 @@ impl KeyStore for SqliteStore {
 }
 
 fn connect(path: &Path) -> Result<Connection, SqliteError> {
-    // Without the flag to create it: the file was created before, readable only for its owner.
+    // The flag that creates the file is not set: the file was created before, readable only by its
+    // owner.
     let connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -240,8 +247,8 @@ fn connect(path: &Path) -> Result<Connection, SqliteError> {
     Ok(connection)
 }
 
-/// Makes a change in one transaction, which is committed only if the database is still the one that
-/// was opened.
+/// Makes a change in one transaction, which is committed only if the file at the path is still the
+/// file that was opened.
 fn write<T, E: From<rusqlite::Error> + From<SqliteError>>(
     connection: &mut Connection,
     files: &Files,
@@ -252,7 +259,7 @@ fn write<T, E: From<rusqlite::Error> + From<SqliteError>>(
     files.verify()?;
     transaction.commit()?;
     if let Err(error) = files.checkpoint(connection) {
-        // The change is in the log, which is part of the database.
+        // The change is not lost: it is in the log, which is part of the database.
         tracing::warn!(
             error = &error as &dyn std::error::Error,
             "the log of the database cannot be shortened"
@@ -279,7 +286,7 @@ fn make_change(transaction: &Transaction<'_>, commit: &Commit) -> Result<Committ
 }
 
 fn find(connection: &mut Connection, id: KeyId) -> Result<Option<StoredKey>, SqliteError> {
-    // One transaction: the key and its clients are of the same moment.
+    // The key and its clients are read in one transaction, so that they belong to the same moment.
     let transaction = connection.transaction()?;
     let sql = format!("{} WHERE k.id = ?1", rows::STORED);
     let found = collect(&transaction, &sql, [id.get()], rows::stored)?;
@@ -289,7 +296,8 @@ fn find(connection: &mut Connection, id: KeyId) -> Result<Option<StoredKey>, Sql
 }
 
 fn changes(connection: &mut Connection, cursor: &Cursor) -> Result<Changes, SqliteError> {
-    // One transaction: the returned cursor belongs to the changes that are read.
+    // The changes and the cursor are read in one transaction, so that the cursor belongs to the
+    // changes.
     let transaction = connection.transaction()?;
     let sql = "SELECT EXISTS (SELECT 1 FROM changes WHERE revision = ?1 AND change_id = ?2)";
     let known: bool = transaction
@@ -318,8 +326,8 @@ fn changes(connection: &mut Connection, cursor: &Cursor) -> Result<Changes, Sqli
 
 /// Sends everything that the store has at one moment.
 fn stream(path: &Path, files: &Files, sender: &SnapshotSender) -> Result<(), SqliteError> {
-    // Verified before and after: then the connection is to the file that is open, and no key of
-    // another file reaches a cache.
+    // The files are verified before and after connecting. If both checks succeed, the connection is
+    // to the file that is already open. No key of another file reaches a cache.
     files.verify()?;
     let mut connection = connect(path)?;
     files.verify()?;

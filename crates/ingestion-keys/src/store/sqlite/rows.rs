@@ -1,4 +1,4 @@
-//! Keys, tombstones and the cursor in their tables.
+//! Reads and writes keys, tombstones and the cursor in their tables.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
@@ -160,7 +160,7 @@ fn delete(
     Ok(())
 }
 
-/// Removes tombstones and changes from before this time, except the last change.
+/// Removes the tombstones and the changes that are older than this time, except the last change.
 pub(super) fn prune(transaction: &Transaction<'_>, before: Timestamp) -> Result<(), SqliteError> {
     let before = before.as_millis();
     transaction.execute("DELETE FROM tombstones WHERE deleted_at < ?1", [before])?;

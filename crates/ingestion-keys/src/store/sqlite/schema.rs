@@ -1,21 +1,21 @@
-//! The versions of the schema. A version that was released is never changed: a new version is added
-//! behind it.
+//! The versions of the schema. A released version is never changed. A change of the schema is added
+//! as a new version at the end.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::error::SqliteError;
 
-/// The steps from each version to the next.
+/// The SQL statements that migrate the database from each version to the next.
 const MIGRATIONS: &[&str] = &[include_str!("0001.sql"), include_str!("0002.sql")];
 
 /// The version of the schema that this program reads and writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// The application id in the header of the file, `IngK`: with another one, the database belongs to
+/// The application id in the header of the file: `IngK`. A database with another id belongs to
 /// another program.
 const APPLICATION_ID: i32 = 0x496e_674b;
 
-/// Fails if the database belongs to another program or is newer than this one. Writes nothing.
+/// Fails if the database belongs to another program or has a newer schema version. Writes nothing.
 pub(super) fn check(connection: &Connection) -> Result<(), SqliteError> {
     let (application, version) = identity(connection)?;
     let tables: i64 =
@@ -41,8 +41,8 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), SqliteError> {
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", from as i64 + 1)?;
         transaction.commit()?;
-        // The new version has to be in the file itself: an older program looks there, not into the
-        // log, before it writes anything.
+        // The new version number has to be in the database file itself. Before an older program
+        // writes anything, it reads the number from the file, not from the log.
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         tracing::info!(version = from + 1, "the database was migrated to a new version");
     }

@@ -28,7 +28,7 @@ async fn insert(store: &SqliteStore, number: i64) -> Result<Committed, CommitErr
     store.commit(commit(1, vec![Write::Insert(record(number, "n"))])).await
 }
 
-/// Checks the kind and the message of the error of a call that failed.
+/// Checks that a call failed with the kind and the message of the expected error.
 #[track_caller]
 fn assert_fails<T: std::fmt::Debug>(
     result: Result<T, impl Into<CommitError>>,
@@ -47,13 +47,14 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// The paths of all files in a directory.
+/// Returns the paths of all files in a directory.
 fn files(directory: &Path) -> Vec<PathBuf> {
     fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
 // Scenario: a store is closed and opened again.
-// Guarantee: it has everything, changes follow an earlier cursor, and revisions go on.
+// Guarantee: the store still has every key. A cursor from before is still valid, and the next
+// revision is larger by one.
 #[tokio::test]
 async fn what_was_kept_is_found_again() {
     let directory = tempfile::tempdir().unwrap();
@@ -71,9 +72,11 @@ async fn what_was_kept_is_found_again() {
     );
 }
 
-// Scenario: a database is created in a directory that does not exist, below one that other users
-// can read; later other users can read the database. Guarantee: only the owner can read what is
-// created. An existing directory stays as it is, and an existing database is made private.
+// Scenario: a database is created in a directory that does not exist. Other users can read the
+// parent directory, which exists. Later, other users get permission to read the database file, and
+// the database is opened again.
+// Guarantee: only the owner can read the files and directories that the store creates. The existing
+// directory stays as it is. Opening removes the permission to read the database file.
 #[tokio::test]
 async fn files_are_private() {
     let directory = tempfile::tempdir().unwrap();
@@ -98,9 +101,9 @@ async fn files_are_private() {
     assert_eq!(mode(&path), 0o600);
 }
 
-// Scenario: a database is opened while another store has it, first without waiting and then waiting
-// until the other store is closed. Guarantee: the first attempt fails because the database is
-// locked, the second succeeds.
+// Scenario: a database is opened while another store has it. The first attempt does not wait, and
+// the second attempt waits until the other store is closed.
+// Guarantee: the first attempt fails because the database is locked. The second attempt succeeds.
 #[tokio::test]
 async fn one_writes_at_a_time() {
     let directory = tempfile::tempdir().unwrap();
@@ -118,8 +121,8 @@ async fn one_writes_at_a_time() {
 
 // Scenario: a database of a newer version, a database of another program and a text file are
 // opened.
-// Guarantee: each is refused for its own reason. The content and the permissions of the file do not
-// change, and no lock file is left.
+// Guarantee: opening fails, and each error says why. The content and the permissions of the file do
+// not change, and no lock file is left.
 #[test]
 fn what_is_not_ours_is_not_touched() {
     let directory = tempfile::tempdir().unwrap();
@@ -150,9 +153,10 @@ fn what_is_not_ours_is_not_touched() {
     }
 }
 
-// Scenario: the database file is moved away, then a copy is put in its place, then the file is put
-// back; and the same with the log and the lock file. Guarantee: nothing is read or written while
-// the file is not in its place, and everything works when it is back.
+// Scenario: the database file is moved away. Then a copy is put at its path, and finally the file
+// itself is put back. The same is done with the log and with the lock file.
+// Guarantee: nothing is read or written while the file is not at its path. Everything works when
+// the file is back.
 #[tokio::test]
 async fn a_file_that_is_gone_is_not_written() {
     let directory = tempfile::tempdir().unwrap();
@@ -185,9 +189,10 @@ async fn a_file_that_is_gone_is_not_written() {
     insert(&store, 2).await.unwrap();
 }
 
-// Scenario: a database is opened by a symbolic link and by its own path, and later it has a second
-// name (a hard link). Guarantee: both paths are the same database with the same lock, and all files
-// are beside the file itself. With two names it is refused.
+// Scenario: a database is opened by a symbolic link and by its own path. Later the file gets a
+// second name (a hard link).
+// Guarantee: both paths lead to the same database with the same lock, and all other files are
+// beside the database file itself. While the file has two names, it cannot be opened.
 #[tokio::test]
 async fn one_database_whichever_way_it_is_named() {
     let directory = tempfile::tempdir().unwrap();
@@ -210,9 +215,10 @@ async fn one_database_whichever_way_it_is_named() {
     assert_eq!(open(&link).unwrap().list().await.unwrap().len(), 1);
 }
 
-// Scenario: the open database is emptied, and in a second run overwritten by a backup, as `cp`
-// does; after that the backup is opened. Guarantee: nothing is acknowledged after the file was
-// written to, the file is not changed any more, and the backup is complete.
+// Scenario: another program empties the file of an open database. In a second run, it overwrites
+// the file with a backup, as `cp` does. After each run the backup is restored and opened.
+// Guarantee: after the write of the other program, every call fails, and the store does not change
+// the file any more. The restored backup is complete.
 #[tokio::test]
 async fn a_file_that_was_written_to_is_not_ours() {
     let directory = tempfile::tempdir().unwrap();
@@ -239,9 +245,9 @@ async fn a_file_that_was_written_to_is_not_ours() {
     }
 }
 
-// Scenario: a hundred thousand keys are written, far more than the log should hold.
-// Guarantee: the log is moved to the database now and then, which is not taken for a write of
-// another program, and nothing is lost.
+// Scenario: a hundred thousand keys are written, far more than should be in the log at once.
+// Guarantee: the changes in the log are moved to the database several times. The store does not
+// mistake this for a write of another program, and no key is lost.
 #[tokio::test]
 async fn the_log_is_cut_short() {
     let directory = tempfile::tempdir().unwrap();
@@ -263,8 +269,8 @@ async fn the_log_is_cut_short() {
 }
 
 // Scenario: the disk is full in the middle of a change.
-// Guarantee: the error says so and nothing of the change is kept. Reading goes on, and writing goes
-// on once there is space.
+// Guarantee: the error says that the disk is full, and no part of the change is kept. Reading still
+// works. Writing works again when there is space.
 #[tokio::test]
 async fn a_full_disk_keeps_nothing_of_a_change() {
     let directory = tempfile::tempdir().unwrap();
@@ -287,8 +293,9 @@ async fn a_full_disk_keeps_nothing_of_a_change() {
 }
 
 // Scenario: pages in the middle of the database are overwritten.
-// Guarantee: reading fails because the database is damaged. A cache that has read it before decides
-// from memory until `max_staleness`, and is undecided from then on.
+// Guarantee: reading fails because the database is damaged. A cache that has read the database
+// before decides from memory until `max_staleness`, and is undecided from then on. A new cache is
+// undecided.
 #[tokio::test]
 async fn a_damaged_database_is_not_believed() {
     let directory = tempfile::tempdir().unwrap();
@@ -317,7 +324,8 @@ async fn a_damaged_database_is_not_believed() {
 }
 
 // Scenario: a job panics in the middle of a transaction.
-// Guarantee: its caller gets an error, nothing of the transaction is kept, and the store goes on.
+// Guarantee: the caller of the job gets an error, and no part of the transaction is kept. The store
+// still works.
 #[tokio::test]
 async fn a_panic_ends_one_call() {
     let directory = tempfile::tempdir().unwrap();
@@ -331,8 +339,9 @@ async fn a_panic_ends_one_call() {
     insert(&store, 1).await.unwrap();
 }
 
-/// Returns `true` if this process is root, which may write to everything. In that case it has run
-/// the test again as the user nobody, and the test has passed.
+/// Runs the test again as the user nobody if this process is root, because root may write to
+/// everything. Returns `true` if the test was run again and has passed, and `false` if this process
+/// is not root.
 fn was_run_as_nobody(test: &str) -> bool {
     if !rustix::process::geteuid().is_root() {
         return false;
@@ -348,8 +357,9 @@ fn was_run_as_nobody(test: &str) -> bool {
     true
 }
 
-// Scenario: a user opens a database, a lock file or a directory without the permission to write it.
-// Guarantee: the error says that it cannot be written.
+// Scenario: a user opens a database without the permission to write the database file, the lock
+// file or the directory.
+// Guarantee: the error says that the database cannot be written.
 #[test]
 fn what_cannot_be_written_is_reported() {
     if was_run_as_nobody("what_cannot_be_written_is_reported") {
@@ -372,7 +382,7 @@ fn what_cannot_be_written_is_reported() {
     drop(open(&path).unwrap());
 }
 
-// Scenario: the permission to write the database and its directory is taken away while it is open.
+// Scenario: a database is open. The user loses the permission to write the file and its directory.
 // Guarantee: every change that was acknowledged is found again.
 #[tokio::test]
 async fn permissions_taken_later_lose_nothing() {
@@ -398,8 +408,9 @@ async fn permissions_taken_later_lose_nothing() {
     assert_eq!(kept, acknowledged);
 }
 
-// Scenario: keys are created, used, refused, rotated, listed and deleted. The `Debug` output of
-// every answer and error, and every byte of every file, is searched for the keys.
+// Scenario: keys are created, used, rotated, listed and deleted. A second rotation fails, and a
+// deleted key is denied. The `Debug` output of every result and error, and every byte of every
+// file, is searched for the keys.
 // Guarantee: neither a key nor one of its groups is found.
 #[tokio::test]
 async fn no_plaintext_is_kept() {

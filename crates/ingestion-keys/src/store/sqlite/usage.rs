@@ -1,4 +1,4 @@
-//! The usage of keys in its tables.
+//! Reads and writes the usage of keys in its tables.
 
 use rusqlite::{Connection, Row, Transaction, params};
 
@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::key::{KeyClient, KeyId, Usage};
 use crate::store::UsageBatch;
 
-/// Adds a batch to what is stored, and passes over keys that do not exist any more.
+/// Adds a batch to the stored usage. Ignores keys that do not exist any more.
 pub(super) fn add(transaction: &Transaction<'_>, batch: UsageBatch) -> Result<(), SqliteError> {
     let sql = "SELECT u.accepted, u.denied, u.bytes, u.last_used_at \
          FROM keys k LEFT JOIN usage u ON u.key_id = k.id WHERE k.id = ?1";
@@ -36,8 +36,8 @@ pub(super) fn add(transaction: &Transaction<'_>, batch: UsageBatch) -> Result<()
     Ok(())
 }
 
-/// Reads the usage in the four columns from `first`, all of them null for a key that was never
-/// used. The clients are read by [`clients`].
+/// Reads the usage from four columns, which begin at column `first`. All four are null for a key
+/// that was never used. The clients are not read here, but by [`clients`].
 pub(super) fn columns(row: &Row<'_>, first: usize) -> Result<Usage, SqliteError> {
     let Some(accepted) = row.get::<_, Option<i64>>(first)? else { return Ok(Usage::default()) };
     Ok(Usage {
@@ -88,7 +88,7 @@ fn replace_clients(
     Ok(())
 }
 
-/// SQLite has no unsigned integers.
+/// Converts a count to a signed integer, because SQLite has no unsigned integers.
 fn to_integer(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

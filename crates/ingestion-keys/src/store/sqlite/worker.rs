@@ -16,14 +16,14 @@ use super::file::{PinnedFile, Stamp};
 /// How often the files are verified while there is nothing to do.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The length in bytes from which on the changes in the log are moved to the database: a thousand
-/// pages, which is SQLite's own default.
+/// If the log has at least this many bytes, its changes are moved to the database. This is the
+/// length of a thousand pages, which is also SQLite's default.
 const LONG_LOG: u64 = 4096 * 1000;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// A connection on a thread of its own. When it is dropped, it finishes the jobs that it has,
-/// closes the connection, and then the files.
+/// A connection on its own thread. When the worker is dropped, it finishes the jobs that it has.
+/// Then it closes the connection, and after that the files.
 #[derive(Debug)]
 pub(super) struct Worker {
     jobs: Option<mpsc::Sender<Job>>,
@@ -38,8 +38,8 @@ pub(super) struct Files {
     database: PinnedFile,
     log: PinnedFile,
     lock: PinnedFile,
-    /// The database as the last checkpoint left it. If it looks different, another program wrote to
-    /// it.
+    /// The stamp of the database file after the last checkpoint. If the file has another stamp,
+    /// another program wrote to the file.
     stamp: Mutex<Stamp>,
 }
 
@@ -58,8 +58,9 @@ impl Files {
         self.verify_as(*self.lock_stamp())
     }
 
-    /// Moves changes from the log to the database once there are many. SQLite's automatic
-    /// checkpoint is off, so that every other write to the database file is known to be foreign.
+    /// Moves the changes from the log to the database if the log is long. SQLite's automatic
+    /// checkpoint is off. Any other write to the database file therefore comes from another
+    /// program.
     pub(super) fn checkpoint(&self, connection: &Connection) -> Result<(), SqliteError> {
         if self.log.stamp()?.len < LONG_LOG {
             return Ok(());
@@ -97,8 +98,8 @@ impl Worker {
                 loop {
                     match received.recv_timeout(VERIFY_INTERVAL) {
                         Ok(job) => {
-                            // The transaction of a job that panicked was rolled back, and its
-                            // caller gets an error.
+                            // If a job panicked, its transaction was rolled back, and the caller of
+                            // the job gets an error.
                             let _panicked = catch_unwind(AssertUnwindSafe(|| job(&mut connection)));
                         }
                         Err(RecvTimeoutError::Timeout) => log_state(&files, &mut lost),
@@ -119,8 +120,8 @@ impl Worker {
         Ok(Self { jobs: Some(jobs), thread: Some(thread), files })
     }
 
-    /// Runs a job on the thread, if the files are still in their place. The job runs even if the
-    /// caller does not wait for it any more.
+    /// Runs a job on the thread, if the files are still at their paths. The job runs even if the
+    /// caller does not wait for its result any more.
     pub(super) async fn run<T, E, F>(&self, job: F) -> Result<T, E>
     where
         T: Send + 'static,

@@ -11,8 +11,8 @@ use crate::key::{KeyClient, KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
 use crate::store::sqlite::{SqliteOptions, SqliteStore, connect, file};
 use crate::store::{Change, Changes, Cursor, KeyState, KeyStore, Write};
 
-/// The rows of a database as version 1 wrote them: three keys, one of them deleted, after five
-/// changes.
+/// The rows of a database as version 1 wrote them. Five changes were made to three keys, and one of
+/// the keys was deleted.
 const ROWS_OF_VERSION_1: &str = r#"
 UPDATE last_change SET revision = 5;
 INSERT INTO changes (revision, change_id, changed_at) VALUES
@@ -173,8 +173,8 @@ async fn assert_everything_is_there(store: &SqliteStore) {
     );
 }
 
-// Scenario: a database that version 1 wrote is opened, and opened again.
-// Guarantee: everything in it is read as it was written, and it can be changed.
+// Scenario: a database that version 1 wrote is opened several times.
+// Guarantee: everything in the database is read as it was written, and a key can be changed.
 #[tokio::test]
 async fn a_database_of_version_1_is_migrated() {
     let directory = tempfile::tempdir().unwrap();
@@ -191,9 +191,10 @@ async fn a_database_of_version_1_is_migrated() {
     assert_eq!(open(&path).get(id(11)).await.unwrap().unwrap().record.name, "renamed");
 }
 
-// Scenario: the process is killed during the migration: the files are copied as they are at many
-// points of it, with a cache so small that pages are written before the transaction ends.
-// Guarantee: each copy opens, and has everything.
+// Scenario: the process is killed at some point during the migration. To simulate this, the test
+// copies the files at many points. SQLite's cache is so small that pages are written before the
+// transaction ends.
+// Guarantee: each copy can be opened, and no data is missing.
 #[tokio::test]
 async fn a_migration_that_was_killed_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
