@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use crate::mock::{KEY, Mock};
 use crate::sts::Sts;
 
-// Scenario: the help of the commands is requested in every way that is documented, such as `help`
-// and `--help`.
+// Scenario: the help of commands is requested with `-h`, with `--help`, with `sts help`, and by a
+// command without the required subcommand.
 // Guarantee: the output has the documented sections and lines. It is the same as the text in the
 // directory `help`.
 #[test]

@@ -28,8 +28,9 @@ pub(crate) fn grpc(code: &'static str, message: &'static str) -> Response {
 
 // Scenario: one key is correct, one is too short, one is mistyped, and one is of another kind. Some
 // come from standard input and others from the environment.
-// Guarantee: the message says what is wrong, and warns that no endpoint was checked. A key of
-// another kind passes only if an endpoint accepts it.
+// Guarantee: the output says what is wrong with the key. If no endpoint is given, a warning says
+// that it is unknown whether the key is accepted. A key of another kind passes only if an endpoint
+// accepts it.
 #[test]
 fn the_format_is_checked() {
     let right = "[SUCCESS] format: this is an ingestion API key with a correct checksum\n";

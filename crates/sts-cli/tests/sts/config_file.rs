@@ -80,7 +80,7 @@ fn the_file_of_the_original_command() {
     );
 }
 
-// Scenario: the configuration file is not YAML, and then it is a directory.
+// Scenario: the configuration file is not valid YAML. Then its path is a directory.
 // Guarantee: saving a context is an error, and the file is not changed. The message has the
 // position in the file, but no part of its content.
 #[test]

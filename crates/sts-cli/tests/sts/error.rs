@@ -33,11 +33,11 @@ trackingKey: t
     assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""));
 }
 
-// Scenario: the server responds with an error status. The body reports an expiration in the past,
-// is empty, or is a text, a web page, or JSON of an unknown kind. In another case the status is
-// 503.
-// Guarantee: the exit code is 2, and the message begins with the status. A hint says what to do. If
-// the request may have created a key, the hint says so and does not advise to try again.
+// Scenario: the server responds to the creation of a key with various error statuses. The body is
+// an error of the API, other JSON, a text, a web page, or empty.
+// Guarantee: the exit code is 2, and the message begins with the status. A hint says what to do,
+// where there is useful advice. If the request may have created a key, the hint says so and does
+// not advise to try again.
 #[test]
 fn errors_in_every_form() {
     for (status, content_type, body, expected) in [

@@ -93,8 +93,8 @@ fn what_create_sends() {
 }
 
 // Scenario: names have emoji, right-to-left text, markup, line ends, quotes and SQL.
-// Guarantee: the server receives each name as it was typed, because the server decides whether it
-// is valid.
+// Guarantee: the server receives each name as it was typed, because the server decides which names
+// are valid.
 #[test]
 fn every_name_is_sent_unchanged() {
     let mock = Mock::contract();

@@ -21,8 +21,8 @@ fn file(url: &str, token: &str) -> String {
     )
 }
 
-// Scenario: commands run with each kind of credential. It is given as a flag, in the environment,
-// or in the file.
+// Scenario: commands run with each kind of credential. The credential is given as a flag, in the
+// environment, or in the file.
 // Guarantee: the credential is sent unchanged in the header of its kind. No other credential is
 // sent.
 #[test]
@@ -154,8 +154,8 @@ fn an_empty_token_is_ignored() {
 }
 
 // Scenario: the URL has a password, a query or a fragment, or is invalid.
-// Guarantee: the exit code is 1. The message does not contain the password, the query or the
-// fragment.
+// Guarantee: the exit code is 1. The message does not contain the password, the query, the
+// fragment, or the invalid URL.
 #[test]
 fn a_url_has_no_secret_parts() {
     for (url, part) in [
@@ -194,7 +194,8 @@ fn a_broken_file_is_ignored_if_it_is_not_needed() {
 
 // Scenario: an environment variable has an invalid value: a wrong boolean, the path of a missing
 // file, or a token with a line end.
-// Guarantee: the command fails. The message has the name of the setting, but not the token.
+// Guarantee: the command fails. The message says which setting is wrong, but does not contain the
+// token.
 #[test]
 fn invalid_variables_are_reported() {
     for (name, value, expected) in [

@@ -7,7 +7,7 @@ fn all(outcome: &Outcome) -> String {
     format!("{}{}", outcome.stdout, outcome.stderr)
 }
 
-// Scenario: every command runs with `-vv` and each kind of token.
+// Scenario: commands on keys run with `-vv`. Each command runs with each kind of token.
 // Guarantee: requests and responses are printed without the token. A key is printed only as the
 // result of the command that creates it.
 #[test]

@@ -66,8 +66,8 @@ fn the_documented_symbols() {
     );
 }
 
-// Scenario: a command runs on a terminal. Each setting that turns colors off is tried, one after
-// the other.
+// Scenario: a command runs on a terminal several times. In each run, another setting turns colors
+// off.
 // Guarantee: the output is the same as in a pipe.
 #[test]
 fn colors_can_be_turned_off() {
@@ -146,7 +146,7 @@ fn no_question_without_need() {
     assert!(was_deleted(&mock));
 }
 
-// Scenario: a wide list is printed on a narrower terminal.
+// Scenario: a list is printed with `--wide` on a terminal that is narrower than the list.
 // Guarantee: no cell is wrapped.
 #[test]
 fn a_wide_list_is_never_wrapped() {

@@ -66,8 +66,8 @@ fn a_response_without_an_end() {
     );
 }
 
-// Scenario: the server accepts connections, but does not respond to one request. It is either the
-// first request, or the request that creates a key.
+// Scenario: the server accepts connections, but does not respond to one request. That request is
+// either the first one, or the request that creates a key.
 // Guarantee: the command ends after its timeout with exit code 4. If the request that creates a key
 // has no response, the message says that a key may exist.
 #[test]
