@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 pub struct AuditQuery {
-    /// Returns only entries with a later revision than this one. If it is absent, the page begins
-    /// with the first entry.
+    /// The page has only entries with a larger revision than this. If this field is absent, the
+    /// page begins with the first entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<i64>,
     /// The largest number of entries to return. The server may return fewer, because it has a limit
@@ -45,7 +45,7 @@ pub struct AuditEntry {
     /// The name of the key after the change. For a deleted key, it is the last name.
     pub key_name: String,
     /// The id of the other key of a rotation. In the entry of the old key, it is the id of the new
-    /// key, and vice versa.
+    /// key. In the entry of the new key, it is the id of the old key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_key_id: Option<i64>,
     /// The fields that were changed.

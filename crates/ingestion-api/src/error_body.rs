@@ -142,8 +142,8 @@ mod optional_text {
 mod tests {
     use super::*;
 
-    // Scenario: errors with an id and a time are serialized and deserialized again. Errors of the
-    // original server, which have numbers, are deserialized.
+    // Scenario: errors with an id and a time are serialized and deserialized again. An error of the
+    // original server is deserialized, in which the time is a number.
     // Guarantee: ids and times are strings in JSON. They are deserialized from strings and from
     // numbers.
     #[test]

@@ -1,5 +1,6 @@
 //! Paths of requests. The paths of the management API are relative to its base path, which is
-//! [`API_PATH`] by default. The comment on a path of another listener says so.
+//! [`API_PATH`] by default. Some paths belong to other listeners. The comments on these paths say
+//! so.
 //!
 //! `{id}` is a placeholder in the notation of OpenAPI and axum. [`api_key`] and [`rotate`] replace
 //! it with an id.

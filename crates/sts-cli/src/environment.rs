@@ -1,4 +1,5 @@
-//! The environment of the process. `main` reads it once, and the other modules use this value.
+//! The environment of the process. `main` reads the environment once and passes it to the other
+//! modules.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};

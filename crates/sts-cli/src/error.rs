@@ -76,7 +76,7 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
         texts.push(error.to_string());
         next = error.source();
     }
-    // Some errors include the text of their cause, which would be repeated.
+    // The text of some errors already includes the text of the cause, so the cause is omitted.
     texts.dedup_by(|cause, error| error.contains(cause.as_str()));
     texts.join(": ")
 }

@@ -42,8 +42,8 @@ pub(crate) fn parse(args: &[OsString]) -> Result<Parsed, Failure> {
 /// Finds the output flags in arguments that [`parse`] does not accept.
 ///
 /// clap stops at the first error, but `-o json` may come after the error. So each argument that may
-/// be a flag is parsed again, together with the next argument, which may be its value. No other
-/// argument is given, except for the names of the command.
+/// be a flag is parsed again, together with the next argument, which may be its value. Apart from
+/// these two arguments, clap gets only the names of the command.
 pub(crate) fn output_flags(args: &[OsString]) -> OutputFlags {
     let path = command_path(args);
     let command = Cli::command()

@@ -24,8 +24,8 @@ fn for_each_command(
     }
 }
 
-// Scenario: after an unknown flag, each short flag of each command is combined with `-o json`. It
-// is in the same argument as `-o`, or in an argument before or after `-o json`.
+// Scenario: after an unknown flag, each short flag of each command is combined with `-o json`. The
+// short flag is in the same argument as `-o`, or in an argument before or after `-o json`.
 // Guarantee: the error is JSON, unless the short flag takes the `o` after it as its value. The test
 // finds new short flags by itself.
 #[test]

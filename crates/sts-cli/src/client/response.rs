@@ -66,8 +66,8 @@ impl Response {
         self.failure_with(kind, false)
     }
 
-    /// Returns whether the server does not know the operation. The result is false if the server
-    /// only does not know the key.
+    /// Returns whether the server does not know the operation. If the server knows the operation
+    /// but not the key, the result is false.
     pub(crate) fn is_unknown_operation(&self) -> bool {
         let has_message = self.json().is_some_and(|body| !messages(&body).is_empty());
         match self.status {

@@ -18,7 +18,7 @@ use crate::printer::{Printer, escape};
 /// The oldest server that the commands on keys work with.
 pub(crate) const MINIMUM_SERVER: &str = "5.0.0";
 
-/// The hint if a request may have created a key, but no valid response arrived.
+/// The hint for a request that may have created a key, although no valid response arrived.
 const KEY_MAY_EXIST: &str =
     "A key may have been created nevertheless: check with `sts ingestion-api-key list`";
 
@@ -135,7 +135,7 @@ impl Server {
     }
 
     /// Sends a request that creates a key. If the response is lost, the key may exist although
-    /// nobody knows its secret. The failure then says so.
+    /// nobody knows its secret. In this case, a hint says that a key may exist.
     fn generate(
         &self,
         request: RequestBuilder,

@@ -1,4 +1,4 @@
-//! The error if a request has no response.
+//! The error of a request that has no response.
 
 use std::error::Error;
 use std::fmt;

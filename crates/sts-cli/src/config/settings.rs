@@ -161,7 +161,7 @@ impl Problems {
             message.push_str(&problem);
         }
         let Some(error) = error else { return Failure::new(FailureKind::Configuration, message) };
-        // Adds why the file gave no settings, and what the user can do about that.
+        // Adds why no settings could be read from the file, and what the user can do.
         let reason = error.to_failure().message;
         let reason = reason.split_once('\n').map_or(reason.as_str(), |(_, reason)| reason);
         Failure::new(FailureKind::Configuration, format!("{message}\n{reason}"))
@@ -224,8 +224,9 @@ fn validate(
     }
 }
 
-/// Returns two settings from flags and environment. The first is whether certificates are not
-/// verified. The second is the path of the file with additional certificate authorities.
+/// Returns two settings from flags and environment. The first says whether the verification of
+/// certificates is skipped. The second is the path of the file with additional certificate
+/// authorities.
 pub(crate) fn tls_settings(
     flags: &ConnectionFlags,
     environment: &Environment,
@@ -256,7 +257,7 @@ mod tests {
 
     // Scenario: sts runs in a pod, once without any token and once with an API token in the
     // context.
-    // Guarantee: only without any other token, the service account token of the pod is used. The
+    // Guarantee: the service account token of the pod is used only if there is no other token. The
     // line end of its file is removed.
     #[test]
     fn the_pods_token_is_the_last_resort() {

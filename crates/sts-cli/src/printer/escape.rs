@@ -30,8 +30,8 @@ pub(super) fn escape_lines(text: &str) -> String {
 }
 
 /// Returns whether a character is a control character (C0, DEL, C1), a line or paragraph separator,
-/// or invisible. Some invisible characters reorder text. With others, texts that look the same
-/// differ. Joiners are allowed, because some scripts and emoji need them.
+/// or invisible. Some invisible characters reorder text. Others make different texts look the same.
+/// Joiners are allowed, because some scripts and emoji need them.
 pub(super) fn is_harmful(character: char) -> bool {
     character.is_control()
         || matches!(

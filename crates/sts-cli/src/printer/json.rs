@@ -15,7 +15,7 @@ pub(super) fn pretty(value: &impl Serialize) -> serde_json::Result<String> {
     for character in text.chars() {
         match character {
             '\n' => escaped.push('\n'),
-            // These characters occur only in strings of JSON, so they can be escaped.
+            // In JSON, these characters occur only inside strings, where they can be escaped.
             '<' | '>' | '&' => write_escape(&mut escaped, character),
             character if is_harmful(character) => write_escape(&mut escaped, character),
             character => escaped.push(character),
@@ -42,8 +42,8 @@ fn write_escape(text: &mut String, character: char) {
 mod tests {
     use super::*;
 
-    // Scenario: an object has markup, a terminal sequence, a direction override, a tag, a line end
-    // and an emoji.
+    // Scenario: an object has markup, a terminal sequence, a direction override, a Unicode tag, a
+    // line end and an emoji.
     // Guarantee: the text is the same as that of the original command. It has no harmful character,
     // and parses to the same object.
     #[test]

@@ -1,4 +1,4 @@
-//! The messages about wrong arguments, and the help.
+//! Tests of the help, and of the messages about wrong arguments.
 
 use serde_json::{Value, json};
 
@@ -7,8 +7,8 @@ use crate::sts::Sts;
 
 // Scenario: the help of commands is requested with `-h`, with `--help`, with `sts help`, and by a
 // command without the required subcommand.
-// Guarantee: the output has the documented sections and lines. It is the same as the text in the
-// directory `help`.
+// Guarantee: the output has the documented sections and lines. The output is the same as the text
+// in the directory `help`.
 #[test]
 fn the_help_is_as_documented() {
     let sts = Sts::new();
@@ -197,8 +197,8 @@ fn wrong_arguments_are_reported_as_json() {
     }
 }
 
-// Scenario: `-o json` follows the wrong argument. It is joined with other short flags, comes after
-// an unknown command, or comes after `--`.
+// Scenario: `-o json` follows the wrong argument. The flag is joined with other short flags, comes
+// after an unknown command, or comes after `--`.
 // Guarantee: the error is JSON, except after `--`, because no flags follow `--`.
 #[test]
 fn json_is_found_in_wrong_arguments() {

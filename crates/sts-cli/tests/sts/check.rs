@@ -134,7 +134,7 @@ fn endpoints_accept_the_key() {
 // Scenario: some endpoints refuse the key, or cannot decide about it. Others do not listen, or are
 // of another kind.
 // Guarantee: each case has its own message. The exit code is 4 if every failed check failed because
-// the endpoint cannot be reached. Otherwise it is 2.
+// the endpoint cannot be reached. Otherwise the exit code is 2.
 #[test]
 fn endpoints_do_not_accept_the_key() {
     let outcome_of = |answer: fn() -> Response, flag: &str| {
@@ -185,8 +185,8 @@ fn endpoints_do_not_accept_the_key() {
     assert!(outcome.code == 2 && outcome.stdout.ends_with(&expected), "{outcome:?}");
 }
 
-// Scenario: the response has the status 200. It comes from a gRPC port, from a web server that has
-// a page for every path, or from a receiver, with or without a body.
+// Scenario: the response has the status 200. The response comes from a gRPC port, from a web server
+// that has a page for every path, or from a receiver, with or without a body.
 // Guarantee: the key counts as accepted only if an endpoint of the requested kind can send the
 // response.
 #[test]

@@ -1,4 +1,4 @@
-//! The configuration file: its path, its formats, and broken files.
+//! Tests of the configuration file: its path, its formats, and broken files.
 
 use std::os::unix::fs::PermissionsExt;
 

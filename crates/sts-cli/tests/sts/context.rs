@@ -1,4 +1,4 @@
-//! The commands on contexts.
+//! Tests of the commands on contexts.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -181,8 +181,8 @@ fn a_context_is_validated() {
 }
 
 // Scenario: `context save` runs with wrong flags. The URL is missing or has another scheme, or the
-// name is empty. Or the token is missing, empty, given twice, a Kubernetes token, or not valid in a
-// header.
+// name is empty. Or the token is wrong: there is no token, an empty token, two tokens, a Kubernetes
+// token, or a token that no header can contain.
 // Guarantee: each case is an error. No request is sent, and the file is not written. Environment
 // variables do not replace the missing flags.
 #[test]
@@ -239,7 +239,7 @@ fn invalid_contexts_are_not_saved() {
 }
 
 // Scenario: the file has contexts, but no current context.
-// Guarantee: the message says that there is no current context, and how to set it.
+// Guarantee: the message says that there is no current context, and how to set a current context.
 #[test]
 fn no_current_context() {
     let sts = Sts::new();

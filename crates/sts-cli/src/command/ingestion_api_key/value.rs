@@ -11,8 +11,8 @@ pub(crate) struct Expiration(Date);
 impl Expiration {
     /// The expiration in milliseconds since the epoch.
     pub(crate) fn as_millis(self) -> i64 {
-        // The result is computed from days of 24 hours. A `Timestamp` of jiff would not do, because
-        // its maximum is before the last day of the year 9999.
+        // The result is computed from days of 24 hours. A `Timestamp` of jiff is not suitable,
+        // because its maximum is before the last day of the year 9999.
         self.0.duration_since(Date::constant(1970, 1, 1)).as_hours() * 3_600_000
     }
 }
