@@ -2,7 +2,7 @@
 //! share.
 //!
 //! The crate does no I/O and sets no rules. For example, the server decides whether a name is too
-//! long.
+//! long. In comments, the original server and the original client are those of StackState.
 //!
 //! The types are those of StackState's own API with additional fields. Every additional field is
 //! optional when it is deserialized, so a client also works with a server that does not send the

@@ -1,4 +1,5 @@
-//! `sts` manages ingestion API keys from the command line.
+//! `sts` manages ingestion API keys from the command line. In comments, the original command is the
+//! `sts` of StackState, which this command imitates.
 //!
 //! A module may use the modules below it in this table, but not the modules above it.
 //!

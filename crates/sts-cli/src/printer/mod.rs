@@ -212,7 +212,8 @@ fn write_stdout(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Ignores the error that the reader has closed the pipe. `head`, for example, closes it early.
+/// Ignores the error of writing to a pipe that the reader has closed. For example, `head` closes
+/// its pipe early.
 fn ignore_broken_pipe(result: io::Result<()>) -> io::Result<()> {
     result.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }

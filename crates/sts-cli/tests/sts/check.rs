@@ -131,7 +131,7 @@ fn endpoints_accept_the_key() {
     assert_eq!(agent.line, "GET /receiver/stsAgent/api/v1/validate");
 }
 
-// Scenario: some endpoints refuse the key, or cannot decide about it. Others do not listen, or are
+// Scenario: some endpoints reject the key, or cannot decide about it. Others do not listen, or are
 // of another kind.
 // Guarantee: each case has its own message. The exit code is 4 if every failed check failed because
 // the endpoint cannot be reached. Otherwise the exit code is 2.
@@ -235,7 +235,7 @@ fn not_every_200_is_an_acceptance() {
     );
 }
 
-// Scenario: a key is checked with `-o json`, and the endpoint refuses it.
+// Scenario: a key is checked with `-o json`, and the endpoint rejects it.
 // Guarantee: stdout is one JSON document that has the result of every check. stderr is the error as
 // JSON.
 #[test]
