@@ -6,16 +6,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 pub struct AuditQuery {
-    /// Only entries after this revision are returned. Without it the page begins with the first
-    /// one.
+    /// The page has only entries with a larger revision than this. If this field is absent, the
+    /// page begins with the first entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<i64>,
-    /// The largest number of entries to return. The server has a limit of its own.
+    /// The largest number of entries to return. The server may return fewer, because it has a limit
+    /// of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
 
-/// A page of entries, the oldest first.
+/// A page of the audit log. The oldest entry comes first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 pub struct AuditPage {
@@ -26,7 +27,7 @@ pub struct AuditPage {
     pub next: Option<i64>,
 }
 
-/// One change of one key. It has no secret.
+/// A change of a key. The entry contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
@@ -43,7 +44,8 @@ pub struct AuditEntry {
     pub key_id: i64,
     /// The name of the key after the change. For a deleted key, it is the last name.
     pub key_name: String,
-    /// The id of the other key of a rotation: the new key, or the one that the new key replaces.
+    /// The id of the other key of a rotation. In the entry of the old key, it is the id of the new
+    /// key. In the entry of the new key, it is the id of the old key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_key_id: Option<i64>,
     /// The fields that were changed.
@@ -60,11 +62,11 @@ pub enum AuditAction {
     Create,
     /// Fields of the key were changed.
     Update,
-    /// The key was replaced by another one, and expires at the end of the overlap.
+    /// The key was replaced by a new key, and expires at the end of the overlap.
     Rotate,
     /// The key was deleted.
     Delete,
-    /// A kind that this version does not know. It is only deserialized.
+    /// A kind that this version does not know. It is never serialized.
     #[serde(other)]
     Unknown,
 }
@@ -75,10 +77,10 @@ pub enum AuditAction {
 pub struct FieldChange {
     /// The JSON name of the field.
     pub field: String,
-    /// The value before the change as text. It is absent if the field was not set.
+    /// The value before the change, as text. It is absent if the field had no value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// The value after the change as text. It is absent if the field is not set.
+    /// The value after the change, as text. It is absent if the field has no value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }

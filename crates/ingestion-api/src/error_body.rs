@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The body of an error response. The field `_type` is its kind.
+/// The body of an error response. The field `_type` names the kind of the body.
 ///
-/// Ids and times are strings, because the original client converts numbers in the body to floating
-/// point when it prints them. Messages have no `<` and no `>`, because the original client
-/// interprets them as colors.
+/// Ids and times are strings, because the original client prints numbers as floating point numbers.
+/// Messages contain no `<` and no `>`, because the original client interprets these characters as
+/// colors.
 ///
 /// # Examples
 ///
@@ -40,7 +40,7 @@ pub enum ErrorBody {
     ErrorsResponse(ErrorsResponse),
 }
 
-/// A list of errors, with the id of their request.
+/// The errors of a request, with the id of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
@@ -64,9 +64,9 @@ pub struct ApiError {
     /// A stable name of the error. The original server sends `InternalError`.
     #[serde(rename = "_type", default)]
     pub kind: String,
-    /// A description of the error for people.
+    /// A description of the error, for people to read.
     pub message: String,
-    /// A number of the error, which only the original server sends.
+    /// An error number. Only the original server sends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_code: Option<i64>,
     /// The id of the key that replaced the requested one.
@@ -76,7 +76,7 @@ pub struct ApiError {
 }
 
 impl ErrorBody {
-    /// The description of each error.
+    /// Returns the description of each error.
     pub fn messages(&self) -> impl Iterator<Item = &str> {
         let (one, many) = match self {
             Self::InvalidExpiry { message } => (Some(message.as_str()), &[][..]),
@@ -142,9 +142,10 @@ mod optional_text {
 mod tests {
     use super::*;
 
-    // Scenario: errors with an id and a time are serialized and deserialized, and errors of the
-    // original server are deserialized.
-    // Guarantee: ids and times are strings in JSON, and are deserialized from numbers too.
+    // Scenario: errors with an id and a time are serialized and deserialized again. An error of the
+    // original server is deserialized, in which the time is a number.
+    // Guarantee: ids and times are strings in JSON. They are deserialized from strings and from
+    // numbers.
     #[test]
     fn ids_and_times_are_strings() {
         let error = ApiError {
@@ -173,8 +174,8 @@ mod tests {
         );
     }
 
-    // Scenario: both kinds of body have errors.
-    // Guarantee: the messages are the descriptions of all errors.
+    // Scenario: the messages of both variants of `ErrorBody` are read.
+    // Guarantee: the result has the description of every error.
     #[test]
     fn messages_are_the_descriptions_of_all_errors() {
         let one = ErrorBody::InvalidExpiry { message: "a".to_owned() };

@@ -1,12 +1,12 @@
-//! The format of a key. Do not change the prefix or the alphabet: that would invalidate all issued
-//! keys and break secret scanners.
+//! The format of a key. Do not change the prefix or the alphabet, because a change would invalidate
+//! all issued keys and break secret scanners.
 
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-/// The prefix as a literal, because `concat!` does not accept a constant.
+/// Expands to the prefix as a literal. It is a macro because `concat!` does not accept a constant.
 macro_rules! prefix {
     () => {
         "iapikeyok-"
@@ -19,7 +19,7 @@ pub const KEY_PREFIX: &str = prefix!();
 /// The length of a key in characters.
 pub const KEY_LEN: usize = CHECKSUM_AT + CHECKSUM_LEN;
 
-/// A regular expression for secret scanners. It matches every key and little else.
+/// A regular expression for secret scanners. It matches every key, and few texts that are not keys.
 pub const KEY_PATTERN: &str = concat!(r"\b", prefix!(), r"(?:[0-9A-Za-z]{8}-){3}[0-9A-Za-z]{6}\b");
 
 const GROUPS: usize = 3;
@@ -32,10 +32,11 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 
 /// An ingestion API key, which is a secret.
 ///
-/// A key has the prefix [`KEY_PREFIX`], then three groups of eight random characters of base 62
-/// (0-9, A-Z, a-z), each followed by a `-`, and then six digits of base 62, the most significant
-/// first. These are the CRC-32 (IEEE 802.3) of the 37 characters before them. `Debug` does not show
-/// the key, and its memory is cleared when it is dropped.
+/// A key begins with [`KEY_PREFIX`]. Three groups of eight random characters of base 62 (0-9, A-Z,
+/// a-z) follow, each with a `-` after it. The last six characters are the checksum: the CRC-32
+/// (IEEE 802.3) of the 37 characters before it, in base 62 with the most significant digit first.
+///
+/// `Debug` does not show the key. The memory of the key is cleared when the key is dropped.
 ///
 /// # Examples
 ///
@@ -60,7 +61,7 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 /// ```
 pub struct IngestionKey(SecretString);
 
-/// Why a text is not an ingestion API key. No variant contains the text.
+/// The reason why a text is not an ingestion API key. No variant contains the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFormatError {
     /// The text does not begin with [`KEY_PREFIX`].
@@ -69,13 +70,13 @@ pub enum KeyFormatError {
     /// The text is not [`KEY_LEN`] characters long.
     #[error("it is not {KEY_LEN} characters long")]
     Length,
-    /// There is no `-` after one of the groups.
+    /// A group is not followed by a `-`.
     #[error("its groups do not have eight characters")]
     Grouping,
     /// A group has a character other than 0-9, A-Z and a-z.
     #[error("it has a character other than letters and digits in a group")]
     Character,
-    /// The last six characters are not the checksum of the rest, because the key was mistyped.
+    /// The last six characters are not the checksum of the others. Probably the key was mistyped.
     #[error("its checksum is wrong")]
     Checksum,
 }
@@ -88,11 +89,12 @@ impl IngestionKey {
     ///
     /// Returns the error of `random`.
     pub fn generate<E>(mut random: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
-        // The largest multiple of 62 in a byte. Larger values are skipped, because with them some
-        // characters would be more likely than others.
+        // The largest multiple of 62 that fits into a byte. Bytes from this value on are skipped,
+        // because they would make some characters more likely than others.
         const FAIR: u8 = 248;
         let is_full = |text: &str| text.len() == CHECKSUM_AT;
-        // The capacity is the final length, so that no copy of the key stays behind in memory.
+        // The capacity is the final length. Otherwise the text could be reallocated, which would
+        // leave a copy of the key in memory.
         let mut text = String::with_capacity(KEY_LEN);
         text.push_str(KEY_PREFIX);
         let mut bytes = Zeroizing::new([0; GROUPS * GROUP_LEN]);
@@ -123,11 +125,11 @@ impl IngestionKey {
         Ok(Self(text.into()))
     }
 
-    /// Checks that `text` is a key, without an allocation and in a few nanoseconds.
+    /// Checks that `text` is a key. The check takes a few nanoseconds and does not allocate.
     ///
     /// # Errors
     ///
-    /// Returns the first error from the start of the text. The checksum is checked last.
+    /// Returns the first error, in the order of the variants of [`KeyFormatError`].
     #[inline]
     pub fn check(text: &[u8]) -> Result<(), KeyFormatError> {
         let Some(rest) = text.strip_prefix(KEY_PREFIX.as_bytes()) else {
@@ -154,9 +156,10 @@ impl IngestionKey {
         Ok(())
     }
 
-    /// Whether `text` has the prefix and the checksum of a key, which is true for every key and for
-    /// little else. It is faster than [`check`](Self::check), which checks every character, and
-    /// suffices where the text is looked up among known keys afterwards.
+    /// Returns whether `text` has the length, the prefix and the checksum of a key. The result is
+    /// true for every key, and for few other texts. This function is faster than
+    /// [`check`](Self::check), because it does not check every character. It suffices if the text
+    /// is looked up among known keys afterwards.
     #[inline]
     #[must_use]
     pub fn has_checksum(text: &[u8]) -> bool {
@@ -166,20 +169,20 @@ impl IngestionKey {
             && number(checksum) == Some(crc32fast::hash(checked))
     }
 
-    /// The first four characters after the prefix. They suffice to distinguish keys, and not to
-    /// guess one.
+    /// Returns the first four characters after the prefix. They suffice to tell keys apart, but not
+    /// to guess a key.
     #[must_use]
     pub fn start(&self) -> &str {
         &self.expose_secret()[KEY_PREFIX.len()..][..4]
     }
 
-    /// The text of the key.
+    /// Returns the text of the key.
     #[must_use]
     pub fn expose_secret(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// Converts the key to a secret text, for a response.
+    /// Converts the key to a secret text that can be put into a response.
     #[must_use]
     pub fn into_secret(self) -> SecretString {
         self.0
@@ -192,7 +195,7 @@ impl fmt::Debug for IngestionKey {
     }
 }
 
-/// Formats `number` in base 62, the most significant digit first.
+/// Formats `number` in base 62, with the most significant digit first.
 fn digits(mut number: u32) -> [u8; CHECKSUM_LEN] {
     let mut digits = [0; CHECKSUM_LEN];
     for digit in digits.iter_mut().rev() {
@@ -202,8 +205,8 @@ fn digits(mut number: u32) -> [u8; CHECKSUM_LEN] {
     digits
 }
 
-/// Parses a number in base 62. The result is `None` if a character is not a digit, or if the number
-/// is too large.
+/// Parses a number in base 62. Returns `None` if a character is not a digit, or if the number is
+/// too large.
 #[inline]
 fn number(digits: &[u8]) -> Option<u32> {
     const NO_DIGIT: u8 = 0x80;

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize, Serializer};
 /// A key without its secret.
 ///
 /// The original server sends `id`, `last_update_timestamp`, `name`, `description` and `expiration`.
-/// The other fields are additions, and absent in its responses.
+/// The other fields are additions to that API, so they are absent in responses of the original
+/// server.
 ///
 /// # Examples
 ///
@@ -35,40 +36,40 @@ pub struct IngestionApiKey {
     /// A description of what the key is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The time from which the key is refused, in milliseconds since the epoch. Without it the key
+    /// The time at which the key expires, in milliseconds since the epoch. If it is absent, the key
     /// does not expire.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration: Option<i64>,
-    /// The time of its creation, in milliseconds since the epoch.
+    /// The time of the creation of the key, in milliseconds since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_timestamp: Option<i64>,
-    /// The time of the last accepted request, in milliseconds since the epoch. It is absent if
-    /// there was none.
+    /// The time of the last accepted request, in milliseconds since the epoch. It is absent if no
+    /// request was accepted yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_used_timestamp: Option<i64>,
     /// The number of accepted requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted: Option<u64>,
-    /// The number of requests that were refused because the key was expired or disabled.
+    /// The number of requests that were denied because the key was expired or disabled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub denied: Option<u64>,
-    /// The number of bytes in the bodies of accepted requests.
+    /// The total size of the bodies of accepted requests, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// Whether the key is enabled. A disabled key is refused.
+    /// Whether the key is enabled. A disabled key is not accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// The effective status.
+    /// The status that results from `enabled` and `expiration`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<KeyStatus>,
-    /// The first four characters after the prefix, by which keys can be distinguished.
+    /// The first four characters after the prefix. They help people to tell keys apart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_start: Option<String>,
     /// The id of the key that replaces this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub successor: Option<i64>,
-    /// The clients that used the key, the latest first. It is present only in the response for a
-    /// single key.
+    /// The clients that used the key, sorted by last use with the latest first. Only the response
+    /// for a single key has this field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sources: Option<Vec<KeySource>>,
 }
@@ -86,7 +87,7 @@ pub enum KeyStatus {
     Expired,
     /// The key is disabled.
     Disabled,
-    /// A status that this version does not know. It is only deserialized.
+    /// A status that this version does not know. It is never serialized.
     #[serde(other)]
     Unknown,
 }
@@ -101,11 +102,11 @@ pub struct KeySource {
     /// The user agent of the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
-    /// The time of its last accepted request, in milliseconds since the epoch.
+    /// The time of the last accepted request of the client, in milliseconds since the epoch.
     pub last_used_timestamp: i64,
 }
 
-/// A new key with its secret. It is the response when a key is created or rotated.
+/// A new key with its secret. The server sends it when a key is created or rotated.
 ///
 /// The type is not `Clone`, and `Debug` does not show the secret.
 #[derive(Debug, Serialize, Deserialize)]
@@ -122,7 +123,7 @@ pub struct GeneratedKey {
     /// The key without its secret.
     #[serde(flatten)]
     pub key: IngestionApiKey,
-    /// The secret, which no other response has.
+    /// The secret. No other response contains it.
     #[serde(serialize_with = "expose")]
     #[cfg_attr(feature = "utoipa", schema(value_type = String))]
     pub api_key: SecretString,
@@ -131,7 +132,7 @@ pub struct GeneratedKey {
     pub duplicate_name: Option<bool>,
 }
 
-/// Serializes the secret. No other function does.
+/// Serializes the secret. No other function serializes a secret.
 fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose_secret())
 }
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
 
     // Scenario: a key with only the fields of the original server is serialized.
-    // Guarantee: the JSON has no other field and no null.
+    // Guarantee: the JSON has these fields only, and no null.
     #[test]
     fn absent_fields_are_omitted() {
         let key = IngestionApiKey {
@@ -156,9 +157,9 @@ mod tests {
         );
     }
 
-    // Scenario: a key with every field is deserialized and serialized, and one with an unknown
+    // Scenario: a key with every field is deserialized and serialized again. A key with an unknown
     // status is deserialized.
-    // Guarantee: no field is lost, and the unknown status is not an error.
+    // Guarantee: no field is lost. The unknown status is not an error.
     #[test]
     fn every_field_survives() {
         let text = r#"{"id":7,"lastUpdateTimestamp":9,"name":"n","description":"d","expiration":1,"createdTimestamp":2,"lastUsedTimestamp":3,"accepted":4,"denied":5,"bytes":6,"enabled":true,"status":"expiring","keyStart":"Zq3L","successor":8,"sources":[{"address":"a","userAgent":"u","lastUsedTimestamp":3}]}"#;
@@ -179,8 +180,8 @@ mod tests {
         assert!(!format!("{generated:?}").contains("canary"));
     }
 
-    // Scenario: optional fields are null.
-    // Guarantee: they are deserialized as absent.
+    // Scenario: a key with null in its optional fields is deserialized.
+    // Guarantee: the result is the same as if the fields were absent.
     #[test]
     fn null_is_an_absent_field() {
         let text = r#"{"id":7,"lastUpdateTimestamp":9,"name":"n","description":null,"expiration":null,"apiKey":"k","duplicateName":null}"#;

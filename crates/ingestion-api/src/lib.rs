@@ -1,18 +1,18 @@
 //! The wire types, routes and key format of ingestion API keys, which a server and its clients
 //! share.
 //!
-//! The crate does no I/O and has no policy: the server decides, for example, whether a name is too
-//! long.
+//! The crate does no I/O and sets no rules. For example, the server decides whether a name is too
+//! long. In comments, the original server and the original client are those of StackState.
 //!
 //! The types are those of StackState's own API with additional fields. Every additional field is
-//! optional when it is deserialized, so that a client works with a server that does not send it.
-//! Unknown fields are ignored. Ids are integers below 2^53, and times are milliseconds since the
-//! Unix epoch, so that JSON parsers do not round them. In error bodies both are strings
+//! optional when it is deserialized, so a client also works with a server that does not send the
+//! field. Unknown fields are ignored. Ids are integers below 2^53, and times are milliseconds since
+//! the Unix epoch, so JSON parsers do not round them. In error bodies, ids and times are strings
 //! ([`ErrorsResponse`]).
 //!
 //! | item | is |
 //! |---|---|
-//! | [`IngestionApiKey`], [`GeneratedKey`] | a key without its secret, and a new key with it |
+//! | [`IngestionApiKey`], [`GeneratedKey`] | a key without its secret, and a new key with its secret |
 //! | [`GenerateRequest`], [`UpdateRequest`], [`RotateRequest`], [`AuthorizeRequest`] | the bodies of requests |
 //! | [`AuditPage`], [`AuditEntry`] | the audit log |
 //! | [`ServerInfo`], [`ErrorBody`] | information about the server, and the bodies of error responses |
@@ -21,7 +21,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `utoipa` | schemas of the wire types, for an OpenAPI document |
+//! | `utoipa` | OpenAPI schemas of the wire types |
 
 mod audit;
 mod error_body;

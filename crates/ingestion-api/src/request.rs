@@ -12,14 +12,14 @@ pub struct GenerateRequest {
     /// A description of what the key is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The time from which the key is refused, in milliseconds since the epoch. Without it the key
+    /// The time at which the key expires, in milliseconds since the epoch. If it is absent, the key
     /// does not expire.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration: Option<i64>,
 }
 
-/// The request to change a key. Absent fields are not changed. `null` removes an optional field,
-/// and is an error for the others.
+/// The request to change a key. Absent fields are not changed. `null` removes an optional field.
+/// For a field that is not optional, `null` is an error.
 ///
 /// # Examples
 ///
@@ -47,15 +47,15 @@ pub struct UpdateRequest {
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(value_type = String, required = false))]
     pub name: Option<String>,
-    /// The new description, or null to remove it.
+    /// The new description, or null to remove the description.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(value_type = Option<String>))]
     pub description: Option<Option<String>>,
-    /// The new expiration in milliseconds since the epoch, or null to remove it.
+    /// The new expiration in milliseconds since the epoch, or null to remove the expiration.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(value_type = Option<i64>))]
     pub expiration: Option<Option<i64>>,
-    /// Whether the key is enabled. A disabled key is refused.
+    /// Whether the key is enabled. A disabled key is not accepted.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "utoipa", schema(value_type = bool, required = false))]
     pub enabled: Option<bool>,
@@ -66,16 +66,18 @@ pub struct UpdateRequest {
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct RotateRequest {
-    /// How long both keys are accepted, in milliseconds. The default is one day.
+    /// How long both the old key and the new key are accepted, in milliseconds. The default is one
+    /// day.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlap: Option<u64>,
-    /// The expiration of the new key, in milliseconds since the epoch. By default the new key is
-    /// valid for as long as the old one was.
+    /// The expiration of the new key, in milliseconds since the epoch. By default, the new key gets
+    /// the same lifetime as the old key had.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration: Option<i64>,
 }
 
-/// The request to check a key. A Collector sends it, so it is only deserialized.
+/// The request to check a key. The type is only deserialized, because an OpenTelemetry Collector
+/// sends the request.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(
     feature = "utoipa",
@@ -94,11 +96,12 @@ pub struct AuthorizeRequest {
 #[cfg_attr(feature = "utoipa", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(rename_all = "camelCase", default)]
 pub struct AuthorizeQuery {
-    /// Whether the shared receiver API key is accepted too.
+    /// Whether the server also accepts the shared receiver API key.
     pub with_receiver_key: bool,
 }
 
-/// Deserializes a field that is present, so that `null` and an absent field are distinguished.
+/// Deserializes a field that is present. `null` becomes `Some(None)`, so it differs from an absent
+/// field.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
@@ -109,9 +112,9 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 mod tests {
     use super::*;
 
-    // Scenario: the fields of an update are absent, null and present.
-    // Guarantee: the three cases are distinguished, and null is refused for a field that must have
-    // a value.
+    // Scenario: updates are deserialized. Their fields are absent, null, or have a value.
+    // Guarantee: the three cases have different results. Null is an error for a field that must
+    // have a value.
     #[test]
     fn null_and_absence_are_distinguished() {
         let read = serde_json::from_str::<UpdateRequest>;
@@ -128,7 +131,7 @@ mod tests {
     }
 
     // Scenario: requests without some fields are serialized.
-    // Guarantee: the JSON omits these fields, except for those that are null.
+    // Guarantee: the JSON omits absent fields. Fields that the request removes are null.
     #[test]
     fn unset_fields_are_omitted() {
         let update = UpdateRequest { expiration: Some(None), ..UpdateRequest::default() };
@@ -139,7 +142,7 @@ mod tests {
     }
 
     // Scenario: a key to check is deserialized and formatted with `Debug`.
-    // Guarantee: the text does not have the key.
+    // Guarantee: the `Debug` output does not contain the key.
     #[test]
     fn a_presented_key_is_not_printed() {
         let request: AuthorizeRequest =

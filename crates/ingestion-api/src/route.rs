@@ -1,46 +1,48 @@
-//! Paths of the management API, below its base path, which is [`API_PATH`] by default. Paths of
-//! other listeners are complete.
+//! Paths of requests. The paths of the management API are relative to its base path, which is
+//! [`API_PATH`] by default. Some paths belong to other listeners. The comments on these paths say
+//! so.
 //!
 //! `{id}` is a placeholder in the notation of OpenAPI and axum. [`api_key`] and [`rotate`] replace
-//! it.
+//! it with an id.
 
 /// The base path of the management API.
 pub const API_PATH: &str = "/api";
 
-/// Information about the server: [`ServerInfo`](crate::ServerInfo).
+/// The path of information about the server: [`ServerInfo`](crate::ServerInfo).
 pub const SERVER_INFO: &str = "/server/info";
 
-/// All keys. The operations are list and create.
+/// The path of all keys. The operations are list and create.
 pub const API_KEYS: &str = "/security/ingestion/api_keys";
 
-/// One key. The operations are get, update and delete.
+/// The path of one key. The operations are get, update and delete.
 pub const API_KEY: &str = "/security/ingestion/api_keys/{id}";
 
-/// Replaces a key with a new one.
+/// The path for replacing a key with a new one.
 pub const ROTATE: &str = "/security/ingestion/api_keys/{id}/rotate";
 
-/// The audit log: [`AuditPage`](crate::AuditPage).
+/// The path of the audit log: [`AuditPage`](crate::AuditPage).
 pub const AUDIT: &str = "/security/ingestion/audit";
 
-/// Checks a key. The request needs an admin credential.
+/// The path for checking a key. The request needs an admin credential.
 pub const AUTHORIZE: &str = "/security/ingestion/authorize";
 
-/// The OpenAPI document of the management API.
+/// The path of the OpenAPI document of the management API.
 pub const OPENAPI: &str = "/openapi.json";
 
-/// Checks a key without an admin credential. It is the complete path on the authorize listener.
+/// The path for checking a key without an admin credential. It is a complete path, on the authorize
+/// listener.
 pub const INTERNAL_AUTHORIZE: &str = "/internal/api/security/ingestion/authorize";
 
 /// The prefix of every path on the agent listener.
 pub const AGENT_PREFIX: &str = "/stsAgent";
 
-/// The prefix that agents send before [`AGENT_PREFIX`], and that a router may remove.
+/// The prefix that agents send before [`AGENT_PREFIX`]. A router may remove it.
 pub const RECEIVER_PREFIX: &str = "/receiver";
 
-/// Checks the key of an agent. The path follows [`AGENT_PREFIX`].
+/// The path for checking the key of an agent. It follows [`AGENT_PREFIX`].
 pub const VALIDATE: &str = "/api/v1/validate";
 
-/// The path [`API_KEY`] of the key with this id.
+/// Returns the path [`API_KEY`] with the id in it.
 ///
 /// # Examples
 ///
@@ -52,7 +54,7 @@ pub fn api_key(id: i64) -> String {
     format!("{API_KEYS}/{id}")
 }
 
-/// The path [`ROTATE`] of the key with this id.
+/// Returns the path [`ROTATE`] with the id in it.
 #[must_use]
 pub fn rotate(id: i64) -> String {
     format!("{API_KEYS}/{id}/rotate")

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// The response of [`SERVER_INFO`](crate::route::SERVER_INFO). Absent fields are deserialized as
-/// empty, as the original client does.
+/// empty values, as in the original client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(
     feature = "utoipa",
@@ -14,18 +14,18 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServerInfo {
-    /// The version of the API, which clients compare with the one that they need.
+    /// The version of the API. Clients compare it with the version that they need.
     pub version: Version,
     /// `SelfHosted` or `Saas`. Clients only display it.
     pub deployment_mode: String,
-    /// The version of the platform, which clients only display.
+    /// The version of the platform. Clients only display it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform_version: Option<String>,
 }
 
-/// A version. `Display` writes the text that the original client parses as a semantic version. In
-/// it a `commit` or `is_dev` without a `diff` marks a pre-release, which is older than the version
-/// itself.
+/// A version. `Display` writes the text that the original client parses as a semantic version. A
+/// `commit` or `is_dev` without a `diff` makes the text a pre-release. A pre-release is older than
+/// the version without the suffix.
 ///
 /// # Examples
 ///
@@ -76,8 +76,8 @@ impl fmt::Display for Version {
 mod tests {
     use super::*;
 
-    // Scenario: a response lacks fields and has unknown ones.
-    // Guarantee: absent fields are empty, and unknown fields are ignored.
+    // Scenario: a response lacks some fields and has unknown fields.
+    // Guarantee: absent fields are empty. Unknown fields are ignored.
     #[test]
     fn a_sparse_response_is_deserialized() {
         let info: ServerInfo =
@@ -107,7 +107,7 @@ mod tests {
     }
 
     // Scenario: versions with every suffix are formatted.
-    // Guarantee: the suffixes are in the order of the original client.
+    // Guarantee: the suffixes are in the same order as in the original client.
     #[test]
     fn suffixes_follow_the_numbers() {
         let version = |diff: &str, commit: &str, is_dev| {

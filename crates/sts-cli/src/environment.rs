@@ -1,4 +1,5 @@
-//! The environment of the process, which `main` hands in.
+//! The environment of the process. `main` reads the environment once and passes it to the other
+//! modules.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -21,17 +22,17 @@ impl Environment {
         Self { variables: variables.into_iter().collect(), now }
     }
 
-    /// The value of a variable. A variable with an empty value counts as unset.
+    /// Returns the value of a variable. A variable with an empty value counts as unset.
     pub(crate) fn get(&self, name: &str) -> Option<String> {
         self.get_os(name).map(|value| value.to_string_lossy().into_owned())
     }
 
-    /// The value of a variable as a path.
+    /// Returns the value of a variable as a path.
     pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         self.get_os(name).map(PathBuf::from)
     }
 
-    /// Whether a variable is set, even to an empty value.
+    /// Returns whether a variable is set. An empty value counts as set.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.variables.contains_key(OsStr::new(name))
     }

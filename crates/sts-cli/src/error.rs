@@ -1,15 +1,16 @@
-//! Why a command failed, and its exit code.
+//! The failure of a command, and the exit code.
 
 use std::error::Error;
 use std::io;
 
 use serde_json::Value;
 
-/// Why a command failed: what is printed, and the exit code.
+/// The failure of a command: what is printed, and the exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
-    /// What is wrong and what to do, one or more lines. Text from elsewhere in it is escaped.
+    /// One or more lines that say what is wrong, and what the user can do. Text from elsewhere,
+    /// such as from a server, is escaped.
     pub(crate) message: String,
     /// The body of the server's error response, which is printed after the message.
     pub(crate) body: Option<Value>,
@@ -17,8 +18,8 @@ pub(crate) struct Failure {
     pub(crate) usage: Option<Vec<String>>,
 }
 
-/// What kind of failure it is. The numbers are the exit codes; they are those of the original
-/// command, except that it uses 3 for `Response`.
+/// The kind of a failure. The number of a kind is the exit code. The numbers are those of the
+/// original command, except that the original command exits with 3 for `Response`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FailureKind {
     /// The configuration is missing, unreadable or incomplete.
@@ -52,7 +53,7 @@ impl Failure {
         Self { usage: Some(command), ..self }
     }
 
-    /// Adds a line that says what to do.
+    /// Adds a line that says what the user can do.
     pub(crate) fn with_hint(mut self, hint: &str) -> Self {
         self.message.push('\n');
         self.message.push_str(hint);
@@ -60,22 +61,22 @@ impl Failure {
     }
 }
 
-/// Results are written to standard output, so an I/O error without more context is one of writing
-/// there.
+/// Converts an I/O error to a failure to write to standard output. Other I/O errors are not
+/// converted here, because their failures need more context, such as a path.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::new(FailureKind::Write, format!("cannot write to standard output ({error})"))
     }
 }
 
-/// The text of an error and of all its causes, on one line.
+/// Joins the texts of an error and of all its causes on one line.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let (mut texts, mut next) = (Vec::new(), Some(error));
     while let Some(error) = next {
         texts.push(error.to_string());
         next = error.source();
     }
-    // The text of some errors contains the text of their cause.
+    // The text of some errors already includes the text of the cause, so the cause is omitted.
     texts.dedup_by(|cause, error| error.contains(cause.as_str()));
     texts.join(": ")
 }

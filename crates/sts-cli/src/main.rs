@@ -1,6 +1,7 @@
-//! `sts`: ingestion API keys from the command line.
+//! `sts` manages ingestion API keys from the command line. In comments, the original command is the
+//! `sts` of StackState, which this command imitates.
 //!
-//! Each module uses the ones below it in this table, and none above it.
+//! A module may use the modules below it in this table, but not the modules above it.
 //!
 //! | module | does |
 //! |---|---|
@@ -27,7 +28,8 @@ use error::Failure;
 use printer::Printer;
 
 fn main() -> ExitCode {
-    // Installed explicitly, so that rustls does not depend on which providers are linked.
+    // Installs the provider explicitly. Otherwise rustls would depend on which providers are
+    // linked.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let environment = Environment::new(std::env::vars_os(), jiff::Timestamp::now());
     let args = std::env::args_os().collect::<Vec<_>>();
@@ -51,7 +53,7 @@ fn exit_code(printer: &Printer, result: Result<(), Failure>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
     printer.failure(&failure);
     if let Some(command) = failure.usage.filter(|_| !printer.is_json()) {
-        // The failure was reported; there is nothing to do if its usage cannot be printed.
+        // The failure was already reported, so an error of printing the usage is ignored.
         let _ = printer.text(&cli::usage(command.iter().map(String::as_str)));
     }
     ExitCode::from(failure.kind as u8)

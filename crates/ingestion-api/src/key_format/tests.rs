@@ -8,7 +8,7 @@ use super::*;
 
 /// Generates a key from pseudorandom bytes.
 fn key_of(seed: u64) -> IngestionKey {
-    // SplitMix64 returns all byte values, so that some are skipped.
+    // SplitMix64 returns all byte values, so `generate` must skip some of them.
     let mut state = seed;
     let random = |bytes: &mut [u8]| -> Result<(), Infallible> {
         bytes.fill_with(|| {
@@ -27,8 +27,8 @@ fn check(text: &str) -> Result<(), KeyFormatError> {
 
 proptest! {
     // Scenario: keys are generated from random bytes.
-    // Guarantee: each has 43 characters, matches the published expression as a whole and inside a
-    // text, and passes the check.
+    // Guarantee: each key has 43 characters and passes the check. The published expression matches
+    // the key alone, and finds it inside a longer text.
     #[test]
     fn a_generated_key_is_valid(seed: u64) {
         let key = key_of(seed);
@@ -43,7 +43,7 @@ proptest! {
         prop_assert_eq!(&text[10..14], key.start());
     }
 
-    // Scenario: one character of a key is replaced by another one.
+    // Scenario: one character of a key is replaced by another character.
     // Guarantee: the text is not a key.
     #[test]
     fn one_wrong_character_is_detected(seed: u64, at in 0..KEY_LEN, other in "[!-~]") {
@@ -54,8 +54,9 @@ proptest! {
         prop_assert!(check(&text).is_err());
     }
 
-    // Scenario: arbitrary bytes are checked, and arbitrary texts with the form of a key.
-    // Guarantee: the checks do not panic, and accept a text only if its checksum is correct.
+    // Scenario: arbitrary bytes are checked. Arbitrary texts with the form of a key are checked
+    // too.
+    // Guarantee: the checks do not panic. They accept a text only if its checksum is correct.
     #[test]
     fn anything_can_be_checked(
         bytes: Vec<u8>,
@@ -68,23 +69,23 @@ proptest! {
         prop_assert_eq!(is_key, checksum == digits(crc32fast::hash(checked)));
     }
 
-    // Scenario: a number is formatted in base 62.
-    // Guarantee: parsing returns the same number.
+    // Scenario: a number is formatted in base 62 and parsed again.
+    // Guarantee: the parsed number is the original one.
     #[test]
     fn digits_are_parsed_back(value: u32) {
         prop_assert_eq!(number(&digits(value)), Some(value));
     }
 }
 
-// Scenario: a key is checked that was written down when the format was defined.
-// Guarantee: it is valid, so the format has not changed.
+// Scenario: the test checks a key that was written down when the format was defined.
+// Guarantee: the key is valid, so the format has not changed.
 #[test]
 fn the_format_is_fixed() {
     assert_eq!(check("iapikeyok-12345678-9ABCDEFG-HIJKLMNO-4UUaeN"), Ok(()));
 }
 
 // Scenario: texts are truncated keys, mistyped keys and other texts.
-// Guarantee: each has its own error.
+// Guarantee: each kind of text is reported with its own error.
 #[test]
 fn each_error_is_reported() {
     for (text, wrong) in [
@@ -106,8 +107,8 @@ fn each_error_is_reported() {
     }
 }
 
-// Scenario: most random bytes are not below the largest multiple of 62.
-// Guarantee: these bytes are skipped, and more are requested.
+// Scenario: most random bytes are at or above the largest multiple of 62 that fits into a byte.
+// Guarantee: these bytes are skipped, and the generator requests more bytes.
 #[test]
 fn bytes_above_the_largest_multiple_are_skipped() {
     let mut asked = 0;
@@ -123,14 +124,14 @@ fn bytes_above_the_largest_multiple_are_skipped() {
 }
 
 // Scenario: the random source fails.
-// Guarantee: its error is returned.
+// Guarantee: `generate` returns the error of the source.
 #[test]
 fn an_error_of_the_random_source_is_returned() {
     assert_eq!(IngestionKey::generate(|_| Err("no entropy")).unwrap_err(), "no entropy");
 }
 
-// Scenario: a key and every error of parsing it are formatted.
-// Guarantee: no text has a part of the key.
+// Scenario: a key is formatted with `Debug`. So is every error of parsing it.
+// Guarantee: no output contains a part of the key.
 #[test]
 fn a_key_is_not_printed() {
     let key = key_of(1);

@@ -1,4 +1,4 @@
-//! Help texts, with the sections and the layout of the original command.
+//! Help texts. They have the sections and the layout of the original command.
 
 use std::fmt::Write;
 
@@ -10,10 +10,11 @@ use super::parse::unknown_command;
 use crate::client::MINIMUM_SERVER;
 use crate::error::Failure;
 
-/// The smallest width that names of commands are padded to.
+/// The least width to which the names of commands are padded.
 const NAME_WIDTH: usize = 11;
 
-/// The help of the command that `path` names. Parts of `path` after an unknown command are ignored.
+/// Returns the help of the command that `path` names. An unknown command in `path`, and everything
+/// after it, is ignored.
 pub(super) fn help<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
     let (command, name) = find(path);
     let about = command
@@ -29,13 +30,13 @@ pub(super) fn help<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
     format!("{about}{minimum}\n\n{}", usage_of(&command, &name))
 }
 
-/// The help without the description.
+/// Returns the help of the command that `path` names, without the description.
 pub(crate) fn usage<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
     let (command, name) = find(path);
     usage_of(&command, &name)
 }
 
-/// The help that `sts help` prints for `path`. An unknown command is a failure.
+/// Returns the help that `sts help` prints for `path`. An unknown command is a failure.
 pub(super) fn requested(path: &[String]) -> Result<String, Failure> {
     let root = Cli::command();
     let mut command = &root;
@@ -48,7 +49,8 @@ pub(super) fn requested(path: &[String]) -> Result<String, Failure> {
     Ok(help(path.iter().map(String::as_str)))
 }
 
-/// The command that `path` names, and its name from the root.
+/// Finds the command that `path` names. Returns the command and its full name, which begins with
+/// `sts`.
 fn find<'a>(path: impl IntoIterator<Item = &'a str>) -> (Command, String) {
     let mut root = Cli::command();
     root.build();
@@ -91,7 +93,8 @@ fn usage_of(command: &Command, name: &str) -> String {
         );
     }
     let is_root = !name.contains(' ');
-    // The documentation shows no flags for a command that only has other commands below it.
+    // The help of a command that only groups other commands shows no flags, as in the
+    // documentation.
     if is_root || !has_commands {
         flags(&mut text, "Flags", command, name, |arg| is_root || !arg.is_global_set());
         flags(&mut text, "Global Flags", command, name, |arg| !is_root && arg.is_global_set());
@@ -151,7 +154,7 @@ fn flags(
     }
 }
 
-/// Renders a flag with its value, and its description.
+/// Renders one line of the help: the flag with its value, and the description of the flag.
 fn line(arg: &Arg, name: &str) -> (String, String) {
     let mut left =
         arg.get_short().map_or_else(|| "      ".to_owned(), |short| format!("  -{short}, "));

@@ -1,4 +1,4 @@
-//! The command line as a whole: its commands, its help, and errors in its arguments.
+//! The command line as a whole: commands, help, and errors in the arguments.
 
 mod help;
 mod parse;

@@ -1,4 +1,4 @@
-//! Parsing of the arguments, and the errors about wrong ones.
+//! Parsing of the arguments, and the errors about wrong arguments.
 
 use std::ffi::{OsStr, OsString};
 
@@ -23,7 +23,7 @@ pub(crate) enum Parsed {
     Text(String),
 }
 
-/// Parses the arguments, of which the first is the name of the program.
+/// Parses the arguments. The first argument is the name of the program.
 pub(crate) fn parse(args: &[OsString]) -> Result<Parsed, Failure> {
     let error = match Cli::try_parse_from(args) {
         Ok(cli) => return Ok(Parsed::Command(Box::new(cli))),
@@ -39,15 +39,16 @@ pub(crate) fn parse(args: &[OsString]) -> Result<Parsed, Failure> {
     }
 }
 
-/// The output flags in arguments that [`parse`] does not accept.
+/// Finds the output flags in arguments that [`parse`] does not accept.
 ///
-/// clap stops at the first error, and `-o json` may follow it. So each argument that may be a flag
-/// is parsed alone, with the next argument as its value, as a flag of the same command.
+/// clap stops at the first error, but `-o json` may come after the error. So each argument that may
+/// be a flag is parsed again, together with the next argument, which may be its value. Apart from
+/// these two arguments, clap gets only the names of the command.
 pub(crate) fn output_flags(args: &[OsString]) -> OutputFlags {
     let path = command_path(args);
     let command = Cli::command()
         .ignore_errors(true)
-        // clap's own flag would end parsing, as in `-hojson`.
+        // The help flag of clap would end parsing, so `-hojson` would hide `-o json`.
         .disable_help_flag(true)
         .arg(Arg::new("help").long("help").short('h').global(true).action(ArgAction::SetTrue));
     let args = args.iter().skip(1).take_while(|arg| *arg != "--").collect::<Vec<_>>();
@@ -71,7 +72,7 @@ pub(crate) fn output_flags(args: &[OsString]) -> OutputFlags {
     found
 }
 
-/// The failure because there is no command `name` below the command `path`.
+/// Returns the failure that reports that the command `path` has no command `name`.
 pub(super) fn unknown_command(name: &str, path: &[String]) -> Failure {
     let message = if name.contains(KEY_PREFIX) {
         KEY_AS_ARGUMENT.to_owned()
@@ -86,7 +87,7 @@ fn unknown_command_message(name: &str, path: &[String]) -> String {
     format!("unknown command {name:?} for {:?}", command.collect::<Vec<_>>().join(" "))
 }
 
-/// The commands among the arguments, from the root.
+/// Returns the names of the commands among the arguments, without `sts`.
 fn command_path(args: &[OsString]) -> Vec<String> {
     let mut root = Cli::command();
     root.build();
@@ -100,8 +101,8 @@ fn command_path(args: &[OsString]) -> Vec<String> {
     path
 }
 
-/// What is wrong with the arguments. The text is the one of the original command where scripts may
-/// search for it.
+/// Returns a text that says what is wrong with the arguments. If scripts may search for the text,
+/// it is the same text as in the original command.
 fn message(error: &clap::Error, path: &[String]) -> String {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
@@ -157,7 +158,8 @@ fn message(error: &clap::Error, path: &[String]) -> String {
     }
 }
 
-/// The error about missing arguments: required flags, or one flag of a group.
+/// Returns the error about missing arguments. clap names them in `argument`, which is a positional
+/// argument, a list of required flags, or a group of flags of which one is required.
 fn missing_argument(argument: &str) -> String {
     if let Some(name) = positional(argument) {
         return format!("required argument {name} not given");
@@ -180,7 +182,7 @@ fn missing_argument(argument: &str) -> String {
     }
 }
 
-/// Formats `<SHELL>` as `<shell>`. The result is `None` for a flag and for several arguments.
+/// Formats `<SHELL>` as `<shell>`. Returns `None` if `argument` is a flag or several arguments.
 fn positional(argument: &str) -> Option<String> {
     let is_one = argument.starts_with('<') && !argument.contains(['-', '|', ' ']);
     is_one.then(|| argument.to_lowercase())

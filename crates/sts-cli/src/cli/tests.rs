@@ -5,13 +5,13 @@ use clap::Command;
 use super::*;
 use crate::printer::Output;
 
-/// Whether errors are printed as JSON when these arguments cannot be parsed.
+/// Returns whether errors are printed as JSON if these arguments cannot be parsed.
 fn is_json(args: &[String]) -> bool {
     let args = args.iter().map(OsString::from).collect::<Vec<_>>();
     output_flags(&args).output == Output::Json
 }
 
-/// Calls `visit` with each command and the arguments that select it.
+/// Calls `visit` with each command and the arguments that select the command.
 fn for_each_command(
     command: &Command,
     path: &[String],
@@ -24,10 +24,10 @@ fn for_each_command(
     }
 }
 
-// Scenario: every short flag of every command stands beside `-o json`, before it in the same
-// argument and before it in an argument of its own, after an unknown flag.
-// Guarantee: the error is JSON, unless the short flag takes `o` as its value. A new short flag is
-// covered without a change of this test.
+// Scenario: after an unknown flag, each short flag of each command is combined with `-o json`. The
+// short flag is in the same argument as `-o`, or in an argument before or after `-o json`.
+// Guarantee: the error is JSON, unless the short flag takes the `o` after it as its value. The test
+// finds new short flags by itself.
 #[test]
 fn every_short_flag_leaves_errors_json() {
     let mut root = Cli::command();
@@ -55,12 +55,12 @@ fn every_short_flag_leaves_errors_json() {
             }
         }
     });
-    // `-h` of every command, and more than one flag of its own.
+    // The test found `-h` of each command, and other short flags.
     assert!(n_flags > 20, "{n_flags}");
 }
 
-// Scenario: the real command is asked for errors of its own definition.
-// Guarantee: clap finds none, such as two arguments with the same name.
+// Scenario: clap checks the definition of the real command.
+// Guarantee: clap finds no error, such as two arguments with the same name.
 #[test]
 fn the_command_is_well_defined() {
     Cli::command().debug_assert();

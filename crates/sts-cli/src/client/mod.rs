@@ -1,4 +1,4 @@
-//! HTTP requests: with timeouts, without redirects, and without secrets in what is printed.
+//! An HTTP client that has timeouts, follows no redirects, and prints no secrets.
 
 mod response;
 mod server;
@@ -21,7 +21,7 @@ pub(crate) use transport_error::TransportError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The largest body that is read, in bytes: far more than a list of 100,000 keys has.
+/// The size of the largest body that is read, in bytes. A list of 100,000 keys is far smaller.
 const MAX_BODY_LEN: usize = 128 << 20;
 
 /// The settings of connections.
@@ -40,7 +40,8 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// Makes a client for `url`. With `http2` it uses HTTP/2 without negotiation, as gRPC does.
+    /// Makes a client for `url`. With `http2`, the client uses HTTP/2 without negotiation, as gRPC
+    /// does.
     pub(crate) fn new(
         url: &Url,
         connection: &Connection,
@@ -49,7 +50,7 @@ impl Http {
     ) -> Result<Self, Failure> {
         let mut builder = Client::builder()
             .user_agent(concat!("StackStateCLI/", env!("CARGO_PKG_VERSION")))
-            // A redirected request would take the credential to another host.
+            // A redirected request would send the credential to another host.
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT.min(connection.timeout))
             .timeout(connection.timeout)
@@ -90,7 +91,7 @@ impl Http {
         Ok(Self { client, runtime, printer })
     }
 
-    /// The client that builds requests for [`send`](Self::send).
+    /// Returns the client that builds requests for [`send`](Self::send).
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
@@ -130,7 +131,7 @@ impl Http {
     }
 }
 
-/// The URL without the user name and the password that may be in it.
+/// Returns the URL without any user name and password.
 pub(crate) fn without_user_info(url: &Url) -> String {
     let mut url = url.clone();
     let _ = url.set_username("");

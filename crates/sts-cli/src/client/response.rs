@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::error::{Failure, FailureKind};
 use crate::printer::escape;
 
-/// A plain text body with more bytes than this is not printed as the message of an error.
+/// The size of the longest plain text body that is printed as the message of an error, in bytes.
 const MAX_MESSAGE_LEN: usize = 300;
 
 /// A response with its complete body.
@@ -20,14 +20,14 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    /// The status and its name, as in `404 Not Found`.
+    /// Returns the status and its name, as in `404 Not Found`.
     pub(crate) fn status_line(&self) -> String {
         let reason =
             self.status.canonical_reason().map(|reason| format!(" {reason}")).unwrap_or_default();
         format!("{}{reason}", self.status.as_u16())
     }
 
-    /// The content type, escaped.
+    /// Returns the content type, escaped.
     pub(crate) fn content_type(&self) -> String {
         self.headers
             .get(CONTENT_TYPE)
@@ -38,7 +38,7 @@ impl Response {
     pub(crate) fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         serde_json::from_slice(&self.body).map_err(|error| {
             let status = self.status_line();
-            // The text of the error may quote the body, which may have a secret.
+            // The text of the error may quote the body, and the body may contain a secret.
             let message = if error.is_data() {
                 format!(
                     "the response of the server does not have the expected fields ({status}, \
@@ -55,17 +55,19 @@ impl Response {
         })
     }
 
-    /// The failure that a response with an error status is reported as.
+    /// Converts a response with an error status to the failure that is reported.
     pub(crate) fn failure(&self, kind: FailureKind) -> Failure {
         self.failure_with(kind, self.status.is_server_error())
     }
 
-    /// The same failure without the advice to try again, because a second request may do harm.
+    /// Does the same as [`failure`](Self::failure), but does not advise to try again. It is for
+    /// requests whose repetition may do harm.
     pub(crate) fn failure_without_retry(&self, kind: FailureKind) -> Failure {
         self.failure_with(kind, false)
     }
 
-    /// Whether the server does not know the operation, as opposed to its argument.
+    /// Returns whether the server does not know the operation. If the server knows the operation
+    /// but not the key, the result is false.
     pub(crate) fn is_unknown_operation(&self) -> bool {
         let has_message = self.json().is_some_and(|body| !messages(&body).is_empty());
         match self.status {
@@ -119,14 +121,14 @@ impl Response {
         }
     }
 
-    /// The body as JSON, if it is an object or an array.
+    /// Returns the body as JSON, if it is an object or an array.
     fn json(&self) -> Option<Value> {
         serde_json::from_slice(&self.body)
             .ok()
             .filter(|value: &Value| value.is_object() || value.is_array())
     }
 
-    /// The body as text, if it is a short one.
+    /// Returns the body, escaped, if it is a short plain text.
     fn plain_text(&self) -> Option<String> {
         let text = std::str::from_utf8(&self.body).ok()?.trim();
         let is_message = !text.is_empty()
@@ -136,7 +138,8 @@ impl Response {
     }
 }
 
-/// The messages of an error body, which is either an object with `message` or one with `errors`.
+/// Returns the messages of an error body. The body has either the field `message`, or the field
+/// `errors` with a list of objects that have `message`.
 fn messages(body: &Value) -> Vec<String> {
     let errors =
         body.get("errors").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The management API.
+//! A client of the management API.
 
 use http::{HeaderValue, Method, StatusCode};
 use ingestion_api::{
@@ -18,7 +18,7 @@ use crate::printer::{Printer, escape};
 /// The oldest server that the commands on keys work with.
 pub(crate) const MINIMUM_SERVER: &str = "5.0.0";
 
-/// The hint for a request that may have created a key although its response was not received.
+/// The hint for a request that may have created a key, although no valid response arrived.
 const KEY_MAY_EXIST: &str =
     "A key may have been created nevertheless: check with `sts ingestion-api-key list`";
 
@@ -27,13 +27,13 @@ pub(crate) struct Server {
     http: Http,
     /// The URL of the API, without a slash at its end.
     url: String,
-    /// The same URL, escaped for messages.
+    /// The URL of the API, escaped for messages.
     display_url: String,
     token: (&'static str, HeaderValue),
 }
 
 impl Server {
-    /// Makes a client. It sends no request yet.
+    /// Makes a client without sending a request.
     pub(crate) fn new(
         settings: &Settings,
         connection: &Connection,
@@ -111,7 +111,7 @@ impl Server {
         self.generate(self.request(Method::POST, &route::rotate(id)), &rotation)
     }
 
-    /// Requests one key. The result is `None` if the server does not know this operation.
+    /// Requests one key. Returns `None` if the server does not know this operation.
     pub(crate) fn get(&self, id: i64) -> Result<Option<IngestionApiKey>, Failure> {
         let response = self.send(self.request(Method::GET, &route::api_key(id)))?;
         if response.is_unknown_operation() {
@@ -134,8 +134,8 @@ impl Server {
         self.call(self.request(Method::DELETE, &route::api_key(id))).map(|_| ())
     }
 
-    /// Sends a request that creates a key. If the response is lost the key may exist, and nobody
-    /// can read its secret any more.
+    /// Sends a request that creates a key. If the response is lost, the key may exist although
+    /// nobody knows its secret. In this case, a hint says that a key may exist.
     fn generate(
         &self,
         request: RequestBuilder,
@@ -144,7 +144,7 @@ impl Server {
         let request = with_body(request, body)?;
         let response = self.http.send(request).map_err(|error| {
             let failure = self.transport_failure(&error);
-            // Without a connection the request was not sent.
+            // If there was no connection, the request was not sent, so no key was created.
             if matches!(&error, TransportError::Send(error) if error.is_connect()) {
                 failure
             } else {
@@ -152,8 +152,8 @@ impl Server {
             }
         })?;
         if matches!(response.status.as_u16(), 500 | 502 | 504) {
-            // The server may have created the key before it failed, or a proxy may have passed the
-            // request on. A second request would create a second key.
+            // The server may have created the key before it failed. If a proxy failed, the server
+            // may still have received the request. A second request would create a second key.
             let failure = response.failure_without_retry(FailureKind::Response);
             return Err(failure.with_hint(KEY_MAY_EXIST));
         }
@@ -167,7 +167,7 @@ impl Server {
         request.header(*name, token).header(http::header::ACCEPT, "application/json")
     }
 
-    /// Sends a request and returns a response whose status is a success.
+    /// Sends a request and returns the response. A response without a success status is a failure.
     fn call(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let response = self.send(request)?;
         self.successful(response)
@@ -194,7 +194,7 @@ impl Server {
         Failure::new(FailureKind::Connection, message).with_hint(error.hint())
     }
 
-    /// The failure of a request for information about the server, as a failure to connect.
+    /// Converts the failure of a request for information about the server to a failure to connect.
     fn connection_failure(&self, failure: &Failure) -> Failure {
         let (reason, hints) = failure.message.split_once('\n').unwrap_or((&failure.message, ""));
         let message = format!("could not connect to {} ({reason})", self.display_url);
@@ -212,14 +212,14 @@ impl Server {
     }
 }
 
-/// Joins the URL of a server and the path of its API, without a slash at the end.
+/// Joins the URL of a server and the path of its API. The result has no slash at the end.
 fn api_url(url: &str, api_path: &str) -> String {
     format!("{}/{}", url.trim_end_matches('/'), api_path.trim_start_matches('/'))
         .trim_matches('/')
         .to_owned()
 }
 
-/// Adds a JSON body with a line end, as the original command sends it.
+/// Adds a JSON body. It ends with a line end, as in the original command.
 fn with_body(request: RequestBuilder, body: &impl Serialize) -> Result<RequestBuilder, Failure> {
     let mut text = serde_json::to_string(body).map_err(std::io::Error::from)?;
     text.push('\n');

@@ -1,4 +1,4 @@
-//! Why there is no response.
+//! The error of a request that has no response.
 
 use std::error::Error;
 use std::fmt;
@@ -8,12 +8,12 @@ use crate::error::chain;
 
 const TIMEOUT_HINT: &str = "Check that the server is running, or allow it more time with --timeout";
 
-/// Why a request has no response.
+/// The reason why a request has no response.
 #[derive(Debug)]
 pub(crate) enum TransportError {
     /// The request could not be sent, or no response arrived.
     Send(reqwest::Error),
-    /// The connection failed during the response, or the response is too large.
+    /// The connection failed while the response was received, or the response is too large.
     Receive(Box<dyn Error + Send + Sync>),
 }
 
@@ -22,8 +22,9 @@ impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Send(error) if error.is_timeout() => f.write_str("no response in time"),
-            // The text of the error has the URL with any secret in it, and the text of its cause
-            // only says that there was no connection.
+            // The text of the error contains the URL, which may contain a secret. The text of its
+            // cause only says that there was no connection. So the reason begins with the next
+            // cause, if there is one.
             Self::Send(error) => {
                 let cause = error.source();
                 let cause = cause.and_then(Error::source).or(cause);
@@ -37,7 +38,7 @@ impl fmt::Display for TransportError {
 }
 
 impl TransportError {
-    /// What the user can do about the error.
+    /// Returns what the user can do about the error.
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::Send(error) if error.is_timeout() => TIMEOUT_HINT,
@@ -65,14 +66,14 @@ fn is_timeout(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref().is_some_and(reqwest::Error::is_timeout)
 }
 
-/// The TLS error among the causes of `error`.
+/// Finds the TLS error among the causes of `error`.
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref() {
             return Some(error);
         }
-        // `source` of an I/O error skips the error that it wraps.
+        // `source` of an I/O error skips the error that the I/O error wraps.
         let inner = error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref)

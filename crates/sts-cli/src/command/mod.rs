@@ -1,4 +1,4 @@
-//! What each command does. The flags of a command stand in its module.
+//! What each command does. Each module also defines the flags of its command.
 
 mod context;
 mod ingestion_api_key;
@@ -13,7 +13,7 @@ use crate::printer::Printer;
 pub(crate) use context::ContextCommand;
 pub(crate) use ingestion_api_key::KeyCommand;
 
-/// What every command works with: its flags, its environment and its printer.
+/// What every command needs: the flags, the environment and the printer.
 pub(crate) struct Session<'a> {
     pub(crate) flags: &'a ConnectionFlags,
     pub(crate) environment: &'a Environment,
@@ -21,7 +21,8 @@ pub(crate) struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Connects to the server, which must accept the token and must not be too old.
+    /// Connects to the server. It is a failure if the server does not accept the token or is too
+    /// old.
     fn connect(&self) -> Result<Server, Failure> {
         let settings = Settings::load(self.flags, self.environment, &self.printer)?;
         let server = self.server(&settings)?;
@@ -43,7 +44,8 @@ impl Session<'_> {
     }
 }
 
-/// A failure because the arguments of `command` are wrong; its usage is printed too.
+/// Returns a failure that says that the arguments of `command` are wrong. The usage of the command
+/// is printed after the message.
 fn usage_error(message: impl Into<String>, command: &[&str]) -> Failure {
     Failure::new(FailureKind::Usage, message)
         .with_usage(command.iter().map(|part| (*part).to_owned()).collect())

@@ -12,7 +12,7 @@ use crate::environment::Environment;
 use crate::error::{Failure, FailureKind};
 use crate::printer::escape;
 
-/// The largest number of symbolic links that is followed, as on Linux.
+/// The largest number of symbolic links that are followed. Linux has the same limit.
 const MAX_LINKS: usize = 40;
 
 /// The configuration file, which may not exist yet.
@@ -20,26 +20,28 @@ pub(crate) struct ConfigFile {
     path: PathBuf,
 }
 
-/// A lock that is held from reading the file to writing it. The operating system releases it when
-/// the process ends.
+/// The lock of the configuration file. A command holds it from reading the file until writing it.
+/// The operating system releases it when the process ends.
 pub(crate) struct Lock(
     #[expect(dead_code, reason = "the file is locked as long as it is open")] fs::File,
 );
 
-/// Why the configuration file could not be read.
+/// The reason why the configuration file could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
     #[error("the file {} does not exist", .0.display())]
     Missing(PathBuf),
     #[error("cannot read {} ({source})", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    /// The variant has the position of the error and not its text, which may quote a token.
+    /// The file cannot be parsed. The variant has only the position of the error, because the text
+    /// of the error may quote a token.
     #[error("{} is not a valid configuration file (line {line}, column {column})", path.display())]
     Malformed { path: PathBuf, line: u64, column: u64 },
 }
 
 impl ConfigFile {
-    /// The file with the path `named`, or the default file of the user.
+    /// Returns the file with the path `named`. Without `named`, returns the default file of the
+    /// user.
     pub(crate) fn locate(
         named: Option<PathBuf>,
         environment: &Environment,
@@ -75,7 +77,7 @@ impl ConfigFile {
         })
     }
 
-    /// Reads the file for a command that needs it.
+    /// Reads the file for a command that needs the file to exist.
     pub(crate) fn require(&self) -> Result<Config, Failure> {
         self.read().map_err(|error| error.to_failure())
     }
@@ -95,7 +97,7 @@ impl ConfigFile {
         }
     }
 
-    /// Replaces the file atomically. Only its owner can read the new one.
+    /// Replaces the file atomically. Only the owner can read the new file.
     pub(crate) fn write(&self, config: &Config) -> Result<(), Failure> {
         self.replace(config).map_err(|error| self.write_failure(&error))
     }
@@ -117,8 +119,8 @@ impl ConfigFile {
         Ok(file)
     }
 
-    /// The path that the symbolic links lead to, whether it exists or not. That file is replaced,
-    /// and the links stay.
+    /// Follows symbolic links and returns the path at their end, whether it exists or not. The file
+    /// at this path is replaced, and the links stay.
     fn target(&self) -> PathBuf {
         let mut path = self.path.clone();
         for _ in 0..MAX_LINKS {
@@ -138,7 +140,8 @@ impl ConfigFile {
         let path = self.target();
         let directory = directory(&path);
         fs::create_dir_all(directory)?;
-        // The new file has mode 0600. It is renamed over the old one once it is on the disk.
+        // The new file has mode 0600. After it is on the disk, it is renamed to the path of the old
+        // file.
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;
@@ -167,8 +170,8 @@ impl ReadError {
     }
 }
 
-/// Removes four columns of indentation from the fields of each context, so that the file is the
-/// one that the original command writes.
+/// Removes four columns of indentation from the fields of each context. So the file has the same
+/// layout as a file of the original command.
 fn outdent_contexts(text: &str) -> String {
     let mut is_contexts = false;
     let lines = text.split_inclusive('\n').map(|line| {
@@ -184,8 +187,8 @@ fn directory(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Parses both formats of the original command: a list of contexts, and the old one, in which the
-/// file is a single context.
+/// Parses both formats of the original command. In the current format, the file has a list of
+/// contexts. In the old format, the whole file is one context.
 fn parse(text: &str) -> Result<Config, serde_saphyr::Error> {
     #[derive(Deserialize)]
     struct Probe {

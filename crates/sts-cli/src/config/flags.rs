@@ -55,7 +55,7 @@ pub(crate) struct ConnectionFlags {
     pub(crate) context: Option<String>,
 }
 
-/// Parses a timeout, which must be longer than zero.
+/// Parses a timeout. Zero is an error.
 fn timeout(text: &str) -> Result<Duration, String> {
     let duration =
         humantime::parse_duration(text.trim()).ok().filter(|duration| !duration.is_zero());

@@ -51,7 +51,7 @@ pub(crate) struct StsContext {
     pub(crate) service_token: Option<SecretString>,
     #[serde(default = "default_api_path")]
     pub(crate) api_path: String,
-    /// A setting of the original command. It is kept and not used.
+    /// A setting of the original command. It is kept in the file, but not used.
     #[serde(default)]
     pub(crate) admin_api_path: String,
     #[serde(default)]
@@ -64,7 +64,7 @@ pub(crate) struct StsContext {
 }
 
 impl Config {
-    /// The context with this name.
+    /// Returns the context with this name.
     pub(crate) fn context(&self, name: &str) -> Result<&StsContext, Failure> {
         let found = self.contexts.iter().find(|context| context.name == name);
         found.map(|found| &found.context).ok_or_else(|| unknown_context(name))
@@ -79,7 +79,7 @@ impl Config {
         name.clone_into(&mut self.current_context);
     }
 
-    /// Removes the context.
+    /// Removes the context with this name.
     pub(crate) fn delete(&mut self, name: &str) -> Result<(), Failure> {
         let at = self
             .contexts
@@ -103,8 +103,8 @@ fn default_api_path() -> String {
     API_PATH.to_owned()
 }
 
-/// Writes a token in clear. The file needs it, and `-o json` prints contexts with their tokens as
-/// the original command does.
+/// Serializes a token in clear text. The file needs the clear text. `-o json` also prints contexts
+/// with their tokens, as the original command does.
 fn expose<S: Serializer>(token: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
     token.as_ref().map(ExposeSecret::expose_secret).serialize(serializer)
 }

@@ -1,5 +1,5 @@
-//! The settings that are in force. Each comes from its flag, or else from the environment, or else
-//! from the configuration file.
+//! The settings that are in force. Each setting comes from its flag, or else from the environment,
+//! or else from the configuration file.
 
 use std::path::{Path, PathBuf};
 
@@ -44,7 +44,7 @@ impl Settings {
             .or_else(|| config.as_ref().map(|config| config.current_context.clone()))
             .unwrap_or_default();
         let context = match &config {
-            // A file may have contexts without a current one.
+            // A file may have contexts, but no current context.
             Some(config) if !name.is_empty() => Some(config.context(&name)?),
             _ => None,
         };
@@ -67,7 +67,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The settings of a context alone, without flags and environment.
+    /// Returns the settings of a context alone, without flags and environment.
     pub(crate) fn from_context(name: &str, context: StsContext) -> Result<Self, Failure> {
         let StsContext { url, api_token, service_token, api_path, skip_ssl, ca_cert_path, .. } =
             context;
@@ -126,8 +126,8 @@ impl Overrides {
         })
     }
 
-    /// Takes missing settings from the context. The token is the one of the pod if there is no
-    /// other.
+    /// Takes missing settings from the context. If there is no token at all, takes the service
+    /// account token of the pod.
     fn merge(self, context: StsContext, pod_token: &Path) -> Result<Settings, Problems> {
         let mut tokens = self.tokens;
         if tokens.iter().all(Option::is_none) {
@@ -161,7 +161,7 @@ impl Problems {
             message.push_str(&problem);
         }
         let Some(error) = error else { return Failure::new(FailureKind::Configuration, message) };
-        // Adds why the file gave no settings, and what to do about it.
+        // Adds why no settings could be read from the file, and what the user can do.
         let reason = error.to_failure().message;
         let reason = reason.split_once('\n').map_or(reason.as_str(), |(_, reason)| reason);
         Failure::new(FailureKind::Configuration, format!("{message}\n{reason}"))
@@ -183,7 +183,7 @@ fn validate(
     if url.is_empty() {
         problems.push("Missing field: url".to_owned());
     } else if !url.starts_with("http://") && !url.starts_with("https://") {
-        // A part after one of these characters may be a secret.
+        // The text before or after one of these characters may contain a secret.
         let text = if url.contains(['@', '?', '#']) {
             String::new()
         } else {
@@ -195,7 +195,8 @@ fn validate(
             Err(error) => problems.push(format!(
                 "the URL is invalid ({error}): give one such as https://stackstate.example"
             )),
-            // The message does not quote the URL, because these parts may be secrets.
+            // The message does not quote the URL, because the user name and the password may be
+            // secrets.
             Ok(url) if !url.username().is_empty() || url.password().is_some() => {
                 problems.push("the URL must not contain a user name or a password".to_owned());
             }
@@ -223,8 +224,9 @@ fn validate(
     }
 }
 
-/// Whether certificates are not verified, and the file with additional certificate authorities,
-/// from flags and environment.
+/// Returns two settings from flags and environment. The first says whether the verification of
+/// certificates is skipped. The second is the path of the file with additional certificate
+/// authorities.
 pub(crate) fn tls_settings(
     flags: &ConnectionFlags,
     environment: &Environment,
@@ -254,8 +256,9 @@ mod tests {
     use super::*;
 
     // Scenario: sts runs in a pod, once without any token and once with an API token in the
-    // context. Guarantee: the service account token of the pod is used in the first case only,
-    // without the line end of its file.
+    // context.
+    // Guarantee: the service account token of the pod is used only if there is no other token. The
+    // line end of its file is removed.
     #[test]
     fn the_pods_token_is_the_last_resort() {
         let mut file = tempfile::NamedTempFile::new().unwrap();

@@ -18,12 +18,12 @@ pub(crate) enum Token {
     Kubernetes(SecretString),
 }
 
-/// The token, unless it is empty.
+/// Returns the token, unless it is empty.
 pub(crate) fn non_empty(token: Option<SecretString>) -> Option<SecretString> {
     token.filter(|token| !token.expose_secret().is_empty())
 }
 
-/// Reads a token from a file. White space around it, such as a line end, does not belong to it.
+/// Reads a token from a file. White space around the token, such as a line end, is removed.
 pub(super) fn read_token(path: &Path) -> Result<SecretString, Failure> {
     let path_text = path.to_string_lossy();
     let text = std::fs::read_to_string(path).map_err(|error| {

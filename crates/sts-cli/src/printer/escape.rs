@@ -1,10 +1,10 @@
-//! Escaping of text from elsewhere, so that a terminal does not act upon it.
+//! Escaping of text from elsewhere. A terminal might interpret control sequences in such text.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Returns `text` on one line. Characters that a terminal would act upon, or that would change the
-/// order of the text, are written as escape sequences.
+/// Returns `text` on one line. Replaces characters that a terminal would interpret, or that would
+/// change the order of the text, with escape sequences such as `\n`.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_harmful) {
         return Cow::Borrowed(text);
@@ -24,14 +24,14 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Escapes each line of a text and keeps its line ends.
+/// Escapes each line of a text, but keeps the line ends.
 pub(super) fn escape_lines(text: &str) -> String {
     text.split('\n').map(escape).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether a character is a control (C0, DEL, C1), a line or paragraph separator, or invisible.
-/// Invisible characters reorder text, or make texts differ that look the same. Joiners are allowed,
-/// because some scripts and emoji need them.
+/// Returns whether a character is a control character (C0, DEL, C1), a line or paragraph separator,
+/// or invisible. Some invisible characters reorder text. Others make different texts look the same.
+/// Joiners are allowed, because some scripts and emoji need them.
 pub(super) fn is_harmful(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -52,9 +52,10 @@ pub(super) fn is_harmful(character: char) -> bool {
 mod tests {
     use super::*;
 
-    // Scenario: some texts have terminal sequences, line ends and direction overrides; others have
+    // Scenario: some texts have terminal sequences, line ends and direction overrides. Others have
     // emoji and right-to-left letters.
-    // Guarantee: the former characters are escaped, and the latter are not.
+    // Guarantee: terminal sequences, line ends and direction overrides are escaped. Emoji and
+    // right-to-left letters are not.
     #[test]
     fn only_harmful_characters_are_escaped() {
         assert_eq!(escape("\u{1b}[31mred\n\u{9b}2J\u{7f}"), "\\u{1b}[31mred\\n\\u{9b}2J\\u{7f}");

@@ -7,15 +7,15 @@ use serde_json::Value;
 
 use super::escape::is_harmful;
 
-/// Formats JSON with an indentation of two. It escapes the characters that the original command
-/// escapes, and those that a terminal would act upon. Keys keep their order.
+/// Formats JSON with an indentation of two spaces. Escapes the characters that the original command
+/// escapes, and the characters that a terminal would interpret. Keys keep their order.
 pub(super) fn pretty(value: &impl Serialize) -> serde_json::Result<String> {
     let text = serde_json::to_string_pretty(value)?;
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
             '\n' => escaped.push('\n'),
-            // In JSON these characters occur only in strings.
+            // In JSON, these characters occur only inside strings, where they can be escaped.
             '<' | '>' | '&' => write_escape(&mut escaped, character),
             character if is_harmful(character) => write_escape(&mut escaped, character),
             character => escaped.push(character),
@@ -42,10 +42,10 @@ fn write_escape(text: &mut String, character: char) {
 mod tests {
     use super::*;
 
-    // Scenario: an object has markup, a terminal sequence, a direction override, a tag, a line end
-    // and an emoji.
-    // Guarantee: the text is the one of the original command, has no harmful character, and parses
-    // to the same object.
+    // Scenario: an object has markup, a terminal sequence, a direction override, a Unicode tag, a
+    // line end and an emoji.
+    // Guarantee: the text is the same as that of the original command. It has no harmful character,
+    // and parses to the same object.
     #[test]
     fn json_is_as_in_the_original_and_harmless() {
         let value = serde_json::json!({

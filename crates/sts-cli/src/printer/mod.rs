@@ -1,4 +1,4 @@
-//! Everything that is printed, for people and for scripts.
+//! The output of `sts`, for people and for scripts.
 
 mod escape;
 mod flags;
@@ -19,7 +19,8 @@ pub(crate) use flags::{Output, OutputFlags};
 pub(crate) use json::sorted;
 pub(crate) use table::Table;
 
-/// The width of a table in columns if stdout is not a terminal, as in the original command.
+/// The width of a table if stdout is not a terminal, in characters. The original command uses the
+/// same width.
 const DEFAULT_WIDTH: usize = 80;
 
 const CYAN: &str = "\u{1b}[36m";
@@ -55,22 +56,23 @@ impl Printer {
         }
     }
 
-    /// Whether only JSON may be printed to stdout.
+    /// Returns whether only JSON may be printed to stdout.
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Whether only the result may be printed to stdout.
+    /// Returns whether only the result may be printed to stdout.
     pub(crate) fn is_quiet(&self) -> bool {
         self.quiet
     }
 
-    /// Whether hints are useful: a person reads stderr, and did not ask for the result alone.
+    /// Returns whether hints are useful. They are if stderr is a terminal, and the user asked
+    /// neither for JSON nor for the result alone.
     pub(crate) fn shows_hints(&self) -> bool {
         !self.json && !self.quiet && io::stderr().is_terminal()
     }
 
-    /// Whether a person can be asked a question.
+    /// Returns whether a person can be asked a question.
     pub(crate) fn can_ask(&self) -> bool {
         !self.json && io::stdin().is_terminal() && io::stderr().is_terminal()
     }
@@ -93,18 +95,19 @@ impl Printer {
         if self.stdout_color { format!("{WHITE}{text}{RESET}") } else { text.to_owned() }
     }
 
-    /// Prints a line, escaped.
+    /// Escapes a text and prints it as a line.
     pub(crate) fn line(&self, text: &str) -> io::Result<()> {
         write_stdout(&format!("{}\n", escape(text)))
     }
 
-    /// Prints a text of several lines, which must be escaped already.
+    /// Prints a text of several lines. The text must be escaped already.
     pub(crate) fn text(&self, text: &str) -> io::Result<()> {
         ignore_broken_pipe(write_stdout(text))
     }
 
-    /// Prints a table, or the text `empty` if the table has no rows. A `wide` table may be wider
-    /// than the terminal: its cells are not wrapped, so that ids in them can be copied.
+    /// Prints a table, or the text `empty` if the table has no rows. The cells of a `wide` table
+    /// are not wrapped, so the table may be wider than the terminal. Ids in the cells can then be
+    /// copied.
     pub(crate) fn table<const N: usize>(
         &self,
         table: &Table<N>,
@@ -123,7 +126,7 @@ impl Printer {
         ignore_broken_pipe(write_stdout(&format!("{text}\n")))
     }
 
-    /// Prints a JSON document. Its keys are in the order of the value.
+    /// Prints a value as a JSON document. Keys keep the order of the value.
     pub(crate) fn json(&self, value: &impl Serialize) -> io::Result<()> {
         write_stdout(&format!("{}\n", json::pretty(value)?))
     }
@@ -169,7 +172,7 @@ impl Printer {
         }
     }
 
-    /// Asks a person a question. Every answer but yes means no.
+    /// Asks a person a question. Returns true only if the answer is yes.
     pub(crate) fn ask(&self, question: &str) -> bool {
         write_stderr(&format!("{} [y/N] ", escape_lines(question)));
         let mut answer = String::new();
@@ -195,7 +198,7 @@ fn symbol(ok: bool, color: bool) -> String {
     }
 }
 
-/// The body of an error response as YAML.
+/// Formats the body of an error response as YAML.
 fn yaml(body: &Value) -> Option<String> {
     let options =
         serde_saphyr::ser_options! { compact_list_indent: false, prefer_block_scalars: false };
@@ -209,7 +212,8 @@ fn write_stdout(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Ignores that the reader has closed the pipe, as `head` does.
+/// Ignores the error of writing to a pipe that the reader has closed. For example, `head` closes
+/// its pipe early.
 fn ignore_broken_pipe(result: io::Result<()>) -> io::Result<()> {
     result.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }

@@ -1,4 +1,4 @@
-//! Tables as the original command prints them.
+//! Tables with the layout of the original command.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -13,8 +13,8 @@ pub(crate) struct Table<const N: usize> {
 }
 
 impl<const N: usize> Table<N> {
-    /// Renders the table. Each line is padded to its end. A cell that is wider than the share of
-    /// its column in `width` is wrapped.
+    /// Renders the table. Each line is padded to the full width of the table. `width` is divided
+    /// among the columns, and a cell that is wider than its column is wrapped.
     pub(super) fn render(
         &self,
         width: Option<usize>,
@@ -59,18 +59,19 @@ fn line<const N: usize>(
     padded.collect::<Vec<_>>().join(SEPARATOR)
 }
 
-/// Splits `width` into the widths of the columns. Wide columns share what narrow ones do not use.
+/// Splits `width` into the widths of the columns. Wide columns share the width that narrow columns
+/// do not use.
 fn shares<const N: usize>(wanted: [usize; N], width: usize) -> [usize; N] {
     let average = width.saturating_sub(SEPARATOR.len() * (N - 1)) / N;
     let left: usize = wanted.iter().map(|wanted| average.saturating_sub(*wanted)).sum();
     let n_big = wanted.iter().filter(|wanted| **wanted >= average).count().max(1);
-    // A column has at least two places, because a wide character needs two.
+    // The width of a column is at least two, because a wide character such as an emoji needs two.
     wanted.map(
         |wanted| if wanted < average { wanted } else { wanted.min(average + left / n_big).max(2) },
     )
 }
 
-/// Cuts `text` into pieces that are not wider than `width`, also in the middle of a word.
+/// Cuts `text` into pieces that are not wider than `width`. A cut may be in the middle of a word.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let (mut pieces, mut used) = (vec![String::new()], 0);
     for character in text.chars() {
@@ -101,7 +102,8 @@ mod tests {
     }
 
     // Scenario: the table of the documentation is rendered.
-    // Guarantee: the text is the documented one, with every line padded to its end.
+    // Guarantee: the text is the documented text, except that every line is padded to the full
+    // width.
     #[test]
     fn the_documented_table() {
         let text = render(
@@ -114,9 +116,10 @@ mod tests {
         assert_eq!(text, expected);
     }
 
-    // Scenario: two cells are too wide, one of them with wide characters; one column is narrow.
-    // Guarantee: the wide columns share what the narrow one does not use, and their cells are
-    // wrapped.
+    // Scenario: two cells are too wide, and one of these has wide characters. A third column is
+    // narrow.
+    // Guarantee: the wide columns share the width that the narrow column does not use. Their cells
+    // are wrapped.
     #[test]
     fn wide_cells_are_wrapped() {
         let text = render(
@@ -129,8 +132,9 @@ mod tests {
         assert_eq!(text, expected);
     }
 
-    // Scenario: a cell has a line end and a terminal sequence; a terminal has a width of zero.
-    // Guarantee: the cell stays on one line, and rendering does not panic.
+    // Scenario: a cell has a line end and a terminal sequence. In another case, the terminal has a
+    // width of zero.
+    // Guarantee: the cell stays on one line. Rendering does not panic.
     #[test]
     fn a_row_stays_a_row() {
         assert_eq!(render(["a"], &[["x\ny\u{1b}"]], 80), "A         \nx\\ny\\u{1b}");

@@ -1,13 +1,14 @@
-//! The messages about wrong arguments, and the help.
+//! Tests of the help, and of the messages about wrong arguments.
 
 use serde_json::{Value, json};
 
 use crate::mock::{KEY, Mock};
 use crate::sts::Sts;
 
-// Scenario: the help of the commands is requested in each way.
-// Guarantee: the output has the documented sections and lines, and is the text in the file next to
-// this one.
+// Scenario: the help of commands is requested with `-h`, with `--help`, with `sts help`, and by a
+// command without the required subcommand.
+// Guarantee: the output has the documented sections and lines. The output is the same as the text
+// in the directory `help`.
 #[test]
 fn the_help_is_as_documented() {
     let sts = Sts::new();
@@ -47,7 +48,7 @@ fn the_help_is_as_documented() {
     assert_eq!(sts.run(&[]).stdout, include_str!("help/sts.txt"));
 }
 
-/// Wrong arguments, and the message about each.
+/// Wrong command lines, each with the message about it.
 const WRONG: [(&[&str], &str); 24] = [
     (&["completion"], "required argument <shell> not given"),
     (&["ingestion-api-key", "update"], "required flag(s) \"id\" not set"),
@@ -131,9 +132,9 @@ const WRONG: [(&[&str], &str); 24] = [
     ),
 ];
 
-// Scenario: arguments are wrong, each in another way.
-// Guarantee: the exit code is 3, stderr says what is wrong, stdout has the usage of the command,
-// and no request is sent.
+// Scenario: commands run with wrong arguments. Each command line is wrong in another way.
+// Guarantee: the exit code is 3, and no request is sent. stderr says what is wrong, and stdout has
+// the usage of the command.
 #[test]
 fn wrong_arguments_are_reported() {
     let mock = Mock::contract();
@@ -161,8 +162,9 @@ fn wrong_arguments_are_reported() {
     assert!(mock.request_lines().is_empty());
 }
 
-// Scenario: help is requested about commands that do not exist, and about a key.
-// Guarantee: the exit code is 3, and the message has the unknown name but never a key.
+// Scenario: help is requested about commands that do not exist. In one case, the name of the
+// command is a key.
+// Guarantee: the exit code is 3. The message has the unknown name, unless the name is a key.
 #[test]
 fn help_about_an_unknown_command_is_an_error() {
     for (args, message) in [
@@ -195,9 +197,9 @@ fn wrong_arguments_are_reported_as_json() {
     }
 }
 
-// Scenario: `-o json` is given after the wrong argument: alone, together with other short flags,
-// and after `--`.
-// Guarantee: the error is JSON, except where `-ojson` is not a flag.
+// Scenario: `-o json` follows the wrong argument. The flag is joined with other short flags, comes
+// after an unknown command, or comes after `--`.
+// Guarantee: the error is JSON, except after `--`, because no flags follow `--`.
 #[test]
 fn json_is_found_in_wrong_arguments() {
     for (args, is_json) in [
@@ -217,9 +219,10 @@ fn json_is_found_in_wrong_arguments() {
     }
 }
 
-// Scenario: versions and the completion scripts of each shell are requested.
-// Guarantee: no server is needed. `--version` prints the oldest supported server even if required
-// flags are missing, and a script has the names of the commands.
+// Scenario: the version, the oldest supported server, and the completion script of each shell are
+// requested.
+// Guarantee: no server is needed. `--version` prints the version of the oldest supported server,
+// even if required flags are missing. Each completion script has the names of the commands.
 #[test]
 fn versions_and_completions_need_no_server() {
     let sts = Sts::new();

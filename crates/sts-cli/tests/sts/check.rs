@@ -1,4 +1,4 @@
-//! Whether endpoints accept a key.
+//! Tests of `check`, which asks endpoints whether they accept a key.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -16,7 +16,7 @@ fn check(key: &str, args: &[&str]) -> Outcome {
     Sts::new().run_with_input(&[&["ingestion-api-key", "check"], args].concat(), key)
 }
 
-/// A gRPC response with the status in its trailers.
+/// Makes a gRPC response with the status in the trailers.
 pub(crate) fn grpc(code: &'static str, message: &'static str) -> Response {
     let trailers = HeaderMap::from_iter(
         [("grpc-status", code), ("grpc-message", message)]
@@ -26,10 +26,11 @@ pub(crate) fn grpc(code: &'static str, message: &'static str) -> Response {
     Response::builder().header("content-type", "application/grpc").body(Body::new(body)).unwrap()
 }
 
-// Scenario: keys are correct, too short, mistyped and of another kind. They come from standard
-// input and from the environment.
-// Guarantee: the message says what is wrong, and warns that no endpoint was checked. A key of
-// another kind passes only if an endpoint accepts it.
+// Scenario: one key is correct, one is too short, one is mistyped, and one is of another kind. Some
+// come from standard input and others from the environment.
+// Guarantee: the output says what is wrong with the key. If no endpoint is given, a warning says
+// that it is unknown whether the key is accepted. A key of another kind passes only if an endpoint
+// accepts it.
 #[test]
 fn the_format_is_checked() {
     let right = "[SUCCESS] format: this is an ingestion API key with a correct checksum\n";
@@ -76,8 +77,8 @@ fn the_format_is_checked() {
 }
 
 // Scenario: three endpoints accept the key.
-// Guarantee: each received one request with the key in the header that it reads, and without
-// telemetry. The exit code is 0.
+// Guarantee: the exit code is 0. Each endpoint receives one request. The key is in the header that
+// this kind of endpoint reads, and the request contains no telemetry.
 #[test]
 fn endpoints_accept_the_key() {
     let mock =
@@ -130,9 +131,10 @@ fn endpoints_accept_the_key() {
     assert_eq!(agent.line, "GET /receiver/stsAgent/api/v1/validate");
 }
 
-// Scenario: endpoints refuse the key, cannot decide, do not listen, or are of another kind.
-// Guarantee: each case has its own message. The exit code is 4 if the only failure is that
-// endpoints cannot be reached, and 2 otherwise.
+// Scenario: some endpoints reject the key, or cannot decide about it. Others do not listen, or are
+// of another kind.
+// Guarantee: each case has its own message. The exit code is 4 if every failed check failed because
+// the endpoint cannot be reached. Otherwise the exit code is 2.
 #[test]
 fn endpoints_do_not_accept_the_key() {
     let outcome_of = |answer: fn() -> Response, flag: &str| {
@@ -183,9 +185,10 @@ fn endpoints_do_not_accept_the_key() {
     assert!(outcome.code == 2 && outcome.stdout.ends_with(&expected), "{outcome:?}");
 }
 
-// Scenario: the responses with status 200 come from a gRPC port, from a web server with a page for
-// every path, and from a receiver with and without a body.
-// Guarantee: only a response that such an endpoint can send counts as accepted.
+// Scenario: the response has the status 200. The response comes from a gRPC port, from a web server
+// that has a page for every path, or from a receiver, with or without a body.
+// Guarantee: the key counts as accepted only if an endpoint of the requested kind can send the
+// response.
 #[test]
 fn not_every_200_is_an_acceptance() {
     let outcome_of = |flag: &str, status: u16, content_type: &'static str, body: &'static str| {
@@ -232,8 +235,9 @@ fn not_every_200_is_an_acceptance() {
     );
 }
 
-// Scenario: a key is checked with `-o json`, and the endpoint refuses it.
-// Guarantee: stdout is one JSON document with every check, and stderr is the error as JSON.
+// Scenario: a key is checked with `-o json`, and the endpoint rejects it.
+// Guarantee: stdout is one JSON document that has the result of every check. stderr is the error as
+// JSON.
 #[test]
 fn the_report_as_json() {
     let mock = Mock::start(|_| empty(403));

@@ -1,4 +1,4 @@
-//! The configuration file: its path, its formats, and broken files.
+//! Tests of the configuration file: its path, its formats, and broken files.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -6,8 +6,9 @@ use crate::context::{ORIGINALS, ok};
 use crate::mock::Mock;
 use crate::sts::Sts;
 
-// Scenario: the path of `--config` is a symbolic link to another link, whose target does not exist.
-// Guarantee: the target is created, and both links stay.
+// Scenario: the path of `--config` is a symbolic link to another symbolic link. The target of the
+// second link does not exist.
+// Guarantee: the target is created. Both links still exist.
 #[test]
 fn symbolic_links_are_followed() {
     let (sts, directory) = (Sts::new(), tempfile::TempDir::new().unwrap());
@@ -35,9 +36,9 @@ fn symbolic_links_are_followed() {
     assert!(first.is_symlink() && path("second").is_symlink());
 }
 
-// Scenario: a file of the original command is listed, shown and changed.
-// Guarantee: the output is the one of the original command as text and as JSON, and unknown fields
-// of the file are kept.
+// Scenario: `sts context` lists, shows and changes the contexts of a file of the original command.
+// Guarantee: the output is the same as that of the original command, as text and as JSON. Unknown
+// fields of the file are kept.
 #[test]
 fn the_file_of_the_original_command() {
     let sts = Sts::new();
@@ -79,9 +80,9 @@ fn the_file_of_the_original_command() {
     );
 }
 
-// Scenario: the configuration file is not YAML, and then it is a directory.
-// Guarantee: saving a context is an error with the position in the file and without its content,
-// and the file is not changed.
+// Scenario: the configuration file is not valid YAML. Then its path is a directory.
+// Guarantee: saving a context is an error, and the file is not changed. The message has the
+// position in the file, but no part of its content.
 #[test]
 fn a_broken_file_is_not_overwritten() {
     let sts = Sts::new();
@@ -130,7 +131,7 @@ fn a_file_that_cannot_be_written() {
 }
 
 // Scenario: the file has the old format with a single context.
-// Guarantee: it is the context `default`, and its settings are used.
+// Guarantee: this context has the name `default`, and its settings are used.
 #[test]
 fn the_old_flat_file() {
     let mock = Mock::contract();
@@ -141,8 +142,9 @@ fn the_old_flat_file() {
     assert_eq!(mock.last().header("x-api-token"), "old");
 }
 
-// Scenario: only the home directory is known, and then a flag gives the path.
-// Guarantee: the file is in `.config` of the home directory, or at the path of the flag.
+// Scenario: the environment has only the home directory. Then a flag gives the path too.
+// Guarantee: without the flag, the file is in `.config` of the home directory. With the flag, the
+// file is at the path that the flag gives.
 #[test]
 fn the_path_of_the_file() {
     let (sts, home) = (Sts::new(), tempfile::TempDir::new().unwrap());
@@ -167,9 +169,9 @@ fn the_path_of_the_file() {
     assert!(!sts.config().exists());
 }
 
-// Scenario: there is no configuration file, and then an empty one.
-// Guarantee: commands on contexts report the missing file and how to create one. An empty file has
-// no contexts.
+// Scenario: there is no configuration file. Then there is an empty file.
+// Guarantee: commands on contexts report that the file is missing, and how to create it. An empty
+// file has no contexts.
 #[test]
 fn a_missing_or_empty_file() {
     let sts = Sts::new();

@@ -1,4 +1,4 @@
-//! The commands on contexts.
+//! Tests of the commands on contexts.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -7,14 +7,14 @@ use serde_json::{Value, json as value};
 use crate::mock::{INFO, Mock, json};
 use crate::sts::{Outcome, Sts};
 
-/// The result of a command that succeeds with this output.
+/// Returns the expected result of a command that succeeds with this output.
 pub(crate) fn ok(stdout: &str) -> Outcome {
     Outcome { code: 0, stdout: stdout.to_owned(), stderr: String::new() }
 }
 
-// Scenario: a context is saved without a configuration file, and then a second one.
-// Guarantee: the server received the token of the first one. The file has the format of the
-// original command, only its owner can read it, and the second context is the current one.
+// Scenario: a context is saved while no configuration file exists. Then a second context is saved.
+// Guarantee: the server receives the token of the first context. The file has the format of the
+// original command, and only its owner can read it. The second context is the current context.
 #[test]
 fn a_context_is_saved() {
     let mock = Mock::contract();
@@ -78,9 +78,9 @@ current-context: other
     assert_eq!(mock.request_lines().len(), 1);
 }
 
-// Scenario: eight processes save one context each. The server responds to none of them before all
-// of them have sent their request.
-// Guarantee: the file has every context.
+// Scenario: eight processes save one context each. The server responds only after all processes
+// have sent their requests.
+// Guarantee: the file has all eight contexts.
 #[test]
 fn contexts_are_saved_at_the_same_time() {
     const N: usize = 8;
@@ -107,7 +107,7 @@ fn contexts_are_saved_at_the_same_time() {
     }
 }
 
-/// A file of the original command, with a field that this one does not know.
+/// A file of the original command. It has a field that this command does not know.
 pub(crate) const ORIGINALS: &str = "contexts:
     - name: default
       context:
@@ -151,8 +151,8 @@ fn unknown_contexts_are_reported() {
     assert_eq!(sts.read_config(), ORIGINALS);
 }
 
-// Scenario: a context is validated, by a server that reports a platform version and by an old one
-// that does not.
+// Scenario: a context is validated with two servers. One server reports its platform version, and
+// an old server does not.
 // Guarantee: only the settings of the file are used, and the version of the server does not matter.
 #[test]
 fn a_context_is_validated() {
@@ -180,11 +180,11 @@ fn a_context_is_validated() {
     assert!(outcome.stdout.contains("(StackState version: 4.0.0)\n"), "{outcome:?}");
 }
 
-// Scenario: a context is saved without a URL, with an empty name, without a token, with an empty
-// token, with a token that no header can contain, with two tokens, with a Kubernetes token, and
-// with a URL of another scheme.
-// Guarantee: each is refused before a request is sent and before the file is written. Environment
-// variables do not replace the flags.
+// Scenario: `context save` runs with wrong flags. The URL is missing or has another scheme, or the
+// name is empty. Or the token is wrong: there is no token, an empty token, two tokens, a Kubernetes
+// token, or a token that no header can contain.
+// Guarantee: each case is an error. No request is sent, and the file is not written. Environment
+// variables do not replace the missing flags.
 #[test]
 fn invalid_contexts_are_not_saved() {
     let sts = Sts::new().with("STS_CLI_URL", "http://127.0.0.1:1").with("STS_CLI_API_TOKEN", "env");
@@ -238,8 +238,8 @@ fn invalid_contexts_are_not_saved() {
     assert!(!sts.config().exists());
 }
 
-// Scenario: the file has contexts, but none of them is the current one.
-// Guarantee: the message says so, and how to set one.
+// Scenario: the file has contexts, but no current context.
+// Guarantee: the message says that there is no current context, and how to set a current context.
 #[test]
 fn no_current_context() {
     let sts = Sts::new();

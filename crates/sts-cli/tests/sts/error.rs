@@ -1,4 +1,4 @@
-//! The messages when a server responds with an error.
+//! Tests of the messages about error responses.
 
 use serde_json::{Value, json as value};
 
@@ -8,8 +8,8 @@ use crate::sts::Sts;
 const ENVELOPE: &str = r#"{"trackingKey":"t","serverTimestamp":"1590105600000","_type":"ErrorsResponse","errors":[{"_type":"NotFound","message":"no key has this id\u001b[31m"}]}"#;
 
 // Scenario: the server responds to a request with a documented error.
-// Guarantee: the exit code is 2. Text has the status, the message, and the escaped body as YAML
-// with sorted keys; JSON has all of them too.
+// Guarantee: the exit code is 2. The text output has the status, the message, and the body as
+// escaped YAML with sorted keys. The JSON output has the status, the message and the body too.
 #[test]
 fn an_error_response_is_printed() {
     let mock = Mock::with_override("DELETE", |_| json(404, ENVELOPE));
@@ -33,10 +33,11 @@ trackingKey: t
     assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""));
 }
 
-// Scenario: the server responds with an error: an expiration in the past, an empty body, a text, a
-// web page, an unknown kind of JSON, or 503.
-// Guarantee: the exit code is 2, and the message begins with the status. A hint says what to do. If
-// a key may exist, the hint says so instead of advising to try again.
+// Scenario: the server responds to the creation of a key with various error statuses. The body is
+// an error of the API, other JSON, a text, a web page, or empty.
+// Guarantee: the exit code is 2, and the message begins with the status. A hint says what to do,
+// where there is useful advice. If the request may have created a key, the hint says so and does
+// not advise to try again.
 #[test]
 fn errors_in_every_form() {
     for (status, content_type, body, expected) in [
@@ -108,9 +109,9 @@ fn errors_in_every_form() {
     }
 }
 
-// Scenario: a key is created, but the response is not a key.
-// Guarantee: the exit code is 2, no part of the response is printed, and the message says that a
-// key may exist.
+// Scenario: a request to create a key succeeds, but the body of the response is not a key.
+// Guarantee: the exit code is 2. No part of the response is printed. The message says that a key
+// may exist.
 #[test]
 fn a_created_key_that_cannot_be_read() {
     for (content_type, body, message) in [
@@ -148,8 +149,8 @@ fn a_created_key_that_cannot_be_read() {
     }
 }
 
-// Scenario: the request for information about the server fails: a wrong token, a missing
-// permission, an error, a web page, or unexpected JSON.
+// Scenario: the request for information about the server fails. The token is wrong or lacks a
+// permission, or the response is an error, a web page, or unexpected JSON.
 // Guarantee: the exit code is 4, and the message has the URL of the server.
 #[test]
 fn the_first_request_fails() {
@@ -201,8 +202,8 @@ fn the_first_request_fails() {
     }
 }
 
-// Scenario: the server accepts the token in the first request and refuses it in the second one.
-// Guarantee: the exit code is 4, as it is if the first request is refused.
+// Scenario: the server accepts the token in the first request, but not in the second request.
+// Guarantee: the exit code is 4, as if the server had not accepted the token in the first request.
 #[test]
 fn a_token_that_is_refused_by_the_second_request() {
     let mock = Mock::with_override("GET /api/security", |_| empty(401));
@@ -212,7 +213,7 @@ fn a_token_that_is_refused_by_the_second_request() {
 }
 
 // Scenario: the server redirects the first or the second request to another server.
-// Guarantee: the other server receives no request, and the message has the target of the redirect.
+// Guarantee: the other server receives no request. The message has the target of the redirect.
 #[test]
 fn redirects_are_not_followed() {
     let other = Mock::contract();

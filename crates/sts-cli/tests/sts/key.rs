@@ -1,4 +1,4 @@
-//! What the commands on keys send and print.
+//! Tests of what the commands on keys send and print.
 
 use serde_json::{Value, json as value};
 
@@ -10,7 +10,8 @@ const KEYS: &str = "/api/security/ingestion/api_keys";
 
 // Scenario: the three documented commands run against a server that has only the documented
 // operations and fields.
-// Guarantee: each prints the documented text, after a request for information about the server.
+// Guarantee: each command first requests information about the server, and then prints the
+// documented text.
 #[test]
 fn the_documented_commands() {
     let mock = Mock::contract();
@@ -39,7 +40,7 @@ fn the_documented_commands() {
 }
 
 // Scenario: the documented commands run with `-o json`.
-// Guarantee: stdout is only the documented JSON.
+// Guarantee: stdout is the documented JSON and nothing else.
 #[test]
 fn the_documented_json() {
     let mock = Mock::contract();
@@ -58,9 +59,9 @@ fn the_documented_json() {
     );
 }
 
-// Scenario: a key is created with every flag, with white space around the date, with an empty name,
-// and with an empty description.
-// Guarantee: the body has the given fields only and is JSON with a line end. Its content type has
+// Scenario: keys are created: with every flag, with white space around the date, with an empty
+// name, and with an empty description.
+// Guarantee: the body is JSON with a line end, and has only the given fields. The content type has
 // no charset.
 #[test]
 fn what_create_sends() {
@@ -92,8 +93,8 @@ fn what_create_sends() {
 }
 
 // Scenario: names have emoji, right-to-left text, markup, line ends, quotes and SQL.
-// Guarantee: the server receives each name as it was typed, because the server decides whether it
-// is valid.
+// Guarantee: the server receives each name as it was typed, because the server decides which names
+// are valid.
 #[test]
 fn every_name_is_sent_unchanged() {
     let mock = Mock::contract();
@@ -115,8 +116,10 @@ fn every_name_is_sent_unchanged() {
     }
 }
 
-// Scenario: a key is created with `--quiet`, and in a pipe with the environment of a terminal.
-// Guarantee: the first prints only the key. The second prints no color and no symbol.
+// Scenario: one key is created with `--quiet`. Another key is created with the environment of a
+// terminal, but stdout is a pipe.
+// Guarantee: the first command prints only the key. The second command prints no color and no
+// symbol.
 #[test]
 fn a_script_reads_the_key_alone() {
     let mock = Mock::contract();
@@ -129,7 +132,7 @@ fn a_script_reads_the_key_alone() {
 }
 
 // Scenario: a key is created, and stdout is a closed pipe.
-// Guarantee: the exit code is 6. stderr has the id of the new key, and not the key.
+// Guarantee: the exit code is 6. stderr has the id of the new key, but not the key itself.
 #[test]
 fn a_key_that_cannot_be_printed() {
     let mock = Mock::contract();
@@ -177,8 +180,8 @@ fn a_duplicate_name_is_a_warning() {
     assert!(serde_json::from_str::<Value>(&outcome.stdout).is_ok());
 }
 
-// Scenario: each field of a key is changed, and each optional one is removed.
-// Guarantee: the body has the given fields, and null for a removed one.
+// Scenario: each field of a key is changed. Then each optional field is removed.
+// Guarantee: the body has the given fields only. A removed field is null.
 #[test]
 fn what_update_sends() {
     let mock = Mock::with_override("PATCH", |_| json(200, FULL));
@@ -206,8 +209,8 @@ fn what_update_sends() {
 }
 
 // Scenario: a key is rotated with and without an overlap and an expiration.
-// Guarantee: the body has both in milliseconds if they are given. The new key is printed as a
-// created one is.
+// Guarantee: if the overlap and the expiration are given, the body has them in milliseconds. The
+// new key is printed in the same way as by `create`.
 #[test]
 fn what_rotate_sends() {
     let mock = Mock::with_override("POST /api/security/ingestion/api_keys/7/rotate", |_| {
@@ -228,10 +231,10 @@ fn what_rotate_sends() {
     assert_eq!(mock.last().body, "{\"overlap\":0}\n");
 }
 
-// Scenario: the version of the server is 5.0.0 in several forms, a later one, an older one, and
-// missing.
-// Guarantee: 5.0.0 and later versions are accepted. For an older version, a pre-release and an
-// invalid version the exit code is 10, and the second request is not sent.
+// Scenario: servers have several versions: 5.0.0 with and without suffixes, later versions, older
+// versions, and invalid versions.
+// Guarantee: 5.0.0 and later versions are accepted. For an older version, a pre-release, or an
+// invalid version, the exit code is 10 and the second request is not sent.
 #[test]
 fn the_server_must_be_new_enough() {
     for (version, code) in [

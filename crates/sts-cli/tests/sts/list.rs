@@ -1,4 +1,4 @@
-//! How keys are listed and described.
+//! Tests of how keys are listed and described.
 
 use serde_json::Value;
 
@@ -18,8 +18,8 @@ pub(crate) const FULL: &str = r#"{"id":7,"lastUpdateTimestamp":1590105600001,"na
 
 // Scenario: names and descriptions have markup, emoji, right-to-left text, line ends, terminal
 // sequences and quotes. Expirations are at midnight and at other times.
-// Guarantee: keys are sorted by name and have one line each. Harmful characters are escaped, and a
-// date is the one that was typed.
+// Guarantee: keys are sorted by name, and each key has one line. Harmful characters are escaped. A
+// date is the same as the user typed it.
 #[test]
 fn a_list_is_sorted_and_escaped() {
     let mock = Mock::with_override("GET /api/security", |_| json(200, MANY));
@@ -44,7 +44,7 @@ ID | NAME        | EXPIRATION           | DESCRIPTION              \n\
 }
 
 // Scenario: there is no key.
-// Guarantee: the text says so, and JSON has an empty list.
+// Guarantee: the text says that there are no keys. The JSON has an empty list.
 #[test]
 fn an_empty_list() {
     let mock = Mock::with_override("GET /api/security", |_| json(200, "[]"));
@@ -56,7 +56,8 @@ fn an_empty_list() {
 }
 
 // Scenario: keys with and without counters are listed with `--wide`.
-// Guarantee: known fields are printed, unknown ones are a dash, and no row is wrapped in a pipe.
+// Guarantee: a field that the server did not send is printed as a dash. No row is wrapped if stdout
+// is a pipe.
 #[test]
 fn a_wide_list() {
     let mock = Mock::with_override("GET /api/security", |_| {
@@ -69,9 +70,10 @@ ID              | NAME                 | STATUS   | EXPIRATION | LAST USE       
     assert_eq!(Sts::connected_to(&mock).key(&["list", "--wide"]), expected);
 }
 
-// Scenario: a key is described by a server with all fields, and by one that has only the documented
-// operations and fields.
-// Guarantee: every known field is printed. From the second server the key is found in the list.
+// Scenario: a key is described with two servers. The first server sends all fields. The second
+// server has only the documented operations and fields.
+// Guarantee: every field that the server sends is printed. With the second server, the command
+// finds the key in the list of keys.
 #[test]
 fn a_key_is_described() {
     let mock = Mock::with_override("GET /api/security/ingestion/api_keys/7", |_| json(200, FULL));

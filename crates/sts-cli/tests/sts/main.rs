@@ -1,16 +1,17 @@
-//! Tests of `sts` with servers on loopback: what it sends, what it prints, and its exit code.
+//! Tests of `sts` with servers on loopback. They check what `sts` sends and prints, and its exit
+//! code.
 //!
 //! | module | tests |
 //! |---|---|
 //! | `key` | what the commands on keys send and print |
-//! | `argument` | the messages about wrong arguments, and the help |
+//! | `argument` | the help, and the messages about wrong arguments |
 //! | `list` | how keys are listed and described |
 //! | `context` | the commands on contexts |
 //! | `config_file` | the configuration file: its path, its formats, and broken files |
 //! | `precedence` | where settings come from: flags, environment and file |
-//! | `error` | the messages when a server responds with an error |
+//! | `error` | the messages about error responses |
 //! | `unreachable` | the messages when a server cannot be reached |
-//! | `secret` | secrets, which are never printed |
+//! | `secret` | that secrets are never printed |
 //! | `check` | whether endpoints accept a key |
 //! | `terminal` | the output on a terminal |
 //! | `tls` | connections with TLS, and certificates |

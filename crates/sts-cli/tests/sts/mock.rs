@@ -1,4 +1,4 @@
-//! A server with given responses that records the requests it receives.
+//! A mock server. It sends given responses and records the requests that it receives.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -26,7 +26,7 @@ pub(crate) struct ReceivedRequest {
 }
 
 impl ReceivedRequest {
-    /// The value of a header, or an empty text if there is none.
+    /// Returns the value of a header. If the request does not have the header, the result is empty.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
@@ -83,8 +83,8 @@ impl Mock {
         Self::start(contract)
     }
 
-    /// Starts the documented server, with another response to requests whose line begins with
-    /// `line`.
+    /// Starts the server of [`contract`](Self::contract), but with another response to requests
+    /// whose request line begins with `line`.
     pub(crate) fn with_override(
         line: &'static str,
         respond: impl Fn(&ReceivedRequest) -> Response + Clone + Send + Sync + 'static,
@@ -102,7 +102,7 @@ impl Mock {
         self.requests.lock().unwrap().clone()
     }
 
-    /// The method and path of each request, in order.
+    /// Returns the method and path of each request, in the order of the requests.
     pub(crate) fn request_lines(&self) -> Vec<String> {
         self.requests().into_iter().map(|request| request.line).collect()
     }

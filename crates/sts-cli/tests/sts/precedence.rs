@@ -1,9 +1,9 @@
-//! Where settings come from: flags, environment and file.
+//! Tests of where settings come from: flags, environment and file.
 
 use crate::mock::Mock;
 use crate::sts::Sts;
 
-/// The credential headers of the last request.
+/// Returns the credential headers of the last request.
 fn header(mock: &Mock) -> String {
     let request = mock.last();
     let names = ["x-api-token", "x-api-key", "x-api-servicebearer", "authorization"];
@@ -21,8 +21,10 @@ fn file(url: &str, token: &str) -> String {
     )
 }
 
-// Scenario: each kind of credential is given as a flag, in the environment, and in the file.
-// Guarantee: each is sent unchanged in its own header, and no other credential is sent.
+// Scenario: commands run with each kind of credential. The credential is given as a flag, in the
+// environment, or in the file.
+// Guarantee: the credential is sent unchanged in the header of its kind. No other credential is
+// sent.
 #[test]
 fn each_credential_has_its_header() {
     let mock = Mock::contract();
@@ -54,7 +56,7 @@ fn each_credential_has_its_header() {
     assert_eq!(header(&mock), "x-api-token: file-a");
 }
 
-// Scenario: the URL, the path, the token and the context are set in several places.
+// Scenario: the URL, the path, the token and the context are each set in several sources.
 // Guarantee: each setting comes from its flag, or else from the environment, or else from the file.
 // A token from a flag or from the environment replaces every kind of token in the file.
 #[test]
@@ -88,9 +90,9 @@ fn flag_over_environment_over_file() {
     assert_eq!(header(&other), "x-api-token: file-a");
 }
 
-// Scenario: two kinds of token are given as flag and in the environment, or in one context, or
-// there is no token; the URL is missing or has another scheme.
-// Guarantee: the exit code is 1, and the message lists everything that is wrong.
+// Scenario: two kinds of token are given, either as a flag and in the environment, or in one
+// context. In another case there is no token. The URL is missing, or has no scheme.
+// Guarantee: the exit code is 1. The message lists everything that is wrong.
 #[test]
 fn exactly_one_token_is_required() {
     let two = "Could not load StackState CLI config\nFailed to validate the context:\n* Can only \
@@ -133,8 +135,9 @@ fn exactly_one_token_is_required() {
     );
 }
 
-// Scenario: tokens are empty, as a flag and in the file.
-// Guarantee: another token is used, and without another one the token is missing.
+// Scenario: a flag and the file give empty tokens.
+// Guarantee: empty tokens are ignored, and a token from another source is used. If no source has a
+// token, the command reports that the token is missing.
 #[test]
 fn an_empty_token_is_ignored() {
     let mock = Mock::contract();
@@ -151,7 +154,8 @@ fn an_empty_token_is_ignored() {
 }
 
 // Scenario: the URL has a password, a query or a fragment, or is invalid.
-// Guarantee: the exit code is 1, and the message does not have that part.
+// Guarantee: the exit code is 1. The message does not contain the password, the query, the
+// fragment, or the invalid URL.
 #[test]
 fn a_url_has_no_secret_parts() {
     for (url, part) in [
@@ -171,7 +175,7 @@ fn a_url_has_no_secret_parts() {
     }
 }
 
-// Scenario: the configuration file is broken, and flags and environment have every setting.
+// Scenario: the configuration file is broken, but flags and environment give every setting.
 // Guarantee: the file is ignored with a warning.
 #[test]
 fn a_broken_file_is_ignored_if_it_is_not_needed() {
@@ -188,9 +192,10 @@ fn a_broken_file_is_ignored_if_it_is_not_needed() {
     );
 }
 
-// Scenario: environment variables have an invalid boolean, the path of a missing file, and a token
-// with a line end.
-// Guarantee: each is an error with the name of the setting and without the token.
+// Scenario: an environment variable has an invalid value: a wrong boolean, the path of a missing
+// file, or a token with a line end.
+// Guarantee: the command fails. The message says which setting is wrong, but does not contain the
+// token.
 #[test]
 fn invalid_variables_are_reported() {
     for (name, value, expected) in [
@@ -224,9 +229,10 @@ fn invalid_variables_are_reported() {
     }
 }
 
-// Scenario: the environment has a proxy. The server is on another host, and then on this one.
+// Scenario: the environment has a proxy. The server is on another host, and then on this host.
 // Guarantee: requests to the other host are sent through the proxy, with a warning that the
-// connection is not encrypted. Requests to this host are not.
+// connection is not encrypted. Requests to this host are sent without the proxy and without a
+// warning.
 #[test]
 fn proxies_of_the_environment() {
     let proxy = Mock::start(|_| crate::mock::json(200, crate::mock::INFO));

@@ -1,4 +1,4 @@
-//! Secrets are never printed.
+//! Tests that secrets are never printed.
 
 use crate::mock::{KEY, Mock, json};
 use crate::sts::{Outcome, Sts};
@@ -7,7 +7,7 @@ fn all(outcome: &Outcome) -> String {
     format!("{}{}", outcome.stdout, outcome.stderr)
 }
 
-// Scenario: every command runs with `-vv` and each kind of token.
+// Scenario: commands on keys run with `-vv`. Each command runs with each kind of token.
 // Guarantee: requests and responses are printed without the token. A key is printed only as the
 // result of the command that creates it.
 #[test]
@@ -33,7 +33,7 @@ fn verbose_output_has_no_secret() {
     }
 }
 
-// Scenario: a key is checked with `-vv`, and every response repeats it.
+// Scenario: a key is checked with `-vv`. Every response repeats the key.
 // Guarantee: the key is not printed.
 #[test]
 fn a_checked_key_is_not_printed() {
@@ -56,8 +56,9 @@ fn a_checked_key_is_not_printed() {
     assert!(!all(&outcome).contains(&KEY[10..18]), "{outcome:?}");
 }
 
-// Scenario: a key is given as an argument in the place of a command, of an id, and of nothing.
-// Guarantee: it is refused, is not repeated, and the message says where to give a key.
+// Scenario: a key is given as an argument: instead of a command, instead of an id, and after
+// commands that take no such argument.
+// Guarantee: the command fails and does not print the key. The message says how to give a key.
 #[test]
 fn a_key_as_an_argument_is_refused() {
     for args in [&["check", KEY][..], &[KEY], &["list", KEY], &["delete", "--id", KEY]] {
@@ -70,7 +71,8 @@ fn a_key_as_an_argument_is_refused() {
 }
 
 // Scenario: contexts are saved, listed, shown, validated and deleted with `-vv`.
-// Guarantee: their tokens are not printed, except with `-o json`, as in the original command.
+// Guarantee: the tokens of contexts are not printed. With `-o json` they are printed, as in the
+// original command.
 #[test]
 fn tokens_of_contexts_are_not_printed() {
     let mock = Mock::contract();

@@ -1,4 +1,4 @@
-//! Runs `sts` in an environment of its own.
+//! Runs `sts` as a process with its own environment variables and home directory.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::mock::Mock;
 
-/// A user with an empty home directory, who runs `sts`.
+/// A user who runs `sts`. The home directory is empty at first.
 pub(crate) struct Sts {
     home: TempDir,
     variables: Vec<(String, String)>,
@@ -27,7 +27,7 @@ impl Sts {
         Self { home: TempDir::new().unwrap(), variables: Vec::new() }
     }
 
-    /// A user whose environment has the URL of the server and an API token.
+    /// Makes a user whose environment has the URL of the server and an API token.
     pub(crate) fn connected_to(mock: &Mock) -> Self {
         Self::new().with("STS_CLI_URL", &mock.url()).with("STS_CLI_API_TOKEN", "admin-token-canary")
     }
@@ -37,7 +37,7 @@ impl Sts {
         self
     }
 
-    /// The path of the configuration file.
+    /// Returns the path of the configuration file.
     pub(crate) fn config(&self) -> PathBuf {
         self.home.path().join("stackstate-cli").join("config.yaml")
     }
@@ -83,7 +83,8 @@ impl Sts {
         }
     }
 
-    /// Runs a command on keys, which must succeed and print nothing to stderr. Returns its output.
+    /// Runs a command on keys and returns its output. The command must succeed and print nothing to
+    /// stderr.
     pub(crate) fn key(&self, args: &[&str]) -> String {
         let outcome = self.run(&[&["ingestion-api-key"], args].concat());
         assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{args:?}");

@@ -1,4 +1,4 @@
-//! The output on a terminal.
+//! Tests of the output on a terminal.
 
 use jiff::{SignedDuration, Timestamp};
 use rexpect::process::WaitStatus;
@@ -7,10 +7,10 @@ use rexpect::session::{PtySession, spawn_command};
 use crate::mock::{KEY, Mock, json};
 use crate::sts::Sts;
 
-/// The longest wait for output of a command, in milliseconds: far more than it takes.
+/// The time limit for the output of a command, in milliseconds. Commands are far faster.
 const TIMEOUT_MS: u64 = 30_000;
 
-/// Starts a command on keys on a terminal.
+/// Starts a command on keys. Its input and output are a terminal.
 fn session(sts: &Sts, args: &[&str]) -> PtySession {
     let mut command = sts.command(&[&["ingestion-api-key"], args].concat());
     command.env("TERM", "xterm");
@@ -28,13 +28,14 @@ fn end(mut session: PtySession) -> (String, i32) {
     }
 }
 
-/// The complete output of a command on a terminal, and the exit code.
+/// Runs a command on a terminal. Returns the complete output and the exit code.
 fn terminal_output(sts: &Sts, args: &[&str]) -> (String, i32) {
     end(session(sts, args))
 }
 
 // Scenario: the documented commands run on a terminal.
-// Guarantee: the symbols are the documented ones, and the key and the header have colors.
+// Guarantee: the output has the documented symbols. The key and the header of the table have
+// colors.
 #[test]
 fn the_documented_symbols() {
     let mock = Mock::contract();
@@ -65,7 +66,8 @@ fn the_documented_symbols() {
     );
 }
 
-// Scenario: commands run on a terminal, with everything that turns colors off.
+// Scenario: a command runs on a terminal several times. In each run, another setting turns colors
+// off.
 // Guarantee: the output is the same as in a pipe.
 #[test]
 fn colors_can_be_turned_off() {
@@ -88,7 +90,7 @@ fn colors_can_be_turned_off() {
     );
 }
 
-/// A server with a key that was last used `ago`, and that expires in a week.
+/// Starts a server that has one key. The key was last used `ago` before now, and expires in a week.
 fn used(ago: SignedDuration) -> Mock {
     let now = Timestamp::now();
     let last = now.checked_sub(ago).unwrap().as_millisecond();
@@ -105,9 +107,9 @@ fn was_deleted(mock: &Mock) -> bool {
     mock.request_lines().iter().any(|line| line.starts_with("DELETE"))
 }
 
-// Scenario: a key that was used half an hour ago is deleted, and the question is answered with no,
-// with nothing, and with yes.
-// Guarantee: only yes deletes the key. Otherwise the exit code is 9.
+// Scenario: a user deletes a key that was used half an hour ago. The user answers the question with
+// no, with nothing, or with yes.
+// Guarantee: the key is deleted only if the answer is yes. Otherwise the exit code is 9.
 #[test]
 fn deleting_a_key_in_use_needs_a_confirmation() {
     for (answer, code) in [("n", 9), ("", 9), ("y", 0), ("Yes", 0)] {
@@ -125,9 +127,9 @@ fn deleting_a_key_in_use_needs_a_confirmation() {
     }
 }
 
-// Scenario: the key was used two hours ago, or `--yes` or `-o json` is given, or there is no
-// terminal.
-// Guarantee: the key is deleted without a question.
+// Scenario: a key is deleted. It was used two hours ago, or the flag `--yes` or `-o json` is given,
+// or there is no terminal.
+// Guarantee: the command deletes the key without a question.
 #[test]
 fn no_question_without_need() {
     for (ago, args) in [
@@ -144,7 +146,7 @@ fn no_question_without_need() {
     assert!(was_deleted(&mock));
 }
 
-// Scenario: a wide list is printed on a narrower terminal.
+// Scenario: a list is printed with `--wide` on a terminal that is narrower than the list.
 // Guarantee: no cell is wrapped.
 #[test]
 fn a_wide_list_is_never_wrapped() {
@@ -164,8 +166,9 @@ fn a_wide_list_is_never_wrapped() {
     assert_eq!(text.lines().count(), 2, "{text}");
 }
 
-// Scenario: keys are listed, and one of them expires within a week.
-// Guarantee: a terminal gets a hint below the table. A pipe, JSON and `--quiet` do not.
+// Scenario: keys are listed. One key expires within a week.
+// Guarantee: on a terminal, a hint is printed below the table. In a pipe, with JSON, and with
+// `--quiet`, no hint is printed.
 #[test]
 fn a_hint_names_keys_that_expire_soon() {
     let mock = used(SignedDuration::ZERO);

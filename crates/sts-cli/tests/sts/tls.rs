@@ -1,4 +1,4 @@
-//! Connections with TLS, and certificates.
+//! Tests of connections with TLS, and of certificates.
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,7 +28,8 @@ impl Listener for TlsListener {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
-            // A client that refuses the certificate closes the connection.
+            // A client that does not trust the certificate closes the connection. The server then
+            // accepts the next connection.
             if let Ok((stream, address)) = self.listener.accept().await
                 && let Ok(stream) = self.acceptor.accept(stream).await
             {
@@ -42,7 +43,8 @@ impl Listener for TlsListener {
     }
 }
 
-/// A server with a self-signed certificate for `127.0.0.1`, and a file with the certificate.
+/// Starts a server with a self-signed certificate for `127.0.0.1`. Returns the server and a file
+/// with the certificate.
 fn server() -> (Mock, NamedTempFile) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let file = NamedTempFile::new().unwrap();
@@ -65,9 +67,11 @@ fn server() -> (Mock, NamedTempFile) {
     (Mock::serve(runtime, listener, address, answer), file)
 }
 
-// Scenario: the certificate of the server is self-signed. It is used without flags, with
-// `--ca-cert`, with `--skip-ssl`, and with both settings in the environment and in the file.
-// Guarantee: the certificate is refused with a hint, unless a setting makes it trusted.
+// Scenario: the certificate of the server is self-signed. Commands run without settings, and with
+// `--ca-cert` or `--skip-ssl`. Each of these settings is given as a flag, in the environment, or in
+// the file.
+// Guarantee: without settings, the command fails with a hint. With one of the settings, the command
+// succeeds.
 #[test]
 fn certificates_are_trusted_only_on_request() {
     let (mock, ca) = server();
@@ -102,9 +106,10 @@ fn certificates_are_trusted_only_on_request() {
     saved.key(&["list"]);
 }
 
-// Scenario: endpoints with TLS are checked, without and with their certificate authority.
-// Guarantee: gRPC and HTTP work over TLS. An endpoint with an untrusted certificate counts as not
-// reached.
+// Scenario: endpoints with TLS are checked, first without their certificate authority and then with
+// it.
+// Guarantee: gRPC and HTTP work over TLS. If the certificate of an endpoint is not trusted, the
+// endpoint counts as unreachable.
 #[test]
 fn endpoints_behind_tls_are_checked() {
     let (mock, ca) = server();

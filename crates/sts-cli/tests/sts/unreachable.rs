@@ -1,4 +1,4 @@
-//! The messages when a server cannot be reached.
+//! Tests of the messages about servers that cannot be reached.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -6,9 +6,9 @@ use std::net::TcpListener;
 use crate::mock::{CREATED, Mock, json};
 use crate::sts::Sts;
 
-// Scenario: the port is closed; the host name does not exist; the URL has https and the server does
-// not use TLS.
-// Guarantee: the exit code is 4, and the message has the cause and what to do.
+// Scenario: the port is closed, or the host name does not exist, or the URL has https although the
+// server does not use TLS.
+// Guarantee: the exit code is 4. The message has the cause, and says what to do.
 #[test]
 fn a_server_that_cannot_be_reached() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -66,10 +66,10 @@ fn a_response_without_an_end() {
     );
 }
 
-// Scenario: the server accepts the connection and does not respond, to the first request or to the
-// one that creates a key.
-// Guarantee: the command ends after its timeout with exit code 4. In the second case the message
-// says that a key may exist.
+// Scenario: the server accepts connections, but does not respond to one request. That request is
+// either the first one, or the request that creates a key.
+// Guarantee: the command ends after its timeout with exit code 4. If the request that creates a key
+// has no response, the message says that a key may exist.
 #[test]
 fn a_server_that_does_not_respond() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -121,7 +121,8 @@ fn show(session: &Session<'_>) -> Result<(), Failure> {
 
 fn set(session: &Session<'_>, name: &str) -> Result<(), Failure> {
     let file = session.config_file()?;
-    // Checked first, because locking would create the directory of a missing file.
+    // Reports a missing file before locking, because locking would create the directory of the
+    // file.
     file.require()?;
     let _lock = file.lock()?;
     let mut config = file.require()?;
@@ -167,7 +168,7 @@ fn delete(session: &Session<'_>, name: &str) -> Result<(), Failure> {
     Ok(session.printer.success(&format!("Deleted context '{}'\n", escape(name)))?)
 }
 
-/// Checks that the server accepts the token. Its version does not matter.
+/// Checks that the server accepts the token. The version of the server does not matter.
 fn verify(session: &Session<'_>, settings: &Settings) -> Result<ServerInfo, Failure> {
     let info = session.server(settings)?.info()?;
     if !session.printer.is_json() {
@@ -185,7 +186,7 @@ fn verify(session: &Session<'_>, settings: &Settings) -> Result<ServerInfo, Fail
     Ok(info)
 }
 
-/// The URL as it was typed, but without a password.
+/// Returns the URL as the user typed it, but without a password.
 fn display_url(url: &str) -> String {
     match Url::parse(url) {
         Ok(parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {

@@ -39,7 +39,7 @@ pub(crate) struct SaveArgs {
     skip_validate: bool,
 }
 
-/// The JSON output. The fields of a context keep their order; those around it are sorted.
+/// The JSON output. The fields of the context keep their order. The other fields are sorted.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct SavedContext<'a> {
@@ -87,7 +87,7 @@ pub(super) fn run(session: &Session<'_>, args: &SaveArgs) -> Result<(), Failure>
         ..StsContext::default()
     };
     let file = session.config_file()?;
-    // An unreadable file is reported before a request is sent.
+    // Reports an unreadable file before a request is sent.
     file.read_or_default()?;
     let settings = Settings::from_context(&args.name, context.clone())?;
     if !args.skip_validate {

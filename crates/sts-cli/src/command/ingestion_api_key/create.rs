@@ -42,7 +42,7 @@ pub(super) fn run(session: &Session<'_>, args: &CreateArgs) -> Result<(), Failur
     Ok(())
 }
 
-/// Prints a new key. The secret cannot be printed again.
+/// Prints a new key with its secret. The secret cannot be printed again later.
 pub(super) fn print_new_key(printer: &Printer, key: &GeneratedKey) -> Result<(), Failure> {
     let secret = escape(key.api_key.expose_secret());
     let result = if printer.is_json() {

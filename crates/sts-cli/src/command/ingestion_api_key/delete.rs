@@ -38,8 +38,8 @@ pub(super) fn run(session: &Session<'_>, args: &DeleteArgs) -> Result<(), Failur
     Ok(printer.success(&format!("Ingestion Api Key deleted: {id}"))?)
 }
 
-/// The question about a key that was used recently. There is no question if the server does not
-/// report the last use or does not respond.
+/// Returns the question to ask before the key is deleted. Returns `None` if the key was not used
+/// recently, or if the server does not respond or does not report the last use.
 fn question(server: &Server, id: i64, now: Timestamp) -> Option<String> {
     let key = server.get(id).ok()??;
     let used = Timestamp::from_millisecond(key.last_used_timestamp?).ok()?;

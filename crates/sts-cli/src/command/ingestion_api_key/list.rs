@@ -12,10 +12,10 @@ use crate::printer::{Table, escape, sorted};
 
 const EMPTY: &str = "No ingestion api keys found.";
 
-/// Keys that expire within this time are named in a hint.
+/// A hint names the keys that expire within this time.
 const EXPIRY_WARNING: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// How many keys the hint names.
+/// The largest number of keys that the hint names.
 const MAX_NAMED: usize = 5;
 
 /// The flags of `list`.
@@ -57,7 +57,7 @@ pub(super) fn run(session: &Session<'_>, args: &ListArgs) -> Result<(), Failure>
     Ok(())
 }
 
-/// The name of a status.
+/// Returns the name of a status.
 pub(super) fn status(status: KeyStatus) -> &'static str {
     match status {
         KeyStatus::Active => "active",
@@ -77,7 +77,7 @@ fn wide_row(key: &IngestionApiKey) -> [String; 9] {
     let [id, name, ends, description] = row(key);
     let last_use = match (key.last_used_timestamp, key.accepted) {
         (Some(millis), _) => Some(timestamp(millis)),
-        // The server counts requests, and there was none.
+        // The server counts requests, but has no last use: the key was never used.
         (None, Some(_)) => Some("never".to_owned()),
         (None, None) => None,
     };
@@ -100,7 +100,8 @@ fn or_dash(value: Option<String>) -> String {
     value.unwrap_or_else(|| "-".to_owned())
 }
 
-/// The hint about keys that expire soon by the local clock, because not every server reports it.
+/// Returns the hint about keys that expire soon. It uses the local clock, because not every server
+/// reports the status of a key.
 fn expiring(keys: &[IngestionApiKey], now: Timestamp) -> Option<String> {
     let ends_soon = |key: &&IngestionApiKey| {
         let end = key.expiration.and_then(|millis| Timestamp::from_millisecond(millis).ok());
@@ -136,8 +137,10 @@ fn expiring(keys: &[IngestionApiKey], now: Timestamp) -> Option<String> {
 mod tests {
     use super::*;
 
-    // Scenario: keys expire in the past, within 14 days, later and never; one was rotated.
-    // Guarantee: the keys that expire soon and have no successor are named, the earliest first.
+    // Scenario: some keys have expired, some expire within 14 days, and others expire later or
+    // never. One key was rotated.
+    // Guarantee: the hint names the keys that expire within 14 days and have no successor. The key
+    // that expires first is named first.
     #[test]
     fn keys_that_expire_soon_are_named() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();

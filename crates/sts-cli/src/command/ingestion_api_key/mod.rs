@@ -1,4 +1,4 @@
-//! `sts ingestion-api-key`: one module for each command.
+//! `sts ingestion-api-key`. Each command has a module.
 
 mod check;
 mod create;

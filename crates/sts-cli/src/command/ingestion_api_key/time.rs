@@ -1,4 +1,4 @@
-//! Times in UTC for people, and dates as they were typed.
+//! Formatting of times in UTC for people. A date is printed as the user typed it.
 
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, Unit};
@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp, Unit};
 /// A day in milliseconds.
 const DAY: i64 = 86_400_000;
 
-/// Formats an expiration in milliseconds since the epoch: as a date if it is midnight, and with the
-/// time otherwise.
+/// Formats an expiration, which is in milliseconds since the epoch. The result is a date if the
+/// expiration is at midnight, and a date with a time otherwise.
 pub(super) fn expiration(millis: i64) -> String {
     let days = SignedDuration::from_hours(millis / DAY * 24);
     match Date::constant(1970, 1, 1).checked_add(days) {
@@ -16,8 +16,8 @@ pub(super) fn expiration(millis: i64) -> String {
     }
 }
 
-/// Formats milliseconds since the epoch as in `2026-11-23T08:46:23Z`. A time out of range is
-/// formatted as the number.
+/// Formats milliseconds since the epoch, as in `2026-11-23T08:46:23Z`. If the time is out of range,
+/// the result is the number of milliseconds.
 pub(super) fn timestamp(millis: i64) -> String {
     let time = Timestamp::from_millisecond(millis).and_then(|time| time.round(Unit::Second));
     time.map_or_else(|_| millis.to_string(), |time| time.to_string())
@@ -28,7 +28,8 @@ mod tests {
     use super::*;
 
     // Scenario: keys expire at midnight, at another time, and beyond the range of timestamps.
-    // Guarantee: the date is the one that was typed, in every time zone; formatting does not panic.
+    // Guarantee: in every time zone, the date is the one that the user typed. Formatting does not
+    // panic.
     #[test]
     fn a_date_is_the_one_that_was_typed() {
         assert_eq!(expiration(1_590_105_600_000), "2020-05-22");

@@ -11,8 +11,8 @@ pub(crate) struct Expiration(Date);
 impl Expiration {
     /// The expiration in milliseconds since the epoch.
     pub(crate) fn as_millis(self) -> i64 {
-        // Computed from the days, which have 24 hours in UTC, because the last timestamp of jiff is
-        // before the last day of the year 9999.
+        // The result is computed from days of 24 hours. A `Timestamp` of jiff is not suitable,
+        // because its maximum is before the last day of the year 9999.
         self.0.duration_since(Date::constant(1970, 1, 1)).as_hours() * 3_600_000
     }
 }
@@ -36,8 +36,8 @@ pub(super) fn expiration(text: &str) -> Result<Expiration, String> {
     Date::new(year, month, day).map(Expiration).map_err(|_| "this day does not exist".to_owned())
 }
 
-/// Parses the id of a key as a decimal number. A leading zero is refused, because the original
-/// command would parse an octal number.
+/// Parses the id of a key, which is a decimal number. A leading zero is an error, because the
+/// original command would parse such a text as an octal number.
 pub(super) fn id(text: &str) -> Result<i64, String> {
     let is_decimal = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
@@ -62,8 +62,8 @@ mod tests {
     use super::*;
 
     // Scenario: texts are parsed as dates.
-    // Guarantee: only existing days in the one form are accepted, with white space around them, and
-    // mean midnight in UTC.
+    // Guarantee: only existing days in the form `yyyy-MM-dd` are accepted. White space around them
+    // is ignored. The result is midnight in UTC.
     #[test]
     fn only_existing_dates_are_accepted() {
         let millis = |text| expiration(text).ok().map(Expiration::as_millis);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     // Scenario: texts are parsed as ids.
-    // Guarantee: only positive decimal numbers of 64 bits are accepted.
+    // Guarantee: only positive decimal numbers that fit into 64 bits are accepted.
     #[test]
     fn only_decimal_ids_are_accepted() {
         assert_eq!(id("1"), Ok(1));
@@ -118,8 +118,9 @@ mod tests {
         }
     }
 
-    // Scenario: texts are parsed as overlaps. Guarantee: durations with a unit and a bare zero are
-    // accepted; one that is too long is refused.
+    // Scenario: texts are parsed as overlaps.
+    // Guarantee: a duration with a unit is accepted, and so is a zero without a unit. A duration
+    // that is too long is an error.
     #[test]
     fn overlaps_have_a_unit() {
         assert_eq!(overlap("24h"), Ok(Duration::from_secs(86_400)));

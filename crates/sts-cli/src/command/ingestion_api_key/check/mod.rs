@@ -16,7 +16,7 @@ use crate::config::tls_settings;
 use crate::error::{Failure, FailureKind};
 use probe::{Probe, Target};
 
-/// The largest standard input that is read, in bytes: far more than any key has.
+/// The largest number of bytes that are read from standard input. A key is far shorter.
 const MAX_INPUT: u64 = 64 << 10;
 
 /// The result of one check. The fields are in the order of the JSON output.
@@ -27,7 +27,7 @@ struct Finding {
     endpoint: Option<String>,
     message: String,
     ok: bool,
-    /// Whether the endpoint did not respond.
+    /// True if the endpoint did not respond.
     #[serde(skip)]
     is_unreachable: bool,
 }
@@ -112,8 +112,9 @@ pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure
     Err(Failure::new(kind, format!("the key did not pass these checks: {names}")))
 }
 
-/// Checks the format of the key. A key of another kind may be the shared key of a receiver, which
-/// can be any text. It passes if an endpoint is checked too, because then the endpoint decides.
+/// Checks the format of the key. A text with another prefix may be the shared key of a receiver,
+/// which can be any text. Such a key passes if an endpoint is checked too, because then the
+/// endpoint decides.
 fn check_format(key: &str, has_endpoint: bool) -> Finding {
     let (ok, message) = match IngestionKey::check(key.as_bytes()) {
         Ok(()) => (true, "this is an ingestion API key with a correct checksum".to_owned()),
@@ -140,7 +141,8 @@ fn parse_url(target: Target, url: &str) -> Result<Url, Failure> {
     })
 }
 
-/// Reads the key from the environment, or else from standard input, without white space around it.
+/// Reads the key from the environment, or else from standard input. White space around the key is
+/// removed.
 fn read_key(session: &Session<'_>) -> Result<SecretString, Failure> {
     let failure = |error: io::Error| {
         Failure::new(

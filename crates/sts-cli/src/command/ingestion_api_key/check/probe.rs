@@ -1,4 +1,4 @@
-//! Whether an endpoint accepts a key.
+//! Asks an endpoint whether it accepts a key.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::printer::{Printer, escape};
 
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/// An empty gRPC message that is not compressed.
+/// An empty, uncompressed gRPC message. It consists only of the prefix of five bytes.
 const EMPTY_MESSAGE: &[u8] = &[0; 5];
 
 /// A request to an endpoint, with the key and without telemetry.
@@ -38,18 +38,19 @@ pub(super) enum Target {
 pub(super) enum Outcome {
     Accepted,
     Refused(String),
-    /// The endpoint could not decide. Senders try again.
+    /// The endpoint could not decide whether to accept the key. Senders of telemetry retry in this
+    /// case.
     Undecided(String),
-    /// The response is not one of such an endpoint.
+    /// An endpoint of this kind does not send such a response.
     Unexpected(String),
-    /// There is no response. The text says why, and what to do.
+    /// There is no response. The text says why, and what the user can do.
     Unreachable(String),
     /// The key cannot be sent in a header.
     Unsendable(String),
 }
 
 impl Target {
-    /// The name of the endpoint, which is also the name of its flag.
+    /// Returns the name of the endpoint, which is also the name of its flag.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::OtlpGrpc => "otlp-grpc",
@@ -171,8 +172,8 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Whether the response may be one of an OTLP/HTTP receiver. A gRPC port and some web servers
-/// respond with 200 to every request.
+/// Returns whether an OTLP/HTTP receiver may send this response. The status 200 is not sufficient,
+/// because a gRPC port and some web servers respond with 200 to every request.
 fn is_otlp(response: &Response) -> bool {
     match media_type(response).as_str() {
         "application/x-protobuf" | "application/json" => true,
@@ -181,7 +182,8 @@ fn is_otlp(response: &Response) -> bool {
     }
 }
 
-/// The content type in lower case without its parameters, or an empty text if there is none.
+/// Returns the content type in lower case without its parameters. If the response has no content
+/// type, the result is empty.
 fn media_type(response: &Response) -> String {
     let value = response
         .headers
@@ -191,8 +193,8 @@ fn media_type(response: &Response) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// The outcome by the gRPC status. It is in the trailers, or in the headers of a response without
-/// a body.
+/// Converts the gRPC status to an outcome. The status is in the trailers, or in the headers if the
+/// response has no body.
 fn grpc_outcome(response: &Response) -> Outcome {
     let field = |name| {
         let value = response.trailers.get(name).or_else(|| response.headers.get(name));
@@ -211,7 +213,7 @@ fn grpc_outcome(response: &Response) -> Outcome {
     }
 }
 
-/// The key as a header value without a scheme.
+/// Converts the key to a header value without a scheme.
 fn raw_key(key: &SecretString) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(key.expose_secret()).ok()?;
     value.set_sensitive(true);
