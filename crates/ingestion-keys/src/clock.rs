@@ -65,8 +65,8 @@ impl Clock for SystemClock {
         Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// Reads the coarse clock of Linux, which is a few milliseconds behind. Reading it takes about
-    /// a fifth of the time that `Instant::now` takes.
+    /// Reads the coarse clock of Linux, which is a few milliseconds behind. Unlike `Instant::now`,
+    /// this does not read a hardware counter.
     #[cfg(target_os = "linux")]
     fn monotonic(&self) -> Duration {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
