@@ -322,6 +322,23 @@ async fn a_follower_polls() {
     follower.abort();
 }
 
+// Scenario: a request is denied because its key was deleted.
+// Guarantee: the request is not counted, because the counters of a deleted key are never flushed.
+#[tokio::test]
+async fn a_deleted_key_counts_nothing() {
+    let env = TestEnv::new();
+    let record = env.insert(1, "edge").await;
+    env.write(Write::Delete(record)).await;
+    env.catch_up().await;
+    let key = key(1);
+    let credential = Credential::new("StackState", key.expose_secret()).unwrap();
+    let Ok(Decision::Deny(denial)) = env.cache.decide(&credential) else {
+        panic!("the key was deleted");
+    };
+    let handle: &KeyHandle = denial.identity().unwrap().handle().unwrap();
+    assert_eq!(handle.denied.load(Ordering::Relaxed), 0);
+}
+
 // Scenario: a key is allowed, renamed, allowed again, disabled and denied. The store fails at the
 // first flush.
 // Guarantee: every request is counted once, both before and after a flush. The last use is the time
