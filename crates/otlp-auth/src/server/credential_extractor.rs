@@ -237,10 +237,12 @@ impl Header {
         {
             return Some(credential);
         }
-        if let Some(credential) =
-            self.schemes.iter().find_map(|scheme| Credential::of_scheme(scheme.as_str(), value))
-        {
-            return Some(credential);
+        // With `find_map`, which is not inlined and returns through memory, `fixed_1_hit` took 3 %
+        // longer.
+        for scheme in &self.schemes {
+            if let Some(credential) = Credential::of_scheme(scheme.as_str(), value) {
+                return Some(credential);
+            }
         }
         let user = self.basic_user.as_ref()?;
         let credential = Credential::of_scheme(BASIC_NAME, value)?;
