@@ -163,7 +163,14 @@ impl CredentialExtractor {
         if let [header] = self.headers.as_slice()
             && headers.len() == headers.keys_len()
         {
-            let value = headers.get(&header.name).ok_or(DenyReason::Missing)?;
+            // The compiler computes the hash of a constant name. With the hash computed for each
+            // request, `fixed_1_hit` took 7 % longer.
+            let value = if header.name == AUTHORIZATION {
+                headers.get(AUTHORIZATION)
+            } else {
+                headers.get(&header.name)
+            };
+            let value = value.ok_or(DenyReason::Missing)?;
             return header.read(value).ok_or(DenyReason::Malformed);
         }
         only(self.in_headers(headers))
