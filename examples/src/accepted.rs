@@ -1,4 +1,5 @@
-//! The sink of the receivers: it prints who sent how many items of which signal.
+//! The sink of the example receivers. It prints the sender, the number of items and the signal of
+//! each batch.
 
 use std::fmt;
 
@@ -11,21 +12,21 @@ use otlp_receiver::{Batch, Receiver, Refusal, Signal, Transport};
 pub struct Accepted {
     /// The kind of telemetry.
     pub signal: Signal,
-    /// How many spans, metric data points or log records the batch has.
+    /// The number of spans, metric data points or log records in the batch.
     pub items: usize,
-    /// Who sent it.
+    /// The sender.
     pub identity: Identity,
-    /// How it came.
+    /// The transport on which the batch arrived.
     pub transport: Transport,
 }
 
-/// Creates a receiver that calls `sink` for each batch before its sender is answered.
+/// Creates a receiver that calls `sink` for each batch before the sender gets its response.
 ///
-/// Requests without an [`Identity`] are answered with an error: a receiver that somebody forgot to
-/// put behind an authenticator accepts nothing.
+/// A request without an [`Identity`] gets an error response. A receiver without an authentication
+/// layer in front of it therefore accepts nothing.
 pub fn receiver(sink: impl Fn(Accepted) + Send + Sync + 'static) -> Receiver {
     Receiver::new(move |batch: &Batch<'_>| {
-        // The authentication layer in front of the receiver has put the identity here.
+        // The authentication layer in front of the receiver has added the identity.
         let identity = batch.extensions.get::<Identity>().cloned();
         let identity = identity.ok_or(Refusal::Internal("the request was not authenticated"))?;
         let Batch { signal, items, transport, .. } = *batch;

@@ -33,7 +33,7 @@ pub struct ReceiverArgs {
 }
 
 impl ReceiverArgs {
-    /// Extracts credentials from `Authorization`, with the given schemes.
+    /// Returns an extractor that reads credentials from `Authorization`, with the given schemes.
     #[must_use]
     pub fn extractor(&self) -> CredentialExtractor {
         let schemes = self.scheme.iter().cloned();

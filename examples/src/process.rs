@@ -1,4 +1,4 @@
-//! What every program does: print, log, and stop at a signal.
+//! Functions that every example program uses: print, log, and stop at a signal.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -8,8 +8,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-/// Prints a line to stdout without buffering it. Errors are ignored, because the program should go
-/// on when nobody reads its output any more.
+/// Prints a line to stdout without buffering. Errors are ignored, because the program must continue
+/// when nobody reads its output.
 pub fn print_line(line: impl Display) {
     let mut stdout = io::stdout().lock();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
@@ -26,8 +26,8 @@ pub fn log_to_stderr() {
         .init();
 }
 
-/// Prints a line each time that a changed token file is loaded. `what` names its content in the
-/// line: `tokens` for a receiver, `token` for an exporter.
+/// Prints a line each time a changed token file is loaded. `what` says in the line what was loaded:
+/// `tokens` for a receiver, `token` for an exporter.
 pub async fn report_reloads(what: &str, mut generation: GenerationReceiver) {
     while let Some(generation) = generation.changed().await {
         print_line(format_args!("reloaded {what} generation={generation}"));

@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 
-/// How long a client may take for its handshake.
+/// The time that a client may take for its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Creates the configuration of a server with this certificate. It offers HTTP/2, which OTLP/gRPC
@@ -32,7 +32,8 @@ pub fn server_config(cert: &Path, key: &Path) -> anyhow::Result<Arc<ServerConfig
         .and_then(Iterator::collect)
         .with_context(|| unreadable(cert))?;
     let key = PrivateKeyDer::from_pem_file(key).with_context(|| unreadable(key))?;
-    // The provider is named explicitly, because there is no default in a process that links two.
+    // The provider is named explicitly, because rustls has no default in a process that links two
+    // providers.
     let builder =
         ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
     let mut config = builder
@@ -69,7 +70,7 @@ impl TlsListener {
         Ok(Self { accepted, address })
     }
 
-    /// The connections as a stream, which tonic's server requires.
+    /// Returns the connections as a stream, which tonic's server requires.
     pub fn into_stream(self) -> impl Stream<Item = io::Result<TlsStream<TcpStream>>> {
         ReceiverStream::new(self.accepted).map(|(stream, _)| Ok(stream))
     }
@@ -83,7 +84,7 @@ impl axum::serve::Listener for TlsListener {
     async fn accept(&mut self) -> (Self::Io, SocketAddr) {
         match self.accepted.recv().await {
             Some(connection) => connection,
-            // Unreachable: the sender lives until the listener is dropped.
+            // This is unreachable, because the sender lives until the listener is dropped.
             None => std::future::pending().await,
         }
     }

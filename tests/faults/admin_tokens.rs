@@ -8,14 +8,15 @@ use otlp_auth_tests::PATIENCE;
 
 use crate::gateway::{Caller, TestEnv};
 
-/// A line whose last part was not written yet.
+/// A token line of a file that is still being written: the end of the token is missing.
 const HALF: &str = "ops=0123456789abcdef\0\0\0\0\0\0\0\0";
 
 const NEW_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-// Scenario: the file is rewritten in place, with a pause in the middle of a line.
-// Guarantee: the old token is accepted until the file is complete, and half a line never is; after
-// that only the new token is accepted.
+// Scenario: the admin token file is rewritten in place, and the writer pauses in the middle of a
+// line.
+// Guarantee: the gateway accepts the old token until the file is complete. It never accepts half of
+// a line as a token. After that it accepts only the new token.
 #[test]
 fn half_of_it_changes_nothing() {
     let env = TestEnv::new(&[]);
@@ -36,8 +37,8 @@ fn half_of_it_changes_nothing() {
     gateway.stop();
 }
 
-// Scenario: a gateway starts with a file that has half of a line.
-// Guarantee: the gateway reports the file and ends, and the file is unchanged.
+// Scenario: a gateway starts while its admin token file has only half of a line.
+// Guarantee: the gateway reports the file and exits. It does not change the file.
 #[test]
 fn half_of_it_is_not_overwritten() {
     let env = TestEnv::new(&[]);

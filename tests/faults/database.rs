@@ -1,4 +1,4 @@
-//! A database that was moved, replaced, damaged or written by another program.
+//! A database that was moved, replaced or damaged, or that another program wrote to.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -7,20 +7,20 @@ use std::path::Path;
 use crate::gateway::TestEnv;
 use crate::keys::{Key, Keys};
 
-/// The defaults: no test lasts until keys are too old to decide from.
+/// The default settings, with which keys never become too old during a test.
 const LONG: &[&str] = &[];
 
-/// Keys are too old to decide from after two seconds, for which a test can wait.
+/// Settings with which the gateway stops deciding two seconds after its last read of the database.
 const SHORT: &[&str] = &["storage.poll_interval=100ms", "storage.max_staleness=2s"];
 
 const PAGE: u64 = 4096;
 
-/// The offset of the schema's version in SQLite's header (https://sqlite.org/fileformat.html).
+/// The offset of the schema version in SQLite's file header (https://sqlite.org/fileformat.html).
 const USER_VERSION: u64 = 60;
 
-// Scenario: the database of a running gateway is moved away and later back.
-// Guarantee: meanwhile changes are refused with 503 and the reason, and decisions go on from
-// memory. Afterwards changes are made again and kept.
+// Scenario: the database of a running gateway is moved away, and later moved back.
+// Guarantee: while the database is away, every change is refused with 503 and the reason, and
+// decisions are made from memory. Afterwards changes succeed again and are stored.
 #[test]
 fn removed_and_restored() {
     let env = TestEnv::new(LONG);
@@ -41,8 +41,8 @@ fn removed_and_restored() {
 }
 
 // Scenario: the database of a running gateway is replaced by a copy.
-// Guarantee: changes are refused with 503 and the reason, and decisions go on from memory. After a
-// restart the gateway serves from the copy, which has every acknowledged change.
+// Guarantee: every change is refused with 503 and the reason, and decisions are made from memory.
+// After a restart the gateway uses the copy, which has every acknowledged change.
 #[test]
 fn replaced() {
     let env = TestEnv::new(LONG);
@@ -62,10 +62,10 @@ fn replaced() {
     gateway.stop();
 }
 
-// Scenario: the write-ahead log, which has the last changes, is removed while the gateway runs;
-// then the gateway is stopped.
-// Guarantee: changes are refused with 503 and the reason, because a crash would lose them, and
-// decisions go on. What was acknowledged before is kept.
+// Scenario: the write-ahead log, which has the last changes, is removed while the gateway runs.
+// Then the gateway is stopped.
+// Guarantee: every change is refused with 503 and the reason, because a crash would lose it.
+// Decisions continue. Every change that was acknowledged before is still stored.
 #[test]
 fn without_its_log() {
     let env = TestEnv::new(LONG);
@@ -81,9 +81,9 @@ fn without_its_log() {
     gateway.stop();
 }
 
-// Scenario: the database is away for longer than `max_staleness`, and comes back.
-// Guarantee: for telemetry and at the authorize endpoint every verdict is right until the keys are
-// too old; then requests are undecided; once the database is back they are decided again.
+// Scenario: the database is moved away for longer than `max_staleness`, and then moved back.
+// Guarantee: until the keys are too old, the receivers and the authorize endpoint decide correctly.
+// Then every request is undecided. Once the database is back, requests are decided again.
 #[test]
 fn away_for_too_long() {
     let env = TestEnv::new(SHORT);
@@ -98,10 +98,10 @@ fn away_for_too_long() {
     gateway.stop();
 }
 
-// Scenario: every page of the database but the first is overwritten while a gateway runs. The
-// database is repaired after the gateway has ended.
-// Guarantee: changes are refused with 503 and the reason, and decisions go on from memory. No
-// gateway starts with the damaged database. No acknowledged change is lost.
+// Scenario: every page of the database except the first is overwritten while a gateway runs. The
+// database is repaired after the gateway has exited.
+// Guarantee: every change is refused with 503 and the reason, and decisions are made from memory.
+// No gateway starts with the damaged database. No acknowledged change is lost.
 #[test]
 fn damaged() {
     let env = TestEnv::new(LONG);
@@ -134,9 +134,9 @@ fn damaged() {
     gateway.stop();
 }
 
-// Scenario: a backup is copied over the database of a running gateway, which is then killed.
-// Guarantee: changes are refused with 503 and the reason, and decisions go on from memory. With the
-// backup and without the write-ahead log the gateway starts again.
+// Scenario: a backup is copied over the database of a running gateway, and the gateway is killed.
+// Guarantee: every change is refused with 503 and the reason, and decisions are made from memory. A
+// gateway starts again with the backup, once the old write-ahead log is removed.
 #[test]
 fn overwritten() {
     let env = TestEnv::new(LONG);
@@ -157,8 +157,8 @@ fn overwritten() {
     gateway.stop();
 }
 
-// Scenario: a gateway starts with a database whose schema has a later version.
-// Guarantee: the gateway reports the version and ends, and no byte of the file has changed.
+// Scenario: a gateway starts with a database whose schema version is newer than the gateway.
+// Guarantee: the gateway reports the version and exits. It changes no byte of the file.
 #[test]
 fn of_a_later_version() {
     let env = TestEnv::new(LONG);
@@ -172,8 +172,8 @@ fn of_a_later_version() {
     assert!(fs::read(&database).expect("the database") == before);
 }
 
-// Scenario: a second gateway starts with the database of a gateway that goes on running.
-// Guarantee: the second one reports the reason and ends; the first one is not disturbed.
+// Scenario: a second gateway starts with the database of a gateway that keeps running.
+// Guarantee: the second gateway reports the reason and exits. The first gateway is not disturbed.
 #[test]
 fn used_by_another_gateway() {
     let env = TestEnv::new(LONG);
@@ -191,8 +191,10 @@ fn used_by_another_gateway() {
     gateway.stop();
 }
 
-// Scenario: as at a restart, a second gateway starts with the database of one that is about to end.
-// Guarantee: the second one waits, and then serves every change that the first one acknowledged.
+// Scenario: during a restart, a second gateway starts with the database of a gateway that is about
+// to exit.
+// Guarantee: the second gateway waits. Then it has every change that the first gateway
+// acknowledged.
 #[test]
 fn handed_over() {
     let env = TestEnv::new(LONG);

@@ -9,9 +9,10 @@ use rustix::process::{Resource, Rlimit, prlimit};
 use crate::gateway::TestEnv;
 use crate::keys::{Key, Keys};
 
-// Scenario: while the gateway runs, files cannot grow, and later can again; then it is killed.
-// Guarantee: meanwhile changes are refused with 503 and not made, and decisions go on. Later
-// changes are made again. Every change that was acknowledged is kept.
+// Scenario: no file can grow while a gateway runs. Later files can grow again. Then the gateway is
+// killed.
+// Guarantee: while no file can grow, every change is refused with 503 and is not made, and
+// decisions continue. Later changes succeed again. Every acknowledged change is stored.
 #[test]
 fn files_that_cannot_grow() {
     let env = TestEnv::new(&[]);
@@ -32,10 +33,10 @@ fn files_that_cannot_grow() {
     gateway.stop();
 }
 
-// Scenario: the database and its directory become read-only for a gateway that runs without root's
-// rights, and stay so while another one starts.
-// Guarantee: the running gateway keeps every change that it acknowledges. The one that starts
-// reports the database and ends, and the file is unchanged.
+// Scenario: the database and its directory become read-only for a running gateway that is not root.
+// Another gateway starts with them.
+// Guarantee: the running gateway keeps every change that it acknowledges. The other gateway reports
+// the database and exits, and does not change the file.
 #[test]
 fn a_database_that_may_only_be_read() {
     let env = TestEnv::of_nobody(&[]);

@@ -18,23 +18,24 @@ use crate::http::{Answer, Client, request};
 /// The user id of `nobody`.
 const NOBODY: u32 = 65534;
 
-/// The files of a gateway, which stay when it ends, and how the gateway is started with them.
+/// The files and settings of a gateway. They stay when the gateway exits, so that another gateway
+/// can start with them.
 #[derive(Debug)]
 pub(crate) struct TestEnv {
     directory: TempDir,
     settings: Vec<&'static str>,
-    /// A copy of the program that any user may run, if it has to run as `nobody`.
+    /// A copy of the program that every user may run. It is needed if the gateway runs as `nobody`.
     program: Option<PathBuf>,
 }
 
-/// A gateway that serves; killed when dropped.
+/// A running gateway. It is killed when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) server: otlp_auth_tests::Gateway,
     admin_token: String,
 }
 
-/// A client of every listener, with an admin token.
+/// A client for all listeners, with an admin token.
 #[derive(Debug)]
 pub(crate) struct Caller {
     admin_token: String,
@@ -50,12 +51,12 @@ impl TestEnv {
             settings: settings.to_owned(),
             program: None,
         };
-        // The ready file has a directory of its own, because tests protect that of the database.
+        // Tests protect the directory of the database, so the ready file is in another directory.
         fs::create_dir(env.path("run")).expect("a directory");
         env
     }
 
-    /// An environment whose gateway runs as `nobody` where the test runs as root, because root may
+    /// Makes an environment whose gateway runs as `nobody` if the test runs as root. Root could
     /// write read-only files.
     pub(crate) fn of_nobody(settings: &[&'static str]) -> Self {
         let mut env = Self::new(settings);
@@ -80,8 +81,8 @@ impl TestEnv {
         self.ready(Program::start(&mut self.command()))
     }
 
-    /// Starts a gateway that gets an error when a file cannot grow. Without this it would be ended
-    /// by SIGXFSZ.
+    /// Starts a gateway for which writing fails when a file would grow. The signal SIGXFSZ, which
+    /// would kill the gateway, is ignored.
     pub(crate) fn start_with_small_files(&self) -> Gateway {
         let command = self.command();
         let mut shell = Command::new("sh");
@@ -92,7 +93,7 @@ impl TestEnv {
         self.ready(Program::start(&mut shell))
     }
 
-    /// Starts a gateway that is not expected to serve.
+    /// Starts a gateway that is expected to exit with an error.
     pub(crate) fn start_in_vain(&self) -> Program {
         Program::start(&mut self.command())
     }
@@ -159,7 +160,7 @@ impl Gateway {
 }
 
 impl Caller {
-    /// A request of the management API, and the client that has to send it.
+    /// Returns a request to the management API and the client that has to send it.
     pub(crate) fn management(
         &mut self,
         method: &str,
@@ -187,7 +188,7 @@ impl Caller {
         serde_json::from_str(&answer.body).expect("JSON")
     }
 
-    /// All keys, as the management API lists them.
+    /// Returns all keys as the management API lists them.
     pub(crate) fn list(&mut self) -> Vec<Value> {
         let Value::Array(keys) = self.get(route::API_KEYS) else {
             panic!("the list is not an array")
@@ -224,13 +225,13 @@ impl Caller {
     }
 }
 
-/// The request that asks the authorize endpoint about a key.
+/// Returns the request that asks the authorize endpoint about a key.
 fn question(key: &str) -> Vec<u8> {
     let body = json!({ "apiKey": key }).to_string();
     request("POST", route::INTERNAL_AUTHORIZE, &[("content-type", "application/json")], &body)
 }
 
-/// An export request without any item, with a key.
+/// Returns an export request with this key and without any item.
 fn telemetry(key: &str) -> Vec<u8> {
     let headers = [
         ("authorization", &*format!("StackState {key}")),

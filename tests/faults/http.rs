@@ -1,11 +1,11 @@
-//! An HTTP client that never repeats a request by itself, so that a test knows which were answered.
+//! An HTTP client that never repeats a request, so that a test knows which requests were answered.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use otlp_auth_tests::PATIENCE;
 
-/// A connection to one listener, which is opened when it is needed.
+/// A connection to one listener. It is opened when the first request is sent.
 #[derive(Debug)]
 pub(crate) struct Client {
     address: SocketAddr,
@@ -30,7 +30,7 @@ impl Client {
         self.receive()
     }
 
-    /// Sends one request or several, without waiting for the responses.
+    /// Sends one or several requests without waiting for the responses.
     pub(crate) fn send(&mut self, requests: &[u8]) -> io::Result<()> {
         if self.connection.is_none() {
             let stream = TcpStream::connect(self.address)?;
@@ -52,8 +52,8 @@ impl Client {
         keys: &[&str],
         request: impl Fn(&str) -> Vec<u8>,
     ) -> Vec<u16> {
-        // Few enough to fit into the buffers of the connection: the gateway must not wait for its
-        // responses to be read while this client still writes.
+        // This many responses fit into the buffers of a connection. With more, the gateway would
+        // wait until this client reads, while the client still writes.
         const AT_A_TIME: usize = 100;
         let mut statuses = Vec::with_capacity(keys.len());
         for keys in keys.chunks(AT_A_TIME) {

@@ -1,4 +1,4 @@
-//! Keys that were made before a fault, and what has to hold for them afterwards.
+//! Keys that exist before a fault, and the assertions about them after it.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -42,7 +42,7 @@ impl Keys {
         Self { good, deleted }
     }
 
-    /// Asserts that every change is refused with 503, with this reason and a time to try again.
+    /// Asserts that every change is refused with 503, this reason and a `Retry-After`.
     pub(crate) fn assert_not_changed(&self, caller: &mut Caller, why: &str) {
         let key = route::api_key(self.good.id);
         let changes = [
@@ -68,7 +68,7 @@ impl Keys {
         );
     }
 
-    /// Waits until requests are undecided. Until then every verdict has to be right.
+    /// Waits until requests are undecided, and asserts that every decision before is correct.
     pub(crate) fn wait_until_undecided(&self, caller: &mut Caller) {
         self.wait_for_answers(caller, [503, 503]);
         for key in [&self.good, &self.deleted] {
@@ -82,7 +82,7 @@ impl Keys {
         }
     }
 
-    /// Waits until requests are decided again. Until then they have to be undecided.
+    /// Waits until requests are decided again, and asserts that every earlier request is undecided.
     pub(crate) fn wait_until_decided(&self, caller: &mut Caller) {
         self.wait_for_answers(caller, [204, 403]);
     }
@@ -102,7 +102,8 @@ impl Keys {
         }
     }
 
-    /// Asserts that the good key and these keys exist and are allowed, and that there is no other.
+    /// Asserts that the good key and these keys exist and are allowed, and that no other key
+    /// exists.
     pub(crate) fn assert_kept(&self, caller: &mut Caller, more: &[&Key]) {
         let listed: BTreeSet<_> = caller.list().iter().map(|key| key["id"].as_i64()).collect();
         let expected: BTreeSet<_> =

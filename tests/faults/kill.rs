@@ -11,23 +11,23 @@ use serde_json::{Value, json};
 
 use crate::gateway::{Caller, Gateway, TestEnv};
 
-/// How many gateways are killed side by side, each with a database of its own.
+/// The number of gateways that run at the same time, each with its own database.
 const GATEWAYS: usize = 4;
 
-/// How often each gateway is killed.
+/// The number of times that each gateway is killed.
 const KILLS: usize = 55;
 
-/// How many owners change keys of one gateway at the same time.
+/// The number of owners that change the keys of one gateway at the same time.
 const OWNERS: usize = 3;
 
-/// The most changes between two kills.
+/// The largest number of changes between two kills.
 const CHANGES: usize = 16;
 
 #[derive(Debug, Default)]
 struct Counts {
     kills: usize,
     acknowledged: usize,
-    /// Everything that differs from what was acknowledged, a sentence each.
+    /// One sentence for each difference from what the gateway acknowledged.
     lost: Vec<String>,
 }
 
@@ -36,7 +36,7 @@ struct Counts {
 struct Key {
     id: i64,
     name: String,
-    /// `None` if the response that had the secret did not arrive.
+    /// `None` if the response with the secret did not arrive.
     secret: Option<String>,
     good: bool,
     successor: Option<i64>,
@@ -57,14 +57,14 @@ struct Owner {
     created: usize,
     keys: BTreeMap<i64, Key>,
     deleted: Vec<Key>,
-    /// The change that was requested when the gateway was killed, and may have been made.
+    /// The change that was requested when the gateway was killed. The gateway may have made it.
     unsure: Option<Change>,
 }
 
-// Scenario: gateways are killed while keys are created, deleted and rotated, and are started again
-// with what is left, at least 200 times.
-// Guarantee: no acknowledged change is lost, no deleted key comes back, in the list or at the
-// authorize endpoint, and every key has all of its fields.
+// Scenario: gateways are killed at least 200 times while owners create, delete and rotate keys.
+// Each time the gateway is started again with the same files.
+// Guarantee: no acknowledged change is lost. A deleted key appears neither in the list nor at the
+// authorize endpoint. Every key has all of its fields.
 #[test]
 fn no_acknowledged_change_is_lost() {
     let counts = thread::scope(|scope| {
@@ -128,8 +128,8 @@ fn kill_again_and_again() -> Counts {
     counts
 }
 
-/// Lets all owners change keys until the gateway is killed; returns how many changes were
-/// acknowledged.
+/// Lets all owners change keys until the gateway is killed. Returns the number of acknowledged
+/// changes.
 fn change_until_killed(gateway: &Gateway, owners: &mut [Owner]) -> usize {
     let (acknowledged, kill_after) = (AtomicUsize::new(0), fastrand::usize(0..CHANGES));
     thread::scope(|scope| {
@@ -141,8 +141,8 @@ fn change_until_killed(gateway: &Gateway, owners: &mut [Owner]) -> usize {
                     let (method, path, body) = change.call();
                     let (client, request) = caller.management(method, &path, &body);
                     let sent = client.send(&request);
-                    // The first owner that gets here after enough changes kills the gateway, while
-                    // the others are anywhere in their own change.
+                    // The first owner that reaches this line after enough changes kills the
+                    // gateway. The other owners may be at any point of their own change.
                     if acknowledged.load(Ordering::SeqCst) >= kill_after {
                         let _was_killed_already = kill_process(pid, Signal::KILL);
                     }
@@ -233,7 +233,7 @@ impl Owner {
         self.deleted.extend(self.keys.remove(&key.id));
     }
 
-    /// Finds out from the list whether the unacknowledged change was made, and returns that.
+    /// Returns whether the unacknowledged change was made, according to the list of keys.
     fn find_out(&mut self, listed: &BTreeMap<i64, Value>) -> bool {
         let (known, is_new) = (&self.keys, |name: &str, item: &Value| item["name"] == name);
         let mut new =
@@ -250,14 +250,14 @@ impl Owner {
                 new.inspect(|item| self.add(name, item)).is_some()
             }
             Some(Change::Rotate { key, at_once }) => {
-                // Deleted keys do not come back, so an unknown key of this name is the successor.
+                // A deleted key never reappears, so an unknown key with this name is the successor.
                 let new = new.find(|item| is_new(&key.name, item));
                 new.inspect(|item| self.rotated(&key, at_once, item)).is_some()
             }
         }
     }
 
-    /// Removes this owner's keys from the list, and returns what differs from what was
+    /// Removes this owner's keys from the list, and returns every difference from what the gateway
     /// acknowledged.
     fn compare(&self, caller: &mut Caller, listed: &mut BTreeMap<i64, Value>) -> Vec<String> {
         let mut wrong = Vec::new();
@@ -314,7 +314,8 @@ fn description(name: &str) -> String {
     format!("the key {name}")
 }
 
-/// How many changes the audit log has. A revision counts once.
+/// Returns the number of changes in the audit log. Several entries with one revision are one
+/// change.
 fn audited(caller: &mut Caller) -> usize {
     let (mut revisions, mut after) = (BTreeSet::new(), 0);
     loop {

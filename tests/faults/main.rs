@@ -1,16 +1,16 @@
-//! What the gateway does when something around it fails: it is killed, its disk is full, its
-//! database is gone, or its files and requests are nonsense.
+//! Tests of the gateway when something around it fails.
 //!
-//! | module | what happens |
+//! | module | fault |
 //! |---|---|
-//! | `kill` | it is killed in the middle of changes, again and again |
-//! | `disk` | the disk is full, or may only be read |
-//! | `database` | its database is gone, replaced, damaged, newer, or another gateway's |
-//! | `admin_tokens` | its admin token file is half written |
-//! | `memory` | a million keys that were never issued are presented to it |
+//! | `kill` | the gateway is killed in the middle of changes, many times |
+//! | `disk` | the disk is full or read-only |
+//! | `database` | the database is missing, replaced, damaged, too new, or in use |
+//! | `admin_tokens` | the admin token file is only half written |
+//! | `memory` | a sender presents a million keys that do not exist |
 //!
-//! They share `gateway` (a gateway under test, with a directory of its own), `keys` (what has to
-//! hold after every fault) and `http` (a client that notices that its connection was cut).
+//! The modules share `gateway` (the gateway under test and its files), `keys` (the assertions after
+//! a
+//! fault) and `http` (a client that never repeats a request).
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a failure here is a failed test")]
 

@@ -1,4 +1,4 @@
-//! How much memory a sender without a key can make the gateway use.
+//! The memory that a sender without a key can make the gateway use.
 
 use std::fs;
 use std::thread;
@@ -8,22 +8,23 @@ use ingestion_api::IngestionKey;
 use crate::gateway::{Gateway, TestEnv};
 use crate::keys::Keys;
 
-/// How many keys of the right format and checksum are sent that were never issued.
+/// The number of unknown keys that are sent. They have the right format and checksum.
 const JUNK: usize = 1_000_000;
 
-/// How many senders send them at the same time. Each of two listeners gets half of the senders.
+/// The number of senders that send at the same time. Each of two listeners gets half of the
+/// senders.
 const SENDERS: usize = 4;
 
-/// How many keys a sender sends before it checks the answers.
+/// The number of keys that a sender sends before it reads the responses.
 const BATCH: usize = 1000;
 
-/// How many bytes each of the keys would take if the gateway remembered its digest and nothing
-/// else.
+/// The number of bytes that a key would take if the gateway stored its digest.
 const REMEMBERED: usize = 32;
 
-// Scenario: a million keys that were never issued are sent with telemetry and to the authorize
-// endpoint. The memory is measured before and after them, the first time after 50,000 others.
-// Guarantee: each key is refused, and the memory grows by less than the size of their digests.
+// Scenario: a million unknown keys are sent to an OTLP listener and to the authorize endpoint. The
+// memory is measured after the first 50,000 keys and after the last one.
+// Guarantee: each key is refused. The memory grows by less than the size of the digests of all
+// keys.
 #[test]
 fn a_million_keys_of_nobody() {
     let env = TestEnv::new(&[]);
@@ -66,7 +67,7 @@ fn junk() -> IngestionKey {
     IngestionKey::generate(random).unwrap_or_else(|error| match error {})
 }
 
-/// The resident memory of the process in bytes.
+/// Returns the resident memory of the process in bytes.
 fn resident(gateway: &Gateway) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid().as_raw_nonzero()))
         .expect("the status of the process");

@@ -1,4 +1,4 @@
-//! Our exporter with a Collector's YAML and our receivers. These tests need no peer.
+//! Our exporter with a Collector's YAML, and our receivers. These tests need no programs of others.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use otlp_auth_tests::{Certificate, Items, Program, Totals, example};
 
 use crate::{KEY, TestFile, start_receiver};
 
-/// Starts the exporter with a configuration, with the key in `API_KEY`.
+/// Starts the exporter with this configuration file and with the key in `API_KEY`.
 pub(crate) fn start_exporter(config: &Path, arguments: &[&str], api_key: &str) -> Program {
     Program::start(
         example("otlp-exporter")
@@ -17,9 +17,8 @@ pub(crate) fn start_exporter(config: &Path, arguments: &[&str], api_key: &str) -
     )
 }
 
-// Scenario: the exporter sends over TLS with each kind of compression that the configuration
-// supports.
-// Guarantee: the receiver decodes all of them: as many items are received as were sent.
+// Scenario: the exporter sends over TLS with each compression that its configuration supports.
+// Guarantee: the receiver decodes all of them, and receives as many items as were sent.
 #[test]
 fn every_compression_arrives() {
     let certificate = Certificate::new();
@@ -49,9 +48,9 @@ fn every_compression_arrives() {
     assert_eq!(items.identities, ["team-a"]);
 }
 
-// Scenario: the configuration has several errors, and names a variable that is not set.
+// Scenario: the configuration has several errors and refers to a variable that is not set.
 // Guarantee: all errors are reported at once with their paths, nothing is sent, and the exit code
-// is the one of a configuration error.
+// means a configuration error.
 #[test]
 fn every_error_of_a_configuration_is_reported() {
     let config = TestFile::new(

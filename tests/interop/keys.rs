@@ -16,14 +16,14 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
 
 const PREFIX: &str = "iapikeyok-";
 
-/// A command of the session in the README, and the lines that it prints there.
+/// A command of the session in the README, and its output there.
 #[derive(Debug)]
 struct Recorded {
     command: &'static str,
     output: Vec<&'static str>,
 }
 
-/// Reads the session of the README, which is the code block with commands of `sts`.
+/// Reads the session of the README: the code block with commands of `sts`.
 fn session() -> Vec<Recorded> {
     let mut blocks = README.split("\n```");
     let block =
@@ -46,7 +46,7 @@ fn run_on_terminal(home: &Home, command: &str) -> String {
     shell.env("PATH", format!("{programs}:/usr/bin:/bin"));
     let mut terminal =
         spawn_command(shell, u64::try_from(PATIENCE.as_millis()).ok()).expect("a terminal");
-    // rexpect returns one character for each byte.
+    // rexpect returns one `char` for each byte.
     let bytes = terminal
         .exp_eof()
         .expect("an end")
@@ -74,17 +74,17 @@ fn normalized<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
         .collect()
 }
 
-/// The id in the first row, if the lines are a table.
+/// Returns the id in the first row, if the lines are a table.
 fn id<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let id =
         lines.into_iter().skip_while(|line| !line.starts_with("ID ")).nth(1)?.split(' ').next();
     id.filter(|id| id.parse::<u64>().is_ok())
 }
 
-// Scenario: the commands of the README run on a terminal, with a gateway that differs from the
-// defaults only in its ports.
-// Guarantee: each prints what the README shows, except for keys and ids. The three documented
-// commands are in the README.
+// Scenario: the commands of the README run on a terminal. The gateway has default settings except
+// for its ports.
+// Guarantee: each command prints what the README shows, except for keys and ids. The README
+// contains the three documented commands.
 #[test]
 fn the_session_of_the_readme() {
     let session = session();
@@ -113,9 +113,9 @@ fn the_session_of_the_readme() {
     gateway.program.stop();
 }
 
-// Scenario: our exporter uses a key of `sts` over both transports, and then `sts` deletes the key.
-// Guarantee: the key is accepted at once, and every item is counted once for it. When `sts` has
-// deleted the key, it is refused on both transports.
+// Scenario: our exporter uses a key of `sts` over both transports. Then `sts` deletes the key.
+// Guarantee: the key is accepted at once, and every item is counted once for the key. After the
+// deletion the key is refused on both transports.
 #[test]
 fn our_exporter_is_accepted_until_the_key_is_deleted() {
     let home = Home::new();

@@ -42,7 +42,7 @@ fn start_receiver(name: &str, tokens: &Path, certificate: Option<&Certificate>) 
     (receiver, port)
 }
 
-/// A file in a directory of its own.
+/// A file, alone in a temporary directory.
 struct TestFile {
     directory: tempfile::TempDir,
     name: &'static str,

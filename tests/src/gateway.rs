@@ -1,4 +1,4 @@
-//! The gateway and `sts` under test, in a home directory of their own.
+//! The gateway and `sts` under test, with a temporary home directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use crate::{Program, example};
 
-/// Puts every listener on a free port and flushes usage ten times a second. Everything else keeps
-/// its default.
+/// The configuration of a gateway under test: free ports, and usage is flushed ten times a second.
+/// All other settings have their defaults.
 const CONFIGURATION: &str = r#"
 receivers:
   otlp:
@@ -61,20 +61,20 @@ impl Home {
         self.path().join("gateway.yaml")
     }
 
-    /// The admin token that the gateway has generated at its first start.
+    /// Returns the admin token that the gateway created at its first start.
     pub fn admin_token(&self) -> String {
         let path = self.path().join(".local/state/ingestion-gateway/admin-tokens");
         fs::read_to_string(path).expect("the admin token file").trim_end().to_owned()
     }
 
-    /// A program with an empty environment but for this home directory.
+    /// Returns a command that runs a program with no environment except for this home directory.
     pub fn command(&self, program: &str) -> Command {
         let mut command = example(program);
         command.env_clear().env("HOME", self.path());
         command
     }
 
-    /// A command that runs the gateway.
+    /// Returns a command that runs the gateway.
     pub fn gateway(&self) -> Command {
         let mut command = self.command("ingestion-gateway");
         command
@@ -85,20 +85,20 @@ impl Home {
         command
     }
 
-    /// A command that runs `sts` with its configuration in this home directory.
+    /// Returns a command that runs `sts` with its configuration in this home directory.
     pub fn sts_command(&self) -> Command {
         let mut command = self.command("sts");
         command.env("XDG_CONFIG_HOME", self.path().join(".config"));
         command
     }
 
-    /// Runs `sts` with no terminal, as a script does.
+    /// Runs `sts` without a terminal, as a script does.
     pub fn sts(&self, arguments: &[&str]) -> Outcome {
         Outcome::of(self.sts_command().args(arguments))
     }
 
-    /// Runs `sts ingestion-api-key` with these arguments, which has to succeed, and returns its
-    /// JSON.
+    /// Runs `sts ingestion-api-key` with these arguments and returns its JSON output. The command
+    /// must succeed.
     pub fn sts_key(&self, arguments: &[&str]) -> Value {
         let outcome = self.sts(&[&["ingestion-api-key", "-o", "json"], arguments].concat());
         assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{arguments:?}");
@@ -145,7 +145,7 @@ impl Outcome {
 }
 
 impl Key {
-    /// The key in the JSON that `create` and `rotate` print.
+    /// Reads the key from the JSON that `create` and `rotate` print.
     pub fn of(created: &Value) -> Self {
         let key = &created["ingestion-api-key"];
         let secret = key["apiKey"].as_str().expect("a key").to_owned();
@@ -153,7 +153,7 @@ impl Key {
     }
 }
 
-/// A gateway whose listeners are bound; killed when dropped.
+/// A running gateway whose listeners are bound. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Gateway {
     pub program: Program,
@@ -170,7 +170,8 @@ impl Gateway {
         Self::ready_with(program, &home.ready_file())
     }
 
-    /// As [`ready`](Self::ready), for a gateway that writes this ready file.
+    /// Does the same as [`ready`](Self::ready) for a gateway that writes its ready file to this
+    /// path.
     pub fn ready_with(mut program: Program, ready_file: &Path) -> Self {
         program.wait_for("otlp_grpc");
         let text = fs::read(ready_file).expect("the ready file");

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Index;
 
-/// How many items a receiver has accepted, by signal and transport, such as `traces/grpc`.
+/// The number of items that a receiver has accepted, by signal and transport, such as
+/// `traces/grpc`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Items {
     counts: BTreeMap<String, usize>,
@@ -26,7 +27,7 @@ impl Items {
         *self.counts.entry(format!("{signal}/{transport}")).or_default() += count;
     }
 
-    /// All items that the lines report.
+    /// Counts all items that these lines report.
     pub fn of<'a>(lines: impl IntoIterator<Item = &'a String>) -> Self {
         let mut items = Self::default();
         for line in lines {
@@ -39,7 +40,7 @@ impl Items {
         self.counts.values().sum()
     }
 
-    /// Whether at least `count` items of every signal have come over this transport.
+    /// Returns whether at least `count` items of every signal have arrived over this transport.
     pub fn reach(&self, transport: &str, count: usize) -> bool {
         ["traces", "metrics", "logs"]
             .iter()
@@ -55,7 +56,7 @@ impl Index<&str> for Items {
     }
 }
 
-/// How many items the exporter has sent and failed to send, as it reports when it ends.
+/// The numbers of items that the exporter has sent and has failed to send, from its last line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub sent: usize,
@@ -73,7 +74,7 @@ impl Totals {
     }
 }
 
-/// What the gateway reports that it has received, counted and discarded.
+/// The items that the gateway has received, counted and discarded, from its own report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discarded {
     pub items: usize,
@@ -82,7 +83,7 @@ pub struct Discarded {
 }
 
 impl Discarded {
-    /// Everything that the lines report.
+    /// Counts everything that these lines report.
     pub fn of<'a>(lines: impl IntoIterator<Item = &'a String>) -> Self {
         let mut discarded = Self::default();
         for line in lines {
@@ -111,7 +112,7 @@ impl Discarded {
     }
 }
 
-/// The value of the field `name=value`.
+/// Returns the value of the field `name=value`.
 fn field<'a>(fields: &'a str, name: &str) -> &'a str {
     let value = fields.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
     value.unwrap_or_else(|| panic!("no {name} in: {fields}"))

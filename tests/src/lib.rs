@@ -1,5 +1,5 @@
-//! What the end-to-end tests share: programs under test, certificates, and telemetry whose items
-//! are counted.
+//! Shared code of the end-to-end tests: programs under test, certificates, and telemetry whose
+//! items are counted.
 
 #![expect(
     clippy::expect_used,
@@ -21,5 +21,5 @@ pub use items::{Discarded, Items, Totals};
 pub use program::{Program, example, path, peer};
 pub use sender::send;
 
-/// How long a test waits for anything before it fails. No test passes because this time is over.
+/// The time after which a waiting test fails. No test passes because this time is over.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);

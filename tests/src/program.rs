@@ -11,20 +11,22 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::PATIENCE;
 
-/// A command that runs one of our programs, which `cargo xtask test` builds before the tests.
+/// Returns a command that runs one of our programs. `cargo xtask test` builds them before the
+/// tests.
 pub fn example(name: &str) -> Command {
     Command::new(path(name))
 }
 
-/// The path of one of our programs.
+/// Returns the path of one of our programs.
 pub fn path(name: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("the path of this test");
-    // A test lies in target/debug/deps, the programs in target/debug.
+    // The tests are in target/debug/deps, and the programs are in target/debug.
     let path = tests.ancestors().map(|directory| directory.join(name)).find(|path| path.is_file());
     path.unwrap_or_else(|| panic!("{name} is not built: run the tests with `cargo xtask test`"))
 }
 
-/// A command that runs a program of another project, which `cargo xtask test` builds too.
+/// Returns a command that runs a program of another project. `cargo xtask test` builds these
+/// programs, too.
 pub fn peer(name: &str) -> Command {
     #[expect(clippy::disallowed_methods, reason = "the test command sets this variable")]
     let directory = std::env::var_os("OTLP_AUTH_PEERS").map(PathBuf::from);
@@ -35,13 +37,13 @@ pub fn peer(name: &str) -> Command {
     )
 }
 
-/// A running program; killed when dropped.
+/// A running program. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Program {
     name: String,
     child: Child,
     lines: Receiver<String>,
-    /// Every line that was waited for or passed over so far, for the message of a failure.
+    /// All lines so far, for the message of a failure.
     seen: Vec<String>,
 }
 
@@ -72,7 +74,7 @@ impl Program {
         Self { name, child, lines, seen: Vec::new() }
     }
 
-    /// The id of its process.
+    /// Returns the id of the process.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
@@ -82,7 +84,7 @@ impl Program {
         self.wait_until(text, |line| line.contains(text).then(|| line.to_owned()))
     }
 
-    /// Waits until `look` finds something in one of the next lines, and returns that.
+    /// Waits until `look` returns something for one of the next lines, and returns it.
     pub fn wait_until<T>(&mut self, what: &str, mut look: impl FnMut(&str) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -103,7 +105,7 @@ impl Program {
         }
     }
 
-    /// Sends SIGTERM and returns everything that the program printed. It has to exit with 0.
+    /// Sends SIGTERM and returns everything that the program printed. The exit code must be 0.
     pub fn stop(self) -> Vec<String> {
         kill_process(self.pid(), Signal::TERM).expect("the program runs");
         let (name, code, seen) = self.ended();
@@ -119,8 +121,8 @@ impl Program {
 
     fn ended(mut self) -> (String, Option<i32>, Vec<String>) {
         let deadline = Instant::now() + PATIENCE;
-        // The channel is closed once the program has closed stdout and stderr, which it does at its
-        // end.
+        // The channel is closed when the program has closed stdout and stderr, which happens when
+        // it ends.
         while let Ok(line) =
             self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))
         {

@@ -1,5 +1,5 @@
-//! Builds the software of other projects that tests and benchmarks run: from `tests/peers` into the
-//! target directory.
+//! Builds the programs of other projects that tests and benchmarks run. The sources are in
+//! `tests/peers`, and the results are in the target directory.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,16 +8,16 @@ use anyhow::{Context, Result};
 
 use crate::process::{root, run_with_reason, target};
 
-/// The peers that were built, and those that could not be.
+/// The peers that were built and those that could not be built.
 pub(crate) struct Peers {
-    /// Where the built peers are.
+    /// The directory of the built peers.
     pub(crate) directory: PathBuf,
     /// The test modules whose peer is missing.
     pub(crate) missing: Vec<&'static str>,
 }
 
-/// Builds every peer. If one cannot be built, prints the reason and what to install, and goes on
-/// with the others.
+/// Builds every peer. If a peer cannot be built, prints the reason and what to install, and
+/// continues with the others.
 pub(crate) fn build() -> Result<Peers> {
     let directory = directory()?;
     let go = (
@@ -67,7 +67,7 @@ fn go(directory: &Path) -> Result<()> {
         "-s -w",
         "-o",
     ]);
-    // The settings of this machine must not change which versions are built.
+    // Settings of this machine must not change which versions are built.
     run_with_reason(
         command
             .arg(out)

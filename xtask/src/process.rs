@@ -1,4 +1,4 @@
-//! Runs other programs, and knows the directories of the workspace.
+//! Runs other programs, and finds the directories of the workspace.
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// The root of the workspace.
+/// Returns the root of the workspace.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-/// The target directory. This program lies in it, in the directory of its profile.
+/// Returns the target directory. This program is in the directory of its profile there.
 pub(crate) fn target() -> Result<PathBuf> {
     let this = std::env::current_exe().context("the path of this program")?;
     this.ancestors()
@@ -21,9 +21,10 @@ pub(crate) fn target() -> Result<PathBuf> {
         .context("this program does not lie in a target directory")
 }
 
-/// A `cargo` command that runs in the root of the workspace.
+/// Returns a `cargo` command that runs in the root of the workspace.
 pub(crate) fn cargo<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
-    // Cargo sets this variable to its own path while it builds; without it the one on PATH is used.
+    // Cargo sets this variable to its own path during a build. Without the variable, the `cargo` in
+    // PATH is used.
     let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
     command.current_dir(root()).args(arguments);
     command
@@ -44,13 +45,14 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// As [`run`], and the error contains the last line that the program printed, which is its reason.
+/// Does the same as [`run`]. The error contains the last line that the program printed, because
+/// this line is usually the reason.
 pub(crate) fn run_with_reason(command: &mut Command) -> Result<()> {
     println!("$ {}", render(command));
     let (reader, writer) = std::io::pipe().context("a pipe")?;
     command.stdout(writer.try_clone().context("a pipe")?).stderr(writer);
     let spawned = command.spawn();
-    // The reader ends once every copy of the writer is closed, and `command` holds two of them.
+    // The reader ends when every copy of the writer is closed. `command` contains two copies.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = spawned.with_context(|| format!("could not run {}", render(command)))?;
     let mut last = None;
@@ -83,7 +85,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         .with_context(|| format!("{} printed something that is not UTF-8", render(command)))
 }
 
-/// The command as a line for people, with paths from the root of the workspace.
+/// Returns the command as text, with paths relative to the root of the workspace.
 fn render(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<_> = words
@@ -96,9 +98,9 @@ fn render(command: &Command) -> String {
 mod tests {
     use super::*;
 
-    // Scenario: programs print the reason of their failure on either stream, print nothing, do not
-    // exist, or succeed.
-    // Guarantee: the error contains the reason; a program that succeeds causes no error.
+    // Scenario: one program prints the reason of its failure on stdout, one on stderr, and one
+    // prints nothing. One does not exist, and one succeeds.
+    // Guarantee: each error contains the reason. A program that succeeds causes no error.
     #[test]
     fn a_failure_has_its_reason() {
         let result = |program: &str, script: &str| {

@@ -13,14 +13,14 @@ use crate::quickstart::build_programs;
 /// The package of the tests that need peers.
 const END_TO_END: &str = "otlp-auth-tests";
 
-/// The results of tests, added up.
+/// The numbers of tests by result.
 #[derive(Default)]
 struct Counts {
     passed: u64,
     failed: u64,
     skipped: u64,
-    /// Runs of `cargo test` that failed without a failed test: something did not compile or
-    /// crashed.
+    /// The number of `cargo test` runs that failed without a failed test, because something did not
+    /// compile or crashed.
     broken: u64,
 }
 

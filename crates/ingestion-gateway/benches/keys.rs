@@ -1,5 +1,5 @@
-//! The gateway with many keys: the time until it decides, its memory, and the time that creating and
-//! listing keys takes. `cargo xtask bench keys` runs it.
+//! The gateway with many keys: the time until it decides, its memory, and the time that creating
+//! and listing keys takes. `cargo xtask bench keys` runs it.
 //!
 //! Each run makes its own databases. The gateway and `sts` are built as they are shipped.
 

@@ -1,7 +1,7 @@
 //! The instruments of the library, through the OpenTelemetry metrics API.
 //!
-//! The crate's documentation lists the instruments and their attributes. No attribute is taken from a
-//! request.
+//! The crate's documentation lists the instruments and their attributes. No attribute is taken from
+//! a request.
 
 #[cfg(feature = "server")]
 use std::time::Duration;

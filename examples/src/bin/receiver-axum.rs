@@ -23,7 +23,7 @@ async fn main() -> anyhow::Result<()> {
     tokio::spawn(report_reloads("tokens", tokens.generation()));
     let authenticate = AuthenticateLayer::new(tokens).with_extractor(args.extractor());
 
-    // The layer comes last, because it stands in front of the routes that were added before it.
+    // The layer is added last, because a layer wraps only the routes that were added before it.
     let router = Router::new().fallback_service(receiver(print_line)).layer(authenticate);
 
     let stop = stop_signal()?;

@@ -56,7 +56,7 @@ async fn main() -> anyhow::Result<()> {
             let stream = match tls {
                 Some(tls) => match timeout(Duration::from_secs(10), tls.accept(stream)).await {
                     Ok(Ok(stream)) => Either::Left(stream),
-                    // Port scans fail here, too.
+                    // Port scans end here, too.
                     _ => return tracing::debug!("TLS handshake failed"),
                 },
                 None => Either::Right(stream),

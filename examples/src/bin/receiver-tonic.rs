@@ -28,14 +28,14 @@ async fn main() -> anyhow::Result<()> {
     let authenticate = AuthenticateLayer::new(tokens).with_extractor(args.extractor());
 
     let routes = Routes::from(Router::new().fallback_service(receiver(print_line)));
-    // The layer is the server's, so that it stands in front of routes that are added later, too.
+    // The layer belongs to the server, so that it also wraps routes that are added later.
     let server = Server::builder().accept_http1(true).layer(authenticate).add_routes(routes);
 
     let stop = stop_signal()?;
     let tls = args.tls()?;
     let listener = args.bind().await?;
     match tls {
-        // tonic's own TLS offers HTTP/2 only, which many OTLP/HTTP senders do not speak.
+        // tonic's own TLS only offers HTTP/2, and many OTLP/HTTP senders only support HTTP/1.1.
         Some(tls) => {
             server
                 .serve_with_incoming_shutdown(TlsListener::new(listener, tls)?.into_stream(), stop)

@@ -113,7 +113,7 @@ impl CollectorConfig {
         }
     }
 
-    /// What is doubtful about the file although it can be used, such as settings without effect.
+    /// Warnings about a valid file, for example about settings without effect.
     #[must_use]
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
@@ -178,8 +178,8 @@ impl<'a> Extensions<'a> {
         Self { defined, enabled }
     }
 
-    /// Checks an extension that `service.extensions` starts: it must be defined, and it must be
-    /// valid even if no exporter uses it.
+    /// Checks an extension in `service.extensions`. It must be defined, and it must be valid even
+    /// if no exporter uses it.
     fn check(defined: &BTreeMap<&str, Node<'_>>, id: &'a str, node: &Node<'_>) -> &'a str {
         match defined.get(id) {
             Some(extension) => drop(BearerTokenAuthConfig::read(extension)),
@@ -191,7 +191,7 @@ impl<'a> Extensions<'a> {
         id
     }
 
-    /// The configuration of the extension that `name` names.
+    /// Returns the configuration of the extension with this name.
     fn resolve(&self, name: &Node<'a>) -> Option<BearerTokenAuthConfig> {
         let id = name.string()?;
         let Some(extension) = self.defined.get(id) else {
@@ -213,7 +213,7 @@ impl<'a> Extensions<'a> {
 }
 
 fn list(defined: &BTreeMap<&str, Node<'_>>) -> String {
-    // The last part of a path is the id, unless the key was substituted.
+    // The id is the last part of the path. This does not hold where a reference was substituted.
     let ids: Vec<_> =
         defined.values().map(|node| node.path().trim_start_matches("extensions.")).collect();
     if ids.is_empty() {
@@ -223,7 +223,7 @@ fn list(defined: &BTreeMap<&str, Node<'_>>) -> String {
     }
 }
 
-/// The type of `type/name`.
+/// Returns the type in `type/name`.
 fn type_of(id: &str) -> &str {
     id.split_once('/').map_or(id, |(kind, _)| kind)
 }

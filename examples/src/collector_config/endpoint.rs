@@ -51,8 +51,8 @@ pub(super) fn grpc(node: &Node<'_>, insecure: bool) -> Option<Endpoint> {
     uri.map(Endpoint).map_err(|_| node.problem(EXPECTED)).ok()
 }
 
-/// Reads an endpoint of an OTLP/HTTP exporter: an `http://` or `https://` URL. Only the endpoint of
-/// a single signal may have a `query`, because the path of the signal is appended to any other.
+/// Reads an endpoint of an OTLP/HTTP exporter, an `http://` or `https://` URL. Only the endpoint of
+/// a single signal may have a `query`: to any other endpoint the path of the signal is appended.
 pub(super) fn http(node: &Node<'_>, query: bool) -> Option<Endpoint> {
     const EXPECTED: &str = "expected a URL with a host that starts with http:// or https://";
     let text = text(node)?;
@@ -73,7 +73,7 @@ pub(super) fn http(node: &Node<'_>, query: bool) -> Option<Endpoint> {
     Some(Endpoint(uri))
 }
 
-/// `base` with `path` appended to its own.
+/// Returns `base` with `path` appended to its path.
 pub(super) fn join(base: &Uri, path: &str) -> Option<Uri> {
     let mut parts = base.clone().into_parts();
     parts.path_and_query = format!("{}/{path}", base.path().trim_end_matches('/')).parse().ok();

@@ -9,7 +9,7 @@ use otlp_auth::config::BearerTokenAuthConfig;
 use super::endpoint::{self, Endpoint};
 use super::{RetryConfig, TlsConfig, header};
 
-/// Settings that the Collector knows and that have no effect here.
+/// The Collector's settings that have no effect here.
 const NO_EFFECT: [&str; 24] = [
     "authority",
     "balancer_name",
@@ -88,7 +88,7 @@ pub enum Compression {
 }
 
 impl Protocol {
-    /// The protocol of exporters of this type.
+    /// Returns the protocol of exporters of this type.
     pub(super) fn of_type(exporter_type: &str) -> Option<Self> {
         match exporter_type {
             "otlp" | "otlp_grpc" => Some(Self::Grpc),
@@ -132,10 +132,10 @@ impl ExporterConfig {
         self.endpoint.as_ref().map(Endpoint::uri)
     }
 
-    /// The URL that a signal is sent to. On OTLP/HTTP it is `traces_endpoint`, `metrics_endpoint`
-    /// or `logs_endpoint`, or otherwise `endpoint` with the path `/v1/traces`, `/v1/metrics` or
-    /// `/v1/logs` appended; on OTLP/gRPC it is the endpoint. `None` if the exporter sends only
-    /// other signals.
+    /// The URL that a signal is sent to. On OTLP/gRPC it is the endpoint. On OTLP/HTTP it is
+    /// `traces_endpoint`, `metrics_endpoint` or `logs_endpoint`; if that is not set, it is
+    /// `endpoint` with the path `/v1/traces`, `/v1/metrics` or `/v1/logs` appended. `None` if the
+    /// exporter does not send this signal.
     #[must_use]
     pub fn signal_endpoint(&self, signal: Signal) -> Option<Uri> {
         let endpoint = self.endpoint();
@@ -185,8 +185,8 @@ impl ExporterConfig {
         &self.retry
     }
 
-    /// Reads the exporter at `node`; `auth` resolves the authenticator that a node names. Returns
-    /// `None` if `node` is not a map, which is then in the report.
+    /// Reads the exporter at `node`. `auth` finds the authenticator with the name at a node.
+    /// Returns `None` if `node` is not a map, and reports that problem.
     pub(super) fn read<'a>(
         id: &str,
         protocol: Protocol,

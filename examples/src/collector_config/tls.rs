@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use otel_confmap::{Map, Node};
 use secrecy::SecretString;
 
-/// Settings that the Collector knows and that have no effect here.
+/// The Collector's settings that have no effect here.
 const NO_EFFECT: [&str; 8] = [
     "min_version",
     "max_version",
@@ -63,8 +63,8 @@ impl TlsConfig {
         self.insecure
     }
 
-    /// The certificates that the server is verified with: `ca_file` or `ca_pem`; without them, the
-    /// system's roots.
+    /// The certificates that the server is verified with: `ca_file` or `ca_pem`. Without these
+    /// settings they are the system's roots.
     #[must_use]
     pub fn ca(&self) -> Option<&Pem> {
         self.ca.as_ref()
@@ -115,8 +115,8 @@ impl TlsConfig {
     }
 }
 
-/// Reads PEM from a file's path or from a text; an empty setting counts as absent, as in the
-/// Collector.
+/// Reads PEM from the path of a file or from a text. As in the Collector, an empty setting counts
+/// as absent.
 fn pem(map: &mut Map<'_>, file: &str, text: &str) -> Option<Pem> {
     let (file_node, text_node) = (map.get(file), map.get(text));
     let path = file_node.and_then(|node| node.string()).filter(|path| !path.is_empty());

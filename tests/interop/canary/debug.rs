@@ -12,9 +12,9 @@ use otlp_auth::{Credential, Decision};
 
 use super::hay::Hay;
 
-// Scenario: a key is created and rotated by the service with a real database, and presented to the
-// cache.
-// Guarantee: no `Debug` output of the types that are involved has a key or a part of a key.
+// Scenario: the key service creates and rotates a key in a real database, and the key is presented
+// to the key cache.
+// Guarantee: the `Debug` output of all involved types contains neither a key nor a part of a key.
 #[tokio::test]
 async fn debug_shows_no_key() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -10,8 +10,7 @@ use otlp_auth_tests::PATIENCE;
 /// The names of places and their contents.
 #[derive(Default)]
 pub(super) struct Hay {
-    /// Bytes that are not UTF-8 are replaced, which leaves keys as they are, because keys are
-    /// ASCII.
+    /// Bytes that are not UTF-8 are replaced. Keys consist of ASCII and are not affected.
     places: Vec<(String, String)>,
 }
 
@@ -21,7 +20,7 @@ impl Hay {
             .push((place.to_owned(), String::from_utf8_lossy(content.as_ref()).into_owned()));
     }
 
-    /// Adds every file below a directory with its present content.
+    /// Adds the present content of every file below a directory.
     pub(super) fn add_files(&mut self, directory: &Path) {
         for entry in fs::read_dir(directory).expect("a directory") {
             let path = entry.expect("an entry").path();
@@ -34,12 +33,13 @@ impl Hay {
         }
     }
 
-    /// Whether a place whose name ends with `place` has this text.
+    /// Returns whether a place whose name ends with `place` contains this text.
     pub(super) fn has(&self, place: &str, text: &str) -> bool {
         self.places.iter().any(|(name, content)| name.ends_with(place) && content.contains(text))
     }
 
-    /// Asserts that no place has this text, except those whose names end with one of `except`.
+    /// Asserts that no place contains this text. Places whose names end with one of `except` are
+    /// left out.
     pub(super) fn assert_free_of(&self, what: &str, text: &str, except: &[&str]) {
         for (place, content) in &self.places {
             let Some((before, _)) = content.split_once(text) else { continue };

@@ -1,5 +1,5 @@
-//! Uses keys in every way there is, and then searches for them in everything that was printed,
-//! answered and stored.
+//! Uses keys in every possible way, and then searches for them in everything that was printed, sent
+//! and stored.
 
 mod debug;
 mod hay;
@@ -17,8 +17,8 @@ const RECEIVER_KEY: &str = "receiver-canary-b7Qx93LmZt";
 
 const NAME: &str = "visible-canary";
 
-/// Texts that have to be found, and where. They show that the searched places are the right ones
-/// and that every request was made.
+/// Texts that must be found, and the places that must have them. They show that the right places
+/// are searched and that every request was made.
 const VISIBLE: [(&str, &str); 10] = [
     ("the gateway's output", NAME),
     ("the gateway's output", "DEBUG"),
@@ -47,12 +47,12 @@ fn unknown_key() -> String {
     }
 }
 
-// Scenario: created, rotated and deleted keys, an unknown and a mistyped key, the receiver's key
-// and the admin token are used rightly and wrongly on every listener and by every command, while
-// the gateway logs everything at the level trace, as text and as JSON.
+// Scenario: every kind of key and the admin token are used on every listener and by every command,
+// correctly and incorrectly: created, rotated, deleted, unknown and mistyped keys, and the receiver
+// API key. The gateway logs at the level trace, once as text and once as JSON.
 // Guarantee: no secret and no part of a secret is in a log, a response, a metric, the audit log,
-// the printed configuration or a file. The exceptions are the output of the one command that made a
-// key, and the two files that are made for the admin token.
+// the printed configuration or a file. The only exceptions are the output of the command that
+// created a key, and the two files with the admin token.
 #[test]
 fn no_secret_is_in_anything_that_is_printed_or_kept() {
     for format in ["text", "json"] {
@@ -94,8 +94,8 @@ fn no_secret_is_in_anything_that_is_printed_or_kept() {
             ("unknown", &unknown),
         ] {
             hay.assert_free_of(what, key, &[]);
-            // The first of the three parts is left out: it begins with the characters by which
-            // people tell keys apart.
+            // The first of the three parts is not searched for, because its first characters are
+            // shown on purpose.
             for part in key.split('-').skip(2).take(2) {
                 hay.assert_free_of(what, part, &[]);
             }
@@ -133,7 +133,7 @@ fn save_context(home: &Home, gateway: &Gateway) -> String {
     text(&outcome)
 }
 
-/// A command that prints a key: on stdout only.
+/// Runs a command that prints a key, and asserts that the key is only on stdout.
 fn make(home: &Home, hay: &mut Hay, arguments: &[&str]) -> Key {
     let outcome = home.sts(&[&["ingestion-api-key", "-vv", "-o", "json"], arguments].concat());
     assert_eq!(outcome.code, Some(0), "{arguments:?}");
@@ -141,8 +141,8 @@ fn make(home: &Home, hay: &mut Hay, arguments: &[&str]) -> Key {
     Key::of(&serde_json::from_str(&outcome.stdout).expect("JSON"))
 }
 
-/// Presents a key in every place of every listener, alone and beside another, by hand and by our
-/// programs.
+/// Sends a key in every header and query parameter of every listener, alone and beside another key.
+/// Requests are made by hand and by our programs.
 fn use_up(home: &Home, gateway: &Gateway, hay: &mut Hay, key: &str) {
     for scheme in ["StackState", "SUSEObservability", "ApiKey", "Bearer", "stackstate  "] {
         let credential = format!("{scheme} {key}");
@@ -226,7 +226,7 @@ fn use_up(home: &Home, gateway: &Gateway, hay: &mut Hay, key: &str) {
         &["describe", key],
         &["create", "--name", "x", "--expiration", key],
     ] {
-        // Receivers' keys can be anything: nothing tells them from a mistyped argument.
+        // A receiver API key may be any text, so `sts` cannot recognize it as a key.
         if key != RECEIVER_KEY {
             hay.add(
                 "a key as an argument",
@@ -236,7 +236,7 @@ fn use_up(home: &Home, gateway: &Gateway, hay: &mut Hay, key: &str) {
     }
 }
 
-/// Our exporter, over both transports.
+/// Runs our exporter over both transports.
 fn export(gateway: &Gateway, hay: &mut Hay, key: &str) {
     let auth = "auth: {authenticator: bearertokenauth}}";
     let yaml = TestFile::new(
@@ -255,7 +255,8 @@ fn export(gateway: &Gateway, hay: &mut Hay, key: &str) {
     }
 }
 
-/// Every command on a key that prints none; it is deleted at the end.
+/// Runs every command that takes the id of a key and must not print the key. The last command
+/// deletes the key.
 fn manage(home: &Home, hay: &mut Hay, key: &Key) {
     let id = key.id.to_string();
     for arguments in [
@@ -273,7 +274,7 @@ fn manage(home: &Home, hay: &mut Hay, key: &Key) {
     }
 }
 
-/// The calls that no command makes, and calls with a key where none belongs.
+/// Makes the management calls that no command makes, and calls that contain a key by mistake.
 fn call_management(home: &Home, gateway: &Gateway, hay: &mut Hay, key: &Key) {
     let (address, token, secret) = (gateway.address("management"), home.admin_token(), &key.secret);
     let keys = "/api/security/ingestion/api_keys";

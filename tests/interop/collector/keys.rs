@@ -1,4 +1,4 @@
-//! The Collector as client of the gateway, with a key that `sts` has created.
+//! The Collector as a client of the gateway, with a key that `sts` created.
 
 use otlp_auth_tests::{Discarded, Gateway, Home, Totals, send};
 
@@ -9,16 +9,16 @@ use crate::exporter::start_exporter;
 const BATCHES: usize = 3;
 const ITEMS: usize = 7;
 
-/// The documented configuration with this exporter.
+/// Returns the documented configuration with this exporter.
 fn config(exporter: &str, rest: &str) -> String {
     [DOCUMENTED, "  exporters:\n    ", exporter, rest].concat()
 }
 
-// Scenario: a key is created with `sts`, used by a Collector over OTLP/HTTP and by our exporter
-// over OTLP/gRPC, and deleted. (The gateway does not terminate TLS yet, and a Collector sends no
-// key over gRPC without TLS.)
-// Guarantee: both are let in as soon as the key is created, and each item is counted once for this
-// key. Once `sts` has reported the deletion, no item is let in.
+// Scenario: `sts` creates a key. A Collector uses the key over OTLP/HTTP, and our exporter uses it
+// over OTLP/gRPC. Then `sts` deletes the key. (A Collector sends no key over gRPC without TLS, and
+// the gateway has no TLS yet.)
+// Guarantee: both senders are allowed as soon as the key is created, and the gateway counts each
+// item once for this key. Once `sts` has reported the deletion, no item is accepted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_lets_in_at_once_and_is_refused_at_once() {
     let home = Home::new();

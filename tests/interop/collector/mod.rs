@@ -11,8 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::TestFile;
 
-/// The documented configuration of a client, which is complete but for the endpoint. A test adds
-/// that below it.
+/// The documented configuration of a client without the endpoint. Each test appends the endpoint.
 const DOCUMENTED: &str = r#"
   extensions:
     bearertokenauth:
@@ -20,14 +19,15 @@ const DOCUMENTED: &str = r#"
       token: "${env:API_KEY}"
 "#;
 
-/// Makes the Collector log every event in one line, and open no port for its own metrics.
+/// Settings with which the Collector logs every event in one line and opens no port for its
+/// metrics.
 const TELEMETRY: &str = r"
     telemetry:
       metrics: {level: none}
       logs: {disable_stacktrace: true, disable_zap_resource: true, sampling: {enabled: false}}
 ";
 
-/// A receiver without authentication, for the test's own telemetry.
+/// A receiver without authentication, to which the test sends its telemetry.
 const OPEN_RECEIVER: &str = r#"
   receivers:
     otlp:
@@ -35,7 +35,7 @@ const OPEN_RECEIVER: &str = r#"
         grpc: {endpoint: "127.0.0.1:0"}
 "#;
 
-/// A `service` block that has these extensions and sends all signals to these exporters.
+/// Returns a `service` block that uses these extensions and sends all signals to these exporters.
 fn service(extensions: &str, exporters: &str) -> String {
     let pipeline = format!("{{receivers: [otlp], exporters: [{exporters}]}}");
     format!(
@@ -87,7 +87,7 @@ impl Collector {
     }
 }
 
-/// The port in the `endpoint` field of a log line.
+/// Returns the port in the `endpoint` field of a log line.
 fn port(line: &str) -> u16 {
     let (_, endpoint) = line.split_once("\"endpoint\": \"").expect("an endpoint");
     let address = endpoint.split('"').next().unwrap_or_default();

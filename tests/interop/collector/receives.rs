@@ -1,4 +1,4 @@
-//! The Collector as server with `bearertokenauth`, which receives from our exporter.
+//! The Collector as a server with `bearertokenauth`. Our exporter sends to it.
 
 use otlp_auth_tests::{Items, Totals};
 
@@ -8,7 +8,8 @@ use crate::{KEY, TestFile, WRONG_KEY, start_receiver};
 
 const FORWARDING_KEY: &str = "iapikeyok-Forward0-FromTheC-ollector-4d5e6f";
 
-/// A Collector that requires a key on both protocols and forwards what it accepts.
+/// Returns the configuration of a Collector that requires a key on both protocols and forwards what
+/// it accepts.
 fn config(port: u16) -> String {
     let head = format!(
         r#"
@@ -33,7 +34,7 @@ fn config(port: u16) -> String {
     head + &service("bearertokenauth, bearertokenauth/forward", "otlphttp/forward")
 }
 
-/// The documented configuration with an exporter for one transport.
+/// Writes the documented configuration with an exporter for one transport.
 fn exporter_config(exporter: &str) -> TestFile {
     TestFile::new(
         "exporter.yaml",
@@ -48,9 +49,9 @@ fn exporter_config(exporter: &str) -> TestFile {
 }
 
 // Scenario: our exporter sends this host's telemetry over each transport to a Collector that checks
-// its key, with the right key and with a wrong one.
+// its key, once with the right key and once with a wrong key.
 // Guarantee: the Collector forwards as many items as the exporter reports as sent. With the wrong
-// key the exporter reports that it failed, exits with 1, and the Collector forwards nothing.
+// key the exporter reports the failure and exits with code 1, and the Collector forwards nothing.
 #[test]
 fn our_exporter_is_let_in_with_the_right_key_only() {
     let tokens = TestFile::new("tokens", &format!("collector={FORWARDING_KEY}\n"));

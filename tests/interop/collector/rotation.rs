@@ -1,5 +1,5 @@
-//! One token file that both ends read. It is rotated in steps, and each end reloads it in each
-//! step.
+//! One token file that sender and receiver both read. It is rotated in three steps, and both reload
+//! it in each step.
 
 use otlp_auth_tests::{Certificate, Items, Program, Totals, send};
 use tokio::sync::oneshot;
@@ -11,14 +11,15 @@ use crate::{TestFile, start_receiver};
 const OLD: &str = "iapikeyok-OldKey00-ToBeRota-tedOut00-7a8b9c";
 const NEW: &str = "iapikeyok-NewKey00-ToBeRota-tedIn000-9c8b7a";
 
-/// What the file has after the old key alone: first the receiving end accepts the new key too, then
-/// the sending end uses it, because it takes the first line, and last the old key is gone.
+/// The contents of the file after the one with the old key alone. First the receiver also accepts
+/// the new key. Then the sender uses the new key, because it is on the first line. Last the old key
+/// is removed.
 fn steps() -> [String; 3] {
     [format!("{OLD}\n{NEW}\n"), format!("{NEW}\n{OLD}\n"), format!("{NEW}\n")]
 }
 
 // Scenario: a Collector sends to our receiver while the token file of both is rotated.
-// Guarantee: everything that was sent is received, because no step refuses a token that is in use.
+// Guarantee: everything that was sent is received, because no step removes a token that is in use.
 #[tokio::test(flavor = "multi_thread")]
 async fn from_a_collector_to_our_receiver() {
     const ITEMS: usize = 3;
@@ -51,7 +52,7 @@ async fn from_a_collector_to_our_receiver() {
             .concat();
     let mut collector = Collector::start(&config, "");
 
-    // This task sends without a pause until it is stopped, and returns how many batches it sent.
+    // This task sends batches until it is stopped, and returns their number.
     let channel = collector.channel();
     let (stop, mut stopped) = oneshot::channel::<()>();
     let sending = tokio::spawn(async move {
@@ -133,7 +134,7 @@ fn from_our_exporter_to_a_collector() {
             tokens.replace(&step);
             collector.program.wait_for("refresh token");
             exporter.wait_for("reloaded token");
-            // A round that has begun before the reload may still use the old token.
+            // An export that began before the reload may still use the old token.
             for _ in 0..6 {
                 exporter.wait_for("sent ");
             }
@@ -150,8 +151,8 @@ fn from_our_exporter_to_a_collector() {
     }
 }
 
-/// Waits for more batches than the Collector sends at once, so that every batch that it began to
-/// send before has arrived.
+/// Waits until more batches have arrived than the Collector sends at once. Every batch that it had
+/// begun to send before has then arrived.
 fn wait_for_batches(receiver: &mut Program) {
     for _ in 0..100 {
         receiver.wait_for("accepted ");

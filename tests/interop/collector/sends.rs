@@ -1,4 +1,4 @@
-//! The Collector as client, with the documented configuration.
+//! The Collector as a client, with the documented configuration.
 
 use otlp_auth_tests::{Certificate, Items, send};
 
@@ -8,7 +8,7 @@ use crate::{KEY, RECEIVERS, TestFile, WRONG_KEY, start_receiver};
 const BATCHES: usize = 5;
 const ITEMS: usize = 7;
 
-/// The documented configuration with the endpoints and the certificate of this test.
+/// Returns the documented configuration with the endpoints and the certificate of this test.
 fn config(port: u16, certificate: &Certificate) -> String {
     let ca = certificate.cert();
     let exporters = format!(

@@ -20,7 +20,7 @@ use crate::KEY;
 const BATCHES: usize = 4;
 const ITEMS: usize = 6;
 
-/// An authenticator that decides from its tokens unless it is out of order.
+/// An authenticator that decides from its tokens, except while it is switched off.
 struct Interrupted {
     tokens: FixedTokens,
     out_of_order: Arc<AtomicBool>,
@@ -40,9 +40,9 @@ impl ServerAuthenticator for Interrupted {
     }
 }
 
-// Scenario: a Collector sends over both transports while the authenticator cannot decide, until it
-// can again.
-// Guarantee: every item arrives, so an outage of the authenticator loses no telemetry.
+// Scenario: a Collector sends over both transports. For a while the authenticator cannot decide,
+// and then it can decide again.
+// Guarantee: every item arrives: an outage of the authenticator loses no telemetry.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_loses_no_telemetry() {
     let certificate = Certificate::new();

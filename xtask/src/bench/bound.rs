@@ -1,16 +1,19 @@
-//! What each benchmark has to reach.
+//! The bounds of each benchmark.
 //!
-//! Nanoseconds say as much about a machine, and about who else uses it, as about the code. So a
-//! time is bounded by another one that was measured beside it in the same round: a ratio is taken
-//! in each round, and the median of the ratios counts. Only the benchmark `keys` has bounds in
-//! units.
+//! A time in nanoseconds depends on the machine and on its other users as much as on the code. So
+//! each
+//! bound compares a time with another time that was measured in the same round. The ratio is
+//! computed
+//! in each round, and the median of the ratios must be within the bound. Only the benchmark `keys`
+//! has
+//! bounds in units.
 
 use std::fmt;
 
 use super::Name;
 use super::cases::{Cases, Summary};
 
-/// The bounds of a benchmark.
+/// Returns the bounds of a benchmark.
 pub(super) fn bounds(name: Name) -> Vec<Bound> {
     match name {
         Name::Verdict => verdict(),
@@ -35,7 +38,7 @@ fn verdict() -> Vec<Bound> {
         bounds.extend([Bound::to_peers(case, &[SIPHASH], 3.0), Bound::no_allocations(case)]);
     }
     bounds.extend([
-        // What is refused takes as long as what is allowed.
+        // A denied credential must take as long as an allowed one.
         Bound::to_case("fixed_1k_unknown", "fixed_1k_hit", 1.2),
         Bound::to_case("malformed", "fixed_1k_hit", 1.2),
         Bound::to_peers("ring_1m_hot", &[SHA256], 2.2).with_goal(1.8),
@@ -58,7 +61,8 @@ fn client() -> Vec<Bound> {
         Bound::to_peers("interceptor", &[CONSTANT], 1.3),
         Bound::no_allocations("interceptor"),
         Bound::to_peers("channel", &[CONSTANT], 1.3),
-        // What the layer adds, beside what the same request takes without the layer.
+        // The time that the layer adds is compared with the time of the same request without the
+        // layer.
         Bound::to_peers("server_layer", &["passthrough"], 2.0),
     ]
 }
@@ -72,7 +76,7 @@ fn keys() -> Vec<Bound> {
     ]
 }
 
-/// A limit on what is measured of one case.
+/// A limit for one measurement of a case.
 pub(super) struct Bound {
     case: &'static str,
     measure: Measure,
@@ -80,7 +84,7 @@ pub(super) struct Bound {
     goal: Option<f64>,
 }
 
-/// What of a case is compared with the limit.
+/// The measurement of a case that is compared with the limit.
 enum Measure {
     /// The median, in the unit of the case.
     Value,
@@ -92,7 +96,7 @@ enum Measure {
     Allocations,
 }
 
-/// A bound with what was measured.
+/// A bound and the measured value.
 pub(super) struct Outcome<'a> {
     bound: &'a Bound,
     measured: Option<f64>,
@@ -119,13 +123,13 @@ impl Bound {
         Self::new(case, Measure::Allocations, 0.0)
     }
 
-    /// A lower value that is hoped for. To miss it is shown and is not a failure.
+    /// Adds a goal below the limit. A missed goal is printed and is not a failure.
     const fn with_goal(mut self, goal: f64) -> Self {
         self.goal = Some(goal);
         self
     }
 
-    /// Compares the bound with what was measured.
+    /// Compares the measured value with the bound.
     pub(super) fn check(&self, cases: &Cases) -> Outcome<'_> {
         let ours = cases.ours(self.case);
         let measured = match self.measure {
@@ -135,7 +139,8 @@ impl Bound {
                 median_ratio(ours, &peers)
             }
             Measure::ToCase(other) => median_ratio(ours, &[cases.ours(other)]),
-            // One allocation of a runtime among a thousand operations is not the operation's.
+            // The runtime makes an allocation now and then, which does not belong to the operation.
+            // Rounding removes it.
             Measure::Allocations => cases.allocations(self.case).map(f64::round),
         };
         Outcome { bound: self, measured }
@@ -143,7 +148,7 @@ impl Bound {
 }
 
 impl Outcome<'_> {
-    /// Whether the bound holds. What was not measured does not.
+    /// Returns whether the bound holds. A bound without a measured value does not hold.
     pub(super) fn holds(&self) -> bool {
         self.measured.is_some_and(|measured| measured <= self.bound.limit)
     }
@@ -172,8 +177,8 @@ impl fmt::Display for Outcome<'_> {
     }
 }
 
-/// The median over the rounds of `ours` divided by the sum of `others`. There is none unless each
-/// of them was measured in each round.
+/// Returns the median over the rounds of `ours` divided by the sum of `others`. Returns nothing if
+/// one of them was not measured in every round.
 fn median_ratio(ours: &[f64], others: &[&[f64]]) -> Option<f64> {
     if others.iter().any(|other| other.len() != ours.len()) {
         return None;
@@ -194,9 +199,9 @@ mod tests {
         cases
     }
 
-    // Scenario: a machine that is twice as slow in one of three rounds, and a peer whose name
-    // begins with the name of another peer.
-    // Guarantee: the ratio is taken within each round, to the sum of the peers that are named.
+    // Scenario: a machine is twice as slow in one of three rounds. The name of one peer begins with
+    // the name of another peer.
+    // Guarantee: the ratio is computed within each round, with the sum of exactly the named peers.
     #[test]
     fn ratios_are_taken_within_a_round() {
         let mut lines = Vec::new();
@@ -221,8 +226,8 @@ mod tests {
         assert!(Bound::no_allocations("a").check(&cases).holds());
     }
 
-    // Scenario: a case or a peer that no program has printed, or not in every round.
-    // Guarantee: its bounds are missed.
+    // Scenario: no program has printed a case or a peer, or not in every round.
+    // Guarantee: the bounds of this case are missed.
     #[test]
     fn what_is_not_measured_is_missed() {
         let cases = cases(&[

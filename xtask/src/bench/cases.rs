@@ -1,4 +1,4 @@
-//! What the benchmark programs print, collected by case.
+//! The results that the benchmark programs print, collected by case.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -12,17 +12,17 @@ use crate::process::output;
 #[derive(Default)]
 pub(super) struct Cases(BTreeMap<String, Case>);
 
-/// The results of one case, one a round.
+/// The results of one case, one for each round.
 #[derive(Default)]
 pub(super) struct Case {
     pub(super) ours: Vec<f64>,
-    /// By `NAME@VERSION`.
+    /// The results of each peer, by `NAME@VERSION`.
     pub(super) peers: BTreeMap<String, Vec<f64>>,
-    /// The most allocations that an operation of ours made in any round.
+    /// The largest number of allocations of one operation of ours in any round.
     pub(super) allocations: Option<f64>,
 }
 
-/// The rounds of one case and program, as `target/bench/NAME.json` has them.
+/// The summary of the rounds of one program, as in `target/bench/NAME.json`.
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct Summary {
     pub(super) median: f64,
@@ -34,7 +34,7 @@ pub(super) struct Summary {
 #[derive(Deserialize)]
 struct Line {
     case: String,
-    /// Absent where the result is ours.
+    /// Absent if the result is ours.
     #[serde(default)]
     peer: Option<String>,
     #[serde(default)]
@@ -59,7 +59,7 @@ impl Cases {
         Ok(cases)
     }
 
-    /// Adds the result that `line` reports.
+    /// Adds the result in `line`.
     pub(super) fn add(&mut self, line: &str) -> Result<()> {
         let line: Line =
             serde_json::from_str(line).with_context(|| format!("a benchmark printed: {line}"))?;
@@ -82,12 +82,13 @@ impl Cases {
         self.0.iter().map(|(name, case)| (name.as_str(), case))
     }
 
-    /// Our results of a case, one a round; none if the case did not run.
+    /// Returns our results of a case, one for each round; empty if the case did not run.
     pub(super) fn ours(&self, case: &str) -> &[f64] {
         self.0.get(case).map_or(&[], |case| &case.ours)
     }
 
-    /// The results of a peer, of whatever version, one a round; none if it did not run.
+    /// Returns the results of a peer in any version, one for each round; empty if the peer did not
+    /// run.
     pub(super) fn peer(&self, case: &str, peer: &str) -> &[f64] {
         let mut peers = self.0.get(case).into_iter().flat_map(|case| &case.peers);
         peers
@@ -95,14 +96,14 @@ impl Cases {
             .map_or(&[], |(_, rounds)| rounds)
     }
 
-    /// The most allocations that an operation of this case made in any round.
+    /// Returns the largest number of allocations of one operation of this case in any round.
     pub(super) fn allocations(&self, case: &str) -> Option<f64> {
         self.0.get(case)?.allocations
     }
 }
 
 impl Summary {
-    /// The summary of these rounds, if there is any.
+    /// Returns the summary of these rounds; nothing if there are no rounds.
     pub(super) fn of(rounds: &[f64]) -> Option<Self> {
         let mut rounds = rounds.to_vec();
         rounds.sort_by(f64::total_cmp);

@@ -27,8 +27,8 @@ pub(crate) enum Name {
     Keys,
 }
 
-/// Runs each benchmark, shows its table and bounds and writes its file; all of them if none is
-/// named. Fails after the last one if a bound was missed.
+/// Runs the named benchmarks, or all of them. Prints the table and the bounds of each, and writes
+/// its file. Fails at the end if a bound was missed.
 pub(crate) fn run(names: &[Name]) -> Result<()> {
     let names = if names.is_empty() { Name::value_variants() } else { names };
     let mut missed = Vec::new();
@@ -55,7 +55,7 @@ impl Name {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    /// The programs of one round, in the order in which they run.
+    /// Returns the programs of one round, in the order in which they run.
     fn programs(self) -> Result<Vec<Command>> {
         Ok(match self {
             Self::Verdict => vec![
@@ -80,7 +80,7 @@ impl Name {
         })
     }
 
-    /// How often each program runs, in turn with the others.
+    /// The number of rounds. Each program runs once in each round.
     fn rounds(self) -> usize {
         match self {
             Self::Verdict | Self::Client => 7,

@@ -13,7 +13,7 @@ use super::Name;
 use super::cases::{Cases, Summary};
 use crate::process::output;
 
-/// The table of one benchmark, a row a case.
+/// Returns the table of one benchmark with one row for each case.
 pub(super) fn table(name: Name, cases: &Cases) -> Table {
     let cell = |rounds: &[f64]| match Summary::of(rounds) {
         Some(Summary { median, min, max }) => {
@@ -42,7 +42,8 @@ pub(super) fn table(name: Name, cases: &Cases) -> Table {
     table
 }
 
-/// Writes the results of one benchmark. Other programs read the file: its schema is fixed.
+/// Writes the results of one benchmark to its file. The schema is fixed, because other programs
+/// read the file.
 pub(super) fn write(path: &Path, name: Name, cases: &Cases) -> Result<()> {
     let cases: Vec<_> = cases
         .iter()

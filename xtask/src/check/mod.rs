@@ -18,7 +18,7 @@ const PUBLISHED: [&str; 2] = ["otel-confmap", "otlp-auth"];
 const LIBRARIES: [&str; 5] =
     ["otel-confmap", "otlp-auth", "otlp-receiver", "ingestion-api", "ingestion-keys"];
 
-/// Tools beyond the toolchain, in the versions that this repository is checked with.
+/// The versions of the tools that this repository is checked with.
 const CARGO_DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
 const CARGO_HACK: Tool = Tool { name: "cargo-hack", version: "0.6.46" };
 
@@ -47,11 +47,12 @@ pub(crate) fn run_checks() -> Result<()> {
     deny.args(["--locked", "--all-features", "check", "bans", "licenses", "sources"]);
     run(&mut deny)?;
 
-    // In one call: a published crate that needs another one is built with its package.
+    // Both crates are packaged in one call, so that the crate that needs the other one is built
+    // with its package.
     let mut package = cargo(["package", "--locked"]);
     package.args(packages(&PUBLISHED));
     if !ci() {
-        // The working tree is packaged, committed or not.
+        // Outside CI the working tree is packaged, even if it has uncommitted changes.
         package.arg("--allow-dirty");
     }
     run(&mut package)
@@ -62,16 +63,16 @@ fn packages<'a>(names: &[&'a str]) -> impl Iterator<Item = &'a str> {
 }
 
 impl Tool {
-    /// The tool as a command in the root of the workspace. It is installed unless it is there. It
-    /// is called by its own name, so the first argument is its subcommand of cargo, if it wants
-    /// that.
+    /// Returns a command that runs the tool in the root of the workspace, and installs the tool if
+    /// it is missing. The tool is called by its own name and not through cargo, so a tool that
+    /// expects its cargo subcommand needs it as the first argument.
     fn command(&self) -> Result<Command> {
         let mut command = Command::new(self.install()?);
         command.current_dir(root());
         Ok(command)
     }
 
-    /// Installs the tool into the target directory unless it is there, and returns its path.
+    /// Installs the tool into the target directory if it is missing. Returns its path.
     fn install(&self) -> Result<PathBuf> {
         let Self { name, version } = self;
         let directory = target()?.join("tools").join(format!("{name}-{version}"));

@@ -1,10 +1,11 @@
-//! The oldest Rust that the workspace promises to build with.
+//! Checks `rust-version`, the oldest Rust that the workspace promises to build with.
 //!
-//! No other toolchain is installed for this. Clippy's `incompatible_msrv` finds functions of the
-//! standard library that are newer than `rust-version`, and this check finds dependencies that
-//! declare a newer Rust. Neither finds syntax or a language feature that is newer, nor a dependency
-//! that needs a newer Rust than it declares or declares none: only a build with that toolchain
-//! does.
+//! The check needs no other toolchain. Clippy's `incompatible_msrv` finds functions of the standard
+//! library that are newer than `rust-version`. This check finds dependencies that declare a newer
+//! Rust.
+//! Neither finds newer syntax, nor a dependency that needs a newer Rust than it declares. Only a
+//! build
+//! with the oldest Rust would find these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,7 @@ use serde::Deserialize;
 
 use crate::process::{cargo, output};
 
-/// What `cargo metadata` says, as far as it is needed here.
+/// The part of the output of `cargo metadata` that this check reads.
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -52,8 +53,8 @@ struct DependencyKind {
     kind: Option<String>,
 }
 
-/// Fails unless all crates of the workspace declare the same `rust-version`, and no crate that the
-/// published ones need declares a higher one.
+/// Fails if the crates of the workspace declare different versions, or if a published crate needs a
+/// crate that declares a newer Rust.
 pub(super) fn check(published: &[&str]) -> Result<()> {
     println!("$ cargo metadata: rust-version");
     let metadata = cargo(["metadata", "--locked", "--format-version", "1", "--all-features"]);
@@ -98,7 +99,7 @@ fn problems(metadata: &Metadata, published: &[&str]) -> Result<Vec<String>> {
     Ok(problems)
 }
 
-/// The package and everything that it needs when it is built as a library.
+/// Returns the package and all packages that are built with it as a library.
 fn needed<'a>(package: &'a str, nodes: &BTreeMap<&'a str, &'a Node>) -> BTreeSet<&'a str> {
     let mut needed = BTreeSet::new();
     let mut open = vec![package];
@@ -114,7 +115,7 @@ fn needed<'a>(package: &'a str, nodes: &BTreeMap<&'a str, &'a Node>) -> BTreeSet
     needed
 }
 
-/// The numbers of a version, which compare as versions do.
+/// Parses a version into its numbers, which compare in the order of versions.
 fn numbers(version: &str) -> Result<[u64; 3]> {
     let mut numbers = [0; 3];
     for (number, text) in numbers.iter_mut().zip(version.split('.')) {
@@ -129,10 +130,10 @@ mod tests {
 
     use super::*;
 
-    // Scenario: a published crate with a dependency that is too new, one that is too new for its
-    // build, one of its tests alone, and one that declares nothing; a crate that declares another
-    // version.
-    // Guarantee: the versions that differ are listed, and the two dependencies that are too new.
+    // Scenario: a published crate has four dependencies: one is too new, one of its build script is
+    // too new, one is only for tests, and one declares no version. Another crate of the workspace
+    // declares another version.
+    // Guarantee: the differing version and the first two dependencies are reported.
     #[test]
     fn what_needs_a_newer_rust_is_found() {
         let package = |name: &str, rust: Option<&str>| json!({ "id": name, "name": name, "version": "1.0.0", "rust_version": rust });

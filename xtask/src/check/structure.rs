@@ -1,4 +1,5 @@
-//! How the files of the repository are arranged, and which of them may import from which.
+//! Checks the files of the repository: their length, the width of prose, and which files may import
+//! from which.
 
 use std::fs;
 use std::process::Command;
@@ -7,27 +8,27 @@ use anyhow::{Result, ensure};
 
 use crate::process::{output, root};
 
-/// The most lines that a Rust file may have.
+/// The largest number of lines in a Rust file.
 const MAX_LINES: usize = 500;
 
-/// The most columns that a line of prose may have: a comment, or a paragraph of Markdown. rustfmt
-/// has the same limit for code and leaves comments alone.
+/// The largest number of columns in a line of prose, which is a comment or a paragraph of Markdown.
+/// rustfmt has the same limit for code, and does not change comments.
 const MAX_COLUMNS: usize = 100;
 
 /// A Rust or Markdown file of the repository.
 struct File {
-    /// From the root of the workspace.
+    /// The path from the root of the workspace.
     path: String,
     text: String,
 }
 
-/// Fails with every place where a file breaks one of the rules below.
+/// Fails with a list of all places that break one of the rules below.
 pub(super) fn check() -> Result<()> {
     println!("$ git ls-files: lines, columns and imports");
     let mut list = Command::new("git");
     list.current_dir(root()).args(["ls-files", "--cached", "--others", "--exclude-standard"]);
     let list = output(list.args(["*.rs", "*.md"]))?;
-    // A file that is deleted and not yet committed is still listed.
+    // git also lists a file that was deleted without a commit.
     let read = |path: &str| {
         let text = fs::read_to_string(root().join(path)).ok()?;
         Some(File { path: path.to_owned(), text })
@@ -54,7 +55,8 @@ fn too_long(file: &File) -> Option<String> {
         .then(|| format!("{}: {lines} lines; at most {MAX_LINES}", file.path))
 }
 
-/// Code in prose, tables and URLs cannot be broken and are left out.
+/// Finds prose that is too wide. Code in prose, tables and URLs are left out, because they cannot
+/// be wrapped.
 fn wide_prose(file: &File) -> Vec<String> {
     let mut problems = Vec::new();
     let mut in_code = false;
@@ -79,7 +81,8 @@ fn wide_prose(file: &File) -> Vec<String> {
     problems
 }
 
-/// The two ends of the library do not know each other, so that each can be had without the other.
+/// Finds imports between `client` and `server` of the library. Each end must be usable without the
+/// other.
 fn import_across(file: &File) -> Option<String> {
     let ends = ["client", "server"];
     let end = ends.iter().find(|end| {
@@ -91,7 +94,7 @@ fn import_across(file: &File) -> Option<String> {
     file.code().any(imports).then(|| format!("{}: {end} imports from {other}", file.path))
 }
 
-/// What several files of a program need does not stand in its `main.rs`.
+/// Finds imports from `main.rs`. Items that several files of a program need belong in another file.
 fn import_from_main(files: &[File]) -> Vec<String> {
     let mut problems = Vec::new();
     for main in files {
@@ -110,7 +113,7 @@ fn import_from_main(files: &[File]) -> Vec<String> {
     problems
 }
 
-/// The name of the item that starts on this line of a file, if it is one that can be imported.
+/// Returns the name of the item that starts on this line, if other files can import it.
 fn item(line: &str) -> Option<&str> {
     let line =
         line.strip_prefix("pub(crate) ").or_else(|| line.strip_prefix("pub ")).unwrap_or(line);
@@ -120,7 +123,7 @@ fn item(line: &str) -> Option<&str> {
     rest.split(|c: char| !c.is_alphanumeric() && c != '_').next()
 }
 
-/// Whether this line names the item of the crate's root.
+/// Returns whether this line names the item of the crate root.
 fn names(line: &str, item: &str) -> bool {
     let after = line.split("crate::").skip(1);
     after
@@ -133,7 +136,7 @@ impl File {
         self.path.ends_with(".rs")
     }
 
-    /// The lines that are not comments.
+    /// Returns the lines that are not comments.
     fn code(&self) -> impl Iterator<Item = &str> {
         let is_code = |line: &&str| self.is_rust() && !line.trim_start().starts_with("//");
         self.text.lines().filter(is_code)
@@ -148,8 +151,8 @@ mod tests {
         problems(&[File { path: path.to_owned(), text: text.to_owned() }])
     }
 
-    // Scenario: a file of 500 lines, and one of 501.
-    // Guarantee: the longer one is a problem.
+    // Scenario: one file has 500 lines and another has 501.
+    // Guarantee: only the longer file is a problem.
     #[test]
     fn a_long_file_is_a_problem() {
         assert_eq!(problems_of("a.rs", &"\n".repeat(500)), [""; 0]);
@@ -157,8 +160,8 @@ mod tests {
         assert_eq!(problems_of("a.md", &"\n".repeat(501)), [""; 0]);
     }
 
-    // Scenario: lines of 101 columns, in prose and where they cannot be broken.
-    // Guarantee: those of prose are problems, with their place.
+    // Scenario: lines of 101 columns are in prose, in code blocks, in tables and in URLs.
+    // Guarantee: only the lines of prose are problems, and each problem has its place.
     #[test]
     fn wide_prose_is_a_problem() {
         let wide = "ä".repeat(97);
@@ -169,8 +172,8 @@ mod tests {
         assert_eq!(problems_of("a.md", &text), ["a.md:7: 101 columns of prose"]);
     }
 
-    // Scenario: files of one end of the library that import from the other, or only mention it.
-    // Guarantee: the imports are problems.
+    // Scenario: files of one end of the library import from the other end, or only mention it.
+    // Guarantee: only the imports are problems.
     #[test]
     fn the_ends_of_the_library_are_apart() {
         let client = "crates/otlp-auth/src/client/token.rs";
@@ -187,9 +190,9 @@ mod tests {
         assert_eq!(problems_of("crates/otlp-auth/src/lib.rs", "use crate::client::A;"), [""; 0]);
     }
 
-    // Scenario: a program whose `main.rs` has an item and a module; another file names both, and so
-    // does a file of another program.
-    // Guarantee: what names the item is a problem, in the same program alone.
+    // Scenario: the `main.rs` of a program has an item and a module. Another file of the program
+    // and a file of another program name both.
+    // Guarantee: only the file of the same program that names the item is a problem.
     #[test]
     fn nobody_imports_from_main() {
         let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };

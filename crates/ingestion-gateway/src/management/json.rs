@@ -91,7 +91,8 @@ mod tests {
         read::<T>(body.into()).await.unwrap_err().to_string()
     }
 
-    // Scenario: bodies have wrong types, missing fields, invalid JSON and too many bytes, or are empty.
+    // Scenario: bodies have wrong types, missing fields, invalid JSON and too many bytes, or are
+    // empty.
     // Guarantee: the message names the field and does not repeat its value. Unknown fields and an
     // empty body are accepted.
     #[tokio::test]

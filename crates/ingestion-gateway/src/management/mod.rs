@@ -41,8 +41,8 @@ struct Management {
     document: Bytes,
 }
 
-/// The routes of the management listener. Every call needs the token of an administrator, even a call
-/// that does not exist.
+/// The routes of the management listener. Every call needs the token of an administrator, even a
+/// call that does not exist.
 pub(crate) fn router(
     service: KeyService,
     authorizer: Authorizer,

@@ -208,7 +208,8 @@ impl IntoResponse for Problem {
     }
 }
 
-/// The random number by which a request is found in the log. It is in the extensions of each request.
+/// The random number by which a request is found in the log. It is in the extensions of each
+/// request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TrackingKey(u64);
 

@@ -129,8 +129,8 @@ mod tests {
 
     // Scenario: agents send no key, and keys that are refused for every kind of reason or on which
     // there is no verdict.
-    // Guarantee: they get the status that agents understand, the challenge with a 401 only, the time
-    // to try again with 429 and 503, and never a body.
+    // Guarantee: they get the status that agents understand, the challenge with a 401 only, the
+    // time to try again with 429 and 503, and never a body.
     #[tokio::test]
     async fn agents_are_answered_with_a_status_alone() {
         let authenticate = AuthenticateLayer::new(authenticator_fn(|key: &Credential<'_>| {

@@ -14,9 +14,9 @@ use crate::store::{Changes, Cursor, KeyStore, SnapshotChunk, StoreError};
 const JUMP: Duration = Duration::from_secs(2);
 
 impl KeyCache {
-    /// Reads the changes since the last call, or a snapshot if it is the first call or the store asks
-    /// for it. When it returns `Ok`, everything that was in the store at the time of the call is in
-    /// force, and the cache is fresh as of that time.
+    /// Reads the changes since the last call, or a snapshot if it is the first call or the store
+    /// asks for it. When it returns `Ok`, everything that was in the store at the time of the call
+    /// is in force, and the cache is fresh as of that time.
     ///
     /// # Errors
     ///
@@ -41,8 +41,8 @@ impl KeyCache {
         Ok(())
     }
 
-    /// Catches up whenever the store has a new revision, and at least once in every `poll_interval`.
-    /// The future never ends; dropping it stops the cache from following.
+    /// Catches up whenever the store has a new revision, and at least once in every
+    /// `poll_interval`. The future never ends; dropping it stops the cache from following.
     pub async fn follow(&self, store: &dyn KeyStore, poll_interval: Duration) -> Infallible {
         let mut revision = store.revision();
         let mut failing = false;
@@ -82,8 +82,8 @@ impl KeyCache {
 
     /// Replaces all entries by a snapshot of the store.
     async fn load(&self, store: &dyn KeyStore) -> Result<Cursor, StoreError> {
-        // Before the snapshot begins: a change that is applied from now on has the new epoch, and is
-        // kept even if the snapshot does not have its key.
+        // Before the snapshot begins: a change that is applied from now on has the new epoch, and
+        // is kept even if the snapshot does not have its key.
         self.lock().epoch += 1;
         let mut snapshot = store.snapshot().await?;
         let cursor = loop {

@@ -7,13 +7,13 @@ use otlp_auth::{CountedIdentity, Identity};
 
 use super::key_handle::KeyHandle;
 
-/// The identity of a key, once or several times. All of them name the same key, and each has its own
-/// counters.
+/// The identity of a key, once or several times. All of them name the same key, and each has its
+/// own counters.
 #[derive(Clone)]
 pub(super) enum Identities {
     One(CountedIdentity),
-    /// One identity for each core. A key gets them when it is so busy that cores would wait for each
-    /// other to count it.
+    /// One identity for each core. A key gets them when it is so busy that cores would wait for
+    /// each other to count it.
     Each(Arc<[CountedIdentity]>),
 }
 
@@ -43,8 +43,8 @@ impl Identities {
     }
 }
 
-/// A small number for this thread. Two threads that run at the same time seldom have the same number
-/// modulo the number of cores.
+/// A small number for this thread. Two threads that run at the same time seldom have the same
+/// number modulo the number of cores.
 #[inline]
 fn this_thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);

@@ -29,8 +29,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::key::KeyDigest;
 use crate::store::{Change, Cursor, KeyState, TOMBSTONE_RETENTION};
 
-/// All keys by their digests. It is an authenticator that decides without waiting and without a lock,
-/// and allocates only at the first use of a key.
+/// All keys by their digests. It is an authenticator that decides without waiting and without a
+/// lock, and allocates only at the first use of a key.
 ///
 /// It is undecided until it has read its store once ([`catch_up`](Self::catch_up)), and again when
 /// it could not read the store for [`KeyCacheOptions::max_staleness`]. A token that does not have
@@ -100,8 +100,8 @@ impl KeyCache {
         }
     }
 
-    /// Puts these changes in force. They may be repeated and come in any order: the newest change of
-    /// each key is in force.
+    /// Puts these changes in force. They may be repeated and come in any order: the newest change
+    /// of each key is in force.
     pub fn apply(&self, changes: &[Change]) {
         let mut writer = self.lock();
         for change in changes {
@@ -109,8 +109,8 @@ impl KeyCache {
         }
     }
 
-    /// Decides on a credential without counting a use of its key, for services that ask whether a key
-    /// is valid on behalf of others.
+    /// Decides on a credential without counting a use of its key, for services that ask whether a
+    /// key is valid on behalf of others.
     ///
     /// # Errors
     ///
@@ -144,8 +144,8 @@ impl KeyCache {
         (left > 0).then_some(Duration::from_nanos(left))
     }
 
-    /// Decides on a credential, in one order for all callers. It calls `decide` for a known key while
-    /// the cache is fresh.
+    /// Decides on a credential, in one order for all callers. It calls `decide` for a known key
+    /// while the cache is fresh.
     #[inline(always)]
     fn verdict(
         &self,
@@ -246,8 +246,8 @@ impl fmt::Debug for KeyCache {
     }
 }
 
-/// The denial of a token that has the checksum of a key and characters that no key has. The token of
-/// a known key needs no such check.
+/// The denial of a token that has the checksum of a key and characters that no key has. The token
+/// of a known key needs no such check.
 fn malformed(presented: &[u8]) -> Option<Verdict> {
     IngestionKey::check(presented)
         .is_err()

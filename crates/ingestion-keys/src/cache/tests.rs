@@ -12,8 +12,8 @@ use crate::store::{KeyStore, MemoryStore, Write};
 
 const MAX_STALENESS: Duration = Duration::from_secs(600);
 
-/// A token with the length, the prefix and the right checksum of a key, and with a character that no
-/// key has.
+/// A token with the length, the prefix and the right checksum of a key, and with a character that
+/// no key has.
 const WRONG_CHARACTER: &str = "iapikeyok-1234567_-9ABCDEFG-HIJKLMNO-151WRN";
 
 struct TestEnv {
@@ -84,8 +84,8 @@ fn before_the_first_snapshot_only_formats_are_decided() {
 }
 
 // Scenario: valid, disabled, expired, deleted and unknown keys are decided on and peeked at.
-// Guarantee: both give the same verdict. A denial has the id of the key, and its name while the store
-// has the key.
+// Guarantee: both give the same verdict. A denial has the id of the key, and its name while the
+// store has the key.
 #[tokio::test]
 async fn every_state_has_its_verdict() {
     let env = TestEnv::new();
@@ -169,8 +169,8 @@ async fn expiry_is_exact() {
 }
 
 // Scenario: the store cannot be read for `max_staleness`, and then can be read again.
-// Guarantee: the cache decides until exactly then, is undecided from then on, and decides again once
-// it has read the store. A token without the format of a key is denied throughout.
+// Guarantee: the cache decides until exactly then, is undecided from then on, and decides again
+// once it has read the store. A token without the format of a key is denied throughout.
 #[tokio::test]
 async fn staleness_is_exact() {
     let env = TestEnv::new();
@@ -216,8 +216,8 @@ async fn another_history_replaces_everything() {
     assert_eq!(env.decide(30), allow("new"));
 }
 
-// Scenario: the deletion of a key is put in force by its caller, and then earlier changes of the key
-// are read from the store. Guarantee: the newest change stays, and the key does not come back.
+// Scenario: the deletion of a key is put in force by its caller, and then earlier changes of the
+// key are read from the store. Guarantee: the newest change stays, and the key does not come back.
 #[tokio::test]
 async fn what_is_newer_stays() {
     let env = TestEnv::new();
@@ -316,9 +316,9 @@ async fn a_follower_polls() {
     follower.abort();
 }
 
-// Scenario: a key is allowed, renamed, allowed again, disabled and denied, and the store fails at the
-// first flush. Guarantee: every request is counted once, both before and after a flush, and the last
-// use is the time of the flush.
+// Scenario: a key is allowed, renamed, allowed again, disabled and denied, and the store fails at
+// the first flush. Guarantee: every request is counted once, both before and after a flush, and the
+// last use is the time of the flush.
 #[tokio::test]
 async fn usage_is_counted_once() {
     let env = TestEnv::new();
@@ -457,8 +457,8 @@ async fn a_decision_allocates_nothing() {
 }
 
 // Scenario: one key stays while thousands of others are created and deleted, and each is presented
-// before and after its deletion. Guarantee: the first key is allowed throughout, and no other key is
-// allowed after its deletion.
+// before and after its deletion. Guarantee: the first key is allowed throughout, and no other key
+// is allowed after its deletion.
 #[test]
 fn decisions_go_on_while_keys_change() {
     let env = TestEnv::new();

@@ -1,7 +1,7 @@
 //! Where keys are stored: the trait of a store, and what a cache needs to follow one.
 //!
-//! A store has no policy. It makes each [`Commit`] as a whole or not at all, and numbers them in the
-//! order in which it made them.
+//! A store has no policy. It makes each [`Commit`] as a whole or not at all, and numbers them in
+//! the order in which it made them.
 
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
@@ -62,7 +62,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// When the store cannot be read.
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError>;
 
-    /// Returns all keys and tombstones at one moment, in chunks, and then the cursor of that moment.
+    /// Returns all keys and tombstones at one moment, in chunks, and then the cursor of that
+    /// moment.
     ///
     /// # Errors
     ///
@@ -84,8 +85,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// When the store cannot be read.
     async fn audit(&self, after: i64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
 
-    /// Adds to the usage of these keys: the whole batch, or nothing of it. Keys that do not exist are
-    /// passed over.
+    /// Adds to the usage of these keys: the whole batch, or nothing of it. Keys that do not exist
+    /// are passed over.
     ///
     /// # Errors
     ///

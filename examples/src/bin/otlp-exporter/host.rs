@@ -1,4 +1,4 @@
-//! Metrics of this host, named as the semantic conventions name them.
+//! Metrics of this host, with the names of the semantic conventions.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,12 +27,12 @@ struct Sample {
 }
 
 impl Host {
-    /// Makes the instruments, which report this host.
+    /// Creates the instruments that report the state of this host.
     pub(crate) fn observed_by(meter: &Meter) -> Self {
         let observed = Observed::default();
         observed.instruments(meter);
         let mut system = System::new();
-        // Utilization is measured between two refreshes, which must be some time apart.
+        // The utilization is measured between two refreshes, so there must be time between them.
         system.refresh_cpu_usage();
         std::thread::sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL);
         Self { system, observed }

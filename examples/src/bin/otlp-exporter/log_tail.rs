@@ -10,22 +10,23 @@ use opentelemetry::logs::{AnyValue, LogRecord, Logger};
 
 const DEFAULTS: [&str; 3] = ["/var/log/syslog", "/var/log/messages", "/var/log/dpkg.log"];
 
-/// How many bytes at the end of the file the first round reads, and how many lines it sends at
-/// most.
+/// The number of bytes at the end of the file that the first round reads, and the number of lines
+/// that it sends at most.
 const FIRST_BYTES: u64 = 64 << 10;
 const FIRST_LINES: usize = 10;
 
-/// How many lines a round sends at most; the next round continues. They fit into the SDK's queue.
+/// The number of lines that a round sends at most. The next round continues after them. This many
+/// lines fit into the queue of the SDK.
 const ROUND_LINES: usize = 1000;
 
-/// A log file that is followed, also when it is replaced or truncated.
+/// A log file whose new lines are read, even after it was replaced or truncated.
 pub(crate) struct LogTail {
     path: PathBuf,
     position: Position,
 }
 
 enum Position {
-    /// Nothing has been read yet.
+    /// The start of the next read is near the end of the file, because nothing has been read yet.
     End,
     /// The file up to this offset has been read.
     At { file: u64, offset: u64 },
@@ -45,8 +46,8 @@ impl LogTail {
         Ok(path.map(|path| Self { path: path.to_owned(), position: Position::End }))
     }
 
-    /// Emits the lines that are new since the last call, or the last lines in the first call.
-    /// Returns the number of lines.
+    /// Emits the lines that are new since the last call. The first call emits the last lines of the
+    /// file. Returns the number of lines.
     pub(crate) fn emit(&mut self, logger: &impl Logger) -> usize {
         let lines = self.read().unwrap_or_else(|error| {
             // The file may be missing for a moment while it is replaced.

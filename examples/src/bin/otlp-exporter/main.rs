@@ -41,7 +41,7 @@ const NAME: &str = "otlp-exporter";
 /// `EX_USAGE` of sysexits.
 const BAD_CONFIGURATION: u8 = 64;
 
-/// How long a batch may go on being sent after the signal to stop.
+/// The time that a batch may still take after the signal to stop.
 const STOP_TIME: Duration = Duration::from_secs(10);
 
 /// Sends this host's metrics, the lines of a log file and a trace of its own run over OTLP
@@ -98,7 +98,7 @@ struct Exporter {
 
 impl Exporter {
     fn new(cli: &Cli, runtime: &Runtime) -> anyhow::Result<Self> {
-        // rustls needs a provider to be chosen explicitly if several happen to be linked.
+        // rustls panics without an explicit provider if the process links several.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // Channels and signal handlers belong to the runtime in which they are made.
         let _entered = runtime.enter();
@@ -170,7 +170,7 @@ impl Exporter {
                 break;
             }
         }
-        // Everything was flushed before, so an error here concerns no batch.
+        // Every batch was flushed before, so an error here concerns no batch.
         for result in [self.tracers.shutdown(), self.meters.shutdown(), self.loggers.shutdown()] {
             if let Err(error) = result {
                 tracing::debug!(%error, "shutdown failed");
@@ -190,7 +190,7 @@ impl Exporter {
                 self.log.as_mut().map_or(0, |log| log.emit(&self.loggers.logger(NAME)))
             });
             tracer.in_span("export", |_| {
-                // The flush reads the metrics of the host. Failures are counted by `Counted`.
+                // The flush collects the metrics of the host. `Counted` counts its failures.
                 let _ = self.meters.force_flush();
                 if let Some(host) = &self.host {
                     host.clear();
@@ -202,8 +202,8 @@ impl Exporter {
     }
 }
 
-/// Becomes true at SIGINT and SIGTERM. If a batch is still being sent [`STOP_TIME`] later, the
-/// process exits.
+/// Returns a flag that becomes true at SIGINT or SIGTERM. If a batch is still being sent after
+/// [`STOP_TIME`], the process exits.
 fn stop(runtime: &Runtime, tallies: &Tallies) -> io::Result<watch::Receiver<bool>> {
     let (sender, stop) = watch::channel(false);
     let (signal, tallies) = (stop_signal()?, tallies.clone());
@@ -222,8 +222,8 @@ async fn stopped_within(time: Duration, stop: &mut watch::Receiver<bool>) -> boo
     tokio::time::timeout(time, stop.wait_for(|stopped| *stopped)).await.is_ok()
 }
 
-/// Warns of variables that the SDK reads in addition to what the program sets. If they contain
-/// headers, these are sent too.
+/// Warns if environment variables change what the SDK sends. Headers in these variables are sent in
+/// addition.
 fn warn_of_environment() {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();

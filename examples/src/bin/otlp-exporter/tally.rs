@@ -18,7 +18,7 @@ use otlp_auth_examples::{Signal, print_line};
 #[derive(Clone, Debug)]
 pub(crate) struct Tallies([Arc<Tally>; 3]);
 
-/// How many items of a signal were sent, and how many could not be sent.
+/// The number of items of a signal that were sent, and the number that could not be sent.
 #[derive(Debug)]
 pub(crate) struct Tally {
     signal: Signal,
@@ -28,7 +28,7 @@ pub(crate) struct Tally {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Items that are being sent.
+    /// The number of items that are being sent.
     pending: usize,
     round: Count,
     total: Count,
@@ -72,8 +72,8 @@ impl Tallies {
         }
     }
 
-    /// Prints the total counts, and returns the exit code: failure if items failed. Items that are
-    /// still being sent count as failed.
+    /// Prints the total counts and returns the exit code. The code means failure if items failed.
+    /// Items that are still being sent count as failed.
     pub(crate) fn print_totals(&self) -> ExitCode {
         let mut code = ExitCode::SUCCESS;
         for tally in &self.0 {
@@ -90,8 +90,8 @@ impl Tallies {
 }
 
 impl Tally {
-    /// Flushes a batch processor that got `items` in this round. The processor waits at most 5 s
-    /// for its exporter, which may retry for longer.
+    /// Flushes a batch processor that received `items` in this round. The processor waits at most 5
+    /// s for its exporter, but the exporter may retry for longer.
     pub(crate) fn flush(&self, items: usize, force_flush: impl Fn() -> OTelSdkResult) {
         while force_flush().is_err() {
             let waiting = |counts: &mut Counts| counts.round.sent + counts.round.failed < items;
@@ -183,7 +183,7 @@ impl<E: PushMetricExporter> PushMetricExporter for Counted<E> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let items = data_points(metrics);
         if items == 0 {
-            // Shutdown collects once more, although nothing new was observed.
+            // The SDK collects again at shutdown, although nothing new was observed.
             return Ok(());
         }
         self.tally.record(items, self.exporter.export(metrics)).await

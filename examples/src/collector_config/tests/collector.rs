@@ -5,8 +5,8 @@ use otlp_auth::Scheme;
 use super::super::{CollectorConfig, Protocol, SelectExporterError};
 use super::{collector, env};
 
-/// The snippet of the documentation for StackState, with its endpoint filled in and what it leaves
-/// out removed.
+/// The snippet in the documentation for StackState. The endpoint is filled in, and the parts that
+/// the snippet leaves out are removed.
 const DOCUMENTED: &str = r#"
   extensions:
     bearertokenauth:
@@ -21,7 +21,7 @@ const DOCUMENTED: &str = r#"
       endpoint: otlp-stackstate.example.com:443
 "#;
 
-/// A file as an operator would run it, with all the rest that a Collector reads.
+/// A complete file as an operator would run it, with all parts that only a Collector reads.
 const FULL: &str = r#"
 receivers:
   otlp:
@@ -69,7 +69,7 @@ fn warnings(config: &CollectorConfig) -> String {
 }
 
 /// Scenario: the documented snippet is read.
-/// Guarantee: it is valid as it is, with one warning about what it leaves out.
+/// Guarantee: the snippet is valid, with one warning about a part that it leaves out.
 #[test]
 fn documented() {
     let config = collector(DOCUMENTED).unwrap();
@@ -82,8 +82,9 @@ fn documented() {
     assert_eq!(warnings(&config), expected);
 }
 
-/// Scenario: the snippet is read exactly as it is printed, with `...` and its placeholder.
-/// Guarantee: the message about each says what to do.
+/// Scenario: the snippet is read exactly as the documentation prints it, with `...` and a
+/// placeholder.
+/// Guarantee: the message about each of the two says what to do.
 #[test]
 fn documented_verbatim() {
     let verbatim = DOCUMENTED
@@ -99,8 +100,8 @@ fn documented_verbatim() {
     assert_eq!(problems, expected);
 }
 
-/// Scenario: a whole file is read.
-/// Guarantee: its other parts do no harm, even with references to variables that are not set.
+/// Scenario: a complete file is read. Parts that are not read refer to variables that are not set.
+/// Guarantee: the file is valid.
 #[test]
 fn full() {
     let config = collector(FULL).unwrap();
@@ -112,8 +113,8 @@ fn full() {
     assert!(config.exporters().iter().all(|exporter| exporter.auth().is_some()));
 }
 
-/// Scenario: the same file is read from disk, and paths that are not files.
-/// Guarantee: the file is read, and an error names the path.
+/// Scenario: the same file is read from disk. Then paths are read that are not files.
+/// Guarantee: the file is read. For the other paths the error contains the path.
 #[test]
 fn from_file() {
     let directory = tempfile::tempdir().unwrap();
@@ -153,8 +154,9 @@ fn select() {
     );
 }
 
-/// Scenario: authenticators do not exist, are of another kind, are not started, or are broken.
-/// Guarantee: the problem says which ones exist.
+/// Scenario: an exporter names an authenticator that does not exist, has another type, is not
+/// started, or is invalid.
+/// Guarantee: the problem lists the authenticators that exist.
 #[test]
 fn authenticators() {
     let file = |extensions: &str, auth: &str, rest: &str| {
@@ -201,8 +203,8 @@ fn authenticators() {
     }
 }
 
-/// Scenario: extensions are not used, are started only by the service, or do not exist.
-/// Guarantee: only extensions in use must be valid.
+/// Scenario: an extension is unused, is only started by the service, or does not exist.
+/// Guarantee: only used or started extensions must be valid.
 #[test]
 fn extensions() {
     let broken = "extensions: {bearertokenauth: {token: '${env:UNSET}', odd: 1}}\n";
@@ -222,8 +224,8 @@ fn extensions() {
     );
 }
 
-/// Scenario: sections have a wrong type, and one section is unknown.
-/// Guarantee: a section that is read is a problem, and the unknown one is a warning.
+/// Scenario: a section that is read has a wrong type, and another section is unknown.
+/// Guarantee: the wrong type is a problem, and the unknown section is a warning.
 #[test]
 fn sections() {
     for (text, expected) in [
@@ -278,8 +280,8 @@ fn all_problems() {
     );
 }
 
-/// Scenario: the tokens of the authenticator are empty through an environment variable.
-/// Guarantee: the file is refused; there is no exporter without a credential.
+/// Scenario: environment variables make all tokens of the authenticator empty.
+/// Guarantee: the file is refused, because an exporter without a credential must not exist.
 #[test]
 fn empty_credential() {
     let file = "extensions: {bearertokenauth: {tokens: '${env:EMPTY}'}}\n\

@@ -4,14 +4,14 @@ use std::time::Duration;
 use super::super::{Compression, Pem, RetryConfig, Signal};
 use super::{collector, exporter};
 
-/// The first problem of an exporter with these settings.
+/// Returns the first problem of an exporter with these settings.
 fn problem(id: &str, settings: &str) -> String {
     let problems = exporter(id, settings).unwrap_err();
     assert_eq!(problems.lines().count(), 1, "{settings}: {problems}");
     problems.strip_prefix(&format!("exporters.{id}.")).unwrap_or(&problems).to_owned()
 }
 
-/// The only warning of an exporter with these settings.
+/// Returns the only warning about an exporter with these settings.
 fn warning(id: &str, settings: &str) -> String {
     let (_, warnings) = exporter(id, settings).unwrap();
     assert_eq!(warnings.lines().count(), 1, "{settings}: {warnings}");
@@ -38,8 +38,9 @@ fn defaults() {
     assert_eq!(http.timeout(), Some(Duration::from_secs(30)));
 }
 
-/// Scenario: gRPC endpoints of every form.
-/// Guarantee: each is one absolute URI, whose scheme says whether it is plaintext.
+/// Scenario: the endpoint of an OTLP/gRPC exporter is given in every supported form.
+/// Guarantee: each endpoint becomes an absolute URI, whose scheme says whether the connection is
+/// plaintext.
 #[test]
 fn grpc_endpoints() {
     for (endpoint, insecure, expected) in [
@@ -87,7 +88,7 @@ fn grpc_endpoints() {
     assert_eq!(problem("otlp", "timeout: 5s"), "endpoint: is required (line 3)");
 }
 
-/// Scenario: HTTP endpoints, common and by signal.
+/// Scenario: an OTLP/HTTP exporter has a common endpoint, endpoints of signals, or both.
 /// Guarantee: each signal has its URL.
 #[test]
 fn http_endpoints() {
@@ -141,7 +142,8 @@ fn http_endpoints() {
 }
 
 /// Scenario: the endpoint of a signal has a key in its query.
-/// Guarantee: requests have the key, and `Debug` of the exporter and of the file hide it.
+/// Guarantee: requests contain the key. The `Debug` output of the exporter and of the file hides
+/// it.
 #[test]
 fn debug_hides_queries() {
     let settings = "traces_endpoint: https://h/v1/traces?api_key=canary";
@@ -155,8 +157,8 @@ fn debug_hides_queries() {
     assert!(told.contains("https://h/v1/traces?.."), "{told}");
 }
 
-/// Scenario: `tls` blocks of every form.
-/// Guarantee: each setting is read, is refused, or is a warning where it has no effect.
+/// Scenario: an exporter has `tls` blocks with every setting.
+/// Guarantee: each setting is read, is refused, or causes a warning because it has no effect.
 #[test]
 fn tls() {
     let tls = |settings: &str| {
@@ -203,8 +205,9 @@ fn tls() {
     );
 }
 
-/// Scenario: each compression on each protocol.
-/// Guarantee: each is used, except that snappy on gRPC becomes gzip with a warning.
+/// Scenario: an exporter has each compression on each protocol.
+/// Guarantee: each compression is used, with one exception: snappy on gRPC becomes gzip, with a
+/// warning.
 #[test]
 fn compression() {
     let compression = |id: &str, name: &str| {
@@ -227,8 +230,8 @@ fn compression() {
     assert_eq!(compression("otlphttp", "snappy"), (Compression::Snappy, true));
 }
 
-/// Scenario: `headers` in both forms.
-/// Guarantee: the values are sensitive, and illegal names and values are refused.
+/// Scenario: `headers` is given as a map and as a list.
+/// Guarantee: the values are marked as sensitive, and illegal names and values are refused.
 #[test]
 fn headers() {
     for headers in [
@@ -262,8 +265,8 @@ fn headers() {
     }
 }
 
-/// Scenario: timeouts of every form, and none.
-/// Guarantee: Go's syntax with a unit is read, and 0 means no limit.
+/// Scenario: timeouts are given in every form of Go's durations, without a unit, and as 0.
+/// Guarantee: a duration with a unit is read, and 0 means that there is no limit.
 #[test]
 fn timeout() {
     let timeout = |text: &str| {
@@ -281,8 +284,8 @@ fn timeout() {
     }
 }
 
-/// Scenario: `retry_on_failure` with every key, and with wrong values.
-/// Guarantee: the values are read, and values out of range are problems.
+/// Scenario: `retry_on_failure` has every setting, once with valid and once with invalid values.
+/// Guarantee: valid values are read, and values out of range are problems.
 #[test]
 fn retry() {
     let retry = |text: &str| {
@@ -325,8 +328,8 @@ fn retry() {
     }
 }
 
-/// Scenario: settings that have no effect here, and unknown settings.
-/// Guarantee: each is a warning.
+/// Scenario: an exporter has settings without effect here, and unknown settings.
+/// Guarantee: each of them is a warning.
 #[test]
 fn no_effect() {
     for key in [
@@ -349,8 +352,9 @@ fn no_effect() {
     );
 }
 
-/// Scenario: `headers` sets a header that HTTP or gRPC needs for itself.
-/// Guarantee: the header is refused, and a header whose name only resembles it is not.
+/// Scenario: `headers` sets a header that HTTP or gRPC needs for itself, and a header with a
+/// similar name.
+/// Guarantee: the first header is refused, and the second one is accepted.
 #[test]
 fn protocol_headers() {
     let set = |name: &str| exporter("otlp", &format!("endpoint: a:1\nheaders: {{{name}: a}}"));

@@ -6,7 +6,7 @@ use otel_confmap::ConfigError;
 
 use super::{CollectorConfig, ExporterConfig};
 
-/// An environment with one ingestion key.
+/// Looks up a variable in an environment with one ingestion key.
 fn env(name: &str) -> Option<String> {
     (name == "API_KEY").then(|| "iapikeyok-aaaaa-bbbb-ccccc-ddddd".to_owned())
 }
@@ -15,7 +15,7 @@ fn collector(text: &str) -> Result<CollectorConfig, ConfigError> {
     CollectorConfig::from_yaml(text, &env)
 }
 
-/// The only exporter of a file of one exporter with these settings, one a line.
+/// Reads a file with one exporter that has these settings, one on each line.
 fn exporter(id: &str, settings: &str) -> Result<(ExporterConfig, String), String> {
     let settings = settings.lines().map(|line| format!("    {line}\n")).collect::<String>();
     let config = collector(&format!("exporters:\n  {id}:\n{settings}"))

@@ -4,7 +4,8 @@ use otlp_auth::config::BearerTokenAuthConfig;
 
 use super::super::CollectorConfig;
 
-/// Every place of a file that takes a value, one of them filled with the secret.
+/// Files in which one setting has the secret as its value. Together they cover all settings that
+/// take a value.
 const PLACES: [&str; 15] = [
     "extensions: ${S}",
     "extensions: {bearertokenauth: '${S}'}\nservice: {extensions: [bearertokenauth]}",
@@ -26,8 +27,8 @@ const PLACES: [&str; 15] = [
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
-    /// Scenario: any secret stands in any place of a file.
-    /// Guarantee: no problem, no warning and no `Debug` output shows it.
+    /// Scenario: an arbitrary secret is the value of any setting of a file.
+    /// Guarantee: no problem, no warning and no `Debug` output contains the secret.
     #[test]
     fn no_output_holds_a_secret(before in "[a-z:{}\\[\\]$\" \n-]{0,6}", after in "[a-z:{}\\[\\], $\"\n-]{0,6}") {
         let secret = format!("{before}canary{after}");
@@ -43,8 +44,8 @@ proptest! {
         prop_assert!(!output.contains("canary"), "{output}");
     }
 
-    /// Scenario: any text is read as a file and as an endpoint.
-    /// Guarantee: it is read or refused without a panic, and a refusal has a reason.
+    /// Scenario: an arbitrary text is read as a file and as an endpoint.
+    /// Guarantee: nothing panics, and every refusal has a reason.
     #[test]
     fn never_panics(text in any::<String>(), endpoint in any::<String>()) {
         let file = "exporters: {otlp: {endpoint: '${E}'}, otlphttp: {endpoint: 'http://${E}', logs_endpoint: 'https://${E}'}}";

@@ -100,8 +100,8 @@ fn sts(home: &Home, arguments: &[&str]) -> Vec<String> {
     lines.into_iter().filter(|line| !line.is_empty()).collect()
 }
 
-/// The number of accepted requests of the only key, as far as the gateway has written it to its
-/// store.
+/// Returns the number of accepted requests of the only key. Requests that the gateway has not
+/// written to its store yet are missing.
 fn accepted(home: &Home) -> u64 {
     home.sts_key(&["list"])["ingestion-api-keys"][0]["accepted"].as_u64().expect("a count")
 }

@@ -1,4 +1,4 @@
-//! How steps, commands and files are printed. Secrets are not printed.
+//! Prints steps, commands and files, without secrets.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub(crate) fn start(command: &mut Command, label: &'static str) -> Program {
     Program::start_shown(command, label)
 }
 
-/// Formats a command as it would be typed: its variables, its name and its arguments.
+/// Formats a command as a user would type it, with its environment variables and arguments.
 fn command_line(command: &Command) -> String {
     let variables = command.get_envs().filter_map(|(name, value)| {
         let value = if name == "API_KEY" { "…".into() } else { value?.to_string_lossy() };
@@ -38,7 +38,7 @@ fn command_line(command: &Command) -> String {
     variables.chain([program]).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
-/// What one export has sent.
+/// The result of one export.
 pub(crate) struct Sent {
     pub(crate) what: &'static str,
     pub(crate) totals: Totals,
@@ -55,7 +55,7 @@ pub(crate) fn print_totals(sent: &[Sent], received: usize, from: &[String]) -> u
     total
 }
 
-/// The command that runs one of the exporters of a configuration.
+/// Returns the command that runs one of the exporters of a configuration.
 pub(crate) fn exporter(config: &Path, name: &str) -> Command {
     let mut command = example("otlp-exporter");
     command.arg("--config").arg(config).args(["--exporter", name]);
@@ -67,7 +67,7 @@ pub(crate) fn export(config: &Path, name: &str, key: &str) -> (Option<i32>, Vec<
     start(exporter(config, name).env("API_KEY", key), "exporter").end()
 }
 
-/// The documented configuration with a setting for the token and with endpoints.
+/// Returns the documented configuration with this source of the token and these endpoints.
 pub(crate) fn configuration(source: &str, grpc: &str, http: &str) -> String {
     format!(
         r#"
@@ -108,7 +108,7 @@ impl Files {
         self.directory.path().join(name)
     }
 
-    /// Replaces a file atomically, by renaming a new one, and prints it.
+    /// Replaces a file by renaming a new one, so that no reader sees a part of it. Prints the file.
     pub(crate) fn write(&self, name: &str, content: &str) {
         let new = self.path("new");
         fs::write(&new, content).expect("a new file");

@@ -64,7 +64,7 @@ pub(crate) fn run() {
     step("  3. the old token is removed from the file of the receiver");
     files.write("tokens", &format!("team-a={NEW}\nteam-b={OTHER}\n"));
     receiver.wait_for("reloaded tokens");
-    // Waits for ten rounds of three signals, some of which were sent during the steps above.
+    // Wait for ten rounds of three signals. Some of them were sent during the steps above.
     for _ in 0..30 {
         exporter.wait_for("sent ");
     }

@@ -182,8 +182,8 @@ pub async fn a_key_that_changed_is_not_changed(store: &Store) {
 }
 
 /// Scenario: keys are inserted with a name that no key has, that another key has, and that only a
-/// deleted key had. Guarantee: only the second is reported as a duplicate. Names are compared byte by
-/// byte.
+/// deleted key had. Guarantee: only the second is reported as a duplicate. Names are compared byte
+/// by byte.
 pub async fn equal_names_are_reported(store: &Store) {
     let insert = async |number, name: &str| {
         store
@@ -238,8 +238,9 @@ pub async fn a_key_that_changed_often_is_returned_once(store: &Store) {
     assert_eq!(since(store, start).await.0, [Change::from(&key)]);
 }
 
-/// Scenario: changes are read after the cursor of a future revision, of another change with the same
-/// revision, and of a change that was pruned. Guarantee: the store asks for a snapshot each time.
+/// Scenario: changes are read after the cursor of a future revision, of another change with the
+/// same revision, and of a change that was pruned. Guarantee: the store asks for a snapshot each
+/// time.
 pub async fn a_cursor_of_another_history_is_not_followed(store: &Store) {
     let start = cursor(store).await;
     insert(store, 1, "n").await;
@@ -254,8 +255,9 @@ pub async fn a_cursor_of_another_history_is_not_followed(store: &Store) {
     assert_eq!(since(store, now).await, (vec![], now));
 }
 
-/// Scenario: a snapshot is taken of an empty store, and of one with a tombstone and more keys than fit
-/// into one chunk. Guarantee: the snapshot has each key once, and the cursor of the last change.
+/// Scenario: a snapshot is taken of an empty store, and of one with a tombstone and more keys than
+/// fit into one chunk. Guarantee: the snapshot has each key once, and the cursor of the last
+/// change.
 pub async fn a_snapshot_has_everything(store: &Store) {
     assert!(whole(store).await.0.is_empty());
     let writes = (1..=5000).map(|number| Write::Insert(record(number, "n"))).collect();
@@ -274,8 +276,8 @@ pub async fn a_snapshot_has_everything(store: &Store) {
 }
 
 /// Scenario: three changes are made, one of them of two keys and four fields.
-/// Guarantee: each has one entry with everything that was noted, oldest first, and pages follow each
-/// other without gaps.
+/// Guarantee: each has one entry with everything that was noted, oldest first, and pages follow
+/// each other without gaps.
 pub async fn the_audit_has_every_change(store: &Store) {
     let key = insert(store, 1, "old").await;
     let changes = vec![
@@ -332,10 +334,10 @@ fn batch(usage: Vec<(KeyId, Usage)>) -> UsageBatch {
     UsageBatch { usage, max_clients: 2, oldest_client: Some(Timestamp::from_millis(100)) }
 }
 
-/// Scenario: usage is added in two batches, the second with an earlier last use. The key is changed in
-/// between and deleted at the end. Guarantee: the counters add up and the latest use stays. A change
-/// of the key does not change its usage, usage makes no change of the key, and the usage is deleted
-/// with the key.
+/// Scenario: usage is added in two batches, the second with an earlier last use. The key is changed
+/// in between and deleted at the end. Guarantee: the counters add up and the latest use stays. A
+/// change of the key does not change its usage, usage makes no change of the key, and the usage is
+/// deleted with the key.
 pub async fn usage_adds_up(store: &Store) {
     let key = insert(store, 1, "n").await;
     insert(store, 2, "n").await;

@@ -71,7 +71,8 @@ impl PinnedFile {
         if !is_private
             && let Err(error) = self.file.set_permissions(fs::Permissions::from_mode(0o600))
         {
-            tracing::warn!(path = %self.path.display(), %error, "the database file is open to other users");
+            let path = self.path.display();
+            tracing::warn!(%path, %error, "the database file is open to other users");
         }
     }
 
@@ -151,7 +152,8 @@ pub(super) fn make_directory(path: &Path) -> Result<(), SqliteError> {
     };
     if directory.is_dir() {
         if is_open_to_others(directory) {
-            tracing::warn!(path = %directory.display(), "the directory of the database is open to other users");
+            let path = directory.display();
+            tracing::warn!(%path, "the directory of the database is open to other users");
         }
         return Ok(());
     }

@@ -299,7 +299,8 @@ fn changes(connection: &mut Connection, cursor: &Cursor) -> Result<Changes, Sqli
         return Ok(Changes::SnapshotNeeded);
     }
     let sql = format!(
-        "SELECT * FROM ({} WHERE revision > ?1 UNION ALL {} WHERE revision > ?1) ORDER BY 1 LIMIT ?2",
+        "SELECT * FROM ({} WHERE revision > ?1 UNION ALL {} WHERE revision > ?1) \
+         ORDER BY 1 LIMIT ?2",
         rows::LIVE,
         rows::DELETED
     );

@@ -22,7 +22,8 @@ pub(super) const DELETED: &str =
     "SELECT revision, id, digest, NULL, NULL, NULL, deleted_at FROM tombstones";
 
 pub(super) fn cursor(connection: &Connection) -> Result<Cursor, SqliteError> {
-    let sql = "SELECT c.revision, c.change_id FROM last_change l JOIN changes c ON c.revision = l.revision";
+    let sql = "SELECT c.revision, c.change_id FROM last_change l \
+         JOIN changes c ON c.revision = l.revision";
     let row = connection
         .prepare_cached(sql)?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -84,7 +85,8 @@ fn insert(
     record: &KeyRecord,
     revision: i64,
 ) -> Result<bool, CommitFailure> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM keys WHERE id = ?1) OR EXISTS (SELECT 1 FROM audit WHERE key_id = ?1), \
+    let sql = "SELECT EXISTS (SELECT 1 FROM keys WHERE id = ?1) \
+         OR EXISTS (SELECT 1 FROM audit WHERE key_id = ?1), \
          EXISTS (SELECT 1 FROM keys WHERE name = ?2)";
     let mut statement = transaction.prepare_cached(sql)?;
     let (taken, duplicate_name) = statement
@@ -94,7 +96,8 @@ fn insert(
     if taken {
         return Err(CommitFailure::IdTaken);
     }
-    let sql = "INSERT INTO keys (id, digest, key_start, name, description, created_at, updated_at, expires_at, enabled, successor, revision) \
+    let sql = "INSERT INTO keys (id, digest, key_start, name, description, \
+         created_at, updated_at, expires_at, enabled, successor, revision) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
     let mut statement = transaction.prepare_cached(sql)?;
     statement.execute(params![
@@ -118,7 +121,8 @@ fn update(
     record: &KeyRecord,
     revision: i64,
 ) -> Result<(), CommitFailure> {
-    let sql = "UPDATE keys SET name = ?3, description = ?4, updated_at = ?5, expires_at = ?6, enabled = ?7, successor = ?8, revision = ?9 \
+    let sql = "UPDATE keys SET name = ?3, description = ?4, updated_at = ?5, \
+         expires_at = ?6, enabled = ?7, successor = ?8, revision = ?9 \
          WHERE id = ?1 AND revision = ?2";
     let updated = transaction.prepare_cached(sql)?.execute(params![
         record.id.get(),

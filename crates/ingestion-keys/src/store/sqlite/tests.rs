@@ -71,9 +71,9 @@ async fn what_was_kept_is_found_again() {
     );
 }
 
-// Scenario: a database is created in a directory that does not exist, below one that other users can
-// read; later other users can read the database. Guarantee: only the owner can read what is created.
-// An existing directory stays as it is, and an existing database is made private.
+// Scenario: a database is created in a directory that does not exist, below one that other users
+// can read; later other users can read the database. Guarantee: only the owner can read what is
+// created. An existing directory stays as it is, and an existing database is made private.
 #[tokio::test]
 async fn files_are_private() {
     let directory = tempfile::tempdir().unwrap();
@@ -99,8 +99,8 @@ async fn files_are_private() {
 }
 
 // Scenario: a database is opened while another store has it, first without waiting and then waiting
-// until the other store is closed. Guarantee: the first attempt fails because the database is locked,
-// the second succeeds.
+// until the other store is closed. Guarantee: the first attempt fails because the database is
+// locked, the second succeeds.
 #[tokio::test]
 async fn one_writes_at_a_time() {
     let directory = tempfile::tempdir().unwrap();
@@ -116,7 +116,8 @@ async fn one_writes_at_a_time() {
     });
 }
 
-// Scenario: a database of a newer version, a database of another program and a text file are opened.
+// Scenario: a database of a newer version, a database of another program and a text file are
+// opened.
 // Guarantee: each is refused for its own reason. The content and the permissions of the file do not
 // change, and no lock file is left.
 #[test]
@@ -150,8 +151,8 @@ fn what_is_not_ours_is_not_touched() {
 }
 
 // Scenario: the database file is moved away, then a copy is put in its place, then the file is put
-// back; and the same with the log and the lock file. Guarantee: nothing is read or written while the
-// file is not in its place, and everything works when it is back.
+// back; and the same with the log and the lock file. Guarantee: nothing is read or written while
+// the file is not in its place, and everything works when it is back.
 #[tokio::test]
 async fn a_file_that_is_gone_is_not_written() {
     let directory = tempfile::tempdir().unwrap();
@@ -209,9 +210,9 @@ async fn one_database_whichever_way_it_is_named() {
     assert_eq!(open(&link).unwrap().list().await.unwrap().len(), 1);
 }
 
-// Scenario: the open database is emptied, and in a second run overwritten by a backup, as `cp` does;
-// after that the backup is opened. Guarantee: nothing is acknowledged after the file was written to,
-// the file is not changed any more, and the backup is complete.
+// Scenario: the open database is emptied, and in a second run overwritten by a backup, as `cp`
+// does; after that the backup is opened. Guarantee: nothing is acknowledged after the file was
+// written to, the file is not changed any more, and the backup is complete.
 #[tokio::test]
 async fn a_file_that_was_written_to_is_not_ours() {
     let directory = tempfile::tempdir().unwrap();
@@ -239,8 +240,8 @@ async fn a_file_that_was_written_to_is_not_ours() {
 }
 
 // Scenario: a hundred thousand keys are written, far more than the log should hold.
-// Guarantee: the log is moved to the database now and then, which is not taken for a write of another
-// program, and nothing is lost.
+// Guarantee: the log is moved to the database now and then, which is not taken for a write of
+// another program, and nothing is lost.
 #[tokio::test]
 async fn the_log_is_cut_short() {
     let directory = tempfile::tempdir().unwrap();
@@ -330,8 +331,8 @@ async fn a_panic_ends_one_call() {
     insert(&store, 1).await.unwrap();
 }
 
-/// Returns `true` if this process is root, which may write to everything. In that case it has run the
-/// test again as the user nobody, and the test has passed.
+/// Returns `true` if this process is root, which may write to everything. In that case it has run
+/// the test again as the user nobody, and the test has passed.
 fn was_run_as_nobody(test: &str) -> bool {
     if !rustix::process::geteuid().is_root() {
         return false;
@@ -397,8 +398,8 @@ async fn permissions_taken_later_lose_nothing() {
     assert_eq!(kept, acknowledged);
 }
 
-// Scenario: keys are created, used, refused, rotated, listed and deleted. The `Debug` output of every
-// answer and error, and every byte of every file, is searched for the keys.
+// Scenario: keys are created, used, refused, rotated, listed and deleted. The `Debug` output of
+// every answer and error, and every byte of every file, is searched for the keys.
 // Guarantee: neither a key nor one of its groups is found.
 #[tokio::test]
 async fn no_plaintext_is_kept() {

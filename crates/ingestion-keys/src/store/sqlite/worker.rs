@@ -22,8 +22,8 @@ const LONG_LOG: u64 = 4096 * 1000;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// A connection on a thread of its own. When it is dropped, it finishes the jobs that it has, closes
-/// the connection, and then the files.
+/// A connection on a thread of its own. When it is dropped, it finishes the jobs that it has,
+/// closes the connection, and then the files.
 #[derive(Debug)]
 pub(super) struct Worker {
     jobs: Option<mpsc::Sender<Job>>,
@@ -58,8 +58,8 @@ impl Files {
         self.verify_as(*self.lock_stamp())
     }
 
-    /// Moves changes from the log to the database once there are many. SQLite's automatic checkpoint
-    /// is off, so that every other write to the database file is known to be foreign.
+    /// Moves changes from the log to the database once there are many. SQLite's automatic
+    /// checkpoint is off, so that every other write to the database file is known to be foreign.
     pub(super) fn checkpoint(&self, connection: &Connection) -> Result<(), SqliteError> {
         if self.log.stamp()?.len < LONG_LOG {
             return Ok(());

@@ -59,7 +59,7 @@ fn configured<B: WithTonicConfig + WithExportConfig>(
         .with_channel(channel.clone())
         .with_retry_policy(retry)
         .with_timeout(budget)
-        // The environment would override `with_metadata`.
+        // With `with_metadata` the environment variables of the SDK would override these headers.
         .with_interceptor(move |mut request: tonic::Request<()>| {
             let mut all = std::mem::take(request.metadata_mut()).into_headers();
             all.extend(headers.clone());

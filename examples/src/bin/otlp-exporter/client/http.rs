@@ -73,8 +73,8 @@ where
     }
 }
 
-/// The client for one endpoint: settings of the configuration, then the credential, then the
-/// connection.
+/// Makes the client for one endpoint. It applies the settings of the configuration, adds the
+/// credential, and sends.
 fn client(
     config: &ExporterConfig,
     auth: Option<&UnboundBearerTokenAuth>,
@@ -125,11 +125,12 @@ fn client(
     }))
 }
 
-/// Adds to each request what can be set neither on the exporter nor on the client.
+/// Adds headers and compression to each request, which neither the exporter nor the client can be
+/// configured with.
 #[derive(Debug)]
 struct Configured {
     client: SharedClient,
-    /// Set here and not on the exporter, because there the environment overrides them.
+    /// On the exporter, environment variables would override these headers.
     headers: HeaderMap,
     snappy: bool,
     named: Option<Named>,
@@ -152,9 +153,9 @@ impl HttpClient for Configured {
     }
 }
 
-/// The name that the server's certificate must have instead of the endpoint's host. reqwest takes
-/// the name from the URL only. So the URL gets this name, the name is resolved to the addresses of
-/// the endpoint's host, and the `Host` header keeps that host.
+/// The name that the server's certificate must have if it differs from the host of the endpoint.
+/// reqwest only takes this name from the URL. So the URL contains this name, the name resolves to
+/// the addresses of the endpoint's host, and the `Host` header contains the endpoint's host.
 #[derive(Debug)]
 struct Named {
     name: Authority,

@@ -1,4 +1,4 @@
-//! The exporters of opentelemetry-rust, set up as a Collector's exporter is configured.
+//! The exporters of opentelemetry-rust, configured like the exporter of a Collector.
 
 mod grpc;
 mod http;
@@ -12,7 +12,7 @@ use otlp_auth::client::{BearerTokenAuth, EndpointError, UnboundBearerTokenAuth};
 use otlp_auth_examples::collector_config::{self, ExporterConfig, Pem, Protocol};
 use secrecy::ExposeSecret;
 
-/// One exporter for each signal that the configuration has an endpoint for.
+/// One exporter for each signal that has an endpoint in the configuration.
 pub(crate) struct Exporters {
     pub(crate) spans: Option<SpanExporter>,
     pub(crate) metrics: Option<MetricExporter>,
@@ -39,8 +39,8 @@ pub(crate) fn exporters(
     Ok(Exporters { generation, ..exporters })
 }
 
-/// The SDK's retry policy, and its time limit. The SDK always doubles the delay, so `multiplier`
-/// has no effect.
+/// Returns the SDK's retry policy and its time limit. The SDK always doubles the delay, so
+/// `multiplier` has no effect.
 fn retry(config: &ExporterConfig) -> (RetryPolicy, Duration) {
     let retry = config.retry();
     let policy = if retry.enabled {
@@ -55,8 +55,8 @@ fn retry(config: &ExporterConfig) -> (RetryPolicy, Duration) {
     (policy, retry.max_elapsed_time.unwrap_or(Duration::MAX))
 }
 
-/// The compression that the exporters of the SDK apply. They do not know snappy, which on OTLP/HTTP
-/// the client applies.
+/// Returns the compression that the exporters of the SDK apply. They do not support snappy; on
+/// OTLP/HTTP our client applies it.
 fn compression(config: &ExporterConfig) -> Option<Compression> {
     match config.compression() {
         collector_config::Compression::Gzip => Some(Compression::Gzip),
