@@ -266,18 +266,16 @@ pub(crate) fn legal_token(token: &[u8]) -> Result<&[u8], CredentialError> {
     if token.len() > MAX_TOKEN_LEN {
         return Err(CredentialError::TokenTooLong);
     }
-    // Without an early exit this compiles to vector instructions. The last chunk overlaps the one
-    // before it, so that no byte is checked alone.
+    // Within a chunk there is no early exit, so that the check compiles to vector instructions. The
+    // last chunk overlaps the one before it, so that no byte is checked alone. Between chunks there
+    // is an exit: without it the compiler checks many chunks at once, in 14 kB of instructions, and
+    // `malformed` took 7 % longer.
     let illegal = |bytes: &[u8]| {
         let illegal = |byte: u8| !byte.is_ascii_graphic() | (byte == b',') | (byte == b'"');
         bytes.iter().fold(false, |any, &byte| any | illegal(byte))
     };
     let any_illegal = match token.last_chunk::<LANES>() {
-        Some(last) => token
-            .as_chunks::<LANES>()
-            .0
-            .iter()
-            .fold(illegal(last), |any, chunk| any | illegal(chunk)),
+        Some(last) => illegal(last) || token.as_chunks::<LANES>().0.iter().any(|c| illegal(c)),
         None => illegal(token),
     };
     if any_illegal { Err(CredentialError::IllegalToken) } else { Ok(token) }

@@ -32,8 +32,8 @@ pub struct Undecided {
 /// The decision on a credential, or [`Undecided`] if there is no decision.
 pub type Verdict = Result<Decision, Undecided>;
 
-// Every decision returns a verdict: one of two words is returned in registers, a larger one through
-// memory.
+// Every decision returns a verdict, and callers move it on: two words are moved by one vector
+// instruction.
 const _: () = assert!(size_of::<Verdict>() == 2 * size_of::<usize>());
 
 impl Undecided {

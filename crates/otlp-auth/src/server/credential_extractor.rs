@@ -164,7 +164,14 @@ impl CredentialExtractor {
         if let [header] = self.headers.as_slice()
             && headers.len() == headers.keys_len()
         {
-            let value = headers.get(&header.name).ok_or(DenyReason::Missing)?;
+            // The compiler computes the hash of a constant name. With the hash computed for each
+            // request, `fixed_1_hit` took 7 % longer.
+            let value = if header.name == AUTHORIZATION {
+                headers.get(AUTHORIZATION)
+            } else {
+                headers.get(&header.name)
+            };
+            let value = value.ok_or(DenyReason::Missing)?;
             return header.read(value).ok_or(DenyReason::Malformed);
         }
         only(self.in_headers(headers))
@@ -238,10 +245,12 @@ impl Header {
         {
             return Some(credential);
         }
-        if let Some(credential) =
-            self.schemes.iter().find_map(|scheme| Credential::of_scheme(scheme.as_str(), value))
-        {
-            return Some(credential);
+        // With `find_map`, which is not inlined and returns through memory, `fixed_1_hit` took 3 %
+        // longer.
+        for scheme in &self.schemes {
+            if let Some(credential) = Credential::of_scheme(scheme.as_str(), value) {
+                return Some(credential);
+            }
         }
         let user = self.basic_user.as_ref()?;
         let credential = Credential::of_scheme(BASIC_NAME, value)?;
