@@ -1,6 +1,6 @@
-//! The gateway: it issues ingestion API keys and admits telemetry that carries one.
+//! The gateway issues ingestion API keys and accepts telemetry that carries such a key.
 //!
-//! The modules follow the way of a request:
+//! The modules are listed roughly in the order in which a request passes them:
 //!
 //! | module | contains |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Who may send and who may manage, and what is recorded about it.
+//! The tokens of administrators, and what is recorded about allowed and denied keys.
 
 pub(crate) mod admin_tokens;
 pub(crate) mod denial_log;
