@@ -1,4 +1,4 @@
-//! Output that never makes its writer wait for its reader.
+//! Output whose writers never wait for its reader.
 
 use std::io::{self, Write};
 use std::sync::mpsc;
@@ -7,22 +7,23 @@ use std::time::Duration;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-/// The number of lines that wait for their reader; further ones are dropped and counted.
+/// The largest number of lines that wait for the reader. Further lines are dropped and counted.
 const MAX_WAITING: usize = 8192;
 
-/// How long the last lines may take to be written.
+/// How long writing the last lines may take.
 const LAST_LINES: Duration = Duration::from_millis(1200);
 
-/// Writes lines on a thread of its own, so that a reader that stalls stops nobody.
+/// Writes lines on its own thread, so that a reader that stalls does not block the code that
+/// writes.
 ///
-/// While nobody reads, up to 8192 lines wait, and further ones are dropped. When this is dropped,
-/// the waiting lines are written, for at most 1.2 seconds.
+/// While nobody reads, up to 8192 lines wait, and further lines are dropped. When this value is
+/// dropped, it writes the waiting lines for at most 1.2 seconds.
 #[derive(Debug)]
 pub(crate) struct LossyOutput {
     name: &'static str,
     lines: NonBlocking,
     dropped: ErrorCounter,
-    /// The number of dropped lines that were reported.
+    /// How many of the dropped lines have been reported.
     reported: usize,
     guard: Option<WorkerGuard>,
 }
@@ -36,12 +37,12 @@ impl LossyOutput {
         Self { name, lines, dropped, reported: 0, guard: Some(guard) }
     }
 
-    /// A handle that writes lines, one line in each write.
+    /// Returns a handle for writing lines. Each write is one line.
     pub(crate) fn lines(&self) -> NonBlocking {
         self.lines.clone()
     }
 
-    /// Logs how many lines were dropped since the last call, if any were.
+    /// Logs how many lines were dropped since the last call, if any lines were dropped.
     pub(crate) fn report_dropped_lines(&mut self) {
         let dropped = self.dropped.dropped_lines();
         let new = dropped - self.reported;
@@ -71,7 +72,8 @@ impl Drop for LossyOutput {
     fn drop(&mut self) {
         let guard = self.guard.take();
         let (done, ended) = mpsc::channel();
-        // The guard writes to standard output when the thread hangs, and might hang there itself.
+        // If the writing thread hangs, the guard prints to standard output, and may hang there,
+        // too. Therefore another thread drops the guard.
         let waiter = thread::Builder::new().spawn(move || {
             drop(guard);
             let _ = done.send(());
@@ -88,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    /// Hands each line to the test, and goes on when the test allows it.
+    /// A writer that gives each line to the test, and then waits until the test lets it continue.
     struct Stalled(Sender<Vec<u8>>, Receiver<()>);
 
     impl Write for Stalled {
@@ -103,10 +105,10 @@ mod tests {
         }
     }
 
-    // Scenario: the reader stalls at the first line, and twice as many lines as may wait are
-    // written. Then the reader goes on.
-    // Guarantee: no write waits for the reader. The first line and the oldest ones that may wait
-    // are written, and the others are counted.
+    // Scenario: the reader stalls at the first line. Then twice as many lines are written as may
+    // wait. Then the reader continues.
+    // Guarantee: no write waits for the reader. The first line is written, and then as many of the
+    // oldest lines as may wait. The other lines are counted as dropped.
     #[test]
     fn a_reader_that_stalls_stops_nobody() {
         let ((line, lines), (go, going)) = (channel(), channel());

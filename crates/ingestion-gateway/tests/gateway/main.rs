@@ -1,4 +1,4 @@
-//! Tests of the program, which runs on free ports with a state directory of its own.
+//! Tests of the program. Each test runs it on free ports and with its own state directory.
 //!
 //! | module | guards |
 //! |---|---|
