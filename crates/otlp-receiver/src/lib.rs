@@ -68,7 +68,7 @@
 //! | [`TooLarge`](Refusal::TooLarge) | 413 | `RESOURCE_EXHAUSTED`; `OUT_OF_RANGE` above 20 MiB uncompressed | drops the batch |
 //! | [`CorruptCompression`](Refusal::CorruptCompression) | 400 | `INTERNAL` | drops the batch |
 //! | [`Malformed`](Refusal::Malformed) | 400 | `INVALID_ARGUMENT` | drops the batch |
-//! | [`EndedEarly`](Refusal::EndedEarly) | 503 with `Retry-After` | `UNAVAILABLE` | sends it again |
+//! | [`EndedEarly`](Refusal::EndedEarly) | 503 with `Retry-After` | `UNAVAILABLE` | sends the batch again |
 //! | [`Internal`](Refusal::Internal) | 500 | `INTERNAL` | drops the batch |
 
 pub mod body;
