@@ -9,7 +9,7 @@
 //! | `lifecycle` | [`run`]: the start, the background tasks, the order of stopping |
 //! | `listener` | sockets and connections: limits, the client's address, the ready file |
 //! | `admission` | what is recorded about allowed and denied keys; the admin token file |
-//! | `receiver` | the routes on which telemetry comes in: OTLP and agents |
+//! | `receiver` | the routes that receive telemetry, for OTLP and for agents |
 //! | `upstream` | where accepted telemetry goes |
 //! | `authorize` | the endpoint that other components ask about keys |
 //! | `management` | the management API |

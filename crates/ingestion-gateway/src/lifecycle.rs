@@ -74,8 +74,8 @@ fn background_tasks(app: &App, config: &Config) -> JoinSet<()> {
     let (store, cache) = (Arc::clone(&app.store), Arc::clone(&app.cache));
     let (interval, stop) = (config.usage.flush_interval, app.server.stopping().clone());
     tasks.spawn(async move {
-        // A running flush is never cancelled: if a flush were cut off, the next flush would count a
-        // part of it twice.
+        // A running flush is never cancelled, because the next flush would then count a part of the
+        // usage twice.
         while tokio::time::timeout(interval, stop.cancelled()).await.is_err() {
             flush(&cache, &*store).await;
         }

@@ -1,4 +1,4 @@
-//! Reading request bodies of bounded length.
+//! Reads request bodies and limits their length.
 //!
 //! The receiver uses these functions for OTLP/HTTP bodies. Other routes of a program can use them
 //! for their own bodies.
@@ -10,7 +10,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 
 /// The largest number of bytes that are read and thrown away after a body has exceeded its limit.
-/// Otherwise the connection of a sender that is still writing would be reset before the sender
+/// If nothing were read, a sender that is still writing would find its connection reset before it
 /// reads the response.
 const MAX_DRAIN_BYTES: usize = 32 << 20;
 

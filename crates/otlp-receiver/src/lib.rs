@@ -1,8 +1,8 @@
 //! Receives OTLP over gRPC and HTTP without a pipeline behind it.
 //!
-//! A [`Receiver`] is a [tower service](tower::Service) over any [`http_body::Body`]. It decodes
-//! requests only as far as it needs to count their items, gives the counts to a sink, and answers
-//! as the OTLP specification asks. Nothing else of a request is kept.
+//! A [`Receiver`] is a [tower service](tower::Service) over any [`http_body::Body`]. A receiver
+//! decodes requests only as far as it needs to count their items, gives the counts to a sink, and
+//! responds as the OTLP specification asks. Nothing else of a request is kept.
 //!
 //! A receiver does not store or forward telemetry, and does not authenticate senders. Put an
 //! authentication layer in front of it. The sink gets what such a layer puts into the extensions of

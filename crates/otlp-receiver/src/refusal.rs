@@ -26,7 +26,7 @@ pub enum Refusal {
     /// OTLP/gRPC has no such service or method.
     #[error("there is no such call")]
     UnknownCall,
-    /// An OTLP/HTTP request has another method than `POST`.
+    /// An OTLP/HTTP request has a method other than `POST`.
     #[error("use POST")]
     NotPost,
     /// An OTLP/HTTP request is encoded neither in protobuf nor in JSON.

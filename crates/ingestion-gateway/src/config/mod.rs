@@ -51,7 +51,7 @@ use self::read::{section, set};
 pub struct Config {
     /// Where keys are stored.
     pub storage: StorageConfig,
-    /// The listeners on which telemetry comes in.
+    /// The listeners that receive telemetry.
     pub receivers: ReceiversConfig,
     /// The credentials that are accepted with telemetry.
     pub auth: AuthConfig,

@@ -1,4 +1,4 @@
-//! Serializers of settings for `config print`.
+//! Serializes settings for `config print`.
 
 use std::fmt::Display;
 use std::time::Duration;

@@ -33,7 +33,7 @@ pub(super) fn endpoint(map: &mut Map<'_>, endpoint: &mut Endpoint) {
     }
 }
 
-/// Reads a duration longer than zero.
+/// Reads a duration that is longer than zero.
 pub(super) fn positive_duration(node: &Node<'_>) -> Option<Duration> {
     let duration = node.duration()?;
     if duration.is_zero() {
@@ -43,7 +43,7 @@ pub(super) fn positive_duration(node: &Node<'_>) -> Option<Duration> {
     Some(duration)
 }
 
-/// Reads a number from 1 to the largest `T`.
+/// Reads a number from 1 to the largest value of `T`.
 pub(super) fn positive<T: TryFrom<u64>>(node: &Node<'_>) -> Option<T> {
     let number = node.u64()?;
     let fits = T::try_from(number).ok().filter(|_| number > 0);

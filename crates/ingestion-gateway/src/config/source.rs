@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use otel_confmap::{Problem, Value};
 
-/// The files and `--set` options of the command line. Later files override earlier ones, and
+/// The files and `--set` options of the command line. Later files override earlier files, and
 /// `--set` overrides all files.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {

@@ -75,7 +75,7 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(60);
 
     // Scenario: a connection has a request in flight for five timeouts. Then the peer reads 5,000
-    // bytes of the answer in each of five timeouts, and 17 bytes in the next.
+    // bytes of the response in each of five timeouts, and 17 bytes in the next timeout.
     // Guarantee: the connection counts as stalled after the last of these timeouts, and not before.
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_progress_has_stalled() {

@@ -1,5 +1,5 @@
-//! The management API as an OpenAPI document. Each call describes itself; this file adds what all
-//! calls have in common.
+//! Describes the management API as an OpenAPI document. Each call describes itself, and this file
+//! adds what all calls have in common.
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;

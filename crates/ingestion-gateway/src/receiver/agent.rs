@@ -30,8 +30,8 @@ struct Agent {
     max_body: usize,
 }
 
-/// Returns an extractor that finds the key in every header and query parameter in which agents send
-/// it. Different parts of an agent use different ones.
+/// Returns an extractor that finds the key wherever agents send it. Different parts of an agent use
+/// different headers, or a query parameter.
 pub(crate) fn extractor(auth: &AuthConfig) -> CredentialExtractor {
     let extractor = otlp::extractor(auth)
         .with_scheme(API_KEY_SCHEME)

@@ -1,4 +1,4 @@
-//! The routes on which telemetry comes in, each behind an authenticator.
+//! The routes that receive telemetry, each behind an authenticator.
 
 pub(crate) mod agent;
 pub(crate) mod cors;

@@ -57,7 +57,7 @@ impl LossyOutput {
     }
 }
 
-/// One write is one line.
+/// Each write is one line.
 impl Write for LossyOutput {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.lines.write(line)

@@ -6,7 +6,7 @@
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
 //! | `secrets` | that no secret is written anywhere |
-//! | `stalled` | peers that do not read answers or do not finish requests |
+//! | `stalled` | peers that do not read responses or do not finish requests |
 //! | `process` | configuration, exit codes, restart, stopping |
 //! | `ready` | the ready file with the addresses of all listeners |
 

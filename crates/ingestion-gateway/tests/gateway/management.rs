@@ -327,7 +327,7 @@ async fn errors_name_the_invalid_field() {
     }
 }
 
-// Scenario: the database is removed under the running gateway.
+// Scenario: the database is removed while the gateway runs.
 // Guarantee: the response to a change is 503, with the cause and with `Retry-After`. The gateway
 // still decides about keys from memory.
 #[tokio::test]
@@ -365,9 +365,9 @@ async fn a_tracking_key_is_in_the_log() {
     }
 }
 
-// Scenario: the id in the path is not a number, or not even text.
-// Guarantee: the response is 400 with an error body. The content type is exactly the one that
-// clients compare.
+// Scenario: the id in the path is not a number, or is not valid text.
+// Guarantee: the response is 400 with an error body. The content type is exactly
+// `application/json`, because clients compare it byte by byte.
 #[tokio::test]
 async fn a_path_that_is_not_an_id_is_a_bad_request() {
     let gateway = Gateway::start().await;

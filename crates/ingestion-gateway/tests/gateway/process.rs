@@ -55,7 +55,7 @@ async fn every_problem_is_reported() {
 }
 
 // Scenario: `gateway.yaml`, which documents every setting, is checked and printed.
-// Guarantee: it is valid, and it contains exactly the defaults.
+// Guarantee: the file is valid, and contains exactly the defaults.
 #[tokio::test]
 async fn the_documented_configuration_is_the_default() {
     let directory = TempDir::new().unwrap();
@@ -132,7 +132,7 @@ async fn a_restart_keeps_everything() {
     assert_eq!(gateway.send_http(&key.secret).await.status(), StatusCode::OK);
 }
 
-// Scenario: a second gateway is started on the same database, once while the first one runs and
+// Scenario: a second gateway is started on the same database, once while the first gateway runs and
 // once while it stops.
 // Guarantee: the second gateway waits. If the first gateway keeps running, the second ends with
 // exit code 69 and a clear error. If the first gateway stops, the second starts to serve.

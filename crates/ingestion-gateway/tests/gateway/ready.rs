@@ -41,7 +41,7 @@ async fn a_stale_ready_file_is_removed() {
     assert!(errors.contains("cannot listen on") && !ready_file.exists(), "{errors}");
 }
 
-// Scenario: a second gateway is started with the database and the ready file of a running one.
+// Scenario: a second gateway is started with the database and the ready file of a running gateway.
 // Guarantee: the second gateway ends with exit code 69, and the file is as the first gateway wrote
 // it.
 #[tokio::test]

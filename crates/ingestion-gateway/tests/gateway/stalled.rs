@@ -16,8 +16,8 @@ use crate::program::{Gateway, Lines, PATIENCE, client, command, free_ports, term
 /// How many bytes fit into a pipe before somebody has to read from it.
 const PIPE_BYTES: usize = 64 << 10;
 
-// Scenario: standard output is a full pipe that nobody reads. Telemetry comes in, and then the
-// gateway is asked to stop.
+// Scenario: standard output is a full pipe that nobody reads. Telemetry arrives, and then the
+// gateway gets SIGTERM.
 // Guarantee: the telemetry is accepted, and the gateway exits with code 0.
 #[tokio::test]
 async fn nobody_has_to_read_the_output() {

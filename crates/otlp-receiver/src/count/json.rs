@@ -25,7 +25,7 @@ pub(super) fn count(path: &[Step], request: &[u8]) -> serde_json::Result<usize> 
 ///
 /// serde_json limits the depth of values that it builds, but not of values that it skips. This
 /// function does not decode strings, because some senders cut strings within a character, and
-/// serde_json refuses to decode such strings.
+/// serde_json cannot decode such strings.
 fn is_nested_deeper(json: &[u8], limit: usize) -> bool {
     let mut depth = 0_usize;
     let mut bytes = json.iter();

@@ -125,8 +125,8 @@ async fn an_unknown_content_type_is_answered_in_json() {
 
 // Scenario: a path is unknown, a method is not `POST`, a body is not a batch, or the sink fails.
 // Each happens in both encodings.
-// Guarantee: the status and its code are those of the table in the documentation, and the body is a
-// `google.rpc.Status` in the encoding of the request.
+// Guarantee: the HTTP status and the code are those of the table in the documentation. The body is
+// a `google.rpc.Status` in the encoding of the request.
 #[tokio::test]
 async fn refusals_carry_a_status() {
     let failing = Receiver::new(|_| Err(Refusal::Internal("nobody listens")));

@@ -1,4 +1,4 @@
-//! Sizes in bytes, with their unit.
+//! Sizes in bytes, written with a unit.
 
 use std::fmt;
 

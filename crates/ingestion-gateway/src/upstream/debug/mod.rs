@@ -35,7 +35,7 @@ impl DebugExporter {
         Self { since_last_line: Mutex::default(), items }
     }
 
-    /// Counts `count` items that the sender `identity` delivered.
+    /// Counts `count` items that the sender `identity` has sent.
     pub(crate) fn export(&self, identity: &Identity, item: Item, count: usize) {
         let count = count as u64;
         // Only allowed keys become attributes, and the SDK limits the number of series.
