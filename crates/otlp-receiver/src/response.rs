@@ -1,4 +1,4 @@
-//! The body of responses on either transport.
+//! The body of a response, on either transport.
 
 use std::fmt;
 use std::pin::Pin;

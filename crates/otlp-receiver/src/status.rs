@@ -6,7 +6,7 @@ use tonic::Code;
 
 use crate::encoding::Encoding;
 
-/// Encodes a status. The OTLP specification demands the encoding of the request.
+/// Encodes a status. `encoding` is the encoding of the request, as the OTLP specification demands.
 pub(crate) fn encode(code: Code, message: &str, encoding: Encoding) -> Bytes {
     let code = i32::from(code);
     match encoding {

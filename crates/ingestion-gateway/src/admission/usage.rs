@@ -1,4 +1,5 @@
-//! Usage of keys that is only known after a request was allowed: the client, and bytes received.
+//! Records the use of a key that is only known after a request is allowed: the client and the
+//! number of received bytes.
 
 use axum::body::Body;
 use axum::extract::Request;

@@ -13,10 +13,11 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// What the store keeps about the use of keys.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct UsageConfig {
-    /// The time between two writes of the counters to the store: a crash loses at most this much.
+    /// The time between two writes of the counters to the store. A crash loses at most the counts
+    /// of this time.
     #[serde(serialize_with = "print::duration")]
     pub flush_interval: Duration,
-    /// The number of clients that are kept for each key; 0 keeps none.
+    /// The largest number of clients that are kept for each key. 0 keeps no clients.
     pub sources: usize,
     /// How long a client is kept after its last use of the key.
     #[serde(serialize_with = "print::duration")]
@@ -30,7 +31,8 @@ impl Default for UsageConfig {
 }
 
 impl UsageConfig {
-    /// The largest `sources`: the clients of a key are searched for each of its requests.
+    /// The largest allowed value of `sources`. It is limited because every request searches the
+    /// clients of its key.
     const MAX_SOURCES: u64 = 100;
 
     pub(super) fn read(&mut self, map: &mut Map<'_>) {

@@ -8,7 +8,7 @@ use otlp_auth::Identity;
 
 use crate::item::Item;
 
-/// How many keys a line names.
+/// The largest number of keys that a line names.
 const MAX_NAMED_KEYS: usize = 5;
 
 /// The counts of items that were discarded since the last line. `Display` writes the line.
@@ -61,8 +61,8 @@ mod tests {
     use super::*;
 
     // Scenario: seven keys sent telemetry of two kinds since the last line.
-    // Guarantee: the line has a sum for each kind, the busiest keys first with their names escaped,
-    // and the number of the other keys.
+    // Guarantee: the line has a sum for each kind. It names the busiest keys first, with escaped
+    // names, and then gives the number of the other keys.
     #[test]
     fn a_line_sums_up_what_was_discarded() {
         let mut summary = Summary { by_item: [30, 0, 1, 0], by_key: HashMap::new() };
