@@ -37,7 +37,7 @@ pub enum RunError {
     Metrics(#[from] OTelSdkError),
     /// The set of fixed tokens cannot be created, because the operating system returns no random
     /// bytes.
-    #[error("no tokens can be checked")]
+    #[error("the set of accepted tokens cannot be made")]
     Tokens(#[from] FixedTokensError),
     /// The management API cannot be set up, because of an error in this program.
     #[error("the management API cannot be set up")]

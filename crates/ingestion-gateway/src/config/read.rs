@@ -37,7 +37,7 @@ pub(super) fn endpoint(map: &mut Map<'_>, endpoint: &mut Endpoint) {
 pub(super) fn positive_duration(node: &Node<'_>) -> Option<Duration> {
     let duration = node.duration()?;
     if duration.is_zero() {
-        node.problem("must be longer than nothing");
+        node.problem("must be longer than 0 s");
         return None;
     }
     Some(duration)
@@ -48,7 +48,7 @@ pub(super) fn positive<T: TryFrom<u64>>(node: &Node<'_>) -> Option<T> {
     let number = node.u64()?;
     let fits = T::try_from(number).ok().filter(|_| number > 0);
     if fits.is_none() {
-        node.problem("must be at least 1, and not as large");
+        node.problem("expected a smaller whole number, from 1 on");
     }
     fits
 }

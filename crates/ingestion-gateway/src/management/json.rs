@@ -66,7 +66,7 @@ fn wrong(path: &str, error: &serde_json::Error) -> String {
     match text.rsplit_once("expected ") {
         Some((_, expected)) => format!("{field}: expected {expected}"),
         None if text.starts_with("duplicate field") => {
-            format!("{field}: a field stands there twice")
+            format!("{field}: a field is given twice")
         }
         None => format!("{field}: not as expected"),
     }

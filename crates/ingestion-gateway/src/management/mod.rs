@@ -28,7 +28,7 @@ use crate::authorize::Authorizer;
 #[derive(Debug, thiserror::Error)]
 pub enum SetUpError {
     /// The API document could not be written.
-    #[error("the document cannot be written")]
+    #[error("the OpenAPI document cannot be written")]
     Document(#[from] serde_json::Error),
 }
 
