@@ -117,7 +117,7 @@ fn key(number: u64) -> String {
     let mut state = number.wrapping_mul(0xd134_2543_de82_ef95);
     let random = |bytes: &mut [u8]| -> Result<(), std::convert::Infallible> {
         bytes.fill_with(|| {
-            // SplitMix64.
+            // This is the random number generator SplitMix64.
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             ((mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 32) as u8
