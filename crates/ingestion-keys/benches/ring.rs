@@ -12,7 +12,7 @@ mod yardstick;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Uri};
@@ -24,7 +24,7 @@ use ingestion_keys::{KeyDigest, KeyId};
 use otlp_auth::server::{CredentialExtractor, InMemoryAuthenticator};
 use otlp_auth::{Decision, Verdict};
 
-use measure::timed;
+use measure::{timed, timed_with};
 use yardstick::{DramLoads, sha256_block};
 
 const KEYS: u64 = 1_000_000;
@@ -50,18 +50,19 @@ fn main() {
     let hot: Vec<_> =
         (0..HOT).map(|part| headers(&key((2 * part + 1) * KEYS / (2 * HOT)))).collect();
     case("ring_1m_hot", &cache, &hot, true, None);
-    let one = [headers(&key(KEYS / 3))];
-    // A flush finds that this key is busy, and gives it a counter for each core.
-    for _ in 0..2000 {
-        assert!(allows(&cache, &one[0]));
+    let cores = std::thread::available_parallelism().unwrap().get() as u64;
+    let busy: Vec<_> = (0..=cores).map(|part| headers(&key(KEYS / 3 + part))).collect();
+    // A flush finds that these keys are busy, and gives each of them a counter for each core.
+    for headers in &busy {
+        assert!((0..2000).all(|_| allows(&cache, headers)));
     }
     runtime.block_on(cache.flush_usage(&store)).unwrap();
-    all_cores("ring_one_key_all_cores", &cache, &one[0]);
+    all_cores("ring_one_key_all_cores", &cache, &busy[0], &busy[1..]);
 
     let mut loads = DramLoads::new();
     let random: Vec<_> = (0..KEYS).map(|number| headers(&key(shuffled(number)))).collect();
     case("ring_1m_random", &cache, &random, true, Some(&mut loads));
-    churn("ring_1m_churn", &cache, &random, &mut loads);
+    churn("ring_1m_churn", &cache, &random);
     drop(random);
 
     let unknown: Vec<_> = (KEYS..KEYS + KEYS / 10).map(|number| headers(&key(number))).collect();
@@ -104,46 +105,88 @@ fn case(
     measure::report(name, None, ours, allocations);
 }
 
-/// Measures the same as [`case`] while another thread creates and deletes keys.
-fn churn(name: &str, cache: &KeyCache, presented: &[HeaderMap], loads: &mut DramLoads) {
-    let done = AtomicBool::new(false);
+/// Measures decisions while another thread creates and deletes keys. The peer `quiet` is the same
+/// loop, batch by batch in turn, while no key changes.
+///
+/// Both are measured in wall-clock time, because the processor time of a thread does not contain
+/// the time that the thread sleeps on a lock. The wall clock also counts the time slices that other
+/// programs get. Such a slice is as likely in a batch of one loop as in a batch of the other.
+fn churn(name: &str, cache: &KeyCache, presented: &[HeaderMap]) {
+    let (done, changing) = (AtomicBool::new(false), AtomicBool::new(true));
+    let start = Instant::now();
+    let decisions = |presented| {
+        let mut next = <[HeaderMap]>::iter(presented).cycle();
+        let operation = move || decide(cache, std::hint::black_box(next.next().unwrap()));
+        timed_with(operation, || start.elapsed())
+    };
     std::thread::scope(|scope| {
         scope.spawn(|| {
             // Not the keys that `ring_unknown` presents afterwards: these have to be unknown.
-            for number in (2 * KEYS..).take_while(|_| !done.load(Ordering::Relaxed)) {
-                cache.apply(&[live(number)]);
-                std::thread::sleep(Duration::from_secs(1) / CHANGES);
-                cache.apply(&[deleted(number)]);
+            let mut changes = (2 * KEYS..).flat_map(|number| [live(number), deleted(number)]);
+            while !done.load(Ordering::Relaxed) {
+                if changing.load(Ordering::Relaxed) {
+                    cache.apply(&[changes.next().unwrap()]);
+                }
                 std::thread::sleep(Duration::from_secs(1) / CHANGES);
             }
         });
-        case(name, cache, presented, true, Some(loads));
+        assert!(presented.iter().all(|headers| allows(cache, headers)), "{name}");
+        // The loops do not share keys. Otherwise one would find the other's keys in the processor's
+        // caches.
+        let (first, second) = presented.split_at(presented.len() / 2);
+        let (mut changed, mut quiet) = (decisions(first), decisions(second));
+        let [ours, quiet] = measure::nanoseconds([
+            &mut |calls| {
+                changing.store(true, Ordering::Relaxed);
+                changed(calls)
+            },
+            &mut |calls| {
+                changing.store(false, Ordering::Relaxed);
+                quiet(calls)
+            },
+        ]);
         done.store(true, Ordering::Relaxed);
+        measure::report(name, Some("quiet"), quiet, None);
+        measure::report(name, None, ours, None);
     });
 }
 
-/// What a decision on the same key takes on one core, and then on each of all cores at once.
-/// Waiting for a cache line that another core writes to is part of a thread's processor time.
-fn all_cores(name: &str, cache: &KeyCache, presented: &HeaderMap) {
-    const DECISIONS: u32 = 2_000_000;
-    let alone_and_together =
-        [1, std::thread::available_parallelism().unwrap().get()].map(|cores| {
-            let barrier = Barrier::new(cores);
-            let decide_on_and_on = || {
-                let mut decisions = timed(|| decide(cache, std::hint::black_box(presented)));
-                barrier.wait();
-                decisions(DECISIONS).as_secs_f64() * 1e9 / f64::from(DECISIONS)
-            };
-            std::thread::scope(|scope| {
-                let threads: Vec<_> = (0..cores).map(|_| scope.spawn(decide_on_and_on)).collect();
-                threads.into_iter().map(|thread| thread.join().unwrap()).sum::<f64>() / cores as f64
-            })
-        });
-    let [alone, together] = alone_and_together;
+/// Measures decisions on the key `shared` on all cores at once. The peer `one_core` is the same
+/// loop on one core alone. The peer `other_keys` is the loop on all cores at once, where each core
+/// has a key of its own. The three loops run batch by batch in turn.
+///
+/// The clock is the processor time of each thread. It contains the time that a core waits for a
+/// cache line that another core writes to. It does not contain the time that a thread sleeps on a
+/// lock, and it cannot see that another program holds a core: then fewer cores decide at once, in
+/// `other_keys` as well.
+fn all_cores(name: &str, cache: &KeyCache, shared: &HeaderMap, own: &[HeaderMap]) {
+    const DECISIONS: u32 = 100_000;
+    const BATCHES: usize = 15;
+    let barrier = Barrier::new(own.len());
+    let batches_on = &|core: usize| {
+        let batch = |headers: &HeaderMap, takes_part: bool| {
+            let mut decisions = timed(|| decide(cache, std::hint::black_box(headers)));
+            barrier.wait();
+            let time = if takes_part { decisions(DECISIONS) } else { Duration::ZERO };
+            time.as_secs_f64() * 1e9 / f64::from(DECISIONS)
+        };
+        let three = |_| [batch(shared, core == 0), batch(shared, true), batch(&own[core], true)];
+        (0..BATCHES).map(three).collect::<Vec<_>>()
+    };
+    let cores: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..own.len()).map(|core| scope.spawn(move || batches_on(core))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let median_of = |which: usize, running: usize| {
+        let sum = |batch: usize| cores.iter().map(|batches| batches[batch][which]).sum::<f64>();
+        measure::median((0..BATCHES).map(|batch| sum(batch) / running as f64).collect())
+    };
     let [sha256] = measure::nanoseconds([&mut timed(sha256_block)]);
     measure::report(name, Some("sha256_block"), sha256, None);
-    measure::report(name, Some("one_core"), alone, None);
-    measure::report(name, None, together, None);
+    measure::report(name, Some("one_core"), median_of(0, 1), None);
+    measure::report(name, Some("other_keys"), median_of(2, own.len()), None);
+    measure::report(name, None, median_of(1, own.len()), None);
 }
 
 fn decide(cache: &KeyCache, headers: &HeaderMap) -> Verdict {

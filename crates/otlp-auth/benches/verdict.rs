@@ -2,7 +2,8 @@
 //! verdict` runs it beside its peers.
 //!
 //! The peer `siphash_43` is the yardstick of each case: one SipHash-1-3-128 of 43 bytes, the length
-//! of an ingestion key. A decision cannot take less, and the ratio to it holds on any machine.
+//! of an ingestion key. A decision in a large set cannot do without such a hash, and the ratio to
+//! the yardstick depends little on the machine.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 

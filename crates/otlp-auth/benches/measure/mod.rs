@@ -69,16 +69,15 @@ pub(crate) fn allocations<T>(mut operation: impl FnMut() -> T) -> f64 {
     counted.count_total as f64 / f64::from(CALLS)
 }
 
-/// Prints a result in the unit of its case. It belongs to `peer`, or without one to this library.
+/// Prints a result in the unit of its case. The result belongs to `peer`; without a peer it belongs
+/// to this library. The peers of these programs are yardsticks, which have no version.
 pub(crate) fn report(
     case: &str,
     peer: Option<&str>,
     value: f64,
     allocations: impl Into<Option<f64>>,
 ) {
-    let peer = peer
-        .map(|peer| format!(r#","peer":"{peer}","version":"{}""#, env!("CARGO_PKG_VERSION")))
-        .unwrap_or_default();
+    let peer = peer.map(|peer| format!(r#","peer":"{peer}""#)).unwrap_or_default();
     let allocations = allocations
         .into()
         .map_or_else(|| "null".to_owned(), |allocations| format!("{allocations:.3}"));
@@ -93,7 +92,8 @@ fn calls_in_a_batch(operation: &mut dyn FnMut(u32) -> Duration) -> u32 {
     calls
 }
 
-fn median(mut samples: Vec<f64>) -> f64 {
+/// Returns the median of the samples.
+pub(crate) fn median(mut samples: Vec<f64>) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples[samples.len() / 2]
 }
