@@ -1,22 +1,21 @@
-//! Measures the time of single operations, for all benchmark programs. One run of a program
-//! measures each of its cases once, and prints one JSON object per line.
+//! Timing of single operations, shared by the benchmark programs. One run of a program is one
+//! round over all its cases, and prints one JSON object a line.
 //!
-//! `cargo xtask bench` runs each program several times, alternating with the programs of the peers,
-//! and takes medians. In this way, all programs meet the same states of the machine.
+//! `cargo xtask bench` runs the programs several times, in turn with those of the peers, and takes
+//! medians, so that all of them see the same states of the machine.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The shortest time of a batch of calls. It is so long that the time to read the clock does not
-/// count.
+/// The shortest time that a batch takes, so that reading the clock does not count.
 const BATCH: Duration = Duration::from_millis(2);
 
-/// The number of batches of each operation. The median of the batches is the result.
+/// Batches of each operation; their median is the operation's result.
 const BATCHES: usize = 15;
 
-/// Returns the nanoseconds that one call of each operation takes. The operations are made with
-/// [`timed`]. Their batches alternate, so that a change of the machine's speed affects all of them.
+/// The nanoseconds that one call of each operation takes. The operations are made with [`timed`],
+/// and are measured batch by batch in turn, so that a change of the machine's speed meets them all.
 pub(crate) fn nanoseconds<const N: usize>(
     mut operations: [&mut dyn FnMut(u32) -> Duration; N],
 ) -> [f64; N] {
@@ -30,16 +29,16 @@ pub(crate) fn nanoseconds<const N: usize>(
     samples.map(median)
 }
 
-/// Returns a function that calls `operation` the given number of times, and returns the processor
-/// time that this thread used. This includes the time to drop the results of the calls.
+/// A function that makes the given number of calls of `operation` and returns the processor time
+/// that this thread needs for them. What a call returns is dropped inside that time.
 ///
-/// Wall-clock time would include the time in which other programs run. When twelve programs shared
-/// two cores, the same case took 47 ns in one run and 180 ns in the next.
+/// Wall-clock time would count the time slices that other programs get: on two cores that twelve
+/// programs wanted, the same case took 47 ns in one run and 180 ns in the next.
 pub(crate) fn timed<T>(operation: impl FnMut() -> T) -> impl FnMut(u32) -> Duration {
     timed_with(operation, processor_time)
 }
 
-/// Measures as [`timed`] does, but with another clock.
+/// As [`timed`], by another clock.
 pub(crate) fn timed_with<T>(
     mut operation: impl FnMut() -> T,
     clock: impl Fn() -> Duration,
@@ -53,13 +52,13 @@ pub(crate) fn timed_with<T>(
     }
 }
 
-/// Returns the processor time that this thread has used so far.
+/// The processor time that this thread has had so far.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
-/// Returns the average number of heap allocations of one call of `operation`.
+/// Heap allocations that one call of `operation` makes, on average.
 pub(crate) fn allocations<T>(mut operation: impl FnMut() -> T) -> f64 {
     const CALLS: u32 = 1000;
     let counted = allocation_counter::measure(|| {
@@ -70,17 +69,15 @@ pub(crate) fn allocations<T>(mut operation: impl FnMut() -> T) -> f64 {
     counted.count_total as f64 / f64::from(CALLS)
 }
 
-/// Prints a result in the unit of its case. The result belongs to `peer`, or to this library if
-/// there is no peer.
+/// Prints a result in the unit of its case. The result belongs to `peer`; without a peer it belongs
+/// to this library. The peers of these programs are yardsticks, which have no version.
 pub(crate) fn report(
     case: &str,
     peer: Option<&str>,
     value: f64,
     allocations: impl Into<Option<f64>>,
 ) {
-    let peer = peer
-        .map(|peer| format!(r#","peer":"{peer}","version":"{}""#, env!("CARGO_PKG_VERSION")))
-        .unwrap_or_default();
+    let peer = peer.map(|peer| format!(r#","peer":"{peer}""#)).unwrap_or_default();
     let allocations = allocations
         .into()
         .map_or_else(|| "null".to_owned(), |allocations| format!("{allocations:.3}"));
@@ -95,7 +92,8 @@ fn calls_in_a_batch(operation: &mut dyn FnMut(u32) -> Duration) -> u32 {
     calls
 }
 
-fn median(mut samples: Vec<f64>) -> f64 {
+/// Returns the median of the samples.
+pub(crate) fn median(mut samples: Vec<f64>) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples[samples.len() / 2]
 }
