@@ -2,8 +2,8 @@
 //!
 //! A time in nanoseconds depends on the machine and on its other users as much as on the code. So
 //! each bound compares a time with another time that was measured in the same round. The ratio is
-//! computed in each round, and the median of the ratios must be within the bound. Only the benchmark
-//! `keys` has bounds in units.
+//! computed in each round, and the median of the ratios must be within the bound. Only the
+//! benchmark `keys` has bounds in units.
 //!
 //! A bound is missed unless every round has measured its case and its peers.
 
@@ -122,8 +122,8 @@ impl Bound {
     }
 
     const fn no_allocations(case: &'static str) -> Self {
-        // The runtime makes an allocation now and then, which does not belong to the operation. Among
-        // the 1000 operations of a measurement it counts as 0.001.
+        // The runtime makes an allocation now and then, which does not belong to the operation.
+        // Among the 1000 operations of a measurement it counts as 0.001.
         Self::new(case, Measure::Allocations, 0.01)
     }
 

@@ -37,8 +37,8 @@ pub(super) fn check() -> Result<()> {
     Ok(())
 }
 
-/// Reads a file that git lists. Returns nothing if the file does not exist, because git also lists a
-/// file that was deleted without a commit.
+/// Reads a file that git lists. Returns nothing if the file does not exist, because git also lists
+/// a file that was deleted without a commit.
 fn read(path: &str) -> Result<Option<File>> {
     match fs::read_to_string(root().join(path)) {
         Ok(text) => Ok(Some(File { path: path.to_owned(), text })),
