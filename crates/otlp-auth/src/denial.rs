@@ -25,7 +25,7 @@ pub enum DenyReason {
     Conflicting,
     /// The credential is well formed and belongs to nobody.
     Unknown,
-    /// The credential was revoked before its end.
+    /// The credential was revoked before it expired.
     Revoked,
     /// The time for which the credential is valid has ended.
     Expired,
@@ -203,8 +203,8 @@ impl fmt::Debug for Denial {
 mod tests {
     use super::*;
 
-    // Scenario: an identity and a wait are added to a denial of each reason, in either order. One
-    // of them is added twice.
+    // Scenario: an identity and a wait are added to a denial of each reason, in either order. The
+    // identity or the wait is added twice.
     // Guarantee: the denial keeps its reason, and has the identity and the wait that were added
     // last.
     #[test]
