@@ -37,7 +37,7 @@ const NO_TOKEN: &str =
 /// | `header` | `Authorization` | the header's name |
 /// | `scheme` | `Bearer` | the word before the token; `""` sends the token alone |
 /// | `token` | | the token; if it has several lines, each line is a token |
-/// | `tokens` | | a list of tokens; each element is written as `token` is |
+/// | `tokens` | | a list of tokens; each element may have several lines, as `token` may |
 /// | `filename` | | a file with one token a line |
 ///
 /// Exactly one of `token`, `tokens` and `filename` must be given.

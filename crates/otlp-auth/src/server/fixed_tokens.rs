@@ -118,7 +118,7 @@ impl FixedTokens {
         self.identities.len()
     }
 
-    /// Whether there is no token, so that every request is denied.
+    /// Whether the set has no token. Such a set denies every request.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -179,8 +179,8 @@ proptest! {
     #[test]
     fn only_so_much_is_kept(pieces in prop::collection::vec(0..=1_usize << 20, 0..9), polls in 0..10_usize) {
         static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
-        // The body does not announce its end or its size, so only the frames that were polled are
-        // known.
+        // The body does not announce its end or its size, so the recording knows only the
+        // frames that were polled.
         let script = Script { tells_end: false, ..Script::of_data(pieces.iter().map(|&len| Bytes::from_static(&ZEROS[..len]))) };
         let all = script.items();
         let (mut sending, recording) = recorded(unsync_box(script));

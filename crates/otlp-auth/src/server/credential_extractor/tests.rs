@@ -101,8 +101,8 @@ fn the_same_credential_counts_once() {
     }
 }
 
-// Scenario: one request carries two different keys, in any two places. Some keys differ only in
-// case, or one is a prefix of the other.
+// Scenario: one request carries two different keys, in any two places. Some pairs of keys differ
+// only in case. In other pairs, one key is a prefix of the other key.
 // Guarantee: the request is denied as conflicting.
 #[test]
 fn different_credentials_are_refused() {

@@ -4,7 +4,7 @@ use subtle::ConstantTimeEq;
 
 use crate::identity::Identity;
 
-/// The identities of tokens by the digests of the tokens.
+/// Maps the digest of each token to the identity of that token.
 ///
 /// A bucket is one cache line of two slots, and at most half of all slots are used. So a look-up
 /// reads one cache line, unless more than two digests belong to one bucket: the digests that do not
@@ -66,7 +66,8 @@ impl DigestTable {
         self.len += 1;
     }
 
-    /// Puts an entry into the first free slot.
+    /// Puts an entry into the first free slot, beginning with the bucket to which its digest
+    /// belongs.
     fn put(&mut self, entry: Entry) {
         let (before, from) = self.buckets.split_at_mut(self.home(entry.digest));
         let mut slots = from.iter_mut().chain(before).flat_map(|bucket| &mut bucket.0);
