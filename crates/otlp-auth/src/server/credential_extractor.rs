@@ -14,8 +14,9 @@ use crate::credential::{Credential, MAX_TOKEN_LEN};
 use crate::denial::DenyReason;
 use crate::scheme::Scheme;
 
-/// The longest query string that is searched for a credential, in bytes. A token of the greatest
-/// length fits, percent-encoded (3 bytes for each byte), and as much other text.
+/// The longest query string that is searched for a credential, in bytes. This is enough for the
+/// longest token with every byte percent-encoded (3 bytes for each byte), and for as many bytes of
+/// other text.
 const MAX_QUERY_LEN: usize = 6 * MAX_TOKEN_LEN;
 
 const BASIC_NAME: &str = "Basic";
@@ -146,7 +147,8 @@ impl CredentialExtractor {
         }
     }
 
-    /// Removes every place from a request, even if it contains something else than a credential.
+    /// Removes every header and query parameter that may carry a credential, even if its value is
+    /// not a credential.
     pub fn strip(&self, headers: &mut HeaderMap, uri: &mut Uri) {
         self.strip_headers(headers);
         if let Some(query) = self.query.as_ref().filter(|query| query.applies_to(uri)) {
@@ -192,7 +194,8 @@ impl CredentialExtractor {
     }
 
     /// Returns the schemes for the challenges of a 401 response, each once, in the order in which
-    /// they were added. There is at least one, because RFC 9110 section 15.5.2 demands a challenge.
+    /// they were added. The result is never empty, because RFC 9110 section 15.5.2 demands a
+    /// challenge.
     pub(super) fn challenge_schemes(&self) -> Vec<Scheme> {
         let mut schemes: Vec<Scheme> = Vec::new();
         for header in &self.headers {
@@ -209,7 +212,7 @@ impl CredentialExtractor {
         schemes
     }
 
-    /// Returns the entry of this header. It is added if it is new.
+    /// Returns the entry of this header. If there is no entry yet, adds an empty one.
     fn header(&mut self, name: HeaderName) -> &mut Header {
         let index =
             self.headers.iter().position(|header| header.name == name).unwrap_or_else(|| {
@@ -288,7 +291,7 @@ impl Query {
         )
     }
 
-    /// Removes the parameter, and leaves everything else as it was written.
+    /// Removes the parameter, and leaves the rest of the URI unchanged.
     fn strip(&self, uri: &mut Uri) {
         let query = uri.query().unwrap_or_default();
         let is_ours =
@@ -305,7 +308,8 @@ impl Query {
     }
 }
 
-/// Returns the credential of all places, if they contain only one, once or several times.
+/// Returns the credential that the places contain. Several places may contain the same credential,
+/// but not different ones.
 #[inline]
 fn only<'r>(
     mut places: impl Iterator<Item = Result<Credential<'r>, DenyReason>>,

@@ -15,10 +15,11 @@ use crate::decision::{Decision, Verdict};
 use crate::denial::DenyReason;
 use crate::identity::Identity;
 
-/// A token with fewer characters than this can be guessed. It is accepted with a warning.
+/// A token with fewer characters than this can be guessed. Such a token is accepted with a warning.
 const SHORT_TOKEN: usize = 16;
 
-/// Allows a set of named tokens. A decision costs the same for one token as for 100,000.
+/// Allows a set of named tokens. A decision takes the same time whether the set has one token or
+/// 100,000 tokens.
 ///
 /// The set keeps no token. Each token is stored as its 128-bit SipHash under a random key of this
 /// set, and hashes are compared in constant time. Several tokens may have the same name, for
@@ -117,7 +118,7 @@ impl FixedTokens {
         self.identities.len()
     }
 
-    /// Whether there is no token, so that every request is denied.
+    /// Whether the set has no token. Such a set denies every request.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -4,26 +4,26 @@ use subtle::ConstantTimeEq;
 
 use crate::identity::Identity;
 
-/// The identities of tokens by the digests of the tokens.
+/// Maps the digest of each token to the identity of that token.
 ///
-/// A bucket is one cache line of two slots, and at most half of the slots are used. So a look-up
-/// reads one line, unless more than two digests belong to one bucket: those that do not fit are in
-/// the buckets after it. A token takes 64 to 128 bytes of the table.
+/// A bucket is one cache line of two slots, and at most half of all slots are used. So a look-up
+/// reads one cache line, unless more than two digests belong to one bucket: the digests that do not
+/// fit are in the buckets that follow. The table takes 64 to 128 bytes for each token.
 ///
 /// A `HashSet` of the same entries also reads a line of control bytes in another page, and the
 /// bench case `fixed_100k_hit` took 7 to 9 % longer with it.
 #[derive(Default)]
 pub(super) struct DigestTable {
-    /// Their number is 0 or a power of two.
+    /// The number of buckets is 0 or a power of two.
     buckets: Box<[Bucket]>,
     len: usize,
 }
 
-/// The keyed hash of a token: 128 random bits. Two are compared in constant time.
+/// The keyed hash of a token: 128 random bits. Digests are compared in constant time.
 #[derive(Clone, Copy)]
 pub(super) struct Digest(pub(super) u128);
 
-/// The slots that are used come first. Nothing is ever removed.
+/// The used slots of a bucket come before its free slots. Entries are never removed.
 #[derive(Default)]
 #[repr(align(64))]
 struct Bucket([Option<Entry>; 2]);
@@ -36,12 +36,12 @@ struct Entry {
 const _: () = assert!(size_of::<Bucket>() == 64);
 
 impl DigestTable {
-    /// The number of digests.
+    /// Returns the number of digests.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// The identity that was inserted with this digest.
+    /// Returns the identity that was inserted with this digest, if there is one.
     #[inline]
     pub(super) fn get(&self, digest: Digest) -> Option<&Identity> {
         for slot in self.slots_from(digest) {
@@ -66,7 +66,8 @@ impl DigestTable {
         self.len += 1;
     }
 
-    /// Puts an entry into the first free slot.
+    /// Puts an entry into the first free slot, beginning with the bucket to which its digest
+    /// belongs.
     fn put(&mut self, entry: Entry) {
         let (before, from) = self.buckets.split_at_mut(self.home(entry.digest));
         let mut slots = from.iter_mut().chain(before).flat_map(|bucket| &mut bucket.0);
@@ -76,14 +77,14 @@ impl DigestTable {
         *slot = Some(entry);
     }
 
-    /// All slots, beginning with the bucket to which this digest belongs.
+    /// Returns all slots, beginning with the bucket to which this digest belongs.
     #[inline]
     fn slots_from(&self, digest: Digest) -> impl Iterator<Item = &Option<Entry>> {
         let (before, from) = self.buckets.split_at(self.home(digest));
         from.iter().chain(before).flat_map(|bucket| &bucket.0)
     }
 
-    /// The index of the bucket to which this digest belongs.
+    /// Returns the index of the bucket to which this digest belongs.
     #[inline]
     fn home(&self, digest: Digest) -> usize {
         digest.0 as usize & self.buckets.len().saturating_sub(1)
@@ -99,9 +100,9 @@ mod tests {
     use super::*;
 
     proptest! {
-        // Scenario: any digests are inserted, many of which belong to the same bucket, up to the
-        // last bucket, and are looked up together with others.
-        // Guarantee: the table finds what a map finds, after each insertion.
+        // Scenario: any digests are inserted. Many of them belong to the same bucket, which may be
+        // the last bucket. After each insertion, these and other digests are looked up.
+        // Guarantee: for each digest, the table finds what a map with the same entries finds.
         #[test]
         fn a_table_finds_what_a_map_finds(digests in prop::collection::vec((0..6_u128, 0..4_u128), 0..60)) {
             let digest = |(high, low): (u128, u128)| high << 64 | low.wrapping_sub(2) as u64 as u128;
