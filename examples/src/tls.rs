@@ -20,8 +20,8 @@ use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 /// The time that a client may take for its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Creates the configuration of a server with this certificate. It offers HTTP/2, which OTLP/gRPC
-/// needs, and HTTP/1.1, because many OTLP/HTTP senders know no other version.
+/// Creates the configuration of a server with this certificate. The server offers HTTP/2, which
+/// OTLP/gRPC needs, and HTTP/1.1, because many OTLP/HTTP senders support no other version.
 ///
 /// # Errors
 ///
@@ -53,7 +53,7 @@ pub struct TlsListener {
 }
 
 impl TlsListener {
-    /// Accepts connections from `listener` until this is dropped.
+    /// Accepts connections from `listener` until the returned listener is dropped.
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@ use crate::printer::Table;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The build of a release sets these variables.
+/// The environment variables of the build. The build of a release sets both variables.
 const BUILD_DATE: Option<&str> = option_env!("STS_BUILD_DATE");
 const COMMIT: Option<&str> = option_env!("STS_COMMIT");
 

@@ -59,10 +59,10 @@ fn the_documented_json() {
     );
 }
 
-// Scenario: keys are created: with every flag, with white space around the date, with an empty
-// name, and with an empty description.
-// Guarantee: the body is JSON with a line end, and has only the given fields. The content type has
-// no charset.
+// Scenario: several keys are created. One has every flag, one has white space around the date, one
+// has an empty name, and one has an empty description.
+// Guarantee: the body of each request is JSON with a line end, and has only the given fields. The
+// content type has no charset.
 #[test]
 fn what_create_sends() {
     let mock = Mock::contract();
