@@ -105,7 +105,7 @@ async fn accept(
         let (handshake, sender) = (acceptor.accept(stream), sender.clone());
         tokio::spawn(async move {
             match timeout(HANDSHAKE_TIMEOUT, handshake).await {
-                // Sending fails once the server has stopped.
+                // An error of sending is ignored. It only means that the server has stopped.
                 Ok(Ok(stream)) => drop(sender.send((stream, address)).await),
                 Ok(Err(error)) => tracing::debug!(%error, %address, "TLS handshake failed"),
                 Err(_) => tracing::debug!(%address, "TLS handshake timed out"),

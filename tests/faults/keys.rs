@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::gateway::Caller;
 
-/// A valid key and a deleted key.
+/// A good key, which the gateway must allow, and a deleted key.
 #[derive(Debug)]
 pub(crate) struct Keys {
     pub(crate) good: Key,

@@ -74,7 +74,8 @@ impl Totals {
     }
 }
 
-/// The items that the gateway has received, counted and discarded, according to its log.
+/// The items that the gateway has received, counted and discarded, according to the lines that it
+/// prints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discarded {
     pub items: usize,

@@ -1,9 +1,9 @@
 //! The OTLP exporters of a Collector's configuration file.
 //!
 //! [`CollectorConfig`] reads the OTLP exporters of a file, and the `bearertokenauth` extensions
-//! that these exporters use. Names and defaults are those of the Collector. [`otel_confmap`] reads
-//! the language of the file. All problems of a file are reported at once. No message contains a
-//! value of the file.
+//! that these exporters use. Names and defaults are those of the Collector. The file is written in
+//! the language of [`otel_confmap`]. All problems of a file are reported at once. No message
+//! contains a value of the file.
 //!
 //! # Differences from the Collector
 //!

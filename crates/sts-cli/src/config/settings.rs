@@ -126,8 +126,8 @@ impl Overrides {
         })
     }
 
-    /// Takes the settings that flags and environment do not give from the context. If there is no
-    /// token at all, takes the service account token of the pod.
+    /// Uses the context for each setting that neither flags nor the environment give. If there is
+    /// no token at all, uses the service account token of the pod.
     fn merge(self, context: StsContext, pod_token: &Path) -> Result<Settings, Problems> {
         let mut tokens = self.tokens;
         if tokens.iter().all(Option::is_none) {

@@ -59,8 +59,8 @@ fn the_documented_json() {
     );
 }
 
-// Scenario: several keys are created. One has every flag, one has white space around the date, one
-// has an empty name, and one has an empty description.
+// Scenario: three keys are created. The first has every flag, with white space around the date. The
+// second has an empty name. The third has an empty description.
 // Guarantee: the body of each request is JSON with a line end, and has only the given fields. The
 // content type has no charset.
 #[test]

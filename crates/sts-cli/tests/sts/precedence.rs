@@ -90,8 +90,8 @@ fn flag_over_environment_over_file() {
     assert_eq!(header(&other), "x-api-token: file-a");
 }
 
-// Scenario: two kinds of token are given. One comes from a flag and one from the environment, or
-// both come from one context. In other cases, there is no token, there is no URL, or the URL has no
+// Scenario: in one case, a flag and the environment give two kinds of token. In another case, there
+// is no token and no URL. In the last case, a context has two kinds of token and a URL without a
 // scheme.
 // Guarantee: the exit code is 1. The message lists everything that is wrong.
 #[test]

@@ -74,7 +74,8 @@ impl LogTail {
         while first || lines.len() < ROUND_LINES {
             let mut line = Vec::new();
             let length = reader.read_until(b'\n', &mut line)?;
-            // A line without a line feed is still being written.
+            // A line without a line feed is still being written. A later round reads the complete
+            // line.
             if line.pop() != Some(b'\n') {
                 break;
             }

@@ -331,7 +331,7 @@ fn retry() {
 }
 
 /// Scenario: an exporter has settings without effect here, and unknown settings.
-/// Guarantee: each of them is a warning.
+/// Guarantee: each of these settings causes a warning.
 #[test]
 fn no_effect() {
     for key in [
