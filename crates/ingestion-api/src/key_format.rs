@@ -125,7 +125,7 @@ impl IngestionKey {
         Ok(Self(text.into()))
     }
 
-    /// Checks that `text` is a key. The check takes a few nanoseconds and does not allocate.
+    /// Checks that `text` is a key. The check does not allocate.
     ///
     /// # Errors
     ///
@@ -157,9 +157,9 @@ impl IngestionKey {
     }
 
     /// Returns whether `text` has the length, the prefix and the checksum of a key. The result is
-    /// true for every key, and for few other texts. This function is faster than
-    /// [`check`](Self::check), because it does not check every character. It suffices if the text
-    /// is looked up among known keys afterwards.
+    /// true for every key, and for few other texts. Unlike [`check`](Self::check), this function
+    /// does not look at every character. It suffices if the text is looked up among known keys
+    /// afterwards.
     #[inline]
     #[must_use]
     pub fn has_checksum(text: &[u8]) -> bool {

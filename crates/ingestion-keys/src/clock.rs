@@ -48,8 +48,8 @@ pub trait Clock: Debug + Send + Sync + 'static {
     fn wall(&self) -> Timestamp;
 
     /// Returns the time since some moment in the past. This clock never goes backwards, and it
-    /// continues to run while the process is suspended. The cache reads this clock for every
-    /// decision, so the call has to be fast. A resolution of milliseconds is enough.
+    /// continues to run while the process is stopped. It is read for every decision. A resolution
+    /// of milliseconds is enough.
     fn monotonic(&self) -> Duration;
 }
 
@@ -65,8 +65,8 @@ impl Clock for SystemClock {
         Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// Reads the coarse clock of Linux, which is up to a few milliseconds behind the exact clock.
-    /// Reading it takes about a fifth of the time that `Instant::now` takes.
+    /// Reads the coarse clock of Linux, which is a few milliseconds behind. Unlike `Instant::now`,
+    /// this does not read a hardware counter.
     #[cfg(target_os = "linux")]
     fn monotonic(&self) -> Duration {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);

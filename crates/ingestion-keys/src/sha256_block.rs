@@ -12,8 +12,7 @@ const _: () = assert!(KEY_LEN <= 55, "a key with its padding has to fit into one
 ///
 /// This function calls `compress256`. The crate `sha2` documents `compress256` as hazardous,
 /// because its caller has to pad the message and to set the initial state. The direct call needs no
-/// buffer and no loop over blocks. On an AMD EPYC this function takes 46 ns; `Sha256::digest` takes
-/// 58 ns for a slice of the same length.
+/// buffer and no loop over blocks.
 #[inline]
 pub(crate) fn sha256_of_key_len(message: &[u8; KEY_LEN]) -> [u8; 32] {
     /// The initial hash value (FIPS 180-4, section 5.3.3).

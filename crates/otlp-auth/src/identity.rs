@@ -113,8 +113,9 @@ impl CountedIdentity {
     pub fn new(mut identity: Identity) -> Self {
         // If other references to the identity exist, this makes a copy with its own count. So a
         // handler that calls this with the identity of its request cannot reach the count of the
-        // authenticator.
-        Arc::make_mut(&mut identity.shared);
+        // authenticator. If no other references exist, nothing is copied, so an earlier count is
+        // still there.
+        *Arc::make_mut(&mut identity.shared).uses.get_mut() = 0;
         Self(identity)
     }
 
@@ -206,5 +207,16 @@ mod tests {
         let identity = counted.identity();
         assert_eq!((identity.id(), identity.handle()), (Some(1), Some(&"handle")));
         assert_eq!((mine.identity().handle(), counted.uses()), (Some(&"handle"), 1));
+    }
+
+    // Scenario: the only reference to an identity is left, and its counter has counted a request.
+    // Then a new counter is made from this reference.
+    // Guarantee: the new counter begins at 0.
+    #[test]
+    fn a_new_counter_begins_at_0() {
+        let counted = CountedIdentity::new(Identity::new("edge"));
+        let only = counted.for_request();
+        drop(counted);
+        assert_eq!(CountedIdentity::new(only).uses(), 0);
     }
 }

@@ -28,8 +28,8 @@
 //!   never empty. If the token file becomes unusable, the client keeps the last good token. If the
 //!   client knows the endpoint, it does not send the credential over plaintext to another host,
 //!   unless you allow plaintext.
-//! - *A decision from memory is cheap.* It needs no lock, no I/O and no allocation, and costs the
-//!   same for one token as for 100,000.
+//! - *A decision from memory is cheap.* It needs no lock, no I/O and no allocation, and takes the
+//!   same steps for one token as for 100,000.
 //!
 //! # Features
 //!

@@ -110,13 +110,7 @@ impl Entry {
         digest: &DigestPrefix,
         registry: &Registry,
     ) -> Decision {
-        match self.deny_reason(clock) {
-            None => Decision::Allow(self.identities(digest, registry).for_request()),
-            Some(reason) => {
-                self.identities(digest, registry).count_refusal();
-                self.deny(reason, digest, registry)
-            }
-        }
+        self.decision::<true>(clock, digest, registry)
     }
 
     /// Decides on this key without counting a request.
@@ -126,15 +120,30 @@ impl Entry {
         digest: &DigestPrefix,
         registry: &Registry,
     ) -> Decision {
-        match self.deny_reason(clock) {
-            None => Decision::Allow(self.identities(digest, registry).identity().clone()),
-            Some(reason) => self.deny(reason, digest, registry),
-        }
+        self.decision::<false>(clock, digest, registry)
     }
 
-    fn deny(&self, reason: DenyReason, digest: &DigestPrefix, registry: &Registry) -> Decision {
-        let identity = self.identities(digest, registry).identity();
-        Decision::Deny(Denial::new(reason).with_identity(identity.clone()))
+    /// Decides on this key. Counts a request if `COUNTS` is true.
+    #[inline]
+    fn decision<const COUNTS: bool>(
+        &self,
+        clock: &dyn Clock,
+        digest: &DigestPrefix,
+        registry: &Registry,
+    ) -> Decision {
+        let Some(reason) = self.deny_reason(clock) else {
+            let identities = self.identities(digest, registry);
+            return Decision::Allow(match COUNTS {
+                true => identities.for_request(),
+                false => identities.identity().clone(),
+            });
+        };
+        let identities = self.identities(digest, registry);
+        // The counters of a deleted key are never flushed, so a count there would be lost.
+        if COUNTS && self.state != State::Deleted {
+            identities.count_refusal();
+        }
+        Decision::Deny(Denial::new(reason).with_identity(identities.identity().clone()))
     }
 
     #[inline]

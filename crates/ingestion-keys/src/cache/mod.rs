@@ -29,8 +29,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::key::KeyDigest;
 use crate::store::{Change, Cursor, KeyState, TOMBSTONE_RETENTION};
 
-/// A cache of all keys that decides on requests. A decision never waits and takes no lock. It
-/// allocates memory only at the first use of a key.
+/// A cache of all keys that decides on requests. A decision does no I/O. After the first use of a
+/// key, a decision on the key takes no lock and allocates no memory. The first use of a key does
+/// both. An undecided verdict allocates memory.
 ///
 /// The cache is undecided until it has read its store once ([`catch_up`](Self::catch_up)). It is
 /// undecided again if it cannot read the store for [`KeyCacheOptions::max_staleness`]. A token that

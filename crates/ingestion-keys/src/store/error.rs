@@ -40,7 +40,8 @@ pub enum StoreErrorKind {
     TooNew,
     /// The store belongs to another program: configure another path.
     NotOurs,
-    /// The store was removed, replaced or overwritten while it was in use: restore it and restart.
+    /// The store was removed, replaced or overwritten: restore it and restart. Most often this
+    /// happens while the store is in use, but it can also be found at the start.
     Replaced,
     /// The store is set up in a way that would lose changes: the message says what to change.
     Misconfigured,
@@ -52,7 +53,8 @@ pub enum StoreErrorKind {
     Corrupt,
     /// The store cannot be used at the moment: the same call may succeed later.
     Unavailable,
-    /// The operating system reported an error, which is the source of this error.
+    /// The operating system reported an error when a file was opened, read or written. The source
+    /// of this error says how.
     Io,
     /// The store failed in a way that this program does not expect. The source of this error says
     /// how.

@@ -43,6 +43,9 @@ pub enum BuildError {
     /// No endpoint was given.
     #[error("no endpoint: give the URL that requests go to")]
     NoEndpoint,
+    /// An endpoint was given to [`build_unbound`](Builder::build_unbound).
+    #[error("an endpoint was given, but an unbound authenticator has no endpoint")]
+    UnexpectedEndpoint,
     /// The endpoint is not a URL, or is reached over plaintext.
     #[error("the endpoint cannot be used")]
     Endpoint(#[source] EndpointError),
@@ -170,13 +173,17 @@ impl Builder {
         self.build_unbound().map(|unbound| unbound.bind(endpoint))
     }
 
-    /// Makes the authenticator without an endpoint, and ignores an endpoint that was set. Instead,
-    /// each request is checked; see [`UnboundBearerTokenAuth`].
+    /// Makes the authenticator without an endpoint. Instead, each request is checked; see
+    /// [`UnboundBearerTokenAuth`].
     ///
     /// # Errors
     ///
-    /// Fails as [`build`](Self::build) does, except that no endpoint is checked.
+    /// Fails when an [endpoint](Self::endpoint) was given. Otherwise fails as
+    /// [`build`](Self::build) does, except that no endpoint is checked.
     pub fn build_unbound(self) -> Result<UnboundBearerTokenAuth, BuildError> {
+        if self.endpoint.is_some() {
+            return Err(BuildError::UnexpectedEndpoint);
+        }
         if is_protocol_header(&self.header) {
             return Err(BuildError::ProtocolHeader(self.header));
         }

@@ -1,12 +1,10 @@
 use std::fs;
 use std::path::Path;
 
-use http::HeaderName;
 use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
 
 use super::{BearerTokenAuthConfig, TokenSource};
-use crate::client::BearerTokenAuth;
 
 /// Looks up a variable in an environment with one ingestion key.
 fn env(name: &str) -> Option<String> {
@@ -127,8 +125,13 @@ fn refused() {
 
 /// Scenario: the header for the credential is a header that HTTP or gRPC needs for itself.
 /// Guarantee: the configuration and the builder report an error for the same headers.
+#[cfg(feature = "client")]
 #[test]
 fn protocol_headers() {
+    use http::HeaderName;
+
+    use crate::client::BearerTokenAuth;
+
     let built = |name: &str| {
         let name = HeaderName::try_from(name).unwrap();
         BearerTokenAuth::builder().token("a").header(name).build_unbound()

@@ -292,7 +292,7 @@ impl Policy {
     /// had no verdict.
     fn reject(&self, denial: Option<Denial>, request: &Parts) -> Response<Bytes> {
         let rejection = match denial {
-            Some(denial) => Rejection::denied(denial, &self.challenges),
+            Some(denial) => Rejection::with_challenges(denial, &self.challenges),
             None => Rejection::undecided(),
         };
         let mut response = self.responder.respond(&rejection, request);

@@ -60,8 +60,7 @@ pub trait ServerAuthenticator: Send + Sync {
     }
 }
 
-/// An authenticator that decides from memory. It decides at once, without I/O, a lock or an
-/// allocation.
+/// An authenticator that decides from memory. It decides at once, without an await.
 ///
 /// The trait is implemented for every [`ServerAuthenticator`] whose future is
 /// [`std::future::Ready`], and for chains of such authenticators.

@@ -80,7 +80,7 @@ impl<A: InMemoryAuthenticator> tonic::service::Interceptor for Interceptor<A> {
             }
             // A gRPC status cannot carry challenges.
             Ok(Decision::Deny(denial)) => {
-                Err(status_of(&Rejection::denied(denial, &Challenges::default())))
+                Err(status_of(&Rejection::with_challenges(denial, &Challenges::default())))
             }
             Err(_) => Err(status_of(&Rejection::undecided())),
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 
 use super::challenge::Challenges;
+use super::credential_extractor::CredentialExtractor;
 use super::retry_after::{retry_after, whole_seconds};
 use crate::denial::{Denial, DenyReason};
 
@@ -95,8 +96,31 @@ fn row(reason: DenyReason) -> &'static Row {
 }
 
 impl Rejection {
+    /// Makes the rejection of a denied request. If its status is 401, it has a challenge for each
+    /// scheme that `extractor` accepts.
+    ///
+    /// The layer makes its rejections itself. This function is for a layer of your own, and for the
+    /// tests of a [`Responder`](super::Responder).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use otlp_auth::DenyReason;
+    /// use otlp_auth::server::{CredentialExtractor, Rejection};
+    ///
+    /// let extractor = CredentialExtractor::default();
+    /// let rejection = Rejection::denied(DenyReason::Revoked.into(), &extractor);
+    /// assert_eq!((rejection.http_status().as_u16(), rejection.grpc_code()), (401, 16));
+    /// assert!(!rejection.challenges().is_empty());
+    /// assert_eq!(rejection.retry_after(), None);
+    /// ```
+    #[must_use]
+    pub fn denied(denial: Denial, extractor: &CredentialExtractor) -> Self {
+        Self::with_challenges(denial, &Challenges::new(&extractor.challenge_schemes()))
+    }
+
     /// Makes the rejection of a denied request. If its status is 401, it carries `challenges`.
-    pub(super) fn denied(denial: Denial, challenges: &Challenges) -> Self {
+    pub(super) fn with_challenges(denial: Denial, challenges: &Challenges) -> Self {
         let row = row(denial.reason());
         let challenges = match row.http {
             StatusCode::UNAUTHORIZED => challenges.values(row.invalid_token),
@@ -107,8 +131,20 @@ impl Rejection {
         Self { row, denial: Some(denial), retry_after, challenges }
     }
 
-    /// Makes the rejection of a request for which there is no verdict.
-    pub(super) fn undecided() -> Self {
+    /// Makes the rejection of a request for which there is no verdict. It has a time at which the
+    /// sender should try again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use otlp_auth::server::Rejection;
+    ///
+    /// let rejection = Rejection::undecided();
+    /// assert_eq!((rejection.http_status().as_u16(), rejection.grpc_code()), (503, 14));
+    /// assert!(rejection.denial().is_none() && rejection.retry_after().is_some());
+    /// ```
+    #[must_use]
+    pub fn undecided() -> Self {
         let retry_after = UNDECIDED.retry.then(retry_after);
         Self { row: &UNDECIDED, denial: None, retry_after, challenges: Arc::default() }
     }

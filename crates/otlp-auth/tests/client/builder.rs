@@ -321,6 +321,14 @@ fn kinds_of_endpoints() {
     }
 }
 
+/// Scenario: an endpoint is given to the builder of an authenticator without an endpoint.
+/// Guarantee: the build returns an error, so that nobody believes that the endpoint was checked.
+#[test]
+fn an_unbound_authenticator_takes_no_endpoint() {
+    let error = BearerTokenAuth::builder().token("t").endpoint(ENDPOINT).build_unbound();
+    assert!(matches!(error, Err(BuildError::UnexpectedEndpoint)));
+}
+
 /// Scenario: the URI of a request is only a path, as in requests that a channel gets.
 /// Guarantee: the request passes the layer of a bound authenticator, because its endpoint was
 /// checked. It does not pass the layer of an unbound authenticator.

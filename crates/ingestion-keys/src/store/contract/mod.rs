@@ -462,3 +462,21 @@ async fn follow(store: &Store, (cursor, content): &mut (Cursor, BTreeMap<KeyId, 
     content.extend(changes.into_iter().map(|change| (change.id, change)));
     *cursor = next;
 }
+
+#[cfg(test)]
+mod tests {
+    // Scenario: the source text of the contract is read.
+    // Guarantee: `store_contract!` runs every test of the contract.
+    #[test]
+    fn the_macro_runs_every_test() {
+        let source = include_str!("mod.rs");
+        let tests: Vec<&str> = source
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub async fn ")?.split('(').next())
+            .collect();
+        assert!(tests.len() >= 16, "{tests:?}");
+        for test in tests {
+            assert!(source.lines().any(|line| line.trim() == format!("{test},")), "{test}");
+        }
+    }
+}

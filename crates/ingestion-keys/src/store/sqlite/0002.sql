@@ -15,17 +15,17 @@ FROM audit a, json_each(a.changes) c;
 
 ALTER TABLE audit DROP COLUMN changes;
 
--- The client that was seen last has position 0.
+-- The clients of a key have different slots. A new client may get the slot of a removed one.
 CREATE TABLE clients (
     key_id INTEGER NOT NULL REFERENCES keys (id) ON DELETE CASCADE,
-    position INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
     address TEXT NOT NULL,
     user_agent TEXT,
     last_used_at INTEGER NOT NULL,
-    PRIMARY KEY (key_id, position)
+    PRIMARY KEY (key_id, slot)
 ) STRICT, WITHOUT ROWID;
 
-INSERT INTO clients (key_id, position, address, user_agent, last_used_at)
+INSERT INTO clients (key_id, slot, address, user_agent, last_used_at)
 SELECT
     u.key_id, c.key, c.value ->> 'address', c.value ->> 'userAgent',
     c.value ->> 'lastUsedTimestamp'

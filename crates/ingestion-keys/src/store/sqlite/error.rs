@@ -87,7 +87,10 @@ impl SqliteError {
             Self::Corrupt | Self::Row { .. } => StoreErrorKind::Corrupt,
             Self::Busy | Self::Closed => StoreErrorKind::Unavailable,
             Self::Io { .. } => StoreErrorKind::Io,
-            Self::Other(_) => StoreErrorKind::Internal,
+            Self::Other(error) => match error.code {
+                ErrorCode::SystemIoFailure | ErrorCode::CannotOpen => StoreErrorKind::Io,
+                _ => StoreErrorKind::Internal,
+            },
         }
     }
 }
@@ -141,6 +144,25 @@ impl From<CommitFailure> for CommitError {
             CommitFailure::Changed => Self::Changed,
             CommitFailure::IdTaken => Self::IdTaken,
             CommitFailure::Sqlite(error) => Self::Store(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Scenario: SQLite reports that it cannot read or open a file, and that a statement is wrong.
+    // Guarantee: the first two errors are I/O errors. The last error is an internal error.
+    #[test]
+    fn failures_of_files_are_io_errors() {
+        for (code, kind) in [
+            (ffi::SQLITE_IOERR_READ, StoreErrorKind::Io),
+            (ffi::SQLITE_CANTOPEN, StoreErrorKind::Io),
+            (ffi::SQLITE_ERROR, StoreErrorKind::Internal),
+        ] {
+            let error = SqliteError::from(Error::SqliteFailure(ffi::Error::new(code), None));
+            assert_eq!(StoreError::from(error).kind(), kind, "code {code}");
         }
     }
 }

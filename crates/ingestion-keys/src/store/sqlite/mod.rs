@@ -33,8 +33,8 @@ use crate::key::{KeyId, StoredKey};
 /// How long a statement waits while another program has SQLite's lock on the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The largest number of changes that are read after a cursor. For more changes, reading a snapshot
-/// is faster.
+/// The largest number of changes that are read after a cursor. For more changes, the caller has
+/// to read a snapshot.
 const MAX_CHANGES: usize = 100_000;
 
 /// The number of keys in one chunk of a snapshot.

@@ -33,6 +33,13 @@ pub(super) fn check(connection: &Connection) -> Result<(), SqliteError> {
 /// Migrates the database to the version of this program. Each step is one transaction.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), SqliteError> {
     let (_, version) = identity(connection)?;
+    if (1..VERSION).contains(&version) {
+        tracing::info!(
+            from = version,
+            to = VERSION,
+            "the database is migrated now: older versions will refuse it"
+        );
+    }
     for (from, migration) in
         MIGRATIONS.iter().enumerate().skip(usize::try_from(version).unwrap_or(usize::MAX))
     {
@@ -41,8 +48,8 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), SqliteError> {
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", from as i64 + 1)?;
         transaction.commit()?;
-        // The new version number has to be in the database file itself. Before an older program
-        // writes anything, it reads the number from the file, not from the log.
+        // The log has every page that the migration changed. No other connection is open yet, so
+        // this statement can move all pages to the database file and empty the log.
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         tracing::info!(version = from + 1, "the database was migrated to a new version");
     }

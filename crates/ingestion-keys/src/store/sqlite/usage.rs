@@ -19,8 +19,10 @@ pub(super) fn add(transaction: &Transaction<'_>, batch: UsageBatch) -> Result<()
         let mut rows = find.query([id.get()])?;
         let Some(row) = rows.next()? else { continue };
         let mut usage = columns(row, 0)?;
-        let known = clients(transaction, id)?;
-        usage.clients.clone_from(&known);
+        // With a limit of 0, the clients of an earlier configuration are removed.
+        let reads_clients = !later.clients.is_empty() || batch.max_clients == 0;
+        let known = if reads_clients { slots(transaction, id)? } else { Vec::new() };
+        usage.clients = known.iter().map(|(_, client)| client.clone()).collect();
         usage.add(later, batch.max_clients, batch.oldest_client);
         replace.execute(params![
             id.get(),
@@ -29,9 +31,7 @@ pub(super) fn add(transaction: &Transaction<'_>, batch: UsageBatch) -> Result<()
             to_integer(usage.bytes),
             usage.last_used_at.map(Timestamp::as_millis),
         ])?;
-        if usage.clients != known {
-            replace_clients(transaction, id, &usage.clients)?;
-        }
+        write_clients(transaction, id, &known, &usage.clients)?;
     }
     Ok(())
 }
@@ -51,39 +51,65 @@ pub(super) fn columns(row: &Row<'_>, first: usize) -> Result<Usage, SqliteError>
 
 /// Reads the clients of a key, the latest first.
 pub(super) fn clients(connection: &Connection, id: KeyId) -> Result<Vec<KeyClient>, SqliteError> {
-    let sql = "SELECT address, user_agent, last_used_at FROM clients \
-         WHERE key_id = ?1 ORDER BY position";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([id.get()])?;
-    let mut clients = Vec::new();
-    while let Some(row) = rows.next()? {
-        let address = row.get_ref(0)?.as_str().unwrap_or_default().parse();
-        clients.push(KeyClient {
-            address: address.map_err(|_| SqliteError::Row { table: "clients" })?,
-            user_agent: row.get(1)?,
-            last_used_at: Timestamp::from_millis(row.get(2)?),
-        });
-    }
-    Ok(clients)
+    Ok(slots(connection, id)?.into_iter().map(|(_, client)| client).collect())
 }
 
-fn replace_clients(
+/// Reads the clients of a key with their slots, the latest first.
+fn slots(connection: &Connection, id: KeyId) -> Result<Vec<(i64, KeyClient)>, SqliteError> {
+    let sql = "SELECT slot, address, user_agent, last_used_at FROM clients \
+         WHERE key_id = ?1 ORDER BY last_used_at DESC, slot";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([id.get()])?;
+    let mut slots = Vec::new();
+    while let Some(row) = rows.next()? {
+        let address = row.get_ref(1)?.as_str().unwrap_or_default().parse();
+        let client = KeyClient {
+            address: address.map_err(|_| SqliteError::Row { table: "clients" })?,
+            user_agent: row.get(2)?,
+            last_used_at: Timestamp::from_millis(row.get(3)?),
+        };
+        slots.push((row.get(0)?, client));
+    }
+    Ok(slots)
+}
+
+/// Writes `clients` in place of the `known` clients. A client that has not changed is not written.
+fn write_clients(
     transaction: &Transaction<'_>,
     id: KeyId,
+    known: &[(i64, KeyClient)],
     clients: &[KeyClient],
 ) -> Result<(), SqliteError> {
-    transaction.prepare_cached("DELETE FROM clients WHERE key_id = ?1")?.execute([id.get()])?;
-    let sql = "INSERT INTO clients (key_id, position, address, user_agent, last_used_at) \
+    let same =
+        |a: &KeyClient, b: &KeyClient| (a.address, &a.user_agent) == (b.address, &b.user_agent);
+    // New clients get the slots of the clients that are not kept, and then new slots.
+    let mut free: Vec<i64> = known
+        .iter()
+        .filter(|(_, known)| !clients.iter().any(|client| same(client, known)))
+        .map(|(slot, _)| *slot)
+        .collect();
+    let mut new_slots = known.iter().map(|(slot, _)| slot + 1).max().unwrap_or_default()..;
+    let sql = "INSERT OR REPLACE INTO clients (key_id, slot, address, user_agent, last_used_at) \
          VALUES (?1, ?2, ?3, ?4, ?5)";
-    let mut insert = transaction.prepare_cached(sql)?;
-    for (position, client) in (0_i64..).zip(clients) {
-        insert.execute(params![
+    let mut replace = transaction.prepare_cached(sql)?;
+    for client in clients {
+        let slot = match known.iter().find(|(_, known)| same(client, known)) {
+            Some((_, known)) if known == client => continue,
+            Some((slot, _)) => Some(*slot),
+            None => free.pop().or_else(|| new_slots.next()),
+        };
+        replace.execute(params![
             id.get(),
-            position,
+            slot,
             client.address.to_string(),
             client.user_agent,
             client.last_used_at.as_millis(),
         ])?;
+    }
+    let sql = "DELETE FROM clients WHERE key_id = ?1 AND slot = ?2";
+    let mut delete = transaction.prepare_cached(sql)?;
+    for slot in free {
+        delete.execute([id.get(), slot])?;
     }
     Ok(())
 }
@@ -95,4 +121,60 @@ fn to_integer(count: u64) -> i64 {
 
 fn from_integer(integer: i64) -> u64 {
     u64::try_from(integer).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::TransactionBehavior;
+
+    use super::*;
+    use crate::store::sqlite::schema;
+
+    fn client(last: u8, at: i64) -> KeyClient {
+        KeyClient {
+            address: [192, 0, 2, last].into(),
+            user_agent: None,
+            last_used_at: Timestamp::from_millis(at),
+        }
+    }
+
+    /// Adds the use of the key with the id 1 by these clients. Returns the number of rows that were
+    /// written.
+    fn add_clients(connection: &mut Connection, max_clients: usize, clients: &[KeyClient]) -> i64 {
+        let written = |connection: &Connection| -> i64 {
+            connection.query_row("SELECT total_changes()", [], |row| row.get(0)).unwrap()
+        };
+        let before = written(connection);
+        let id = KeyId::new(1).unwrap();
+        let usage = Usage { accepted: 1, clients: clients.to_vec(), ..Usage::default() };
+        let batch = UsageBatch { usage: vec![(id, usage)], max_clients, oldest_client: None };
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        add(&transaction, batch).unwrap();
+        transaction.commit().unwrap();
+        written(connection) - before
+    }
+
+    // Scenario: usage is added with no client, with new clients, with a known client, with more
+    // clients than are kept, and at last with a limit of 0.
+    // Guarantee: besides the row of the usage, only the rows of clients that changed are written.
+    // The latest clients are kept. With a limit of 0, no client is kept.
+    #[test]
+    fn only_changed_clients_are_written() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection).unwrap();
+        let key = "INSERT INTO keys (id, revision, digest, enabled, name, key_start, created_at, \
+             updated_at) VALUES (1, 1, zeroblob(32), 1, 'n', 'aaaa', 0, 0)";
+        connection.execute(key, []).unwrap();
+        let stored = |connection: &Connection| clients(connection, KeyId::new(1).unwrap()).unwrap();
+        assert_eq!(add_clients(&mut connection, 2, &[]), 1);
+        assert_eq!(add_clients(&mut connection, 2, &[client(1, 10), client(2, 11)]), 3);
+        assert_eq!(add_clients(&mut connection, 2, &[]), 1);
+        assert_eq!(stored(&connection), [client(2, 11), client(1, 10)]);
+        assert_eq!(add_clients(&mut connection, 2, &[client(1, 12)]), 2);
+        assert_eq!(add_clients(&mut connection, 2, &[client(3, 13)]), 2);
+        assert_eq!(stored(&connection), [client(3, 13), client(1, 12)]);
+        assert_eq!(add_clients(&mut connection, 0, &[]), 3);
+        assert_eq!(stored(&connection), []);
+    }
 }
