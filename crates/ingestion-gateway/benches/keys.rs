@@ -112,7 +112,7 @@ fn record(number: u64) -> KeyRecord {
     }
 }
 
-/// Returns the key with this number. The key is the same in every run.
+/// Returns the key for this number. The same number gives the same key in every run.
 fn key(number: u64) -> String {
     let mut state = number.wrapping_mul(0xd134_2543_de82_ef95);
     let random = |bytes: &mut [u8]| -> Result<(), std::convert::Infallible> {
@@ -191,7 +191,8 @@ impl Gateway {
         line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0 / 1e6
     }
 
-    /// Creates keys, and returns the 99th percentile of the time for one key, in milliseconds.
+    /// Creates [`CREATED`] keys, one request for each key. Returns the 99th percentile of the
+    /// duration of a request, in milliseconds.
     async fn create_p99(&self) -> f64 {
         let url = self.url("management", "/api/security/ingestion/api_keys");
         let mut times = Vec::new();

@@ -87,9 +87,9 @@ impl App {
 
 /// Opens the key database and reads every key into memory.
 ///
-/// Also removes the ready file of an earlier run, but only after it has locked the database. Before
-/// that, the file may belong to a gateway that is still running. If both the database and the ready
-/// file cause errors, the error of the database is returned.
+/// Also removes the ready file of an earlier run, but only once the database is locked. Before
+/// that, the ready file may belong to a gateway that is still running. If both the database and the
+/// ready file cause errors, the error of the database is returned.
 async fn open_keys(
     config: &Config,
     clock: &Arc<dyn Clock>,
@@ -109,8 +109,8 @@ async fn open_keys(
     Ok((store, cache))
 }
 
-/// Opens the database on a blocking thread, because opening waits while another process holds the
-/// lock.
+/// Opens the database on a blocking thread, because opening waits while another process has locked
+/// the database.
 async fn open_store(path: &Path) -> Result<Result<SqliteStore, StoreError>, JoinError> {
     tracing::info!(path = %path.display(), "opening the key database; waiting while another process has it");
     let options = SqliteOptions::new(path);

@@ -95,8 +95,8 @@ impl Authorizer {
 
     /// Decides as the receivers do, but counts no use of the key.
     fn decide(&self, key: &str, with_receiver_key: bool) -> Answer {
-        // HTTP servers remove blanks at both ends of a header value, gRPC servers do not. The key
-        // that a caller sends may therefore still have such blanks.
+        // HTTP servers remove blanks at both ends of a header value, but gRPC servers do not.
+        // Therefore the key that a gRPC server asks about may still have such blanks.
         let Ok(credential) = Credential::new("", key.trim_matches([' ', '\t'])) else {
             return Answer::Refused;
         };
@@ -117,7 +117,8 @@ impl Authorizer {
 async fn read(uri: &Uri, body: Body) -> Option<(AuthorizeQuery, AuthorizeRequest)> {
     let Query(query) = Query::try_from_uri(uri).ok()?;
     let body = body::read(body, MAX_BODY).await.ok()?;
-    // serde would also accept a list, and read its items as the fields in their order.
+    // Only an object is accepted. serde would also accept a list, and would assign its items to the
+    // fields by position.
     let is_object = body.trim_ascii_start().starts_with(b"{");
     if is_object { Some((query, serde_json::from_slice(&body).ok()?)) } else { None }
 }

@@ -15,7 +15,7 @@
 //! | `management` | the management API |
 //! | [`telemetry`] | the gateway's own metrics, health and log |
 //! | `item` | the kinds of items that are counted |
-//! | `lossy_output` | output that never makes its writer wait for its reader |
+//! | `lossy_output` | output that never blocks the program, even while nobody reads it |
 //!
 //! # Errors
 //!

@@ -50,7 +50,7 @@ async fn shut_down(app: &App, mut background: JoinSet<()>, grace: Duration) {
     if !app.server.shut_down(grace).await {
         tracing::warn!(?grace, "requests were still in flight after the grace: they were dropped");
     }
-    // If another flush is running, this flush waits for it.
+    // If another flush is running, this flush waits until the other flush has ended.
     if tokio::time::timeout(LAST_FLUSH, flush(&app.cache, &*app.store)).await.is_err() {
         tracing::error!("the last usage counters were not written in time");
     }

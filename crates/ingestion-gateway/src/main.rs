@@ -113,8 +113,8 @@ fn fail(error: &(dyn Error + 'static), code: u8) -> ExitCode {
     code.into()
 }
 
-/// Writes a line to standard error, for messages before the log exists. A closed standard error is
-/// ignored.
+/// Writes a message to standard error, before the log exists. If standard error is closed, the
+/// message is lost.
 fn print_error(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }

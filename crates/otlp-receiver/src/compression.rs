@@ -27,8 +27,8 @@ type Decompress = fn(&[u8]) -> Result<Bytes, Refusal>;
 const CODINGS: [(&str, Decompress); 3] = [("gzip", gunzip), ("zstd", unzstd), ("snappy", unsnappy)];
 
 /// The largest window that a zstd frame may ask for, as a power of two: 2^25 bytes are 32 MiB,
-/// which is more than a request may have. Without this limit, a frame of a few bytes could make the
-/// decoder allocate 128 MiB.
+/// which is more than a decompressed request may have. Without this limit, a frame of a few bytes
+/// could make the decoder allocate 128 MiB.
 const MAX_ZSTD_WINDOW_LOG: u32 = 25;
 
 /// Decompresses a body as the `content-encoding` of its request says.
@@ -130,7 +130,8 @@ mod tests {
     }
 
     // Scenario: a developer adds a compression.
-    // Guarantee: the message for senders that use an unsupported compression names the new one.
+    // Guarantee: the message for senders that use an unsupported compression names the new
+    // compression.
     #[test]
     fn the_text_for_senders_names_every_compression() {
         for (name, _) in CODINGS {

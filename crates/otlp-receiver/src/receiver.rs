@@ -29,7 +29,7 @@ pub struct Batch<'a> {
     pub extensions: &'a Extensions,
 }
 
-/// A function that gets each batch before the sender gets its response.
+/// A function that gets each batch before the sender gets the response.
 type Sink = dyn Fn(&Batch<'_>) -> Result<(), Refusal> + Send + Sync;
 
 /// The future of a [`Receiver`]'s response.

@@ -57,7 +57,8 @@ fn create_if_absent(path: &Path) -> io::Result<bool> {
         _ => Path::new("."),
     };
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    // Only the owner can read the temporary file. It gets its final name when it is complete.
+    // Only the owner can read the temporary file. The file gets its final name once its content is
+    // complete.
     let mut file = tempfile::Builder::new().prefix(".admin-tokens-").tempfile_in(directory)?;
     writeln!(file, "{}", random_token()?.expose_secret())?;
     file.as_file().sync_all()?;

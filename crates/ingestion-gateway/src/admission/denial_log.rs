@@ -13,8 +13,8 @@ use opentelemetry::metrics::{Counter, Meter};
 use otlp_auth::{Denial, DenyReason};
 use tokio::time::Instant;
 
-/// The shortest time between two log lines about the same key and reason. Log lines are limited
-/// because the sender of a denied key tries again with each batch.
+/// The minimum time between two log lines about the same key and reason. The number of log lines is
+/// limited because the sender of a denied key tries again with each batch.
 const LINE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The largest number of pairs of key and reason that are logged within [`LINE_INTERVAL`]. Requests
@@ -44,7 +44,7 @@ impl DenialLog {
     fn record(&self, denial: &Denial) {
         let Some(id) = denial.identity().and_then(otlp_auth::Identity::id) else { return };
         let reason = denial.reason();
-        // The metrics SDK limits how many ids it keeps.
+        // The metrics SDK limits how many key ids the counter keeps.
         self.refusals.add(
             1,
             &[

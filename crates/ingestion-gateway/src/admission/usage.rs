@@ -1,5 +1,5 @@
-//! Records the use of a key that is only known after a request is allowed: the client and the
-//! number of received bytes.
+//! Records who used a key and how much: the client of each allowed request, and the number of
+//! received bytes.
 
 use axum::body::Body;
 use axum::extract::Request;

@@ -1,4 +1,4 @@
-//! `limits`: what one client may use.
+//! `limits`: the limits of requests and connections.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::read::{positive, positive_duration, set};
 use super::{ByteSize, print};
 
-/// What one client may use. Sizes are measured on the wire, before decompression.
+/// The limits of requests and connections. Sizes are measured on the wire, before decompression.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct LimitsConfig {
     /// The largest allowed body of a request with telemetry.

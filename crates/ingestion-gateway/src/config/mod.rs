@@ -3,8 +3,8 @@
 //!
 //! Each section of `gateway.yaml` has a module here. The syntax is that of the OpenTelemetry
 //! Collector ([`otel_confmap`]). All problems are reported at once, each with the path of its
-//! setting. No message contains a value. A setting that is documented but not built yet causes an
-//! error that says so.
+//! setting. No message contains the value of a setting. A setting that is documented but not built
+//! yet causes an error that says so.
 
 mod auth;
 mod authorize;
@@ -55,9 +55,9 @@ pub struct Config {
     pub receivers: ReceiversConfig,
     /// The credentials that are accepted with telemetry.
     pub auth: AuthConfig,
-    /// What one client may use.
+    /// The limits of requests and connections.
     pub limits: LimitsConfig,
-    /// The proxies whose forwarding headers name the client's address.
+    /// The proxies that are trusted to name the client's address in `X-Forwarded-For`.
     pub trusted_proxies: Vec<IpNet>,
     /// What the store keeps about the use of keys.
     pub usage: UsageConfig,
@@ -73,8 +73,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the sources, and replaces references to the environment by what `env` returns. Later
-    /// sources override earlier sources. Returns the configuration and the warnings about it.
+    /// Reads the sources, and replaces references to environment variables by the values that `env`
+    /// returns. Later sources override earlier sources. Returns the configuration and the warnings
+    /// about it.
     ///
     /// # Errors
     ///

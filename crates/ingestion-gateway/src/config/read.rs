@@ -1,4 +1,4 @@
-//! Functions that read values, and that several settings share.
+//! Functions with which several sections of the configuration read values.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use super::Endpoint;
 /// Part of the message about a setting that is documented but not built yet.
 pub(super) const NOT_BUILT: &str = "not built yet in this version";
 
-/// Reads the map under `key`, if there is one. Reports every key of the map that `read` did not ask
-/// for.
+/// If `map` contains a section `key`, calls `read` with this section. Then reports every key of the
+/// section that `read` did not ask for.
 pub(super) fn section<'a>(map: &mut Map<'a>, key: &str, read: impl FnOnce(&mut Map<'a>)) {
     if let Some(mut section) = map.get(key).and_then(|node| node.map()) {
         read(&mut section);
@@ -18,7 +18,7 @@ pub(super) fn section<'a>(map: &mut Map<'a>, key: &str, read: impl FnOnce(&mut M
     }
 }
 
-/// Replaces a default by `given`, if it has a value.
+/// Sets `setting` to `given`, if `given` has a value.
 pub(super) fn set<T>(setting: &mut T, given: Option<T>) {
     if let Some(given) = given {
         *setting = given;

@@ -1,4 +1,4 @@
-//! Merges files and `--set` options into one tree.
+//! Merges files and `--set` options into one tree of settings.
 
 use std::path::PathBuf;
 

@@ -16,7 +16,8 @@ pub struct StorageConfig {
     /// The absolute path of the SQLite file.
     #[serde(rename = "url", serialize_with = "url")]
     pub path: PathBuf,
-    /// The time between two reads of the store. Notifications cause further reads.
+    /// The time between two regular reads of the store. A notification of a change causes a further
+    /// read.
     #[serde(serialize_with = "print::duration")]
     pub poll_interval: Duration,
     /// How long the gateway decides about keys after its last successful read of the store.
@@ -72,7 +73,7 @@ fn sqlite_path(node: &Node<'_>) -> Option<PathBuf> {
         .strip_prefix("sqlite://")
         .filter(|path| path.starts_with('/') && !path.contains(['?', '#']));
     let path = path.and_then(|path| percent_decode_str(path).decode_utf8().ok());
-    // The root, and a path that ends in `..`, have no file name.
+    // A path without a file name (the root, or a path that ends in `..`) cannot be a database file.
     let path =
         path.map(|path| PathBuf::from(path.as_ref())).filter(|path| path.file_name().is_some());
     if path.is_none() {
@@ -92,7 +93,8 @@ fn url<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     let path = path
         .to_str()
         .ok_or_else(|| serde::ser::Error::custom("the path of the database is not UTF-8"))?;
-    // Without an escape, these characters would end the path or begin an escape sequence.
+    // Without an escape, these characters would end the path of the URL or begin an escape
+    // sequence.
     let escaped = path.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
     serializer.collect_str(&format_args!("sqlite://{escaped}"))
 }

@@ -164,8 +164,8 @@ fn later_settings_are_refused() {
     );
 }
 
-// Scenario: two files and `--set` options have the same settings. Other `--set` options are
-// malformed.
+// Scenario: two files and `--set` options give different values to the same settings. Other `--set`
+// options are malformed.
 // Guarantee: a later source overrides an earlier source, setting by setting. Every option that
 // cannot be read is reported, with the path of its setting if the option has a valid path.
 #[test]
@@ -236,9 +236,9 @@ fn settings_have_no_comments() {
     }
 }
 
-// Scenario: the first configuration gives no database path, and the environment has neither a home
-// nor a state directory. In the second, other hosts can reach the authorize endpoint. In the third,
-// the receiver API key is short.
+// Scenario: the first configuration gives no database path, and no environment variable gives a
+// home or state directory. In the second configuration, other hosts can reach the authorize
+// endpoint. In the third, the receiver API key is short.
 // Guarantee: the first configuration causes an error at `storage.url`. The other two cause
 // warnings.
 #[test]

@@ -17,9 +17,10 @@ pub struct UsageConfig {
     /// of this time.
     #[serde(serialize_with = "print::duration")]
     pub flush_interval: Duration,
-    /// The largest number of clients that are kept for each key. 0 keeps no clients.
+    /// The largest number of clients that the store keeps for each key. With 0, the store keeps no
+    /// clients.
     pub sources: usize,
-    /// How long a client is kept after its last use of the key.
+    /// How long the store keeps a client after the client last used the key.
     #[serde(serialize_with = "print::duration")]
     pub retain: Duration,
 }
@@ -31,8 +32,8 @@ impl Default for UsageConfig {
 }
 
 impl UsageConfig {
-    /// The largest allowed value of `sources`. It is limited because every request searches the
-    /// clients of its key.
+    /// The largest allowed value of `sources`. The value is limited because the gateway searches
+    /// the clients of a key at each request.
     const MAX_SOURCES: u64 = 100;
 
     pub(super) fn read(&mut self, map: &mut Map<'_>) {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A peer counts as stalled if it takes fewer bytes than this within an idle timeout. HTTP/2 pings
-/// alone are fewer bytes. The gateway sends pings even to a peer that reads nothing.
+/// A peer counts as stalled if it takes fewer bytes than this within an idle timeout. HTTP/2 pings,
+/// which the gateway sends even to a peer that reads nothing, do not add up to this number.
 const PROGRESS: u64 = 4 << 10;
 
-/// Counters of one connection.
+/// Counts the requests and the written bytes of one connection.
 #[derive(Default)]
 pub(crate) struct Activity {
     in_flight: AtomicUsize,
@@ -46,8 +46,8 @@ impl Activity {
         }
     }
 
-    /// Waits until the connection is [`idle`](Self::idle) and the peer has taken fewer than
-    /// `PROGRESS` bytes in the meantime.
+    /// Waits until the connection is [`idle`](Self::idle). If the peer has taken at least
+    /// `PROGRESS` bytes during this wait, waits again.
     pub(crate) async fn stalled(&self, timeout: Duration) {
         loop {
             let written = self.written.load(Ordering::Relaxed);

@@ -52,7 +52,8 @@ mod tests {
     // Scenario: requests arrive directly, through one trusted proxy, and through two trusted
     // proxies. Some addresses have a port or brackets, and some headers are forged.
     // Guarantee: the client's address is the address nearest to the gateway that is not a trusted
-    // proxy. An entry that is not an address ends the search.
+    // proxy. If an entry is not an address, the result is the address of the trusted proxy that
+    // added the entry.
     #[test]
     fn only_trusted_proxies_are_believed() {
         let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];

@@ -29,7 +29,8 @@ pub(crate) fn prepare(ready_file: &Path) -> io::Result<()> {
     unnamed(ready_file).map(drop)
 }
 
-/// Creates an empty temporary file in the directory of the ready file, so that it can be renamed.
+/// Creates an empty temporary file in the directory of the ready file, so that the temporary file
+/// can be renamed to the ready file.
 fn unnamed(ready_file: &Path) -> io::Result<NamedTempFile> {
     let directory = ready_file
         .parent()

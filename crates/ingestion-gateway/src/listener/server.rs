@@ -36,8 +36,8 @@ pub(crate) type RequestBody = TimeoutBody<Incoming>;
 pub(crate) struct Server {
     limits: LimitsConfig,
     trusted_proxies: Arc<[IpNet]>,
-    /// Cancelled when the server stops: it accepts no more connections, and requests in flight may
-    /// still end.
+    /// Cancelled when the server begins to stop. From then on, the server accepts no more
+    /// connections, but requests in flight may still end.
     stop: CancellationToken,
     /// Cancelled when the server drops the requests that are still in flight.
     abandon: CancellationToken,

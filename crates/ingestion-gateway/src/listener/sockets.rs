@@ -78,9 +78,9 @@ mod tests {
     use super::*;
     use crate::config::Sources;
 
-    // Scenario: the gateway binds its listeners once for each listener. Each time, the address of
-    // that listener is already in use.
-    // Guarantee: the error names that listener and its address.
+    // Scenario: the gateway binds all its listeners several times. Each time, the address of a
+    // different listener is already in use.
+    // Guarantee: the error names the listener whose address is in use, and this address.
     #[tokio::test]
     async fn the_listener_that_failed_is_named() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

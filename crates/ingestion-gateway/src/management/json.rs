@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 /// The largest body of a call, in bytes.
 const MAX_BODY: usize = 64 << 10;
 
-/// The content type of every response. The original client compares it byte by byte.
+/// The content type of every response. The original client compares this value byte by byte.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Why a body could not be read as JSON. The messages do not repeat what the caller sent.
@@ -36,8 +36,8 @@ pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, JsonRejec
         Err(BodyError::EndedEarly) => return Err(JsonRejection::EndedEarly),
     };
     let body = if body.is_empty() { &b"{}"[..] } else { &body };
-    // Only an object is accepted, because serde would read the items of a list as the fields in
-    // their order.
+    // Only an object is accepted. serde would also accept a list, and would assign its items to the
+    // fields by position.
     if body.trim_ascii_start().first().is_some_and(|first| b"[\"0123456789-tfn".contains(first)) {
         return Err(JsonRejection::Invalid("the body: expected an object".to_owned()));
     }

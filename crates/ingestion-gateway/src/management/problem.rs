@@ -50,7 +50,7 @@ impl Problem {
         }
     }
 
-    /// Creates a problem for a call that may succeed later.
+    /// Creates a problem for a call that fails now but may succeed later.
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", message)
     }
@@ -85,8 +85,8 @@ impl Problem {
     }
 }
 
-// The table: each error of the service becomes a problem. An error that several calls share is
-// listed here once.
+// This table defines the problem for each error of the key service. An error that several calls
+// share is listed here once.
 
 impl From<InvalidKey> for Problem {
     fn from(error: InvalidKey) -> Self {
@@ -249,8 +249,8 @@ pub(super) async fn render_and_log_problem(
     if problem.status == StatusCode::SERVICE_UNAVAILABLE && !has_wait {
         rendered.headers_mut().insert(RETRY_AFTER, retry_after().as_secs().into());
     }
-    // This copies headers such as challenges and allowed methods. The headers that describe the
-    // body are already set, and stay.
+    // Copies headers of the original response, such as challenges and allowed methods. Headers that
+    // describe the new body are already set, and are not replaced.
     for (name, value) in response.headers() {
         if !rendered.headers().contains_key(name) && name != http::header::CONTENT_LENGTH {
             rendered.headers_mut().append(name, value.clone());
@@ -259,8 +259,8 @@ pub(super) async fn render_and_log_problem(
     rendered
 }
 
-/// Returns the problem of a request that axum answered by itself. In this API only axum responds
-/// with plain text.
+/// Returns a problem if axum itself made the response. Such a response has plain text, which no
+/// call of this API returns.
 fn of_axum(response: &Response) -> Option<Problem> {
     let is_text = response
         .headers()

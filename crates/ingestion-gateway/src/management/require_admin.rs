@@ -1,4 +1,5 @@
-//! Lets administrators call the API. An administrator is recognized by a token.
+//! Allows only administrators to call the API. Requests of administrators have a token from the
+//! admin token file.
 
 use axum::response::IntoResponse;
 use bytes::Bytes;

@@ -34,7 +34,7 @@ pub(super) fn rotation(request: RotateRequest) -> Rotation {
     }
 }
 
-/// Converts a key for a list. The keys in a list do not name their clients.
+/// Converts a key for the list of all keys. That list does not contain the clients of a key.
 pub(super) fn listed_key(key: Key) -> IngestionApiKey {
     IngestionApiKey { sources: None, ..single_key(key) }
 }
@@ -90,7 +90,8 @@ fn audit_entry(audit::AuditEntry { revision, at, who, note }: audit::AuditEntry)
     }
 }
 
-/// Converts a changed field. It has its name on the wire, and its values are text.
+/// Converts a changed field. The result has the name of the field in the API, and both the old and
+/// the new value as text.
 fn field_change(change: audit::FieldChange) -> FieldChange {
     fn texts<T>(field: &str, values: audit::FromTo<T>, text: impl Fn(T) -> String) -> FieldChange {
         let field = field.to_owned();

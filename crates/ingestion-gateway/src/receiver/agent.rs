@@ -46,8 +46,8 @@ pub(crate) fn extractor(auth: &AuthConfig) -> CredentialExtractor {
     extractor.with_query_parameter(header::QUERY_PARAMETER, paths)
 }
 
-/// Creates the router of the agent listener. The router accepts every path below a prefix, because
-/// new versions of agents use new paths.
+/// Creates the router of the agent listener. The router accepts every path below the prefix for
+/// agents, because new versions of agents use new paths.
 pub(crate) fn router<A>(
     authenticate: AuthenticateLayer<A>,
     denial_log: DenialLog,

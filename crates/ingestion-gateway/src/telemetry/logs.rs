@@ -13,7 +13,7 @@ use crate::lossy_output::LossyOutput;
 /// The time between two checks for dropped lines.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The log of this process. When this value is dropped, the last lines are written.
+/// The log of this process. Dropping this value writes the lines that still wait.
 #[derive(Debug)]
 pub struct Logs {
     output: LossyOutput,
@@ -22,8 +22,8 @@ pub struct Logs {
 impl Logs {
     /// Sends everything that is logged from now on to standard error.
     ///
-    /// At the levels `debug` and `trace`, only this project's own targets are logged. Other crates
-    /// may log headers, and headers contain keys.
+    /// Lines at the levels `debug` and `trace` are logged only if this project's own code writes
+    /// them. Other crates may log headers at these levels, and headers contain keys.
     #[must_use]
     pub fn init(config: &LogsConfig) -> Self {
         let output = LossyOutput::new("log", io::stderr());

@@ -9,7 +9,7 @@ use crate::program::{Gateway, PATIENCE};
 const RECEIVER_KEY: &str = "a-shared-key-of-the-installation";
 const UNKNOWN_KEY: &str = "iapikeyok-12345678-9ABCDEFG-HIJKLMNO-4UUaeN";
 
-/// Sends a key to all routes, and returns their responses.
+/// Sends a key to all routes, and returns the status of each response.
 async fn all_routes(gateway: &Gateway, secret: &str) -> (Code, StatusCode, StatusCode, StatusCode) {
     let authorize = gateway.authorize("", &json!({"apiKey": secret}).to_string()).await;
     let http = gateway.send_http(secret).await.status();
@@ -144,8 +144,8 @@ async fn authorize_answers_exactly() {
     );
 }
 
-// Scenario: the receiver API key is sent to a gateway that has it in its configuration, and to a
-// gateway that does not.
+// Scenario: the receiver API key is sent to a gateway whose configuration contains the key, and to
+// a gateway without a receiver API key.
 // Guarantee: the first gateway allows the key on every receiver, under the name `receiver`. The
 // second gateway denies the key.
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn the_receiver_key_is_allowed() {
 async fn agents_may_send_their_key_in_any_place() {
     let gateway = Gateway::start().await;
     let key = gateway.create("agent").await.secret;
-    // This is `apikey:` and the key, in base64.
+    // Contains `apikey:` and the key, encoded in base64.
     let basic = {
         use std::fmt::Write as _;
         let bytes = format!("apikey:{key}").into_bytes();

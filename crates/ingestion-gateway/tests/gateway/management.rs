@@ -146,7 +146,8 @@ async fn the_life_of_a_key() {
         format!("{}\nops=a-second-token-of-ops\n", gateway.token),
     )
     .unwrap();
-    // The gateway notices changes of the file. Wait until it accepts the new token.
+    // The gateway notices changes of the admin token file. Wait until the gateway accepts the new
+    // token.
     let ops = |method: Method, path: &str| {
         gateway
             .client

@@ -121,7 +121,8 @@ async fn too_much_is_refused() {
     let content = traces(TOO_MANY_SPANS).encode_to_vec();
     assert!(content.len() > 20 << 20);
     for (encoding, body) in compressed(&content) {
-        // Compressed with snappy, the body exceeds both limits.
+        // Without compression, the body exceeds the limit on the wire. With compression, it exceeds
+        // only the limit after decompression.
         assert_eq!(
             post("otlp_http", "/v1/traces", encoding, body).await.unwrap().status(),
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -204,9 +205,9 @@ async fn small_bodies_do_not_become_large_messages() {
 }
 
 // Scenario: requests that are not OTLP/HTTP arrive with and without a credential. A web page of an
-// allowed origin asks whether it may send.
+// allowed origin asks whether it may send telemetry.
 // Guarantee: without a credential, the response is 401 on every path. With a credential, the
-// response says what is wrong. The web page may send.
+// response says what is wrong. The web page gets the permission.
 #[tokio::test]
 async fn requests_that_are_not_otlp_are_refused() {
     let gateway = Gateway::start_with(&[

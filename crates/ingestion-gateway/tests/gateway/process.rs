@@ -87,8 +87,8 @@ async fn a_valid_configuration_is_printed() {
     );
 }
 
-// Scenario: the gateway is started three times. First a port is taken, then the database file is
-// not a database, and then the admin token file is empty.
+// Scenario: the gateway is started three times. First a port is already in use, then the database
+// file is not a database, and then the admin token file is empty.
 // Guarantee: the exit code is 69, and the log names what cannot be used.
 #[tokio::test]
 async fn unavailable_resources_are_named() {
@@ -203,7 +203,7 @@ async fn stopping_under_load_loses_nothing() {
     assert!(accepted == answered && answered >= 200, "{accepted} accepted, {answered} answered");
 }
 
-// Scenario: a request is in flight for longer than the grace.
+// Scenario: a request is in flight for longer than `shutdown_grace`.
 // Guarantee: the gateway ends with exit code 0, and logs that it dropped a request.
 #[tokio::test]
 async fn the_grace_ends() {

@@ -7,9 +7,9 @@ use tempfile::TempDir;
 
 use crate::program::{Gateway, free_ports, run_to_end};
 
-// Scenario: the gateway is started three times while a port is taken. First the ready file cannot
-// be written. Then neither the ready file nor the database can be used. Last, the ready file of an
-// earlier run exists.
+// Scenario: the gateway is started three times while one of its ports is already in use. At the
+// first start, the ready file cannot be written. At the second, neither the ready file nor the
+// database can be used. At the third, the ready file of an earlier run exists.
 // Guarantee: each exit code is 69. If the ready file cannot be written, no listener is bound. The
 // error of the database is reported before the error of the ready file. The ready file of the
 // earlier run is removed.
@@ -42,8 +42,8 @@ async fn a_stale_ready_file_is_removed() {
 }
 
 // Scenario: a second gateway is started with the database and the ready file of a running gateway.
-// Guarantee: the second gateway ends with exit code 69, and the file is as the first gateway wrote
-// it.
+// Guarantee: the second gateway ends with exit code 69, and the ready file is as the first gateway
+// wrote it.
 #[tokio::test]
 async fn the_ready_file_of_a_running_gateway_stays() {
     let first = Gateway::start().await;

@@ -10,7 +10,7 @@ use super::Step;
 /// How deep objects and lists may be nested.
 pub(super) const MAX_DEPTH: usize = 128;
 
-/// Counts the objects to which `path` leads from the request.
+/// Counts the objects at the end of `path`. The path begins at the request.
 pub(super) fn count(path: &[Step], request: &[u8]) -> serde_json::Result<usize> {
     if is_nested_deeper(request, MAX_DEPTH) {
         return Err(Error::custom("nested too deep"));
@@ -49,7 +49,7 @@ fn is_nested_deeper(json: &[u8], limit: usize) -> bool {
     false
 }
 
-/// Counts the items in one object. The path begins at the object.
+/// Counts the items in one object. The steps lead from this object to the items.
 #[derive(Clone, Copy)]
 struct Message<'a>(&'a [Step]);
 
@@ -89,7 +89,7 @@ impl<'de> Visitor<'de> for Message<'_> {
     }
 }
 
-/// Counts the items in a list of objects. The path begins at each object.
+/// Counts the items in a list of objects. The steps lead from each object to its items.
 struct Messages<'a>(&'a [Step]);
 
 impl<'de> DeserializeSeed<'de> for Messages<'_> {

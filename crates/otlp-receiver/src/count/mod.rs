@@ -4,8 +4,8 @@
 //! items are counted in the encoded bytes, in protobuf and in JSON, and nothing is kept.
 //!
 //! Requests are not validated. The content of an item is skipped without being decoded, so deep
-//! nesting cannot cause deep recursion. The depth is limited nevertheless: of groups in protobuf,
-//! and of brackets in JSON.
+//! nesting cannot cause deep recursion. Nevertheless, the nesting of groups in protobuf and of
+//! brackets in JSON is limited.
 
 mod json;
 mod protobuf;
@@ -29,12 +29,12 @@ pub(crate) fn json(signal: Signal, request: &[u8]) -> serde_json::Result<usize> 
     json::count(path(signal), request)
 }
 
-/// A step on the path from a request to its items. It leads from a message to the messages in some
-/// of its fields.
+/// A step on the path from a request to its items. The step leads from a message to the messages
+/// that are in certain fields of that message.
 #[derive(Debug)]
 struct Step {
-    /// The fields, each with its number in protobuf and its name in JSON. A message has at most one
-    /// of these fields.
+    /// These fields, each with its number in protobuf and its name in JSON. A message has at most
+    /// one of these fields.
     fields: &'static [(u32, &'static str)],
     is_list: bool,
 }

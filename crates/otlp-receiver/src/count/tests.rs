@@ -8,8 +8,8 @@ use serde_json::json;
 use super::json::MAX_DEPTH;
 use super::*;
 
-/// Encodes a request with the messages of opentelemetry-proto, and returns the number of its items
-/// in protobuf and in JSON.
+/// Encodes a request of opentelemetry-proto in protobuf and in JSON, and returns the number of
+/// items that are counted in each encoding.
 fn counts<T: prost::Message + Default + Serialize + DeserializeOwned>(
     signal: Signal,
     request: &serde_json::Value,

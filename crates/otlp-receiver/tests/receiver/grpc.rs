@@ -66,8 +66,8 @@ async fn a_message_that_breaks_off_is_sent_again() {
 }
 
 // Scenario: one message is not an OTLP request, one is larger than the limit on the wire, and one
-// becomes larger than 20 MiB. One call has an unknown method of a known service. For one call the
-// sink fails.
+// becomes larger than 20 MiB. One call has an unknown method of a known service. For one call, the
+// sink returns an error.
 // Guarantee: each status has a code that senders do not retry, and a text that says what is wrong.
 #[tokio::test]
 async fn other_calls_are_refused() {
@@ -108,9 +108,9 @@ async fn other_calls_are_refused() {
 }
 
 // Scenario: requests of each transport are sent to a receiver for both transports, and to receivers
-// for only one.
-// Guarantee: the receiver for both transports tells them apart by the content type. The other
-// receivers ignore the content type.
+// for only one transport.
+// Guarantee: the receiver for both transports finds the transport of a request by the content type.
+// The other receivers ignore the content type.
 #[tokio::test]
 async fn both_transports_share_a_port() {
     let (both, accepted) = recording();

@@ -34,8 +34,8 @@ const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 // Scenario: the same batch is sent in every compression. Some names of compressions are in upper
-// case, in a list, or on one of several lines. Some are beside `identity`, and one header has no
-// value.
+// case, in a list, or on one of several lines of the header. Some names are beside `identity`, and
+// one header has no value.
 // Guarantee: each batch is accepted with the number of its items. Each response means full success.
 #[tokio::test]
 async fn every_compression_is_decoded() {
@@ -125,8 +125,8 @@ async fn an_unknown_content_type_is_answered_in_json() {
 
 // Scenario: a path is unknown, a method is not `POST`, a body is not a batch, or the sink fails.
 // Each happens in both encodings.
-// Guarantee: the HTTP status and the code are those of the table in the documentation. The body is
-// a `google.rpc.Status` in the encoding of the request.
+// Guarantee: the HTTP status and the code are those of the table in the crate's documentation. The
+// body is a `google.rpc.Status` in the encoding of the request.
 #[tokio::test]
 async fn refusals_carry_a_status() {
     let failing = Receiver::new(|_| Err(Refusal::Internal("nobody listens")));

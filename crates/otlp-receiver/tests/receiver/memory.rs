@@ -9,7 +9,8 @@ use tower::ServiceExt;
 
 use crate::recording;
 
-/// Each span takes two bytes in protobuf and three in JSON.
+/// The number of spans in a request. Each empty span takes two bytes in protobuf and three bytes in
+/// JSON.
 const SPANS: usize = 2_000_000;
 
 fn nested(tag: u8, inner: &[u8]) -> Vec<u8> {

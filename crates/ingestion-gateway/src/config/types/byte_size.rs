@@ -1,4 +1,4 @@
-//! Sizes in bytes, written with a unit.
+//! Sizes in bytes, which the configuration writes with or without a unit.
 
 use std::fmt;
 
@@ -26,8 +26,8 @@ impl ByteSize {
         self.0
     }
 
-    /// Reads a size from `least` to `most`. The size has a unit, as in `20MiB`, `512KiB` or `100B`.
-    /// Without a unit it is a number of bytes, as the Collector writes sizes.
+    /// Reads a size, which must be from `least` to `most`. The size may have a unit, as in `20MiB`,
+    /// `512KiB` or `100B`. A size without a unit is a number of bytes, as in the Collector.
     pub(in crate::config) fn read(node: &Node<'_>, least: Self, most: Self) -> Option<Self> {
         let size = match node.scalar_kind() {
             Some(ScalarKind::Int(bytes)) => usize::try_from(bytes).ok().map(Self),

@@ -1,4 +1,4 @@
-//! The debug exporter takes telemetry while there is no upstream. It counts the telemetry, prints
+//! The debug exporter receives telemetry in place of an upstream. It counts the telemetry, prints
 //! the counts and discards the content.
 
 mod summary;
@@ -38,7 +38,8 @@ impl DebugExporter {
     /// Counts `count` items that the sender `identity` has sent.
     pub(crate) fn export(&self, identity: &Identity, item: Item, count: usize) {
         let count = count as u64;
-        // Only allowed keys become attributes, and the SDK limits the number of series.
+        // A sender cannot cause unlimited attribute values: only allowed keys get here, and the SDK
+        // limits the number of series.
         let key = identity.id().map_or_else(|| identity.name().to_owned(), |id| id.to_string());
         self.items
             .add(count, &[KeyValue::new("item", item.as_str()), KeyValue::new("key.id", key)]);
@@ -63,7 +64,8 @@ impl DebugExporter {
             }
             output.report_dropped_lines();
         }
-        // Closing the output waits for its reader, which must not occupy a thread of the runtime.
+        // Dropping the output waits until its lines are written. This wait must not occupy a thread
+        // of the runtime.
         let _ = tokio::task::spawn_blocking(move || drop(output)).await;
     }
 
