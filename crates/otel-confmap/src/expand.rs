@@ -233,8 +233,8 @@ struct Source {
 }
 
 impl Source {
-    /// Returns the text that a string setting takes. For a file, one line end at the end is
-    /// dropped.
+    /// Returns the text that a string setting takes. If the source is a file, one line end at the
+    /// end of the text is dropped.
     fn as_text(&self) -> &str {
         match self.text.strip_suffix('\n') {
             Some(text) if self.file => text.strip_suffix('\r').unwrap_or(text),
@@ -255,9 +255,9 @@ impl Source {
 }
 
 /// Finds the first `}` from `start` that ends a reference, and returns the range of that reference.
-/// If references are nested, this is the innermost one. An escaped `$${` begins no reference.
-/// `start` moves past every `}` that ends no reference, so that the next call does not examine it
-/// again.
+/// If references are nested, this is the range of the innermost reference. An escaped `$${` begins
+/// no reference. `start` moves past every `}` that ends no reference, so that the next call does
+/// not examine this `}` again.
 fn find(text: &str, start: &mut usize) -> Option<Range<usize>> {
     while let Some(length) = text[*start..].find('}') {
         let end = *start + length + 1;

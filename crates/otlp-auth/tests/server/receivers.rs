@@ -97,7 +97,8 @@ pub(crate) fn layer() -> AuthenticateLayer<Authenticator> {
     AuthenticateLayer::new(teams().or(Remote)).with_extractor(extractor())
 }
 
-/// Writes a rejection without a body. The status is 403 instead of 401 if there was a credential.
+/// Writes a rejection without a body. If the request had a credential, the status is 403 instead of
+/// 401.
 pub(crate) fn status_alone(rejection: &Rejection, _request: &Parts) -> Response<Bytes> {
     let was_presented =
         rejection.denial().is_some_and(|denial| denial.reason() != DenyReason::Missing);
@@ -169,7 +170,8 @@ impl Server {
     }
 }
 
-/// Makes a service for OTLP/gRPC traces. On a few other paths, it responds with what it received.
+/// Makes a service for OTLP/gRPC traces. On a few other paths, the service responds with a
+/// description of the request, see [`say_what_came`].
 pub(crate) fn services() -> Router {
     let http = Router::new()
         .route("/v1/traces", any(say_what_came))
