@@ -16,8 +16,8 @@ pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// How many substitutions one setting may have, as in the Collector.
 const MAX_ROUNDS: usize = 1000;
 
-/// Each substitution counts as at least this many copied bytes. So a great many empty substitutions
-/// use up the budget too.
+/// The minimum number of copied bytes that is charged for each substitution. So a great many empty
+/// substitutions use up the budget too.
 const MIN_COPIED: usize = 64;
 
 impl Value {

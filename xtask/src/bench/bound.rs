@@ -185,7 +185,7 @@ impl fmt::Display for Outcome<'_> {
     }
 }
 
-/// Returns the median over the rounds of `ours` divided by the sum of `others`.
+/// Divides `ours` by the sum of `others` in each round, and returns the median of these ratios.
 fn median_ratio(ours: &[f64], others: &[&[f64]]) -> Option<f64> {
     let ratio =
         |(round, ours): (usize, &f64)| ours / others.iter().map(|other| other[round]).sum::<f64>();

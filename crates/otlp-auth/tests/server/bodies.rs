@@ -18,7 +18,7 @@ use crate::peers::{Call, Http1, head};
 use crate::receivers::{OUTAGE, Server, TEAM_A, layer, teams};
 
 /// A body that never ends. It yields frames of the same length forever, or it never yields a frame.
-/// It counts the bytes that are read, and reports when it is dropped.
+/// It counts the bytes that are read from it, and reports when it is dropped.
 struct Endless {
     frame: Option<usize>,
     polls: Arc<AtomicUsize>,

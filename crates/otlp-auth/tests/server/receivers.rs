@@ -44,7 +44,8 @@ pub(crate) const LIMITED_30_S: &str = "iapikeyok-limited-30-s";
 /// A key for which the authenticator has no verdict.
 pub(crate) const OUTAGE: &str = "iapikeyok-in-an-outage";
 
-/// Two tokens in memory, followed by an authenticator that does not decide at once.
+/// An authenticator that first searches two tokens in memory. It then asks an authenticator that
+/// does not decide at once.
 pub(crate) type Authenticator = Chain<FixedTokens, Remote>;
 
 pub(crate) struct Remote;
