@@ -1,8 +1,9 @@
-//! One decision among a million keys, from a header map to the verdict. `cargo xtask bench verdict`
-//! runs it beside fixed tokens.
+//! Measures one decision among a million keys, from a header map to the verdict. `cargo xtask bench
+//! verdict` runs this program beside the one for fixed tokens.
 //!
-//! Every key has been used once before it is measured, because the first use allocates its counter.
-//! The peers `sha256_block` and `dram_loads` are yardsticks: see [`yardstick`].
+//! Every key has been used once before it is measured, because the first use of a key allocates the
+//! counter of that key. The peers `sha256_block` and `dram_loads` are yardsticks: see
+//! [`yardstick`].
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
@@ -30,10 +31,10 @@ use yardstick::{DramLoads, sha256_block};
 
 const KEYS: u64 = 1_000_000;
 
-/// How many keys are presented in turn where keys are hot.
+/// The number of keys that a case with hot keys presents in turn.
 const HOT: u64 = 64;
 
-/// Changes a second while decisions are measured beside changes.
+/// The number of key changes per second while [`churn`] measures decisions.
 const CHANGES: u32 = 2000;
 
 fn main() {
@@ -46,14 +47,15 @@ fn main() {
     runtime.block_on(cache.catch_up(&store)).unwrap();
     (0..KEYS).for_each(|number| cache.apply(&[live(number)]));
 
-    // An order other than the one in which the keys were added.
+    // Gives the keys in another order than that in which they were added.
     let shuffled = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % KEYS;
     let hot: Vec<_> =
         (0..HOT).map(|part| headers(&key((2 * part + 1) * KEYS / (2 * HOT)))).collect();
     case("ring_1m_hot", &cache, &hot, true, None);
     let cores = std::thread::available_parallelism().unwrap().get() as u64;
     let busy: Vec<_> = (0..=cores).map(|part| headers(&key(KEYS / 3 + part))).collect();
-    // A flush finds that these keys are busy, and gives each of them a counter for each core.
+    // Uses these keys so often that the next flush finds them busy, and gives each of these keys
+    // one counter per core.
     for headers in &busy {
         assert!((0..2000).all(|_| allows(&cache, headers)));
     }
@@ -76,8 +78,8 @@ fn main() {
     case("ring_garbage", &cache, &garbage, false, None);
 }
 
-/// Measures decisions on what is presented, one after the other, and the yardsticks of the case
-/// beside them. `loads` is given where a decision waits for memory.
+/// Measures decisions on the headers in `presented`, one after the other. Measures the yardsticks
+/// of the case in turn with the decisions. `loads` is given if a decision waits for memory.
 fn case(
     name: &str,
     cache: &KeyCache,
@@ -86,7 +88,7 @@ fn case(
     loads: Option<&mut DramLoads>,
 ) {
     for headers in presented {
-        // A fast wrong decision does not count.
+        // Checks the verdict, because the time of a wrong decision would be worthless.
         assert_eq!(allows(cache, headers), allowed, "{name}");
     }
     let mut next = presented.iter().cycle();
@@ -107,11 +109,12 @@ fn case(
 }
 
 /// Measures decisions while another thread creates and deletes keys. The peer `quiet` is the same
-/// loop, batch by batch in turn, while no key changes.
+/// loop while no key changes. The batches of the two loops alternate.
 ///
-/// Both are measured in wall-clock time, because the processor time of a thread does not contain
-/// the time that the thread sleeps on a lock. The wall clock also counts the time slices that other
-/// programs get. Such a slice is as likely in a batch of one loop as in a batch of the other.
+/// Both loops are measured in wall-clock time, because the processor time of a thread does not
+/// contain the time that the thread sleeps on a lock. The wall clock also counts the time slices
+/// that other programs get. Such a slice is as likely in a batch of one loop as in a batch of the
+/// other loop.
 fn churn(name: &str, cache: &KeyCache, presented: &[HeaderMap]) {
     let (done, changing) = (AtomicBool::new(false), AtomicBool::new(true));
     let start = Instant::now();
@@ -124,7 +127,8 @@ fn churn(name: &str, cache: &KeyCache, presented: &[HeaderMap]) {
     let mut quiet = timed_with(operation, wall_clock);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            // Not the keys that `ring_unknown` presents afterwards: these have to be unknown.
+            // Does not use the keys that `ring_unknown` presents afterwards, because those keys
+            // must be unknown.
             let mut changes = (2 * KEYS..).flat_map(|number| [live(number), deleted(number)]);
             while !done.load(Ordering::Relaxed) {
                 if changing.load(Ordering::Relaxed) {
@@ -156,8 +160,8 @@ fn churn(name: &str, cache: &KeyCache, presented: &[HeaderMap]) {
 ///
 /// The clock is the processor time of each thread. It contains the time that a core waits for a
 /// cache line that another core writes to. It does not contain the time that a thread sleeps on a
-/// lock, and it cannot see that another program holds a core: then fewer cores decide at once, in
-/// `other_keys` as well.
+/// lock. It also does not show whether another program occupies a core. In that case, fewer cores
+/// decide at the same time, but this is true for `other_keys` too.
 fn all_cores(name: &str, cache: &KeyCache, shared: &HeaderMap, own: &[HeaderMap]) {
     const DECISIONS: u32 = 100_000;
     const BATCHES: usize = 15;
@@ -224,12 +228,12 @@ fn change(number: u64, revision: i64, state: KeyState) -> Change {
     }
 }
 
-/// The key of this number, the same in every run.
+/// Returns the key with this number. The key is the same in every run.
 fn key(number: u64) -> String {
     let mut state = number.wrapping_mul(0xd134_2543_de82_ef95);
     let random = |bytes: &mut [u8]| -> Result<(), std::convert::Infallible> {
         bytes.fill_with(|| {
-            // SplitMix64.
+            // One step of the random number generator SplitMix64.
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             ((mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 32) as u8

@@ -1,9 +1,9 @@
-//! One server decision on fixed tokens, from a header map to the verdict. `cargo xtask bench
-//! verdict` runs it beside its peers.
+//! Measures one server decision on fixed tokens, from a header map to the verdict. `cargo xtask
+//! bench verdict` runs this program beside its peers.
 //!
-//! The peer `siphash_43` is the yardstick of each case: one SipHash-1-3-128 of 43 bytes, the length
-//! of an ingestion key. A decision in a large set cannot do without such a hash, and the ratio to
-//! the yardstick depends little on the machine.
+//! The peer `siphash_43` is the yardstick of each case. It computes one SipHash-1-3-128 hash of 43
+//! bytes, which is the length of an ingestion key. A decision in a large set needs such a hash. The
+//! ratio of a case to the yardstick depends little on the machine.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
@@ -17,17 +17,18 @@ use siphasher::sip128::SipHasher13;
 
 use measure::timed;
 
-/// Tokens presented in turn by `fixed_100k_hit`.
+/// The number of tokens that the case `fixed_100k_hit` presents in turn.
 const HOT: usize = 64;
 
-/// The number of a token that is in no set and is as long as the others.
+/// The number of a token that is in no set. This token is as long as the others.
 const UNKNOWN: usize = 99_999_999;
 
 fn main() {
     hits("fixed_1_hit", 1, &[0]);
     hits("fixed_10_hit", 10, &[9]);
     hits("fixed_1k_hit", 1000, &[999]);
-    // The middle of each of 64 equal parts.
+    // The range of token numbers is divided into 64 equal parts. For each part, the token with the
+    // middle number is presented.
     hits(
         "fixed_100k_hit",
         100_000,
@@ -53,7 +54,7 @@ fn case(name: &str, tokens: &FixedTokens, presented: &[HeaderMap], allowed: bool
         }
     };
     for headers in presented {
-        // A fast wrong decision does not count.
+        // Checks the verdict, because the time of a wrong decision would be worthless.
         assert_eq!(matches!(decide(headers), Ok(Decision::Allow(_))), allowed, "{name}");
     }
     let mut next = presented.iter().cycle();
@@ -67,7 +68,7 @@ fn case(name: &str, tokens: &FixedTokens, presented: &[HeaderMap], allowed: bool
     measure::report(name, None, ours, allocations);
 }
 
-/// The token of this number; the Go peer has the same ones.
+/// Returns the token with this number. The Go peer uses the same tokens.
 fn token(index: usize) -> String {
     format!("iapikeyok-{index:08}-Zq3LrT8w-mK2vB6xY-{:06}", index % 1_000_000)
 }

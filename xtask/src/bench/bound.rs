@@ -3,9 +3,9 @@
 //! A time in nanoseconds depends on the machine and on its other users as much as on the code. So
 //! each bound compares a time with another time that was measured in the same round. The ratio is
 //! computed in each round, and the median of the ratios must be within the bound. Only the
-//! benchmark `keys` has bounds in units.
+//! benchmark `keys` has bounds in absolute units.
 //!
-//! A bound is missed unless every round has measured its case and its peers.
+//! A bound is missed unless every round measured the case of the bound and all peers of the bound.
 
 use std::fmt;
 
@@ -44,7 +44,7 @@ fn verdict() -> Vec<Bound> {
         Bound::to_peers("ring_1m_random", &[SHA256, LOADS], 1.5),
         Bound::to_peers("ring_unknown", &[SHA256, LOADS], 1.5),
         Bound::to_peers("ring_garbage", &[SHA256], 1.1),
-        // `quiet` is the same loop in the same clock while no key changes.
+        // `quiet` is the same loop, measured by the same clock, while no key changes.
         Bound::to_peers("ring_1m_churn", &["quiet"], 1.2),
         Bound::to_peers("ring_one_key_all_cores", &["one_core"], 1.2),
         Bound::to_peers("ring_one_key_all_cores", &["other_keys"], 1.2),
@@ -63,8 +63,8 @@ fn client() -> Vec<Bound> {
         Bound::no_allocations("interceptor"),
         Bound::to_peers("channel", &[CONSTANT], 1.3),
         // The time that the layer adds is compared with the time of the same request without the
-        // layer. The ratio was 1.32 when it was measured. The limit leaves half of that for other
-        // processors.
+        // layer. The ratio was 1.32 when it was measured. The limit is half as much again, as a
+        // margin for other processors.
         Bound::to_peers("server_layer", &["passthrough"], 2.0),
     ]
 }
@@ -90,11 +90,11 @@ pub(super) struct Bound {
 enum Measure {
     /// The median, in the unit of the case.
     Value,
-    /// The median of the ratios to the sum of these peers of the case.
+    /// The median of the ratios of the case to the sum of these peers.
     ToPeers(&'static [&'static str]),
-    /// The median of the ratios to another case.
+    /// The median of the ratios of the case to another case.
     ToCase(&'static str),
-    /// The heap allocations of one operation in the round with the most.
+    /// The heap allocations of one operation, in the round that has the most allocations.
     Allocations,
 }
 
@@ -122,12 +122,12 @@ impl Bound {
     }
 
     const fn no_allocations(case: &'static str) -> Self {
-        // The runtime makes an allocation now and then, which does not belong to the operation.
-        // Among the 1000 operations of a measurement it counts as 0.001.
+        // Now and then, the runtime makes an allocation that does not belong to the operation. One
+        // such allocation counts as 0.001, because a measurement has 1000 operations.
         Self::new(case, Measure::Allocations, 0.01)
     }
 
-    /// Adds a goal below the limit. A missed goal is printed and is not a failure.
+    /// Adds a goal below the limit. A missed goal is printed, but is not a failure.
     const fn with_goal(mut self, goal: f64) -> Self {
         self.goal = Some(goal);
         self
@@ -138,7 +138,7 @@ impl Bound {
         Outcome { bound: self, measured: self.measure(cases) }
     }
 
-    /// Returns the measured value; nothing if a round lacks one of the results.
+    /// Returns the measured value, or `None` if a round lacks one of the results.
     fn measure(&self, cases: &Cases) -> Option<f64> {
         let ours = || cases.ours(self.case);
         match self.measure {
@@ -185,7 +185,7 @@ impl fmt::Display for Outcome<'_> {
     }
 }
 
-/// Returns the median over the rounds of `ours` divided by the sum of `others`.
+/// Divides `ours` by the sum of `others` in each round, and returns the median of these ratios.
 fn median_ratio(ours: &[f64], others: &[&[f64]]) -> Option<f64> {
     let ratio =
         |(round, ours): (usize, &f64)| ours / others.iter().map(|other| other[round]).sum::<f64>();
@@ -231,8 +231,8 @@ mod tests {
         assert!(Bound::no_allocations("a").check(&cases).holds());
     }
 
-    // Scenario: no program has printed a case, a peer or a number of allocations, or not in every
-    // round.
+    // Scenario: the results of a case, of a peer or of the allocations are missing in some rounds
+    // or in all rounds.
     // Guarantee: the bounds of this case are missed.
     #[test]
     fn what_is_not_measured_is_missed() {
@@ -264,8 +264,9 @@ mod tests {
         }
     }
 
-    // Scenario: an operation allocates in one call of a hundred, or in one of fifty.
-    // Guarantee: only a number of allocations within the limit holds, and it is not rounded.
+    // Scenario: an operation allocates in one call of a hundred, or in one call of fifty.
+    // Guarantee: the bound holds in the first case only, because the number of allocations is not
+    // rounded.
     #[test]
     fn allocations_are_not_rounded() {
         let holds = |allocations: &str| {

@@ -20,11 +20,12 @@ pub(super) struct Case {
     pub(super) ours: Vec<f64>,
     /// The results of each peer, by `NAME@VERSION`, or by `NAME` if the peer has no version.
     pub(super) peers: BTreeMap<String, Vec<f64>>,
-    /// The allocations of one operation of ours. A round that did not count them has no element.
+    /// The allocations of one operation of our program. A round that did not count allocations has
+    /// no element.
     pub(super) allocations: Vec<f64>,
 }
 
-/// The summary of the rounds of one program, as in `target/bench/NAME.json`.
+/// The summary of the results of one program over all rounds, as in `target/bench/NAME.json`.
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct Summary {
     pub(super) median: f64,
@@ -91,13 +92,13 @@ impl Cases {
         self.by_name.iter().map(|(name, case)| (name.as_str(), case))
     }
 
-    /// Returns our results of a case, one for each round; nothing if a round has no result.
+    /// Returns our results of a case, one for each round. Returns `None` if a round has no result.
     pub(super) fn ours(&self, case: &str) -> Option<&[f64]> {
         self.complete(&self.by_name.get(case)?.ours)
     }
 
-    /// Returns the results of a peer in any version, one for each round; nothing if a round has no
-    /// result.
+    /// Returns the results of a peer in any version, one for each round. Returns `None` if a round
+    /// has no result.
     pub(super) fn peer(&self, case: &str, peer: &str) -> Option<&[f64]> {
         let mut peers = self.by_name.get(case)?.peers.iter();
         let is_peer = |name: &str| name.split('@').next() == Some(peer);
@@ -105,8 +106,8 @@ impl Cases {
         self.complete(results)
     }
 
-    /// Returns the allocations of one operation of a case, one number for each round; nothing if a
-    /// round has no number.
+    /// Returns the allocations of one operation of a case, one number for each round. Returns
+    /// `None` if a round has no number.
     pub(super) fn allocations(&self, case: &str) -> Option<&[f64]> {
         self.complete(&self.by_name.get(case)?.allocations)
     }
@@ -117,7 +118,7 @@ impl Cases {
 }
 
 impl Summary {
-    /// Returns the summary of these rounds; nothing if there are no rounds.
+    /// Returns the summary of these rounds, or `None` if there are no rounds.
     pub(super) fn of(rounds: &[f64]) -> Option<Self> {
         let mut rounds = rounds.to_vec();
         rounds.sort_by(f64::total_cmp);

@@ -23,7 +23,7 @@ struct File {
     text: String,
 }
 
-/// Fails with a list of all places that break one of the rules below.
+/// Checks the rules below. Fails with a list of all lines and files that break a rule.
 pub(super) fn check() -> Result<()> {
     println!("$ git ls-files: lines, columns and imports");
     let mut list = Command::new("git");
@@ -37,8 +37,8 @@ pub(super) fn check() -> Result<()> {
     Ok(())
 }
 
-/// Reads a file that git lists. Returns nothing if the file does not exist, because git also lists
-/// a file that was deleted without a commit.
+/// Reads a file that git lists. Returns `None` if the file does not exist, because git also lists a
+/// file that was deleted without a commit.
 fn read(path: &str) -> Result<Option<File>> {
     match fs::read_to_string(root().join(path)) {
         Ok(text) => Ok(Some(File { path: path.to_owned(), text })),
@@ -64,8 +64,8 @@ fn too_long(file: &File) -> Option<String> {
         .then(|| format!("{}: {lines} lines; at most {MAX_LINES}", file.path))
 }
 
-/// Finds prose that is too wide. Code in prose, tables and URLs are left out, because they cannot
-/// be wrapped.
+/// Finds prose that is too wide. Ignores code blocks, tables and URLs in prose, because these
+/// cannot be wrapped.
 fn wide_prose(file: &File) -> Vec<String> {
     let mut problems = Vec::new();
     let mut in_code = false;
@@ -90,8 +90,8 @@ fn wide_prose(file: &File) -> Vec<String> {
     problems
 }
 
-/// Finds imports between `client` and `server` of the library. Each end must be usable without the
-/// other.
+/// Finds an import from `client` to `server` of the library, or the reverse. Each of the two
+/// modules must be usable without the other.
 fn import_across(file: &File) -> Option<String> {
     let ends = ["client", "server"];
     let end = ends.iter().find(|end| {
@@ -133,7 +133,8 @@ fn item(line: &str) -> Option<&str> {
     Some(first_name(rest))
 }
 
-/// Returns whether this path, which starts at the crate root, names the item of the crate root.
+/// Returns whether `path` names the item itself. The path is relative to the crate root. A path
+/// through a module with the name of the item does not name the item.
 fn names(path: &str, item: &str) -> bool {
     path.strip_prefix(item)
         .is_some_and(|rest| !rest.starts_with(|c: char| is_of_a_name(c) || c == ':'))
@@ -215,7 +216,7 @@ mod tests {
     }
 
     // Scenario: lines of 101 columns are in prose, in code blocks, in tables and in URLs.
-    // Guarantee: only the lines of prose are problems, and each problem has its place.
+    // Guarantee: only the lines of prose are problems. Each problem names the file and the line.
     #[test]
     fn wide_prose_is_a_problem() {
         let wide = "ä".repeat(97);
@@ -227,7 +228,7 @@ mod tests {
     }
 
     // Scenario: files of one end of the library import from the other end, or only mention it.
-    // Guarantee: only the imports are problems, with and without a group.
+    // Guarantee: only the imports are problems, including the imports in a group.
     #[test]
     fn the_ends_of_the_library_are_apart() {
         let client = "crates/otlp-auth/src/client/token.rs";
@@ -253,9 +254,9 @@ mod tests {
     }
 
     // Scenario: the `main.rs` of a program has an item and a module. Another file of the program
-    // and a file of another program name both.
-    // Guarantee: only the files of the same program that name the item are problems, with and
-    // without a group.
+    // and a file of another program name both the item and the module.
+    // Guarantee: only the files of the same program that name the item are problems. This includes
+    // names in a group.
     #[test]
     fn nobody_imports_from_main() {
         let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };

@@ -1,21 +1,24 @@
-//! Timing of single operations, shared by the benchmark programs. One run of a program is one
-//! round over all its cases, and prints one JSON object a line.
+//! Measures the time of single operations, for all benchmark programs. One run of a program is one
+//! round over all cases of the program. It prints one JSON object per line.
 //!
-//! `cargo xtask bench` runs the programs several times, in turn with those of the peers, and takes
-//! medians, so that all of them see the same states of the machine.
+//! `cargo xtask bench` runs these programs and those of the peers in turn, several times, and takes
+//! medians. In this way, all programs see the same states of the machine.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The shortest time that a batch takes, so that reading the clock does not count.
+/// The minimum duration of a batch of calls. It is long enough that the time spent reading the
+/// clock is negligible.
 const BATCH: Duration = Duration::from_millis(2);
 
-/// Batches of each operation; their median is the operation's result.
+/// The number of batches of each operation. The result of an operation is the median of its
+/// batches.
 const BATCHES: usize = 15;
 
-/// The nanoseconds that one call of each operation takes. The operations are made with [`timed`],
-/// and are measured batch by batch in turn, so that a change of the machine's speed meets them all.
+/// Returns the nanoseconds that one call of each operation takes. The operations are made with
+/// [`timed`] or [`timed_with`]. They run in turn, one batch each, so that a change of the machine's
+/// speed affects all of them.
 pub(crate) fn nanoseconds<const N: usize>(
     mut operations: [&mut dyn FnMut(u32) -> Duration; N],
 ) -> [f64; N] {
@@ -29,16 +32,16 @@ pub(crate) fn nanoseconds<const N: usize>(
     samples.map(median)
 }
 
-/// A function that makes the given number of calls of `operation` and returns the processor time
-/// that this thread needs for them. What a call returns is dropped inside that time.
+/// Returns a function that makes the given number of calls of `operation`. That function returns
+/// the processor time that this thread needs for the calls and for dropping their results.
 ///
-/// Wall-clock time would count the time slices that other programs get: on two cores that twelve
-/// programs wanted, the same case took 47 ns in one run and 180 ns in the next.
+/// Wall-clock time would also count the time slices of other programs. While twelve programs
+/// competed for two cores, the same case took 47 ns in one run and 180 ns in the next run.
 pub(crate) fn timed<T>(operation: impl FnMut() -> T) -> impl FnMut(u32) -> Duration {
     timed_with(operation, processor_time)
 }
 
-/// As [`timed`], by another clock.
+/// Does the same as [`timed`], but reads the time from `clock`.
 pub(crate) fn timed_with<T>(
     mut operation: impl FnMut() -> T,
     clock: impl Fn() -> Duration,
@@ -52,13 +55,13 @@ pub(crate) fn timed_with<T>(
     }
 }
 
-/// The processor time that this thread has had so far.
+/// Returns the processor time that this thread has used so far.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
-/// Heap allocations that one call of `operation` makes, on average.
+/// Returns how many heap allocations one call of `operation` makes on average.
 pub(crate) fn allocations<T>(mut operation: impl FnMut() -> T) -> f64 {
     const CALLS: u32 = 1000;
     let counted = allocation_counter::measure(|| {
@@ -69,8 +72,8 @@ pub(crate) fn allocations<T>(mut operation: impl FnMut() -> T) -> f64 {
     counted.count_total as f64 / f64::from(CALLS)
 }
 
-/// Prints a result in the unit of its case. The result belongs to `peer`; without a peer it belongs
-/// to this library. The peers of these programs are yardsticks, which have no version.
+/// Prints a result in the unit of its case. The result belongs to `peer`, or to this library if
+/// `peer` is `None`. The peers of these programs are yardsticks, which have no version.
 pub(crate) fn report(
     case: &str,
     peer: Option<&str>,
