@@ -53,7 +53,7 @@ impl ReceiverArgs {
         Ok(listener)
     }
 
-    /// The TLS configuration, if the options name a certificate.
+    /// Returns the TLS configuration, if the options name a certificate.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! What the example programs share: their command line, TLS, and the line they print for a batch.
 //!
-//! The programs themselves show where `otlp-auth` goes:
+//! The programs themselves show how to use `otlp-auth`:
 //!
 //! | program | shows |
 //! |---|---|

@@ -20,8 +20,8 @@ use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 /// The time that a client may take for its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Creates the configuration of a server with this certificate. It offers HTTP/2, which OTLP/gRPC
-/// needs, and HTTP/1.1, because many OTLP/HTTP senders know no other version.
+/// Creates the configuration of a server with this certificate. The server offers HTTP/2, which
+/// OTLP/gRPC needs, and HTTP/1.1, because many OTLP/HTTP senders support no other version.
 ///
 /// # Errors
 ///
@@ -53,7 +53,7 @@ pub struct TlsListener {
 }
 
 impl TlsListener {
-    /// Accepts connections from `listener` until this is dropped.
+    /// Accepts connections from `listener` until the returned listener is dropped.
     ///
     /// # Errors
     ///
@@ -105,7 +105,7 @@ async fn accept(
         let (handshake, sender) = (acceptor.accept(stream), sender.clone());
         tokio::spawn(async move {
             match timeout(HANDSHAKE_TIMEOUT, handshake).await {
-                // Sending fails once the server has stopped.
+                // An error of sending is ignored. It only means that the server has stopped.
                 Ok(Ok(stream)) => drop(sender.send((stream, address)).await),
                 Ok(Err(error)) => tracing::debug!(%error, %address, "TLS handshake failed"),
                 Err(_) => tracing::debug!(%address, "TLS handshake timed out"),

@@ -16,7 +16,7 @@ const NEW_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 // Scenario: the admin token file is rewritten in place, and the writer pauses in the middle of a
 // line.
 // Guarantee: the gateway accepts the old token until the file is complete. It never accepts half of
-// a line as a token. After that it accepts only the new token.
+// a line as a token. Once the file is complete, the gateway accepts only the new token.
 #[test]
 fn half_of_it_changes_nothing() {
     let env = TestEnv::new(&[]);

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::gateway::TestEnv;
 use crate::keys::{Key, Keys};
 
-/// The default settings, with which keys never become too old during a test.
+/// The default settings. With these settings, keys never become too old during a test.
 const LONG: &[&str] = &[];
 
 /// Settings with which the gateway stops deciding two seconds after its last read of the database.
@@ -64,8 +64,8 @@ fn replaced() {
 
 // Scenario: the write-ahead log, which has the last changes, is removed while the gateway runs.
 // Then the gateway is stopped.
-// Guarantee: every change is refused with 503 and the reason, because a crash would lose it.
-// Decisions continue. Every change that was acknowledged before is still stored.
+// Guarantee: every change is refused with 503 and the reason, because a crash would lose the
+// change. Decisions continue. Every change that was acknowledged before is still stored.
 #[test]
 fn without_its_log() {
     let env = TestEnv::new(LONG);
@@ -112,7 +112,8 @@ fn damaged() {
     let good = fs::read(&database).expect("the database");
     let gateway = env.start();
     let mut caller = gateway.caller();
-    // A failing disk damages pages without changing the time of the last write.
+    // A failing disk damages pages without changing the modification time of the file. So the test
+    // restores this time after the damage.
     let written = fs::metadata(&database)
         .and_then(|metadata| metadata.modified())
         .expect("when it was written");

@@ -33,8 +33,8 @@ fn files_that_cannot_grow() {
     gateway.stop();
 }
 
-// Scenario: the database and its directory become read-only for a running gateway that is not root.
-// Another gateway starts with them.
+// Scenario: a running gateway is not root, and its database and the directory of the database
+// become read-only. Then another gateway starts with the same database.
 // Guarantee: the running gateway keeps every change that it acknowledges. The other gateway reports
 // the database and exits, and does not change the file.
 #[test]

@@ -51,7 +51,8 @@ impl TestEnv {
             settings: settings.to_owned(),
             program: None,
         };
-        // Tests protect the directory of the database, so the ready file is in another directory.
+        // Some tests make the directory of the database read-only, so the ready file is in another
+        // directory.
         fs::create_dir(env.path("run")).expect("a directory");
         env
     }
@@ -204,7 +205,7 @@ impl Caller {
         self.manage("DELETE", &route::api_key(id), "")
     }
 
-    /// Uses another admin token from now on.
+    /// Uses another admin token for all later calls.
     pub(crate) fn identify(&mut self, admin_token: &str) {
         admin_token.clone_into(&mut self.admin_token);
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::gateway::Caller;
 
-/// A good key and a deleted one.
+/// A good key, which the gateway must allow, and a deleted key.
 #[derive(Debug)]
 pub(crate) struct Keys {
     pub(crate) good: Key,
@@ -68,7 +68,7 @@ impl Keys {
         );
     }
 
-    /// Waits until requests are undecided, and asserts that every decision before is correct.
+    /// Waits until requests are undecided, and asserts that every earlier decision is correct.
     pub(crate) fn wait_until_undecided(&self, caller: &mut Caller) {
         self.wait_for_answers(caller, [503, 503]);
         for key in [&self.good, &self.deleted] {

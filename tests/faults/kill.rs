@@ -79,7 +79,8 @@ fn no_acknowledged_change_is_lost() {
                 sum
             })
     });
-    // The test runner hides the output of `println!` unless the test fails.
+    // The test runner hides the output of `println!` unless the test fails. So the test writes to
+    // stdout directly.
     let line = format!(
         "kills: {}, acknowledged changes: {}, lost: {}\n",
         counts.kills,
@@ -100,7 +101,7 @@ fn kill_again_and_again() -> Counts {
     for _ in 0..KILLS {
         counts.acknowledged += change_until_killed(&gateway, &mut owners);
         counts.kills += 1;
-        // This waits until the process has ended.
+        // Dropping the gateway waits until the process has ended.
         drop(gateway);
         gateway = env.start();
         let mut caller = gateway.caller();
@@ -142,7 +143,7 @@ fn change_until_killed(gateway: &Gateway, owners: &mut [Owner]) -> usize {
                     let (client, request) = caller.management(method, &path, &body);
                     let sent = client.send(&request);
                     // The first owner that reaches this line after enough changes kills the
-                    // gateway. The other owners may be at any point of their own change.
+                    // gateway. At that time, each other owner may be in the middle of a change.
                     if acknowledged.load(Ordering::SeqCst) >= kill_after {
                         let _was_killed_already = kill_process(pid, Signal::KILL);
                     }

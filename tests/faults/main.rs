@@ -9,8 +9,7 @@
 //! | `memory` | a sender presents a million keys that do not exist |
 //!
 //! The modules share `gateway` (the gateway under test and its files), `keys` (the assertions after
-//! a
-//! fault) and `http` (a client that never repeats a request).
+//! a fault) and `http` (a client that never repeats a request).
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a failure here is a failed test")]
 

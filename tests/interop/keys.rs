@@ -16,7 +16,7 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
 
 const PREFIX: &str = "iapikeyok-";
 
-/// A command of the session in the README, and its output there.
+/// A command of the session in the README, and the output that the README shows for it.
 #[derive(Debug)]
 struct Recorded {
     command: &'static str,

@@ -42,7 +42,7 @@ fn start_receiver(name: &str, tokens: &Path, certificate: Option<&Certificate>) 
     (receiver, port)
 }
 
-/// A file, alone in a temporary directory.
+/// A file that is the only file in its temporary directory.
 struct TestFile {
     directory: tempfile::TempDir,
     name: &'static str,
@@ -59,7 +59,7 @@ impl TestFile {
         self.directory.path().join(self.name)
     }
 
-    /// Replaces the content atomically, so that no reader sees a part of it.
+    /// Replaces the content atomically, so that no reader sees incomplete content.
     fn replace(&self, content: &str) {
         let new = self.directory.path().join("new");
         std::fs::write(&new, content).expect("a new file");

@@ -5,9 +5,9 @@ use otlp_auth_tests::{Items, Program, peer};
 use crate::{KEY, RECEIVERS, TestFile, WRONG_KEY, start_receiver};
 
 // Scenario: the Python exporters send each signal over each transport to each of our receivers,
-// with the right key and with a wrong one.
-// Guarantee: with the right key the SDK reports success and every item is received. With the wrong
-// one it reports failure and no item is received.
+// once with the right key and once with a wrong key.
+// Guarantee: with the right key, the SDK reports success and every item is received. With the wrong
+// key, the SDK reports failure and no item is received.
 #[test]
 fn only_the_right_key_is_accepted() {
     const ITEMS: usize = 9;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// A self-signed certificate and its key in files, which are deleted when this is dropped.
+/// A self-signed certificate and its key in files, which are deleted when this value is dropped.
 #[derive(Debug)]
 pub struct Certificate {
     directory: TempDir,

@@ -67,7 +67,7 @@ impl Home {
         fs::read_to_string(path).expect("the admin token file").trim_end().to_owned()
     }
 
-    /// Returns a command that runs a program with no environment except for this home directory.
+    /// Returns a command that runs a program whose environment contains only this home directory.
     pub fn command(&self, program: &str) -> Command {
         let mut command = example(program);
         command.env_clear().env("HOME", self.path());
@@ -153,7 +153,7 @@ impl Key {
     }
 }
 
-/// A running gateway whose listeners are bound. It is killed when this is dropped.
+/// A running gateway whose listeners are bound. It is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Gateway {
     pub program: Program,

@@ -74,11 +74,12 @@ impl Totals {
     }
 }
 
-/// The items that the gateway has received, counted and discarded, from its own report.
+/// The items that the gateway has received, counted and discarded, according to the lines that it
+/// prints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discarded {
     pub items: usize,
-    /// The names and ids of the keys that the items came with, such as `"name"(17)`.
+    /// The names and ids of the keys with which the items were sent, such as `"name"(17)`.
     pub keys: Vec<String>,
 }
 

@@ -37,13 +37,13 @@ pub fn peer(name: &str) -> Command {
     )
 }
 
-/// A running program. It is killed when this is dropped.
+/// A running program. It is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Program {
     name: String,
     child: Child,
     lines: Receiver<String>,
-    /// All lines so far, for the message of a failure.
+    /// All lines that the program has printed so far. They are part of the message if a test fails.
     seen: Vec<String>,
 }
 
@@ -84,7 +84,7 @@ impl Program {
         self.wait_until(text, |line| line.contains(text).then(|| line.to_owned()))
     }
 
-    /// Waits until `look` returns something for one of the next lines, and returns it.
+    /// Waits until `look` returns a value for one of the next lines, and returns this value.
     pub fn wait_until<T>(&mut self, what: &str, mut look: impl FnMut(&str) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -121,8 +121,8 @@ impl Program {
 
     fn ended(mut self) -> (String, Option<i32>, Vec<String>) {
         let deadline = Instant::now() + PATIENCE;
-        // The channel is closed when the program has closed stdout and stderr, which happens when
-        // it ends.
+        // The channel is closed when the program has closed stdout and stderr. This happens when
+        // the program ends.
         while let Ok(line) =
             self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))
         {

@@ -13,8 +13,8 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use tonic::transport::Channel;
 
-/// Sends `items` spans, data points and log records in one batch each, over gRPC and without a
-/// credential.
+/// Sends three batches over gRPC, without a credential: `items` spans, `items` data points and
+/// `items` log records.
 pub async fn send(channel: &Channel, items: usize) {
     let spans = (1_u8..).take(items).map(|id| Span {
         trace_id: vec![1; 16],

@@ -1,5 +1,5 @@
 //! The commands of this repository: `cargo xtask quickstart | check | test | bench`. CI runs the
-//! same ones.
+//! same commands.
 
 #![expect(
     clippy::print_stdout,

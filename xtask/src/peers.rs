@@ -42,8 +42,8 @@ pub(crate) fn build() -> Result<Peers> {
     Ok(Peers { directory, missing })
 }
 
-/// Builds the Go peers, a Collector and the benchmark of its authenticator, and returns their
-/// directory.
+/// Builds the two Go peers: a Collector, and the benchmark of that Collector's authenticator.
+/// Returns the directory that contains both programs.
 pub(crate) fn go_peers() -> Result<PathBuf> {
     let directory = directory()?;
     go(&directory).context("the benchmark's peer needs Go 1.26 or later")?;
@@ -86,8 +86,8 @@ fn python(directory: &Path) -> Result<()> {
     {
         return Ok(());
     }
-    // Debian's Python has a venv module that fails without ensurepip, with a message of many lines.
-    // This import fails with one line.
+    // If ensurepip is missing, the venv module of Debian's Python fails with a message of many
+    // lines. This import fails first, with a message of one line.
     run_with_reason(Command::new("python3").args(["-c", "import ensurepip, venv"]))?;
     run_with_reason(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
     let mut pip = Command::new(environment.join("bin/pip"));

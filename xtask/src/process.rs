@@ -12,7 +12,7 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-/// Returns the target directory. This program is in the directory of its profile there.
+/// Derives the target directory from the path of this program, `<target>/<profile>/xtask`.
 pub(crate) fn target() -> Result<PathBuf> {
     let this = std::env::current_exe().context("the path of this program")?;
     this.ancestors()
@@ -23,21 +23,22 @@ pub(crate) fn target() -> Result<PathBuf> {
 
 /// Returns a `cargo` command that runs in the root of the workspace.
 pub(crate) fn cargo<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
-    // Cargo sets this variable to its own path during a build. Without the variable, the `cargo` in
-    // PATH is used.
+    // During a build, cargo sets this variable to the path of the running cargo. Without the
+    // variable, the `cargo` in PATH is used.
     let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
     command.current_dir(root()).args(arguments);
     command
 }
 
-/// Whether this runs in CI, where no test may be skipped and no file may be uncommitted.
+/// Returns whether this program runs in CI. In CI, no test may be skipped and no file may be
+/// uncommitted.
 pub(crate) fn ci() -> bool {
     #[expect(clippy::disallowed_methods, reason = "a program may read its environment")]
     let ci = std::env::var_os("CI");
     ci.is_some_and(|ci| ci == "true")
 }
 
-/// Prints the command, runs it, and fails if it fails.
+/// Prints and runs the command. Returns an error if the command fails.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     println!("$ {}", render(command));
     let status = command.status().with_context(|| format!("could not run {}", render(command)))?;
@@ -45,14 +46,15 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Does the same as [`run`]. The error contains the last line that the program printed, because
-/// this line is usually the reason.
+/// Does the same as [`run`]. An error contains the last line that the program printed, because this
+/// line is usually the reason.
 pub(crate) fn run_with_reason(command: &mut Command) -> Result<()> {
     println!("$ {}", render(command));
     let (reader, writer) = std::io::pipe().context("a pipe")?;
     command.stdout(writer.try_clone().context("a pipe")?).stderr(writer);
     let spawned = command.spawn();
-    // The reader ends when every copy of the writer is closed. `command` contains two copies.
+    // `reader` ends when every copy of `writer` is closed. `command` contains two copies, and drops
+    // them here.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = spawned.with_context(|| format!("could not run {}", render(command)))?;
     let mut last = None;
@@ -98,8 +100,8 @@ fn render(command: &Command) -> String {
 mod tests {
     use super::*;
 
-    // Scenario: one program prints the reason of its failure on stdout, one on stderr, and one
-    // prints nothing. One does not exist, and one succeeds.
+    // Scenario: one program prints the reason of its failure on stdout, another on stderr, and a
+    // third prints nothing. A fourth program does not exist, and the last one succeeds.
     // Guarantee: each error contains the reason. A program that succeeds causes no error.
     #[test]
     fn a_failure_has_its_reason() {

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::process::{cargo, run};
 
-/// Builds the programs that the quick start runs, and runs it.
+/// Builds the programs that the quick start runs, and then runs the quick start.
 pub(crate) fn run_quickstart() -> Result<()> {
     build_programs()?;
     run(&mut cargo([

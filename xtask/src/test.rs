@@ -13,7 +13,7 @@ use crate::quickstart::build_programs;
 /// The package of the tests that need peers.
 const END_TO_END: &str = "otlp-auth-tests";
 
-/// The numbers of tests by result.
+/// The number of tests with each result.
 #[derive(Default)]
 struct Counts {
     passed: u64,
@@ -24,8 +24,8 @@ struct Counts {
     broken: u64,
 }
 
-/// Runs every test and prints their counts in the last line. Fails unless every test passed; in CI
-/// a skipped test is a failure too.
+/// Runs every test. Prints the number of tests with each result in the last line. Fails unless
+/// every test passed. In CI, a skipped test is a failure too.
 pub(crate) fn run_tests() -> Result<()> {
     let peers = peers::build()?;
     build_programs()?;

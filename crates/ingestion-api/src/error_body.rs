@@ -142,8 +142,8 @@ mod optional_text {
 mod tests {
     use super::*;
 
-    // Scenario: errors with an id and a time are serialized and deserialized again. An error of the
-    // original server is deserialized, in which the time is a number.
+    // Scenario: errors with an id and a time are serialized and deserialized again. In another
+    // case, an error of the original server is deserialized. In that error, the time is a number.
     // Guarantee: ids and times are strings in JSON. They are deserialized from strings and from
     // numbers.
     #[test]

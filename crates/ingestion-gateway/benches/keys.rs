@@ -1,7 +1,8 @@
-//! The gateway with many keys: the time until it decides, its memory, and the time that creating
-//! and listing keys takes. `cargo xtask bench keys` runs it.
+//! Measures the gateway with many keys: how long it takes until it can decide about a key, how much
+//! memory it uses, and how long creating and listing keys take. `cargo xtask bench keys` runs this
+//! benchmark.
 //!
-//! Each run makes its own databases. The gateway and `sts` are built as they are shipped.
+//! Each run creates its own databases. The gateway and `sts` are built as they are shipped.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
@@ -22,10 +23,10 @@ use tempfile::TempDir;
 
 const MILLION: u64 = 1_000_000;
 
-/// The number of keys that are created to measure how long one takes.
+/// The number of keys that are created to measure how long creating one key takes.
 const CREATED: usize = 300;
 
-/// The number of keys in one change while a database is made.
+/// The number of keys that one commit inserts while a database is filled.
 const BATCH: u64 = 10_000;
 
 #[tokio::main]
@@ -111,12 +112,12 @@ fn record(number: u64) -> KeyRecord {
     }
 }
 
-/// The key of this number, the same in every run.
+/// Returns the key for this number. The same number gives the same key in every run.
 fn key(number: u64) -> String {
     let mut state = number.wrapping_mul(0xd134_2543_de82_ef95);
     let random = |bytes: &mut [u8]| -> Result<(), std::convert::Infallible> {
         bytes.fill_with(|| {
-            // SplitMix64.
+            // This is the random number generator SplitMix64.
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             ((mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 32) as u8
@@ -127,7 +128,7 @@ fn key(number: u64) -> String {
     key.expose_secret().to_owned()
 }
 
-/// A running gateway, which is killed when it is dropped.
+/// A running gateway. Dropping this value kills the process.
 struct Gateway {
     child: Child,
     ready: Value,
@@ -182,15 +183,16 @@ impl Gateway {
         }
     }
 
-    /// The resident memory of the process in megabytes (10^6 bytes).
+    /// Returns the resident memory of the process in megabytes (10^6 bytes).
     fn resident_megabytes(&self) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        // The kernel writes kB and means 1024 bytes.
+        // The kernel writes `kB` and means units of 1024 bytes.
         line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0 / 1e6
     }
 
-    /// The 99th percentile of the time that creating a key takes, in milliseconds.
+    /// Creates [`CREATED`] keys, one request for each key. Returns the 99th percentile of the
+    /// duration of a request, in milliseconds.
     async fn create_p99(&self) -> f64 {
         let url = self.url("management", "/api/security/ingestion/api_keys");
         let mut times = Vec::new();
@@ -239,7 +241,7 @@ impl Drop for Gateway {
     }
 }
 
-/// Waits for a file and returns its content. The file appears with its whole content.
+/// Waits until a file exists, and returns its content. The file is complete as soon as it exists.
 fn wait_for(path: &Path) -> String {
     loop {
         if let Ok(text) = fs::read_to_string(path) {

@@ -1,4 +1,5 @@
-//! The composition root: makes the parts of the gateway from its configuration and connects them.
+//! The composition root: it creates the parts of the gateway from the configuration and connects
+//! them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
 use crate::upstream::debug::{self, DebugExporter};
 
-/// A gateway whose listeners serve.
+/// A running gateway: its listeners accept connections.
 pub(crate) struct App {
     pub(crate) addresses: Addresses,
     pub(crate) server: Server,
@@ -35,7 +36,7 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Opens the key database, reads every key, binds every listener, and serves.
+    /// Opens the key database, reads every key, binds every listener, and starts to serve.
     pub(crate) async fn start(
         config: &Config,
         ready_file: Option<&Path>,
@@ -86,9 +87,9 @@ impl App {
 
 /// Opens the key database and reads every key into memory.
 ///
-/// A stale ready file is removed, too, but only once the lock of the database is held: before that
-/// it may belong to a gateway that still runs. Errors of the database are reported before errors of
-/// the ready file.
+/// Also removes the ready file of an earlier run, but only once the database is locked. Before
+/// that, the ready file may belong to a gateway that is still running. If both the database and the
+/// ready file cause errors, the error of the database is returned.
 async fn open_keys(
     config: &Config,
     clock: &Arc<dyn Clock>,
@@ -108,14 +109,16 @@ async fn open_keys(
     Ok((store, cache))
 }
 
-/// Opens the database on a thread that may block while another process holds the lock.
+/// Opens the database on a blocking thread, because opening waits while another process has locked
+/// the database.
 async fn open_store(path: &Path) -> Result<Result<SqliteStore, StoreError>, JoinError> {
     tracing::info!(path = %path.display(), "opening the key database; waiting while another process has it");
     let options = SqliteOptions::new(path);
     tokio::task::spawn_blocking(move || SqliteStore::open(&options)).await
 }
 
-/// Asks the shared receiver key first, and then the keys in memory.
+/// Returns an authenticator that first compares a credential with the receiver API key, and then
+/// with the keys in memory.
 fn authenticator(
     config: &Config,
     cache: &Arc<KeyCache>,

@@ -1,7 +1,8 @@
-//! Is this key good? Asked by what stands elsewhere in front of a receiver.
+//! Answers components in front of other receivers, which ask whether a key is valid.
 //!
-//! Callers keep a 403 for good, wait for ever, and lose a connection for each body that they are
-//! sent. So: 403 only if it is certain, an answer at once, and never a body.
+//! These components remember a 403 permanently, wait for a response without a time limit, and lose
+//! a connection for each response with a body. Therefore the gateway responds with 403 only if the
+//! key is certainly not valid. It responds at once, and never sends a body.
 
 use std::sync::Arc;
 
@@ -21,10 +22,11 @@ use otlp_auth::{Credential, Decision};
 use otlp_receiver::body;
 use secrecy::ExposeSecret;
 
-/// Longest body, in bytes: sixteen times the longest token that is accepted anywhere.
+/// The largest body of a request, in bytes: 16 times the longest token that the gateway accepts.
 const MAX_BODY: usize = 64 << 10;
 
-/// Answers whether keys are good. That is counted as `authorize`, and not as use of the key.
+/// Answers whether keys are valid. Each answer is counted in `ingestion.authorize.answers`, and not
+/// as a use of the key.
 #[derive(Clone, Debug)]
 pub(crate) struct Authorizer {
     cache: Arc<KeyCache>,
@@ -54,7 +56,7 @@ impl Authorizer {
         }
     }
 
-    /// The authorize listener.
+    /// Creates the router of the authorize listener.
     pub(crate) fn router(self) -> Router {
         let not_found = async || StatusCode::NOT_FOUND;
         let answer = async |State(authorizer): State<Self>, request: Request| {
@@ -66,7 +68,7 @@ impl Authorizer {
             .with_state(self)
     }
 
-    /// Answers a request, whoever sent it.
+    /// Answers a request without checking who sent it.
     pub(crate) async fn answer(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let answer = match read(&parts.uri, body).await {
@@ -91,10 +93,10 @@ impl Authorizer {
         }
     }
 
-    /// As the receivers decide, without counting a use.
+    /// Decides as the receivers do, but counts no use of the key.
     fn decide(&self, key: &str, with_receiver_key: bool) -> Answer {
-        // HTTP takes blanks from the ends of a header, gRPC does not: whoever asks may pass them
-        // on.
+        // HTTP servers remove blanks at both ends of a header value, but gRPC servers do not.
+        // Therefore the key that a gRPC server asks about may still have such blanks.
         let Ok(credential) = Credential::new("", key.trim_matches([' ', '\t'])) else {
             return Answer::Refused;
         };
@@ -115,7 +117,8 @@ impl Authorizer {
 async fn read(uri: &Uri, body: Body) -> Option<(AuthorizeQuery, AuthorizeRequest)> {
     let Query(query) = Query::try_from_uri(uri).ok()?;
     let body = body::read(body, MAX_BODY).await.ok()?;
-    // A list would be taken for the fields in their order.
+    // Only an object is accepted. serde would also accept a list, and would assign its items to the
+    // fields by position.
     let is_object = body.trim_ascii_start().starts_with(b"{");
     if is_object { Some((query, serde_json::from_slice(&body).ok()?)) } else { None }
 }

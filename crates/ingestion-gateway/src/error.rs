@@ -35,20 +35,21 @@ pub enum RunError {
     /// The metrics cannot be set up.
     #[error("the metrics cannot be set up")]
     Metrics(#[from] OTelSdkError),
-    /// The set of fixed tokens cannot be made, because there are no random bytes.
-    #[error("no tokens can be checked")]
+    /// The set of fixed tokens cannot be created, because the operating system returns no random
+    /// bytes.
+    #[error("the set of accepted tokens cannot be made")]
     Tokens(#[from] FixedTokensError),
-    /// The management API cannot be set up: an error in this program.
+    /// The management API cannot be set up, because of an error in this program.
     #[error("the management API cannot be set up")]
     Management(#[from] SetUpError),
-    /// A background task ended: an error in this program.
+    /// A background task ended, because of an error in this program.
     #[error("a background task of the gateway ended")]
     BackgroundTask(#[from] JoinError),
 }
 
 impl RunError {
-    /// The exit code of the process: 69 if somebody has to make something available, 70 for an
-    /// error in this program.
+    /// Returns the exit code of the process. The code is 69 if something that the gateway needs is
+    /// not available, and 70 after an error in this program.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -16,7 +16,7 @@ impl Item {
     pub(crate) const ALL: [Self; 4] =
         [Self::Span, Self::DataPoint, Self::LogRecord, Self::AgentRequest];
 
-    /// The item of an OTLP signal.
+    /// Returns the unit in which telemetry of `signal` is counted.
     pub(crate) fn of(signal: Signal) -> Self {
         match signal {
             Signal::Traces => Self::Span,
@@ -25,7 +25,7 @@ impl Item {
         }
     }
 
-    /// The name in metrics and in the debug exporter's lines.
+    /// Returns the name of the unit in metrics and in the lines of the debug exporter.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Span => "spans",

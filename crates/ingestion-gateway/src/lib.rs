@@ -1,21 +1,21 @@
-//! The gateway: it issues ingestion API keys and admits telemetry that carries one.
+//! The gateway issues ingestion API keys and accepts telemetry that carries such a key.
 //!
-//! The modules follow the way of a request:
+//! The modules are listed roughly in the order in which a request passes them:
 //!
 //! | module | contains |
 //! |---|---|
-//! | [`config`] | the settings of `gateway.yaml`, one file for each top-level key |
-//! | `app` | the composition root: parts are made from the configuration and connected |
-//! | `lifecycle` | [`run`]: start, background tasks, the order of stopping |
+//! | [`config`] | the settings of `gateway.yaml`, one module for each section |
+//! | `app` | the composition root, which creates the parts and connects them |
+//! | `lifecycle` | [`run`]: the start, the background tasks, the order of stopping |
 //! | `listener` | sockets and connections: limits, the client's address, the ready file |
-//! | `admission` | what is recorded about allowed and refused keys; the admin token file |
-//! | `receiver` | the routes on which telemetry comes in: OTLP and agents |
-//! | `upstream` | where admitted telemetry goes |
+//! | `admission` | what is recorded about allowed and denied keys; the admin token file |
+//! | `receiver` | the routes that receive telemetry, for OTLP and for agents |
+//! | `upstream` | where accepted telemetry goes |
 //! | `authorize` | the endpoint that other components ask about keys |
 //! | `management` | the management API |
 //! | [`telemetry`] | the gateway's own metrics, health and log |
 //! | `item` | the kinds of items that are counted |
-//! | `lossy_output` | output that never makes its writer wait for its reader |
+//! | `lossy_output` | output that never blocks the program, even while nobody reads it |
 //!
 //! # Errors
 //!

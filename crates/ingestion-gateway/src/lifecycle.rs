@@ -1,4 +1,4 @@
-//! Running the gateway: start, background tasks, and the order in which it stops.
+//! Runs the gateway: starts it, runs its background tasks, and stops its parts in order.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use crate::app::App;
 use crate::config::Config;
 use crate::error::RunError;
 
-/// The time between two removals of old tombstones.
+/// The time between two removals of old tombstones, which are the records of deleted keys.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// How long the last write of usage counters may take.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
 
-/// Runs the gateway until `stop` resolves. Then it accepts no more connections, lets requests in
-/// flight end within the configured grace, and writes the usage counters.
+/// Runs the gateway until `stop` resolves. Then the gateway accepts no more connections, waits for
+/// requests in flight for at most `config.shutdown_grace`, and writes the usage counters.
 ///
 /// # Errors
 ///
@@ -44,13 +44,13 @@ pub async fn run(
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Stops listeners first, then usage, then everything else.
+/// Stops the listeners first, then writes the usage counters, and then stops the background tasks.
 async fn shut_down(app: &App, mut background: JoinSet<()>, grace: Duration) {
     tracing::info!(?grace, "stopping");
     if !app.server.shut_down(grace).await {
         tracing::warn!(?grace, "requests were still in flight after the grace: they were dropped");
     }
-    // Another flush may be running: this one waits for it.
+    // If another flush is running, this flush waits until the other flush has ended.
     if tokio::time::timeout(LAST_FLUSH, flush(&app.cache, &*app.store)).await.is_err() {
         tracing::error!("the last usage counters were not written in time");
     }
@@ -58,7 +58,7 @@ async fn shut_down(app: &App, mut background: JoinSet<()>, grace: Duration) {
     tracing::info!("stopped");
 }
 
-/// Starts the tasks that run beside the listeners. None of them ends before the gateway does.
+/// Starts the tasks that run beside the listeners. No task ends before the gateway ends.
 fn background_tasks(app: &App, config: &Config) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let (store, cache) = (Arc::clone(&app.store), Arc::clone(&app.cache));
@@ -74,7 +74,8 @@ fn background_tasks(app: &App, config: &Config) -> JoinSet<()> {
     let (store, cache) = (Arc::clone(&app.store), Arc::clone(&app.cache));
     let (interval, stop) = (config.usage.flush_interval, app.server.stopping().clone());
     tasks.spawn(async move {
-        // The flush itself is not cancelled: half of a flush would be counted twice by the next.
+        // A running flush is never cancelled, because the next flush would then count a part of the
+        // usage twice.
         while tokio::time::timeout(interval, stop.cancelled()).await.is_err() {
             flush(&cache, &*store).await;
         }

@@ -1,4 +1,4 @@
-//! Output that never makes its writer wait for its reader.
+//! Output that never blocks the program, even while nobody reads it.
 
 use std::io::{self, Write};
 use std::sync::mpsc;
@@ -7,21 +7,23 @@ use std::time::Duration;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-/// The number of lines that wait for their reader; further ones are dropped and counted.
+/// The largest number of lines that wait to be written. Further lines are dropped and counted.
 const MAX_WAITING: usize = 8192;
 
-/// How long the last lines may take to be written, once there is room in the queue.
+/// The maximum time for which closing the output waits until the last lines are written. This time
+/// begins after the wait for room in the queue.
 const LAST_LINES: Duration = Duration::from_millis(1200);
 
-/// How often and at which interval the queue is checked for room before the output is closed.
+/// How many times, and at which interval, the queue of lines is checked for room before the output
+/// is closed.
 const CHECKS: u32 = 50;
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Writes lines on a thread of its own, so that a reader that stalls stops nobody.
+/// Writes lines on a separate thread, so that a reader that stalls does not block the program.
 ///
-/// While nobody reads, up to 8192 lines wait, and further ones are dropped. When this value is
-/// dropped, the waiting lines are written, for at most about two seconds: one until another line
-/// fits into the queue, and one until the queue is empty.
+/// While nobody reads the output, up to 8192 lines wait, and further lines are dropped. When this
+/// value is dropped, it waits for at most about two seconds: one second until another line fits
+/// into the queue, and one second until the queued lines are written.
 #[derive(Debug)]
 pub(crate) struct LossyOutput {
     name: &'static str,
@@ -45,13 +47,13 @@ impl LossyOutput {
         Self { name, lines, dropped, reported: 0, guard: Some(guard) }
     }
 
-    /// A handle that writes lines, one line in each write.
+    /// Returns a handle that writes lines. Each write must be one line.
     pub(crate) fn lines(&self) -> NonBlocking {
         self.lines.clone()
     }
 
-    /// Logs how many lines were dropped since the last report, if any were. If this line is dropped
-    /// itself, the next report contains the number again.
+    /// Logs how many lines were dropped since the last report, if any lines were dropped. If that
+    /// log line is dropped, too, the next report contains the same lines again.
     pub(crate) fn report_dropped_lines(&mut self) {
         let dropped = self.dropped.dropped_lines();
         let new = dropped - self.reported;
@@ -64,24 +66,25 @@ impl LossyOutput {
         }
     }
 
-    /// Waits until another line fits into the queue, for at most a second. The guard needs the room
-    /// for its request to end, and gives up after 100 ms.
+    /// Waits until another line fits into the queue, for at most a second. The guard ends the
+    /// thread by a message that needs room in the queue, and gives up after 100 ms without room.
     fn wait_for_room(&mut self) {
         for _ in 0..CHECKS {
             let dropped = self.dropped.dropped_lines();
-            // An empty line shows whether there is room, and prints nothing.
+            // If the queue has no room, this empty line is dropped and counted. Otherwise it prints
+            // nothing.
             let _ = self.lines.write(b"");
             if self.dropped.dropped_lines() == dropped {
                 return;
             }
-            // The empty line is not a line to report.
+            // The empty line was counted as dropped, but must not be reported.
             self.reported += 1;
             thread::sleep(CHECK_INTERVAL);
         }
     }
 }
 
-/// One write is one line.
+/// Takes each write as one line.
 impl Write for LossyOutput {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.lines.write(line)
@@ -98,7 +101,8 @@ impl Drop for LossyOutput {
         self.report_dropped_lines();
         let guard = self.guard.take();
         let (done, ended) = mpsc::channel();
-        // The guard writes to standard output when the thread hangs, and might hang there itself.
+        // If the thread hangs, dropping the guard writes to standard output, and this write might
+        // hang, too. Therefore the guard is dropped on another thread.
         let waiter = thread::Builder::new().spawn(move || {
             drop(guard);
             let _ = done.send(());
@@ -115,7 +119,8 @@ mod tests {
 
     use super::*;
 
-    /// Hands each line to the test, and goes on when the test allows it.
+    /// A writer that sends each line to the test, and then waits until the test allows it to
+    /// continue.
     struct Stalled(Sender<Vec<u8>>, Receiver<()>);
 
     impl Write for Stalled {
@@ -130,11 +135,11 @@ mod tests {
         }
     }
 
-    // Scenario: the reader stalls at the first line, and twice as many lines as may wait are
-    // written. Then the reader continues, and the output is closed.
+    // Scenario: the reader stalls at the first line. Meanwhile, twice as many lines are written as
+    // fit into the queue. Then the reader continues, and the output is closed.
     // Guarantee: no write waits for the reader. The first line and the oldest waiting lines are
-    // written. The other lines are counted, and the report of their number is tried again when it
-    // was dropped itself.
+    // written. The other lines are counted as dropped. If the report of this number is dropped, the
+    // number is reported again.
     #[test]
     fn a_reader_that_stalls_stops_nobody() {
         let ((line, lines), (go, going)) = (channel(), channel());

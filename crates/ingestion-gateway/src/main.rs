@@ -16,7 +16,7 @@ use ingestion_gateway::telemetry::logs::Logs;
 use otel_confmap::Problem;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The exit code after a bad command line or a bad configuration.
+/// The exit code after an invalid command line or an invalid configuration.
 const USAGE: u8 = 64;
 
 /// The exit code after an error in this program.
@@ -45,8 +45,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Loads the configuration and its warnings. If it is invalid, prints every problem and returns the
-/// exit code.
+/// Loads the configuration and the warnings about it. If the configuration is invalid, prints every
+/// problem and returns the exit code.
 fn load(cli: &Cli) -> Result<(Config, Vec<Problem>), u8> {
     #[expect(clippy::disallowed_methods, reason = "a process starts here")]
     let env = |name: &str| std::env::var(name).ok();
@@ -102,18 +102,19 @@ fn serve(config: Config, mut logs: Logs, cli: &Cli) -> ExitCode {
             Err(error) => fail(&error, error.exit_code()),
         }
     });
-    // Only a thread that waits for the lock of a database may be left.
+    // At most one thread is left: a thread that waits for the lock of a database.
     runtime.shutdown_timeout(Duration::from_millis(100));
     code
 }
 
-/// Logs an error with its causes.
+/// Logs an error with its causes, and returns the exit code.
 fn fail(error: &(dyn Error + 'static), code: u8) -> ExitCode {
     tracing::error!(error, "the gateway ends");
     code.into()
 }
 
-/// Writes a line to standard error before there is a log. A closed standard error is ignored.
+/// Writes a message to standard error, before the log exists. If standard error is closed, the
+/// message is lost.
 fn print_error(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }

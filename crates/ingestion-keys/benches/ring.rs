@@ -1,8 +1,9 @@
-//! Measures one decision of a cache with a million keys, from a header map to the verdict. `cargo
-//! xtask bench verdict` runs this benchmark and the benchmark of fixed tokens.
+//! Measures one decision among a million keys, from a header map to the verdict. `cargo xtask bench
+//! verdict` runs this program beside the one for fixed tokens.
 //!
-//! Every key has been used once before it is measured, because the first use of a key allocates its
-//! counters. `sha256_block` and `dram_loads` are measured for comparison: see [`yardstick`].
+//! Every key has been used once before it is measured, because the first use of a key allocates the
+//! counter of that key. The peers `sha256_block` and `dram_loads` are yardsticks: see
+//! [`yardstick`].
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
@@ -10,9 +11,10 @@
 mod measure;
 mod yardstick;
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Uri};
@@ -24,15 +26,15 @@ use ingestion_keys::{KeyDigest, KeyId};
 use otlp_auth::server::{CredentialExtractor, InMemoryAuthenticator};
 use otlp_auth::{Decision, Verdict};
 
-use measure::timed;
+use measure::{timed, timed_with};
 use yardstick::{DramLoads, sha256_block};
 
 const KEYS: u64 = 1_000_000;
 
-/// The number of keys that the cases with hot keys present in turn.
+/// The number of keys that a case with hot keys presents in turn.
 const HOT: u64 = 64;
 
-/// The number of changes per second in the case that measures decisions during changes.
+/// The number of key changes per second while [`churn`] measures decisions.
 const CHANGES: u32 = 2000;
 
 fn main() {
@@ -45,24 +47,25 @@ fn main() {
     runtime.block_on(cache.catch_up(&store)).unwrap();
     (0..KEYS).for_each(|number| cache.apply(&[live(number)]));
 
-    // The order of these numbers differs from the order in which the keys were added.
+    // Gives the keys in another order than that in which they were added.
     let shuffled = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % KEYS;
     let hot: Vec<_> =
         (0..HOT).map(|part| headers(&key((2 * part + 1) * KEYS / (2 * HOT)))).collect();
     case("ring_1m_hot", &cache, &hot, true, None);
-    let one = [headers(&key(KEYS / 3))];
-    // The flush below finds that this key is busy, and gives the key separate counters for each
-    // core.
-    for _ in 0..2000 {
-        assert!(allows(&cache, &one[0]));
+    let cores = std::thread::available_parallelism().unwrap().get() as u64;
+    let busy: Vec<_> = (0..=cores).map(|part| headers(&key(KEYS / 3 + part))).collect();
+    // Uses these keys so often that the next flush finds them busy, and gives each of these keys
+    // one counter per core.
+    for headers in &busy {
+        assert!((0..2000).all(|_| allows(&cache, headers)));
     }
     runtime.block_on(cache.flush_usage(&store)).unwrap();
-    all_cores("ring_one_key_all_cores", &cache, &one[0]);
+    all_cores("ring_one_key_all_cores", &cache, &busy[0], &busy[1..]);
 
     let mut loads = DramLoads::new();
     let random: Vec<_> = (0..KEYS).map(|number| headers(&key(shuffled(number)))).collect();
     case("ring_1m_random", &cache, &random, true, Some(&mut loads));
-    churn("ring_1m_churn", &cache, &random, &mut loads);
+    churn("ring_1m_churn", &cache, &random);
     drop(random);
 
     let unknown: Vec<_> = (KEYS..KEYS + KEYS / 10).map(|number| headers(&key(number))).collect();
@@ -75,9 +78,8 @@ fn main() {
     case("ring_garbage", &cache, &garbage, false, None);
 }
 
-/// Measures decisions on the presented headers, one after the other. In the same rounds it measures
-/// `sha256_block`, and also `loads` if the case has them. A case has `loads` if its decisions wait
-/// for memory.
+/// Measures decisions on the headers in `presented`, one after the other. Measures the yardsticks
+/// of the case in turn with the decisions. `loads` is given if a decision waits for memory.
 fn case(
     name: &str,
     cache: &KeyCache,
@@ -86,7 +88,7 @@ fn case(
     loads: Option<&mut DramLoads>,
 ) {
     for headers in presented {
-        // A decision has to be right before its time is measured.
+        // Checks the verdict, because the time of a wrong decision would be worthless.
         assert_eq!(allows(cache, headers), allowed, "{name}");
     }
     let mut next = presented.iter().cycle();
@@ -106,48 +108,88 @@ fn case(
     measure::report(name, None, ours, allocations);
 }
 
-/// Measures the same as [`case`] while another thread creates and deletes keys.
-fn churn(name: &str, cache: &KeyCache, presented: &[HeaderMap], loads: &mut DramLoads) {
-    let done = AtomicBool::new(false);
+/// Measures decisions while another thread creates and deletes keys. The peer `quiet` is the same
+/// loop while no key changes. The batches of the two loops alternate.
+///
+/// Both loops are measured in wall-clock time, because the processor time of a thread does not
+/// contain the time that the thread sleeps on a lock. The wall clock also counts the time slices
+/// that other programs get. Such a slice is as likely in a batch of one loop as in a batch of the
+/// other loop.
+fn churn(name: &str, cache: &KeyCache, presented: &[HeaderMap]) {
+    let (done, changing) = (AtomicBool::new(false), AtomicBool::new(true));
+    let start = Instant::now();
+    // Both loops take keys from one iterator. If each began with the first key, one loop would find
+    // the other loop's keys in the processor's caches.
+    let next = RefCell::new(presented.iter().cycle());
+    let operation = || decide(cache, std::hint::black_box(next.borrow_mut().next().unwrap()));
+    let wall_clock = || start.elapsed();
+    let mut changed = timed_with(operation, wall_clock);
+    let mut quiet = timed_with(operation, wall_clock);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            // These keys are not the keys that `ring_unknown` presents later, because the cache
-            // must not know those.
-            for number in (2 * KEYS..).take_while(|_| !done.load(Ordering::Relaxed)) {
-                cache.apply(&[live(number)]);
-                std::thread::sleep(Duration::from_secs(1) / CHANGES);
-                cache.apply(&[deleted(number)]);
+            // Does not use the keys that `ring_unknown` presents afterwards, because those keys
+            // must be unknown.
+            let mut changes = (2 * KEYS..).flat_map(|number| [live(number), deleted(number)]);
+            while !done.load(Ordering::Relaxed) {
+                if changing.load(Ordering::Relaxed) {
+                    cache.apply(&[changes.next().unwrap()]);
+                }
                 std::thread::sleep(Duration::from_secs(1) / CHANGES);
             }
         });
-        case(name, cache, presented, true, Some(loads));
+        assert!(presented.iter().all(|headers| allows(cache, headers)), "{name}");
+        let [ours, quiet] = measure::nanoseconds([
+            &mut |calls| {
+                changing.store(true, Ordering::Relaxed);
+                changed(calls)
+            },
+            &mut |calls| {
+                changing.store(false, Ordering::Relaxed);
+                quiet(calls)
+            },
+        ]);
         done.store(true, Ordering::Relaxed);
+        measure::report(name, Some("quiet"), quiet, None);
+        measure::report(name, None, ours, None);
     });
 }
 
-/// Measures a decision on one key, first on one core, and then on all cores at the same time. The
-/// processor time of a thread includes the time in which it waits for a cache line that another
-/// core writes to.
-fn all_cores(name: &str, cache: &KeyCache, presented: &HeaderMap) {
-    const DECISIONS: u32 = 2_000_000;
-    let alone_and_together =
-        [1, std::thread::available_parallelism().unwrap().get()].map(|cores| {
-            let barrier = Barrier::new(cores);
-            let decide_on_and_on = || {
-                let mut decisions = timed(|| decide(cache, std::hint::black_box(presented)));
-                barrier.wait();
-                decisions(DECISIONS).as_secs_f64() * 1e9 / f64::from(DECISIONS)
-            };
-            std::thread::scope(|scope| {
-                let threads: Vec<_> = (0..cores).map(|_| scope.spawn(decide_on_and_on)).collect();
-                threads.into_iter().map(|thread| thread.join().unwrap()).sum::<f64>() / cores as f64
-            })
-        });
-    let [alone, together] = alone_and_together;
+/// Measures decisions on the key `shared` on all cores at once. The peer `one_core` is the same
+/// loop on one core alone. The peer `other_keys` is the loop on all cores at once, where each core
+/// has a key of its own. The three loops run batch by batch in turn.
+///
+/// The clock is the processor time of each thread. It contains the time that a core waits for a
+/// cache line that another core writes to. It does not contain the time that a thread sleeps on a
+/// lock. It also does not show whether another program occupies a core. In that case, fewer cores
+/// decide at the same time, but this is true for `other_keys` too.
+fn all_cores(name: &str, cache: &KeyCache, shared: &HeaderMap, own: &[HeaderMap]) {
+    const DECISIONS: u32 = 100_000;
+    const BATCHES: usize = 15;
+    let barrier = Barrier::new(own.len());
+    let batches_on = &|core: usize| {
+        let batch = |headers: &HeaderMap, takes_part: bool| {
+            let mut decisions = timed(|| decide(cache, std::hint::black_box(headers)));
+            barrier.wait();
+            let time = if takes_part { decisions(DECISIONS) } else { Duration::ZERO };
+            time.as_secs_f64() * 1e9 / f64::from(DECISIONS)
+        };
+        let three = |_| [batch(shared, core == 0), batch(shared, true), batch(&own[core], true)];
+        (0..BATCHES).map(three).collect::<Vec<_>>()
+    };
+    let cores: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..own.len()).map(|core| scope.spawn(move || batches_on(core))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let median_of = |which: usize, running: usize| {
+        let sum = |batch: usize| cores.iter().map(|batches| batches[batch][which]).sum::<f64>();
+        measure::median((0..BATCHES).map(|batch| sum(batch) / running as f64).collect())
+    };
     let [sha256] = measure::nanoseconds([&mut timed(sha256_block)]);
     measure::report(name, Some("sha256_block"), sha256, None);
-    measure::report(name, Some("one_core"), alone, None);
-    measure::report(name, None, together, None);
+    measure::report(name, Some("one_core"), median_of(0, 1), None);
+    measure::report(name, Some("other_keys"), median_of(2, own.len()), None);
+    measure::report(name, None, median_of(1, own.len()), None);
 }
 
 fn decide(cache: &KeyCache, headers: &HeaderMap) -> Verdict {
@@ -186,12 +228,12 @@ fn change(number: u64, revision: i64, state: KeyState) -> Change {
     }
 }
 
-/// Makes the key with this number. The key is the same in every run.
+/// Returns the key with this number. The key is the same in every run.
 fn key(number: u64) -> String {
     let mut state = number.wrapping_mul(0xd134_2543_de82_ef95);
     let random = |bytes: &mut [u8]| -> Result<(), std::convert::Infallible> {
         bytes.fill_with(|| {
-            // SplitMix64.
+            // One step of the random number generator SplitMix64.
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             ((mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 32) as u8

@@ -10,13 +10,14 @@ use subtle::ConstantTimeEq;
 use crate::clock::Timestamp;
 use crate::sha256_block::sha256_of_key_len;
 
-/// The id of a key: a random positive number below 2^53 that is never used again.
+/// The id of a key: a random positive number below 2^53. No other key ever gets the same id, even
+/// after the key was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(i64);
 
 impl KeyId {
-    /// The smallest number that is too large for an id: 2^53. Every JSON parser reads smaller
-    /// numbers exactly.
+    /// The smallest number that is too large for an id: 2^53. Ids are smaller, so that every JSON
+    /// parser reads them exactly.
     pub const END: i64 = 1 << 53;
 
     /// Makes an id from a number. Returns `None` if the number is out of range.
@@ -41,7 +42,7 @@ impl KeyId {
         Self::new(i64::from_le_bytes(bytes) & (Self::END - 1))
     }
 
-    /// Returns the number.
+    /// Returns the id as a number.
     #[must_use]
     pub const fn get(self) -> i64 {
         self.0
@@ -111,7 +112,8 @@ pub struct KeyRecord {
     pub id: KeyId,
     /// The digest by which a presented key is recognised.
     pub digest: KeyDigest,
-    /// The first four characters after the prefix, by which people tell keys apart.
+    /// The first four characters of the key after its prefix. People tell keys apart by these
+    /// characters.
     pub key_start: String,
     /// The name. Several keys may have the same name.
     pub name: String,
@@ -137,7 +139,7 @@ pub struct KeyRecord {
 pub struct StoredKey {
     /// The key.
     pub record: KeyRecord,
-    /// The part of the usage that was flushed to the store.
+    /// The usage that is in the store. Usage since the last flush is not included.
     pub usage: Usage,
 }
 
@@ -152,7 +154,8 @@ pub struct Usage {
     pub bytes: u64,
     /// The time of the last allowed request.
     pub last_used_at: Option<Timestamp>,
-    /// The clients that used the key, the latest first. A list of keys leaves this field empty.
+    /// The clients that used the key, the latest first. This field is empty if the key was read as
+    /// part of a list of keys.
     pub clients: Vec<KeyClient>,
 }
 
@@ -185,7 +188,8 @@ impl Usage {
             }
         }
         self.clients.retain(|client| Some(client.last_used_at) >= oldest_client);
-        // The sort is stable: clients of the same flush keep their order.
+        // Clients of the same flush have the same time. The sort is stable, so that these clients
+        // keep their order.
         self.clients.sort_by_key(|client| std::cmp::Reverse(client.last_used_at));
         self.clients.truncate(max_clients);
     }
@@ -198,8 +202,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        // Scenario: the digests of a text with the length of a key and of a text of any length are
-        // computed.
+        // Scenario: the digests of two texts are computed. One text has the length of a key, and
+        // the other text has any length.
         // Guarantee: each digest is the SHA-256 of its text.
         #[test]
         fn a_digest_is_sha_256(key: [u8; 32], rest: [u8; 11], other: Vec<u8>) {
@@ -220,8 +224,9 @@ mod tests {
         }
     }
 
-    // Scenario: ids are made from bytes that encode the smallest and the largest number.
-    // Guarantee: an id is positive and below 2^53. Zero does not become an id.
+    // Scenario: ids are made from zero bytes, from bytes with all 64 bits set, and from bytes with
+    // only the bits above the lowest 53 bits set.
+    // Guarantee: an id is positive and below 2^53. No id is made if the lowest 53 bits are zero.
     #[test]
     fn ids_are_exact_in_json() {
         assert_eq!(KeyId::from_random([0; 8]), None);

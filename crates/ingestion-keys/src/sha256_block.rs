@@ -26,9 +26,9 @@ pub(crate) fn sha256_of_key_len(message: &[u8; KEY_LEN]) -> [u8; 32] {
         0x1f83_d9ab,
         0x5be0_cd19,
     ];
-    /// A block that contains only the padding (section 5.1.1); the message is copied to its start.
-    /// The padding is a 1 bit after the message, then zeros, and in the last eight bytes the length
-    /// of the message in bits.
+    /// A block that contains only the padding (section 5.1.1); the message is copied to the start
+    /// of the block. The padding is a 1 bit after the message, then zeros, and in the last eight
+    /// bytes the length of the message in bits.
     const PADDING: [u8; 64] = {
         let mut block = [0; 64];
         block[KEY_LEN] = 0x80;

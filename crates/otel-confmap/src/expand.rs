@@ -16,8 +16,8 @@ pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// How many substitutions one setting may have, as in the Collector.
 const MAX_ROUNDS: usize = 1000;
 
-/// Each substitution counts as at least this many copied bytes. So a great many empty substitutions
-/// use up the budget too.
+/// The minimum number of copied bytes that is charged for each substitution. So a great many empty
+/// substitutions use up the budget too.
 const MIN_COPIED: usize = 64;
 
 impl Value {
@@ -233,8 +233,8 @@ struct Source {
 }
 
 impl Source {
-    /// Returns the text that a string setting takes. For a file, one line end at the end is
-    /// dropped.
+    /// Returns the text that a string setting takes. If the source is a file, one line end at the
+    /// end of the text is dropped.
     fn as_text(&self) -> &str {
         match self.text.strip_suffix('\n') {
             Some(text) if self.file => text.strip_suffix('\r').unwrap_or(text),
@@ -255,9 +255,9 @@ impl Source {
 }
 
 /// Finds the first `}` from `start` that ends a reference, and returns the range of that reference.
-/// If references are nested, this is the innermost one. An escaped `$${` begins no reference.
-/// `start` moves past every `}` that ends no reference, so that the next call does not examine it
-/// again.
+/// If references are nested, this is the range of the innermost reference. An escaped `$${` begins
+/// no reference. `start` moves past every `}` that ends no reference, so that the next call does
+/// not examine this `}` again.
 fn find(text: &str, start: &mut usize) -> Option<Range<usize>> {
     while let Some(length) = text[*start..].find('}') {
         let end = *start + length + 1;

@@ -143,8 +143,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Adds a finished value to the tree. If the value has an anchor, a copy is kept for its
-    /// aliases, and the nodes and bytes of the copy are charged too.
+    /// Adds a finished value to the tree. If the value has an anchor, a copy is kept for the
+    /// aliases of this anchor. The nodes and bytes of the copy count against the budget too.
     fn complete(&mut self, value: Value, anchor: usize) -> Result<(), Problem> {
         self.budget.charge_nodes(1).map_err(|message| problem(value.line, message))?;
         if anchor > 0 {
@@ -185,7 +185,8 @@ fn new_key(value: Value, keys: &mut HashSet<String>, merged: bool) -> Result<Key
 }
 
 /// Adds the entries of the maps that the values of `<<` contain. If a key occurs more than once,
-/// the map itself takes precedence, then the earlier map.
+/// the entry of the map itself takes precedence, and then the entry of the first merged map with
+/// this key.
 fn merge(
     mut entries: Vec<Entry>,
     mut keys: HashSet<String>,

@@ -92,12 +92,14 @@ impl Report {
         Self::default()
     }
 
-    /// Adds a problem: the configuration cannot be used. Of equal problems, one is kept.
+    /// Adds a problem, which means that the configuration cannot be used. A problem that was
+    /// already added is not added again.
     pub fn problem(&self, problem: Problem) {
         self.problems.borrow_mut().add(problem);
     }
 
-    /// Adds a warning: the configuration can be used all the same. Of equal warnings, one is kept.
+    /// Adds a warning, which means that the configuration can still be used. A warning that was
+    /// already added is not added again.
     pub fn warning(&self, warning: Problem) {
         self.warnings.borrow_mut().add(warning);
     }
@@ -114,8 +116,8 @@ impl Report {
     }
 }
 
-/// A list of problems in which each problem occurs once. A node may be read more than once: for
-/// example, two exporters may use the same extension.
+/// A list of problems in which each problem occurs once. This prevents repeated problems if a node
+/// is read more than once, for example because two exporters use the same extension.
 #[derive(Debug, Default)]
 struct Entries {
     first: Vec<Problem>,

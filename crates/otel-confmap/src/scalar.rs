@@ -1,7 +1,7 @@
 //! The core schema of YAML 1.2 (section 10.3.2), which gives a plain scalar its type.
 
-/// The type of a scalar by the core schema of YAML 1.2. A boolean or a number also has its value
-/// here. [`Node::scalar_kind`](crate::Node::scalar_kind) returns it.
+/// The type of a scalar by the core schema of YAML 1.2. For a boolean or a number, the variant
+/// contains the value. [`Node::scalar_kind`](crate::Node::scalar_kind) returns this type.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ScalarKind {
     /// `null`, `~`, or nothing at all.

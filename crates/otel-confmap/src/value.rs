@@ -37,9 +37,9 @@ pub struct Value {
     pub(super) original: Option<String>,
     /// Whether the value came through `${..}`. If so, even its keys may be secret.
     pub(super) substituted: bool,
-    /// Names the variables and files that this value was substituted from, and says of each why it
-    /// can leave the value empty. Only those that the document itself names are listed. The text
-    /// contains no value.
+    /// Names the variables and files that this value was substituted from. For each of them, says
+    /// why it can leave the value empty. Only variables and files that the document itself names
+    /// are listed. The text contains no value.
     pub(super) origin: Option<Arc<str>>,
 }
 

@@ -95,8 +95,8 @@ fn compare<T, U>(case: &str, mut ours: impl FnMut() -> T, mut peer: impl FnMut()
 }
 
 /// Compares a call through the channel's in-process pipe with a call through an interceptor, to the
-/// same server on loopback. A call waits for other threads, so both are measured in wall-clock
-/// time.
+/// same server on loopback. Both calls wait for other threads, so their times are measured by the
+/// wall clock.
 fn channel(auth: &UnboundBearerTokenAuth, constant: &ConstantHeader) {
     let runtime = Runtime::new().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -125,8 +125,9 @@ fn channel(auth: &UnboundBearerTokenAuth, constant: &ConstantHeader) {
     measure::report("channel", None, ours / 1e3, None);
 }
 
-/// Measures what the layer adds to an allowed request, before a service that does nothing. The peer
-/// `passthrough` makes such a request, passes it to the service without the layer, and drops it.
+/// Measures the time that the layer adds to an allowed request. The service behind the layer does
+/// nothing. The peer `passthrough` makes such a request, passes it to the service without the
+/// layer, and drops it.
 fn server_layer() {
     let tokens = FixedTokens::new([("sender", TOKEN)]).unwrap();
     let mut layered = AuthenticateLayer::new(tokens).layer(NoOp);
@@ -177,7 +178,7 @@ fn now<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// A client and service that does nothing.
+/// A client that is also a service, and does nothing.
 #[derive(Clone, Debug)]
 struct NoOp;
 
@@ -234,7 +235,8 @@ impl<B: Body + Unpin> Service<Request<B>> for Reads {
     }
 }
 
-/// The body of a gRPC response that has only trailers. The flag says whether they have been read.
+/// The body of a gRPC response that has only trailers. The flag is true if the trailers have been
+/// read.
 #[derive(Debug)]
 struct Trailers(bool);
 

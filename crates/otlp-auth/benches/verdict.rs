@@ -1,9 +1,9 @@
-//! Measures one decision of a server that knows fixed tokens, from a header map to the verdict.
-//! `cargo xtask bench verdict` runs this program and its peers.
+//! Measures one server decision on fixed tokens, from a header map to the verdict. `cargo xtask
+//! bench verdict` runs this program beside its peers.
 //!
-//! Each case is compared with the peer `siphash_43`: one SipHash-1-3-128 of 43 bytes, the length of
-//! an ingestion key. A decision cannot take less time, and the ratio of the two times is the same
-//! on any machine.
+//! The peer `siphash_43` is the yardstick of each case. It computes one SipHash-1-3-128 hash of 43
+//! bytes, which is the length of an ingestion key. A decision in a large set needs such a hash. The
+//! ratio of a case to the yardstick depends little on the machine.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 
@@ -17,18 +17,18 @@ use siphasher::sip128::SipHasher13;
 
 use measure::timed;
 
-/// The number of different tokens that `fixed_100k_hit` presents in turn.
+/// The number of tokens that the case `fixed_100k_hit` presents in turn.
 const HOT: usize = 64;
 
-/// The number of a token that no set contains. The token is as long as the others.
+/// The number of a token that is in no set. This token is as long as the others.
 const UNKNOWN: usize = 99_999_999;
 
 fn main() {
     hits("fixed_1_hit", 1, &[0]);
     hits("fixed_10_hit", 10, &[9]);
     hits("fixed_1k_hit", 1000, &[999]);
-    // The numbers are divided into 64 equal parts, and the token in the middle of each part is
-    // presented.
+    // The range of token numbers is divided into 64 equal parts. For each part, the token with the
+    // middle number is presented.
     hits(
         "fixed_100k_hit",
         100_000,
@@ -54,7 +54,7 @@ fn case(name: &str, tokens: &FixedTokens, presented: &[HeaderMap], allowed: bool
         }
     };
     for headers in presented {
-        // A wrong decision would make the time meaningless.
+        // Checks the verdict, because the time of a wrong decision would be worthless.
         assert_eq!(matches!(decide(headers), Ok(Decision::Allow(_))), allowed, "{name}");
     }
     let mut next = presented.iter().cycle();

@@ -6,7 +6,8 @@
 //!
 //! # Differences from the Collector
 //!
-//! There are [differences of the language](otel_confmap#differences-from-the-collector), and these:
+//! The configuration language has [differences](otel_confmap#differences-from-the-collector). In
+//! addition, the block has these differences:
 //!
 //! | here | in the Collector |
 //! |---|---|
@@ -36,7 +37,7 @@ const NO_TOKEN: &str =
 /// | `header` | `Authorization` | the header's name |
 /// | `scheme` | `Bearer` | the word before the token; `""` sends the token alone |
 /// | `token` | | the token; if it has several lines, each line is a token |
-/// | `tokens` | | a list of tokens, of the same form |
+/// | `tokens` | | a list of tokens; each element may have several lines, as `token` may |
 /// | `filename` | | a file with one token a line |
 ///
 /// Exactly one of `token`, `tokens` and `filename` must be given.

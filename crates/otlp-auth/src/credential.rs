@@ -101,8 +101,8 @@ impl<'a> Credential<'a> {
 
     /// Reads `scheme SP+ token` (RFC 9110 section 11.4). First, spaces and tabs at both ends of the
     /// value are trimmed. HTTP/1.1 servers trim them and HTTP/2 servers do not (section 5.5), but a
-    /// credential must have the same verdict on both. Then only spaces separate the scheme from the
-    /// token.
+    /// credential must have the same verdict with both versions. In the trimmed value, only spaces
+    /// may separate the scheme from the token.
     ///
     /// # Errors
     ///
@@ -128,7 +128,7 @@ impl<'a> Credential<'a> {
     }
 
     /// Does the same as [`from_header_value`](Self::from_header_value), but only for the scheme
-    /// `scheme`. Returns `None` if the scheme is another one or there is no token.
+    /// `scheme`. Returns `None` if the value has another scheme or no token.
     // Without the attribute the result is returned through memory, and the bench case `fixed_1_hit`
     // took 20 % longer.
     #[inline(always)]
@@ -195,8 +195,8 @@ impl<'a> Credential<'a> {
         }
     }
 
-    /// Whether both credentials carry the same token. The time of the comparison depends on the
-    /// lengths of the tokens only. The schemes are not compared.
+    /// Whether both credentials carry the same token. The time of the comparison depends only on
+    /// the lengths of the tokens. The schemes are not compared.
     #[inline]
     #[must_use]
     pub fn same_token(&self, other: &Credential<'_>) -> bool {
@@ -266,18 +266,16 @@ pub(crate) fn legal_token(token: &[u8]) -> Result<&[u8], CredentialError> {
     if token.len() > MAX_TOKEN_LEN {
         return Err(CredentialError::TokenTooLong);
     }
-    // Without an early exit this compiles to vector instructions. The last chunk overlaps the one
-    // before it, so that no byte is checked alone.
+    // Within a chunk there is no early exit, so that the check compiles to vector instructions. The
+    // last chunk overlaps the chunk before it, so that no byte is checked alone. After each chunk
+    // there is an early exit. Without this exit, the compiler checks many chunks at once, in 14 kB
+    // of instructions, and the bench case `malformed` took 7 % longer.
     let illegal = |bytes: &[u8]| {
         let illegal = |byte: u8| !byte.is_ascii_graphic() | (byte == b',') | (byte == b'"');
         bytes.iter().fold(false, |any, &byte| any | illegal(byte))
     };
     let any_illegal = match token.last_chunk::<LANES>() {
-        Some(last) => token
-            .as_chunks::<LANES>()
-            .0
-            .iter()
-            .fold(illegal(last), |any, chunk| any | illegal(chunk)),
+        Some(last) => illegal(last) || token.as_chunks::<LANES>().0.iter().any(|c| illegal(c)),
         None => illegal(token),
     };
     if any_illegal { Err(CredentialError::IllegalToken) } else { Ok(token) }

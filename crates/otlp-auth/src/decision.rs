@@ -20,20 +20,19 @@ pub enum Decision {
 
 /// The authenticator has no verdict, because it could not get the data from which it decides.
 ///
-/// The request is never allowed. The response is 503 or `UNAVAILABLE`, so senders try again. The
-/// cause is logged, and is not sent.
+/// A request without a verdict is never allowed. The response is 503 or `UNAVAILABLE`, so senders
+/// try again. The cause is logged, and is not sent.
 #[derive(Debug)]
 pub struct Undecided {
-    // A box in a box, because the outer box has the size of one word. A box of a trait object alone
-    // has two words.
+    // A box in a box takes one word. A box of a trait object alone would take two words.
     source: Box<Box<dyn Error + Send + Sync>>,
 }
 
 /// The decision on a credential, or [`Undecided`] if there is no decision.
 pub type Verdict = Result<Decision, Undecided>;
 
-// Every decision returns a verdict: one of two words is returned in registers, a larger one through
-// memory.
+// Every decision returns a verdict, which the callers move. A verdict of two words is moved by one
+// vector instruction.
 const _: () = assert!(size_of::<Verdict>() == 2 * size_of::<usize>());
 
 impl Undecided {

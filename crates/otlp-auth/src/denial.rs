@@ -7,8 +7,8 @@ use crate::identity::Identity;
 
 /// Why a request was denied. It is a label for logs and metrics, with a fixed set of values.
 ///
-/// The sender does not get this reason. It gets a [`Rejection`](crate::server::Rejection), which is
-/// the same for all reasons why a credential is not valid.
+/// The sender does not get this reason. The sender gets a [`Rejection`](crate::server::Rejection),
+/// which is the same for all reasons why a credential is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 // The type is as large as a pointer, so that a verdict with a reason is moved in whole registers.
@@ -25,7 +25,7 @@ pub enum DenyReason {
     Conflicting,
     /// The credential is well formed and belongs to nobody.
     Unknown,
-    /// The credential was revoked before its end.
+    /// The credential was revoked before it expired.
     Revoked,
     /// The time for which the credential is valid has ended.
     Expired,
@@ -86,8 +86,8 @@ impl fmt::Display for DenyReason {
 #[derive(Clone)]
 pub struct Denial(Repr);
 
-/// Has two words. The first word is a tag with unused values, in which `Decision` and `Verdict`
-/// store their own variants. So a verdict is not larger than a denial.
+/// The content of a denial, in two words. The first word is a tag. `Decision` and `Verdict` store
+/// their own variants in the unused values of this tag. So a verdict is not larger than a denial.
 #[derive(Clone)]
 enum Repr {
     Reason(DenyReason),
@@ -203,8 +203,8 @@ impl fmt::Debug for Denial {
 mod tests {
     use super::*;
 
-    // Scenario: an identity and a wait are added to a denial of each reason, in either order. One
-    // of them is added twice.
+    // Scenario: an identity and a wait are added to a denial of each reason, in either order. The
+    // identity or the wait is added twice.
     // Guarantee: the denial keeps its reason, and has the identity and the wait that were added
     // last.
     #[test]

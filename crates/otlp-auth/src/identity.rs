@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// ```
 #[derive(Clone)]
 pub struct Identity {
-    // One word, so that a verdict has room for a tag beside it in two registers.
+    // One word, so that a verdict of two words has room for a tag beside it.
     shared: Arc<Shared>,
 }
 

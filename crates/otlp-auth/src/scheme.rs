@@ -11,7 +11,7 @@ use crate::credential::{CredentialError, MAX_SCHEME_LEN};
 /// A scheme consists of 1 to 64 letters, digits and `` !#$%&'*+-.^_`|~ `` (a `token` of RFC 9110
 /// section 5.6.2). A scheme is sent as it was written, and compared without regard to case (section
 /// 11.1). If a header carries the token alone, there is no scheme, and the functions of this crate
-/// take `None`.
+/// take `None` as the scheme.
 ///
 /// # Examples
 ///

@@ -62,9 +62,9 @@ pub enum TokenFileError {
 impl TokenFileContent {
     /// Reads the regular file at `path`.
     pub(crate) fn read(path: &Path) -> Result<Self, TokenFileError> {
-        // The kind is checked before the file is opened, because opening a FIFO waits for its
-        // writer. A process could replace the file between the two calls, but such a process can
-        // also write tokens.
+        // The file type is checked before the file is opened, because opening a FIFO waits for its
+        // writer. A process could replace the file between the two calls. This adds no risk,
+        // because such a process could also write tokens.
         if !fs::metadata(path).map_err(TokenFileError::Read)?.is_file() {
             return Err(TokenFileError::NotAFile);
         }
@@ -78,7 +78,7 @@ impl TokenFileContent {
         Ok(bytes.into())
     }
 
-    /// Returns the lines that have a token, of which there is at least one. A byte order mark,
+    /// Returns the lines that have a token, or an error if no line has a token. A byte order mark,
     /// carriage returns, blanks at both ends of a line and blank lines are skipped. Every other
     /// line must be `token` or `name=token`.
     pub(crate) fn tokens(&self) -> Result<Vec<Line<'_>>, TokenFileError> {

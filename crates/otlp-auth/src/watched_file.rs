@@ -30,8 +30,8 @@ const QUIET: Duration = Duration::from_millis(20);
 /// The maximum time that a change waits for the directory to become quiet.
 const MAX_UNQUIET: Duration = Duration::from_millis(200);
 
-/// The time between two reads that must agree before new content is applied. So content is not
-/// applied while its writer is still writing.
+/// The time between two reads that must find the same new content before it is applied. This
+/// prevents content from being applied while its writer is still writing.
 const AGREE: Duration = Duration::from_millis(2);
 
 /// The same time as [`AGREE`], but for content whose last line does not end in a line feed. Its
@@ -161,8 +161,9 @@ fn watch_directory(
     let directory =
         path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let on_event = move |event: notify::Result<notify::Event>| {
-        // A read is not a change. Otherwise our own reads would cause further reads without end.
-        // Every other kind of event counts, because file systems report different kinds.
+        // Events of reads are ignored, because otherwise our own reads would cause further reads
+        // without end. Every other kind of event counts, because file systems report different
+        // kinds.
         let only_read = |kind| matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write));
         let relevant = !event.is_ok_and(|event| only_read(event.kind));
         if relevant && !changed.swap(true, Ordering::AcqRel) {
@@ -200,7 +201,7 @@ struct Follower<F> {
 #[derive(Clone, Copy)]
 struct Candidate {
     fingerprint: u64,
-    /// The time at which the content is applied, if the file still has it then.
+    /// The time at which the content is applied if the file still has the same content.
     due: Instant,
 }
 
@@ -235,7 +236,7 @@ where
     /// ```
     ///
     /// While there is a candidate, polls and reloads wait. The read that applies or drops the
-    /// candidate serves them too.
+    /// candidate also serves the polls and reloads that wait.
     fn run(&mut self, commands: &Receiver<Command>, changed: &AtomicBool) {
         // The first read is due at once, because the file may have changed after it was opened and
         // before the watch began.

@@ -1,7 +1,7 @@
-//! Reading request bodies of bounded length.
+//! Reads request bodies and limits their length.
 //!
-//! The receiver reads OTLP/HTTP bodies this way. Routes beside it that take other bodies can use
-//! the same functions.
+//! The receiver uses these functions for OTLP/HTTP bodies. Other routes of a program can use them
+//! for their own bodies.
 
 use std::time::Duration;
 
@@ -9,30 +9,31 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt;
 
-/// How many bytes of a body that is too large are read and thrown away. A sender that is still
-/// writing its body would otherwise find its connection reset before it reads the response.
+/// The largest number of bytes that are read and thrown away after a body has exceeded its limit.
+/// If nothing were read, a sender that is still writing would find its connection reset before it
+/// reads the response.
 const MAX_DRAIN_BYTES: usize = 32 << 20;
 
-/// How long a body that is too large is read and thrown away.
+/// The longest time for which bytes are read and thrown away after a body has exceeded its limit.
 const MAX_DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// Why a body was not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// The body has more bytes than the limit. What still arrives is read in the background and
+    /// The body has more bytes than the limit. The rest of the body is read in the background and
     /// thrown away, for at most 1 s and 32 MiB.
     #[error("the body is too large")]
     TooLarge,
-    /// The connection failed, or was given up, before the whole body had arrived.
+    /// The connection failed, or the server stopped waiting, before the whole body had arrived.
     #[error("the body ended early")]
     EndedEarly,
 }
 
-/// Reads a whole body of at most `limit` bytes. It must run within a Tokio runtime.
+/// Reads a whole body of at most `limit` bytes. This function must run within a Tokio runtime.
 ///
 /// # Errors
 ///
-/// When the body has more bytes, or does not arrive completely.
+/// When the body has more than `limit` bytes, or does not arrive completely.
 ///
 /// # Examples
 ///
@@ -54,12 +55,12 @@ where
     Ok(content.freeze())
 }
 
-/// Reads a body of at most `limit` bytes to its end and keeps nothing of it. It must run within a
-/// Tokio runtime.
+/// Reads a body of at most `limit` bytes to its end, and keeps nothing of the body. This function
+/// must run within a Tokio runtime.
 ///
 /// # Errors
 ///
-/// When the body has more bytes, or does not arrive completely.
+/// When the body has more than `limit` bytes, or does not arrive completely.
 pub async fn discard<B>(body: B, limit: usize) -> Result<(), BodyError>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,

@@ -1,7 +1,7 @@
-//! The compressions of OTLP/HTTP bodies. To add one, add its coding to [`CODINGS`] and to
+//! Decompresses OTLP/HTTP bodies. To add a compression, add its name to [`CODINGS`] and to
 //! [`SUPPORTED`].
 //!
-//! The compressions of OTLP/gRPC messages are tonic's, and [`grpc`](crate::grpc) lists them.
+//! tonic decompresses OTLP/gRPC messages. [`grpc`](crate::grpc) lists their compressions.
 
 use std::io::Read;
 
@@ -11,22 +11,24 @@ use http::header::CONTENT_ENCODING;
 
 use crate::refusal::Refusal;
 
-/// How many bytes a request may have once it is decompressed: 20 MiB, the limit that the OTLP
+/// The largest number of bytes of a decompressed request: 20 MiB, the limit that the OTLP
 /// specification recommends.
 pub const MAX_DECODED_BYTES: usize = 20 << 20;
 
-/// The text for senders that use another compression.
+/// The message for senders that use an unsupported compression.
 pub(crate) const SUPPORTED: &str = "use gzip, zstd, snappy or no compression";
 
-/// Decompresses a body. It must stop at [`MAX_DECODED_BYTES`] and not only check the length at the
-/// end, because a small body may become a very large one.
+/// A function that decompresses a body. It must stop as soon as the output is larger than
+/// [`MAX_DECODED_BYTES`]. A check at the end would be too late, because a small body may become a
+/// very large one.
 type Decompress = fn(&[u8]) -> Result<Bytes, Refusal>;
 
-/// Each value of `content-encoding`, and how its bodies are decompressed.
+/// The supported values of `content-encoding`, each with the function that decompresses its bodies.
 const CODINGS: [(&str, Decompress); 3] = [("gzip", gunzip), ("zstd", unzstd), ("snappy", unsnappy)];
 
-/// The memory that a zstd frame may ask for, as a power of two: 32 MiB, which is more than a
-/// request may have. Without it a frame of a few bytes may ask for 128 MiB.
+/// The largest window that a zstd frame may ask for, as a power of two: 2^25 bytes are 32 MiB,
+/// which is more than a decompressed request may have. Without this limit, a frame of a few bytes
+/// could make the decoder allocate 128 MiB.
 const MAX_ZSTD_WINDOW_LOG: u32 = 25;
 
 /// Decompresses a body as the `content-encoding` of its request says.
@@ -37,8 +39,8 @@ pub(crate) fn decompress(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Refu
     }
 }
 
-/// The one compression of a body, if it has one. Empty values and `identity` count for nothing,
-/// wherever they stand; two compressions are refused.
+/// Returns the function that decompresses a body, or `None` if the body is not compressed. Empty
+/// values and `identity` are ignored in every position. A body with two compressions is refused.
 fn decompression(headers: &HeaderMap) -> Result<Option<Decompress>, Refusal> {
     let mut codings = headers
         .get_all(CONTENT_ENCODING)
@@ -64,7 +66,8 @@ fn unzstd(body: &[u8]) -> Result<Bytes, Refusal> {
     read_bounded(decoder)
 }
 
-/// The Collector's `snappy` is the block format, which states its length at the beginning.
+/// Decompresses the block format of snappy, which is the format that the Collector sends. A block
+/// states its decompressed length at the beginning.
 fn unsnappy(body: &[u8]) -> Result<Bytes, Refusal> {
     match snap::raw::decompress_len(body) {
         Ok(length) if length > MAX_DECODED_BYTES => Err(Refusal::TooLarge),
@@ -76,7 +79,7 @@ fn unsnappy(body: &[u8]) -> Result<Bytes, Refusal> {
     }
 }
 
-/// Reads at most one byte more than is allowed.
+/// Reads to the end, but at most one byte more than [`MAX_DECODED_BYTES`].
 fn read_bounded(decoder: impl Read) -> Result<Bytes, Refusal> {
     let mut content = Vec::new();
     match decoder.take(MAX_DECODED_BYTES as u64 + 1).read_to_end(&mut content) {
@@ -92,7 +95,7 @@ mod tests {
 
     use super::*;
 
-    /// The name of the compression that is found in these lines of `content-encoding`.
+    /// Returns the name of the compression that is found in these lines of `content-encoding`.
     fn found(lines: &[&'static str]) -> Result<&'static str, Refusal> {
         let mut headers = HeaderMap::new();
         for line in lines {
@@ -105,10 +108,10 @@ mod tests {
         Ok(found.map_or("identity", named))
     }
 
-    // Scenario: `content-encoding` without a value, on several lines, as a list, and with more than
-    // one compression.
-    // Guarantee: empty values and `identity` are skipped; two compressions are refused, whichever
-    // they are.
+    // Scenario: requests have `content-encoding` without a value, on several lines, as a list, and
+    // with two compressions.
+    // Guarantee: empty values and `identity` are skipped. Two compressions are refused, even if
+    // they are equal. An unknown compression is refused.
     #[test]
     fn a_body_has_at_most_one_compression() {
         for (lines, expected) in [
@@ -126,8 +129,9 @@ mod tests {
         }
     }
 
-    // Scenario: a compression is added.
-    // Guarantee: the text for senders that use an unknown compression names it.
+    // Scenario: a developer adds a compression.
+    // Guarantee: the message for senders that use an unsupported compression names the new
+    // compression.
     #[test]
     fn the_text_for_senders_names_every_compression() {
         for (name, _) in CODINGS {

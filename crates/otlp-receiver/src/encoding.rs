@@ -16,8 +16,8 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// The encoding that the content type of a request names. Parameters of the content type make
-    /// no difference.
+    /// Returns the encoding that the content type of a request names. Parameters of the content
+    /// type are ignored.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
         let value =
             headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -28,7 +28,7 @@ impl Encoding {
         }
     }
 
-    /// The content type of a response in this encoding.
+    /// Returns the content type of a response in this encoding.
     pub(crate) fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Protobuf => "application/x-protobuf",
@@ -36,7 +36,7 @@ impl Encoding {
         })
     }
 
-    /// The number of items in a request.
+    /// Counts the items in a request.
     pub(crate) fn count(self, signal: Signal, request: Bytes) -> Result<usize, Refusal> {
         match self {
             Self::Protobuf => count::protobuf(signal, request).map_err(|_| Refusal::Malformed),
@@ -44,7 +44,7 @@ impl Encoding {
         }
     }
 
-    /// An `Export*ServiceResponse` without a field, which means full success.
+    /// Returns an `Export*ServiceResponse` without fields, which means full success.
     pub(crate) fn success(self) -> Bytes {
         Bytes::from_static(match self {
             Self::Protobuf => b"",

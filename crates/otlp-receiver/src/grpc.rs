@@ -1,7 +1,7 @@
 //! OTLP/gRPC: the `Export` call of the three services.
 //!
-//! The services that are generated from the protocol would build every message. These count its
-//! items instead.
+//! The services that are generated from the protocol would build every message in memory. The
+//! services in this module only count the items of a message.
 
 use std::future::ready;
 
@@ -44,8 +44,8 @@ async fn export(receiver: &Receiver, signal: Signal, request: Request<Body>) -> 
         .await
 }
 
-/// Limits the bytes of a body on the wire. tonic looks for a status among the causes of a body's
-/// error, and answers with it.
+/// Limits how many bytes a body may have on the wire. The error of the body is a [`Status`],
+/// because tonic responds with the status that it finds among the causes of an error.
 fn limited(body: Body, limit: usize) -> Body {
     let status = |error: BoxError| match error.is::<LengthLimitError>() {
         true => Refusal::TooLarge.grpc_status(),
@@ -54,8 +54,8 @@ fn limited(body: Body, limit: usize) -> Body {
     Body::new(Limited::new(body, limit).map_err(status))
 }
 
-/// Decodes a request into the number of its items, and encodes a response without a field, which
-/// means full success.
+/// Decodes a request into the number of its items. Encodes a response without fields, which means
+/// full success.
 #[derive(Clone, Copy)]
 struct CountingCodec(Signal);
 

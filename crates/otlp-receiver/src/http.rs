@@ -1,4 +1,4 @@
-//! OTLP/HTTP.
+//! Receives OTLP/HTTP requests.
 
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response};
@@ -31,8 +31,8 @@ async fn export(
     }
     let encoding = encoding?;
     let body = body::read(body, receiver.max_body).await?;
-    // There is no await between decompressing and counting: at most one decompressed body exists
-    // for each worker thread.
+    // There is no await between decompressing and counting. Therefore each worker thread has at
+    // most one decompressed body at a time.
     let content = compression::decompress(&parts.headers, body)?;
     let items = encoding.count(signal, content)?;
     receiver.accept(signal, items, Transport::Http, &parts.extensions)?;

@@ -1,15 +1,17 @@
 //! Receives OTLP over gRPC and HTTP without a pipeline behind it.
 //!
-//! A [`Receiver`] is a [tower service](tower::Service) over any [`http_body::Body`]. It decodes
-//! requests only as far as it needs to count their items, gives the counts to a sink, and answers
-//! as the OTLP specification asks. Nothing else of a request is kept.
+//! A [`Receiver`] is a [tower service](tower::Service) over any [`http_body::Body`]. A receiver
+//! decodes requests only as far as it needs to count their items, gives the counts to a sink, and
+//! responds as the OTLP specification asks. Nothing else of a request is kept.
 //!
-//! It does not store or forward telemetry, and it does not authenticate senders: layers in front of
-//! it do that, and what they put into a request's extensions reaches the sink.
+//! A receiver does not store or forward telemetry, and does not authenticate senders. Put an
+//! authentication layer in front of it. The sink gets what such a layer puts into the extensions of
+//! a request.
 //!
 //! # Examples
 //!
-//! One service for both transports; the sink requires what an authentication layer leaves behind.
+//! This service receives both transports. Its sink needs the sender that an authentication layer
+//! has put into the extensions.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -39,8 +41,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! On hyper the service goes into `hyper_util::service::TowerToHyperService`, on axum into
-//! `Router::fallback_service`, and on tonic into `Routes::from` of such a router.
+//! With hyper, wrap the receiver in `hyper_util::service::TowerToHyperService`. With axum, pass the
+//! receiver to `Router::fallback_service`. With tonic, pass such a router to `Routes::from`.
 //!
 //! # Limits
 //!
@@ -53,8 +55,9 @@
 //!
 //! # Errors
 //!
-//! Each [`Refusal`] is answered with a `google.rpc.Status`. OTLP/HTTP has it in the body, in the
-//! encoding of the request, and in JSON if the request's content type is absent or unknown.
+//! The response to each [`Refusal`] has a `google.rpc.Status`. An OTLP/HTTP response has the status
+//! in its body, in the encoding of the request. The status is in JSON if the content type of the
+//! request is absent or unknown.
 //!
 //! | refusal | OTLP/HTTP | OTLP/gRPC | sender |
 //! |---|---|---|---|
@@ -65,7 +68,7 @@
 //! | [`TooLarge`](Refusal::TooLarge) | 413 | `RESOURCE_EXHAUSTED`; `OUT_OF_RANGE` above 20 MiB uncompressed | drops the batch |
 //! | [`CorruptCompression`](Refusal::CorruptCompression) | 400 | `INTERNAL` | drops the batch |
 //! | [`Malformed`](Refusal::Malformed) | 400 | `INVALID_ARGUMENT` | drops the batch |
-//! | [`EndedEarly`](Refusal::EndedEarly) | 503 with `Retry-After` | `UNAVAILABLE` | sends it again |
+//! | [`EndedEarly`](Refusal::EndedEarly) | 503 with `Retry-After` | `UNAVAILABLE` | sends the batch again |
 //! | [`Internal`](Refusal::Internal) | 500 | `INTERNAL` | drops the batch |
 
 pub mod body;

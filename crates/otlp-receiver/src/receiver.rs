@@ -22,14 +22,14 @@ pub struct Batch<'a> {
     pub signal: Signal,
     /// How many spans, metric data points or log records the batch has.
     pub items: usize,
-    /// How the batch came.
+    /// The transport over which the batch arrived.
     pub transport: Transport,
     /// The extensions of the request. Layers in front of the receiver have added them, for example
     /// the identity of the sender.
     pub extensions: &'a Extensions,
 }
 
-/// A function that takes a batch over before its sender is answered.
+/// A function that gets each batch before the sender gets the response.
 type Sink = dyn Fn(&Batch<'_>) -> Result<(), Refusal> + Send + Sync;
 
 /// The future of a [`Receiver`]'s response.
@@ -39,25 +39,27 @@ pub type ResponseFuture =
 /// A [tower service](Service) that receives OTLP requests, counts their items and hands the counts
 /// to a sink.
 ///
-/// It tells OTLP/gRPC and OTLP/HTTP apart by the content type, so that one port can serve both.
-/// Clones share the sink.
+/// The receiver tells OTLP/gRPC and OTLP/HTTP apart by the content type, so that one port can serve
+/// both transports. Clones of a receiver share the sink.
 ///
-/// It has to run within a Tokio runtime. It trusts every request; put authentication in front of
-/// it.
+/// A receiver must run within a Tokio runtime. It trusts every request, so put an authentication
+/// layer in front of it.
 #[derive(Clone)]
 pub struct Receiver {
     sink: Arc<Sink>,
-    /// The transport that every request is taken for. `None`: the content type decides.
+    /// The only transport that is served. `None` means that the content type of each request
+    /// decides.
     only: Option<Transport>,
-    /// How many bytes a request may have on the wire.
+    /// The largest number of bytes that the body of a request may have on the wire.
     pub(crate) max_body: usize,
 }
 
 impl Receiver {
-    /// Creates a receiver for both transports. It calls `sink` for each batch before the sender is
-    /// answered, on a thread of the runtime: `sink` must not block.
+    /// Creates a receiver for both transports. The receiver calls `sink` for each batch before it
+    /// responds to the sender. `sink` must not block, because it runs on a thread of the runtime.
     ///
-    /// When `sink` returns a [`Refusal`], the batch is answered with it instead of success.
+    /// When `sink` returns a [`Refusal`], the response to the batch is this refusal instead of
+    /// success.
     pub fn new<F>(sink: F) -> Self
     where
         F: Fn(&Batch<'_>) -> Result<(), Refusal> + Send + Sync + 'static,
@@ -65,15 +67,16 @@ impl Receiver {
         Self { sink: Arc::new(sink), only: None, max_body: MAX_DECODED_BYTES }
     }
 
-    /// Takes every request for one of `transport`, whatever its content type.
+    /// Serves only one transport. Every request is treated as a request of `transport`, whatever
+    /// its content type is.
     #[must_use]
     pub fn only(self, transport: Transport) -> Self {
         Self { only: Some(transport), ..self }
     }
 
-    /// Limits how many bytes the body of a request may have on the wire; 20 MiB by default.
+    /// Limits how many bytes the body of a request may have on the wire. The default is 20 MiB.
     ///
-    /// [`MAX_DECODED_BYTES`] limits its bytes once it is decompressed.
+    /// [`MAX_DECODED_BYTES`] limits how many bytes the decompressed body may have.
     #[must_use]
     pub fn with_max_body(self, bytes: usize) -> Self {
         Self { max_body: bytes, ..self }

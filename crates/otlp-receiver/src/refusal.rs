@@ -10,9 +10,12 @@ use crate::encoding::Encoding;
 use crate::response::ResponseBody;
 use crate::{compression, status};
 
-/// Why a request is not accepted.
+/// Why the receiver does not accept an OTLP request.
 ///
-/// `Display` is the text that the sender reads. The [crate's documentation](crate#errors) has a
+/// A refusal is not a rejection. An authentication layer rejects a request before the receiver gets
+/// it.
+///
+/// `Display` writes the text that the sender reads. The [crate's documentation](crate#errors) has a
 /// table of the codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -23,7 +26,7 @@ pub enum Refusal {
     /// OTLP/gRPC has no such service or method.
     #[error("there is no such call")]
     UnknownCall,
-    /// An OTLP/HTTP request has another method than `POST`.
+    /// An OTLP/HTTP request has a method other than `POST`.
     #[error("use POST")]
     NotPost,
     /// An OTLP/HTTP request is encoded neither in protobuf nor in JSON.
@@ -35,18 +38,18 @@ pub enum Refusal {
     /// The body is larger than the limit, on the wire or decompressed.
     #[error("the request is too large")]
     TooLarge,
-    /// The connection failed before the whole body had arrived. That is not the batch's fault, so
-    /// senders are asked to send it again.
+    /// The connection failed before the whole body had arrived. The batch may be good, so the
+    /// response asks the sender to send the batch again.
     #[error("the body ended early")]
     EndedEarly,
     /// An OTLP/HTTP body is not compressed as its `content-encoding` says.
     #[error("the body is not what content-encoding says")]
     CorruptCompression,
-    /// The body is no OTLP request of the signal.
+    /// The body is not an OTLP request of the signal.
     #[error("the body is not an OTLP request")]
     Malformed,
-    /// The sink cannot take the batch, through a fault of the receiving program. The text is sent
-    /// to the sender.
+    /// The sink cannot accept the batch, because of an error in the receiving program. The text is
+    /// sent to the sender.
     #[error("{0}")]
     Internal(&'static str),
 }
@@ -89,7 +92,7 @@ impl Refusal {
         Codes { http, http_code, grpc }
     }
 
-    /// The OTLP/HTTP response: a `google.rpc.Status` in `encoding`.
+    /// Creates the OTLP/HTTP response. Its body is a `google.rpc.Status` in `encoding`.
     pub(crate) fn http_response(self, encoding: Encoding) -> Response<ResponseBody> {
         let codes = self.codes();
         let body = status::encode(codes.http_code, &self.to_string(), encoding);
@@ -109,7 +112,7 @@ impl Refusal {
         response
     }
 
-    /// The OTLP/gRPC status.
+    /// Returns the OTLP/gRPC status.
     pub(crate) fn grpc_status(self) -> Status {
         Status::new(self.codes().grpc, self.to_string())
     }

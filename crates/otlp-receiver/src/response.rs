@@ -1,4 +1,4 @@
-//! The body of responses on either transport.
+//! The body of a response over OTLP/gRPC or OTLP/HTTP.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use tower::BoxError;
 
-/// The body of a response, on either transport.
+/// The body of a response over OTLP/gRPC or OTLP/HTTP.
 pub struct ResponseBody(tonic::body::Body);
 
 impl ResponseBody {

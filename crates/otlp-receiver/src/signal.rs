@@ -1,17 +1,17 @@
-//! The kinds of telemetry, and where OTLP sends each of them.
+//! The kinds of telemetry, and the OTLP paths of each kind.
 
 use std::fmt;
 
 /// A kind of telemetry.
 ///
-/// `Display` writes it in lower case: `traces`, `metrics` or `logs`.
+/// `Display` writes the kind in lower case: `traces`, `metrics` or `logs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Signal {
-    /// Its items are spans.
+    /// Traces. Their items are spans.
     Traces,
-    /// Its items are metric data points.
+    /// Metrics. Their items are metric data points.
     Metrics,
-    /// Its items are log records.
+    /// Logs. Their items are log records.
     Logs,
 }
 
@@ -19,7 +19,7 @@ impl Signal {
     /// Every signal.
     pub const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
 
-    /// The path of the signal's OTLP/HTTP requests.
+    /// Returns the path of the signal's OTLP/HTTP requests.
     #[must_use]
     pub fn http_path(self) -> &'static str {
         match self {
@@ -29,7 +29,8 @@ impl Signal {
         }
     }
 
-    /// The path of the signal's OTLP/gRPC calls: the service and its one method.
+    /// Returns the path of the signal's OTLP/gRPC calls. The path has the service and its only
+    /// method.
     #[must_use]
     pub fn grpc_path(self) -> &'static str {
         match self {

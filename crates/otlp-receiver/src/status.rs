@@ -6,7 +6,8 @@ use tonic::Code;
 
 use crate::encoding::Encoding;
 
-/// Encodes a status. The OTLP specification demands the encoding of the request.
+/// Encodes a status. `encoding` must be the encoding of the request, because the OTLP specification
+/// demands the same encoding for the response.
 pub(crate) fn encode(code: Code, message: &str, encoding: Encoding) -> Bytes {
     let code = i32::from(code);
     match encoding {

@@ -1,4 +1,4 @@
-//! The two transports of OTLP, and how a request is recognized as one of them.
+//! The two transports of OTLP, and how the transport of a request is found.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use http::header::CONTENT_TYPE;
 
 /// One of the two transports of OTLP.
 ///
-/// `Display` writes it in lower case: `grpc` or `http`.
+/// `Display` writes the transport in lower case: `grpc` or `http`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// OTLP/gRPC.
@@ -17,8 +17,8 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// The transport of a request with these headers: gRPC if its content type is
-    /// `application/grpc`, with or without a codec (`+proto`), and HTTP otherwise.
+    /// Returns the transport of a request with these headers. The transport is gRPC if the content
+    /// type is `application/grpc`, with or without a codec (`+proto`), and HTTP otherwise.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
         let essence = content_type.split(|byte| b"+; ".contains(byte)).next().unwrap_or_default();
@@ -44,8 +44,9 @@ mod tests {
 
     use super::*;
 
-    // Scenario: content types of OTLP/gRPC, of OTLP/HTTP and of gRPC's dialect for browsers.
-    // Guarantee: only the first are taken for gRPC, whatever their case and their codec.
+    // Scenario: requests have content types of OTLP/gRPC, of OTLP/HTTP and of gRPC-Web.
+    // Guarantee: only the content types of OTLP/gRPC mean gRPC, whatever their case and their
+    // codec.
     #[test]
     fn the_content_type_decides() {
         for (content_type, expected) in [

@@ -18,7 +18,7 @@ pub(crate) struct Failure {
     pub(crate) usage: Option<Vec<String>>,
 }
 
-/// The kind of a failure. The number of a kind is the exit code. The numbers are those of the
+/// The kind of a failure. The number of a kind is the exit code. The exit codes are those of the
 /// original command, except that the original command exits with 3 for `Response`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FailureKind {

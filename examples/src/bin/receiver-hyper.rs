@@ -56,7 +56,7 @@ async fn main() -> anyhow::Result<()> {
             let stream = match tls {
                 Some(tls) => match timeout(Duration::from_secs(10), tls.accept(stream)).await {
                     Ok(Ok(stream)) => Either::Left(stream),
-                    // Port scans end here, too.
+                    // This is not a warning, because every port scan causes such an error.
                     _ => return tracing::debug!("TLS handshake failed"),
                 },
                 None => Either::Right(stream),

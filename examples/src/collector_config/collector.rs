@@ -213,7 +213,8 @@ impl<'a> Extensions<'a> {
 }
 
 fn list(defined: &BTreeMap<&str, Node<'_>>) -> String {
-    // The id is the last part of the path. This does not hold where a reference was substituted.
+    // The id is the last part of the path of a node. If a reference was substituted, the path of
+    // the node has another form.
     let ids: Vec<_> =
         defined.values().map(|node| node.path().trim_start_matches("extensions.")).collect();
     if ids.is_empty() {

@@ -7,7 +7,7 @@ use http::uri::{Authority, Scheme};
 
 use otel_confmap::Node;
 
-/// An absolute endpoint. `Debug` hides its query, because some backends take a key in it.
+/// An absolute endpoint. `Debug` hides its query, because some backends expect a key in the query.
 #[derive(Clone)]
 pub(super) struct Endpoint(Uri);
 
@@ -52,7 +52,8 @@ pub(super) fn grpc(node: &Node<'_>, insecure: bool) -> Option<Endpoint> {
 }
 
 /// Reads an endpoint of an OTLP/HTTP exporter, an `http://` or `https://` URL. Only the endpoint of
-/// a single signal may have a `query`: to any other endpoint the path of the signal is appended.
+/// a single signal may have a `query`, because the path of the signal is appended to any other
+/// endpoint.
 pub(super) fn http(node: &Node<'_>, query: bool) -> Option<Endpoint> {
     const EXPECTED: &str = "expected a URL with a host that starts with http:// or https://";
     let text = text(node)?;

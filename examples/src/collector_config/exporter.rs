@@ -185,8 +185,8 @@ impl ExporterConfig {
         &self.retry
     }
 
-    /// Reads the exporter at `node`. `auth` finds the authenticator with the name at a node.
-    /// Returns `None` if `node` is not a map, and reports that problem.
+    /// Reads the exporter at `node`. `auth` finds the authenticator whose name is the value of a
+    /// node. Returns `None` if `node` is not a map, and reports that problem.
     pub(super) fn read<'a>(
         id: &str,
         protocol: Protocol,

@@ -1,14 +1,15 @@
 //! The OTLP exporters of a Collector's configuration file.
 //!
-//! [`CollectorConfig`] reads a file, and of it the OTLP exporters with the `bearertokenauth`
-//! extensions that they use. Names and defaults are the Collector's; [`otel_confmap`] is the
-//! language that the file is written in. Every problem of a file is reported at once, and no
-//! message holds a value.
+//! [`CollectorConfig`] reads the OTLP exporters of a file, and the `bearertokenauth` extensions
+//! that these exporters use. Names and defaults are those of the Collector. The file is written in
+//! the language of [`otel_confmap`]. All problems of a file are reported at once. No message
+//! contains a value of the file.
 //!
 //! # Differences from the Collector
 //!
-//! Besides those of [the language](otel_confmap#differences-from-the-collector) and of the
-//! [`bearertokenauth` block](otlp_auth::config#differences-from-the-collector):
+//! The following differences are in addition to those of [the
+//! language](otel_confmap#differences-from-the-collector) and of the [`bearertokenauth`
+//! block](otlp_auth::config#differences-from-the-collector):
 //!
 //! | here | in the Collector |
 //! |---|---|

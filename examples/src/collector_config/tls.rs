@@ -57,14 +57,15 @@ impl TlsIdentity {
 }
 
 impl TlsConfig {
-    /// Whether `insecure` is set: an OTLP/gRPC endpoint without a scheme is plaintext.
+    /// Whether `insecure` is set. If so, the connection to an OTLP/gRPC endpoint without a scheme
+    /// is plaintext.
     #[must_use]
     pub fn is_insecure(&self) -> bool {
         self.insecure
     }
 
-    /// The certificates that the server is verified with: `ca_file` or `ca_pem`. Without these
-    /// settings they are the system's roots.
+    /// The certificate authorities that the server is verified with: `ca_file` or `ca_pem`. `None`
+    /// means the certificate authorities of the system.
     #[must_use]
     pub fn ca(&self) -> Option<&Pem> {
         self.ca.as_ref()

@@ -1,4 +1,4 @@
-//! The places that are searched for secrets.
+//! The outputs, responses and files that are searched for secrets.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -7,10 +7,12 @@ use std::path::Path;
 
 use otlp_auth_tests::PATIENCE;
 
-/// The names of places and their contents.
+/// The texts to search. Each text has the name of its place, such as a command or the path of a
+/// file.
 #[derive(Default)]
 pub(super) struct Hay {
-    /// Bytes that are not UTF-8 are replaced. Keys consist of ASCII and are not affected.
+    /// The name and the content of each place. Bytes that are not UTF-8 are replaced. Keys consist
+    /// of ASCII, so they are not affected.
     places: Vec<(String, String)>,
 }
 
@@ -33,13 +35,13 @@ impl Hay {
         }
     }
 
-    /// Returns whether a place whose name ends with `place` contains this text.
+    /// Returns whether this text is in the content of a place whose name ends with `place`.
     pub(super) fn has(&self, place: &str, text: &str) -> bool {
         self.places.iter().any(|(name, content)| name.ends_with(place) && content.contains(text))
     }
 
-    /// Asserts that no place contains this text. Places whose names end with one of `except` are
-    /// left out.
+    /// Asserts that the content of no place contains this text. Places whose names end with one of
+    /// `except` may contain the text.
     pub(super) fn assert_free_of(&self, what: &str, text: &str, except: &[&str]) {
         for (place, content) in &self.places {
             let Some((before, _)) = content.split_once(text) else { continue };

@@ -17,8 +17,8 @@ const RECEIVER_KEY: &str = "receiver-canary-b7Qx93LmZt";
 
 const NAME: &str = "visible-canary";
 
-/// Texts that must be found, and the places that must have them. They show that the right places
-/// are searched and that every request was made.
+/// Texts that are not secret, each with the place that must contain it. Finding these texts shows
+/// that the right places are searched and that every request was made.
 const VISIBLE: [(&str, &str); 10] = [
     ("the gateway's output", NAME),
     ("the gateway's output", "DEBUG"),
@@ -48,8 +48,8 @@ fn unknown_key() -> String {
 }
 
 // Scenario: every kind of key and the admin token are used on every listener and by every command,
-// correctly and incorrectly: created, rotated, deleted, unknown and mistyped keys, and the receiver
-// API key. The gateway logs at the level trace, once as text and once as JSON.
+// correctly and incorrectly. The keys are created, rotated, deleted, unknown and mistyped keys, and
+// the receiver API key. The gateway logs at the level trace, once as text and once as JSON.
 // Guarantee: no secret and no part of a secret is in a log, a response, a metric, the audit log,
 // the printed configuration or a file. The only exceptions are the output of the command that
 // created a key, and the two files with the admin token.
@@ -94,8 +94,8 @@ fn no_secret_is_in_anything_that_is_printed_or_kept() {
             ("unknown", &unknown),
         ] {
             hay.assert_free_of(what, key, &[]);
-            // The first of the three parts is not searched for, because its first characters are
-            // shown on purpose.
+            // Between its prefix and its checksum, a key has three groups of characters. The first
+            // group is not searched for, because its first characters are shown on purpose.
             for part in key.split('-').skip(2).take(2) {
                 hay.assert_free_of(what, part, &[]);
             }
@@ -142,7 +142,7 @@ fn make(home: &Home, hay: &mut Hay, arguments: &[&str]) -> Key {
 }
 
 /// Sends a key in every header and query parameter of every listener, alone and beside another key.
-/// Requests are made by hand and by our programs.
+/// The test itself makes some of the requests, and our programs make the others.
 fn use_up(home: &Home, gateway: &Gateway, hay: &mut Hay, key: &str) {
     for scheme in ["StackState", "SUSEObservability", "ApiKey", "Bearer", "stackstate  "] {
         let credential = format!("{scheme} {key}");

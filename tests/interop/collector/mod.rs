@@ -11,7 +11,8 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::TestFile;
 
-/// The documented configuration of a client without the endpoint. Each test appends the endpoint.
+/// The documented configuration of a client. The endpoint is missing, because each test appends its
+/// own endpoint.
 const DOCUMENTED: &str = r#"
   extensions:
     bearertokenauth:

@@ -8,8 +8,8 @@ use crate::{KEY, TestFile, WRONG_KEY, start_receiver};
 
 const FORWARDING_KEY: &str = "iapikeyok-Forward0-FromTheC-ollector-4d5e6f";
 
-/// Returns the configuration of a Collector that requires a key on both protocols and forwards what
-/// it accepts.
+/// Returns the configuration of a Collector that requires a key on both protocols and forwards the
+/// telemetry that it accepts.
 fn config(port: u16) -> String {
     let head = format!(
         r#"

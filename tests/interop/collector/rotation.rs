@@ -1,5 +1,5 @@
-//! One token file that sender and receiver both read. It is rotated in three steps, and both reload
-//! it in each step.
+//! A token file that both the sender and the receiver read. The token is rotated in three steps. In
+//! each step, the sender and the receiver reload the file.
 
 use otlp_auth_tests::{Certificate, Items, Program, Totals, send};
 use tokio::sync::oneshot;
@@ -11,9 +11,10 @@ use crate::{TestFile, start_receiver};
 const OLD: &str = "iapikeyok-OldKey00-ToBeRota-tedOut00-7a8b9c";
 const NEW: &str = "iapikeyok-NewKey00-ToBeRota-tedIn000-9c8b7a";
 
-/// The contents of the file after the one with the old key alone. First the receiver also accepts
-/// the new key. Then the sender uses the new key, because it is on the first line. Last the old key
-/// is removed.
+/// Returns the content of the token file after each of the three steps. Before the first step, the
+/// file contains only the old key. In the first step, the receiver also accepts the new key. In the
+/// second step, the sender uses the new key, because it is on the first line. In the third step,
+/// the old key is removed.
 fn steps() -> [String; 3] {
     [format!("{OLD}\n{NEW}\n"), format!("{NEW}\n{OLD}\n"), format!("{NEW}\n")]
 }
@@ -151,8 +152,8 @@ fn from_our_exporter_to_a_collector() {
     }
 }
 
-/// Waits until more batches have arrived than the Collector sends at once. Every batch that it had
-/// begun to send before has then arrived.
+/// Waits until more batches have arrived than the Collector sends at the same time. This ensures
+/// that every batch that the Collector was already sending has arrived.
 fn wait_for_batches(receiver: &mut Program) {
     for _ in 0..100 {
         receiver.wait_for("accepted ");

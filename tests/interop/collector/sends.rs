@@ -75,7 +75,7 @@ async fn with_a_wrong_key_nothing_is_accepted() {
         let mut collector = Collector::start(&config(port, &certificate), WRONG_KEY);
         send(&collector.channel(), ITEMS).await;
 
-        // Each of two exporters drops one batch of each of three signals.
+        // There are two exporters and three signals. Each exporter drops one batch of each signal.
         let mut refused = Vec::new();
         collector.program.wait_until("six dropped batches", |line| {
             if line.contains("Dropping data") || line.contains("dropping data") {

@@ -42,7 +42,7 @@ impl ServerAuthenticator for Interrupted {
 
 // Scenario: a Collector sends over both transports. For a while the authenticator cannot decide,
 // and then it can decide again.
-// Guarantee: every item arrives: an outage of the authenticator loses no telemetry.
+// Guarantee: every item arrives. An outage of the authenticator loses no telemetry.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_loses_no_telemetry() {
     let certificate = Certificate::new();

@@ -13,8 +13,8 @@ import math
 import os
 import sys
 
-# The SDK and gRPC read these: settings of the machine (OTEL_*, proxies) must not
-# change what a test sends or where.
+# Removes the environment variables of the machine that the SDK and gRPC read, so
+# that they do not change what a test sends, or to which address.
 for _name in list(os.environ):
     if _name.upper().startswith("OTEL_") or _name.upper().endswith("_PROXY"):
         del os.environ[_name]
@@ -88,8 +88,8 @@ def new_exporter(args):
     cls = EXPORTERS[args.protocol, args.signal]
     headers = {} if args.header is None else {"authorization": args.header}
     if args.protocol == "http":
-        # Otherwise REQUESTS_CA_BUNDLE wins over certificate_file, and a .netrc
-        # entry over the authorization header.
+        # With trust_env, REQUESTS_CA_BUNDLE would override certificate_file, and an
+        # entry in .netrc would override the authorization header.
         session = requests.Session()
         session.trust_env = False
         return cls(
@@ -129,7 +129,8 @@ class Observer:
 
     def __call__(self, data, **kwargs):
         if self.failed:
-            # One unreachable endpoint must cost one timeout, not one a batch.
+            # After a failure, no batch is sent. Otherwise, each batch to an unreachable
+            # endpoint would wait for its own timeout.
             return self._result_type.FAILURE
         self.failed = True  # holds if export raises
         result = self._export(data, **kwargs)
@@ -174,7 +175,8 @@ def send_logs(exporter, items):
 
 
 def send_metrics(exporter, items):
-    # No interval: the one collection is the flush, so no point is sent twice.
+    # The reader has no interval. It collects only at the flush, so no point is sent
+    # twice.
     reader = PeriodicExportingMetricReader(exporter, export_interval_millis=math.inf)
     provider = MeterProvider(metric_readers=[reader], resource=RESOURCE, shutdown_on_exit=False)
     meter = provider.get_meter("peer")

@@ -1,12 +1,11 @@
 //! The bounds of each benchmark.
 //!
 //! A time in nanoseconds depends on the machine and on its other users as much as on the code. So
-//! each
-//! bound compares a time with another time that was measured in the same round. The ratio is
-//! computed
-//! in each round, and the median of the ratios must be within the bound. Only the benchmark `keys`
-//! has
-//! bounds in units.
+//! each bound compares a time with another time that was measured in the same round. The ratio is
+//! computed in each round, and the median of the ratios must be within the bound. Only the
+//! benchmark `keys` has bounds in absolute units.
+//!
+//! A bound is missed unless every round measured the case of the bound and all peers of the bound.
 
 use std::fmt;
 
@@ -45,8 +44,10 @@ fn verdict() -> Vec<Bound> {
         Bound::to_peers("ring_1m_random", &[SHA256, LOADS], 1.5),
         Bound::to_peers("ring_unknown", &[SHA256, LOADS], 1.5),
         Bound::to_peers("ring_garbage", &[SHA256], 1.1),
-        Bound::to_case("ring_1m_churn", "ring_1m_random", 1.2),
+        // `quiet` is the same loop, measured by the same clock, while no key changes.
+        Bound::to_peers("ring_1m_churn", &["quiet"], 1.2),
         Bound::to_peers("ring_one_key_all_cores", &["one_core"], 1.2),
+        Bound::to_peers("ring_one_key_all_cores", &["other_keys"], 1.2),
     ]);
     let ring = ["ring_1m_hot", "ring_1m_random", "ring_unknown", "ring_garbage"];
     bounds.extend(ring.map(Bound::no_allocations));
@@ -62,7 +63,8 @@ fn client() -> Vec<Bound> {
         Bound::no_allocations("interceptor"),
         Bound::to_peers("channel", &[CONSTANT], 1.3),
         // The time that the layer adds is compared with the time of the same request without the
-        // layer.
+        // layer. The ratio was 1.32 when it was measured. The limit is half as much again, as a
+        // margin for other processors.
         Bound::to_peers("server_layer", &["passthrough"], 2.0),
     ]
 }
@@ -88,11 +90,11 @@ pub(super) struct Bound {
 enum Measure {
     /// The median, in the unit of the case.
     Value,
-    /// The median of the ratios to the sum of these peers of the case.
+    /// The median of the ratios of the case to the sum of these peers.
     ToPeers(&'static [&'static str]),
-    /// The median of the ratios to another case.
+    /// The median of the ratios of the case to another case.
     ToCase(&'static str),
-    /// The heap allocations of one operation.
+    /// The heap allocations of one operation, in the round that has the most allocations.
     Allocations,
 }
 
@@ -120,10 +122,12 @@ impl Bound {
     }
 
     const fn no_allocations(case: &'static str) -> Self {
-        Self::new(case, Measure::Allocations, 0.0)
+        // Now and then, the runtime makes an allocation that does not belong to the operation. One
+        // such allocation counts as 0.001, because a measurement has 1000 operations.
+        Self::new(case, Measure::Allocations, 0.01)
     }
 
-    /// Adds a goal below the limit. A missed goal is printed and is not a failure.
+    /// Adds a goal below the limit. A missed goal is printed, but is not a failure.
     const fn with_goal(mut self, goal: f64) -> Self {
         self.goal = Some(goal);
         self
@@ -131,19 +135,23 @@ impl Bound {
 
     /// Compares the measured value with the bound.
     pub(super) fn check(&self, cases: &Cases) -> Outcome<'_> {
-        let ours = cases.ours(self.case);
-        let measured = match self.measure {
-            Measure::Value => Summary::of(ours).map(|summary| summary.median),
+        Outcome { bound: self, measured: self.measure(cases) }
+    }
+
+    /// Returns the measured value, or `None` if a round lacks one of the results.
+    fn measure(&self, cases: &Cases) -> Option<f64> {
+        let ours = || cases.ours(self.case);
+        match self.measure {
+            Measure::Value => Summary::of(ours()?).map(|summary| summary.median),
             Measure::ToPeers(peers) => {
-                let peers: Vec<_> = peers.iter().map(|peer| cases.peer(self.case, peer)).collect();
-                median_ratio(ours, &peers)
+                let peers = peers.iter().map(|peer| cases.peer(self.case, peer));
+                median_ratio(ours()?, &peers.collect::<Option<Vec<_>>>()?)
             }
-            Measure::ToCase(other) => median_ratio(ours, &[cases.ours(other)]),
-            // The runtime makes an allocation now and then, which does not belong to the operation.
-            // Rounding removes it.
-            Measure::Allocations => cases.allocations(self.case).map(f64::round),
-        };
-        Outcome { bound: self, measured }
+            Measure::ToCase(other) => median_ratio(ours()?, &[cases.ours(other)?]),
+            Measure::Allocations => {
+                Summary::of(cases.allocations(self.case)?).map(|summary| summary.max)
+            }
+        }
     }
 }
 
@@ -177,12 +185,8 @@ impl fmt::Display for Outcome<'_> {
     }
 }
 
-/// Returns the median over the rounds of `ours` divided by the sum of `others`. Returns nothing if
-/// one of them was not measured in every round.
+/// Divides `ours` by the sum of `others` in each round, and returns the median of these ratios.
 fn median_ratio(ours: &[f64], others: &[&[f64]]) -> Option<f64> {
-    if others.iter().any(|other| other.len() != ours.len()) {
-        return None;
-    }
     let ratio =
         |(round, ours): (usize, &f64)| ours / others.iter().map(|other| other[round]).sum::<f64>();
     let ratios: Vec<_> = ours.iter().enumerate().map(ratio).collect();
@@ -193,14 +197,14 @@ fn median_ratio(ours: &[f64], others: &[&[f64]]) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn cases(lines: &[&str]) -> Cases {
-        let mut cases = Cases::default();
+    fn cases(rounds: usize, lines: &[&str]) -> Cases {
+        let mut cases = Cases::new(rounds);
         lines.iter().for_each(|line| cases.add(line).unwrap());
         cases
     }
 
     // Scenario: a machine is twice as slow in one of three rounds. The name of one peer begins with
-    // the name of another peer.
+    // the name of another peer. Only one peer has a version.
     // Guarantee: the ratio is computed within each round, with the sum of exactly the named peers.
     #[test]
     fn ratios_are_taken_within_a_round() {
@@ -208,12 +212,13 @@ mod tests {
         for (ours, peer) in [(60, 20), (120, 40), (30, 10)] {
             lines.push(format!(r#"{{"case":"a","value":{ours},"allocations":0.001}}"#));
             for (name, value) in [("sha", peer), ("loads", peer / 2), ("sha_other", 1)] {
+                let version = if name == "sha" { r#","version":"1""# } else { "" };
                 lines.push(format!(
-                    r#"{{"case":"a","peer":"{name}","version":"1","ns":{value},"allocations":0}}"#
+                    r#"{{"case":"a","peer":"{name}"{version},"ns":{value},"allocations":0}}"#
                 ));
             }
         }
-        let cases = cases(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        let cases = cases(3, &lines.iter().map(String::as_str).collect::<Vec<_>>());
         let outcome = Bound::to_peers("a", &["sha", "loads"], 2.0).with_goal(1.9);
         let outcome = outcome.check(&cases);
         assert!(outcome.holds());
@@ -226,25 +231,49 @@ mod tests {
         assert!(Bound::no_allocations("a").check(&cases).holds());
     }
 
-    // Scenario: no program has printed a case or a peer, or not in every round.
+    // Scenario: the results of a case, of a peer or of the allocations are missing in some rounds
+    // or in all rounds.
     // Guarantee: the bounds of this case are missed.
     #[test]
     fn what_is_not_measured_is_missed() {
-        let cases = cases(&[
-            r#"{"case":"a","value":1,"allocations":null}"#,
-            r#"{"case":"a","value":1,"allocations":null}"#,
-            r#"{"case":"a","peer":"p","version":"1","value":100}"#,
-        ]);
+        let cases = cases(
+            2,
+            &[
+                r#"{"case":"a","value":1,"allocations":null}"#,
+                r#"{"case":"a","value":1,"allocations":0}"#,
+                r#"{"case":"a","peer":"p","version":"1","value":100}"#,
+                r#"{"case":"once","value":1,"allocations":0}"#,
+                r#"{"case":"once","peer":"p","version":"1","value":100}"#,
+            ],
+        );
+        assert!(Bound::at_most("a", 1.0).check(&cases).holds());
         for bound in [
             Bound::at_most("b", 1.0),
+            Bound::at_most("once", 1.0),
             Bound::no_allocations("a"),
+            Bound::no_allocations("once"),
             Bound::to_peers("a", &["p"], 1.0),
             Bound::to_peers("a", &["q"], 1.0),
+            Bound::to_peers("once", &["p"], 1.0),
             Bound::to_case("a", "b", 1.0),
+            Bound::to_case("once", "once", 1.0),
         ] {
             let outcome = bound.check(&cases);
             assert!(!outcome.holds(), "{outcome}");
             assert!(outcome.to_string().contains("not measured"), "{outcome}");
         }
+    }
+
+    // Scenario: an operation allocates in one call of a hundred, or in one call of fifty.
+    // Guarantee: the bound holds in the first case only, because the number of allocations is not
+    // rounded.
+    #[test]
+    fn allocations_are_not_rounded() {
+        let holds = |allocations: &str| {
+            let line = format!(r#"{{"case":"a","value":1,"allocations":{allocations}}}"#);
+            Bound::no_allocations("a").check(&cases(1, &[&line])).holds()
+        };
+        assert!(holds("0.01"));
+        assert!(!holds("0.02"));
     }
 }

@@ -9,20 +9,23 @@ use serde::{Deserialize, Serialize};
 use crate::process::output;
 
 /// The cases of one benchmark by their names.
-#[derive(Default)]
-pub(super) struct Cases(BTreeMap<String, Case>);
+pub(super) struct Cases {
+    rounds: usize,
+    by_name: BTreeMap<String, Case>,
+}
 
 /// The results of one case, one for each round.
 #[derive(Default)]
 pub(super) struct Case {
     pub(super) ours: Vec<f64>,
-    /// The results of each peer, by `NAME@VERSION`.
+    /// The results of each peer, by `NAME@VERSION`, or by `NAME` if the peer has no version.
     pub(super) peers: BTreeMap<String, Vec<f64>>,
-    /// The largest number of allocations of one operation of ours in any round.
-    pub(super) allocations: Option<f64>,
+    /// The allocations of one operation of our program. A round that did not count allocations has
+    /// no element.
+    pub(super) allocations: Vec<f64>,
 }
 
-/// The summary of the rounds of one program, as in `target/bench/NAME.json`.
+/// The summary of the results of one program over all rounds, as in `target/bench/NAME.json`.
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct Summary {
     pub(super) median: f64,
@@ -45,9 +48,14 @@ struct Line {
 }
 
 impl Cases {
+    /// Returns an empty collection for this number of rounds.
+    pub(super) const fn new(rounds: usize) -> Self {
+        Self { rounds, by_name: BTreeMap::new() }
+    }
+
     /// Runs the programs in turn and collects what they print.
     pub(super) fn measure(programs: &mut [Command], rounds: usize) -> Result<Self> {
-        let mut cases = Self::default();
+        let mut cases = Self::new(rounds);
         for round in 1..=rounds {
             eprintln!("round {round} of {rounds}");
             for program in &mut *programs {
@@ -63,47 +71,54 @@ impl Cases {
     pub(super) fn add(&mut self, line: &str) -> Result<()> {
         let line: Line =
             serde_json::from_str(line).with_context(|| format!("a benchmark printed: {line}"))?;
-        let case = self.0.entry(line.case).or_default();
+        let case = self.by_name.entry(line.case).or_default();
         match line.peer {
             Some(peer) => {
-                let peer = format!("{peer}@{}", line.version.unwrap_or_default());
+                let peer = match line.version {
+                    Some(version) => format!("{peer}@{version}"),
+                    None => peer,
+                };
                 case.peers.entry(peer).or_default().push(line.value);
             }
             None => {
                 case.ours.push(line.value);
-                case.allocations =
-                    [case.allocations, line.allocations].into_iter().flatten().reduce(f64::max);
+                case.allocations.extend(line.allocations);
             }
         }
         Ok(())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Case)> {
-        self.0.iter().map(|(name, case)| (name.as_str(), case))
+        self.by_name.iter().map(|(name, case)| (name.as_str(), case))
     }
 
-    /// Returns our results of a case, one for each round; empty if the case did not run.
-    pub(super) fn ours(&self, case: &str) -> &[f64] {
-        self.0.get(case).map_or(&[], |case| &case.ours)
+    /// Returns our results of a case, one for each round. Returns `None` if a round has no result.
+    pub(super) fn ours(&self, case: &str) -> Option<&[f64]> {
+        self.complete(&self.by_name.get(case)?.ours)
     }
 
-    /// Returns the results of a peer in any version, one for each round; empty if the peer did not
-    /// run.
-    pub(super) fn peer(&self, case: &str, peer: &str) -> &[f64] {
-        let mut peers = self.0.get(case).into_iter().flat_map(|case| &case.peers);
-        peers
-            .find(|(name, _)| name.split_once('@').is_some_and(|(name, _)| name == peer))
-            .map_or(&[], |(_, rounds)| rounds)
+    /// Returns the results of a peer in any version, one for each round. Returns `None` if a round
+    /// has no result.
+    pub(super) fn peer(&self, case: &str, peer: &str) -> Option<&[f64]> {
+        let mut peers = self.by_name.get(case)?.peers.iter();
+        let is_peer = |name: &str| name.split('@').next() == Some(peer);
+        let (_, results) = peers.find(|(name, _)| is_peer(name))?;
+        self.complete(results)
     }
 
-    /// Returns the largest number of allocations of one operation of this case in any round.
-    pub(super) fn allocations(&self, case: &str) -> Option<f64> {
-        self.0.get(case)?.allocations
+    /// Returns the allocations of one operation of a case, one number for each round. Returns
+    /// `None` if a round has no number.
+    pub(super) fn allocations(&self, case: &str) -> Option<&[f64]> {
+        self.complete(&self.by_name.get(case)?.allocations)
+    }
+
+    fn complete<'a>(&self, results: &'a [f64]) -> Option<&'a [f64]> {
+        (results.len() == self.rounds).then_some(results)
     }
 }
 
 impl Summary {
-    /// Returns the summary of these rounds; nothing if there are no rounds.
+    /// Returns the summary of these rounds, or `None` if there are no rounds.
     pub(super) fn of(rounds: &[f64]) -> Option<Self> {
         let mut rounds = rounds.to_vec();
         rounds.sort_by(f64::total_cmp);

@@ -27,8 +27,8 @@ pub(crate) enum Name {
     Keys,
 }
 
-/// Runs the named benchmarks, or all of them. Prints the table and the bounds of each, and writes
-/// its file. Fails at the end if a bound was missed.
+/// Runs the named benchmarks, or all of them. For each benchmark, prints the table and the bounds,
+/// and writes `target/bench/NAME.json`. Fails at the end if a bound was missed.
 pub(crate) fn run(names: &[Name]) -> Result<()> {
     let names = if names.is_empty() { Name::value_variants() } else { names };
     let mut missed = Vec::new();

@@ -28,9 +28,8 @@ pub(super) fn table(name: Name, cases: &Cases) -> Table {
     for (label, case) in cases.iter() {
         let peers: Vec<_> =
             case.peers.iter().map(|(peer, rounds)| format!("{peer}: {}", cell(rounds))).collect();
-        let allocations = case
-            .allocations
-            .map_or_else(|| "-".to_owned(), |allocations| format!("{allocations:.1}"));
+        let allocations = Summary::of(&case.allocations)
+            .map_or_else(|| "-".to_owned(), |allocations| format!("{:.2}", allocations.max));
         table.add_row([
             label.to_owned(),
             unit(name, label).to_owned(),
@@ -52,7 +51,7 @@ pub(super) fn write(path: &Path, name: Name, cases: &Cases) -> Result<()> {
                 case.peers.iter().map(|(peer, rounds)| (peer, Summary::of(rounds))).collect();
             json!({
                 "case": label, "unit": unit(name, label), "better": "lower",
-                "ours": Summary::of(&case.ours), "peers": peers, "allocations": case.allocations,
+                "ours": Summary::of(&case.ours), "peers": peers, "allocations": Summary::of(&case.allocations).map(|allocations| allocations.max),
             })
         })
         .collect();

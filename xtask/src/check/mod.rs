@@ -28,7 +28,7 @@ struct Tool {
     version: &'static str,
 }
 
-/// Runs every check, the quickest first, up to the first one that fails.
+/// Runs the checks, the quickest first, and stops at the first check that fails.
 pub(crate) fn run_checks() -> Result<()> {
     run(&mut cargo(["fmt", "--all", "--check"]))?;
     structure::check()?;
@@ -64,8 +64,8 @@ fn packages<'a>(names: &[&'a str]) -> impl Iterator<Item = &'a str> {
 
 impl Tool {
     /// Returns a command that runs the tool in the root of the workspace, and installs the tool if
-    /// it is missing. The tool is called by its own name and not through cargo, so a tool that
-    /// expects its cargo subcommand needs it as the first argument.
+    /// it is missing. The tool is called by its own name and not through cargo. So a tool that
+    /// expects the name of its cargo subcommand needs that name as the first argument.
     fn command(&self) -> Result<Command> {
         let mut command = Command::new(self.install()?);
         command.current_dir(root());

@@ -1,10 +1,8 @@
-//! Checks the public API of the published crates: that its documentation builds as on docs.rs, and
-//! that it
-//! contains only allowed types of other crates.
+//! Checks the public API of the published crates. The documentation must build as on docs.rs, and
+//! the API may contain only allowed types of other crates.
 //!
-//! Both need unstable features of rustdoc. `RUSTC_BOOTSTRAP` lets a stable toolchain use them.
-//! Nothing
-//! that is shipped is built with it.
+//! Both checks need unstable features of rustdoc. `RUSTC_BOOTSTRAP` lets a stable toolchain use
+//! these features. Nothing that is shipped is built with this variable.
 
 use std::process::Command;
 
@@ -13,9 +11,9 @@ use anyhow::{Context, Result};
 use super::{Tool, packages};
 use crate::process::{cargo, root, run, target};
 
-/// This version reads the JSON of rustdoc 1.95. It fails with JSON of another version and names the
-/// format that it expects. The release notes of the tool say which of its versions reads which
-/// format.
+/// This version reads the JSON of rustdoc 1.95. With JSON of another rustdoc, the tool fails and
+/// names the format that it expects. The release notes of the tool say which version of the tool
+/// reads which format.
 const CARGO_CHECK_EXTERNAL_TYPES: Tool =
     Tool { name: "cargo-check-external-types", version: "0.5.0" };
 
@@ -27,8 +25,8 @@ pub(super) fn check(published: &[&str]) -> Result<()> {
     run(unstable(&mut docs)?)?;
     for name in published {
         let directory = root().join("crates").join(name);
-        // All features are enabled. Features only add items, so this covers the API without them,
-        // too.
+        // All features are enabled. A feature only adds items, so this check also covers the API
+        // without features.
         let mut types = CARGO_CHECK_EXTERNAL_TYPES.command()?;
         types.args(["check-external-types", "--all-features", "--manifest-path"]);
         types.arg(directory.join("Cargo.toml"));
@@ -40,8 +38,8 @@ pub(super) fn check(published: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The command gets its own target directory, because build scripts see the variable and build
-/// their crates differently.
+/// Lets the command use unstable features. The command gets its own target directory, because build
+/// scripts see the variable `RUSTC_BOOTSTRAP` and then build their crates differently.
 fn unstable(command: &mut Command) -> Result<&mut Command> {
     Ok(command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", target()?.join("unstable")))
 }

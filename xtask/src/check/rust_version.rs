@@ -2,10 +2,8 @@
 //!
 //! The check needs no other toolchain. Clippy's `incompatible_msrv` finds functions of the standard
 //! library that are newer than `rust-version`. This check finds dependencies that declare a newer
-//! Rust.
-//! Neither finds newer syntax, nor a dependency that needs a newer Rust than it declares. Only a
-//! build
-//! with the oldest Rust would find these.
+//! Rust. Neither Clippy nor this check finds newer syntax, or a dependency that needs a newer Rust
+//! than it declares. Only a build with the oldest Rust would find these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,12 +47,12 @@ struct Dependency {
 
 #[derive(Deserialize)]
 struct DependencyKind {
-    /// `None` for a normal dependency.
+    /// The kind of the dependency, or `None` for a normal dependency.
     kind: Option<String>,
 }
 
-/// Fails if the crates of the workspace declare different versions, or if a published crate needs a
-/// crate that declares a newer Rust.
+/// Fails if the crates of the workspace declare different values of `rust-version`, or if a
+/// published crate needs a crate that declares a newer Rust.
 pub(super) fn check(published: &[&str]) -> Result<()> {
     println!("$ cargo metadata: rust-version");
     let metadata = cargo(["metadata", "--locked", "--format-version", "1", "--all-features"]);
@@ -99,7 +97,8 @@ fn problems(metadata: &Metadata, published: &[&str]) -> Result<Vec<String>> {
     Ok(problems)
 }
 
-/// Returns the package and all packages that are built with it as a library.
+/// Returns the package and all packages that are built when another program uses the package as a
+/// library.
 fn needed<'a>(package: &'a str, nodes: &BTreeMap<&'a str, &'a Node>) -> BTreeSet<&'a str> {
     let mut needed = BTreeSet::new();
     let mut open = vec![package];
@@ -115,7 +114,7 @@ fn needed<'a>(package: &'a str, nodes: &BTreeMap<&'a str, &'a Node>) -> BTreeSet
     needed
 }
 
-/// Parses a version into its numbers, which compare in the order of versions.
+/// Parses a version into an array of its numbers. Such arrays compare in the order of the versions.
 fn numbers(version: &str) -> Result<[u64; 3]> {
     let mut numbers = [0; 3];
     for (number, text) in numbers.iter_mut().zip(version.split('.')) {
@@ -130,9 +129,9 @@ mod tests {
 
     use super::*;
 
-    // Scenario: a published crate has four dependencies: one is too new, one of its build script is
-    // too new, one is only for tests, and one declares no version. Another crate of the workspace
-    // declares another version.
+    // Scenario: a published crate has four unusual dependencies. One needs a newer Rust. One is a
+    // build dependency that needs a newer Rust. One needs a newer Rust, but only tests use it. One
+    // declares no version. Another crate of the workspace declares another version.
     // Guarantee: the differing version and the first two dependencies are reported.
     #[test]
     fn what_needs_a_newer_rust_is_found() {

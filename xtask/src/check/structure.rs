@@ -2,9 +2,10 @@
 //! from which.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::process::{output, root};
 
@@ -22,20 +23,28 @@ struct File {
     text: String,
 }
 
-/// Fails with a list of all places that break one of the rules below.
+/// Checks the rules below. Fails with a list of all lines and files that break a rule.
 pub(super) fn check() -> Result<()> {
     println!("$ git ls-files: lines, columns and imports");
     let mut list = Command::new("git");
-    list.current_dir(root()).args(["ls-files", "--cached", "--others", "--exclude-standard"]);
-    let list = output(list.args(["*.rs", "*.md"]))?;
-    // git also lists a file that was deleted without a commit.
-    let read = |path: &str| {
-        let text = fs::read_to_string(root().join(path)).ok()?;
-        Some(File { path: path.to_owned(), text })
-    };
-    let problems = problems(&list.lines().filter_map(read).collect::<Vec<_>>());
+    list.current_dir(root()).args(["ls-files", "-z", "--cached", "--others"]);
+    let list = output(list.args(["--exclude-standard", "*.rs", "*.md"]))?;
+    let files = list.split_terminator('\0').filter_map(|path| read(path).transpose());
+    let files = files.collect::<Result<Vec<_>>>()?;
+    ensure!(!files.is_empty(), "git lists no file");
+    let problems = problems(&files);
     ensure!(problems.is_empty(), "structure:\n{}", problems.join("\n"));
     Ok(())
+}
+
+/// Reads a file that git lists. Returns `None` if the file does not exist, because git also lists a
+/// file that was deleted without a commit.
+fn read(path: &str) -> Result<Option<File>> {
+    match fs::read_to_string(root().join(path)) {
+        Ok(text) => Ok(Some(File { path: path.to_owned(), text })),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| path.to_owned()),
+    }
 }
 
 fn problems(files: &[File]) -> Vec<String> {
@@ -55,8 +64,8 @@ fn too_long(file: &File) -> Option<String> {
         .then(|| format!("{}: {lines} lines; at most {MAX_LINES}", file.path))
 }
 
-/// Finds prose that is too wide. Code in prose, tables and URLs are left out, because they cannot
-/// be wrapped.
+/// Finds prose that is too wide. Ignores code blocks, tables and URLs in prose, because these
+/// cannot be wrapped.
 fn wide_prose(file: &File) -> Vec<String> {
     let mut problems = Vec::new();
     let mut in_code = false;
@@ -81,8 +90,8 @@ fn wide_prose(file: &File) -> Vec<String> {
     problems
 }
 
-/// Finds imports between `client` and `server` of the library. Each end must be usable without the
-/// other.
+/// Finds an import from `client` to `server` of the library, or the reverse. Each of the two
+/// modules must be usable without the other.
 fn import_across(file: &File) -> Option<String> {
     let ends = ["client", "server"];
     let end = ends.iter().find(|end| {
@@ -90,8 +99,8 @@ fn import_across(file: &File) -> Option<String> {
         file.path.starts_with(&format!("{source}/")) || file.path == format!("{source}.rs")
     })?;
     let other = ends.iter().find(|other| *other != end)?;
-    let imports = |line: &str| line.contains(&format!("crate::{other}"));
-    file.code().any(imports).then(|| format!("{}: {end} imports from {other}", file.path))
+    let imports = file.crate_paths().iter().any(|path| first_name(path) == *other);
+    imports.then(|| format!("{}: {end} imports from {other}", file.path))
 }
 
 /// Finds imports from `main.rs`. Items that several files of a program need belong in another file.
@@ -104,7 +113,8 @@ fn import_from_main(files: &[File]) -> Vec<String> {
         }
         let items: Vec<_> = main.code().filter_map(item).collect();
         for file in files.iter().filter(|file| file.path.starts_with(source)) {
-            let imported = |name: &&&str| file.code().any(|line| names(line, name));
+            let paths = file.crate_paths();
+            let imported = |name: &&&str| paths.iter().any(|path| names(path, name));
             for name in items.iter().filter(imported) {
                 problems.push(format!("{}: imports {name} from {}", file.path, main.path));
             }
@@ -120,15 +130,44 @@ fn item(line: &str) -> Option<&str> {
     let line = line.strip_prefix("async ").unwrap_or(line);
     let kinds = ["const ", "static ", "fn ", "struct ", "enum ", "type ", "trait "];
     let rest = kinds.iter().find_map(|kind| line.strip_prefix(kind))?;
-    rest.split(|c: char| !c.is_alphanumeric() && c != '_').next()
+    Some(first_name(rest))
 }
 
-/// Returns whether this line names the item of the crate root.
-fn names(line: &str, item: &str) -> bool {
-    let after = line.split("crate::").skip(1);
-    after
-        .filter_map(|after| after.strip_prefix(item))
-        .any(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
+/// Returns whether `path` names the item itself. The path is relative to the crate root. A path
+/// through a module with the name of the item does not name the item.
+fn names(path: &str, item: &str) -> bool {
+    path.strip_prefix(item)
+        .is_some_and(|rest| !rest.starts_with(|c: char| is_of_a_name(c) || c == ':'))
+}
+
+/// Returns the name at the start of a path.
+fn first_name(path: &str) -> &str {
+    path.split(|c| !is_of_a_name(c)).next().unwrap_or(path)
+}
+
+fn is_of_a_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Returns the elements of a group of imports, whose text starts after its opening brace. The
+/// elements of a nested group are part of the element that contains the nested group.
+fn elements_of_group(text: &str) -> Vec<&str> {
+    let (mut elements, mut start, mut depth) = (Vec::new(), 0, 0_usize);
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            ',' | '}' if depth == 0 => {
+                elements.push(text[start..at].trim());
+                start = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    elements
 }
 
 impl File {
@@ -140,6 +179,22 @@ impl File {
     fn code(&self) -> impl Iterator<Item = &str> {
         let is_code = |line: &&str| self.is_rust() && !line.trim_start().starts_with("//");
         self.text.lines().filter(is_code)
+    }
+
+    /// Returns the text after each `crate::`. A group such as `crate::{a::B, c}` counts as one path
+    /// for each of its elements.
+    fn crate_paths(&self) -> Vec<String> {
+        let code = self.code().collect::<Vec<_>>().join("\n");
+        let mut paths = Vec::new();
+        for path in code.split("crate::").skip(1) {
+            match path.strip_prefix('{') {
+                Some(group) => {
+                    paths.extend(elements_of_group(group).into_iter().map(str::to_owned))
+                }
+                None => paths.push(path.to_owned()),
+            }
+        }
+        paths
     }
 }
 
@@ -161,7 +216,7 @@ mod tests {
     }
 
     // Scenario: lines of 101 columns are in prose, in code blocks, in tables and in URLs.
-    // Guarantee: only the lines of prose are problems, and each problem has its place.
+    // Guarantee: only the lines of prose are problems. Each problem names the file and the line.
     #[test]
     fn wide_prose_is_a_problem() {
         let wide = "ä".repeat(97);
@@ -173,7 +228,7 @@ mod tests {
     }
 
     // Scenario: files of one end of the library import from the other end, or only mention it.
-    // Guarantee: only the imports are problems.
+    // Guarantee: only the imports are problems, including the imports in a group.
     #[test]
     fn the_ends_of_the_library_are_apart() {
         let client = "crates/otlp-auth/src/client/token.rs";
@@ -186,22 +241,40 @@ mod tests {
             problems_of(server, "fn f(_: crate::client::Token) {}"),
             [format!("{server}: server imports from client")]
         );
+        let grouped =
+            "use crate::{\n    Credential,\n    decision::{Decision, Verdict},\n    client::A,\n};";
+        assert_eq!(problems_of(server, grouped), [format!("{server}: server imports from client")]);
+        assert_eq!(problems_of(client, grouped), [""; 0]);
+        assert_eq!(
+            problems_of(client, "use crate::{a::{server}, b}; use hyper::{server};"),
+            [""; 0]
+        );
         assert_eq!(problems_of(client, "/// crate::server\nuse hyper::server;"), [""; 0]);
         assert_eq!(problems_of("crates/otlp-auth/src/lib.rs", "use crate::client::A;"), [""; 0]);
     }
 
     // Scenario: the `main.rs` of a program has an item and a module. Another file of the program
-    // and a file of another program name both.
-    // Guarantee: only the file of the same program that names the item is a problem.
+    // and a file of another program name both the item and the module.
+    // Guarantee: only the files of the same program that name the item are problems. This includes
+    // names in a group.
     #[test]
     fn nobody_imports_from_main() {
         let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
-        let code = "use crate::LIMIT;\nuse crate::LIMITS;\nuse crate::cli::LIMIT;";
+        let others = "use crate::LIMITS;\nuse crate::cli::LIMIT;\nuse crate::{cli::LIMIT, LIMITS};";
+        let code = format!("use crate::LIMIT;\n{others}");
         let files = [
             file("a/src/main.rs", "mod cli;\npub(crate) const LIMIT: u8 = 1;\nfn main() {}"),
-            file("a/src/cli/mod.rs", code),
-            file("b/src/cli.rs", code),
+            file("a/src/cli/mod.rs", &code),
+            file("a/src/cli/grouped.rs", "use crate::{\n    cli::Cli,\n    LIMIT,\n};"),
+            file("a/src/cli/others.rs", others),
+            file("b/src/cli.rs", &code),
         ];
-        assert_eq!(problems(&files), ["a/src/cli/mod.rs: imports LIMIT from a/src/main.rs"]);
+        assert_eq!(
+            problems(&files),
+            [
+                "a/src/cli/mod.rs: imports LIMIT from a/src/main.rs",
+                "a/src/cli/grouped.rs: imports LIMIT from a/src/main.rs",
+            ]
+        );
     }
 }

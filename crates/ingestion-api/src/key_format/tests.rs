@@ -84,8 +84,8 @@ fn the_format_is_fixed() {
     assert_eq!(check("iapikeyok-12345678-9ABCDEFG-HIJKLMNO-4UUaeN"), Ok(()));
 }
 
-// Scenario: texts are truncated keys, mistyped keys and other texts.
-// Guarantee: each kind of text is reported with its own error.
+// Scenario: truncated keys, mistyped keys and other texts are parsed as keys.
+// Guarantee: each kind of invalid text is reported with its own error.
 #[test]
 fn each_error_is_reported() {
     for (text, wrong) in [
@@ -130,7 +130,7 @@ fn an_error_of_the_random_source_is_returned() {
     assert_eq!(IngestionKey::generate(|_| Err("no entropy")).unwrap_err(), "no entropy");
 }
 
-// Scenario: a key is formatted with `Debug`. So is every error of parsing it.
+// Scenario: a key is formatted with `Debug`. Each error of parsing a key is formatted too.
 // Guarantee: no output contains a part of the key.
 #[test]
 fn a_key_is_not_printed() {

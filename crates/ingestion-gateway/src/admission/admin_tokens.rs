@@ -32,7 +32,8 @@ pub enum AdminTokensError {
     },
 }
 
-/// Opens the file. If it does not exist, creates it with one random token first.
+/// Opens the admin token file at `path`. If the file does not exist, creates it first, with one
+/// random token.
 pub(crate) fn open(path: &Path) -> Result<TokenFile, AdminTokensError> {
     let created = create_if_absent(path)
         .map_err(|source| AdminTokensError::Create { path: path.to_owned(), source })?;
@@ -56,13 +57,14 @@ fn create_if_absent(path: &Path) -> io::Result<bool> {
         _ => Path::new("."),
     };
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    // A temporary file is readable for its owner alone, and is renamed when it is complete.
+    // Only the owner can read the temporary file. The file gets its final name once its content is
+    // complete.
     let mut file = tempfile::Builder::new().prefix(".admin-tokens-").tempfile_in(directory)?;
     writeln!(file, "{}", random_token()?.expose_secret())?;
     file.as_file().sync_all()?;
     match file.persist_noclobber(path) {
         Ok(_) => Ok(true),
-        // Another process created the file meanwhile.
+        // Another process has created the file in the meantime.
         Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error.error),
     }
@@ -84,9 +86,9 @@ fn random_token() -> io::Result<SecretString> {
 mod tests {
     use super::*;
 
-    // Scenario: the file is opened twice; before the first time it and its directory do not exist.
-    // Guarantee: one token of 256 bits in hexadecimal is created, once, and only the owner can read
-    // it.
+    // Scenario: neither the file nor its directory exists. The file is opened twice.
+    // Guarantee: the first call creates the file with one token of 256 bits in hexadecimal. Only
+    // the owner can read the file. The second call does not change the file.
     #[test]
     fn a_missing_file_is_created_once() {
         let directory = tempfile::tempdir().unwrap();
@@ -109,7 +111,7 @@ mod tests {
     }
 
     // Scenario: the file exists and has no token.
-    // Guarantee: opening it fails, and the file stays as it is.
+    // Guarantee: opening the file fails, and the file is not changed.
     #[test]
     fn an_empty_file_is_not_overwritten() {
         let directory = tempfile::tempdir().unwrap();

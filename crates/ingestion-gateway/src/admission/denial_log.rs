@@ -1,4 +1,5 @@
-//! Which keys are refused: the log and the metrics name them, the answers do not.
+//! Records which keys are denied. The log and the metrics contain the ids of these keys, the
+//! responses do not.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,20 +13,22 @@ use opentelemetry::metrics::{Counter, Meter};
 use otlp_auth::{Denial, DenyReason};
 use tokio::time::Instant;
 
-/// Shortest time between two lines about the same key, whose sender tries again with each batch.
+/// The minimum time between two log lines about the same key and reason. The number of log lines is
+/// limited because the sender of a denied key tries again with each batch.
 const LINE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Most keys and reasons that are logged within [`LINE_INTERVAL`]; others are counted only.
+/// The largest number of pairs of key and reason that are logged within [`LINE_INTERVAL`]. Requests
+/// with further pairs are only counted.
 const MAX_LOGGED: usize = 1024;
 
-/// Logs and counts the requests whose key is known and refused.
+/// Logs and counts the requests with a key that the gateway knows and denies.
 #[derive(Clone, Debug)]
 pub(crate) struct DenialLog {
     throttle: Arc<LogThrottle>,
     refusals: Counter<u64>,
 }
 
-/// When a line was written about a key, by its id, and a reason.
+/// The time of the last log line for each pair of key id and reason.
 #[derive(Debug, Default)]
 struct LogThrottle(Mutex<HashMap<(u64, DenyReason), Instant>>);
 
@@ -41,7 +44,7 @@ impl DenialLog {
     fn record(&self, denial: &Denial) {
         let Some(id) = denial.identity().and_then(otlp_auth::Identity::id) else { return };
         let reason = denial.reason();
-        // The SDK bounds the number of ids that it keeps.
+        // The metrics SDK limits how many key ids the counter keeps.
         self.refusals.add(
             1,
             &[
@@ -55,8 +58,9 @@ impl DenialLog {
     }
 }
 
-/// The middleware in front of an [`AuthenticateLayer`](otlp_auth::server::AuthenticateLayer), which
-/// leaves the denial in the extensions of its answer.
+/// Records the denial of a request, if there is one. This middleware is in front of an
+/// [`AuthenticateLayer`](otlp_auth::server::AuthenticateLayer), which puts the denial into the
+/// extensions of its response.
 pub(crate) async fn record(State(log): State<DenialLog>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     if let Some(denial) = response.extensions().get() {
@@ -87,10 +91,10 @@ impl LogThrottle {
 mod tests {
     use super::*;
 
-    // Scenario: keys are refused again and again, for two reasons, and more of them than the
-    // throttle keeps.
-    // Guarantee: one line a minute is due for each key and reason, and none for those that there is
-    // no room for.
+    // Scenario: a key is denied several times, for two reasons. Then more keys are denied than the
+    // throttle can keep.
+    // Guarantee: each pair of key and reason gets one log line a minute. Pairs for which the
+    // throttle has no room get no log line.
     #[test]
     fn a_key_is_logged_once_a_minute() {
         let (throttle, start) = (LogThrottle::default(), Instant::now());

@@ -1,4 +1,4 @@
-//! The admin token file, and what is recorded about allowed and denied requests.
+//! The tokens of administrators, and what is recorded about allowed and denied keys.
 
 pub(crate) mod admin_tokens;
 pub(crate) mod denial_log;

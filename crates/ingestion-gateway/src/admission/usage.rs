@@ -1,4 +1,5 @@
-//! Usage of keys that is only known after a request was allowed: the client, and bytes received.
+//! Records who used a key and how much: the client of each allowed request, and the number of
+//! received bytes.
 
 use axum::body::Body;
 use axum::extract::Request;

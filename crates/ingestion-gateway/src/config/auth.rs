@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::print;
 use super::read::{set, strings};
 
-/// The name of the identity of the receiver API key.
+/// The name of the identity that a sender with the receiver API key gets.
 const RECEIVER: &str = "receiver";
 
 /// A receiver API key with fewer characters than this causes a warning.
@@ -22,7 +22,7 @@ pub struct AuthConfig {
     /// The accepted schemes of the `Authorization` header.
     #[serde(serialize_with = "print::list")]
     pub schemes: Vec<Scheme>,
-    /// Whether a receiver API key is set; it is printed as a mask.
+    /// Whether a receiver API key is set. `config print` shows a mask in place of the key.
     #[serde(serialize_with = "print::secret")]
     pub receiver_api_key: bool,
     /// Whether agents may send their key as a query parameter.
@@ -67,7 +67,8 @@ impl AuthConfig {
     }
 
     fn read_receiver_key(&mut self, node: &Node<'_>) {
-        // An empty value means no key, as in the documented `${env:RECEIVER_API_KEY:-}`.
+        // An empty value means that there is no key. `${env:RECEIVER_API_KEY:-}` is empty while the
+        // variable is not set.
         let Some(key) = node.string().filter(|key| !key.is_empty()) else { return };
         if key == print::MASK {
             return node.problem(

@@ -1,4 +1,4 @@
-//! `limits`: what one client may use.
+//! `limits`: the limits of requests and connections.
 
 use std::time::Duration;
 
@@ -8,21 +8,22 @@ use serde::Serialize;
 use super::read::{positive, positive_duration, set};
 use super::{ByteSize, print};
 
-/// What one client may use. Sizes are sizes on the wire.
+/// The limits of requests and connections. Sizes are measured on the wire, before decompression.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct LimitsConfig {
-    /// The largest body of a request with telemetry.
+    /// The largest allowed body of a request with telemetry.
     pub max_request_body_size: ByteSize,
-    /// The largest size of all headers of a request together.
+    /// The largest allowed size of all headers of a request together.
     pub max_header_size: ByteSize,
-    /// The number of open connections of one listener; further ones wait to be accepted.
+    /// The largest number of open connections of one listener. Further connections wait until
+    /// another connection is closed.
     pub max_connections: usize,
-    /// The number of requests in flight on one HTTP/2 connection.
+    /// The largest number of requests in flight on one HTTP/2 connection.
     pub max_streams: u32,
     /// How long a client may take to send the headers of a request.
     #[serde(serialize_with = "print::duration")]
     pub header_read_timeout: Duration,
-    /// How long a connection may be idle, and a body may make no progress.
+    /// How long a connection may be idle, and how long a body may make no progress.
     #[serde(serialize_with = "print::duration")]
     pub idle_timeout: Duration,
 }

@@ -18,7 +18,7 @@ pub struct ManagementConfig {
 }
 
 impl ManagementConfig {
-    /// The defaults; the token file stands beside the key database.
+    /// Returns the defaults. The admin token file is in the directory of the key database.
     pub(super) fn beside(database: &Path) -> Self {
         let admin_token_file = database.with_file_name("admin-tokens");
         Self { endpoint: Endpoint::loopback(7070), admin_token_file }

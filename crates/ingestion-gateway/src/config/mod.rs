@@ -1,8 +1,10 @@
-//! The configuration: files, `--set`, the environment, and a default for every setting.
+//! Reads the configuration from files, `--set` options and the environment. Every setting has a
+//! default.
 //!
-//! Each top-level key of `gateway.yaml` has a file here. The language is the Collector's
-//! ([`otel_confmap`]). All problems are reported at once, each with its path; no message
-//! contains a value. A documented setting that this version does not have is an error that says so.
+//! Each section of `gateway.yaml` has a module here. The syntax is that of the OpenTelemetry
+//! Collector ([`otel_confmap`]). All problems are reported at once, each with the path of its
+//! setting. No message contains the value of a setting. A setting that is documented but not built
+//! yet causes an error that says so.
 
 mod auth;
 mod authorize;
@@ -47,15 +49,15 @@ use self::read::{section, set};
 /// A valid configuration. Its serialized form is the output of `config print`, with masked secrets.
 #[derive(Debug, Serialize)]
 pub struct Config {
-    /// Where keys are kept.
+    /// Where keys are stored.
     pub storage: StorageConfig,
-    /// The listeners on which telemetry comes in.
+    /// The listeners that receive telemetry.
     pub receivers: ReceiversConfig,
     /// The credentials that are accepted with telemetry.
     pub auth: AuthConfig,
-    /// What one client may use.
+    /// The limits of requests and connections.
     pub limits: LimitsConfig,
-    /// The proxies whose forwarding headers name the client's address.
+    /// The proxies that are trusted to name the client's address in `X-Forwarded-For`.
     pub trusted_proxies: Vec<IpNet>,
     /// What the store keeps about the use of keys.
     pub usage: UsageConfig,
@@ -65,25 +67,26 @@ pub struct Config {
     pub authorize: AuthorizeConfig,
     /// The gateway's own metrics, health and log.
     pub telemetry: TelemetryConfig,
-    /// How long requests in flight may go on after the signal to stop.
+    /// How long requests in flight may still run after the signal to stop.
     #[serde(serialize_with = "print::duration")]
     pub shutdown_grace: Duration,
 }
 
 impl Config {
-    /// Reads the sources, where later ones override earlier ones, and replaces references to the
-    /// environment by what `env` returns. Warnings are returned beside the configuration.
+    /// Reads the sources, and replaces references to environment variables by the values that `env`
+    /// returns. Later sources override earlier sources. Returns the configuration and the warnings
+    /// about it.
     ///
     /// # Errors
     ///
-    /// Every problem of all sources.
+    /// Returns every problem of all sources.
     pub fn load(sources: &Sources, env: Env<'_>) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let (value, unread) = sources.read().map_err(|problem| vec![problem])?;
         let value = value.expand(env);
         let report = Report::new();
         let config = Self::read(&value, env, &report);
         let warnings_or_problems = report.finish();
-        // A line number is only meaningful where there is one file.
+        // A line number is only meaningful if a single file is the only source.
         let with_place = |problem: Problem| match sources.is_one_file() {
             true => problem,
             false => Problem::new(problem.path(), None, problem.message()),
@@ -97,7 +100,7 @@ impl Config {
         }
     }
 
-    /// Returns nothing only if `report` has a problem.
+    /// Returns `None` only if `report` has a problem.
     fn read(value: &Value, env: Env<'_>, report: &Report) -> Option<Self> {
         let mut root = Node::root(value, report).map()?;
         let storage = StorageConfig::read(&mut root, env, report);
@@ -139,7 +142,7 @@ impl Config {
         })
     }
 
-    /// The configuration as YAML, with every default and without secrets.
+    /// Returns the configuration as YAML, with every default and without secrets.
     ///
     /// # Errors
     ///

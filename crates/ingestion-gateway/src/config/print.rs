@@ -1,4 +1,4 @@
-//! Serializers of settings for `config print`.
+//! Serializes settings for `config print`.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -29,15 +29,15 @@ pub(super) fn duration<S: Serializer>(
     serializer.serialize_str(if text.is_empty() { "0s" } else { &text })
 }
 
-/// Stands in place of a secret.
+/// The text that is printed in place of a secret.
 pub(super) const MASK: &str = "***";
 
-/// Serializes whether a secret is set.
+/// Serializes a mask if a secret is set, and null otherwise.
 pub(super) fn secret<S: Serializer>(is_set: &bool, serializer: S) -> Result<S::Ok, S::Error> {
     if *is_set { serializer.serialize_str(MASK) } else { serializer.serialize_none() }
 }
 
-/// Serializes a list of values as their texts.
+/// Serializes each value of a list as text.
 pub(super) fn list<T: Display, S: Serializer>(
     values: &[T],
     serializer: S,

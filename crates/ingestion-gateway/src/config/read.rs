@@ -1,4 +1,4 @@
-//! Readers that several settings share.
+//! Functions with which several sections of the configuration read values.
 
 use std::time::Duration;
 
@@ -6,10 +6,11 @@ use otel_confmap::{Map, Node};
 
 use super::Endpoint;
 
-/// Part of the message about a documented setting that this version does not have.
+/// Part of the message about a setting that is documented but not built yet.
 pub(super) const NOT_BUILT: &str = "not built yet in this version";
 
-/// Reads the map under `key`, if there is one, and reports every key that `read` did not ask for.
+/// If `map` contains a section `key`, calls `read` with this section. Then reports every key of the
+/// section that `read` did not ask for.
 pub(super) fn section<'a>(map: &mut Map<'a>, key: &str, read: impl FnOnce(&mut Map<'a>)) {
     if let Some(mut section) = map.get(key).and_then(|node| node.map()) {
         read(&mut section);
@@ -17,7 +18,7 @@ pub(super) fn section<'a>(map: &mut Map<'a>, key: &str, read: impl FnOnce(&mut M
     }
 }
 
-/// Replaces a default by the value that was given.
+/// Sets `setting` to `given`, if `given` has a value.
 pub(super) fn set<T>(setting: &mut T, given: Option<T>) {
     if let Some(given) = given {
         *setting = given;
@@ -32,27 +33,27 @@ pub(super) fn endpoint(map: &mut Map<'_>, endpoint: &mut Endpoint) {
     }
 }
 
-/// Reads a duration longer than zero.
+/// Reads a duration that is longer than zero.
 pub(super) fn positive_duration(node: &Node<'_>) -> Option<Duration> {
     let duration = node.duration()?;
     if duration.is_zero() {
-        node.problem("must be longer than nothing");
+        node.problem("must be longer than 0 s");
         return None;
     }
     Some(duration)
 }
 
-/// Reads a number from 1 to the largest `T`.
+/// Reads a number from 1 to the largest value of `T`.
 pub(super) fn positive<T: TryFrom<u64>>(node: &Node<'_>) -> Option<T> {
     let number = node.u64()?;
     let fits = T::try_from(number).ok().filter(|_| number > 0);
     if fits.is_none() {
-        node.problem("must be at least 1, and not as large");
+        node.problem("expected a smaller whole number, from 1 on");
     }
     fits
 }
 
-/// Reads one of these words.
+/// Reads one of the words in `choices`, and returns the value of that word.
 pub(super) fn one_of<T: Copy, const N: usize>(
     node: &Node<'_>,
     choices: [(&str, T); N],
@@ -65,7 +66,7 @@ pub(super) fn one_of<T: Copy, const N: usize>(
     found
 }
 
-/// Reads a list of strings, each with its place for messages about it.
+/// Reads a list of strings. Returns each string with its node, so that problems can name its path.
 pub(super) fn strings<'a>(node: &Node<'a>) -> Vec<(Node<'a>, &'a str)> {
     let items = node.list().unwrap_or_default();
     items.into_iter().filter_map(|item| item.string().map(|text| (item, text))).collect()

@@ -1,4 +1,4 @@
-//! `receivers`: the listeners on which telemetry comes in.
+//! `receivers`: the listeners that receive telemetry.
 
 use http::HeaderValue;
 use otel_confmap::Map;
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Endpoint;
 use super::read::{endpoint, section, strings};
 
-/// The listeners on which telemetry comes in.
+/// The listeners that receive telemetry.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ReceiversConfig {
     /// The OTLP receiver.
@@ -51,7 +51,7 @@ pub struct HttpConfig {
 /// The web pages whose scripts may send telemetry.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct CorsConfig {
-    /// The origins of these pages, or `*` for all; empty by default.
+    /// The origins of these pages, or `*` for all origins. The list is empty by default.
     pub allowed_origins: Vec<String>,
 }
 

@@ -1,10 +1,10 @@
-//! Files and `--set` options, merged into one tree.
+//! Merges files and `--set` options into one tree of settings.
 
 use std::path::PathBuf;
 
 use otel_confmap::{Problem, Value};
 
-/// The files and `--set` options of the command line. Later files override earlier ones, and
+/// The files and `--set` options of the command line. Later files override earlier files, and
 /// `--set` overrides all files.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
@@ -15,8 +15,8 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Merges the sources that can be read, and returns the problems of the others. References to
-    /// the environment are not replaced yet.
+    /// Merges the sources that can be read. Also returns the problems of the sources that cannot be
+    /// read. References to the environment are not replaced yet.
     pub(super) fn read(&self) -> Result<(Value, Vec<Problem>), Problem> {
         let files = self.files.iter().map(|path| {
             Value::read_file(path).map_err(|problem| {
@@ -86,8 +86,9 @@ fn parse_set(text: &str) -> Result<Value, Problem> {
         .map_err(|problem| Problem::new(path, None, format!("--set: {}", problem.message())))
 }
 
-/// Whether YAML would silently drop the end of the value as a comment. It would, where the part
-/// before a `#` is valid YAML by itself; inside quotes it is not.
+/// Returns whether YAML would silently drop the end of the value as a comment. That happens if the
+/// text before a `#` is valid YAML by itself. If the `#` is inside quotes, that text is not valid,
+/// because its quote is not closed.
 fn has_comment(value: &str) -> bool {
     let starts = value.match_indices('#').map(|(start, _)| &value[..start]);
     starts

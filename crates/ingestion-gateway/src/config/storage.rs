@@ -1,4 +1,4 @@
-//! `storage`: where keys are kept.
+//! `storage`: where keys are stored.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,16 +10,17 @@ use serde::{Serialize, Serializer};
 use super::print;
 use super::read::{NOT_BUILT, positive_duration, section, set};
 
-/// Where keys are kept.
+/// Where keys are stored.
 #[derive(Clone, Debug, Serialize)]
 pub struct StorageConfig {
     /// The absolute path of the SQLite file.
     #[serde(rename = "url", serialize_with = "url")]
     pub path: PathBuf,
-    /// The time between two reads of the store, in addition to notifications.
+    /// The time between two regular reads of the store. A notification of a change causes a further
+    /// read.
     #[serde(serialize_with = "print::duration")]
     pub poll_interval: Duration,
-    /// How long keys are decided on since the store was last read successfully.
+    /// How long the gateway decides about keys after its last successful read of the store.
     #[serde(serialize_with = "print::duration")]
     pub max_staleness: Duration,
 }
@@ -72,7 +73,7 @@ fn sqlite_path(node: &Node<'_>) -> Option<PathBuf> {
         .strip_prefix("sqlite://")
         .filter(|path| path.starts_with('/') && !path.contains(['?', '#']));
     let path = path.and_then(|path| percent_decode_str(path).decode_utf8().ok());
-    // A directory and the root itself have no file name.
+    // A path without a file name (the root, or a path that ends in `..`) cannot be a database file.
     let path =
         path.map(|path| PathBuf::from(path.as_ref())).filter(|path| path.file_name().is_some());
     if path.is_none() {
@@ -81,7 +82,8 @@ fn sqlite_path(node: &Node<'_>) -> Option<PathBuf> {
     path
 }
 
-/// The directory in which programs keep the state of a user (XDG base directory specification).
+/// Returns the directory in which programs keep the state of a user (XDG base directory
+/// specification).
 fn state_directory(env: Env<'_>) -> Option<PathBuf> {
     let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))
@@ -91,7 +93,8 @@ fn url<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     let path = path
         .to_str()
         .ok_or_else(|| serde::ser::Error::custom("the path of the database is not UTF-8"))?;
-    // These characters would end the path or begin an escape.
+    // Without an escape, these characters would end the path of the URL or begin an escape
+    // sequence.
     let escaped = path.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
     serializer.collect_str(&format_args!("sqlite://{escaped}"))
 }

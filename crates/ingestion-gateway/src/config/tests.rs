@@ -81,8 +81,8 @@ shutdown_grace: 30s
     assert_eq!(config.to_yaml().unwrap(), expected);
 }
 
-// Scenario: a printed configuration is read again, except for its secrets.
-// Guarantee: it is the same configuration.
+// Scenario: a configuration without secrets is printed, and the output is read as a configuration.
+// Guarantee: the two configurations are equal.
 #[test]
 fn a_printed_configuration_can_be_read() {
     let text = "storage: {url: 'sqlite:///var/lib/a%20b%3F/keys.db'}\nusage: {retain: 30d}\nlimits: {max_request_body_size: 1048577}\n\
@@ -99,8 +99,9 @@ fn a_printed_configuration_can_be_read() {
 }
 
 // Scenario: the receiver API key comes from the environment.
-// Guarantee: it is in force, it is masked in the printed configuration, and `Debug` does not show
-// it. The mask itself is refused as a key.
+// Guarantee: the key is in force. The printed configuration has a mask in place of the key, and
+// `Debug` does not show the key. The mask itself is not accepted as a key. An empty value means
+// that there is no key.
 #[test]
 fn secrets_are_masked() {
     let (config, _) = load("auth: {receiver_api_key: '${env:KEY}'}").unwrap();
@@ -149,8 +150,8 @@ fn all_problems_are_reported() {
     assert_eq!(found, expected);
 }
 
-// Scenario: settings are given that are documented for a later version.
-// Guarantee: each is an error that says so.
+// Scenario: a configuration has settings that are documented but not built yet.
+// Guarantee: each of these settings causes an error that says so.
 #[test]
 fn later_settings_are_refused() {
     let text = "upstream: {otlp_grpc: {endpoint: 'http://collector:4317'}}\nstorage: {url: 'postgres://db/keys', password_file: /p}\n\
@@ -163,10 +164,10 @@ fn later_settings_are_refused() {
     );
 }
 
-// Scenario: two files and `--set` options have the same settings, and some `--set` options are
-// malformed.
-// Guarantee: the later one overrides the earlier one, setting by setting. Every source that cannot
-// be read is reported with its path.
+// Scenario: two files and `--set` options give different values to the same settings. Other `--set`
+// options are malformed.
+// Guarantee: a later source overrides an earlier source, setting by setting. Every option that
+// cannot be read is reported, with the path of its setting if the option has a valid path.
 #[test]
 fn later_sources_override() {
     let directory = tempfile::tempdir().unwrap();
@@ -205,8 +206,9 @@ fn later_sources_override() {
     assert_eq!((problems[0].path(), problems[0].line()), ("limits.max_streams", None));
 }
 
-// Scenario: `--set` options contain a `#`, quoted and unquoted.
-// Guarantee: a value is complete or an error. No part of it is dropped as a comment.
+// Scenario: the values of `--set` options contain a `#`, with and without quotes.
+// Guarantee: each value is used completely or causes an error. No part of a value is dropped as a
+// comment.
 #[test]
 fn settings_have_no_comments() {
     let load = |set: &str| {
@@ -234,9 +236,11 @@ fn settings_have_no_comments() {
     }
 }
 
-// Scenario: there is neither a home nor a state directory and no path is given; the authorize
-// endpoint is open to other hosts; the receiver API key is short.
-// Guarantee: the first is an error that says what to do, the others are warnings.
+// Scenario: the first configuration gives no database path, and no environment variable gives a
+// home or state directory. In the second configuration, other hosts can reach the authorize
+// endpoint. In the third, the receiver API key is short.
+// Guarantee: the first configuration causes an error at `storage.url`. The other two cause
+// warnings.
 #[test]
 fn the_environment_is_checked() {
     let problems = Config::load(&Sources::default(), &|_| None).unwrap_err();

@@ -1,4 +1,5 @@
-//! `trusted_proxies`: the proxies whose forwarding headers name the client's address.
+//! `trusted_proxies`: the proxies that are trusted to name the client's address in
+//! `X-Forwarded-For`.
 
 use std::net::IpAddr;
 
@@ -7,7 +8,7 @@ use otel_confmap::Node;
 
 use super::read::strings;
 
-/// Reads a list of addresses and networks.
+/// Reads a list of IP addresses and networks.
 pub(super) fn read(node: &Node<'_>) -> Vec<IpNet> {
     let network = |(node, text): (Node<'_>, &str)| {
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));

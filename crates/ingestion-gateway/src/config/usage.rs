@@ -13,12 +13,14 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// What the store keeps about the use of keys.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct UsageConfig {
-    /// The time between two writes of the counters to the store: a crash loses at most this much.
+    /// The time between two writes of the counters to the store. A crash loses at most the counts
+    /// of this time.
     #[serde(serialize_with = "print::duration")]
     pub flush_interval: Duration,
-    /// The number of clients that are kept for each key; 0 keeps none.
+    /// The largest number of clients that the store keeps for each key. With 0, the store keeps no
+    /// clients.
     pub sources: usize,
-    /// How long a client is kept after its last use of the key.
+    /// How long the store keeps a client after the client last used the key.
     #[serde(serialize_with = "print::duration")]
     pub retain: Duration,
 }
@@ -30,7 +32,8 @@ impl Default for UsageConfig {
 }
 
 impl UsageConfig {
-    /// The largest `sources`: the clients of a key are searched for each of its requests.
+    /// The largest allowed value of `sources`. The value is limited because the gateway searches
+    /// the clients of a key at each request.
     const MAX_SOURCES: u64 = 100;
 
     pub(super) fn read(&mut self, map: &mut Map<'_>) {

@@ -1,14 +1,14 @@
-//! Whether a connection is idle, or its peer stalls.
+//! Finds out whether a connection is idle, and whether its peer has stalled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A peer that takes fewer bytes of answers than this within an idle timeout counts as stalled.
-/// HTTP/2 pings alone, which are written even to a peer that reads nothing, stay below it.
+/// A peer counts as stalled if it takes fewer bytes than this within an idle timeout. HTTP/2 pings,
+/// which the gateway sends even to a peer that reads nothing, do not add up to this number.
 const PROGRESS: u64 = 4 << 10;
 
-/// Counters of one connection.
+/// Counts the requests and the written bytes of one connection.
 #[derive(Default)]
 pub(crate) struct Activity {
     in_flight: AtomicUsize,
@@ -16,23 +16,24 @@ pub(crate) struct Activity {
     written: AtomicU64,
 }
 
-/// A request in flight, until this is dropped.
+/// A guard that counts a request as in flight until the guard is dropped.
 pub(crate) struct InFlight(Arc<Activity>);
 
 impl Activity {
-    /// Counts a request, which is in flight until the returned guard is dropped.
+    /// Counts a request as in flight until the returned guard is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(self))
     }
 
-    /// Counts bytes of answers that the operating system took from this process.
+    /// Counts bytes of responses that the operating system has accepted from this process.
     pub(crate) fn wrote(&self, bytes: usize) {
         self.written.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Waits until no request was in flight for `timeout`; notices it after at most twice as long.
+    /// Waits until no request is in flight and no request has begun for `timeout`. Returns at most
+    /// twice `timeout` after the last request has ended.
     pub(crate) async fn idle(&self, timeout: Duration) {
         let mut begun = self.begun.load(Ordering::Relaxed);
         loop {
@@ -45,8 +46,8 @@ impl Activity {
         }
     }
 
-    /// Waits until the connection is [`idle`](Self::idle) and the peer took next to nothing of the
-    /// answers meanwhile.
+    /// Waits until the connection is [`idle`](Self::idle). If the peer has taken at least
+    /// `PROGRESS` bytes during this wait, waits again.
     pub(crate) async fn stalled(&self, timeout: Duration) {
         loop {
             let written = self.written.load(Ordering::Relaxed);
@@ -74,8 +75,8 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(60);
 
     // Scenario: a connection has a request in flight for five timeouts. Then the peer reads 5,000
-    // bytes of the answer in each of five timeouts, and 17 bytes in the next.
-    // Guarantee: the connection has stalled after the last of these timeouts, and not before.
+    // bytes of the response in each of five timeouts, and 17 bytes in the next timeout.
+    // Guarantee: the connection counts as stalled after the last of these timeouts, and not before.
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_progress_has_stalled() {
         let activity = Arc::new(Activity::default());

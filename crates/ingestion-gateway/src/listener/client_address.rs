@@ -1,4 +1,4 @@
-//! The address of the client that sent a request, behind trusted proxies or not.
+//! Finds the address of the client that sent a request, directly or through trusted proxies.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,15 +7,17 @@ use ipnet::IpNet;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address of the client; every request has it in its extensions.
+/// The address of the client. Every request has this value in its extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientAddress(pub(crate) IpAddr);
 
 impl ClientAddress {
-    /// Takes the peer's address or, if the peer is a trusted proxy, the last address in
-    /// `X-Forwarded-For` that is not a trusted proxy. Anybody may have written the addresses before
-    /// it. `Forwarded` (RFC 7239) is ignored: a proxy that writes only one of the two headers
-    /// passes the other on as the client sent it.
+    /// Returns the address of the peer. If the peer is a trusted proxy, returns the last address in
+    /// `X-Forwarded-For` that is not a trusted proxy. The addresses before that one are ignored,
+    /// because anybody may have written them.
+    ///
+    /// `Forwarded` (RFC 7239) is ignored, too, because a proxy that writes only `X-Forwarded-For`
+    /// passes on `Forwarded` as the client sent it.
     pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let peer = peer.to_canonical();
         let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
@@ -47,10 +49,11 @@ fn address(hop: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    // Scenario: requests arrive directly, through one and through two trusted proxies, with and
-    // without ports, and with forged headers.
-    // Guarantee: the client's address is the nearest one that is not a trusted proxy. An entry that
-    // is not an address ends the search.
+    // Scenario: requests arrive directly, through one trusted proxy, and through two trusted
+    // proxies. Some addresses have a port or brackets, and some headers are forged.
+    // Guarantee: the client's address is the address nearest to the gateway that is not a trusted
+    // proxy. If an entry is not an address, the result is the address of the trusted proxy that
+    // added the entry.
     #[test]
     fn only_trusted_proxies_are_believed() {
         let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];

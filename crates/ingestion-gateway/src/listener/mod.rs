@@ -1,4 +1,4 @@
-//! Sockets and connections: what a request passes before it is looked at.
+//! Sockets and connections: what a request passes before it reaches a router.
 
 pub(crate) mod activity;
 pub(crate) mod client_address;

@@ -1,4 +1,4 @@
-//! The ready file: says that every listener is bound, and to which address.
+//! Writes the ready file, which says that every listener is bound, and to which address.
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Write as _};
@@ -20,7 +20,7 @@ pub(crate) struct Addresses {
     pub(crate) telemetry: SocketAddr,
 }
 
-/// Removes the file of the last run, and checks that a new one can be written.
+/// Removes the ready file of the last run, and checks that a new ready file can be written.
 pub(crate) fn prepare(ready_file: &Path) -> io::Result<()> {
     match fs::remove_file(ready_file) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -29,19 +29,20 @@ pub(crate) fn prepare(ready_file: &Path) -> io::Result<()> {
     unnamed(ready_file).map(drop)
 }
 
-/// An empty temporary file in the same directory, so that it can be renamed.
+/// Creates an empty temporary file in the directory of the ready file, so that the temporary file
+/// can be renamed to the ready file.
 fn unnamed(ready_file: &Path) -> io::Result<NamedTempFile> {
     let directory = ready_file
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    // The process that waits for the file may run as another user. The file holds no secret.
+    // The process that waits for the file may run as another user. The file contains no secret.
     tempfile::Builder::new().permissions(Permissions::from_mode(0o644)).tempfile_in(directory)
 }
 
 impl Addresses {
-    /// Logs one line with the addresses. Writes them to the file, which appears with its whole
-    /// content.
+    /// Writes the addresses to the ready file, and then logs them in one line. The ready file is
+    /// complete as soon as it exists.
     pub(crate) fn announce(&self, ready_file: Option<&Path>) -> io::Result<()> {
         if let Some(path) = ready_file {
             let mut file = unnamed(path)?;

@@ -1,4 +1,4 @@
-//! Connections: limits, the client's address, stopping.
+//! Serves connections: applies limits, finds the client's address, and stops in order.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -27,18 +27,19 @@ use super::client_address::ClientAddress;
 use super::sockets::Socket;
 use crate::config::LimitsConfig;
 
-/// The body of a request as a service receives it. Reading it fails after `limits.idle_timeout`
-/// without progress.
+/// The body of a request as a service receives it. Reading the body fails after
+/// `limits.idle_timeout` without progress.
 pub(crate) type RequestBody = TimeoutBody<Incoming>;
 
-/// Serves connections on HTTP/1.1 and HTTP/2 until it is stopped.
+/// Serves connections with HTTP/1.1 and HTTP/2 until the server is stopped.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     limits: LimitsConfig,
     trusted_proxies: Arc<[IpNet]>,
-    /// Cancelled when nothing more is accepted, and requests in flight are to end.
+    /// Cancelled when the server begins to stop. From then on, the server accepts no more
+    /// connections, but requests in flight may still end.
     stop: CancellationToken,
-    /// Cancelled when requests still in flight are dropped.
+    /// Cancelled when the server drops the requests that are still in flight.
     abandon: CancellationToken,
     connections: TaskTracker,
 }
@@ -54,12 +55,13 @@ impl Server {
         }
     }
 
-    /// Cancelled once [`shut_down`](Self::shut_down) was called.
+    /// Returns a token that is cancelled once [`shut_down`](Self::shut_down) is called.
     pub(crate) fn stopping(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Serves `service` in the background: any service of HTTP, an axum router for example.
+    /// Serves `service` in the background. `service` is any HTTP service, for example an axum
+    /// router.
     pub(crate) fn serve<S, B>(&self, socket: Socket, service: S)
     where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
@@ -76,8 +78,8 @@ impl Server {
         });
     }
 
-    /// Stops accepting and waits for requests in flight. Returns whether all of them ended within
-    /// `grace`.
+    /// Stops accepting connections, and waits for requests in flight. Returns whether all of these
+    /// requests ended within `grace`.
     pub(crate) async fn shut_down(&self, grace: Duration) -> bool {
         self.stop.cancel();
         self.connections.close();
@@ -143,7 +145,8 @@ impl Server {
                 tokio::select! {
                     ended = connection.as_mut() => ended,
                     () = self.abandon.cancelled() => return,
-                    // A peer that never reads its answers would keep its connection for ever.
+                    // Without this branch, a peer that never reads its responses would keep its
+                    // connection open without a time limit.
                     () = activity.stalled(self.limits.idle_timeout) => {
                         return tracing::debug!(%peer, "connection dropped: its peer does not read the answers");
                     }
@@ -155,7 +158,7 @@ impl Server {
         }
     }
 
-    /// Waits for a reason to end a connection: it is idle, or the server stops.
+    /// Waits until the connection is idle or the server stops.
     async fn reason_to_end(&self, activity: &Activity) {
         tokio::select! {
             () = self.stop.cancelled() => {}
@@ -178,7 +181,7 @@ impl Server {
             .timer(TokioTimer::new())
             .max_concurrent_streams(max_streams)
             .max_header_list_size(u32::try_from(max_header_size.bytes()).unwrap_or(u32::MAX))
-            // Pings find out that a peer is gone.
+            // Pings detect that a peer is gone.
             .keep_alive_interval(idle_timeout)
             .keep_alive_timeout(header_read_timeout);
         builder

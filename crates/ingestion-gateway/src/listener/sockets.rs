@@ -31,7 +31,7 @@ pub(crate) struct Sockets {
     pub(crate) telemetry: Socket,
 }
 
-/// A bound socket and its address, whose port the operating system may have chosen.
+/// A bound socket and its address. The operating system may have chosen the port.
 #[derive(Debug)]
 pub(crate) struct Socket {
     pub(crate) listener: TcpListener,
@@ -39,7 +39,7 @@ pub(crate) struct Socket {
 }
 
 impl Sockets {
-    /// Binds all of them.
+    /// Binds the sockets of all listeners.
     pub(crate) async fn bind(config: &Config) -> Result<Self, BindError> {
         let protocols = &config.receivers.otlp.protocols;
         Ok(Self {
@@ -64,8 +64,8 @@ impl Sockets {
     }
 }
 
-/// Binds an endpoint. If its host is a name with several addresses, the first one that can be bound
-/// is taken.
+/// Binds an endpoint. If the host is a name with several addresses, binds the first address that
+/// can be bound.
 async fn bind(listener: &'static str, endpoint: &Endpoint) -> Result<Socket, BindError> {
     let bound = TcpListener::bind(endpoint.host_and_port()).await;
     bound
@@ -78,8 +78,9 @@ mod tests {
     use super::*;
     use crate::config::Sources;
 
-    // Scenario: the address of one listener after the other is taken.
-    // Guarantee: the error names that listener and its address.
+    // Scenario: the gateway binds all its listeners several times. Each time, the address of a
+    // different listener is already in use.
+    // Guarantee: the error names the listener whose address is in use, and this address.
     #[tokio::test]
     async fn the_listener_that_failed_is_named() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,4 +1,4 @@
-//! The calls of the API, one function each.
+//! The calls of the API: one function for each call.
 
 use axum::Extension;
 use axum::body::Body;
@@ -20,7 +20,7 @@ use super::{Management, json, wire};
 /// The version of the API, which clients compare with the version that they need. It is not the
 /// version of this program.
 const API_VERSION: Version =
-    // The original client takes a version with a `diff` or a `commit` for an older one.
+    // The original client treats a version with a `diff` or a `commit` as an older version.
     Version {
         major: 6,
         minor: 0,
@@ -32,7 +32,7 @@ const API_VERSION: Version =
 
 type Answer = Result<Response, Problem>;
 
-/// Information about this server
+/// Returns information about this server
 #[utoipa::path(get, path = route::SERVER_INFO, responses((status = 200, description = "The version of the API and of the platform", body = ServerInfo)))]
 pub(super) async fn server_info() -> Response {
     let platform_version = Some(API_VERSION.to_string());
@@ -46,13 +46,13 @@ pub(super) async fn server_info() -> Response {
     )
 }
 
-/// This document
+/// Returns this document
 #[utoipa::path(get, path = route::OPENAPI, responses((status = 200, description = "An OpenAPI 3.1 document", body = Object)))]
 pub(super) async fn openapi(State(management): State<Management>) -> Response {
     ([(CONTENT_TYPE, json::JSON)], management.document).into_response()
 }
 
-/// All keys, without their secrets
+/// Lists all keys, without their secrets
 #[utoipa::path(get, path = route::API_KEYS, responses((status = 200, description = "The keys", body = [IngestionApiKey])))]
 pub(super) async fn list(State(management): State<Management>) -> Answer {
     let keys = management.service.list().await?;
@@ -79,7 +79,7 @@ pub(super) async fn create(
     Ok(json::response(StatusCode::OK, &wire::generated_key(issued)))
 }
 
-/// One key, with the clients that used it
+/// Returns one key, with the clients that used it
 #[utoipa::path(
     get, path = route::API_KEY, params(("id" = i64, Path, description = "The id of the key")),
     responses(
@@ -114,7 +114,7 @@ pub(super) async fn update(
     Ok(json::response(StatusCode::OK, &wire::single_key(key)))
 }
 
-/// Deletes a key; it is refused once the response is sent
+/// Deletes a key; once the response is sent, the key is no longer valid
 #[utoipa::path(
     delete, path = route::API_KEY, params(("id" = i64, Path, description = "The id of the key")),
     responses(
@@ -132,7 +132,7 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// Creates a key in place of another key, which ends after an overlap
+/// Replaces a key by a new key; the replaced key ends after an overlap
 #[utoipa::path(
     post, path = route::ROTATE, params(("id" = i64, Path, description = "The id of the key to replace")), request_body = Option<RotateRequest>,
     responses(
@@ -154,7 +154,7 @@ pub(super) async fn rotate(
     Ok(json::response(StatusCode::OK, &wire::generated_key(issued)))
 }
 
-/// The audit log, oldest entry first
+/// Lists the audit log, oldest entry first
 #[utoipa::path(
     get, path = route::AUDIT, params(AuditQuery),
     responses(
@@ -175,7 +175,7 @@ pub(super) async fn audit(State(management): State<Management>, uri: Uri) -> Ans
     Ok(json::response(StatusCode::OK, &wire::audit_page(page)))
 }
 
-/// Whether a key is valid; no response has a body
+/// Checks whether a key is valid; no response has a body
 #[utoipa::path(
     post, path = route::AUTHORIZE, params(AuthorizeQuery), request_body = AuthorizeRequest,
     responses(
@@ -189,7 +189,8 @@ pub(super) async fn authorize(State(management): State<Management>, request: Req
     management.authorizer.answer(request).await
 }
 
-/// The id in the path. A number that cannot be an id is answered like an id that no key has.
+/// The id in the path. If the number cannot be an id, the response is the same as for an id that no
+/// key has.
 pub(super) struct Id(KeyId);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {

@@ -1,4 +1,4 @@
-//! Reading and writing JSON bodies.
+//! Reads and writes JSON bodies.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -11,16 +11,16 @@ use serde::de::DeserializeOwned;
 /// The largest body of a call, in bytes.
 const MAX_BODY: usize = 64 << 10;
 
-/// The content type of every response. The original client compares it byte by byte.
+/// The content type of every response. The original client compares this value byte by byte.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// A body could not be read as JSON. No message repeats what was sent.
+/// Why a body could not be read as JSON. The messages do not repeat what the caller sent.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum JsonRejection {
     /// The body is larger than the limit.
     #[error("the body has more than {MAX_BODY} bytes")]
     TooLarge,
-    /// The connection ended before the body.
+    /// The connection ended before the whole body had arrived.
     #[error("the body ended early")]
     EndedEarly,
     /// The body is not JSON, or a field is missing or has another type.
@@ -36,7 +36,8 @@ pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, JsonRejec
         Err(BodyError::EndedEarly) => return Err(JsonRejection::EndedEarly),
     };
     let body = if body.is_empty() { &b"{}"[..] } else { &body };
-    // Serde would read a list as the fields in their order.
+    // Only an object is accepted. serde would also accept a list, and would assign its items to the
+    // fields by position.
     if body.trim_ascii_start().first().is_some_and(|first| b"[\"0123456789-tfn".contains(first)) {
         return Err(JsonRejection::Invalid("the body: expected an object".to_owned()));
     }
@@ -50,7 +51,8 @@ pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, JsonRejec
     Ok(value)
 }
 
-/// Says what is wrong with which field of a body, without what was sent.
+/// Returns a message that names the invalid field and says what is wrong. The message does not
+/// repeat what the caller sent.
 fn wrong(path: &str, error: &serde_json::Error) -> String {
     if !error.is_data() {
         return format!("the body is not JSON (line {}, column {})", error.line(), error.column());
@@ -64,7 +66,7 @@ fn wrong(path: &str, error: &serde_json::Error) -> String {
     match text.rsplit_once("expected ") {
         Some((_, expected)) => format!("{field}: expected {expected}"),
         None if text.starts_with("duplicate field") => {
-            format!("{field}: a field stands there twice")
+            format!("{field}: a field is given twice")
         }
         None => format!("{field}: not as expected"),
     }
@@ -91,10 +93,10 @@ mod tests {
         read::<T>(body.into()).await.unwrap_err().to_string()
     }
 
-    // Scenario: bodies have wrong types, missing fields, invalid JSON and too many bytes, or are
-    // empty.
-    // Guarantee: the message names the field and does not repeat its value. Unknown fields and an
-    // empty body are accepted.
+    // Scenario: bodies have a field of a wrong type, lack a field, are not JSON, are too large, or
+    // are empty.
+    // Guarantee: the message names the field and does not repeat its value. Unknown fields are
+    // accepted. An empty body counts as an empty object.
     #[tokio::test]
     async fn the_message_names_the_invalid_field() {
         assert_eq!(message::<GenerateRequest>(r#"{"name": 7}"#).await, "`name`: expected a string");

@@ -28,11 +28,11 @@ use crate::authorize::Authorizer;
 #[derive(Debug, thiserror::Error)]
 pub enum SetUpError {
     /// The API document could not be written.
-    #[error("the document cannot be written")]
+    #[error("the OpenAPI document cannot be written")]
     Document(#[from] serde_json::Error),
 }
 
-/// The state that every call shares.
+/// The state that all calls share.
 #[derive(Clone, Debug)]
 struct Management {
     service: KeyService,
@@ -41,8 +41,8 @@ struct Management {
     document: Bytes,
 }
 
-/// The routes of the management listener. Every call needs the token of an administrator, even a
-/// call that does not exist.
+/// Creates the router of the management listener. Every request needs the token of an
+/// administrator, even a request for a call that does not exist.
 pub(crate) fn router(
     service: KeyService,
     authorizer: Authorizer,

@@ -1,5 +1,5 @@
-//! The management API as an OpenAPI document. Each call describes itself; this file adds what all
-//! calls have in common.
+//! Describes the management API as an OpenAPI document. Each call describes itself, and this file
+//! adds what all calls have in common.
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
@@ -21,14 +21,14 @@ use utoipa::{OpenApi as _, ToSchema as _};
 )]
 struct Frame;
 
-/// The responses that every call may have besides its own.
+/// The responses that every call may have, in addition to those that the call describes itself.
 const COMMON: [(&str, &str); 3] = [
     ("401", "There is no admin token, or it is not accepted"),
     ("500", "An error in the server"),
     ("503", "The keys cannot be read or written now: try again after the seconds in `Retry-After`"),
 ];
 
-/// The document without the calls.
+/// Creates the document without the calls.
 pub(super) fn frame() -> OpenApi {
     let header = |name| SecurityScheme::ApiKey(ApiKey::Header(name));
     let authorization =
@@ -40,7 +40,7 @@ pub(super) fn frame() -> OpenApi {
         ("Authorization", header(authorization)),
     ];
     let mut frame = Frame::openapi();
-    // Any one of them is enough.
+    // A request needs only one of these forms of the token.
     frame.security =
         Some(forms.iter().map(|&(name, _)| SecurityRequirement::new(name, [""; 0])).collect());
     let components = frame.components.get_or_insert_default();
@@ -48,7 +48,7 @@ pub(super) fn frame() -> OpenApi {
     frame
 }
 
-/// Adds the responses that every call may have, and writes the document.
+/// Adds the responses that every call may have, and returns the document as JSON.
 pub(super) fn finish(mut document: OpenApi) -> Result<Bytes, serde_json::Error> {
     for path in document.paths.paths.values_mut() {
         let methods = [

@@ -1,4 +1,4 @@
-//! The responses to calls that cannot be fulfilled, in one table.
+//! Defines the responses to calls that fail, in one table.
 
 use std::error::Error;
 use std::fmt;
@@ -21,7 +21,7 @@ use otlp_auth::server::retry_after;
 
 use super::json::{self, JsonRejection};
 
-/// A response to a call that cannot be fulfilled. It is in the extensions of a response until
+/// The response to a call that failed. This value is in the extensions of the response until
 /// [`render_and_log_problem`] writes the body.
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
@@ -50,7 +50,7 @@ impl Problem {
         }
     }
 
-    /// The same call may succeed later.
+    /// Creates a problem for a call that fails now but may succeed later.
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", message)
     }
@@ -64,7 +64,7 @@ impl Problem {
     }
 
     fn body(&self, tracking_key: String, server_timestamp: i64) -> ErrorBody {
-        // The original client takes text between `<` and `>` for colours.
+        // The original client reads text between `<` and `>` as the name of a colour.
         let message = self.message.replace(['<', '>'], "'");
         match self.kind {
             Kind::InvalidExpiry => ErrorBody::InvalidExpiry { message },
@@ -85,8 +85,8 @@ impl Problem {
     }
 }
 
-// The table: the answer to each error of the service. An error that several calls share stands here
-// once.
+// This table defines the problem for each error of the key service. An error that several calls
+// share is listed here once.
 
 impl From<InvalidKey> for Problem {
     fn from(error: InvalidKey) -> Self {
@@ -208,8 +208,8 @@ impl IntoResponse for Problem {
     }
 }
 
-/// The random number by which a request is found in the log. It is in the extensions of each
-/// request.
+/// A random number that identifies a request in the log. Each request has this value in its
+/// extensions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TrackingKey(u64);
 
@@ -219,7 +219,7 @@ impl fmt::Display for TrackingKey {
     }
 }
 
-/// Writes the body of a problem, and logs the problem.
+/// Runs a call. If the call fails, logs the problem and writes the body of the response.
 pub(super) async fn render_and_log_problem(
     State(clock): State<Arc<dyn Clock>>,
     mut request: Request,
@@ -239,7 +239,8 @@ pub(super) async fn render_and_log_problem(
             (problem.status.as_u16(), problem.detail.as_ref().unwrap_or(&problem.message));
         tracing::error!(%tracking_key, call, status, error, "a management call failed");
     } else if response.extensions().get::<Denial>().is_none() {
-        // A denial was logged with the address of its sender, where it was made.
+        // A denial is not logged here, because `ProblemResponder` has already logged it with the
+        // address of its sender.
         tracing::info!(%tracking_key, call, status = problem.status.as_u16(), "a management call was not fulfilled");
     }
     let body = problem.body(tracking_key.to_string(), clock.wall().as_millis());
@@ -248,7 +249,8 @@ pub(super) async fn render_and_log_problem(
     if problem.status == StatusCode::SERVICE_UNAVAILABLE && !has_wait {
         rendered.headers_mut().insert(RETRY_AFTER, retry_after().as_secs().into());
     }
-    // These are challenges and allowed methods. The headers that describe the body are new.
+    // Copies headers of the original response, such as challenges and allowed methods. Headers that
+    // describe the new body are already set, and are not replaced.
     for (name, value) in response.headers() {
         if !rendered.headers().contains_key(name) && name != http::header::CONTENT_LENGTH {
             rendered.headers_mut().append(name, value.clone());
@@ -257,7 +259,8 @@ pub(super) async fn render_and_log_problem(
     rendered
 }
 
-/// The problem of a request that axum refused by itself. Only axum answers with text here.
+/// Returns a problem if axum itself made the response. Such a response has plain text, which no
+/// call of this API returns.
 fn of_axum(response: &Response) -> Option<Problem> {
     let is_text = response
         .headers()
@@ -267,14 +270,14 @@ fn of_axum(response: &Response) -> Option<Problem> {
     is_text.then(|| Problem::new(response.status(), kind, "the request is not as expected"))
 }
 
-/// Names a call in the log. It uses the path of the route and nothing of the path that was sent,
-/// which may contain a key by mistake.
+/// Returns the name of a call for the log. The name contains the path of the route. It does not
+/// contain the path that was sent, because that path may contain a key by mistake.
 pub(super) fn call(method: &Method, extensions: &Extensions) -> String {
     let path = extensions.get::<MatchedPath>().map_or("an unknown path", MatchedPath::as_str);
     format!("{method} {path}")
 }
 
-/// The message of an error, followed by the messages of its causes.
+/// Returns the message of an error, followed by the messages of its causes.
 fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |&error| error.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))

@@ -1,4 +1,5 @@
-//! Which callers are let in: administrators, by their tokens.
+//! Allows only administrators to call the API. Requests of administrators have a token from the
+//! admin token file.
 
 use axum::response::IntoResponse;
 use bytes::Bytes;
@@ -16,13 +17,14 @@ use crate::listener::client_address::ClientAddress;
 
 const CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey realm=\"management\"");
 
-/// The scheme of a Kubernetes token in `authorization`, as StackState's own clients write it.
+/// The scheme with which StackState's own clients send a Kubernetes token in `authorization`.
 const SERVICE_BEARER_SCHEME: Scheme = Scheme::from_static("ServiceBearer");
 
 const API_KEY_SCHEME: Scheme = Scheme::from_static(header::API_KEY_SCHEME);
 
-/// Lets a call go on with the [`Identity`](otlp_auth::Identity) of its administrator, and answers
-/// any other one with a [`Problem`].
+/// Returns a layer that passes on the calls of administrators, each with the
+/// [`Identity`](otlp_auth::Identity) of its administrator. The layer rejects every other call with
+/// a [`Problem`].
 pub(super) fn require_admin(tokens: TokenFile, meter: &Meter) -> AuthenticateLayer<TokenFile> {
     let extractor = CredentialExtractor::empty()
         .with_bare_header(HeaderName::from_static(header::API_TOKEN))
@@ -35,7 +37,7 @@ pub(super) fn require_admin(tokens: TokenFile, meter: &Meter) -> AuthenticateLay
         .with_responder(ProblemResponder::new(meter))
 }
 
-/// Answers, logs and counts the calls that are not let in.
+/// Responds to rejected calls. Calls that were denied are also logged and counted.
 struct ProblemResponder {
     refusals: Counter<u64>,
 }
@@ -76,7 +78,7 @@ impl Responder for ProblemResponder {
             StatusCode::TOO_MANY_REQUESTS => ("TooManyRequests", rejection.message()),
             _ => ("Unavailable", rejection.message()),
         };
-        // The body is written where the answers of the calls are: it carries the tracking key.
+        // `render_and_log_problem` writes the body, because the body contains the tracking key.
         let problem = Problem::new(rejection.http_status(), kind, message);
         let mut response = problem.into_response().map(|_| Bytes::new());
         if rejection.http_status() == StatusCode::UNAUTHORIZED {

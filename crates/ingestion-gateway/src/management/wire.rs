@@ -1,4 +1,4 @@
-//! The wire types of the API, made from the types of `ingestion-keys` and turned into them.
+//! Converts between the wire types of the API and the types of `ingestion-keys`.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub(super) fn rotation(request: RotateRequest) -> Rotation {
     }
 }
 
-/// A key as an item of a list, which has no clients.
+/// Converts a key for the list of all keys. That list does not contain the clients of a key.
 pub(super) fn listed_key(key: Key) -> IngestionApiKey {
     IngestionApiKey { sources: None, ..single_key(key) }
 }
@@ -59,7 +59,7 @@ pub(super) fn single_key(Key { record, usage, status }: Key) -> IngestionApiKey 
     }
 }
 
-/// A new key with its secret, which is written on the wire once.
+/// Converts a new key with its secret. No other response contains the secret.
 pub(super) fn generated_key(issued: IssuedKey) -> GeneratedKey {
     GeneratedKey {
         key: single_key(issued.key),
@@ -90,7 +90,8 @@ fn audit_entry(audit::AuditEntry { revision, at, who, note }: audit::AuditEntry)
     }
 }
 
-/// A changed field under its name on the wire, with its values as text.
+/// Converts a changed field. The result has the name of the field in the API, and both the old and
+/// the new value as text.
 fn field_change(change: audit::FieldChange) -> FieldChange {
     fn texts<T>(field: &str, values: audit::FromTo<T>, text: impl Fn(T) -> String) -> FieldChange {
         let field = field.to_owned();

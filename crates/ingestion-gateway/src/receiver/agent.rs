@@ -1,5 +1,5 @@
-//! The routes of StackState's agents: keys are validated, and everything else is counted and
-//! discarded.
+//! Serves StackState's agents: validates their keys, and counts and discards everything that they
+//! send.
 
 use std::sync::Arc;
 
@@ -30,7 +30,8 @@ struct Agent {
     max_body: usize,
 }
 
-/// The places in which agents send their key: different parts of an agent use different ones.
+/// Returns an extractor that finds the key wherever agents send it. Different parts of an agent use
+/// different headers, or a query parameter.
 pub(crate) fn extractor(auth: &AuthConfig) -> CredentialExtractor {
     let extractor = otlp::extractor(auth)
         .with_scheme(API_KEY_SCHEME)
@@ -45,8 +46,8 @@ pub(crate) fn extractor(auth: &AuthConfig) -> CredentialExtractor {
     extractor.with_query_parameter(header::QUERY_PARAMETER, paths)
 }
 
-/// Creates the router of the agent listener. It serves everything below a prefix, because new
-/// versions of agents bring new routes.
+/// Creates the router of the agent listener. The router accepts every path below the prefix for
+/// agents, because new versions of agents use new paths.
 pub(crate) fn router<A>(
     authenticate: AuthenticateLayer<A>,
     denial_log: DenialLog,
@@ -60,9 +61,9 @@ where
     super::authenticated(router, authenticate.with_responder(respond), denial_log)
 }
 
-/// Answers a request that is not let in. Agents drop their data on 403, send it again on 429 and
-/// 503, and take 401 to mean that no key is configured. Bodies of responses are empty, because
-/// agents log them.
+/// Creates the response to a rejected request. Agents drop their data after 403, and send their
+/// data again after 429 and 503. Agents understand 401 as "no key is configured". The response has
+/// no body, because agents log bodies.
 fn respond(rejection: &Rejection, _request: &Parts) -> http::Response<Bytes> {
     let was_presented =
         rejection.denial().is_some_and(|denial| denial.reason() != DenyReason::Missing);
@@ -82,7 +83,7 @@ fn respond(rejection: &Rejection, _request: &Parts) -> http::Response<Bytes> {
     response
 }
 
-/// Answers a request that is let in.
+/// Answers an allowed request.
 async fn receive(State(agent): State<Agent>, request: Request) -> StatusCode {
     let path = request.uri().path();
     let path = path.strip_prefix(route::RECEIVER_PREFIX).unwrap_or(path);
@@ -127,10 +128,10 @@ mod tests {
 
     use super::*;
 
-    // Scenario: agents send no key, and keys that are refused for every kind of reason or on which
-    // there is no verdict.
-    // Guarantee: they get the status that agents understand, the challenge with a 401 only, the
-    // time to try again with 429 and 503, and never a body.
+    // Scenario: agents send no key, keys that are denied for each kind of reason, and a key about
+    // which the authenticator cannot decide.
+    // Guarantee: each response has the status that agents understand, and no body. Only a 401 has a
+    // challenge. Only 429 and 503 have `Retry-After`.
     #[tokio::test]
     async fn agents_are_answered_with_a_status_alone() {
         let authenticate = AuthenticateLayer::new(authenticator_fn(|key: &Credential<'_>| {

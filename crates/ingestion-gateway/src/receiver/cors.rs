@@ -1,4 +1,4 @@
-//! Cross-origin requests: which web pages may send to the OTLP/HTTP receiver.
+//! Cross-origin requests (CORS): says which web pages may send to the OTLP/HTTP receiver.
 
 use axum::Router;
 use http::header::RETRY_AFTER;
@@ -7,7 +7,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::config::CorsConfig;
 
-/// Lets web pages of the configured origins send. The layer has to stand in front of the
+/// Allows web pages of the configured origins to send telemetry. The layer must be in front of the
 /// authenticator, because browsers ask for permission without a credential.
 pub(crate) fn allow_origins(router: Router, config: &CorsConfig) -> Router {
     let origins = &config.allowed_origins;

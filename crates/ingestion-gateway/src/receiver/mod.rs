@@ -1,4 +1,4 @@
-//! The routes on which telemetry comes in, each behind an authenticator.
+//! The routes that receive telemetry, each behind an authenticator.
 
 pub(crate) mod agent;
 pub(crate) mod cors;
@@ -10,8 +10,8 @@ use otlp_auth::server::{AuthenticateLayer, ServerAuthenticator};
 use crate::admission::denial_log::{self, DenialLog};
 use crate::admission::usage;
 
-/// Puts `authenticate` in front of a router. Records the usage of the keys that it allows, and logs
-/// the keys that it denies.
+/// Puts `authenticate` in front of a router. Records the usage of the keys that `authenticate`
+/// allows, and logs the keys that `authenticate` denies.
 pub(crate) fn authenticated<A>(
     router: Router,
     authenticate: AuthenticateLayer<A>,

@@ -1,4 +1,4 @@
-//! The OTLP receiver: batches are counted, and the counts go to the debug exporter.
+//! The OTLP receiver counts the items of batches, and gives the counts to the debug exporter.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use crate::config::AuthConfig;
 use crate::item::Item;
 use crate::upstream::debug::DebugExporter;
 
-/// The place in which OTLP senders send their key.
+/// Returns an extractor that finds the key of an OTLP sender in `authorization`.
 pub(crate) fn extractor(auth: &AuthConfig) -> CredentialExtractor {
     let schemes = auth.schemes.iter().cloned();
     schemes.fold(CredentialExtractor::empty(), CredentialExtractor::with_scheme)
 }
 
-/// Creates the receiver. A request may have `max_body` bytes on the wire.
+/// Creates the receiver. The body of a request may have at most `max_body` bytes on the wire.
 pub(crate) fn receiver(debug: Arc<DebugExporter>, max_body: usize) -> Receiver {
     let receiver = Receiver::new(move |batch| {
         let identity = batch.extensions.get::<Identity>();

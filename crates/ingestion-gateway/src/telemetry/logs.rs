@@ -10,10 +10,10 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::{LogFormat, LogsConfig};
 use crate::lossy_output::LossyOutput;
 
-/// The time between two looks at the number of dropped lines.
+/// The time between two checks for dropped lines.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The log of this process. When it is dropped, the last lines are written.
+/// The log of this process. Dropping this value writes the lines that still wait.
 #[derive(Debug)]
 pub struct Logs {
     output: LossyOutput,
@@ -22,8 +22,8 @@ pub struct Logs {
 impl Logs {
     /// Sends everything that is logged from now on to standard error.
     ///
-    /// Below `info` only this project's own targets are logged: other crates may log headers, and
-    /// headers contain keys.
+    /// Lines at the levels `debug` and `trace` are logged only if this project's own code writes
+    /// them. Other crates may log headers at these levels, and headers contain keys.
     #[must_use]
     pub fn init(config: &LogsConfig) -> Self {
         let output = LossyOutput::new("log", io::stderr());
@@ -40,7 +40,8 @@ impl Logs {
         Self { output }
     }
 
-    /// Logs every ten seconds how many lines were dropped, if any were; never returns.
+    /// Logs every ten seconds how many lines were dropped, if any lines were dropped. This function
+    /// never returns.
     pub async fn report_dropped_lines(&mut self) {
         loop {
             tokio::time::sleep(REPORT_INTERVAL).await;

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::upstream::debug::DISCARDS;
 
-/// The instruments of this process and the registry that is scraped.
+/// The metrics of this process, and the registry from which they are scraped.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
     registry: Registry,
@@ -29,7 +29,7 @@ pub(crate) struct Telemetry {
 #[derive(Clone)]
 struct Health {
     registry: Registry,
-    /// The instruments live as long as their provider.
+    /// The metrics exist only as long as their provider.
     _provider: SdkMeterProvider,
     cache: Arc<KeyCache>,
     stopping: CancellationToken,
@@ -49,7 +49,7 @@ impl Telemetry {
         self.provider.meter("ingestion-gateway")
     }
 
-    /// The routes of the telemetry listener. Registers the number of keys as a metric.
+    /// Creates the router of the telemetry listener. Registers a metric for the number of keys.
     pub(crate) fn router(self, cache: Arc<KeyCache>, stopping: CancellationToken) -> Router {
         let meter = self.meter();
         let keys = meter.u64_observable_gauge("ingestion.keys").with_unit("{key}");
@@ -78,7 +78,7 @@ async fn metrics(State(health): State<Health>) -> Response {
     }
 }
 
-/// Whether credentials can be decided on.
+/// Answers whether the gateway can decide about keys.
 async fn ready(State(health): State<Health>) -> Response {
     let unready = |why: &str| {
         (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()

@@ -1,3 +1,3 @@
-//! Where telemetry goes once it is accepted.
+//! Where accepted telemetry goes.
 
 pub(crate) mod debug;

@@ -1,4 +1,4 @@
-//! Which keys are allowed on which routes.
+//! Tests which keys are allowed on which routes.
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -9,7 +9,7 @@ use crate::program::{Gateway, PATIENCE};
 const RECEIVER_KEY: &str = "a-shared-key-of-the-installation";
 const UNKNOWN_KEY: &str = "iapikeyok-12345678-9ABCDEFG-HIJKLMNO-4UUaeN";
 
-/// The answers of all routes to a key.
+/// Sends a key to all routes, and returns the status of each response.
 async fn all_routes(gateway: &Gateway, secret: &str) -> (Code, StatusCode, StatusCode, StatusCode) {
     let authorize = gateway.authorize("", &json!({"apiKey": secret}).to_string()).await;
     let http = gateway.send_http(secret).await.status();
@@ -21,9 +21,9 @@ async fn all_routes(gateway: &Gateway, secret: &str) -> (Code, StatusCode, Statu
     )
 }
 
-// Scenario: a key is created, disabled, enabled and deleted; then a key that never existed is
-// presented.
-// Guarantee: every route decides by the new state at once, and each has its own form of a refusal.
+// Scenario: a key is created, disabled, enabled and deleted. Then a key that never existed is sent.
+// Guarantee: after each change, every route decides by the new state at once. Each route rejects a
+// denied key with its own status.
 #[tokio::test]
 async fn a_change_is_in_force_at_once() {
     let good = (Code::Ok, StatusCode::OK, StatusCode::OK, StatusCode::NO_CONTENT);
@@ -49,8 +49,8 @@ async fn a_change_is_in_force_at_once() {
 }
 
 // Scenario: a deleted key and an expired key are sent to every receiver twice.
-// Guarantee: one log line names the id of each key and the reason. The metric counts every request.
-// The key itself is logged nowhere.
+// Guarantee: for each key, the log has exactly one line with its id and the reason. The metric
+// counts every request. Neither the log nor the metrics contain a key itself.
 #[tokio::test]
 async fn a_refused_key_is_logged_by_its_id() {
     let gateway = Gateway::start().await;
@@ -93,10 +93,10 @@ async fn a_refused_key_is_logged_by_its_id() {
     }
 }
 
-// Scenario: keys of every kind, with and without `withReceiverKey`, and broken bodies are sent to
-// both authorize endpoints.
-// Guarantee: the answer is exactly 204 or 403, without a body. A broken body is answered with 400
-// and never with 403.
+// Scenario: both authorize endpoints get keys of every kind, with and without `withReceiverKey`.
+// They also get malformed requests.
+// Guarantee: the response for a key is exactly 204 or 403. The response to a malformed request is
+// 400, and never 403. No response has a body. Asking does not count as a use of the key.
 #[tokio::test]
 async fn authorize_answers_exactly() {
     let gateway =
@@ -144,8 +144,10 @@ async fn authorize_answers_exactly() {
     );
 }
 
-// Scenario: the receiver API key is sent to every route, with and without being configured.
-// Guarantee: it is allowed where it is configured, under the name `receiver`, and nowhere else.
+// Scenario: the receiver API key is sent to a gateway whose configuration contains the key, and to
+// a gateway without a receiver API key.
+// Guarantee: the first gateway allows the key on every receiver, under the name `receiver`. The
+// second gateway denies the key.
 #[tokio::test]
 async fn the_receiver_key_is_allowed() {
     let gateway =
@@ -158,15 +160,15 @@ async fn the_receiver_key_is_allowed() {
     assert_eq!(gateway.send_http(RECEIVER_KEY).await.status(), StatusCode::UNAUTHORIZED);
 }
 
-// Scenario: agents send their key in every place they know, on routes with and without `/receiver`;
-// they send no key, two different keys, and a wrong one.
-// Guarantee: every place is read. A missing key is answered with 401, a refused one with 403, and
-// no answer has a body.
+// Scenario: agents send their key in every header and query parameter that they use, on routes with
+// and without `/receiver`. They also send no key, two different keys, and a wrong key.
+// Guarantee: the key is found in each of these headers and parameters. The response to a missing
+// key is 401, and to a denied key 403. No response has a body.
 #[tokio::test]
 async fn agents_may_send_their_key_in_any_place() {
     let gateway = Gateway::start().await;
     let key = gateway.create("agent").await.secret;
-    // This is `apikey:` and the key, in base64.
+    // Contains `apikey:` and the key, encoded in base64.
     let basic = {
         use std::fmt::Write as _;
         let bytes = format!("apikey:{key}").into_bytes();
@@ -249,9 +251,10 @@ async fn agents_may_send_their_key_in_any_place() {
     assert!(!gateway.log.all().contains(&key));
 }
 
-// Scenario: the database is lost, and could not be read for longer than `max_staleness`.
-// Guarantee: nobody is allowed or refused any more: every route asks the sender to try again. A
-// credential that is not a key is still refused.
+// Scenario: the database is removed, and more time than `max_staleness` passes.
+// Guarantee: the gateway neither allows nor denies a key. Every route asks the sender to try again.
+// A credential that does not have the form of a key is still denied. The gateway is alive, but not
+// ready.
 #[tokio::test]
 async fn undecided_is_not_a_refusal() {
     let gateway = Gateway::start_with(&[

@@ -1,4 +1,4 @@
-//! Tests of the program, which runs on free ports with a state directory of its own.
+//! Tests of the program. Each test runs it on free ports and with its own state directory.
 //!
 //! | module | guards |
 //! |---|---|
@@ -6,7 +6,7 @@
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
 //! | `secrets` | that no secret is written anywhere |
-//! | `stalled` | peers that do not read answers or do not finish requests |
+//! | `stalled` | peers that do not read responses or do not finish requests |
 //! | `process` | configuration, exit codes, restart, stopping |
 //! | `ready` | the ready file with the addresses of all listeners |
 

@@ -1,4 +1,4 @@
-//! Every call of the management API, with and without a credential.
+//! Tests every call of the management API, with and without a credential.
 
 use expect_test::expect_file;
 use reqwest::{Method, Response, StatusCode};
@@ -9,7 +9,7 @@ use crate::program::{Gateway, PATIENCE};
 const KEYS: &str = "/api/security/ingestion/api_keys";
 const OPENAPI: &str = "/api/openapi.json";
 
-/// Every call in the gateway's own OpenAPI document.
+/// Returns every call in the gateway's own OpenAPI document.
 async fn calls(gateway: &Gateway) -> Vec<(Method, String)> {
     let document: Value =
         gateway.call(Method::GET, OPENAPI).send().await.unwrap().json().await.unwrap();
@@ -35,10 +35,10 @@ async fn message(response: Response) -> String {
     body["errors"][0]["message"].as_str().unwrap().to_owned()
 }
 
-// Scenario: every call, a call that does not exist and one with a wrong method are made without a
-// credential, and with wrong ones in every header.
-// Guarantee: the answer is 401 with the challenge and an error body. The attempt is counted, and
-// logged with the address of its client.
+// Scenario: every call is made without a credential, and with a wrong credential in each header. A
+// call that does not exist and a call with a wrong method are made in the same ways.
+// Guarantee: each response is 401, with the challenge and an error body. Each attempt is counted,
+// and is logged with the address of its client.
 #[tokio::test]
 async fn no_call_without_a_credential() {
     let gateway = Gateway::start().await;
@@ -98,8 +98,8 @@ async fn no_call_without_a_credential() {
 }
 
 // Scenario: the OpenAPI document is requested.
-// Guarantee: it is the document in the repository. `UPDATE_EXPECT=1 cargo test --package
-// ingestion-gateway` rewrites that.
+// Guarantee: the document is equal to `openapi.json` in the repository. `UPDATE_EXPECT=1 cargo test
+// --package ingestion-gateway` rewrites that file.
 #[tokio::test]
 async fn the_api_is_as_documented() {
     let gateway = Gateway::start().await;
@@ -136,8 +136,8 @@ async fn the_token_is_accepted_in_every_form() {
 }
 
 // Scenario: a named administrator creates, reads, changes, rotates and deletes a key.
-// Guarantee: each call answers as documented. The audit lists every change with its author, and has
-// no secret.
+// Guarantee: each response is as documented. The audit log lists every change with its author.
+// Neither the audit log nor the gateway's log contains a secret.
 #[tokio::test]
 async fn the_life_of_a_key() {
     let gateway = Gateway::start().await;
@@ -146,7 +146,8 @@ async fn the_life_of_a_key() {
         format!("{}\nops=a-second-token-of-ops\n", gateway.token),
     )
     .unwrap();
-    // The gateway follows the file: wait until the new token is accepted.
+    // The gateway notices changes of the admin token file. Wait until the gateway accepts the new
+    // token.
     let ops = |method: Method, path: &str| {
         gateway
             .client
@@ -244,7 +245,7 @@ async fn the_life_of_a_key() {
 }
 
 // Scenario: requests have invalid fields, bodies and paths.
-// Guarantee: the status gives the kind of the error, the message names the field, and no message
+// Guarantee: the status shows the kind of the error, and the message names the field. No message
 // repeats what was sent.
 #[tokio::test]
 async fn errors_name_the_invalid_field() {
@@ -327,9 +328,9 @@ async fn errors_name_the_invalid_field() {
     }
 }
 
-// Scenario: the database is removed under the running gateway.
-// Guarantee: no change is acknowledged any more, the answer gives the cause and the time to come
-// back, and decisions go on from memory.
+// Scenario: the database is removed while the gateway runs.
+// Guarantee: the response to a change is 503, with the cause and with `Retry-After`. The gateway
+// still decides about keys from memory.
 #[tokio::test]
 async fn a_lost_database_acknowledges_nothing() {
     let gateway = Gateway::start().await;
@@ -345,8 +346,9 @@ async fn a_lost_database_acknowledges_nothing() {
     assert_eq!(gateway.send_http(&key.secret).await.status(), StatusCode::OK);
 }
 
-// Scenario: calls are refused, and others fail, at the default log level.
-// Guarantee: the tracking key of the answer is in the log line of the call.
+// Scenario: at the default log level, one call is denied, and another call asks for a key that does
+// not exist.
+// Guarantee: the log line of each call contains the tracking key of its response.
 #[tokio::test]
 async fn a_tracking_key_is_in_the_log() {
     let gateway = Gateway::start().await;
@@ -364,8 +366,9 @@ async fn a_tracking_key_is_in_the_log() {
     }
 }
 
-// Scenario: the id in the path is not a number, or not even text.
-// Guarantee: the answer is 400 with an error body of exactly the type that clients compare.
+// Scenario: the id in the path is not a number, or is not valid text.
+// Guarantee: the response is 400 with an error body. The content type is exactly
+// `application/json`, because clients compare it byte by byte.
 #[tokio::test]
 async fn a_path_that_is_not_an_id_is_a_bad_request() {
     let gateway = Gateway::start().await;

@@ -1,4 +1,4 @@
-//! Telemetry that keys send: compressions, limits, and what is counted of it.
+//! Tests of received telemetry: its compression, its limits, and what is counted.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 
 use crate::program::{Gateway, traces};
 
-/// A batch of this many spans has a little more than 20 MiB.
+/// A batch with this number of spans is a little larger than 20 MiB.
 const TOO_MANY_SPANS: usize = 500_000;
 
 fn gzip(content: &[u8]) -> Vec<u8> {
@@ -29,11 +29,12 @@ fn compressed(content: &[u8]) -> [(&'static str, Vec<u8>); 4] {
     ]
 }
 
-// Scenario: the same batch is sent in every compression over both transports. Over HTTP it is also
-// sent with a compression that it does not have, with an unknown one, and with a zstd window of
-// 128 MiB.
-// Guarantee: the former are decoded; their spans, bytes and client are counted for the key, and the
-// debug exporter prints how many spans it discarded. The others are refused.
+// Scenario: the same batch is sent over both transports, in every supported compression. Over HTTP
+// it is also sent in three ways that are not allowed: with a compression that the body does not
+// have, with an unknown compression, and with a zstd window of 128 MiB.
+// Guarantee: the batches in a supported compression are decoded. Their spans, bytes and client are
+// counted for the key, and the debug exporter prints how many spans it discarded. The other batches
+// are refused.
 #[tokio::test]
 async fn batches_are_decoded_and_counted() {
     let gateway = Gateway::start().await;
@@ -102,9 +103,9 @@ async fn batches_are_decoded_and_counted() {
     );
 }
 
-// Scenario: small bodies become larger than 20 MiB when they are decompressed; other bodies are
+// Scenario: small bodies become larger than 20 MiB when they are decompressed. Other bodies are
 // larger on the wire than the configured limit.
-// Guarantee: each is refused as too large, and none of its items is counted.
+// Guarantee: each body is refused as too large, and none of its items is counted.
 #[tokio::test]
 async fn too_much_is_refused() {
     let gateway = Gateway::start_with(&["--set", "limits.max_request_body_size=2MiB"]).await;
@@ -120,7 +121,8 @@ async fn too_much_is_refused() {
     let content = traces(TOO_MANY_SPANS).encode_to_vec();
     assert!(content.len() > 20 << 20);
     for (encoding, body) in compressed(&content) {
-        // Compressed with snappy, the body exceeds both limits.
+        // Without compression, the body exceeds the limit on the wire. With compression, it exceeds
+        // only the limit after decompression.
         assert_eq!(
             post("otlp_http", "/v1/traces", encoding, body).await.unwrap().status(),
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -151,9 +153,10 @@ async fn too_much_is_refused() {
     assert!(!metrics.contains("ingestion_debug_items_total"), "{metrics}");
 }
 
-// Scenario: two million empty spans, which compress to almost nothing, in protobuf and in JSON.
-// Guarantee: the spans are counted without being built, and the process never uses more than
-// 200 MiB. Built, the spans alone would take more.
+// Scenario: a sender sends two million empty spans, in protobuf and in JSON. The spans compress to
+// almost nothing.
+// Guarantee: the gateway counts the spans without building them in memory. The process never uses
+// more than 200 MiB, which is less than the built spans alone would need.
 #[tokio::test]
 async fn small_bodies_do_not_become_large_messages() {
     let gateway = Gateway::start().await;
@@ -201,10 +204,10 @@ async fn small_bodies_do_not_become_large_messages() {
     assert!(peak < 200 << 20, "{peak} bytes");
 }
 
-// Scenario: requests that are not OTLP/HTTP come without a credential and with one; a web page of
-// an allowed origin asks whether it may send.
-// Guarantee: without a credential every path is answered 401; with one the response says what is
-// wrong; the web page may send.
+// Scenario: requests that are not OTLP/HTTP arrive with and without a credential. A web page of an
+// allowed origin asks whether it may send telemetry.
+// Guarantee: without a credential, the response is 401 on every path. With a credential, the
+// response says what is wrong. The web page gets the permission.
 #[tokio::test]
 async fn requests_that_are_not_otlp_are_refused() {
     let gateway = Gateway::start_with(&[
@@ -269,10 +272,10 @@ async fn requests_that_are_not_otlp_are_refused() {
     assert_eq!(response.headers()["access-control-allow-origin"], "https://shop.example.com");
 }
 
-// Scenario: a request with `X-Forwarded-For` comes from a trusted proxy, and then from a peer that
-// is not trusted.
-// Guarantee: the client's address is recorded from the header of the trusted proxy. Otherwise it is
-// the peer's address, because anybody can write the header.
+// Scenario: a request with `X-Forwarded-For` comes from a trusted proxy. Another such request comes
+// from a peer that is not trusted.
+// Guarantee: for the trusted proxy, the gateway records the client's address from the header. For
+// the other peer, it records the address of the peer, because anybody can write the header.
 #[tokio::test]
 async fn the_header_of_a_trusted_proxy_is_believed() {
     for (trusted, expected) in

@@ -1,4 +1,4 @@
-//! The process: configuration, exit codes, restart, stopping.
+//! Tests of the process: configuration, exit codes, restart, stopping.
 
 use std::fs;
 use std::net::TcpListener;
@@ -11,10 +11,10 @@ use tokio::time::timeout;
 
 use crate::program::{Gateway, Lines, PATIENCE, command, free_ports, run_to_end, terminate};
 
-// Scenario: a file and `--set` options have several mistakes, and the command line has usage errors
-// and commands that do not exist.
-// Guarantee: the process ends with exit code 64 and reports every problem with its path, before it
-// creates anything.
+// Scenario: a file and `--set` options have several mistakes. Other command lines have usage errors
+// or commands that do not exist.
+// Guarantee: the process ends with exit code 64, and creates no file. It reports every problem of
+// the configuration with its path.
 #[tokio::test]
 async fn every_problem_is_reported() {
     let directory = TempDir::new().unwrap();
@@ -55,7 +55,7 @@ async fn every_problem_is_reported() {
 }
 
 // Scenario: `gateway.yaml`, which documents every setting, is checked and printed.
-// Guarantee: it is valid, and it contains exactly the defaults.
+// Guarantee: the file is valid, and contains exactly the defaults.
 #[tokio::test]
 async fn the_documented_configuration_is_the_default() {
     let directory = TempDir::new().unwrap();
@@ -67,8 +67,8 @@ async fn the_documented_configuration_is_the_default() {
     assert_eq!(documented, run_to_end(directory.path(), &["config", "print"]).await);
 }
 
-// Scenario: the version is printed; a valid configuration with a secret is checked and printed.
-// Guarantee: the exit code is 0. The printed configuration has every setting and not the secret.
+// Scenario: the version is printed. A valid configuration with a secret is checked and printed.
+// Guarantee: the exit code is 0. The printed configuration has every setting, but not the secret.
 #[tokio::test]
 async fn a_valid_configuration_is_printed() {
     let directory = TempDir::new().unwrap();
@@ -87,7 +87,8 @@ async fn a_valid_configuration_is_printed() {
     );
 }
 
-// Scenario: a port is taken; the database file is not a database; the admin token file is empty.
+// Scenario: the gateway is started three times. First a port is already in use, then the database
+// file is not a database, and then the admin token file is empty.
 // Guarantee: the exit code is 69, and the log names what cannot be used.
 #[tokio::test]
 async fn unavailable_resources_are_named() {
@@ -131,9 +132,10 @@ async fn a_restart_keeps_everything() {
     assert_eq!(gateway.send_http(&key.secret).await.status(), StatusCode::OK);
 }
 
-// Scenario: a second gateway is started on the same database, once while the first one runs and
+// Scenario: a second gateway is started on the same database, once while the first gateway runs and
 // once while it stops.
-// Guarantee: the second one waits. Then it ends with exit code 69 and a clear error, or takes over.
+// Guarantee: the second gateway waits. If the first gateway keeps running, the second ends with
+// exit code 69 and a clear error. If the first gateway stops, the second starts to serve.
 #[tokio::test]
 async fn one_file_has_one_gateway() {
     let mut first = Gateway::start().await;
@@ -150,8 +152,9 @@ async fn one_file_has_one_gateway() {
     assert_eq!(second.await.unwrap().send_http(&key.secret).await.status(), StatusCode::OK);
 }
 
-// Scenario: a gateway waits for a database that another one has, and is stopped.
-// Guarantee: it ends with exit code 0 and does not wait any longer.
+// Scenario: a gateway waits for a database that another gateway uses. Then the waiting gateway is
+// stopped.
+// Guarantee: the waiting gateway ends with exit code 0, and does not wait any longer.
 #[tokio::test]
 async fn waiting_can_be_stopped() {
     let first = Gateway::start().await;
@@ -164,8 +167,8 @@ async fn waiting_can_be_stopped() {
 }
 
 // Scenario: a gateway is stopped while many senders send without a pause.
-// Guarantee: the exit code is 0. Every request in flight is answered, no answer is an error, and
-// the database counts every success.
+// Guarantee: the exit code is 0. Every request in flight gets a response, no response is an error,
+// and the database counts every allowed request.
 #[tokio::test]
 async fn stopping_under_load_loses_nothing() {
     let mut gateway = Gateway::start().await;
@@ -200,7 +203,7 @@ async fn stopping_under_load_loses_nothing() {
     assert!(accepted == answered && answered >= 200, "{accepted} accepted, {answered} answered");
 }
 
-// Scenario: a request is in flight for longer than the grace.
+// Scenario: a request is in flight for longer than `shutdown_grace`.
 // Guarantee: the gateway ends with exit code 0, and logs that it dropped a request.
 #[tokio::test]
 async fn the_grace_ends() {
@@ -222,8 +225,8 @@ async fn the_grace_ends() {
 }
 
 // Scenario: the health endpoints of the telemetry listener are requested.
-// Guarantee: the gateway is alive and ready, `/readyz` says that telemetry is discarded, and other
-// paths are not found.
+// Guarantee: the gateway is alive and ready. `/readyz` says that telemetry is discarded. The
+// response to any other path is 404.
 #[tokio::test]
 async fn health_is_reported() {
     let gateway = Gateway::start().await;

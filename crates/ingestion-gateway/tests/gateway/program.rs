@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tonic::Code;
 use tonic::codec::CompressionEncoding;
 
-/// Longer than any step takes: a test that waits for something that never happens fails after it.
+/// How long a test waits for a step before it fails. No step takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 const LISTENERS: [&str; 6] = [
@@ -31,7 +31,7 @@ const LISTENERS: [&str; 6] = [
     "telemetry",
 ];
 
-/// A gateway that is ready. Its process is killed when this is dropped.
+/// A gateway that is ready. Dropping this value kills its process.
 pub(crate) struct Gateway {
     child: Child,
     pub(crate) directory: Arc<TempDir>,
@@ -53,8 +53,8 @@ pub(crate) struct Key {
     pub(crate) secret: String,
 }
 
-/// A command that runs the program with its state in this directory, these arguments, and no other
-/// environment.
+/// Creates a command that runs the program with these arguments. The program keeps its state in
+/// `directory`, and has no other environment variable.
 pub(crate) fn command(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ingestion-gateway"));
     command.args(arguments).env_clear().env("XDG_STATE_HOME", directory).kill_on_drop(true);
@@ -69,7 +69,7 @@ pub(crate) async fn run_to_end(directory: &Path, arguments: &[&str]) -> (i32, St
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// An HTTP client.
+/// Creates an HTTP client.
 pub(crate) fn client() -> reqwest::Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| rustls::crypto::ring::default_provider().install_default().unwrap());
@@ -82,7 +82,7 @@ pub(crate) fn terminate(child: &Child) {
     kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
 }
 
-/// Arguments with which every listener takes a free port.
+/// Returns the arguments that give every listener a free port.
 pub(crate) fn free_ports() -> Vec<String> {
     LISTENERS.iter().map(|listener| format!("--set={listener}.endpoint=127.0.0.1:0")).collect()
 }
@@ -113,7 +113,7 @@ impl Gateway {
         Self { child, directory, ready_file, addresses, client: client(), token, log, output }
     }
 
-    /// `http://..` of a listener, by its name in the ready file.
+    /// Returns the URL of `path` on a listener, which is given by its name in the ready file.
     pub(crate) fn url(&self, listener: &str, path: &str) -> String {
         format!("http://{}{path}", self.addresses[listener].as_str().unwrap())
     }
@@ -122,7 +122,7 @@ impl Gateway {
         state(&self.directory)
     }
 
-    /// A management call with the admin token.
+    /// Creates a management call with the admin token.
     pub(crate) fn call(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, self.url("management", path)).header("x-api-token", &self.token)
     }
@@ -177,13 +177,14 @@ impl Gateway {
         client.export(request).await.map_or_else(|status| status.code(), |_| Code::Ok)
     }
 
-    /// The status of the agents' health check, with the key where the node agent puts it.
+    /// Sends the agents' health check with the key in the query parameter, as the node agent does.
+    /// Returns the status.
     pub(crate) async fn validate(&self, secret: &str) -> StatusCode {
         let url = self.url("agent", &format!("/stsAgent/api/v1/validate?api_key={secret}"));
         self.client.get(url).send().await.unwrap().status()
     }
 
-    /// The answer of the authorize listener to this body.
+    /// Sends `body` to the authorize listener, and returns the response.
     pub(crate) async fn authorize(&self, query: &str, body: &str) -> Response {
         let url =
             self.url("authorize", &format!("/internal/api/security/ingestion/authorize{query}"));
@@ -196,7 +197,7 @@ impl Gateway {
             .unwrap()
     }
 
-    /// The largest resident memory of the process so far, in bytes.
+    /// Returns the largest resident memory of the process so far, in bytes.
     pub(crate) fn peak_memory(&self) -> usize {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
@@ -232,7 +233,7 @@ impl Lines {
         Self(receiver)
     }
 
-    /// Waits for the first line that contains this text.
+    /// Waits for the first line that contains `text`, and returns the line.
     pub(crate) async fn wait_for(&self, text: &str) -> String {
         let mut lines = self.0.clone();
         let found = |lines: &Vec<String>| lines.iter().any(|line| line.contains(text));
@@ -247,7 +248,7 @@ impl Lines {
     }
 }
 
-/// A request with this number of spans.
+/// Creates a request with this number of spans.
 pub(crate) fn traces(spans: usize) -> ExportTraceServiceRequest {
     let spans = vec![Span { name: "work".repeat(10), ..Span::default() }; spans];
     let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];

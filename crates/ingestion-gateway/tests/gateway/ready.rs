@@ -1,4 +1,4 @@
-//! The ready file.
+//! Tests of the ready file.
 
 use std::fs;
 use std::net::TcpListener;
@@ -7,10 +7,12 @@ use tempfile::TempDir;
 
 use crate::program::{Gateway, free_ports, run_to_end};
 
-// Scenario: the ready file of the last run exists and a port is taken; then the ready file cannot
-// be written, first alone and then together with the database.
-// Guarantee: the exit code is 69. The old file is removed, nothing listens in the second case, and
-// the error of the database is reported before the error of the ready file.
+// Scenario: the gateway is started three times while one of its ports is already in use. At the
+// first start, the ready file cannot be written. At the second, neither the ready file nor the
+// database can be used. At the third, the ready file of an earlier run exists.
+// Guarantee: each exit code is 69. If the ready file cannot be written, no listener is bound. The
+// error of the database is reported before the error of the ready file. The ready file of the
+// earlier run is removed.
 #[tokio::test]
 async fn a_stale_ready_file_is_removed() {
     let directory = TempDir::new().unwrap();
@@ -39,8 +41,9 @@ async fn a_stale_ready_file_is_removed() {
     assert!(errors.contains("cannot listen on") && !ready_file.exists(), "{errors}");
 }
 
-// Scenario: a second gateway is started with the database and the ready file of a running one.
-// Guarantee: the exit code is 69, and the file is as the first gateway wrote it.
+// Scenario: a second gateway is started with the database and the ready file of a running gateway.
+// Guarantee: the second gateway ends with exit code 69, and the ready file is as the first gateway
+// wrote it.
 #[tokio::test]
 async fn the_ready_file_of_a_running_gateway_stays() {
     let first = Gateway::start().await;

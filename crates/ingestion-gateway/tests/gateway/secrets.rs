@@ -1,4 +1,4 @@
-//! No secret is written anywhere.
+//! Tests that no secret is written anywhere.
 
 use std::fs;
 
@@ -10,10 +10,11 @@ use crate::program::Gateway;
 const KEYS: &str = "/api/security/ingestion/api_keys";
 const RECEIVER_KEY: &str = "canary-of-the-receiver-key";
 
-// Scenario: keys are created, rotated, presented on every route, well and badly formed, refused and
-// deleted, at the most verbose log level.
-// Guarantee: no key and no admin token is in any log, answer, metric, audit entry or byte of the
-// database.
+// Scenario: the gateway logs at the most verbose level. A key is created, rotated and later
+// deleted. Before and after the deletion, every secret is sent to every route, in valid and in
+// malformed requests.
+// Guarantee: no key and no admin token is in a log, a response, a metric, an audit entry or a file
+// of the database.
 #[tokio::test]
 async fn no_secret_is_written_anywhere() {
     let receiver = format!("auth.receiver_api_key={RECEIVER_KEY}");

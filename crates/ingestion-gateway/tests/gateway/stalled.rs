@@ -1,4 +1,4 @@
-//! Peers that do not read what is written to them, or do not finish what they send.
+//! Tests of peers that do not read what the gateway writes, or do not finish what they send.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -13,11 +13,11 @@ use tokio::time::timeout;
 
 use crate::program::{Gateway, Lines, PATIENCE, client, command, free_ports, terminate};
 
-/// How many bytes can be written to a pipe before somebody has to read it.
+/// How many bytes fit into a pipe before somebody has to read from it.
 const PIPE_BYTES: usize = 64 << 10;
 
-// Scenario: standard output is a full pipe that nobody reads. Telemetry comes in, and then the
-// gateway is asked to stop.
+// Scenario: standard output is a full pipe that nobody reads. Telemetry arrives, and then the
+// gateway gets SIGTERM.
 // Guarantee: the telemetry is accepted, and the gateway exits with code 0.
 #[tokio::test]
 async fn nobody_has_to_read_the_output() {
@@ -52,8 +52,8 @@ async fn nobody_has_to_read_the_output() {
 }
 
 // Scenario: a sender of OTLP/HTTP and an agent begin to write a body, and then write nothing more.
-// Guarantee: the responses let senders keep their data and try again: 503 with `Retry-After` for
-// OTLP/HTTP, and 408 for the agent.
+// Guarantee: the responses tell senders to keep their data and try again. OTLP/HTTP gets 503 with
+// `Retry-After`, and the agent gets 408.
 #[tokio::test]
 async fn a_body_that_stalls_can_be_sent_again() {
     let gateway = Gateway::start_with(&["--set", "limits.idle_timeout=2s"]).await;
@@ -75,9 +75,9 @@ async fn a_body_that_stalls_can_be_sent_again() {
     }
 }
 
-// Scenario: the largest allowed number of connections sends requests without a credential, and
-// reads no response.
-// Guarantee: each connection is dropped, and the next client is answered.
+// Scenario: clients open as many connections as are allowed. They send requests without a
+// credential, and read no response.
+// Guarantee: the gateway drops each of these connections, and the next client gets a response.
 #[tokio::test]
 async fn a_peer_that_does_not_read_is_dropped() {
     let gateway =

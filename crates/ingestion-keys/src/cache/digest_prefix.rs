@@ -7,14 +7,15 @@ use subtle::ConstantTimeEq;
 
 use crate::key::KeyDigest;
 
-/// The first 128 bits of the SHA-256 of a key. They are compared in constant time.
+/// The first 128 bits of the SHA-256 of a key. Two prefixes are compared in constant time.
 ///
 /// 128 bits are enough. To be allowed without a stored key, an attacker has to find a second
 /// preimage of a stored prefix, which takes about 2^128 attempts. Two stored keys have the same
 /// prefix by chance only among about 2^64 keys. Nobody can search for such a pair, because only the
 /// service generates keys.
 ///
-/// The other 128 bits would need 16 more bytes in each entry: 16 MB for a million keys.
+/// With the other 128 bits, each entry of the cache would need 16 more bytes: 16 MB for a million
+/// keys.
 #[derive(Clone, Copy)]
 pub(super) struct DigestPrefix([u64; 2]);
 
@@ -79,8 +80,8 @@ mod tests {
     use super::*;
 
     // Scenario: two digests differ in one bit. Each of the 256 positions is tried.
-    // Guarantee: the prefixes differ if the bit is one of the first 128 bits. Otherwise they are
-    // equal.
+    // Guarantee: the prefixes differ if the bit is one of the first 128 bits. Otherwise the
+    // prefixes are equal.
     #[test]
     fn every_bit_of_the_prefix_counts() {
         let prefix = |bytes: [u8; 32]| DigestPrefix::from(&KeyDigest::from_bytes(bytes));

@@ -77,8 +77,8 @@ impl KeyCache {
                     std::future::pending::<()>().await;
                 }
             };
-            // In both cases, after a notification and after the interval, the loop reads the store
-            // again.
+            // The result is ignored, because the loop reads the store again in both cases: after a
+            // notification and after the poll interval.
             let _elapsed = tokio::time::timeout(poll_interval, notified).await;
         }
     }
@@ -95,8 +95,8 @@ impl KeyCache {
                 SnapshotChunk::End(cursor) => break cursor,
             }
         };
-        // The snapshot does not contain the entries of an earlier epoch. They were in force until
-        // now, and are removed here.
+        // An entry of an earlier epoch has a key that the snapshot does not contain. The entry was
+        // in force until now, and is removed here.
         let mut writer = self.lock();
         let epoch = writer.epoch;
         let keys = self.keys.pin();
@@ -114,8 +114,9 @@ impl KeyCache {
         Ok(cursor)
     }
 
-    /// Logs a warning if the wall clock was set. Staleness does not change then, because the
-    /// monotonic clock measures it. Returns the time of both clocks for the next comparison.
+    /// Logs a warning if the wall clock was set. The staleness of the cache does not change then,
+    /// because the cache measures it by the monotonic clock. Returns the time of both clocks for
+    /// the next comparison.
     fn compare_clocks(&self, (wall, monotonic): (Timestamp, Duration)) -> (Timestamp, Duration) {
         let now = (self.clock.wall(), self.clock.monotonic());
         let expected = wall.saturating_add(now.1.saturating_sub(monotonic));

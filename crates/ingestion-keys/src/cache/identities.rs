@@ -1,4 +1,5 @@
-//! The identities of a key, which its allowed requests get. Each identity has its own counters.
+//! The identities of a key. Each allowed request with the key gets one of these identities. Each
+//! identity has its own counters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,8 +8,8 @@ use otlp_auth::{CountedIdentity, Identity};
 
 use super::key_handle::KeyHandle;
 
-/// The identity of a key, either once or once for each core. Every copy names the same key and has
-/// its own counters.
+/// The identities of a key: either one identity, or one identity for each core. All identities of a
+/// key name that key, and each identity has its own counters.
 #[derive(Clone)]
 pub(super) enum Identities {
     One(CountedIdentity),
@@ -18,7 +19,7 @@ pub(super) enum Identities {
 }
 
 impl Identities {
-    /// Counts a request that is allowed, and returns the identity for it.
+    /// Counts a request that is allowed, and returns the identity for the request.
     #[inline]
     pub(super) fn for_request(&self) -> Identity {
         match self {
@@ -44,7 +45,7 @@ impl Identities {
 }
 
 /// Returns a small number for this thread. Two threads that run at the same time seldom have the
-/// same number modulo the number of cores.
+/// same number modulo the number of cores, so that they seldom share a counter.
 #[inline]
 fn this_thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);

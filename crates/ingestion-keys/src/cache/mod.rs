@@ -35,7 +35,7 @@ use crate::store::{Change, Cursor, KeyState, TOMBSTONE_RETENTION};
 ///
 /// The cache is undecided until it has read its store once ([`catch_up`](Self::catch_up)). It is
 /// undecided again if it cannot read the store for [`KeyCacheOptions::max_staleness`]. A token that
-/// does not have the format of a key is denied even then.
+/// does not have the format of a key is denied even while the cache is undecided.
 pub struct KeyCache {
     keys: Map<Entry>,
     /// The time until which the cache decides, in nanoseconds of the monotonic clock.
@@ -65,16 +65,17 @@ impl Default for KeyCacheOptions {
     }
 }
 
-/// The state that a change of the cache needs. A lock protects it.
+/// The state that a change of the cache reads and writes. The lock in `KeyCache::writer` protects
+/// this state.
 #[derive(Debug, Default)]
 struct Writer {
-    /// The number of snapshots that the cache has begun to read. Each entry has the epoch in which
-    /// it was made. After a snapshot was read to its end, the key of an entry with an earlier epoch
-    /// is not in the store any more.
+    /// The number of snapshots that the cache has begun to read. This number is the current epoch.
+    /// Each entry has the epoch in which the entry was made. After a snapshot was read to its end,
+    /// an entry with an earlier epoch belongs to a key that is not in the store any more.
     epoch: u32,
-    /// If the map has more entries than this, it gets more room.
+    /// The number of entries above which the map of keys is enlarged.
     room: usize,
-    /// The deleted keys, in the order of their deletion.
+    /// The deleted keys with the time of each deletion, in the order of these times.
     tombstones: VecDeque<(Timestamp, DigestPrefix)>,
 }
 
@@ -88,7 +89,7 @@ enum NotFresh {
 }
 
 impl KeyCache {
-    /// Makes an empty cache, which is undecided.
+    /// Makes an empty cache. The cache is undecided about every key until it has read a store.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, options: KeyCacheOptions) -> Self {
         Self {
@@ -111,8 +112,8 @@ impl KeyCache {
         }
     }
 
-    /// Decides on a credential without counting a use of its key. Use it for a service that only
-    /// asks whether somebody else's key is valid.
+    /// Decides on a credential without counting a use of its key. This function is for a service
+    /// that only checks whether the key of somebody else is valid.
     ///
     /// # Errors
     ///
@@ -124,7 +125,8 @@ impl KeyCache {
     /// Returns the number of keys, including the expired and disabled keys.
     #[must_use]
     pub fn len(&self) -> usize {
-        // While the lock is held, neither of the two numbers changes.
+        // While the lock is held, neither the number of entries nor the number of tombstones
+        // changes.
         let writer = self.lock();
         self.keys.len().saturating_sub(writer.tombstones.len())
     }
@@ -146,8 +148,9 @@ impl KeyCache {
         (left > 0).then_some(Duration::from_nanos(left))
     }
 
-    /// Makes the checks of a decision in the same order for all callers. Calls `decide` if the key
-    /// is known and the cache is fresh.
+    /// Checks whether the checksum of the token is right, whether the cache is fresh, and whether
+    /// the key is known. The order is the same for all callers. If all checks succeed, returns the
+    /// decision of `decide`.
     #[inline(always)]
     fn verdict(
         &self,
@@ -214,7 +217,8 @@ impl KeyCache {
     }
 
     fn lock(&self) -> MutexGuard<'_, Writer> {
-        // Entries are replaced one at a time, so that a panic leaves no entry half changed.
+        // The lock is used even if it is poisoned. Each entry is replaced as a whole, so that a
+        // panic leaves no entry half changed.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -249,8 +253,8 @@ impl fmt::Debug for KeyCache {
     }
 }
 
-/// Returns a denial if the token has characters that no key has, although its checksum is right.
-/// For a known key this check is not needed.
+/// Returns a denial if the token has a character that cannot occur in a key. Such a token can have
+/// a right checksum. If the token is a known key, this check is not needed.
 fn malformed(presented: &[u8]) -> Option<Verdict> {
     IngestionKey::check(presented)
         .is_err()

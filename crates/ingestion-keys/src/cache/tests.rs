@@ -124,8 +124,8 @@ async fn every_state_has_its_verdict() {
 }
 
 // Scenario: `peek` is called for a valid key and for a disabled key, before and after the first
-// decision on each.
-// Guarantee: only decisions are counted.
+// decision on each key.
+// Guarantee: decisions are counted, and calls of `peek` are not.
 #[tokio::test]
 async fn peeking_counts_nothing() {
     let env = TestEnv::new();
@@ -172,9 +172,9 @@ async fn expiry_is_exact() {
 }
 
 // Scenario: the store cannot be read for `max_staleness`. Then it can be read again.
-// Guarantee: the cache decides until `max_staleness` has elapsed, exact to the millisecond. Then it
-// is undecided, until it has read the store again. A token without the format of a key is denied in
-// all these states.
+// Guarantee: the cache decides until `max_staleness` has elapsed, exact to the millisecond. Then
+// the cache is undecided, until it has read the store again. A token without the format of a key is
+// denied in all these states.
 #[tokio::test]
 async fn staleness_is_exact() {
     let env = TestEnv::new();
@@ -234,7 +234,8 @@ async fn what_is_newer_stays() {
 }
 
 proptest! {
-    // Scenario: the changes of some keys arrive in a random order, and some of them twice.
+    // Scenario: the changes of some keys arrive in a random order. In some runs, every change
+    // arrives a second time.
     // Guarantee: each key has the state of its newest change.
     #[test]
     fn order_and_repetition_do_not_matter(kinds in prop::collection::vec((1..5_i64, 0..3_u8), 1..20), order: prop::sample::Index, again: bool) {
@@ -270,7 +271,7 @@ fn futures<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// Waits until another task has made the condition true. The paused time of Tokio stands still
+/// Waits until another task has made the condition true. Tokio's paused clock does not advance
 /// meanwhile, because this task never sleeps.
 async fn until(mut holds: impl FnMut() -> bool) {
     while !holds() {
@@ -375,7 +376,8 @@ async fn usage_is_counted_once() {
     assert_eq!(env.usage(1).await, usage(4, 2));
 }
 
-// Scenario: bytes are added through the handle of an identity, and also more clients than are kept.
+// Scenario: bytes are added through the handle of an identity. More clients than the cache keeps
+// are added through the handle too.
 // Guarantee: the bytes add up. The latest clients are kept, the latest first.
 #[tokio::test]
 async fn the_handle_leads_to_the_key() {
@@ -482,8 +484,8 @@ async fn a_decision_allocates_nothing() {
     }
 }
 
-// Scenario: one key stays, while thousands of other keys are created and deleted. Each of the
-// others is presented before and after its deletion.
+// Scenario: one key stays, while thousands of other keys are created and deleted. Each of these
+// other keys is presented before and after its deletion.
 // Guarantee: the first key is allowed all the time. No other key is allowed after its deletion.
 #[test]
 fn decisions_go_on_while_keys_change() {

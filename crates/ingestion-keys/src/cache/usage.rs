@@ -1,4 +1,5 @@
-//! The usage of keys. Decisions count the usage, and a flush writes it to the store in batches.
+//! The usage of keys. Each decision counts the use of its key. A flush writes the counted usage to
+//! the store in batches.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -31,8 +32,8 @@ const MAX_CORES: usize = 64;
 pub(super) struct Registry {
     used: papaya::HashMap<KeyId, Arc<Mutex<KeyUse>>>,
     /// The keys that are not in the store any more. The usage of such a key is removed from memory
-    /// at the second flush after the key was marked, because the first flush may still count a
-    /// decision that began earlier.
+    /// at the second flush after the key was marked, because a decision that began before the mark
+    /// may be counted after the first flush has read the counters.
     retired: Mutex<HashMap<KeyId, Retired>>,
     flushing: tokio::sync::Mutex<()>,
     max_clients: usize,
@@ -265,17 +266,17 @@ impl fmt::Debug for Registry {
 }
 
 impl Counted {
-    /// Reads the counters.
+    /// Returns the counted usage, and leaves the counters unchanged.
     fn read(&self, now: Timestamp) -> Usage {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         self.collect(now, self.identity.uses(), read, |client| client.is_fresh)
     }
 
-    /// Reads the counters and sets them to zero.
+    /// Returns the counted usage, and sets the counters to zero.
     fn take(&self, now: Timestamp) -> Usage {
         let take = |counter: &AtomicU64| match counter.load(Ordering::Relaxed) {
-            // A counter that is zero is not written, because a write would take its cache line away
-            // from the other cores.
+            // A counter that is zero is not written, because a write would take the cache line of
+            // the counter away from the other cores.
             0 => 0,
             _ => counter.swap(0, Ordering::Relaxed),
         };

@@ -124,15 +124,16 @@ where
         Err(WriteError::Contended.into())
     }
 
-    /// Returns all keys, ordered by id, with their usage up to now and without their clients.
+    /// Returns all keys, ordered by id. Each key has its usage up to now, but not the clients that
+    /// used the key.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
     pub async fn list(&self) -> Result<Vec<Key>, StoreError> {
         let now = self.clock.wall();
-        // The pending usage is taken before the store is read, and prevents a flush in between.
-        // Such a flush would make usage count twice or not at all.
+        // The pending usage is taken before the store is read. No flush can start while `pending`
+        // exists. A flush between these two steps would make usage count twice or not at all.
         let pending = self.cache.pending_usage().await;
         let listed = |stored| {
             let StoredKey { record, mut usage } = pending.added_to(stored, now);
@@ -182,8 +183,8 @@ where
             if new == old {
                 return Ok(Key::at(now, old, usage));
             }
-            // An update cannot make a rotated key valid for longer, because its successor replaces
-            // it.
+            // An update cannot make a rotated key valid for longer, because the successor replaces
+            // the rotated key.
             if let Some(successor) = old.successor
                 && old
                     .expires_at
@@ -305,8 +306,8 @@ where
     }
 
     fn random(&self, bytes: &mut [u8]) -> Result<(), WriteError> {
-        // The lock is poisoned if the random source panicked. It can still be used, because no
-        // bytes of that call were used.
+        // The lock is poisoned if the random source panicked in an earlier call. The random source
+        // can still be used, because no bytes of the earlier call were used.
         let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
         rng.try_fill_bytes(bytes).map_err(|error| WriteError::Random(error.into()))
     }

@@ -25,8 +25,9 @@ where
     /// # Errors
     ///
     /// [`RotateError::Rotated`], [`RotateError::Expired`] or [`RotateError::Disabled`] if the key
-    /// cannot be rotated. Another error if there is no key with this id, an expiration is not
-    /// allowed, or the change could not be stored.
+    /// cannot be rotated. [`RotateError::Expiration`] if the new key or the old key would expire at
+    /// a time that is not allowed. [`RotateError::Change`] if there is no key with this id, or if
+    /// the change could not be stored.
     pub async fn rotate(
         &self,
         who: &str,

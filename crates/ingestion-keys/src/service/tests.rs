@@ -62,7 +62,7 @@ fn named(name: &str, expires_at: Option<Timestamp>) -> NewKey {
     NewKey { name: name.to_owned(), description: None, expires_at }
 }
 
-/// Returns the time that is this many milliseconds after `NOW`, at which each test begins.
+/// Returns the time that is this many milliseconds after `NOW`. Each test begins at `NOW`.
 fn after(millis: i64) -> Timestamp {
     Timestamp::from_millis(NOW.as_millis() + millis)
 }
@@ -271,7 +271,8 @@ async fn rotation_has_an_overlap() {
 }
 
 // Scenario: rotations are requested for a key that was rotated before, for an expired key and for a
-// disabled key. Others have an overlap that ends after the year 9999, or an expiration in the past.
+// disabled key. Other rotations have an overlap that ends after the year 9999, or an expiration in
+// the past.
 // Guarantee: each call fails, and its error says why. The error for the key that was rotated before
 // has the id of its successor. No key is created.
 #[tokio::test]
@@ -301,10 +302,10 @@ async fn what_has_ended_is_not_rotated() {
     assert_eq!(env.service.list().await.unwrap().len(), 3);
 }
 
-// Scenario: a key has a successor. Updates make the key valid for longer, without an end, and for a
-// shorter time, and change its name.
-// Guarantee: an update that would make the key valid for longer or without an end fails, and its
-// error has the id of the successor. The other updates are made.
+// Scenario: a key has a successor. Separate updates request no expiration, a later expiration, a
+// new name, and an earlier expiration.
+// Guarantee: the updates to no expiration and to a later expiration fail, and the error of each has
+// the id of the successor. The other updates are made.
 #[tokio::test]
 async fn what_was_rotated_ends() {
     let env = TestEnv::new().await;
@@ -331,8 +332,8 @@ async fn what_was_rotated_ends() {
 }
 
 // Scenario: a key is created, updated, rotated and deleted by different people.
-// Guarantee: the audit log says who made which change of which key. It can be read in pages, oldest
-// entry first, and contains no secret.
+// Guarantee: the audit log says who made which change of which key. The log can be read in pages,
+// oldest entry first, and contains no secret.
 #[tokio::test]
 async fn everything_is_audited() {
     use AuditAction::{Create, Delete, Rotate, Update};

@@ -43,7 +43,7 @@ pub struct Rotation {
     pub overlap: Option<Duration>,
     /// The end of the validity of the new key. With `None`, the lifetime of the new key is the time
     /// from the creation to the expiration of the old key. If the old key never expires, the new
-    /// key does not either.
+    /// key never expires either.
     pub expires_at: Option<Timestamp>,
 }
 

@@ -64,10 +64,10 @@ pub(super) fn update(update: KeyUpdate, now: Timestamp) -> Result<KeyUpdate, Inv
     })
 }
 
-/// Returns whether a character is an embedding, an override or an isolate (Unicode standard annex
-/// 9). With these characters, a name can look like another name. The marks U+200E, U+200F and
-/// U+061C are allowed: right-to-left names need them, and they do not change the direction of other
-/// characters.
+/// Returns whether a character controls the direction of the text after it: an embedding, an
+/// override or an isolate (Unicode standard annex 9). With these characters, a name can look like
+/// another name. The marks U+200E, U+200F and U+061C are allowed: right-to-left names need them,
+/// and they do not change the direction of other characters.
 fn overrides_direction(character: char) -> bool {
     matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -7,8 +7,8 @@ use std::fmt;
 /// A store could not be read or written.
 ///
 /// The message tells an operator what is wrong, and what to do about it if that is known. The
-/// [`kind`](Self::kind) tells a program the same. No message contains a statement, a row or a
-/// credential.
+/// [`kind`](Self::kind) gives a program the same information. No message contains a statement, a
+/// row or a credential.
 ///
 /// # Examples
 ///
@@ -34,7 +34,7 @@ pub struct StoreError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// Another process is writing to the store: stop it, or wait for its end.
+    /// Another process is writing to the store: stop that process, or wait until it ends.
     Locked,
     /// A newer version of this program made the store: use that version.
     TooNew,
@@ -76,8 +76,8 @@ pub enum CommitError {
 }
 
 impl StoreError {
-    /// Makes an error of this kind. The message is a lower-case phrase for an operator. It does not
-    /// contain the text of the cause.
+    /// Makes an error of this kind. The message is a lower-case phrase for an operator. The message
+    /// does not contain the text of the cause.
     #[must_use]
     pub fn new(kind: StoreErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, message: message.into(), source: None }

@@ -14,7 +14,7 @@ use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::key::{KeyId, StoredKey, Usage};
 
-/// A store in memory. A test can make its calls fail.
+/// A store in memory. A test can make all calls of the store fail.
 #[derive(Debug)]
 pub struct MemoryStore {
     content: Mutex<Content>,

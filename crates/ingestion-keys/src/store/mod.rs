@@ -29,8 +29,9 @@ use crate::audit::{AuditEntry, AuditNote};
 use crate::clock::Timestamp;
 use crate::key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
 
-/// How long a deleted key is remembered: 90 days. During this time the key is denied as revoked,
-/// and later as unknown. The store and the cache use the same time.
+/// How long a deleted key is remembered: 90 days. During these 90 days the key is denied as
+/// revoked. Later it is denied as unknown. The store and the cache both remember deleted keys for
+/// this duration.
 pub const TOMBSTONE_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A store of keys.
@@ -62,8 +63,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// When the store cannot be read.
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError>;
 
-    /// Returns all keys and tombstones as they are at one moment. They come in chunks. The last
-    /// chunk has the cursor of that moment.
+    /// Returns all keys and tombstones as they are at one moment. The snapshot comes in chunks. The
+    /// last chunk has the cursor of that moment.
     ///
     /// # Errors
     ///
@@ -85,8 +86,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// When the store cannot be read.
     async fn audit(&self, after: i64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
 
-    /// Adds usage to keys: the whole batch, or nothing. The usage of a key that does not exist is
-    /// ignored.
+    /// Adds usage to keys. Either the whole batch is added, or nothing. The usage of a key that
+    /// does not exist is ignored.
     ///
     /// # Errors
     ///
@@ -102,8 +103,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     async fn prune(&self, before: Timestamp) -> Result<(), StoreError>;
 
     /// Returns a channel with the last revision that this store knows. A new revision wakes the
-    /// followers, which then read the changes after their cursors. If a wake-up is lost, changes
-    /// are only delayed.
+    /// followers, which then read the changes after their cursors. If a wake-up is lost, the
+    /// followers read the changes later.
     fn revision(&self) -> watch::Receiver<i64>;
 }
 
@@ -126,7 +127,7 @@ pub struct Commit {
 /// One write of a change.
 #[derive(Clone, Debug)]
 pub enum Write {
-    /// Inserts a new key. Its id must never have been used before.
+    /// Inserts a new key. The id of the key must never have been used before.
     Insert(KeyRecord),
     /// Replaces a key, if the stored key still has the revision in the record.
     Update(KeyRecord),
@@ -148,8 +149,8 @@ pub struct Committed {
 pub type ChangeId = [u8; 16];
 
 /// A position in the history of one store: a revision, and the id of the change with this revision.
-/// A restored store has another history, in which another change may have the same revision. The
-/// ids of the two changes differ.
+/// A store that was restored from a backup has another history, in which another change may have
+/// the same revision. The ids of the two changes differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// The revision.

@@ -1,5 +1,5 @@
-//! A snapshot: everything that a store has at one moment. The store sends a snapshot in chunks, so
-//! that a million keys are never in memory twice.
+//! A snapshot: everything that a store has at one moment. The store sends a snapshot in chunks.
+//! This prevents a second copy of all keys in memory.
 
 use tokio::sync::mpsc;
 
@@ -37,8 +37,9 @@ impl Snapshot {
         (SnapshotSender { chunks: sender }, Self { chunks: receiver })
     }
 
-    /// Returns the next chunk. If the snapshot stops without [`SnapshotChunk::End`], it is not
-    /// complete, and the call returns an error. Otherwise a cache would deny the missing keys.
+    /// Returns the next chunk. If the sending end is dropped before it has sent
+    /// [`SnapshotChunk::End`], the snapshot is not complete, and the call returns an error. Without
+    /// this error, a cache would deny the keys that are missing in the snapshot.
     ///
     /// # Errors
     ///

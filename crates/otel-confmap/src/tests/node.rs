@@ -55,7 +55,8 @@ fn durations() {
 
 /// Scenario: a value of every type is read as every type.
 /// Guarantee: a value is read as its own type, and an integer also as a finite number. Null is
-/// never read, and is no problem. Otherwise the problem names the expected and the found type.
+/// never read, and is no problem. Any other mismatch is a problem that names the expected type and
+/// the found type.
 #[test]
 fn types() {
     let values = ["null", "true", "7", "1.5", "text", "'7'", "[a]", "{a: b}"];

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::{Node, Report, Value, expand, show};
 
-/// Generates texts out of the signs that have a meaning in YAML or in `${..}`.
+/// Generates texts out of the characters that have a meaning in YAML or in `${..}`.
 fn soup() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("${env:A}"),

@@ -1,22 +1,24 @@
-//! Measures the time of single operations, for all benchmark programs. One run of a program
-//! measures each of its cases once, and prints one JSON object per line.
+//! Measures the time of single operations, for all benchmark programs. One run of a program is one
+//! round over all cases of the program. It prints one JSON object per line.
 //!
-//! `cargo xtask bench` runs each program several times, alternating with the programs of the peers,
-//! and takes medians. In this way, all programs meet the same states of the machine.
+//! `cargo xtask bench` runs these programs and those of the peers in turn, several times, and takes
+//! medians. In this way, all programs see the same states of the machine.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The shortest time of a batch of calls. It is so long that the time to read the clock does not
-/// count.
+/// The minimum duration of a batch of calls. It is long enough that the time spent reading the
+/// clock is negligible.
 const BATCH: Duration = Duration::from_millis(2);
 
-/// The number of batches of each operation. The median of the batches is the result.
+/// The number of batches of each operation. The result of an operation is the median of its
+/// batches.
 const BATCHES: usize = 15;
 
 /// Returns the nanoseconds that one call of each operation takes. The operations are made with
-/// [`timed`]. Their batches alternate, so that a change of the machine's speed affects all of them.
+/// [`timed`] or [`timed_with`]. They run in turn, one batch each, so that a change of the machine's
+/// speed affects all of them.
 pub(crate) fn nanoseconds<const N: usize>(
     mut operations: [&mut dyn FnMut(u32) -> Duration; N],
 ) -> [f64; N] {
@@ -30,16 +32,16 @@ pub(crate) fn nanoseconds<const N: usize>(
     samples.map(median)
 }
 
-/// Returns a function that calls `operation` the given number of times, and returns the processor
-/// time that this thread used. This includes the time to drop the results of the calls.
+/// Returns a function that makes the given number of calls of `operation`. That function returns
+/// the processor time that this thread needs for the calls and for dropping their results.
 ///
-/// Wall-clock time would include the time in which other programs run. When twelve programs shared
-/// two cores, the same case took 47 ns in one run and 180 ns in the next.
+/// Wall-clock time would also count the time slices of other programs. While twelve programs
+/// competed for two cores, the same case took 47 ns in one run and 180 ns in the next run.
 pub(crate) fn timed<T>(operation: impl FnMut() -> T) -> impl FnMut(u32) -> Duration {
     timed_with(operation, processor_time)
 }
 
-/// Measures as [`timed`] does, but with another clock.
+/// Does the same as [`timed`], but reads the time from `clock`.
 pub(crate) fn timed_with<T>(
     mut operation: impl FnMut() -> T,
     clock: impl Fn() -> Duration,
@@ -59,7 +61,7 @@ fn processor_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
-/// Returns the average number of heap allocations of one call of `operation`.
+/// Returns how many heap allocations one call of `operation` makes on average.
 pub(crate) fn allocations<T>(mut operation: impl FnMut() -> T) -> f64 {
     const CALLS: u32 = 1000;
     let counted = allocation_counter::measure(|| {
@@ -71,16 +73,14 @@ pub(crate) fn allocations<T>(mut operation: impl FnMut() -> T) -> f64 {
 }
 
 /// Prints a result in the unit of its case. The result belongs to `peer`, or to this library if
-/// there is no peer.
+/// `peer` is `None`. The peers of these programs are yardsticks, which have no version.
 pub(crate) fn report(
     case: &str,
     peer: Option<&str>,
     value: f64,
     allocations: impl Into<Option<f64>>,
 ) {
-    let peer = peer
-        .map(|peer| format!(r#","peer":"{peer}","version":"{}""#, env!("CARGO_PKG_VERSION")))
-        .unwrap_or_default();
+    let peer = peer.map(|peer| format!(r#","peer":"{peer}""#)).unwrap_or_default();
     let allocations = allocations
         .into()
         .map_or_else(|| "null".to_owned(), |allocations| format!("{allocations:.3}"));
@@ -95,7 +95,8 @@ fn calls_in_a_batch(operation: &mut dyn FnMut(u32) -> Duration) -> u32 {
     calls
 }
 
-fn median(mut samples: Vec<f64>) -> f64 {
+/// Returns the median of the samples.
+pub(crate) fn median(mut samples: Vec<f64>) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples[samples.len() / 2]
 }

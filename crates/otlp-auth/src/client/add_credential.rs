@@ -39,9 +39,9 @@ const FIRST_FRAME_BOUND: Duration = Duration::from_secs(1);
 /// `Empty`. With a fixed token, nothing is recorded.
 ///
 /// A server rejects a credential with HTTP 401, or with `grpc-status: 16` in the headers or the
-/// trailers. To see the trailers, the layer holds a gRPC response back until its first frame
-/// arrives, for at most 1 s, if the request was sent completely. A deadline (`grpc-timeout`)
-/// applies to both attempts together.
+/// trailers. If the request was sent completely, the layer holds a gRPC response back until its
+/// first frame arrives, for at most 1 s. So the layer can see the trailers. A deadline
+/// (`grpc-timeout`) applies to both attempts together.
 ///
 /// Over plaintext, a request with an absolute URI is sent only to a loopback address, unless
 /// plaintext is [allowed](super::Builder::allow_plaintext).
@@ -183,10 +183,10 @@ where
 }
 
 /// Returns the response, and whether it rejects the credential. A gRPC response without a status in
-/// its headers may have a status in its trailers. If the request is complete, this waits up to
-/// [`FIRST_FRAME_BOUND`] for the first frame of the response. Otherwise it takes the frame only if
-/// the frame has already arrived, because a client that still sends may be waiting for the headers
-/// of the response.
+/// its headers may have a status in its trailers. If the request is complete, this function waits
+/// up to [`FIRST_FRAME_BOUND`] for the first frame of the response. Otherwise it reads the first
+/// frame only if the frame has already arrived, because a client that still sends may be waiting
+/// for the headers of the response.
 async fn peek<RB: Body<Data = Bytes>>(
     response: Response<RB>,
     request_complete: impl Fn() -> bool,

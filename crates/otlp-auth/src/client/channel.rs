@@ -30,8 +30,8 @@ use super::endpoint::Target;
 /// is large, so that a batch passes without waiting for the other end.
 const PIPE_BYTES: u32 = 1 << 20;
 
-/// The limit for headers in the pipe, in bytes. The real channel has a lower limit, so that limit
-/// decides.
+/// The limit for headers in the pipe, in bytes. The limit of the real channel is lower, so all
+/// headers that the real channel accepts pass through the pipe.
 const PIPE_HEADER_BYTES: u32 = 16 << 20;
 
 impl BearerTokenAuth {
@@ -50,8 +50,8 @@ impl BearerTokenAuth {
     /// received. Connections are made when they are needed.
     ///
     /// If the authenticator was bound to a URL, tonic's defaults are used: no timeouts, and for
-    /// `https` the root certificates that are compiled into tonic. Bind it to a
-    /// [`tonic::transport::Endpoint`] to set these.
+    /// `https` the root certificates that are compiled into tonic. To set timeouts or certificates,
+    /// bind the authenticator to a [`tonic::transport::Endpoint`].
     ///
     /// # Errors
     ///
@@ -93,8 +93,8 @@ impl BearerTokenAuth {
             .connect_with_connector_lazy(connector);
         drop(entered);
         thread::Builder::new().name("otlp-auth-channel".to_owned()).spawn(move || {
-            // Nothing is ever sent. The wait ends when the connector, which the channel owns, and
-            // its connections are dropped.
+            // No message is ever sent to `dropped`. The wait ends when the connector, which the
+            // channel owns, and all its connections are dropped.
             let _ = runtime.block_on(dropped);
         })?;
         Ok(pipe)

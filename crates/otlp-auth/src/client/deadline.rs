@@ -107,7 +107,8 @@ mod tests {
     }
 
     // Scenario: a request without a timeout, and a request with a timeout, are sent again.
-    // Guarantee: the first has no timeout, and the second has at most the timeout that it had.
+    // Guarantee: the first request still has no timeout. The timeout of the second request is not
+    // longer than before.
     #[test]
     fn only_a_deadline_is_shortened() {
         let mut headers = HeaderMap::new();

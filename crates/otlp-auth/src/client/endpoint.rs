@@ -32,7 +32,7 @@ pub(super) enum Target {
     Tonic(Box<tonic::transport::Endpoint>),
 }
 
-/// Why an authenticator was not bound to an endpoint, or a request was not sent to one.
+/// Why an authenticator was not bound to an endpoint, or a request was not sent to an endpoint.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointError {
@@ -138,8 +138,8 @@ impl From<Infallible> for EndpointError {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct UriPolicy {
     pub(super) allow_plaintext: bool,
-    /// Whether the URI of a request may be only a path, as it is above a channel. Then the endpoint
-    /// was checked when the authenticator was bound.
+    /// Whether the URI of a request may be only a path, as for a layer above a channel. Such a
+    /// request is allowed, because its endpoint was checked when the authenticator was bound.
     pub(super) allow_path_alone: bool,
 }
 

@@ -35,7 +35,7 @@ impl<C: opentelemetry_http::HttpClient> opentelemetry_http::HttpClient for HttpC
         if !self.token.can_change() {
             return self.inner.send_bytes(request).await;
         }
-        // The clone shares the bytes of the body.
+        // The clone shares the bytes of the body with the original request.
         let again = request.clone();
         let response = self.inner.send_bytes(request).await?;
         if response.status() != http::StatusCode::UNAUTHORIZED

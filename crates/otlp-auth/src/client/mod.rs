@@ -79,9 +79,9 @@ pub struct BearerTokenAuth {
 
 /// A [`BearerTokenAuth`] that is not bound to an endpoint yet.
 ///
-/// It can be bound to several endpoints, which then share its token. Without an endpoint, it serves
-/// clients whose requests have absolute URIs. Each request is checked. A request whose URI is only
-/// a path is not sent.
+/// It can be bound to several endpoints. The resulting authenticators share its token. Without an
+/// endpoint, it serves clients whose requests have absolute URIs, and checks each request. A
+/// request whose URI is only a path is not sent.
 ///
 /// # Examples
 ///
@@ -108,7 +108,7 @@ impl BearerTokenAuth {
 
     /// Reads a Collector's `bearertokenauth` block. The environment of this process replaces each
     /// `${env:..}`. The block names no endpoint, so [bind](UnboundBearerTokenAuth::for_endpoint)
-    /// the result to one.
+    /// the result to an endpoint.
     ///
     /// As in the Collector, the scheme is `Bearer` unless the block names another one.
     /// [`Builder::config`] takes a block that was read with any other environment.
@@ -165,11 +165,11 @@ impl BearerTokenAuth {
     /// Wraps an HTTP client for the opentelemetry-rust exporters, so that each request carries the
     /// credential.
     ///
-    /// The credential replaces the one that `OTEL_EXPORTER_OTLP_HEADERS` or `with_headers` set. A
-    /// rejected request is sent again, as the [`layer`](Self::layer) does. The wrapped client needs
-    /// no Tokio runtime unless `client` needs one. Give it a client that follows no redirects and,
-    /// for plaintext to loopback, uses no proxy, because a redirect or a proxy might take the
-    /// credential to another host.
+    /// The credential replaces any credential that `OTEL_EXPORTER_OTLP_HEADERS` or `with_headers`
+    /// set. As with the [`layer`](Self::layer), a rejected request is sent again. The wrapped
+    /// client needs no Tokio runtime unless `client` needs one. Give it a client that follows no
+    /// redirects and, for plaintext to loopback, uses no proxy, because a redirect or a proxy might
+    /// take the credential to another host.
     #[cfg(feature = "opentelemetry-http")]
     #[cfg_attr(docsrs, doc(cfg(feature = "opentelemetry-http")))]
     #[must_use]
@@ -221,8 +221,8 @@ impl UnboundBearerTokenAuth {
         Self { allow_plaintext: true, ..self }
     }
 
-    /// Returns a layer as [`BearerTokenAuth::layer`] does, but for requests with absolute URIs. A
-    /// request whose URI is only a path ends in [`EndpointError::Relative`].
+    /// Returns the same layer as [`BearerTokenAuth::layer`], but only for requests with absolute
+    /// URIs. A request whose URI is only a path ends in [`EndpointError::Relative`].
     #[must_use]
     pub fn layer(&self) -> AddCredentialLayer {
         let policy = UriPolicy { allow_plaintext: self.allow_plaintext, allow_path_alone: false };

@@ -26,9 +26,9 @@ pub(crate) trait Recording<B>: Send + Sync {
     /// Whether the body has been sent completely.
     fn is_complete(&self) -> bool;
 
-    /// Returns a second body with all frames of the first body, unless that was too large. If the
-    /// first request is still sending its body, the second body takes the rest of it, and the first
-    /// request ends in an error.
+    /// Returns a second body with all frames of the first body, unless the first body was too
+    /// large. If the first request is still sending its body, the second body takes the rest of
+    /// that body, and the first request ends in an error.
     fn replay(self: Box<Self>) -> Option<B>;
 }
 
@@ -160,8 +160,8 @@ impl<B: Send + Sync> Recording<B> for Kept<B> {
 /// the body.
 struct Shared<B> {
     body: Option<B>,
-    /// The frames that were sent so far. `None` if they were too large or too many, if the body
-    /// failed, or if no replay can follow.
+    /// The frames that were sent so far. `None` if the frames were too large or too many, if the
+    /// body failed, or if no replay can follow.
     frames: Option<VecDeque<RecordedFrame>>,
     recorded: usize,
     complete: bool,
@@ -231,7 +231,7 @@ impl<B: Rebuild> Recording<B> for Handle<B> {
 
 impl<B> Drop for Handle<B> {
     fn drop(&mut self) {
-        // Without a handle there is no replay, so the recording ends.
+        // Without the recording's handle, nobody can ask for a replay, so the recording ends.
         lock(&self.shared).frames = None;
     }
 }

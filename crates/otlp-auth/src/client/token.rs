@@ -43,7 +43,8 @@ struct TokenValue {
     generation: Generation,
 }
 
-/// The number of changes before this value, which distinguishes it from earlier and later values.
+/// The number of changes of the token before this value. The number distinguishes this value from
+/// earlier and later values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generation(u64);
 
@@ -116,7 +117,8 @@ impl CurrentToken {
         }
     }
 
-    /// Whether the token can change. If it cannot, a request is not recorded for a second attempt.
+    /// Whether the token can change. If the token cannot change, no request is sent a second time,
+    /// so no request is recorded.
     pub(crate) fn can_change(&self) -> bool {
         matches!(self.source, Source::File { .. })
     }

@@ -162,8 +162,8 @@ fn protocol_headers() {
     }
 }
 
-/// Scenario: tokens are empty because the variables or files that they name are empty.
-/// Guarantee: the message names the variables and files that the document names, and no others.
+/// Scenario: tokens are empty because the variables or files that the block refers to are empty.
+/// Guarantee: the message names exactly the variables and files that the text of the block names.
 #[test]
 fn empty_by_substitution() {
     let directory = tempfile::tempdir().unwrap();

@@ -18,7 +18,7 @@ fn read(bytes: &[u8]) -> Result<(String, String), CredentialError> {
 }
 
 // Scenario: a sender puts a value into the header that is not one credential. The test has all
-// known kinds.
+// known kinds of such values.
 // Guarantee: each value gives its documented error. No value causes a panic or is read as a
 // credential.
 #[test]
@@ -107,8 +107,8 @@ fn spelling_makes_no_other_credential() {
 }
 
 // Scenario: a scheme or a token has the maximum length, or one byte more.
-// Guarantee: the first is legal and the second is an error. This holds for reading a credential,
-// for making one, and for a token without a scheme.
+// Guarantee: the maximum length is legal, and one byte more is an error. This holds for reading a
+// credential, for making one, and for a token without a scheme.
 #[test]
 fn lengths_are_exact() {
     let scheme = "s".repeat(MAX_SCHEME_LEN);
@@ -146,8 +146,8 @@ fn every_byte_of_a_token_is_looked_at() {
 }
 
 // Scenario: a header carries the token alone.
-// Guarantee: blanks at its ends are trimmed, a blank inside is illegal, and the credential has no
-// scheme.
+// Guarantee: blanks at the ends of the value are trimmed, a blank inside the token is illegal, and
+// the credential has no scheme.
 #[test]
 fn a_bare_value_is_a_token() {
     let bare = |bytes: &[u8]| {

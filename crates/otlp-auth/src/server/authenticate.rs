@@ -118,7 +118,7 @@ impl<A> AuthenticateLayer<A> {
         })
     }
 
-    /// Passes requests to exactly this path to the service without asking the authenticator. These
+    /// Passes requests for exactly this path to the service without asking the authenticator. These
     /// requests need no credential and get no identity. This is for health checks and reflection.
     #[must_use]
     pub fn with_exempt_path(self, path: impl Into<String>) -> Self {
@@ -395,9 +395,9 @@ where
 }
 
 /// Reads the rest of the body of a rejected HTTP/1.1 request, up to [`DRAIN_BYTES`] and
-/// [`DRAIN_TIME`]. Later versions of HTTP need no such read, because they reject a stream without
-/// closing the connection. If the sender expects `100 Continue`, nothing is read either, because
-/// the sender has not begun to write.
+/// [`DRAIN_TIME`]. Later versions of HTTP need no such read, because a server can reject a stream
+/// without closing the connection. If the sender expects `100 Continue`, nothing is read either,
+/// because the sender has not begun to write.
 fn drain<B>(parts: &Parts, body: B)
 where
     B: Body + Send + 'static,

@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use crate::scheme::Scheme;
 
-/// The values of `WWW-Authenticate`, one for each accepted scheme. They are made once.
+/// The values of `WWW-Authenticate`, one for each accepted scheme. All responses share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Challenges {
     plain: Arc<[HeaderValue]>,
@@ -25,8 +25,9 @@ impl Challenges {
         Self { plain: values(""), invalid_token: values(", error=\"invalid_token\"") }
     }
 
-    /// Returns the challenges. If `invalid_token` is true, each has `error="invalid_token"`, which
-    /// RFC 6750 section 3.1 recommends for a request that carried a credential.
+    /// Returns the challenges. If `invalid_token` is true, each challenge has
+    /// `error="invalid_token"`, which RFC 6750 section 3.1 recommends for a request that carried a
+    /// credential.
     pub(super) fn values(&self, invalid_token: bool) -> Arc<[HeaderValue]> {
         Arc::clone(if invalid_token { &self.invalid_token } else { &self.plain })
     }

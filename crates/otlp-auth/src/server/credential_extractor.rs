@@ -14,8 +14,9 @@ use crate::credential::{Credential, MAX_TOKEN_LEN};
 use crate::denial::DenyReason;
 use crate::scheme::Scheme;
 
-/// The longest query string that is searched for a credential, in bytes. A token of the greatest
-/// length fits, percent-encoded (3 bytes for each byte), and as much other text.
+/// The longest query string that is searched for a credential, in bytes. This is enough for the
+/// longest token with every byte percent-encoded (3 bytes for each byte), and for as many bytes of
+/// other text.
 const MAX_QUERY_LEN: usize = 6 * MAX_TOKEN_LEN;
 
 const BASIC_NAME: &str = "Basic";
@@ -146,7 +147,8 @@ impl CredentialExtractor {
         }
     }
 
-    /// Removes every place from a request, even if it contains something else than a credential.
+    /// Removes every header and query parameter that may carry a credential, even if its value is
+    /// not a credential.
     pub fn strip(&self, headers: &mut HeaderMap, uri: &mut Uri) {
         self.strip_headers(headers);
         if let Some(query) = self.query.as_ref().filter(|query| query.applies_to(uri)) {
@@ -164,7 +166,14 @@ impl CredentialExtractor {
         if let [header] = self.headers.as_slice()
             && headers.len() == headers.keys_len()
         {
-            let value = headers.get(&header.name).ok_or(DenyReason::Missing)?;
+            // The compiler computes the hash of a constant name. With the hash computed for each
+            // request, `fixed_1_hit` took 7 % longer.
+            let value = if header.name == AUTHORIZATION {
+                headers.get(AUTHORIZATION)
+            } else {
+                headers.get(&header.name)
+            };
+            let value = value.ok_or(DenyReason::Missing)?;
             return header.read(value).ok_or(DenyReason::Malformed);
         }
         only(self.in_headers(headers))
@@ -185,7 +194,8 @@ impl CredentialExtractor {
     }
 
     /// Returns the schemes for the challenges of a 401 response, each once, in the order in which
-    /// they were added. There is at least one, because RFC 9110 section 15.5.2 demands a challenge.
+    /// they were added. The result is never empty, because RFC 9110 section 15.5.2 demands a
+    /// challenge.
     pub(super) fn challenge_schemes(&self) -> Vec<Scheme> {
         let mut schemes: Vec<Scheme> = Vec::new();
         for header in &self.headers {
@@ -202,7 +212,7 @@ impl CredentialExtractor {
         schemes
     }
 
-    /// Returns the entry of this header. It is added if it is new.
+    /// Returns the entry of this header. If there is no entry yet, adds an empty one.
     fn header(&mut self, name: HeaderName) -> &mut Header {
         let index =
             self.headers.iter().position(|header| header.name == name).unwrap_or_else(|| {
@@ -238,10 +248,12 @@ impl Header {
         {
             return Some(credential);
         }
-        if let Some(credential) =
-            self.schemes.iter().find_map(|scheme| Credential::of_scheme(scheme.as_str(), value))
-        {
-            return Some(credential);
+        // With `find_map`, which is not inlined and returns through memory, `fixed_1_hit` took 3 %
+        // longer.
+        for scheme in &self.schemes {
+            if let Some(credential) = Credential::of_scheme(scheme.as_str(), value) {
+                return Some(credential);
+            }
         }
         let user = self.basic_user.as_ref()?;
         let credential = Credential::of_scheme(BASIC_NAME, value)?;
@@ -279,7 +291,7 @@ impl Query {
         )
     }
 
-    /// Removes the parameter, and leaves everything else as it was written.
+    /// Removes the parameter, and leaves the rest of the URI unchanged.
     fn strip(&self, uri: &mut Uri) {
         let query = uri.query().unwrap_or_default();
         let is_ours =
@@ -296,7 +308,8 @@ impl Query {
     }
 }
 
-/// Returns the credential of all places, if they contain only one, once or several times.
+/// Returns the credential that the places contain. Several places may contain the same credential,
+/// but not different ones.
 #[inline]
 fn only<'r>(
     mut places: impl Iterator<Item = Result<Credential<'r>, DenyReason>>,

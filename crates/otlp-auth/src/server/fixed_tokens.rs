@@ -1,25 +1,25 @@
 //! An authenticator that allows a set of named tokens in memory.
 
-use std::borrow::Borrow;
-use std::collections::HashSet;
+mod digest_table;
+
 use std::error::Error;
 use std::fmt;
 use std::future::{Ready, ready};
-use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use siphasher::sip128::SipHasher13;
-use subtle::ConstantTimeEq;
 
+use self::digest_table::{Digest, DigestTable};
 use super::authenticator::ServerAuthenticator;
 use crate::credential::{Credential, CredentialError};
 use crate::decision::{Decision, Verdict};
 use crate::denial::DenyReason;
 use crate::identity::Identity;
 
-/// A token with fewer characters than this can be guessed. It is accepted with a warning.
+/// A token with fewer characters than this can be guessed. Such a token is accepted with a warning.
 const SHORT_TOKEN: usize = 16;
 
-/// Allows a set of named tokens. A decision costs the same for one token as for 100,000.
+/// Allows a set of named tokens. A decision takes the same time whether the set has one token or
+/// 100,000 tokens.
 ///
 /// The set keeps no token. Each token is stored as its 128-bit SipHash under a random key of this
 /// set, and hashes are compared in constant time. Several tokens may have the same name, for
@@ -40,7 +40,7 @@ const SHORT_TOKEN: usize = 16;
 /// ```
 pub struct FixedTokens {
     hasher: SipHasher13,
-    entries: HashSet<Entry, BuildHasherDefault<PrefixHasher>>,
+    identities: DigestTable,
 }
 
 /// Why a set of tokens cannot be made. No variant carries a token.
@@ -80,7 +80,8 @@ impl FixedTokens {
     ) -> Result<Self, FixedTokensError> {
         let mut key = [0; 16];
         getrandom::fill(&mut key).map_err(|error| FixedTokensError::Random(error.into()))?;
-        let mut set = Self { hasher: SipHasher13::new_with_key(&key), entries: HashSet::default() };
+        let mut set =
+            Self { hasher: SipHasher13::new_with_key(&key), identities: DigestTable::default() };
         for (name, token) in tokens {
             set.insert(name.into(), token.as_ref())?;
         }
@@ -98,10 +99,10 @@ impl FixedTokens {
                 "a token is shorter than {SHORT_TOKEN} characters and can be guessed"
             );
         }
-        let digest = Digest::of(&self.hasher, &credential);
-        match self.entries.get(&digest).map(|entry| entry.identity.name()) {
+        let digest = self.digest(&credential);
+        match self.identities.get(digest).map(Identity::name) {
             None => {
-                self.entries.insert(Entry { digest, identity: Identity::new(name) });
+                self.identities.insert(digest, Identity::new(name));
                 Ok(())
             }
             Some(first) if first == name => Ok(()),
@@ -114,13 +115,17 @@ impl FixedTokens {
     /// Returns the number of tokens.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.identities.len()
     }
 
-    /// Whether there is no token, so that every request is denied.
+    /// Whether the set has no token. Such a set denies every request.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
+    }
+
+    fn digest(&self, credential: &Credential<'_>) -> Digest {
+        Digest(self.hasher.hash(credential.expose_token_bytes()).as_u128())
     }
 }
 
@@ -129,8 +134,8 @@ impl ServerAuthenticator for FixedTokens {
 
     #[inline]
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
-        ready(match self.entries.get(&Digest::of(&self.hasher, credential)) {
-            Some(entry) => Ok(Decision::Allow(entry.identity.clone())),
+        ready(match self.identities.get(self.digest(credential)) {
+            Some(identity) => Ok(Decision::Allow(identity.clone())),
             None => Ok(Decision::Deny(DenyReason::Unknown.into())),
         })
     }
@@ -139,78 +144,6 @@ impl ServerAuthenticator for FixedTokens {
 impl fmt::Debug for FixedTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FixedTokens").field("len", &self.len()).finish_non_exhaustive()
-    }
-}
-
-/// A token and its identity, found by the digest of the token.
-///
-/// An entry has 32 bytes at a multiple of 32, so that it never lies in two cache lines.
-#[repr(align(32))]
-struct Entry {
-    digest: Digest,
-    identity: Identity,
-}
-
-const _: () = assert!(size_of::<Entry>() == 32);
-
-impl Borrow<Digest> for Entry {
-    fn borrow(&self) -> &Digest {
-        &self.digest
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.digest == other.digest
-    }
-}
-
-impl Eq for Entry {}
-
-impl Hash for Entry {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.digest.hash(state);
-    }
-}
-
-/// The keyed hash of a token. Two are compared in constant time.
-struct Digest(u128);
-
-impl Digest {
-    fn of(hasher: &SipHasher13, credential: &Credential<'_>) -> Self {
-        Self(hasher.hash(credential.expose_token_bytes()).as_u128())
-    }
-}
-
-impl PartialEq for Digest {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl Eq for Digest {}
-
-impl Hash for Digest {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u128(self.0);
-    }
-}
-
-/// Takes 64 bits of a digest as its hash: they are random already.
-#[derive(Default)]
-struct PrefixHasher(u64);
-
-impl Hasher for PrefixHasher {
-    fn write_u128(&mut self, digest: u128) {
-        self.0 = digest as u64;
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("a digest is written as a number");
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 

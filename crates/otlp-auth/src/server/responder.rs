@@ -14,8 +14,8 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
-/// Writes the response to a request that is not allowed. Implement it if the clients of a service
-/// expect another response than OTLP's.
+/// Writes the response to a request that is not allowed. Implement this trait if the clients of a
+/// service expect a response other than OTLP's.
 ///
 /// A closure can be a responder. The layer adds the [`Denial`](crate::Denial) to the extensions of
 /// the response.
@@ -57,7 +57,7 @@ impl<F: Fn(&Rejection, &Parts) -> Response<Bytes>> Responder for F {
 ///
 /// On gRPC the response is trailers-only. On HTTP its body is a `google.rpc.Status` in the encoding
 /// of the request. A 401 response has a challenge for each accepted scheme (RFC 9110 section
-/// 15.5.2). The response repeats nothing of the request.
+/// 15.5.2). The response contains nothing from the request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OtlpResponder;
 

@@ -53,7 +53,7 @@ pub enum OpenTokenFileError {
     /// The file cannot be read, or has an illegal line.
     #[error(transparent)]
     File(#[from] TokenFileError),
-    /// The tokens of the file cannot be used together.
+    /// The lines are legal, but no set can be made of their tokens.
     #[error("the tokens of the token file cannot be used together")]
     Tokens(#[from] FixedTokensError),
 }

@@ -21,7 +21,7 @@ fn bare(tokens: &[&str]) -> Result<Vec<(Option<String>, String)>, String> {
 
 // Scenario: a file has CRLF, a byte order mark, blank lines, blanks around tokens or no final
 // newline. Editors write such files.
-// Guarantee: its tokens are read, blank lines are skipped, and a file of blank lines has no token.
+// Guarantee: the tokens are read, blank lines are skipped, and a file of blank lines has no token.
 #[test]
 fn every_way_to_end_a_line_is_read() {
     for content in [
@@ -101,8 +101,8 @@ fn a_name_takes_nothing_from_the_token() {
 
 // Scenario: a line has a space, a tab, a comma, a quote, NUL, a lone carriage return, or a
 // character other than ASCII.
-// Guarantee: the error gives the number of the line, where blank lines count too. It shows nothing
-// of the content of the line.
+// Guarantee: the error gives the number of the line, where blank lines count too. The error shows
+// nothing of the content of the line.
 #[test]
 fn an_illegal_line_is_named_by_its_number() {
     for line in [
@@ -129,10 +129,10 @@ fn an_illegal_line_is_named_by_its_number() {
     assert!(lines(b"c\0a\0n\0a\0r\0y\0").is_err(), "UTF-16");
 }
 
-// Scenario: the path leads to a FIFO that nobody writes to, a link to it, a socket, an endless
-// device, or a directory.
-// Guarantee: each gives an error at once because it is not a regular file. A link to a regular file
-// is read.
+// Scenario: the path leads to a FIFO that nobody writes to, a link to such a FIFO, a socket, an
+// endless device, or a directory.
+// Guarantee: each of these paths gives an error at once, because it does not lead to a regular
+// file. A link to a regular file is read.
 #[cfg(unix)]
 #[test]
 fn only_regular_files_are_read() {

@@ -214,9 +214,9 @@ fn unusable_files_are_refused_by_name() {
     refused(&missing, "not a regular file");
 }
 
-/// Scenario: token files have a byte order mark, Windows line ends, blanks, blank lines or names,
-/// or lack a final newline.
-/// Guarantee: the first token of the file is sent, and nothing around it.
+/// Scenario: token files have a byte order mark, Windows line ends, blanks, blank lines or names of
+/// tokens, or lack a final newline.
+/// Guarantee: the first token of the file is sent, without any other text of the file.
 #[test]
 fn the_first_token_of_a_file() {
     for (content, expected) in [
@@ -235,8 +235,9 @@ fn the_first_token_of_a_file() {
     }
 }
 
-/// URIs, and whether a credential may be sent there. Encrypted, it may be sent to any host. In
-/// plaintext, it may be sent to this machine only.
+/// Each URI, with a flag that says whether a credential may be sent to this URI. Over an encrypted
+/// connection, a credential may be sent to any host. In plaintext, it may be sent to this machine
+/// only.
 const URIS: [(&str, bool); 20] = [
     ("https://otlp.example.com", true),
     ("HTTPS://otlp.example.com:4317/v1/traces", true),
@@ -262,8 +263,8 @@ const URIS: [(&str, bool); 20] = [
 
 /// Scenario: an authenticator is bound to endpoints on this machine and on others. Requests with
 /// the same URIs pass the layer of a bound and of an unbound authenticator.
-/// Guarantee: a URI is allowed in all these ways or in none. The error names the host. If plaintext
-/// is allowed, every URI is allowed.
+/// Guarantee: the endpoint check and both layers allow the same URIs. The error for another URI
+/// names the host. If plaintext is allowed, every URI is allowed.
 #[test]
 fn plaintext_goes_to_this_machine_only() {
     let unbound = BearerTokenAuth::builder().token("token-0").build_unbound().unwrap();
@@ -330,8 +331,8 @@ fn an_unbound_authenticator_takes_no_endpoint() {
 }
 
 /// Scenario: the URI of a request is only a path, as in requests that a channel gets.
-/// Guarantee: the request passes the layer of a bound authenticator, because its endpoint was
-/// checked. It does not pass the layer of an unbound authenticator.
+/// Guarantee: the request passes the layer of a bound authenticator, because the endpoint of that
+/// authenticator was checked. It does not pass the layer of an unbound authenticator.
 #[test]
 fn a_path_alone_passes_the_layer_of_an_endpoint() {
     let request = || Request::builder().uri("/v1/traces").body(()).unwrap();

@@ -101,8 +101,8 @@ fn deletion_and_return() {
     assert_eq!((auth.generation().current(), auth.failed_reloads()), (1, 1));
 }
 
-/// Scenario: the whole directory is deleted, together with its file watch. It is then made again
-/// with another token.
+/// Scenario: the whole directory is deleted, which also ends the file watch. The directory is then
+/// made again, with a file that contains another token.
 /// Guarantee: the file is still read, because a rejected request and the regular polling both cause
 /// a read.
 #[test]
@@ -164,8 +164,8 @@ fn bad_content_keeps_the_last_good_token() {
 }
 
 /// Scenario: the file changes from Unix line ends to Windows line ends with a byte order mark, and
-/// its token changes too.
-/// Guarantee: the new token is sent, and nothing around it.
+/// the token in the file changes too.
+/// Guarantee: the new token is sent, without the line end and the byte order mark.
 #[test]
 fn the_encoding_changes() {
     let tokens = Tokens::new("token-0\n");

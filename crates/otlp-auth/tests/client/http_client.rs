@@ -1,5 +1,5 @@
 //! Tests the wrapper around the HTTP client of OTLP/HTTP exporters. The inner client is a scripted
-//! one, or reqwest with a real server.
+//! client, or reqwest with a real server.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -91,9 +91,10 @@ fn replaces_every_earlier_value() {
     }
 }
 
-/// Scenario: the server rejects the token, and by then the file has a new token.
-/// Guarantee: the same request is sent once more with the new token, without a runtime. The second
-/// response is returned, whatever it is.
+/// Scenario: the server rejects the token, and by then the file has a new token. There is no Tokio
+/// runtime.
+/// Guarantee: the same request is sent once more with the new token. The second response is
+/// returned, even if it is another failure.
 #[test]
 fn a_refused_request_is_sent_again() {
     for second in [StatusCode::OK, StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE] {
@@ -144,10 +145,10 @@ fn nothing_else_is_sent_again() {
     }
 }
 
-/// Scenario: requests go to this machine and to others, over TLS and over plaintext. Another
-/// request has only a path.
+/// Scenario: requests go to this machine and to others, over TLS and over plaintext. The URI of one
+/// more request is only a path.
 /// Guarantee: a credential is sent over plaintext only to this machine, unless plaintext is
-/// allowed. A request that has only a path is an error.
+/// allowed. The request whose URI is only a path is an error.
 #[test]
 fn each_request_is_checked() {
     let auth = fixed();
@@ -179,8 +180,8 @@ fn each_request_is_checked() {
     assert!(matches!(send(&allowing, "/v1/traces"), Err(EndpointError::Relative)));
 }
 
-/// Starts a real HTTP/1.1 server behind the authentication of this library. It calls `on_refusal`
-/// before it sends a rejection.
+/// Starts a real HTTP/1.1 server behind the authentication of this library. The server calls
+/// `on_refusal` before it sends a rejection.
 async fn serve(
     tokens: &Tokens,
     on_refusal: impl Fn() + Clone + Send + 'static,

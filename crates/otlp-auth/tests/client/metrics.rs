@@ -66,8 +66,8 @@ impl HttpClient for RefusesOld {
     }
 }
 
-/// Scenario: requests are rejected and sent again: by the layer as HTTP and as gRPC, and by the
-/// HTTP wrapper. A token file becomes bad and good again.
+/// Scenario: rejected requests are sent again: over HTTP and over gRPC by the layer, and over HTTP
+/// by the HTTP wrapper. A token file becomes bad and later good again.
 /// Guarantee: resends are counted by transport, and reloads by outcome. No attribute contains a
 /// token, host or path.
 #[test]
@@ -102,8 +102,8 @@ fn resends_and_reloads() {
     )
     .unwrap();
     drop(client);
-    // This file becomes bad once and good again once. Rejected requests only cause it to be read,
-    // and a read without a change is not counted as a reload.
+    // This file becomes bad once and good again once. Rejected requests also cause reads of this
+    // file, but a read that finds no change is not counted as a reload.
     let tokens = Tokens::new("token-0");
     let auth = metered(&tokens, &meter);
     tokens.replace("two words");
@@ -116,7 +116,8 @@ fn resends_and_reloads() {
     wait_for_header(&auth, "StackState token-1");
     followed.push(auth.generation());
     drop(auth);
-    // A reload may be counted later than its token is used, but not later than its thread ends.
+    // A reload may be counted after its token is first used, but it is counted before the thread
+    // that follows the file ends. So the test waits for these threads to end.
     followed.into_iter().for_each(wait_for_end);
     let expected = [
         ("ingestion.auth.reloads {reload} outcome=failure side=client", 1),

@@ -114,8 +114,8 @@ pub(crate) fn wait_for_header(auth: &BearerTokenAuth, expected: &str) {
     }
 }
 
-/// Waits until everything that was made from the authenticator of a file is dropped, and its thread
-/// has ended.
+/// Waits until everything that was made from the authenticator of a file is dropped, and the thread
+/// that follows the file has ended.
 pub(crate) fn wait_for_end(mut generation: GenerationReceiver) {
     while futures_executor::block_on(generation.changed()).is_some() {}
 }
@@ -245,8 +245,8 @@ impl<B, S> Service<B> for S where
 {
 }
 
-/// The ways in which a server rejects a token. In the last one, the rejection follows data, which
-/// is too late for a resend.
+/// The ways in which a server rejects a token. With the last variant, the rejection follows data,
+/// so it is too late to send the request again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Refusal {
     Http,

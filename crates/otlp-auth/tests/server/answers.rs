@@ -95,8 +95,8 @@ fn cases() -> Vec<(Headers, Outcome)> {
     ]
 }
 
-/// The content types of OTLP/HTTP requests. The flag says whether the response is protobuf;
-/// otherwise it is JSON.
+/// The content types of OTLP/HTTP requests. The flag is true if the response is protobuf, and false
+/// if the response is JSON.
 const ENCODINGS: [(Option<&str>, bool); 7] = [
     (Some("application/x-protobuf"), true),
     (Some("Application/X-Protobuf; messageType=x"), true),
@@ -112,8 +112,8 @@ fn with(mut call: Call, headers: &[(&'static str, Vec<u8>)]) -> Call {
     call
 }
 
-/// Returns the expected response to a request with `outcome`. The response has this `Retry-After`,
-/// if there is one.
+/// Returns the expected response to a request with `outcome`. If `retry_after` is `Some`, the
+/// response has the header `Retry-After` with this value.
 fn refusal(outcome: Outcome, protobuf: bool, retry_after: Option<&str>) -> Answer {
     let (status, body): (_, &[u8]) = match (outcome, protobuf) {
         (Missing, true) => (401, b"\x08\x10\x12\x12missing credential"),
@@ -143,8 +143,8 @@ fn refusal(outcome: Outcome, protobuf: bool, retry_after: Option<&str>) -> Answe
     Answer { status, headers, body: body.to_vec(), trailers: None }
 }
 
-/// Returns the range of seconds after which a sender should retry, or `None` if it should not
-/// retry.
+/// Returns the range of seconds after which a sender should retry, or `None` if the sender should
+/// not retry.
 fn expected_wait(outcome: Outcome) -> Option<RangeInclusive<u64>> {
     match outcome {
         Limited(Some(seconds)) => Some(seconds..=seconds),
@@ -153,8 +153,8 @@ fn expected_wait(outcome: Outcome) -> Option<RangeInclusive<u64>> {
     }
 }
 
-/// Returns `Retry-After` of a response. Fails unless it is in the expected range, or absent if the
-/// sender should not retry.
+/// Returns the value of the header `Retry-After` of a response. Panics unless the value is in the
+/// range of `expected_wait`. If the sender should not retry, the header must be absent.
 fn retry_after(answer: &Answer, outcome: Outcome) -> Option<&str> {
     let seconds = answer.header("retry-after");
     let is_expected = match (seconds, expected_wait(outcome)) {
@@ -232,9 +232,10 @@ fn check_grpc(answer: &Answer, outcome: Outcome, case: &str) {
     assert_eq!(headers, expected, "{case}");
 }
 
-// Scenario: requests with right, wrong and missing credentials, in every form, are sent to tonic,
-// axum and hyper. They are sent over HTTP/1.1, HTTP/2 and gRPC, in each encoding.
-// Guarantee: the outcome is the same everywhere, and every byte of the response is as expected.
+// Scenario: requests go to tonic, axum and hyper servers, over HTTP/1.1, HTTP/2 and gRPC, in each
+// encoding. Their credentials are right, wrong or missing, and have every form.
+// Guarantee: the outcome of a request is the same on every server and transport, and every byte of
+// the response is as expected.
 #[tokio::test]
 async fn every_outcome_has_its_answer_everywhere() {
     for server in Server::ALL {
@@ -274,7 +275,8 @@ async fn every_outcome_has_its_answer_everywhere() {
     }
 }
 
-// Scenario: a sender presents its key as agents do, as the password of Basic or in the query.
+// Scenario: a sender presents its key as agents do: as the password of Basic authentication, or in
+// the query.
 // Guarantee: the key is accepted on every server and transport, and does not reach the service.
 #[tokio::test]
 async fn agents_are_understood_everywhere() {
@@ -357,11 +359,11 @@ async fn a_responder_writes_every_rejection() {
     }
 }
 
-// Scenario: some requests are denied, at once or after a wait, each for another reason. One request
-// has no verdict, and one is allowed.
-// Guarantee: the extensions of a denied request's response contain the denial, with its identity if
-// it has one. This holds for the default responder and for another one. Other responses have no
-// denial.
+// Scenario: several requests are denied, each for a different reason. Some are denied at once, and
+// others after a wait. One more request has no verdict, and another one is allowed.
+// Guarantee: the extensions of the response to a denied request contain the denial, with its reason
+// and identity. This holds for the default responder and for a custom responder. The other two
+// responses contain no denial.
 #[tokio::test]
 async fn a_denial_stands_in_the_extensions_of_the_response() {
     let inner = || {
@@ -412,10 +414,10 @@ async fn advice_to_try_again_is_spread() {
     assert_eq!((http.len(), grpc.len()), (5, 5));
 }
 
-// Scenario: requests without a credential have a path or method that the service does not know.
-// Other requests have a header that is nearly as long as a server reads, or longer.
-// Guarantee: the first requests get 401, which reveals nothing about the service. The others never
-// reach the service.
+// Scenario: some requests have no credential, and a path or method that the service does not know.
+// Other requests have a header that is almost as long as the limit of the server, or longer.
+// Guarantee: the requests without a credential get 401, which reveals nothing about the service.
+// The requests with a long header never reach the service.
 #[tokio::test]
 async fn nothing_gets_around_the_layer() {
     for server in Server::ALL {

@@ -1,5 +1,5 @@
-//! Tests that a request is decided before its body is read, and that a sender that is still sending
-//! a body reads its response.
+//! Tests that a request is decided before its body is read, and that a sender can read the response
+//! while it is still sending the body.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -17,8 +17,8 @@ use tower::{Layer, ServiceExt, service_fn};
 use crate::peers::{Call, Http1, head};
 use crate::receivers::{OUTAGE, Server, TEAM_A, layer, teams};
 
-/// A body that never ends: it has either endless equal frames, or no frame at all. It counts the
-/// bytes that are read, and reports when it is dropped.
+/// A body that never ends. It yields frames of the same length forever, or it never yields a frame.
+/// It counts the bytes that are read from it, and reports when it is dropped.
 struct Endless {
     frame: Option<usize>,
     polls: Arc<AtomicUsize>,
@@ -117,10 +117,10 @@ async fn an_allowed_body_is_left_to_the_service() {
     }
 }
 
-// Scenario: the requests of HTTP/1 senders are rejected. One sender writes without end. Another
-// writes nothing more and does not close the connection.
-// Guarantee: of the first body, 256 KiB and one more frame are read. The second body is read for a
-// limited time. Then both bodies are dropped.
+// Scenario: the requests of HTTP/1 senders are rejected. One sender never stops writing its body.
+// Another sender writes nothing more and does not close the connection.
+// Guarantee: the layer reads 256 KiB and one more frame of the first body. It reads the second body
+// for a limited time. Then it drops both bodies.
 #[tokio::test]
 async fn a_refused_body_is_drained_within_bounds() {
     let mut waiting = Vec::new();
@@ -182,9 +182,9 @@ fn chunked(body: &[u8]) -> Vec<u8> {
     [chunks.collect::<Vec<_>>().concat().as_slice(), b"0\r\n\r\n"].concat()
 }
 
-// Scenario: on one connection, a client writes a whole request of 200 kB before it reads the
-// response, with a length or in chunks. Its first fifty requests are rejected, and the last one
-// is allowed.
+// Scenario: on one connection, a client writes each request as a whole before it reads the
+// response. Each body has 200 kB, with a length or in chunks. The first fifty requests are
+// rejected, and the last one is allowed.
 // Guarantee: the client reads every rejection. The connection stays open, so that the last request
 // is served.
 #[tokio::test]
@@ -283,7 +283,7 @@ async fn a_sender_that_asks_first_is_told() {
 }
 
 // Scenario: a client of HTTP/1.0 sends requests with and without a body.
-// Guarantee: it gets the same statuses as over HTTP/1.1, and the connection ends after the
+// Guarantee: the client gets the same statuses as over HTTP/1.1, and the connection ends after the
 // response.
 #[tokio::test]
 async fn http_1_0_is_answered() {

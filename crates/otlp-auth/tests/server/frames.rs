@@ -24,8 +24,8 @@ async fn begin(address: std::net::SocketAddr, headers: &[(&str, &str)]) -> TcpSt
     let mut block = Vec::new();
     let pseudo = [(":method", "POST"), (":scheme", "http"), (":authority", "localhost")];
     for (name, value) in pseudo.iter().chain(headers) {
-        // A literal without indexing, in plain text (RFC 7541 section 6.2.2). This form is right
-        // only if name and value are shorter than 127 bytes each.
+        // Each header is a literal without indexing, in plain text (RFC 7541 section 6.2.2). This
+        // form is right only if name and value are shorter than 127 bytes each.
         block.extend(
             [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()]
                 .concat(),

@@ -107,10 +107,11 @@ async fn the_interceptor_decides_as_the_layer() {
     }
 }
 
-// Scenario: the authenticator has no verdict. Or a good key has reached its limit, and the denial
-// does or does not say when to retry.
+// Scenario: in one call, the authenticator has no verdict. In the other calls, a good key has
+// reached its limit, and the denial does or does not say when to retry.
 // Guarantee: the status contains the time after which to retry, in the form that OTLP senders read.
-// It is the time of the denial, rounded up to whole seconds, or else one to five seconds.
+// If the denial has such a time, the status contains that time, rounded up to whole seconds.
+// Otherwise the time is one to five seconds.
 #[tokio::test]
 async fn senders_that_should_try_again_learn_when() {
     let mut client = start(Interceptor::new(Unloaded)).await;

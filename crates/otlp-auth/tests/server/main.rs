@@ -11,7 +11,7 @@
 //! | `secrets` | no output repeats a credential that was presented |
 //! | `hot_path` | a decision allocates nothing |
 //!
-//! `peers` contains the clients that these tests use, and `receivers` the servers.
+//! `peers` contains the clients that these tests use, and `receivers` contains the servers.
 #![cfg(feature = "full")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 

@@ -12,7 +12,8 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use crate::peers::{Call, Http1, Http2};
 use crate::receivers::{Authenticator, OUTAGE, Server, TEAM_A, TEAM_B, extractor, layer, teams};
 
-/// Sends `call` over HTTP/1.1 and HTTP/2, and returns the response, which must be the same on both.
+/// Sends `call` once over HTTP/1.1 and once over HTTP/2. Returns the response, and panics if the
+/// two responses differ.
 async fn answer(address: std::net::SocketAddr, call: &Call) -> (u16, String) {
     let one = Http1::connect(address).await.call(call).await;
     let two = Http2::connect(address).await.call(call).await;
@@ -20,10 +21,11 @@ async fn answer(address: std::net::SocketAddr, call: &Call) -> (u16, String) {
     (one.status, one.text().to_owned())
 }
 
-// Scenario: requests go to an exempt path and to similar paths. They have no credential, a wrong
-// one or a right one.
-// Guarantee: the exempt path passes without a decision, so the service sees no identity, and no
-// credential reaches the service. Requests to similar paths without a credential do not pass.
+// Scenario: requests go to an exempt path and to similar paths. Each request has no credential, a
+// wrong credential or a right credential.
+// Guarantee: requests to the exempt path pass without a decision, so the service sees no identity,
+// and no credential reaches the service. Requests to similar paths without a credential do not
+// pass.
 #[tokio::test]
 async fn an_exempt_path_passes_unasked() {
     for server in Server::ALL {
@@ -197,7 +199,8 @@ async fn the_ready_service_is_called() {
 }
 
 // Scenario: another layer has put an identity into the extensions of a request.
-// Guarantee: if the request is allowed, the identity of its credential replaces that identity.
+// Guarantee: if the request is allowed, the identity of the request's credential replaces the
+// identity from the other layer.
 #[tokio::test]
 async fn an_identity_is_replaced() {
     let service = AuthenticateLayer::new(teams()).layer(OnceReady { ready: false });
@@ -229,7 +232,7 @@ async fn a_clone_keeps_its_settings() {
     assert_eq!(answer(&second, "/").await.headers()["www-authenticate"], r#"Key realm="otlp""#);
 }
 
-// Scenario: the inner service returns an error, or a 401 of its own.
+// Scenario: the inner service returns an error, or responds with status 401 itself.
 // Guarantee: the layer returns the error or the response unchanged.
 #[tokio::test]
 async fn the_answer_of_the_service_is_not_touched() {
@@ -267,8 +270,9 @@ async fn an_authenticator_can_be_shared() {
     }
 }
 
-// Scenario: the service behind the layer is read, changed and taken out.
-// Guarantee: each time it is the service that was given to the layer.
+// Scenario: the service behind the layer is accessed by reference, by mutable reference and by
+// value.
+// Guarantee: each access gives the service that was given to the layer.
 #[test]
 fn the_inner_service_can_be_reached() {
     let mut service = AuthenticateLayer::new(teams()).layer(OnceReady { ready: false });

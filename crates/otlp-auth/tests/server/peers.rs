@@ -109,7 +109,8 @@ impl Http1 {
         self.0.get_mut().write_all(bytes).await
     }
 
-    /// Reads a response. Its body has a `content-length`, or it ends with the connection.
+    /// Reads a response. If the response has no `content-length`, its body ends when the connection
+    /// ends.
     pub(crate) async fn read_answer(&mut self) -> Answer {
         let (status, headers) = self.read_head().await;
         let mut body = Vec::new();

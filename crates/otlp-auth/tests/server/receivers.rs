@@ -44,7 +44,8 @@ pub(crate) const LIMITED_30_S: &str = "iapikeyok-limited-30-s";
 /// A key for which the authenticator has no verdict.
 pub(crate) const OUTAGE: &str = "iapikeyok-in-an-outage";
 
-/// Two tokens in memory, followed by an authenticator that does not decide at once.
+/// An authenticator that first searches two tokens in memory. It then asks an authenticator that
+/// does not decide at once.
 pub(crate) type Authenticator = Chain<FixedTokens, Remote>;
 
 pub(crate) struct Remote;
@@ -97,7 +98,8 @@ pub(crate) fn layer() -> AuthenticateLayer<Authenticator> {
     AuthenticateLayer::new(teams().or(Remote)).with_extractor(extractor())
 }
 
-/// Writes a rejection without a body. The status is 403 instead of 401 if there was a credential.
+/// Writes a rejection without a body. If the request had a credential, the status is 403 instead of
+/// 401.
 pub(crate) fn status_alone(rejection: &Rejection, _request: &Parts) -> Response<Bytes> {
     let was_presented =
         rejection.denial().is_some_and(|denial| denial.reason() != DenyReason::Missing);
@@ -169,7 +171,8 @@ impl Server {
     }
 }
 
-/// Makes a service for OTLP/gRPC traces. On a few other paths, it responds with what it received.
+/// Makes a service for OTLP/gRPC traces. On a few other paths, the service responds with a
+/// description of the request, see [`say_what_came`].
 pub(crate) fn services() -> Router {
     let http = Router::new()
         .route("/v1/traces", any(say_what_came))

@@ -20,11 +20,12 @@ use crate::receivers::{Server, extractor, status_alone};
 
 /// The canary: a token that no other text contains.
 const CANARY: &str = "Q2FuYXJ5MTYxODAzMzk4ODc0OTg5NDg";
-/// The number of characters of a part of the canary. Any part of this length must not appear.
+/// The length of the parts of the canary, in characters. No output may contain a part of this
+/// length.
 const PART: usize = 8;
 
-/// The texts that must not appear: all parts of the canary in plain text, in hexadecimal and in
-/// base64, and its bytes as `Debug` prints them.
+/// The texts that no output may contain: all parts of the canary in plain text, in hexadecimal and
+/// in base64, and the bytes of the canary as `Debug` prints them.
 struct Parts {
     text: HashSet<String>,
     numbers: Vec<String>,
@@ -99,12 +100,14 @@ impl ServerAuthenticator for Either {
     }
 }
 
-/// Encodes the canary as the password of Basic, once with the right user and once with another.
+/// Encodes the canary as the password of Basic authentication, once with the right user name and
+/// once with another user name.
 fn basics() -> [String; 2] {
     ["apikey", "nobody"].map(|user| STANDARD.encode(format!("{user}:{CANARY}")))
 }
 
-/// Presents the canary in every form, and collects everything that is received.
+/// Presents the canary in every form to the server at `address`. Returns everything that the server
+/// sends back.
 async fn present(address: SocketAddr) -> Vec<Vec<u8>> {
     let [basic, other] = basics();
     let headers = [
@@ -150,8 +153,8 @@ async fn present(address: SocketAddr) -> Vec<Vec<u8>> {
 }
 
 // Scenario: a token is presented to every server on every transport, in headers, in the query and
-// as Basic. It may be right, wrong, malformed, conflicting or undecided. All logs at TRACE are
-// captured, and metrics are on.
+// as the password of Basic authentication. The token is right, wrong or malformed, conflicts with
+// another credential, or gets no verdict. All logs at TRACE are captured, and metrics are on.
 // Guarantee: no part of the token is in a response, a log line or a metric.
 #[tokio::test]
 async fn a_canary_is_never_repeated() {
@@ -163,7 +166,8 @@ async fn a_canary_is_never_repeated() {
         .with_writer(move || writer.clone())
         .finish();
     // If there is only one subscriber, tracing asks the subscriber of the thread that logs first
-    // whether a line is wanted. That thread may belong to another test.
+    // whether a line is wanted. That thread may belong to another test. A second subscriber
+    // prevents this.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     // The subscriber is set for this thread only, and everything below runs on this thread.
     let _guard = tracing::subscriber::set_default(subscriber);

@@ -1,4 +1,4 @@
-//! Counting in JSON.
+//! Counts the items of a request in JSON.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::Step;
 /// How deep objects and lists may be nested.
 pub(super) const MAX_DEPTH: usize = 128;
 
-/// Counts the objects at the end of `path`, which begins at `request`.
+/// Counts the objects at the end of `path`. The path begins at the request.
 pub(super) fn count(path: &[Step], request: &[u8]) -> serde_json::Result<usize> {
     if is_nested_deeper(request, MAX_DEPTH) {
         return Err(Error::custom("nested too deep"));
@@ -21,10 +21,11 @@ pub(super) fn count(path: &[Step], request: &[u8]) -> serde_json::Result<usize> 
     Ok(count)
 }
 
-/// Whether there are more than `limit` brackets within each other.
+/// Returns whether objects and lists are nested deeper than `limit`.
 ///
-/// serde_json limits the depth of what it builds, but not of what it skips. Strings are not
-/// decoded: some senders cut them within a character, and serde_json would refuse to build those.
+/// serde_json limits the depth of values that it builds, but not of values that it skips. This
+/// function does not decode strings, because some senders cut strings within a character, and
+/// serde_json cannot decode such strings.
 fn is_nested_deeper(json: &[u8], limit: usize) -> bool {
     let mut depth = 0_usize;
     let mut bytes = json.iter();
@@ -48,7 +49,7 @@ fn is_nested_deeper(json: &[u8], limit: usize) -> bool {
     false
 }
 
-/// Counts the items in one object; the path begins at the object.
+/// Counts the items in one object. The steps lead from this object to the items.
 #[derive(Clone, Copy)]
 struct Message<'a>(&'a [Step]);
 
@@ -88,7 +89,7 @@ impl<'de> Visitor<'de> for Message<'_> {
     }
 }
 
-/// Counts the items in a list of objects; the path begins at each object.
+/// Counts the items in a list of objects. The steps lead from each object to its items.
 struct Messages<'a>(&'a [Step]);
 
 impl<'de> DeserializeSeed<'de> for Messages<'_> {
@@ -119,7 +120,7 @@ impl<'de> Visitor<'de> for Messages<'_> {
     }
 }
 
-/// Reads a key, and finds out whether it is one of these fields.
+/// Reads a key, and returns whether it is the name of one of these fields.
 struct OneOf(&'static [(u32, &'static str)]);
 
 impl<'de> DeserializeSeed<'de> for OneOf {

@@ -1,11 +1,11 @@
-//! Counts the items of a request without building it.
+//! Counts the items of a request without building the request in memory.
 //!
-//! A request may be a thousand times as large in memory as it is encoded. Items are counted where
-//! they stand, in protobuf and in JSON, and nothing is kept.
+//! A request that is built may take a thousand times the memory of its encoded bytes. Therefore
+//! items are counted in the encoded bytes, in protobuf and in JSON, and nothing is kept.
 //!
-//! Requests are counted and not validated: what lies below an item is skipped without being
-//! decoded, so it cannot recurse. How deep it is nested is limited all the same, for groups in
-//! protobuf as for brackets in JSON.
+//! Requests are not validated. The content of an item is skipped without being decoded, so deep
+//! nesting cannot cause deep recursion. Nevertheless, the nesting of groups in protobuf and of
+//! brackets in JSON is limited.
 
 mod json;
 mod protobuf;
@@ -17,22 +17,24 @@ use prost::DecodeError;
 
 use crate::signal::Signal;
 
-/// Counts the items of a request in protobuf. The fields of every message from the request down to
-/// its items have to be well-formed.
+/// Counts the items of a request in protobuf. Every message on the path from the request down to
+/// its items must have well-formed fields.
 pub(crate) fn protobuf(signal: Signal, request: Bytes) -> Result<usize, DecodeError> {
     protobuf::count(path(signal), request)
 }
 
-/// Counts the items of a request in JSON. `null` is an empty value everywhere, as proto3 has it for
-/// fields.
+/// Counts the items of a request in JSON. `null` counts as an empty value everywhere, as proto3
+/// defines for fields.
 pub(crate) fn json(signal: Signal, request: &[u8]) -> serde_json::Result<usize> {
     json::count(path(signal), request)
 }
 
-/// A step from a message into the messages of some of its fields.
+/// A step on the path from a request to its items. The step leads from a message to the messages
+/// that are in certain fields of that message.
 #[derive(Debug)]
 struct Step {
-    /// The fields' numbers in protobuf and names in JSON; a message has at most one of them.
+    /// These fields, each with its number in protobuf and its name in JSON. A message has at most
+    /// one of these fields.
     fields: &'static [(u32, &'static str)],
     is_list: bool,
 }
@@ -43,7 +45,7 @@ impl Step {
     }
 }
 
-/// The steps from a request of `signal` to its items.
+/// Returns the steps from a request of `signal` to its items.
 fn path(signal: Signal) -> &'static [Step] {
     match signal {
         Signal::Traces => &TRACES,

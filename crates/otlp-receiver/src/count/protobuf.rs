@@ -1,4 +1,4 @@
-//! Counting in protobuf.
+//! Counts the items of a request in protobuf.
 
 use bytes::{Buf, Bytes};
 use prost::DecodeError;
@@ -6,7 +6,7 @@ use prost::encoding::{self, DecodeContext, WireType};
 
 use super::Step;
 
-/// Counts the messages at the end of `path`, which begins at `message`.
+/// Counts the messages at the end of `path`. The path begins at `message`.
 pub(super) fn count(path: &[Step], mut message: Bytes) -> Result<usize, DecodeError> {
     let Some((step, below)) = path.split_first() else {
         skip_fields(message)?;

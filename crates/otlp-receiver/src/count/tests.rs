@@ -8,7 +8,8 @@ use serde_json::json;
 use super::json::MAX_DEPTH;
 use super::*;
 
-/// Counts a request as the messages of opentelemetry-proto write it, in protobuf and in JSON.
+/// Encodes a request of opentelemetry-proto in protobuf and in JSON, and returns the number of
+/// items that are counted in each encoding.
 fn counts<T: prost::Message + Default + Serialize + DeserializeOwned>(
     signal: Signal,
     request: &serde_json::Value,
@@ -18,8 +19,8 @@ fn counts<T: prost::Message + Default + Serialize + DeserializeOwned>(
     (in_protobuf, json(signal, &serde_json::to_vec(&request).unwrap()).unwrap())
 }
 
-// Scenario: requests of each signal, as opentelemetry-proto writes them, with several resources and
-// scopes and every kind of metric.
+// Scenario: opentelemetry-proto encodes requests of each signal. The requests have several
+// resources and scopes, and every kind of metric.
 // Guarantee: each item is counted once, in protobuf and in JSON.
 #[test]
 fn items_are_counted() {
@@ -52,9 +53,10 @@ fn items_are_counted() {
     assert_eq!(json(Signal::Traces, b"{}").unwrap(), 0);
 }
 
-// Scenario: `null` instead of a list, of a message in a list, of a field and of the whole request;
-// a string that was cut within a character.
-// Guarantee: `null` counts as an empty value, and the items beside it are counted.
+// Scenario: JSON requests have `null` in place of a list, of a message in a list, of a field and of
+// the whole request. One request has a string that is cut within a character.
+// Guarantee: `null` counts as an empty value. Items beside `null` and items with a cut string are
+// counted.
 #[test]
 fn null_is_empty() {
     let count = |signal, request: &str| json(signal, request.as_bytes()).unwrap();
@@ -75,8 +77,9 @@ fn null_is_empty() {
     assert_eq!(count(Signal::Metrics, metrics), 1);
 }
 
-// Scenario: protobuf that is cut off, of wrong types, nested too deep, or something else.
-// Guarantee: none of it counts as a request.
+// Scenario: protobuf is cut off, has fields of wrong types, or is nested too deep. Other bytes are
+// not protobuf.
+// Guarantee: counting fails for each of them.
 #[test]
 fn malformed_protobuf_is_refused() {
     let request = b"\x0a\x06\x12\x04\x12\x02\x2a\x00";
@@ -96,8 +99,9 @@ fn malformed_protobuf_is_refused() {
     }
 }
 
-// Scenario: JSON that is cut off, of wrong types, nested too deep, or something else.
-// Guarantee: none of it counts as a request.
+// Scenario: JSON is cut off, has values of wrong types, or is nested too deep. Other text is not
+// JSON.
+// Guarantee: counting fails for each of them.
 #[test]
 fn malformed_json_is_refused() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));

@@ -1,4 +1,4 @@
-//! OTLP/gRPC.
+//! Tests of OTLP/gRPC.
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 
 use crate::{Answer, broken, call, gzip, recording, traces};
 
-/// A message in the frame that gRPC puts around it.
+/// Puts a message into the frame that gRPC uses.
 fn frame(message: &[u8]) -> Bytes {
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     [&[0], &length[..], message].concat().into()
@@ -30,9 +30,9 @@ fn status(answer: &Answer) -> Status {
     Status::from_header_map(headers).unwrap()
 }
 
-// Scenario: clients that are generated from the protocol call each service; traces in every
-// compression.
-// Guarantee: each call succeeds and is accepted with the number of its items.
+// Scenario: clients that are generated from the protocol call each service. Traces are sent in
+// every compression.
+// Guarantee: each call succeeds, and the sink gets the number of its items.
 #[tokio::test]
 async fn every_service_is_served() {
     let (receiver, accepted) = recording();
@@ -54,8 +54,8 @@ async fn every_service_is_served() {
     assert_eq!(*accepted.lock().unwrap(), expected);
 }
 
-// Scenario: a call whose connection fails before the message is complete.
-// Guarantee: `UNAVAILABLE`, so that the sender keeps the batch.
+// Scenario: the connection of a call fails before the message is complete.
+// Guarantee: the status is `UNAVAILABLE`, so that the sender keeps the batch.
 #[tokio::test]
 async fn a_message_that_breaks_off_is_sent_again() {
     let (receiver, accepted) = recording();
@@ -65,9 +65,10 @@ async fn a_message_that_breaks_off_is_sent_again() {
     assert_eq!(*accepted.lock().unwrap(), []);
 }
 
-// Scenario: a message that is no OTLP request, one that is larger than the limit on the wire, one
-// that becomes larger than 20 MiB, an unknown method of a known service, and a sink that fails.
-// Guarantee: codes that senders do not retry, with a text that says what is wrong.
+// Scenario: one message is not an OTLP request, one is larger than the limit on the wire, and one
+// becomes larger than 20 MiB. One call has an unknown method of a known service. For one call, the
+// sink returns an error.
+// Guarantee: each status has a code that senders do not retry, and a text that says what is wrong.
 #[tokio::test]
 async fn other_calls_are_refused() {
     let failing = Receiver::new(|_| Err(Refusal::Internal("nobody listens")));
@@ -106,8 +107,10 @@ async fn other_calls_are_refused() {
     assert_eq!(*accepted.lock().unwrap(), []);
 }
 
-// Scenario: each transport's requests to a receiver for both, and to receivers for only one.
-// Guarantee: the first tells them apart by the content type; the others do not look at it.
+// Scenario: requests of each transport are sent to a receiver for both transports, and to receivers
+// for only one transport.
+// Guarantee: the receiver for both transports finds the transport of a request by the content type.
+// The other receivers ignore the content type.
 #[tokio::test]
 async fn both_transports_share_a_port() {
     let (both, accepted) = recording();

@@ -1,4 +1,4 @@
-//! OTLP/HTTP.
+//! Tests of OTLP/HTTP.
 
 use std::io::Write;
 
@@ -33,9 +33,10 @@ fn status_in_json(answer: &Answer) -> Status {
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-// Scenario: the same batch in every compression, with the coding in upper case, in a list, on
-// several lines, and beside codings that mean nothing.
-// Guarantee: each is accepted with the number of its items, and answered with full success.
+// Scenario: the same batch is sent in every compression. Some names of compressions are in upper
+// case, in a list, or on one of several lines of the header. Some names are beside `identity`, and
+// one header has no value.
+// Guarantee: each batch is accepted with the number of its items. Each response means full success.
 #[tokio::test]
 async fn every_compression_is_decoded() {
     let (receiver, accepted) = recording();
@@ -63,9 +64,10 @@ async fn every_compression_is_decoded() {
     }
 }
 
-// Scenario: two compressions in a list and on two lines, an unknown one, one that the body does not
-// have, and a zstd frame that asks for a window of 128 MiB.
-// Guarantee: each is refused for good, and nothing is counted.
+// Scenario: requests name two compressions in a list or on two lines, an unknown compression, or a
+// compression that the body does not have. One zstd frame asks for a window of 128 MiB.
+// Guarantee: each request is refused with a status that senders do not retry, and nothing is
+// counted.
 #[tokio::test]
 async fn other_compressions_are_refused() {
     let (receiver, accepted) = recording();
@@ -92,8 +94,8 @@ async fn other_compressions_are_refused() {
     assert_eq!(*accepted.lock().unwrap(), []);
 }
 
-// Scenario: a body whose connection fails before it is complete, in both encodings.
-// Guarantee: 503 with the time to come back, so that the sender keeps the batch.
+// Scenario: the connection fails before the body is complete. This happens once in each encoding.
+// Guarantee: the response is 503 with `Retry-After`, so that the sender keeps the batch.
 #[tokio::test]
 async fn a_body_that_breaks_off_is_sent_again() {
     let (receiver, accepted) = recording();
@@ -108,8 +110,9 @@ async fn a_body_that_breaks_off_is_sent_again() {
     assert_eq!(*accepted.lock().unwrap(), []);
 }
 
-// Scenario: requests without a content type, and with one that OTLP does not have.
-// Guarantee: 415 with a status in JSON, as authentication in front of the receiver answers them.
+// Scenario: requests have no content type, or a content type that OTLP does not define.
+// Guarantee: the response is 415 with a status in JSON. An authentication layer in front of the
+// receiver answers such requests in JSON, too.
 #[tokio::test]
 async fn an_unknown_content_type_is_answered_in_json() {
     for headers in [&[][..], &[("content-type", "text/plain")]] {
@@ -120,10 +123,10 @@ async fn an_unknown_content_type_is_answered_in_json() {
     }
 }
 
-// Scenario: an unknown path, another method, a body that is no batch, and a sink that fails, each
-// in both encodings.
-// Guarantee: the status and its code are those of the table in the documentation, and the body is a
-// `google.rpc.Status` in the encoding of the request.
+// Scenario: a path is unknown, a method is not `POST`, a body is not a batch, or the sink fails.
+// Each happens in both encodings.
+// Guarantee: the HTTP status and the code are those of the table in the crate's documentation. The
+// body is a `google.rpc.Status` in the encoding of the request.
 #[tokio::test]
 async fn refusals_carry_a_status() {
     let failing = Receiver::new(|_| Err(Refusal::Internal("nobody listens")));
@@ -151,9 +154,9 @@ async fn refusals_carry_a_status() {
     }
 }
 
-// Scenario: bodies that are larger than the limit on the wire, and small bodies of every
-// compression that become larger than 20 MiB.
-// Guarantee: each is refused as too large, and nothing is counted.
+// Scenario: some bodies are larger than the limit on the wire. Small bodies in every compression
+// become larger than 20 MiB.
+// Guarantee: each body is refused as too large, and nothing is counted.
 #[tokio::test]
 async fn too_large_bodies_are_refused() {
     let (receiver, accepted) = recording();
@@ -176,9 +179,10 @@ async fn too_large_bodies_are_refused() {
     assert_eq!(*accepted.lock().unwrap(), []);
 }
 
-// Scenario: JSON that JavaScript and hand-written senders produce (`null`, a string cut within a
-// character), and JSON that is nested 100,000 deep in a field that is skipped.
-// Guarantee: the first is counted; the second is refused.
+// Scenario: one request is JSON as JavaScript and hand-written senders produce it, with `null` and
+// with a string that is cut within a character. Another request has JSON that is nested 100,000
+// deep, in a field that is skipped.
+// Guarantee: the first request is counted, and the second is refused.
 #[tokio::test]
 async fn json_is_lenient_within_bounds() {
     let (receiver, accepted) = recording();

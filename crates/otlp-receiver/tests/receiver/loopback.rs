@@ -1,4 +1,4 @@
-//! The receiver on a socket, served by hyper.
+//! Tests of the receiver on a socket, served by hyper.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use tokio::time::timeout;
 
 use crate::recording;
 
-/// How long the test waits before it gives up. It is not reached when all is well.
+/// How long the test waits before it fails. A test that succeeds never waits this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-// Scenario: a sender over HTTP/1.1 writes a body of 20 MiB to a receiver that takes 1 MiB. It reads
-// the response only then.
-// Guarantee: the sender can write the whole body, and reads 413 instead of a reset.
+// Scenario: a sender over HTTP/1.1 writes a body of 20 MiB to a receiver that accepts 1 MiB. The
+// sender reads the response only after it has written the whole body.
+// Guarantee: the sender can write the whole body and reads 413. The connection is not reset.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_too_large_is_drained() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! The receiver as its users see it: a tower service, called directly or served by hyper.
+//! Tests of the receiver as its users see it: a tower service, called directly or served by hyper.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
@@ -25,7 +25,7 @@ use tower::{BoxError, ServiceExt};
 
 type Accepted = (Signal, usize, Transport);
 
-/// A receiver, and what its sink has accepted so far.
+/// Returns a receiver, and a list of what its sink has accepted so far.
 fn recording() -> (Receiver, Arc<Mutex<Vec<Accepted>>>) {
     let accepted = Arc::new(Mutex::new(Vec::new()));
     let batches = Arc::clone(&accepted);
@@ -54,7 +54,7 @@ where
     Answer { status: parts.status, headers: parts.headers, body }
 }
 
-/// A body that breaks off after `beginning`.
+/// Returns a body that fails after `beginning`.
 fn broken(beginning: &'static [u8]) -> impl Body<Data = Bytes, Error = BoxError> + Send + 'static {
     let frames = [Ok(Frame::data(Bytes::from_static(beginning))), Err("connection reset".into())];
     StreamBody::new(stream::iter(frames))

@@ -1,4 +1,4 @@
-//! How much memory a request takes while it is received.
+//! Tests how much memory a request takes while it is received.
 
 use bytes::Bytes;
 use http::Request;
@@ -9,7 +9,8 @@ use tower::ServiceExt;
 
 use crate::recording;
 
-/// Each span takes two bytes in protobuf and three in JSON.
+/// The number of spans in a request. Each empty span takes two bytes in protobuf and three bytes in
+/// JSON.
 const SPANS: usize = 2_000_000;
 
 fn nested(tag: u8, inner: &[u8]) -> Vec<u8> {
@@ -18,9 +19,9 @@ fn nested(tag: u8, inner: &[u8]) -> Vec<u8> {
     [&outer, inner].concat()
 }
 
-// Scenario: two million empty spans, in protobuf and in JSON.
-// Guarantee: they are counted where they stand. Next to the body itself, which is copied once, the
-// receiver allocates less than 64 KiB; one byte a span would be 2 MB.
+// Scenario: two million empty spans arrive, in protobuf and in JSON.
+// Guarantee: the spans are counted in the encoded body. Besides the body, which is copied once, the
+// receiver allocates less than 64 KiB. Even one byte per span would be 2 MB.
 #[test]
 fn items_are_not_built() {
     let protobuf = nested(0x0a, &nested(0x12, &[0x12, 0].repeat(SPANS)));
@@ -37,7 +38,7 @@ fn items_are_not_built() {
             .header("content-type", content_type)
             .body(Full::new(Bytes::from(body)))
             .unwrap();
-        // Everything runs on this thread, whose allocations are measured.
+        // Everything runs on this thread, because only allocations of this thread are measured.
         let runtime = Builder::new_current_thread().build().unwrap();
         let measured = allocation_counter::measure(|| {
             runtime.block_on(receiver.oneshot(request)).unwrap();

@@ -10,11 +10,11 @@ use super::parse::unknown_command;
 use crate::client::MINIMUM_SERVER;
 use crate::error::Failure;
 
-/// The least width to which the names of commands are padded.
+/// The minimum width of the column with the names of commands.
 const NAME_WIDTH: usize = 11;
 
-/// Returns the help of the command that `path` names. An unknown command in `path`, and everything
-/// after it, is ignored.
+/// Returns the help of the command with this path. The first unknown name in `path`, and all names
+/// after it, are ignored.
 pub(super) fn help<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
     let (command, name) = find(path);
     let about = command
@@ -64,7 +64,7 @@ fn find<'a>(path: impl IntoIterator<Item = &'a str>) -> (Command, String) {
     (command.clone(), name)
 }
 
-/// Renders everything below the description.
+/// Renders the part of the help that follows the description, from the usage to the flags.
 fn usage_of(command: &Command, name: &str) -> String {
     let has_commands = command.has_subcommands();
     let mut text = format!("Usage:\n  {}\n", usage_line(command, name));

@@ -41,9 +41,9 @@ pub(crate) fn parse(args: &[OsString]) -> Result<Parsed, Failure> {
 
 /// Finds the output flags in arguments that [`parse`] does not accept.
 ///
-/// clap stops at the first error, but `-o json` may come after the error. So each argument that may
-/// be a flag is parsed again, together with the next argument, which may be its value. Apart from
-/// these two arguments, clap gets only the names of the command.
+/// clap stops at the first error, but `-o json` may come after the error. So this function parses
+/// each argument that may be a flag separately. Each time, clap gets the path of the command, this
+/// argument, and the next argument, which may be the value of the flag.
 pub(crate) fn output_flags(args: &[OsString]) -> OutputFlags {
     let path = command_path(args);
     let command = Cli::command()
@@ -72,7 +72,7 @@ pub(crate) fn output_flags(args: &[OsString]) -> OutputFlags {
     found
 }
 
-/// Returns the failure that reports that the command `path` has no command `name`.
+/// Returns the failure that reports that the command with this path has no subcommand `name`.
 pub(super) fn unknown_command(name: &str, path: &[String]) -> Failure {
     let message = if name.contains(KEY_PREFIX) {
         KEY_AS_ARGUMENT.to_owned()
@@ -87,7 +87,8 @@ fn unknown_command_message(name: &str, path: &[String]) -> String {
     format!("unknown command {name:?} for {:?}", command.collect::<Vec<_>>().join(" "))
 }
 
-/// Returns the names of the commands among the arguments, without `sts`.
+/// Returns the path of the command in the arguments, without `sts`. For example, the path in `sts
+/// context -o json list` is `context`, `list`.
 fn command_path(args: &[OsString]) -> Vec<String> {
     let mut root = Cli::command();
     root.build();
@@ -101,8 +102,8 @@ fn command_path(args: &[OsString]) -> Vec<String> {
     path
 }
 
-/// Returns a text that says what is wrong with the arguments. If scripts may search for the text,
-/// it is the same text as in the original command.
+/// Returns a text that says what is wrong with the arguments. Texts that scripts may search for are
+/// the same as in the original command.
 fn message(error: &clap::Error, path: &[String]) -> String {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
@@ -158,8 +159,9 @@ fn message(error: &clap::Error, path: &[String]) -> String {
     }
 }
 
-/// Returns the error about missing arguments. clap names them in `argument`, which is a positional
-/// argument, a list of required flags, or a group of flags of which one is required.
+/// Returns the error about missing arguments. `argument` is clap's text for the missing arguments.
+/// It names a positional argument, a list of required flags, or a group of flags of which one is
+/// required.
 fn missing_argument(argument: &str) -> String {
     if let Some(name) = positional(argument) {
         return format!("required argument {name} not given");

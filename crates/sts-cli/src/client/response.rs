@@ -60,8 +60,8 @@ impl Response {
         self.failure_with(kind, self.status.is_server_error())
     }
 
-    /// Does the same as [`failure`](Self::failure), but does not advise to try again. It is for
-    /// requests whose repetition may do harm.
+    /// Does the same as [`failure`](Self::failure), but does not advise to try again. Use this
+    /// function for requests that may do harm if they are repeated.
     pub(crate) fn failure_without_retry(&self, kind: FailureKind) -> Failure {
         self.failure_with(kind, false)
     }

@@ -152,8 +152,9 @@ impl Server {
             }
         })?;
         if matches!(response.status.as_u16(), 500 | 502 | 504) {
-            // The server may have created the key before it failed. If a proxy failed, the server
-            // may still have received the request. A second request would create a second key.
+            // The server may have created the key before the error occurred. If the error comes
+            // from a proxy, the server may still have received the request. A second request would
+            // create a second key.
             let failure = response.failure_without_retry(FailureKind::Response);
             return Err(failure.with_hint(KEY_MAY_EXIST));
         }
@@ -219,7 +220,7 @@ fn api_url(url: &str, api_path: &str) -> String {
         .to_owned()
 }
 
-/// Adds a JSON body. It ends with a line end, as in the original command.
+/// Adds a JSON body to a request. The body ends with a line end, as in the original command.
 fn with_body(request: RequestBuilder, body: &impl Serialize) -> Result<RequestBuilder, Failure> {
     let mut text = serde_json::to_string(body).map_err(std::io::Error::from)?;
     text.push('\n');

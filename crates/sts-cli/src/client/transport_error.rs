@@ -22,9 +22,9 @@ impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Send(error) if error.is_timeout() => f.write_str("no response in time"),
-            // The text of the error contains the URL, which may contain a secret. The text of its
-            // cause only says that there was no connection. So the reason begins with the next
-            // cause, if there is one.
+            // The text of a `reqwest::Error` contains the URL, which may contain a secret. The
+            // direct cause of this error only says that there was no connection. So the text begins
+            // with the cause of the direct cause, if there is one.
             Self::Send(error) => {
                 let cause = error.source();
                 let cause = cause.and_then(Error::source).or(cause);
@@ -73,7 +73,8 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
         if let Some(error) = error.downcast_ref() {
             return Some(error);
         }
-        // `source` of an I/O error skips the error that the I/O error wraps.
+        // `source` of an I/O error skips the error that the I/O error wraps. So `get_ref` gets the
+        // wrapped error.
         let inner = error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref)

@@ -8,7 +8,8 @@ use crate::printer::Table;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The build of a release sets these variables.
+/// The values of environment variables at compile time. The build of a release sets these
+/// variables.
 const BUILD_DATE: Option<&str> = option_env!("STS_BUILD_DATE");
 const COMMIT: Option<&str> = option_env!("STS_COMMIT");
 

@@ -119,8 +119,8 @@ impl ConfigFile {
         Ok(file)
     }
 
-    /// Follows symbolic links and returns the path at their end, whether it exists or not. The file
-    /// at this path is replaced, and the links stay.
+    /// Follows symbolic links and returns the path of the final target, whether a file exists there
+    /// or not. Writing replaces the file at this path, so that the links stay.
     fn target(&self) -> PathBuf {
         let mut path = self.path.clone();
         for _ in 0..MAX_LINKS {

@@ -126,8 +126,8 @@ impl Overrides {
         })
     }
 
-    /// Takes missing settings from the context. If there is no token at all, takes the service
-    /// account token of the pod.
+    /// Uses the context for each setting that neither flags nor the environment give. If there is
+    /// no token at all, uses the service account token of the pod.
     fn merge(self, context: StsContext, pod_token: &Path) -> Result<Settings, Problems> {
         let mut tokens = self.tokens;
         if tokens.iter().all(Option::is_none) {
@@ -161,7 +161,7 @@ impl Problems {
             message.push_str(&problem);
         }
         let Some(error) = error else { return Failure::new(FailureKind::Configuration, message) };
-        // Adds why no settings could be read from the file, and what the user can do.
+        // Adds to the message why the file could not be read, and what the user can do.
         let reason = error.to_failure().message;
         let reason = reason.split_once('\n').map_or(reason.as_str(), |(_, reason)| reason);
         Failure::new(FailureKind::Configuration, format!("{message}\n{reason}"))
@@ -258,7 +258,7 @@ mod tests {
     // Scenario: sts runs in a pod, once without any token and once with an API token in the
     // context.
     // Guarantee: the service account token of the pod is used only if there is no other token. The
-    // line end of its file is removed.
+    // line end of the token file is removed.
     #[test]
     fn the_pods_token_is_the_last_resort() {
         let mut file = tempfile::NamedTempFile::new().unwrap();

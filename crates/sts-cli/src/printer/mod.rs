@@ -66,8 +66,8 @@ impl Printer {
         self.quiet
     }
 
-    /// Returns whether hints are useful. They are if stderr is a terminal, and the user asked
-    /// neither for JSON nor for the result alone.
+    /// Returns whether hints are useful. Hints are useful if stderr is a terminal, and the user
+    /// asked neither for JSON nor for the result alone.
     pub(crate) fn shows_hints(&self) -> bool {
         !self.json && !self.quiet && io::stderr().is_terminal()
     }
@@ -106,8 +106,8 @@ impl Printer {
     }
 
     /// Prints a table, or the text `empty` if the table has no rows. The cells of a `wide` table
-    /// are not wrapped, so the table may be wider than the terminal. Ids in the cells can then be
-    /// copied.
+    /// are not wrapped, so the table may be wider than the terminal. This makes it possible to copy
+    /// ids from the cells.
     pub(crate) fn table<const N: usize>(
         &self,
         table: &Table<N>,

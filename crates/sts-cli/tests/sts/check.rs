@@ -26,11 +26,11 @@ pub(crate) fn grpc(code: &'static str, message: &'static str) -> Response {
     Response::builder().header("content-type", "application/grpc").body(Body::new(body)).unwrap()
 }
 
-// Scenario: one key is correct, one is too short, one is mistyped, and one is of another kind. Some
-// come from standard input and others from the environment.
+// Scenario: one key is correct, one is too short, one is mistyped, and one does not have the prefix
+// of ingestion API keys. Some keys come from standard input, and others from the environment.
 // Guarantee: the output says what is wrong with the key. If no endpoint is given, a warning says
-// that it is unknown whether the key is accepted. A key of another kind passes only if an endpoint
-// accepts it.
+// that it is unknown whether the key is accepted. A key without the prefix passes only if an
+// endpoint accepts it.
 #[test]
 fn the_format_is_checked() {
     let right = "[SUCCESS] format: this is an ingestion API key with a correct checksum\n";
@@ -131,8 +131,8 @@ fn endpoints_accept_the_key() {
     assert_eq!(agent.line, "GET /receiver/stsAgent/api/v1/validate");
 }
 
-// Scenario: some endpoints reject the key, or cannot decide about it. Others do not listen, or are
-// of another kind.
+// Scenario: some endpoints reject the key, or cannot decide about it. Some do not listen. Others
+// are not of the kind that the flag requires.
 // Guarantee: each case has its own message. The exit code is 4 if every failed check failed because
 // the endpoint cannot be reached. Otherwise the exit code is 2.
 #[test]

@@ -80,9 +80,10 @@ fn the_file_of_the_original_command() {
     );
 }
 
-// Scenario: the configuration file is not valid YAML. Then its path is a directory.
+// Scenario: the configuration file is not valid YAML. In a second case, the path of the file is a
+// directory.
 // Guarantee: saving a context is an error, and the file is not changed. The message has the
-// position in the file, but no part of its content.
+// position of the error in the file, but no part of the content.
 #[test]
 fn a_broken_file_is_not_overwritten() {
     let sts = Sts::new();
@@ -142,7 +143,8 @@ fn the_old_flat_file() {
     assert_eq!(mock.last().header("x-api-token"), "old");
 }
 
-// Scenario: the environment has only the home directory. Then a flag gives the path too.
+// Scenario: the environment has only the home directory. In a second case, a flag also gives the
+// path of the file.
 // Guarantee: without the flag, the file is in `.config` of the home directory. With the flag, the
 // file is at the path that the flag gives.
 #[test]
@@ -169,7 +171,7 @@ fn the_path_of_the_file() {
     assert!(!sts.config().exists());
 }
 
-// Scenario: there is no configuration file. Then there is an empty file.
+// Scenario: there is no configuration file. In a second case, there is an empty file.
 // Guarantee: commands on contexts report that the file is missing, and how to create it. An empty
 // file has no contexts.
 #[test]

@@ -180,9 +180,9 @@ fn a_context_is_validated() {
     assert!(outcome.stdout.contains("(StackState version: 4.0.0)\n"), "{outcome:?}");
 }
 
-// Scenario: `context save` runs with wrong flags. The URL is missing or has another scheme, or the
-// name is empty. Or the token is wrong: there is no token, an empty token, two tokens, a Kubernetes
-// token, or a token that no header can contain.
+// Scenario: `context save` runs with wrong flags. The URL is missing or has an unsupported scheme,
+// or the name is empty. In other cases, the token is wrong: there is no token, an empty token, two
+// tokens, a Kubernetes token, or a token that no header can contain.
 // Guarantee: each case is an error. No request is sent, and the file is not written. Environment
 // variables do not replace the missing flags.
 #[test]

@@ -59,10 +59,10 @@ fn the_documented_json() {
     );
 }
 
-// Scenario: keys are created: with every flag, with white space around the date, with an empty
-// name, and with an empty description.
-// Guarantee: the body is JSON with a line end, and has only the given fields. The content type has
-// no charset.
+// Scenario: three keys are created. The first has every flag, with white space around the date. The
+// second has an empty name. The third has an empty description.
+// Guarantee: the body of each request is JSON with a line end, and has only the given fields. The
+// content type has no charset.
 #[test]
 fn what_create_sends() {
     let mock = Mock::contract();

@@ -90,8 +90,9 @@ fn flag_over_environment_over_file() {
     assert_eq!(header(&other), "x-api-token: file-a");
 }
 
-// Scenario: two kinds of token are given, either as a flag and in the environment, or in one
-// context. In another case there is no token. The URL is missing, or has no scheme.
+// Scenario: in one case, a flag and the environment give two kinds of token. In another case, there
+// is no token and no URL. In the last case, a context has two kinds of token and a URL without a
+// scheme.
 // Guarantee: the exit code is 1. The message lists everything that is wrong.
 #[test]
 fn exactly_one_token_is_required() {

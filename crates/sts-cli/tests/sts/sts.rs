@@ -73,7 +73,7 @@ impl Sts {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // The command may end without reading its input.
+        // An error is ignored, because the command may end without reading its input.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();
         Outcome {

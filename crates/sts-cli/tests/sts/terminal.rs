@@ -68,7 +68,7 @@ fn the_documented_symbols() {
 
 // Scenario: a command runs on a terminal several times. In each run, another setting turns colors
 // off.
-// Guarantee: the output is the same as in a pipe.
+// Guarantee: the output is the same as when stdout is a pipe.
 #[test]
 fn colors_can_be_turned_off() {
     let mock = Mock::contract();

@@ -106,8 +106,7 @@ fn certificates_are_trusted_only_on_request() {
     saved.key(&["list"]);
 }
 
-// Scenario: endpoints with TLS are checked, first without their certificate authority and then with
-// it.
+// Scenario: endpoints with TLS are checked, with and without `--ca-cert`.
 // Guarantee: gRPC and HTTP work over TLS. If the certificate of an endpoint is not trusted, the
 // endpoint counts as unreachable.
 #[test]

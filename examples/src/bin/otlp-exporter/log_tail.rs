@@ -10,13 +10,13 @@ use opentelemetry::logs::{AnyValue, LogRecord, Logger};
 
 const DEFAULTS: [&str; 3] = ["/var/log/syslog", "/var/log/messages", "/var/log/dpkg.log"];
 
-/// The number of bytes at the end of the file that the first round reads, and the number of lines
-/// that it sends at most.
+/// The limits of the first round: it reads this number of bytes at the end of the file, and sends
+/// at most [`FIRST_LINES`] lines.
 const FIRST_BYTES: u64 = 64 << 10;
 const FIRST_LINES: usize = 10;
 
-/// The number of lines that a round sends at most. The next round continues after them. This many
-/// lines fit into the queue of the SDK.
+/// The largest number of lines that a round sends. The next round continues after these lines. This
+/// many lines fit into the queue of the SDK.
 const ROUND_LINES: usize = 1000;
 
 /// A log file whose new lines are read, even after it was replaced or truncated.
@@ -74,7 +74,8 @@ impl LogTail {
         while first || lines.len() < ROUND_LINES {
             let mut line = Vec::new();
             let length = reader.read_until(b'\n', &mut line)?;
-            // A line without a line feed is still being written.
+            // A line without a line feed is still being written. A later round reads the complete
+            // line.
             if line.pop() != Some(b'\n') {
                 break;
             }

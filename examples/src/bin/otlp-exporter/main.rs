@@ -84,7 +84,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The parts that were made from the configuration.
+/// The SDK's providers and the sources of telemetry, made from the configuration.
 struct Exporter {
     tracers: SdkTracerProvider,
     meters: SdkMeterProvider,
@@ -129,7 +129,8 @@ impl Exporter {
         let mut meters = SdkMeterProvider::builder().with_resource(resource.clone());
         let has_metrics = metrics.is_some();
         if let Some(exporter) = metrics {
-            // Each round flushes, so the reader's own interval must never pass.
+            // Each round flushes the reader. The interval is so long that the reader never exports
+            // at any other time.
             let reader =
                 PeriodicReader::builder(Counted::new(exporter, tallies.of(Signal::Metrics)));
             meters = meters
@@ -179,7 +180,7 @@ impl Exporter {
         self.tallies.print_totals()
     }
 
-    /// Collects and sends once, in a trace of its own.
+    /// Collects telemetry and sends it once. Each round has its own trace.
     fn round(&mut self) {
         let tracer = self.tracers.tracer(NAME);
         tracer.in_span("round", |_| {
@@ -190,7 +191,8 @@ impl Exporter {
                 self.log.as_mut().map_or(0, |log| log.emit(&self.loggers.logger(NAME)))
             });
             tracer.in_span("export", |_| {
-                // The flush collects the metrics of the host. `Counted` counts its failures.
+                // The flush collects and sends the metrics of the host. An error is ignored here,
+                // because `Counted` counts failures.
                 let _ = self.meters.force_flush();
                 if let Some(host) = &self.host {
                     host.clear();
@@ -223,7 +225,7 @@ async fn stopped_within(time: Duration, stop: &mut watch::Receiver<bool>) -> boo
 }
 
 /// Warns if environment variables change what the SDK sends. Headers in these variables are sent in
-/// addition.
+/// addition to the headers of the configuration.
 fn warn_of_environment() {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();

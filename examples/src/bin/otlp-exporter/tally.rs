@@ -183,7 +183,8 @@ impl<E: PushMetricExporter> PushMetricExporter for Counted<E> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let items = data_points(metrics);
         if items == 0 {
-            // The SDK collects again at shutdown, although nothing new was observed.
+            // At shutdown the SDK collects metrics again, although nothing new was observed. Such a
+            // batch is empty and is not sent.
             return Ok(());
         }
         self.tally.record(items, self.exporter.export(metrics)).await

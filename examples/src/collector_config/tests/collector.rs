@@ -84,7 +84,7 @@ fn documented() {
 
 /// Scenario: the snippet is read exactly as the documentation prints it, with `...` and a
 /// placeholder.
-/// Guarantee: the message about each of the two says what to do.
+/// Guarantee: the `...` and the placeholder are both reported. Each message says what to do.
 #[test]
 fn documented_verbatim() {
     let verbatim = DOCUMENTED
@@ -253,7 +253,7 @@ fn sections() {
     assert_eq!(warnings(&config), "exporter: unknown key: it has no effect (line 5)");
 }
 
-/// Scenario: a file has a mistake in every place.
+/// Scenario: the extension and both exporters of a file have several mistakes each.
 /// Guarantee: all mistakes are reported at once.
 #[test]
 fn all_problems() {
@@ -281,7 +281,7 @@ fn all_problems() {
 }
 
 /// Scenario: environment variables make all tokens of the authenticator empty.
-/// Guarantee: the file is refused, because an exporter without a credential must not exist.
+/// Guarantee: the file is refused, because the exporter would send requests without a credential.
 #[test]
 fn empty_credential() {
     let file = "extensions: {bearertokenauth: {tokens: '${env:EMPTY}'}}\n\

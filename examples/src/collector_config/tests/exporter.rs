@@ -89,7 +89,8 @@ fn grpc_endpoints() {
 }
 
 /// Scenario: an OTLP/HTTP exporter has a common endpoint, endpoints of signals, or both.
-/// Guarantee: each signal has its URL.
+/// Guarantee: the URL of a signal is the endpoint of this signal, or else the common endpoint with
+/// the path of the signal.
 #[test]
 fn http_endpoints() {
     for (settings, traces, logs) in [
@@ -143,7 +144,7 @@ fn http_endpoints() {
 
 /// Scenario: the endpoint of a signal has a key in its query.
 /// Guarantee: requests contain the key. The `Debug` output of the exporter and of the file hides
-/// it.
+/// the key.
 #[test]
 fn debug_hides_queries() {
     let settings = "traces_endpoint: https://h/v1/traces?api_key=canary";
@@ -266,7 +267,8 @@ fn headers() {
 }
 
 /// Scenario: timeouts are given in every form of Go's durations, without a unit, and as 0.
-/// Guarantee: a duration with a unit is read, and 0 means that there is no limit.
+/// Guarantee: a duration with a unit is read, and 0 means that there is no limit. A duration
+/// without a unit is a problem.
 #[test]
 fn timeout() {
     let timeout = |text: &str| {
@@ -329,7 +331,7 @@ fn retry() {
 }
 
 /// Scenario: an exporter has settings without effect here, and unknown settings.
-/// Guarantee: each of them is a warning.
+/// Guarantee: each of these settings causes a warning.
 #[test]
 fn no_effect() {
     for key in [

@@ -108,7 +108,8 @@ impl Files {
         self.directory.path().join(name)
     }
 
-    /// Replaces a file by renaming a new one, so that no reader sees a part of it. Prints the file.
+    /// Replaces a file by renaming a new one, so that no reader sees an incomplete file. Prints the
+    /// file.
     pub(crate) fn write(&self, name: &str, content: &str) {
         let new = self.path("new");
         fs::write(&new, content).expect("a new file");

@@ -1,4 +1,4 @@
-//! Sizes in bytes, with their unit.
+//! Sizes in bytes, which the configuration writes with or without a unit.
 
 use std::fmt;
 
@@ -20,14 +20,14 @@ impl ByteSize {
         Self(count << 10)
     }
 
-    /// The number of bytes.
+    /// Returns the number of bytes.
     #[must_use]
     pub const fn bytes(self) -> usize {
         self.0
     }
 
-    /// Reads a size from `least` to `most`: `20MiB`, `512KiB`, `100B`, or a bare number of bytes,
-    /// as the Collector writes it.
+    /// Reads a size, which must be from `least` to `most`. The size may have a unit, as in `20MiB`,
+    /// `512KiB` or `100B`. A size without a unit is a number of bytes, as in the Collector.
     pub(in crate::config) fn read(node: &Node<'_>, least: Self, most: Self) -> Option<Self> {
         let size = match node.scalar_kind() {
             Some(ScalarKind::Int(bytes)) => usize::try_from(bytes).ok().map(Self),

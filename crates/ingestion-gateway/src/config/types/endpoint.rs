@@ -42,13 +42,13 @@ impl Endpoint {
         Some(Self { host: bare.unwrap_or(host).to_owned(), port: port.parse().ok()? })
     }
 
-    /// The host and port, in the form that Tokio's resolver takes.
+    /// Returns the host and the port, in the form that Tokio's resolver accepts.
     #[must_use]
     pub fn host_and_port(&self) -> (&str, u16) {
         (&self.host, self.port)
     }
 
-    /// Whether only programs on this host can reach it.
+    /// Returns whether only programs on this host can reach the address.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.host == "localhost"

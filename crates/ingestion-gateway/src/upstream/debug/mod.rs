@@ -1,5 +1,5 @@
-//! The debug exporter: where telemetry goes while there is no upstream. It counts what it is given,
-//! prints the counts and discards the rest.
+//! The debug exporter receives telemetry in place of an upstream. It counts the telemetry, prints
+//! the counts and discards the content.
 
 mod summary;
 
@@ -35,20 +35,20 @@ impl DebugExporter {
         Self { since_last_line: Mutex::default(), items }
     }
 
-    /// Counts `count` items that the sender `identity` delivered.
+    /// Counts `count` items that the sender `identity` has sent.
     pub(crate) fn export(&self, identity: &Identity, item: Item, count: usize) {
         let count = count as u64;
-        // Only keys that are let in become attributes, and the SDK limits how many series there
-        // are.
+        // A sender cannot cause unlimited attribute values: only allowed keys get here, and the SDK
+        // limits the number of series.
         let key = identity.id().map_or_else(|| identity.name().to_owned(), |id| id.to_string());
         self.items
             .add(count, &[KeyValue::new("item", item.as_str()), KeyValue::new("key.id", key)]);
         self.lock().add(identity, item, count);
     }
 
-    /// Prints a line for each second in which telemetry came in, until `stop` is cancelled.
+    /// Prints a line for each second in which telemetry arrived, until `stop` is cancelled.
     pub(crate) async fn print(&self, stop: &CancellationToken) {
-        // Standard output may be a pipe that nobody reads: writing to it must not block.
+        // Standard output may be a pipe that nobody reads, so writing must not block.
         let mut output = LossyOutput::new("debug", io::stdout());
         let mut seconds = tokio::time::interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -64,7 +64,8 @@ impl DebugExporter {
             }
             output.report_dropped_lines();
         }
-        // Closing the output waits for its reader, which must not occupy a thread of the runtime.
+        // Dropping the output waits until its lines are written. This wait must not occupy a thread
+        // of the runtime.
         let _ = tokio::task::spawn_blocking(move || drop(output)).await;
     }
 

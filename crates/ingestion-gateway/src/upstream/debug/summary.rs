@@ -1,4 +1,4 @@
-//! The line that sums up what was discarded.
+//! The line with the counts of the discarded items.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use otlp_auth::Identity;
 
 use crate::item::Item;
 
-/// How many keys a line names.
+/// The largest number of keys that a line names.
 const MAX_NAMED_KEYS: usize = 5;
 
 /// The counts of items that were discarded since the last line. `Display` writes the line.
@@ -42,7 +42,7 @@ impl fmt::Display for Summary {
         let mut keys: Vec<_> = self.by_key.iter().collect();
         keys.sort_by_key(|(identity, count)| (Reverse(**count), identity.id()));
         for (identity, count) in keys.iter().take(MAX_NAMED_KEYS) {
-            // A name may have any characters, so it is escaped.
+            // The name of a key may have any characters, so it is escaped.
             write!(f, " {:?}", identity.name())?;
             if let Some(id) = identity.id() {
                 write!(f, "({id})")?;
@@ -60,9 +60,9 @@ impl fmt::Display for Summary {
 mod tests {
     use super::*;
 
-    // Scenario: seven keys sent telemetry of two kinds since the last line.
-    // Guarantee: the line has a sum for each kind, the busiest keys first with their names escaped,
-    // and the number of the other keys.
+    // Scenario: seven keys sent items of two kinds since the last line.
+    // Guarantee: the line has a sum for each kind of item. Then it gives the escaped names of the
+    // busiest keys, and the number of the other keys.
     #[test]
     fn a_line_sums_up_what_was_discarded() {
         let mut summary = Summary { by_item: [30, 0, 1, 0], by_key: HashMap::new() };

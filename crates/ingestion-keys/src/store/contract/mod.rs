@@ -2,7 +2,7 @@
 //! crate and in others.
 //!
 //! Each test is a function that takes an empty store. [`store_contract!`](crate::store_contract)
-//! makes a `#[test]` of each:
+//! makes a `#[test]` of each function:
 //!
 //! ```
 //! use ingestion_keys::store::MemoryStore;
@@ -69,7 +69,7 @@ macro_rules! store_contract {
 
 type Store = dyn KeyStore;
 
-/// Runs a test on a Tokio runtime of its own.
+/// Runs a test on a new Tokio runtime.
 pub fn block_on(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -164,9 +164,10 @@ pub async fn ids_are_never_used_again(store: &Store) {
     assert!(matches!(store.commit(again()).await, Err(CommitError::IdTaken)));
 }
 
-/// Scenario: a key is updated and deleted with an old revision, and again after it was deleted.
-/// Guarantee: each of these writes fails because the key has changed. The first two writes leave
-/// the key as it is.
+/// Scenario: a key is updated and deleted with an old revision. Then the key is deleted, and after
+/// that it is updated and deleted once more.
+/// Guarantee: both writes with the old revision and both writes after the deletion fail, because
+/// the key has changed. The writes with the old revision leave the key as it is.
 pub async fn a_key_that_changed_is_not_changed(store: &Store) {
     let old = insert(store, 1, "a").await;
     let new = KeyRecord { name: "b".to_owned(), ..old.clone() };
@@ -279,10 +280,10 @@ pub async fn a_snapshot_has_everything(store: &Store) {
     );
 }
 
-/// Scenario: three changes are made. One of them changes two keys, and its audit note has four
-/// fields.
-/// Guarantee: the log has one entry for each change, with everything that was noted, oldest first.
-/// There are no gaps between pages of the log.
+/// Scenario: three changes are made. One of the changes writes two keys, and its audit note has
+/// four changed fields.
+/// Guarantee: the log has one entry for each change, oldest first. Each entry has everything that
+/// is in the audit note of its change. There are no gaps between pages of the log.
 pub async fn the_audit_has_every_change(store: &Store) {
     let key = insert(store, 1, "old").await;
     let changes = vec![
@@ -343,8 +344,7 @@ fn batch(usage: Vec<(KeyId, Usage)>) -> UsageBatch {
 /// earlier than the last use in the first. The key is changed between the batches, and deleted at
 /// the end.
 /// Guarantee: the counters add up, and the latest use stays. A change of the key does not change
-/// its usage. Adding usage makes no change of the key.
-/// The usage is deleted with the key.
+/// its usage. Adding usage does not make a new revision. The usage is deleted with the key.
 pub async fn usage_adds_up(store: &Store) {
     let key = insert(store, 1, "n").await;
     insert(store, 2, "n").await;
@@ -429,7 +429,7 @@ pub async fn a_change_wakes_followers(store: &Store) {
 
 /// Scenario: keys are inserted, updated and deleted. One follower reads after every change, and
 /// another follower reads after every seventh change.
-/// Guarantee: at the end both followers have the content of a snapshot.
+/// Guarantee: at the end both followers have the same keys and tombstones as a snapshot.
 pub async fn followers_converge(store: &Store) {
     let start = cursor(store).await;
     let (mut often, mut seldom) = ((start, BTreeMap::new()), (start, BTreeMap::new()));

@@ -1,6 +1,6 @@
-//! Reads and writes the audit log in its tables. The texts in the columns `action` and `field`
-//! belong to the format of the database. They do not change when a name in the API or in the code
-//! changes.
+//! Reads and writes the tables of the audit log. The texts in the columns `action` and `field`
+//! belong to the format of the database. These texts do not change when a name in the API or in the
+//! code changes.
 
 use rusqlite::{Connection, Row, Transaction, params};
 

@@ -22,7 +22,7 @@ pub(super) struct PinnedFile {
 }
 
 impl PinnedFile {
-    /// Opens the file. If it does not exist, it is created so that only its owner can read it.
+    /// Opens the file. If the file does not exist, creates it so that only its owner can read it.
     pub(super) fn open(path: &Path) -> Result<Self, SqliteError> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -63,7 +63,7 @@ impl PinnedFile {
         Ok(())
     }
 
-    /// Removes the permissions of other users, if they have any.
+    /// Removes all permissions that other users have on the file.
     #[cfg(unix)]
     pub(super) fn make_private(&self) {
         use std::os::unix::fs::PermissionsExt;
@@ -121,8 +121,8 @@ impl PinnedFile {
     }
 }
 
-/// The length of a file and the time of the last write to it. They do not change while nobody
-/// writes to the file.
+/// The length of a file and the time of the last write to the file. A stamp does not change while
+/// nobody writes to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     /// The length in bytes.
@@ -130,9 +130,9 @@ pub(super) struct Stamp {
     written_at: SystemTime,
 }
 
-/// Returns the path of the database file after all symbolic links are followed. The files beside
-/// the database therefore have the same names for every path to it. Creates the file if it does not
-/// exist.
+/// Returns the path of the database file after all symbolic links are followed. Every path to the
+/// database therefore leads to the same log and the same lock file, which are beside the database
+/// file. Creates the file if it does not exist.
 pub(super) fn resolved(path: &Path) -> Result<PathBuf, SqliteError> {
     PinnedFile::open(path)?;
     fs::canonicalize(path)

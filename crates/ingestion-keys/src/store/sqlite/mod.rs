@@ -49,16 +49,17 @@ pub struct SqliteOptions {
 
 /// A store of keys in an SQLite file.
 ///
-/// Only one process can have the database open, because it locks the file `<path>.lock` beside the
-/// database. When a call that makes a change returns `Ok`, the change is on disk (write-ahead log,
-/// `synchronous=FULL`). Only the owner can read the files, and the directories that the store
-/// creates. If an existing directory is open to other users, the store logs a warning.
+/// Only one process can have the database open, because the process locks the file `<path>.lock`
+/// beside the database. When a call that makes a change returns `Ok`, the change is on disk
+/// (write-ahead log, `synchronous=FULL`). Only the owner can read the files of the database and the
+/// directories that the store creates. If an existing directory is open to other users, the store
+/// logs a warning.
 ///
 /// Before each call and once a second, the store checks that the open file is still the file at the
 /// path, and that no other program wrote to the file. While this check fails, the store reads and
-/// writes nothing. Otherwise it would acknowledge changes that are lost together with the removed
-/// or overwritten file. The store follows symbolic links. It does not open a file with several
-/// names (hard links).
+/// writes nothing. This prevents the store from acknowledging changes that are lost together with
+/// the removed or overwritten file. The store follows symbolic links. It does not open a file with
+/// several names (hard links).
 #[derive(Debug)]
 pub struct SqliteStore {
     writer: Worker,
@@ -75,8 +76,8 @@ impl SqliteOptions {
         Self { path: path.into(), lock_wait: Duration::from_secs(10) }
     }
 
-    /// Sets how long opening waits while another process has the database, such as the previous
-    /// process during a restart. The default is 10 seconds.
+    /// Sets how long opening waits while another process has the database open, such as the
+    /// previous process during a restart. The default is 10 seconds.
     #[must_use]
     pub fn with_lock_wait(self, lock_wait: Duration) -> Self {
         Self { lock_wait, ..self }
@@ -89,10 +90,10 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// The [kind](crate::store::StoreErrorKind) is `Locked` if another process has the database. It
-    /// is `TooNew` if a newer version made the database, and `NotOurs` if another program made it.
-    /// The file is not changed in these cases. Other kinds mean that the files cannot be opened or
-    /// written.
+    /// The [kind](crate::store::StoreErrorKind) is `Locked` if another process has the database
+    /// open. It is `TooNew` if a newer version made the database, and `NotOurs` if another program
+    /// made it. The file is not changed in these cases. Other kinds mean that the files cannot be
+    /// opened or written.
     ///
     /// # Examples
     ///
@@ -134,7 +135,7 @@ impl SqliteStore {
         let files;
         let mut writer = connect(path)?;
         // Until the check below, the database may belong to another program. Closing the connection
-        // must not move changes from the log to such a database.
+        // must not move changes from the write-ahead log to the database of another program.
         writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         schema::check(&writer)?;
         database.make_private();
@@ -143,7 +144,8 @@ impl SqliteStore {
         writer.pragma_update(None, "journal_mode", "WAL")?;
         writer.pragma_update(None, "synchronous", "FULL")?;
         writer.pragma_update(None, "wal_autocheckpoint", 0)?;
-        // The log is truncated when it is reset, so that its length is the length of its content.
+        // SQLite truncates the log file when it resets the log. The length of the file is therefore
+        // the length of the log's content.
         writer.pragma_update(None, "journal_size_limit", 0)?;
         schema::migrate(&mut writer)?;
         // SQLite has created the log by now, and keeps it as long as there is a connection.
@@ -167,8 +169,8 @@ impl SqliteStore {
 impl KeyStore for SqliteStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         let (files, revision) = (self.writer.files(), self.revision.clone());
-        // The thread of the connection wakes the followers, because the change is made even if the
-        // caller has dropped the future.
+        // The thread of the connection wakes the followers. The caller cannot do this, because the
+        // change is made even if the caller has dropped the future.
         let make = move |connection: &mut Connection| -> Result<_, CommitFailure> {
             let committed =
                 write(connection, &files, |transaction| make_change(transaction, &commit))?;
@@ -192,8 +194,8 @@ impl KeyStore for SqliteStore {
     async fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let (sender, snapshot) = Snapshot::channel();
         let (path, files) = (self.path.clone(), self.reader.files());
-        // A snapshot has its own thread and connection, because it takes long and waits until the
-        // receiver takes the chunks.
+        // A snapshot has its own thread and connection, because sending a snapshot takes long. The
+        // sender also waits until the receiver takes the chunks.
         let read = move || {
             if let Err(error) = stream(&path, &files, &sender) {
                 sender.blocking_send(Err(error.into()));
@@ -296,8 +298,8 @@ fn find(connection: &mut Connection, id: KeyId) -> Result<Option<StoredKey>, Sql
 }
 
 fn changes(connection: &mut Connection, cursor: &Cursor) -> Result<Changes, SqliteError> {
-    // The changes and the cursor are read in one transaction, so that the cursor belongs to the
-    // changes.
+    // The changes and the cursor are read in one transaction, so that the cursor is the position
+    // after the last of these changes.
     let transaction = connection.transaction()?;
     let sql = "SELECT EXISTS (SELECT 1 FROM changes WHERE revision = ?1 AND change_id = ?2)";
     let known: bool = transaction
@@ -326,8 +328,9 @@ fn changes(connection: &mut Connection, cursor: &Cursor) -> Result<Changes, Sqli
 
 /// Sends everything that the store has at one moment.
 fn stream(path: &Path, files: &Files, sender: &SnapshotSender) -> Result<(), SqliteError> {
-    // The files are verified before and after connecting. If both checks succeed, the connection is
-    // to the file that is already open. No key of another file reaches a cache.
+    // The files are verified before and after connecting. If both checks succeed, the new
+    // connection uses the file that is already open. This prevents keys of another file from
+    // getting into the cache.
     files.verify()?;
     let mut connection = connect(path)?;
     files.verify()?;

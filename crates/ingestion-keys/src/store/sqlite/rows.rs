@@ -1,4 +1,5 @@
-//! Reads and writes keys, tombstones and the cursor in their tables.
+//! Reads and writes the tables of the keys and of the tombstones, and reads the cursor of the last
+//! change.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
@@ -66,7 +67,8 @@ pub(super) fn change(row: &Row<'_>) -> Result<Change, SqliteError> {
     })
 }
 
-/// Makes one write of a change. Returns whether it inserts a key with the name of another key.
+/// Makes one write of a change. Returns whether the write inserts a key with the name of another
+/// key.
 pub(super) fn write(
     transaction: &Transaction<'_>,
     write: &Write,

@@ -53,8 +53,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 }
 
 // Scenario: a store is closed and opened again.
-// Guarantee: the store still has every key. A cursor from before is still valid, and the next
-// revision is larger by one.
+// Guarantee: the store still has every key. A cursor from before the closing is still valid. The
+// revision of the next change is larger by one than the last revision before the closing.
 #[tokio::test]
 async fn what_was_kept_is_found_again() {
     let directory = tempfile::tempdir().unwrap();
@@ -101,8 +101,8 @@ async fn files_are_private() {
     assert_eq!(mode(&path), 0o600);
 }
 
-// Scenario: a database is opened while another store has it. The first attempt does not wait, and
-// the second attempt waits until the other store is closed.
+// Scenario: a database is opened while another store has it open. The first attempt does not wait,
+// and the second attempt waits until the other store is closed.
 // Guarantee: the first attempt fails because the database is locked. The second attempt succeeds.
 #[tokio::test]
 async fn one_writes_at_a_time() {
@@ -411,7 +411,8 @@ async fn permissions_taken_later_lose_nothing() {
 // Scenario: keys are created, used, rotated, listed and deleted. A second rotation fails, and a
 // deleted key is denied. The `Debug` output of every result and error, and every byte of every
 // file, is searched for the keys.
-// Guarantee: neither a key nor one of its groups is found.
+// Guarantee: no key is found. None of a key's character groups (the parts between the dashes,
+// without the prefix) is found either.
 #[tokio::test]
 async fn no_plaintext_is_kept() {
     let directory = tempfile::tempdir().unwrap();

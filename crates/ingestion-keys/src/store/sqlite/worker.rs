@@ -16,8 +16,8 @@ use super::file::{PinnedFile, Stamp};
 /// How often the files are verified while there is nothing to do.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// If the log has at least this many bytes, its changes are moved to the database. This is the
-/// length of a thousand pages, which is also SQLite's default.
+/// If the log has at least this many bytes, its changes are moved to the database. The number is
+/// the length of a thousand pages, which is also SQLite's default.
 const LONG_LOG: u64 = 4096 * 1000;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -31,8 +31,8 @@ pub(super) struct Worker {
     files: Arc<Files>,
 }
 
-/// The database file, the write-ahead log with its last changes, and the lock file of the one
-/// process that writes.
+/// The open files of a database: the database file, the write-ahead log with the last changes, and
+/// the lock file. Only the process that has locked the lock file writes to the database.
 #[derive(Debug)]
 pub(super) struct Files {
     database: PinnedFile,
@@ -120,8 +120,8 @@ impl Worker {
         Ok(Self { jobs: Some(jobs), thread: Some(thread), files })
     }
 
-    /// Runs a job on the thread, if the files are still at their paths. The job runs even if the
-    /// caller does not wait for its result any more.
+    /// Runs a job on the thread of the worker, if the files are still at their paths. The job runs
+    /// even if the caller does not wait for its result any more.
     pub(super) async fn run<T, E, F>(&self, job: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -153,7 +153,7 @@ impl Drop for Worker {
     }
 }
 
-/// Logs once that the files cannot be used, and once that they can be used again.
+/// Logs once when the files cannot be used any more, and once when they can be used again.
 fn log_state(files: &Files, lost: &mut bool) {
     let found = files.verify();
     match &found {

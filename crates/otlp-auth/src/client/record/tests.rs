@@ -179,8 +179,8 @@ proptest! {
     #[test]
     fn only_so_much_is_kept(pieces in prop::collection::vec(0..=1_usize << 20, 0..9), polls in 0..10_usize) {
         static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
-        // The body does not announce its end or its size, so only the frames that were polled are
-        // known.
+        // The body does not announce its end or its size, so the recording knows only the
+        // frames that were polled.
         let script = Script { tells_end: false, ..Script::of_data(pieces.iter().map(|&len| Bytes::from_static(&ZEROS[..len]))) };
         let all = script.items();
         let (mut sending, recording) = recorded(unsync_box(script));
@@ -252,7 +252,7 @@ fn a_failed_body_is_not_replayed() {
 }
 
 /// Scenario: a replay takes the rest of a body, and then the body fails.
-/// Guarantee: the second request fails as the first one would have.
+/// Guarantee: the second request fails with the error that the first request would have got.
 #[test]
 fn a_body_that_fails_later_fails_its_replay() {
     let script = Script::of_data([Bytes::from_static(b"half")]).then(Step::Fail);
@@ -320,7 +320,7 @@ fn nothing_is_kept_when_nobody_can_ask_for_it() {
 }
 
 /// Scenario: bodies have types that cannot be rebuilt.
-/// Guarantee: they are returned unchanged.
+/// Guarantee: the bodies are returned unchanged.
 #[test]
 fn other_types_are_left_alone() {
     let (text, recording) = record(String::from("a body of some sort"));
@@ -334,7 +334,7 @@ fn other_types_are_left_alone() {
 }
 
 /// Scenario: `Full` and `Empty` bodies are recorded.
-/// Guarantee: their replays are equal to them.
+/// Guarantee: each replay is equal to the body that was recorded.
 #[test]
 fn full_and_empty_are_kept() {
     let (mut sending, recording) = recorded(Full::new(Bytes::from_static(b"all of it")));

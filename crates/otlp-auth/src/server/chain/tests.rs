@@ -31,7 +31,7 @@ impl Says {
     }
 
     fn of(verdict: Verdict) -> Self {
-        // Replaces the text by the equal `&'static str` that `all` was called with.
+        // Returns the string with which `all` was called, which is equal to `text`.
         let known = |text: &str| if text == "first" { "first" } else { "next" };
         match verdict {
             Ok(Decision::Allow(identity)) => Allow(known(identity.name())),
@@ -136,8 +136,9 @@ async fn the_table_of_a_chain() {
 }
 
 // Scenario: the second authenticator decides only after it was polled.
-// Guarantee: the chain is pending until the second authenticator decides, and then has the same
-// verdict as in memory. If the first authenticator allows, the chain does not wait.
+// Guarantee: the chain is pending until the second authenticator decides. Then the chain has the
+// same verdict as a chain that decides from memory. If the first authenticator allows, the chain
+// does not wait.
 #[tokio::test]
 async fn a_chain_waits_for_its_second() {
     for first_says in Says::all("first") {
@@ -180,8 +181,10 @@ fn chains_can_be_chained() {
     assert_eq!((a.asked(), b.asked(), c.asked()), (1, 1, 2));
 }
 
-// Scenario: a chain has two closures that decide at once; another chain has one that decides later.
-// Guarantee: a closure is an authenticator. It decides from memory exactly if it returns `Ready`.
+// Scenario: one chain has two closures that decide at once. Another chain has a closure that
+// decides later.
+// Guarantee: a closure is an authenticator. A closure decides from memory exactly if it returns
+// `Ready`.
 #[tokio::test]
 async fn a_closure_is_an_authenticator() {
     let unknown = authenticator_fn(|_: &Credential<'_>| ready(Deny(Unknown).verdict()));

@@ -77,9 +77,9 @@ fn a_credential_is_found_in_every_place() {
     }
 }
 
-// Scenario: one request carries the same key twice. It is in one header twice, in two headers, in a
-// header and the query, in a header and in Basic, or in the parameter twice.
-// Guarantee: the key counts once, also if the two spellings differ.
+// Scenario: one request carries the same key twice. The key is in one header twice, in two headers,
+// in a header and the query, in a header and in Basic, or in the parameter twice.
+// Guarantee: the key counts once, even if the two values are written differently.
 #[test]
 fn the_same_credential_counts_once() {
     let basic = basic("apikey", "key");
@@ -101,8 +101,8 @@ fn the_same_credential_counts_once() {
     }
 }
 
-// Scenario: one request carries two different keys, in any two places. Some keys differ only in
-// case, or one is a prefix of the other.
+// Scenario: one request carries two different keys, in any two places. Some pairs of keys differ
+// only in case. In other pairs, one key is a prefix of the other key.
 // Guarantee: the request is denied as conflicting.
 #[test]
 fn different_credentials_are_refused() {
@@ -122,9 +122,9 @@ fn different_credentials_are_refused() {
     }
 }
 
-// Scenario: one place contains something that is not a credential of an accepted form. It is alone,
-// or another place contains a good credential.
-// Guarantee: the request is denied as malformed, even if the other credential is good.
+// Scenario: one place contains something that is not a credential of an accepted form. The other
+// places are empty, or one of them contains a good credential.
+// Guarantee: the request is denied as malformed, even if another place contains a good credential.
 #[test]
 fn a_malformed_place_spoils_the_request() {
     let long = format!("/stsAgent/?{}&api_key=key", "x".repeat(MAX_QUERY_LEN));
@@ -213,7 +213,8 @@ fn a_slash_lists_every_path() {
     );
 }
 
-// Scenario: URIs have the other forms of HTTP: an absolute URI, `*`, or an authority alone.
+// Scenario: URIs have the other forms that HTTP allows: an absolute URI, `*`, or an authority
+// alone.
 // Guarantee: nothing panics. Without a query, no credential is found. Stripping changes only the
 // parameter.
 #[test]
@@ -244,7 +245,8 @@ fn every_form_of_uri_is_taken() {
     }
 }
 
-// Scenario: a request has a value in every place, and other headers. The extractor strips it.
+// Scenario: a request has a value in every place, and other headers. The extractor strips the
+// request.
 // Guarantee: every place is empty, even if its value was malformed. The other headers are
 // unchanged.
 #[test]
@@ -315,8 +317,8 @@ proptest! {
         let kept: Vec<_> = pairs.iter().filter(|(ours, _)| !ours).collect();
         let before = format!("{}{path}?{all}", authority.clone().unwrap_or_default());
         let uri: Uri = before.parse().unwrap();
-        // If the query has only our parameter, the question mark is removed too. An empty query
-        // stays.
+        // If the query has only our parameter, the question mark is removed too. A query that was
+        // empty from the beginning stays.
         let after = if kept.is_empty() && !pairs.is_empty() { path.clone() } else { format!("{path}?{}", join(&kept)) };
         let result: Uri = stripped(&before).parse().unwrap();
         prop_assert_eq!(result.path_and_query().unwrap().as_str(), &after);

@@ -14,8 +14,8 @@ fn name_of(tokens: &FixedTokens, token: &str) -> Option<String> {
     }
 }
 
-// Scenario: requests carry tokens of the set, and similar ones: a prefix, a longer token, another
-// case.
+// Scenario: requests carry tokens of the set, and similar texts: a prefix of a token, a longer
+// text, and a token in another case.
 // Guarantee: exactly the tokens of the set are allowed, under their names. The scheme does not
 // matter.
 #[test]
@@ -50,9 +50,9 @@ fn only_the_tokens_of_the_set_are_allowed() {
     ));
 }
 
-// Scenario: one set has no tokens; another is made of a list that has a token twice, with the same
-// name.
-// Guarantee: the first set denies every credential; the second has the token once.
+// Scenario: the first set has no tokens. The second set is made of a list that has a token twice,
+// with the same name.
+// Guarantee: the first set denies every credential. The second set has the token once.
 #[test]
 fn empty_and_repeated() {
     let none = FixedTokens::new::<&str, &str>([]).unwrap();

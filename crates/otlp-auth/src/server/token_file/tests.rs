@@ -192,8 +192,8 @@ async fn a_secret_of_kubernetes_is_followed() {
     assert_eq!(name_of(&file, "token-of-version-2"), None);
 }
 
-// Scenario: the file changes without an event in its directory. It is a link into another
-// directory, or the directory itself is replaced.
+// Scenario: the file changes without an event in its directory, because the file is a link into
+// another directory, or because the directory itself is replaced.
 // Guarantee: polling finds the new tokens.
 #[cfg(unix)]
 #[tokio::test]
@@ -278,7 +278,7 @@ async fn a_failure_that_lasts_counts_once() {
     assert!(name_of(&file, "token-at-first-0").is_some());
 }
 
-// Scenario: a writer rewrites the file many times, alternately by a rename and in place. It
+// Scenario: a writer rewrites the file many times, alternately by a rename and in place. The writer
 // alternates between two contents that share one token.
 // Guarantee: every decision allows the shared token, although the file is read between the writes.
 // In the end the last content is in force.
@@ -358,8 +358,8 @@ async fn every_wait_for_a_read_ends() {
 }
 
 // Scenario: a file gets new tokens, then becomes illegal, and then is read once more unchanged.
-// Guarantee: each change counts once, with its outcome and the side `server`. The metric contains
-// nothing of the file.
+// Guarantee: each change of the file counts as one reload, with its outcome and the side `server`.
+// The metric contains nothing of the file.
 #[cfg(feature = "metrics")]
 #[tokio::test]
 async fn reloads_are_counted() {

@@ -127,10 +127,10 @@ fn a_status_passes_unchanged() {
     }
 }
 
-/// Scenario: requests of 3 MiB and of 8 MiB are sent, plain and compressed. Some tokens are
-/// accepted, and some are rejected at first.
-/// Guarantee: every accepted request arrives whole. A rejected request is sent again if it could be
-/// recorded. Otherwise the call ends with the rejection.
+/// Scenario: requests of 3 MiB and of 8 MiB are sent, plain and compressed. The server accepts the
+/// tokens of some requests, and at first rejects the tokens of the others.
+/// Guarantee: every accepted request arrives whole. A rejected request is sent again if the channel
+/// could record all of it. Otherwise the call ends with the rejection.
 #[test]
 fn large_and_compressed_messages() {
     let large = |len: usize| {
@@ -153,9 +153,9 @@ fn large_and_compressed_messages() {
             collector.received.spans().iter().map(String::len).collect::<Vec<_>>(),
             [3 << 20, 8 << 20]
         );
-        // This request is larger than what is recorded. How much of it has been sent when it is
-        // rejected depends on the machine. If more has been sent than is recorded, the request is
-        // not sent again.
+        // This request is larger than the part that the channel records. How much of the request
+        // has been sent before the rejection depends on the machine. If more has been sent than is
+        // recorded, the request is not sent again.
         tokens.replace("token-2");
         let whole = match block_on(client(&tokens.unbound()).export(large(8 << 20))) {
             Ok(_) => true,

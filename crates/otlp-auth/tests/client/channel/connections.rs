@@ -22,7 +22,7 @@ use crate::support::{BoxBody, Collector, Fed, Tokens, batch, is_followed, wait_f
 
 /// Scenario: the server stops and starts again twice, at the same address.
 /// Guarantee: calls on one channel end with UNAVAILABLE, which exporters retry, while the server is
-/// stopped. They succeed again after the server has started.
+/// stopped. The calls succeed again after the server has started.
 #[test]
 fn the_server_comes_back() {
     // No other test uses this address, so the port stays free while the server is stopped.

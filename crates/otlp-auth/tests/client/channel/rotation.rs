@@ -13,7 +13,8 @@ use tonic::transport::Channel;
 use super::{channel, collector, rotated_collector};
 use crate::support::{Collector, ENDPOINT, Tokens, batch, wait_for_header};
 
-/// Makes an SDK with a batch processor, which exports on a thread of its own without a runtime.
+/// Makes an SDK with a batch processor. The processor exports on its own thread, which has no Tokio
+/// runtime.
 fn provider(channel: Channel) -> SdkTracerProvider {
     let exporter = SpanExporter::builder().with_tonic().with_channel(channel).build().unwrap();
     SdkTracerProvider::builder().with_batch_exporter(exporter).build()

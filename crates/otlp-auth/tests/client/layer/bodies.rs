@@ -106,8 +106,8 @@ fn an_early_refusal() {
         let auth = tokens.auth();
         let sender = std::thread::spawn(move || {
             let body = rest.recv().unwrap();
-            // The server waits for more of the first body when the second request takes the rest of
-            // that body.
+            // While the server waits for more of the first body, the second request takes the rest
+            // of that body.
             let got = block_on(receive(http::HeaderMap::new(), body));
             frames.send(Ok(Frame::data("two".into()))).unwrap();
             frames.send(Ok(Frame::trailers(trailers(&[("x-sum", "6")])))).unwrap();

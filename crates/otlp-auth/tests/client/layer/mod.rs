@@ -1,5 +1,5 @@
-//! Tests which rejected requests are sent again, with scripted services and mostly without a
-//! runtime.
+//! Tests which rejected requests the layer sends again. The services are scripted, and most tests
+//! have no Tokio runtime.
 
 mod bodies;
 mod refusals;
@@ -28,8 +28,8 @@ where
     (parts.status, receive(parts.headers, body).await)
 }
 
-/// Makes a server that rejects `token-0`. It changes the client's file to `next` before it sends
-/// the rejection.
+/// Makes a server that rejects `token-0`. The server changes the client's file to `next` before it
+/// sends the rejection.
 fn refuses_old<B>(
     log: &Log,
     tokens: &Tokens,

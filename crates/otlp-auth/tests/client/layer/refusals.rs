@@ -200,7 +200,7 @@ fn other_failures_are_passed_on() {
             let (tokens, auth) = (tokens.clone(), auth.clone());
             service(&log, move |_| {
                 tokens.replace("token-1");
-                // The wait needs an executor of its own. This thread already runs one, so another
+                // The wait runs an executor. This thread already runs an executor, so another
                 // thread waits.
                 std::thread::scope(|scope| {
                     scope.spawn(|| wait_for_header(&auth, "StackState token-1")).join().unwrap()
@@ -215,7 +215,8 @@ fn other_failures_are_passed_on() {
 
 /// Scenario: a request is rejected long after the token was replaced and a request with the new
 /// token was accepted.
-/// Guarantee: the rejected request is sent again with the new token, which stays in use.
+/// Guarantee: the rejected request is sent again with the new token, and the new token stays in
+/// use.
 #[test]
 fn a_late_refusal() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());

@@ -97,8 +97,8 @@ impl<S: tower::Service<R>, R> tower::Service<R> for Picky<S> {
     }
 }
 
-/// Scenario: the server allows one stream at a time, and a rejection occupies its stream until it
-/// is dropped.
+/// Scenario: the server allows one stream at a time, and a rejection occupies its stream until the
+/// rejection is dropped.
 /// Guarantee: the layer drops the rejection before it sends the request again.
 #[test]
 fn the_refusal_makes_room() {
@@ -137,9 +137,9 @@ fn the_refusal_makes_room() {
 }
 
 /// Scenario: the inner service must become ready for each request, and serves one request at a
-/// time. In one case, a queue of one request stands before the service.
-/// Guarantee: the layer waits for readiness before each sending. The first sending does not block
-/// the second one.
+/// time. In one case, a queue for one request is in front of the service.
+/// Guarantee: the layer waits until the service is ready before it sends a request, and again
+/// before it sends the request a second time. The first attempt does not block the second attempt.
 #[tokio::test]
 async fn readiness_is_asked_for() {
     let (tokens, log) = (Tokens::new("token-0"), Log::default());

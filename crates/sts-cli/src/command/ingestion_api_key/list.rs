@@ -77,7 +77,7 @@ fn wide_row(key: &IngestionApiKey) -> [String; 9] {
     let [id, name, ends, description] = row(key);
     let last_use = match (key.last_used_timestamp, key.accepted) {
         (Some(millis), _) => Some(timestamp(millis)),
-        // The server counts requests, but has no last use: the key was never used.
+        // The server counts requests, but the key has no last use. So the key was never used.
         (None, Some(_)) => Some("never".to_owned()),
         (None, None) => None,
     };
@@ -100,8 +100,8 @@ fn or_dash(value: Option<String>) -> String {
     value.unwrap_or_else(|| "-".to_owned())
 }
 
-/// Returns the hint about keys that expire soon. It uses the local clock, because not every server
-/// reports the status of a key.
+/// Returns the hint about keys that expire soon. This function compares expirations with the local
+/// clock, because not every server reports the status of a key.
 fn expiring(keys: &[IngestionApiKey], now: Timestamp) -> Option<String> {
     let ends_soon = |key: &&IngestionApiKey| {
         let end = key.expiration.and_then(|millis| Timestamp::from_millisecond(millis).ok());

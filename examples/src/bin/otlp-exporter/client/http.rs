@@ -73,15 +73,16 @@ where
     }
 }
 
-/// Makes the client for one endpoint. It applies the settings of the configuration, adds the
-/// credential, and sends.
+/// Makes the client for one endpoint. The client applies the settings of the configuration, adds
+/// the credential, and sends the request.
 fn client(
     config: &ExporterConfig,
     auth: Option<&UnboundBearerTokenAuth>,
     uri: &Uri,
 ) -> anyhow::Result<SharedClient> {
-    // The client is the blocking one, because the SDK exports on threads without a Tokio runtime.
-    // It follows no redirects, which might send the credential to another host.
+    // The blocking client is used, because the SDK exports on threads without a Tokio runtime. The
+    // client follows no redirects, because a redirected request might send the credential to
+    // another host.
     let mut builder = reqwest::blocking::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(config.timeout());
@@ -125,8 +126,8 @@ fn client(
     }))
 }
 
-/// Adds headers and compression to each request, which neither the exporter nor the client can be
-/// configured with.
+/// Adds the configured headers and snappy compression to each request, and applies the server name.
+/// Neither the exporter nor the client has suitable settings for this.
 #[derive(Debug)]
 struct Configured {
     client: SharedClient,
@@ -153,8 +154,8 @@ impl HttpClient for Configured {
     }
 }
 
-/// The name that the server's certificate must have if it differs from the host of the endpoint.
-/// reqwest only takes this name from the URL. So the URL contains this name, the name resolves to
+/// The name that the server's certificate must have, if this name is not the host of the endpoint.
+/// reqwest takes this name only from the URL. So the URL contains this name, the name resolves to
 /// the addresses of the endpoint's host, and the `Host` header contains the endpoint's host.
 #[derive(Debug)]
 struct Named {

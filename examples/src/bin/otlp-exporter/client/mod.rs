@@ -39,8 +39,8 @@ pub(crate) fn exporters(
     Ok(Exporters { generation, ..exporters })
 }
 
-/// Returns the SDK's retry policy and its time limit. The SDK always doubles the delay, so
-/// `multiplier` has no effect.
+/// Returns the SDK's retry policy, and the time limit for all attempts together. The SDK always
+/// doubles the delay, so `multiplier` has no effect.
 fn retry(config: &ExporterConfig) -> (RetryPolicy, Duration) {
     let retry = config.retry();
     let policy = if retry.enabled {
@@ -55,8 +55,8 @@ fn retry(config: &ExporterConfig) -> (RetryPolicy, Duration) {
     (policy, retry.max_elapsed_time.unwrap_or(Duration::MAX))
 }
 
-/// Returns the compression that the exporters of the SDK apply. They do not support snappy; on
-/// OTLP/HTTP our client applies it.
+/// Returns the compression that the exporters of the SDK apply. The exporters do not support
+/// snappy. On OTLP/HTTP, our HTTP client applies snappy instead.
 fn compression(config: &ExporterConfig) -> Option<Compression> {
     match config.compression() {
         collector_config::Compression::Gzip => Some(Compression::Gzip),

@@ -1,5 +1,5 @@
-// Command otelcol is the smallest Collector that can act as a sender to, or as
-// a receiver next to, the software under test: OTLP in, OTLP out, bearer tokens.
+// Command otelcol is a Collector with only the components that the tests need.
+// It receives and sends OTLP, with bearer tokens.
 package main
 
 import (
@@ -44,8 +44,8 @@ func main() {
 	}
 }
 
-// factories lists everything a configuration may name. MakeFactoryMap also
-// registers the older type names (otlp, otlphttp) of the two exporters.
+// factories lists the components that a configuration may name. MakeFactoryMap
+// also registers the older type names (otlp, otlphttp) of the two exporters.
 func factories() (otelcol.Factories, error) {
 	f := otelcol.Factories{
 		// Without this factory the Collector has neither logs nor the

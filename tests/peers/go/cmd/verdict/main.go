@@ -1,6 +1,6 @@
 // Command verdict times the server-side Authenticate of the Collector's
 // bearertokenauth extension. It runs every case once and prints one JSON object
-// a line; the caller repeats it and interleaves it with other peers.
+// a line. The caller runs it several times, in turn with other programs.
 package main
 
 import (
@@ -14,7 +14,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/bearertokenauthextension"
@@ -22,6 +21,7 @@ import (
 	"go.opentelemetry.io/collector/config/configopaque"
 	"go.opentelemetry.io/collector/extension/extensionauth"
 	"go.opentelemetry.io/collector/extension/extensiontest"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -33,9 +33,9 @@ const (
 	minOperations = 5        // for cases slower than the budget
 )
 
-// A peer is one way the header reaches the extension: the HTTP receiver hands
-// over canonical keys, the gRPC receiver lower-case ones, and the extension
-// looks for the canonical key first.
+// A peer is one way in which the header reaches the extension. The HTTP
+// receiver passes header names in canonical case, and the gRPC receiver passes
+// them in lower case. The extension looks for the canonical name first.
 type peer struct{ name, key string }
 
 var peers = []peer{
@@ -64,8 +64,9 @@ func token(i int) string {
 
 func present(i int) string { return scheme + " " + token(i) }
 
-// hot spreads its picks evenly (the middle of each of 64 equal parts), because
-// a linear scan costs as much as the position it stops at.
+// hot divides the tokens into 64 equal ranges and presents the token in the
+// middle of each range. This gives a linear scan its average cost, because a
+// scan costs as much as the position at which it stops.
 func hot(tokens int) []string {
 	values := make([]string, hotTokens)
 	for j := range values {
@@ -109,14 +110,16 @@ func newServer(ctx context.Context, tokens int) (extensionauth.Server, error) {
 	return server, nil
 }
 
-// processorTime returns the processor time that this thread has had so far.
-// Wall-clock time would count the time slices that other programs get.
+// processorTime returns the processor time that this thread has had so far, by
+// the clock that the Rust benchmarks use. Wall-clock time would count the time
+// slices that other programs get. getrusage moved in steps of 4 ms on the
+// machine of the measurements, which is too coarse for a budget of 100 ms.
 func processorTime() time.Duration {
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_THREAD, &usage); err != nil {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &now); err != nil {
 		log.Fatal(err)
 	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	return time.Duration(now.Nano())
 }
 
 // run makes n calls and returns the processor time and the heap allocations
@@ -142,13 +145,14 @@ func measure(ctx context.Context, s extensionauth.Server, c testCase, key string
 	sources := make([]map[string][]string, len(c.values))
 	for i, v := range c.values {
 		sources[i] = map[string][]string{key: {v}}
-		// A fast wrong answer is not a result.
+		// A wrong decision is an error, because its time would mean nothing.
 		if _, err := s.Authenticate(ctx, sources[i]); (err == nil) != c.accept {
 			return 0, 0, fmt.Errorf("%s: value %d: accepted=%t, want %t", c.name, i, err == nil, c.accept)
 		}
 	}
 
-	// Garbage of building the token set must not be collected inside the loop.
+	// Collects the garbage of building the token set now, and not during the
+	// measurement.
 	runtime.GC()
 
 	n := 1
@@ -159,7 +163,8 @@ func measure(ctx context.Context, s extensionauth.Server, c testCase, key string
 	}
 	n = int(float64(n) * float64(budget) / float64(elapsed))
 	n = max(n, minOperations)
-	// Whole cycles only, so that every hot token weighs the same.
+	// Rounds n up to a multiple of the number of header values, so that each value
+	// is presented equally often.
 	if rest := n % len(sources); rest != 0 {
 		n += len(sources) - rest
 	}
@@ -167,7 +172,8 @@ func measure(ctx context.Context, s extensionauth.Server, c testCase, key string
 	return float64(elapsed.Nanoseconds()) / float64(n), float64(mallocs) / float64(n), nil
 }
 
-// moduleVersion comes from the linked module, so it cannot disagree with go.mod.
+// moduleVersion returns the version of the linked module, so it cannot disagree
+// with go.mod.
 func moduleVersion() (string, error) {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, m := range info.Deps {
@@ -179,8 +185,8 @@ func moduleVersion() (string, error) {
 	return "", fmt.Errorf("%s is not in the build info", modulePath)
 }
 
-// round drops digits that are noise: a stray allocation of the runtime among
-// millions of calls, a fraction of a tenth of a nanosecond.
+// round drops digits that are noise, such as a fraction of a tenth of a
+// nanosecond, or a stray allocation of the runtime among millions of calls.
 func round(x, steps float64) float64 { return math.Round(x*steps) / steps }
 
 func main() {
@@ -190,7 +196,8 @@ func main() {
 		log.Fatal("usage: verdict [-budget DURATION above 0]")
 	}
 
-	// The processor time is that of one thread.
+	// The processor time is measured for one thread only, so main must stay on its
+	// thread.
 	runtime.LockOSThread()
 	version, err := moduleVersion()
 	if err != nil {
@@ -205,7 +212,8 @@ func main() {
 				log.Fatal(err)
 			}
 		}
-		// Both peers of a case side by side: they see the same state of the machine.
+		// The two peers of a case run one directly after the other, so that the
+		// machine is in the same state for both peers.
 		for _, p := range peers {
 			ns, allocations, err := measure(ctx, servers[c.tokens], c, p.key, *budget)
 			if err != nil {

@@ -192,8 +192,8 @@ async fn a_database_of_version_1_is_migrated() {
 }
 
 // Scenario: the process is killed at some point during the migration. To simulate this, the test
-// copies the files at many points. SQLite's cache is so small that pages are written before the
-// transaction ends.
+// copies the files of the database at many points of the migration. SQLite's cache is so small that
+// pages are written before the transaction ends.
 // Guarantee: each copy can be opened, and no data is missing.
 #[tokio::test]
 async fn a_migration_that_was_killed_loses_nothing() {

@@ -112,9 +112,9 @@ pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure
     Err(Failure::new(kind, format!("the key did not pass these checks: {names}")))
 }
 
-/// Checks the format of the key. A text with another prefix may be the shared key of a receiver,
-/// which can be any text. Such a key passes if an endpoint is checked too, because then the
-/// endpoint decides.
+/// Checks the format of the key. A text without the prefix of ingestion API keys may be the shared
+/// key of a receiver, which can be any text. Such a text passes if an endpoint is checked too,
+/// because then the endpoint decides.
 fn check_format(key: &str, has_endpoint: bool) -> Finding {
     let (ok, message) = match IngestionKey::check(key.as_bytes()) {
         Ok(()) => (true, "this is an ingestion API key with a correct checksum".to_owned()),

@@ -41,7 +41,7 @@ pub(super) enum Outcome {
     /// The endpoint could not decide whether to accept the key. Senders of telemetry retry in this
     /// case.
     Undecided(String),
-    /// An endpoint of this kind does not send such a response.
+    /// An endpoint of the requested kind does not send such a response.
     Unexpected(String),
     /// There is no response. The text says why, and what the user can do.
     Unreachable(String),
@@ -182,8 +182,8 @@ fn is_otlp(response: &Response) -> bool {
     }
 }
 
-/// Returns the content type in lower case without its parameters. If the response has no content
-/// type, the result is empty.
+/// Returns the content type in lower case, without parameters such as `charset`. If the response
+/// has no content type, the result is empty.
 fn media_type(response: &Response) -> String {
     let value = response
         .headers
