@@ -112,7 +112,7 @@ async fn open_keys(
 /// Opens the database on a blocking thread, because opening waits while another process has locked
 /// the database.
 async fn open_store(path: &Path) -> Result<Result<SqliteStore, StoreError>, JoinError> {
-    tracing::info!(path = %path.display(), "opening the key database; waiting while another process has it");
+    tracing::info!(path = %path.display(), "opening the key database; if another process has it, this waits for a while");
     let options = SqliteOptions::new(path);
     tokio::task::spawn_blocking(move || SqliteStore::open(&options)).await
 }
