@@ -13,7 +13,7 @@ use crate::lossy_output::LossyOutput;
 /// The time between two checks for dropped lines.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The log of this process. Dropping this value writes the lines that still wait.
+/// The log of this process. Dropping this value writes the lines that are not written yet.
 #[derive(Debug)]
 pub struct Logs {
     output: LossyOutput,

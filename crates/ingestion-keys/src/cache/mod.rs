@@ -137,8 +137,8 @@ impl KeyCache {
         self.len() == 0
     }
 
-    /// Returns how long the cache continues to decide if the store cannot be read from now on.
-    /// Returns `None` if the cache is undecided.
+    /// Returns how long the cache would still decide if every read of the store failed from now on.
+    /// Returns `None` if the cache does not decide now.
     #[must_use]
     pub fn fresh_for(&self) -> Option<Duration> {
         let left = self
@@ -253,8 +253,8 @@ impl fmt::Debug for KeyCache {
     }
 }
 
-/// Returns a denial if the token has a character that cannot occur in a key. Such a token can have
-/// a right checksum. If the token is a known key, this check is not needed.
+/// Returns a denial if the token has a character that cannot occur in a key. The checksum does not
+/// detect every such token. A token that is found among the keys needs no such check.
 fn malformed(presented: &[u8]) -> Option<Verdict> {
     IngestionKey::check(presented)
         .is_err()

@@ -166,7 +166,8 @@ impl Registry {
         Identities::One(identity)
     }
 
-    /// Makes the identities of a busy key, one for each core.
+    /// Makes one `CountedIdentity` for each core, for a key that is used so often that the cores
+    /// would wait for each other at a shared counter.
     pub(super) fn each_core(
         &self,
         id: KeyId,

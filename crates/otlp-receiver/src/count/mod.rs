@@ -33,8 +33,8 @@ pub(crate) fn json(signal: Signal, request: &[u8]) -> serde_json::Result<usize> 
 /// that are in certain fields of that message.
 #[derive(Debug)]
 struct Step {
-    /// These fields, each with its number in protobuf and its name in JSON. A message has at most
-    /// one of these fields.
+    /// The fields that this step descends into, each with its number in protobuf and its name in
+    /// JSON. A message has at most one of these fields.
     fields: &'static [(u32, &'static str)],
     is_list: bool,
 }

@@ -104,9 +104,9 @@ fn every_one_of_many_is_found() {
 }
 
 proptest! {
-    // Scenario: any set of tokens decides on any token.
-    // Guarantee: the set allows the tokens that a map contains, and the future resolves to the
-    // verdict that `decide` returns.
+    // Scenario: a set is made from arbitrary tokens, and is asked about these tokens and others.
+    // Guarantee: the set allows exactly the tokens that it was made from. `authenticate` gives the
+    // same verdict as `decide`.
     #[test]
     fn a_set_decides_as_a_map(tokens in prop::collection::hash_map(r"[!#-+\--~]{1,40}", "[a-z]{1,3}", 0..20), other in r"[!#-+\--~]{1,3}") {
         let set = FixedTokens::new(tokens.iter().map(|(token, name)| (name.as_str(), token.as_str()))).unwrap();

@@ -1,0 +1,144 @@
+//! Tests of the counted usage of keys.
+
+use std::net::IpAddr;
+
+use super::*;
+
+// Scenario: a request is denied because its key was deleted.
+// Guarantee: the request is not counted, because the counters of a deleted key are never flushed.
+#[tokio::test]
+async fn a_deleted_key_counts_nothing() {
+    let env = TestEnv::new();
+    let record = env.insert(1, "edge").await;
+    env.write(Write::Delete(record)).await;
+    env.catch_up().await;
+    let key = key(1);
+    let credential = Credential::new("StackState", key.expose_secret()).unwrap();
+    let Ok(Decision::Deny(denial)) = env.cache.decide(&credential) else {
+        panic!("the key was deleted");
+    };
+    let handle: &KeyHandle = denial.identity().unwrap().handle().unwrap();
+    assert_eq!(handle.denied.load(Ordering::Relaxed), 0);
+}
+
+// Scenario: a key is allowed, renamed, allowed again, disabled and denied. The store fails at the
+// first flush.
+// Guarantee: every request is counted once, both before and after a flush. The last use is the time
+// of the flush.
+#[tokio::test]
+async fn usage_is_counted_once() {
+    let env = TestEnv::new();
+    let key = env.insert(1, "n").await;
+    let pending = async || {
+        let stored = env.store.get(key.id).await.unwrap().unwrap();
+        env.cache.pending_usage().await.added_to(stored, NOW).usage
+    };
+    let usage =
+        |accepted, denied| Usage { accepted, denied, last_used_at: Some(NOW), ..Usage::default() };
+    for _ in 0..3 {
+        assert_eq!(env.decide(1), allow("n"));
+    }
+    env.store.fail(true);
+    env.cache.flush_usage(&*env.store).await.unwrap_err();
+    env.store.fail(false);
+    assert_eq!(pending().await, usage(3, 0));
+    let renamed = KeyRecord { name: "m".to_owned(), ..key.clone() };
+    let revision = env.write(Write::Update(renamed.clone())).await;
+    env.catch_up().await;
+    assert_eq!(env.decide(1), allow("m"));
+    env.write(Write::Update(KeyRecord { enabled: false, revision, ..renamed })).await;
+    env.catch_up().await;
+    assert_eq!((env.decide(1), env.decide(1)), (Outcome::Deny(Revoked), Outcome::Deny(Revoked)));
+    assert_eq!(pending().await, usage(4, 2));
+    env.flush().await;
+    assert_eq!((env.usage(1).await, pending().await), (usage(4, 2), usage(4, 2)));
+    env.clock.advance(Duration::from_secs(10));
+    env.flush().await;
+    assert_eq!(env.usage(1).await, usage(4, 2));
+}
+
+// Scenario: bytes are added through the handle of an identity. More clients than the cache keeps
+// are added through the handle too.
+// Guarantee: the bytes add up. The latest clients are kept, the latest first.
+#[tokio::test]
+async fn the_handle_leads_to_the_key() {
+    let env = TestEnv::new();
+    env.insert(1, "n").await;
+    let credential = key(1);
+    let credential = Credential::new("StackState", credential.expose_secret()).unwrap();
+    let Ok(Decision::Allow(identity)) = env.cache.decide(&credential) else {
+        panic!("the key is valid")
+    };
+    assert_eq!((identity.name(), identity.id()), ("n", Some(1)));
+    let handle = identity.handle::<KeyHandle>().unwrap();
+    let address = |last: u8| IpAddr::from([192, 0, 2, last]);
+    for last in [1, 2, 3, 2] {
+        handle.add_bytes(100);
+        handle.add_client(address(last), Some(&"a".repeat(1000)));
+    }
+    env.flush().await;
+    env.clock.advance(Duration::from_secs(10));
+    handle.add_client(address(3), None);
+    env.flush().await;
+    let usage = env.usage(1).await;
+    assert_eq!((usage.accepted, usage.bytes), (1, 400));
+    let clients: Vec<_> =
+        usage.clients.iter().map(|client| (client.address, client.user_agent.as_deref())).collect();
+    assert_eq!(clients[0], (address(3), None));
+    assert_eq!(clients[1].1.map(str::len), Some(128));
+    assert_eq!(clients.len(), 2);
+}
+
+// Scenario: keys are used and deleted, and the usage is flushed twice.
+// Guarantee: the usage of these keys is not in memory any more.
+#[tokio::test]
+async fn the_usage_of_deleted_keys_is_forgotten() {
+    let env = TestEnv::new();
+    for number in 1..=10 {
+        let key = env.insert(number, "n").await;
+        assert_eq!(env.decide(number.unsigned_abs()), allow("n"));
+        env.write(Write::Delete(key)).await;
+    }
+    env.catch_up().await;
+    env.flush().await;
+    env.flush().await;
+    assert_eq!(format!("{:?}", env.cache.usage), "Registry { used: 0, .. }");
+}
+
+// Scenario: ten thousand unknown keys are presented.
+// Guarantee: the cache remembers none of these keys.
+#[tokio::test]
+async fn junk_is_not_remembered() {
+    let env = TestEnv::new();
+    env.catch_up().await;
+    for number in 0..10_000 {
+        assert_eq!(env.decide(number), Outcome::Deny(Unknown));
+    }
+    assert_eq!(
+        (env.cache.keys.len(), format!("{:?}", env.cache.usage).as_str()),
+        (0, "Registry { used: 0, .. }")
+    );
+}
+
+// Scenario: several threads use a key, before and after the key gets separate counters for each
+// core.
+// Guarantee: every use is counted.
+#[tokio::test]
+async fn a_busy_key_is_counted_exactly() {
+    const THREADS: u64 = 4;
+    const USES: u64 = 5000;
+    let env = TestEnv::new();
+    env.insert(1, "n").await;
+    let use_it = || {
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| (0..USES).for_each(|_| assert_eq!(env.decide(1), allow("n"))));
+            }
+        });
+    };
+    use_it();
+    env.flush().await;
+    use_it();
+    env.flush().await;
+    assert_eq!(env.usage(1).await.accepted, 2 * THREADS * USES);
+}
