@@ -21,7 +21,7 @@ use cases::Cases;
 pub(crate) enum Name {
     /// One server decision, from a header map to the verdict
     Verdict,
-    /// One header put on a request, and what the server's layer adds
+    /// The time to put one header on a request, and the time that the server's layer adds to one
     Client,
     /// The gateway with a million keys: start-up, memory, creating and listing
     Keys,

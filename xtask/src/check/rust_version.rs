@@ -129,10 +129,11 @@ mod tests {
 
     use super::*;
 
-    // Scenario: a published crate has four unusual dependencies. One needs a newer Rust. One is a
-    // build dependency that needs a newer Rust. One needs a newer Rust, but only tests use it. One
-    // declares no version. Another crate of the workspace declares another version.
-    // Guarantee: the differing version and the first two dependencies are reported.
+    // Scenario: a published crate has four dependencies. The first needs a newer Rust. The second
+    // is a build dependency that needs a newer Rust. The third needs a newer Rust and is used by
+    // tests only. The fourth declares no Rust version. Another crate of the workspace declares a
+    // different Rust version.
+    // Guarantee: the first two dependencies and the other crate are reported.
     #[test]
     fn what_needs_a_newer_rust_is_found() {
         let package = |name: &str, rust: Option<&str>| json!({ "id": name, "name": name, "version": "1.0.0", "rust_version": rust });

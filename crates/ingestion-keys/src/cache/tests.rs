@@ -211,8 +211,8 @@ async fn another_history_replaces_everything() {
         (allow("kept"), allow("back"), Outcome::Deny(Unknown))
     );
     assert_eq!(env.cache.len(), 2);
-    // The tombstone of key 21 belonged to the old history. The key stays in the cache when the
-    // retention of that tombstone ends.
+    // Key 21 had a tombstone before the store began again. That tombstone is gone, so the key stays
+    // in the cache when the retention of the tombstone would end.
     env.clock.advance(TOMBSTONE_RETENTION + Duration::from_secs(1));
     env.catch_up().await;
     assert_eq!(env.decide(21), allow("back"));

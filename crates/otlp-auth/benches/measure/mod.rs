@@ -73,7 +73,8 @@ pub(crate) fn allocations<T>(mut operation: impl FnMut() -> T) -> f64 {
 }
 
 /// Prints a result in the unit of its case. The result belongs to `peer`, or to this library if
-/// `peer` is `None`. The peers of these programs are yardsticks, which have no version.
+/// `peer` is `None`. No version is printed for a peer, because the peers of these benchmarks are
+/// simple baselines and not released libraries.
 pub(crate) fn report(
     case: &str,
     peer: Option<&str>,

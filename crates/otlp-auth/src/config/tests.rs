@@ -274,8 +274,8 @@ proptest! {
             let output = format!("{:?}", read(block));
             prop_assert!(!output.contains("canary"), "{block}: {output}");
         }
-        // `Debug` shows the scheme, the header and the path, because they are not secrets if they
-        // are legal.
+        // `Debug` shows the scheme, the header and the path when they are valid, because valid
+        // values of these settings are not secret.
         for block in [
             "{token: a, scheme: '${S}'}",
             "{token: a, header: '${S}'}",

@@ -100,7 +100,8 @@ fn documented_verbatim() {
     assert_eq!(problems, expected);
 }
 
-/// Scenario: a complete file is read. Parts that are not read refer to variables that are not set.
+/// Scenario: the file of a complete Collector is read. The sections that this program ignores refer
+/// to variables that are not set.
 /// Guarantee: the file is valid.
 #[test]
 fn full() {

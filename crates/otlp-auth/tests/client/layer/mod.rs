@@ -1,5 +1,5 @@
-//! Tests which rejected requests the layer sends again. The services are scripted, and most tests
-//! have no Tokio runtime.
+//! Tests of the resends of the layer: which rejected requests it sends again. The services are
+//! scripted, and most tests have no Tokio runtime.
 
 mod bodies;
 mod refusals;
