@@ -131,10 +131,16 @@ fn from_our_exporter_to_a_collector() {
         let mut exporter =
             start_exporter(&config.path(), &["--rounds", "0", "--interval", "10ms"], "");
         exporter.wait_for("sent ");
+        let mut used = OLD.to_owned();
         for step in steps() {
+            // The exporter uses the first token of the file, and reports only changes of this token.
+            let first = step.lines().next().expect("a token").to_owned();
+            let is_changed = std::mem::replace(&mut used, first.clone()) != first;
             tokens.replace(&step);
             collector.program.wait_for("refresh token");
-            exporter.wait_for("reloaded token");
+            if is_changed {
+                exporter.wait_for("reloaded token");
+            }
             // An export that began before the reload may still use the old token.
             for _ in 0..6 {
                 exporter.wait_for("sent ");
