@@ -133,7 +133,7 @@ fn from_our_exporter_to_a_collector() {
         exporter.wait_for("sent ");
         let mut used = OLD.to_owned();
         for step in steps() {
-            // The exporter uses the first token of the file, and reports only changes of this token.
+            // The exporter uses the first token of the file, and reports only its changes.
             let first = step.lines().next().expect("a token").to_owned();
             let is_changed = std::mem::replace(&mut used, first.clone()) != first;
             tokens.replace(&step);
