@@ -127,6 +127,30 @@ fn deleting_a_key_in_use_needs_a_confirmation() {
     }
 }
 
+// Scenario: on a terminal, a flag gives the URL of another server than that of the context. The user
+// answers the question with no, with nothing, or with yes.
+// Guarantee: the token of the context is sent to the other server only if the answer is yes.
+// Otherwise the exit code is 9.
+#[test]
+fn a_saved_token_is_sent_elsewhere_after_a_confirmation() {
+    for (answer, code) in [("n", 9), ("", 9), ("y", 0)] {
+        let mock = Mock::contract();
+        let sts = Sts::new();
+        sts.write_config("url: https://sts.example\napi-token: saved\n");
+        let url = mock.url();
+        let mut session = session(&sts, &["list", "--url", &url]);
+        let question = format!(
+            "The token of the context 'default' is for https://sts.example, not for {url}. Send it \
+             to {url}? [y/N] "
+        );
+        session.exp_string(&question).unwrap();
+        session.send_line(answer).unwrap();
+        assert_eq!(end(session).1, code, "{answer}");
+        let sent = mock.requests().iter().any(|request| request.header("x-api-token") == "saved");
+        assert_eq!(sent, code == 0, "{answer}");
+    }
+}
+
 // Scenario: a key is deleted. It was used two hours ago, or the flag `--yes` or `-o json` is given,
 // or there is no terminal.
 // Guarantee: the command deletes the key without a question.
