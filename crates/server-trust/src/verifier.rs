@@ -102,13 +102,19 @@ pub(crate) struct SelfSigned;
 /// Returns the error of a certificate without a known issuer, or else `error` as it is.
 fn untrusted(error: Error, certificate: &CertificateDer<'_>) -> Error {
     let Ok(certificate) = parse(certificate) else { return error };
-    match error {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {}
+    let is_untrusted = match &error {
+        // The signature is wrong if a trusted certificate has the name of the issuer, but another
+        // key. An older self-signed certificate of the same server is such a certificate.
+        Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => true,
         // webpki refuses the certificate of an authority before it looks for its issuer.
-        Error::InvalidCertificate(CertificateError::Other(_)) if certificate.is_ca() => {}
-        error => return error,
-    }
-    if certificate.subject() == certificate.issuer() {
+        Error::InvalidCertificate(CertificateError::Other(_)) => certificate.is_ca(),
+        _ => false,
+    };
+    if !is_untrusted {
+        error
+    } else if certificate.subject() == certificate.issuer() {
         CertificateError::Other(OtherError(Arc::new(SelfSigned))).into()
     } else {
         CertificateError::UnknownIssuer.into()

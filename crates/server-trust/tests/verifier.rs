@@ -100,19 +100,22 @@ fn a_trusted_certificate_is_checked() {
 }
 
 // Scenario: a client trusts a self-signed certificate. The server presents another self-signed
-// certificate with the same names.
+// certificate with the same names, and with the same or another subject.
 // Guarantee: the other certificate is not trusted, and the failure says that it is self-signed,
 // whether it is marked as the certificate of an authority or not.
 #[test]
 fn another_certificate_of_the_same_name_is_not_trusted() {
     let root = self_signed(params());
     for is_ca in [IsCa::Ca(BasicConstraints::Unconstrained), IsCa::ExplicitNoCa, IsCa::NoCa] {
-        let mut params = params();
-        params.distinguished_name.push(DnType::CommonName, "other");
-        params.is_ca = is_ca;
-        let other = self_signed(params);
-        let result = verify(&*verifier(&root), other.der(), NAME, NOW);
-        assert_eq!(failure(result), TlsFailure::SelfSigned);
+        let mut same = params();
+        same.is_ca = is_ca;
+        let mut other = same.clone();
+        other.distinguished_name.push(DnType::CommonName, "other");
+        for params in [same, other] {
+            let other = self_signed(params);
+            let result = verify(&*verifier(&root), other.der(), NAME, NOW);
+            assert_eq!(failure(result), TlsFailure::SelfSigned);
+        }
     }
 }
 
