@@ -11,7 +11,7 @@ use semver::Version;
 use serde::Serialize;
 
 use super::{Connection, Http, Response, TransportError, warn_if_unencrypted};
-use crate::config::{Settings, Token};
+use crate::config::{Settings, Token, problem};
 use crate::error::{Failure, FailureKind};
 use crate::printer::{Printer, escape};
 
@@ -62,12 +62,13 @@ impl Server {
             Token::Service(token) => (header::API_KEY, token, "service-token"),
             Token::Kubernetes(token) => (header::SERVICE_BEARER, token, "k8s-sa-token"),
         };
-        let mut value = HeaderValue::from_str(token.expose_secret()).map_err(|_| {
-            Failure::new(
-                FailureKind::Configuration,
-                format!("the {kind} has a character that is not allowed in an HTTP header"),
-            )
-        })?;
+        let refused =
+            |problem| Failure::new(FailureKind::Configuration, format!("the {kind} {problem}"));
+        if let Some(problem) = problem(token.expose_secret()) {
+            return Err(refused(problem));
+        }
+        let mut value = HeaderValue::from_str(token.expose_secret())
+            .map_err(|_| refused("cannot be sent in an HTTP header"))?;
         value.set_sensitive(true);
         let http = Http::new(&base, connection, false, printer)?;
         let doubled_path = doubled_path(&settings.url, &base, &settings.api_path);

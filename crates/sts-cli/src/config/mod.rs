@@ -18,7 +18,7 @@ use crate::error::{Failure, FailureKind};
 pub(crate) use file::ConfigFile;
 pub(crate) use flags::ConnectionFlags;
 pub(crate) use settings::{Settings, tls_settings};
-pub(crate) use token::{Token, non_empty};
+pub(crate) use token::{Token, of_flag, problem};
 
 /// The content of the configuration file. The fields are in the order of the original command.
 #[derive(Default, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use super::file::ReadError;
-use super::token::{POD_TOKEN, Token, non_empty, read_token};
+use super::token::{POD_TOKEN, Token, of_flag, read_token, trimmed};
 use super::{ConfigFile, ConnectionFlags, StsContext};
 use crate::environment::Environment;
 use crate::error::{Failure, FailureKind};
@@ -104,11 +104,8 @@ impl Settings {
     pub(crate) fn from_context(name: &str, context: StsContext) -> Result<Self, Failure> {
         let StsContext { url, api_token, service_token, api_path, skip_ssl, ca_cert_path, .. } =
             context;
-        let tokens = [
-            non_empty(api_token).map(Token::Api),
-            non_empty(service_token).map(Token::Service),
-            None,
-        ];
+        let tokens =
+            [trimmed(api_token).map(Token::Api), trimmed(service_token).map(Token::Service), None];
         let failure = |problems: Problems| problems.into_failure(&validation_title(name), None);
         validate(url, api_path, tokens, skip_ssl, ca_cert_path).map_err(failure)
     }
@@ -128,13 +125,14 @@ struct Problems(Vec<String>);
 
 impl Overrides {
     fn new(flags: &ConnectionFlags, environment: &Environment) -> Result<Self, Failure> {
-        let secret = |flag: &Option<SecretString>, name| {
-            non_empty(flag.clone()).or_else(|| environment.get(name).map(SecretString::from))
+        let secret = |flag_name, flag: &Option<SecretString>, name| -> Result<_, Failure> {
+            let variable = || trimmed(environment.get(name).map(SecretString::from));
+            Ok(of_flag(flag_name, flag)?.or_else(variable))
         };
         let kubernetes = match (&flags.k8s_sa_token, &flags.k8s_sa_token_path) {
             (None, Some(path)) => Some(read_token(path)?),
             (flag, _) => match (
-                secret(flag, "STS_CLI_K8S_SA_TOKEN"),
+                secret("k8s-sa-token", flag, "STS_CLI_K8S_SA_TOKEN")?,
                 environment.path("STS_CLI_K8S_SA_TOKEN_PATH"),
             ) {
                 (None, Some(path)) => Some(read_token(&path)?),
@@ -150,8 +148,9 @@ impl Overrides {
                 .or_else(|| environment.get("STS_CLI_URL")),
             api_path: environment.get("STS_CLI_API_PATH"),
             tokens: [
-                secret(&flags.api_token, "STS_CLI_API_TOKEN").map(Token::Api),
-                secret(&flags.service_token, "STS_CLI_SERVICE_TOKEN").map(Token::Service),
+                secret("api-token", &flags.api_token, "STS_CLI_API_TOKEN")?.map(Token::Api),
+                secret("service-token", &flags.service_token, "STS_CLI_SERVICE_TOKEN")?
+                    .map(Token::Service),
                 kubernetes.map(Token::Kubernetes),
             ],
             skip_ssl,
@@ -164,7 +163,7 @@ impl Overrides {
     fn url_of_saved_token(&self, context: &StsContext) -> Option<String> {
         let has_token = [&context.api_token, &context.service_token]
             .into_iter()
-            .any(|token| non_empty(token.clone()).is_some());
+            .any(|token| trimmed(token.clone()).is_some());
         let is_used = self.url.is_some() && self.tokens.iter().all(Option::is_none);
         (is_used && has_token && !context.url.is_empty()).then(|| context.url.clone())
     }
@@ -175,8 +174,8 @@ impl Overrides {
         let mut tokens = self.tokens;
         if tokens.iter().all(Option::is_none) {
             tokens = [
-                non_empty(context.api_token).map(Token::Api),
-                non_empty(context.service_token).map(Token::Service),
+                trimmed(context.api_token).map(Token::Api),
+                trimmed(context.service_token).map(Token::Service),
                 None,
             ];
         }

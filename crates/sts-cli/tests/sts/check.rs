@@ -76,6 +76,32 @@ fn the_format_is_checked() {
     );
 }
 
+// Scenario: the key is in quotes, or was pasted together with its scheme or its header, or has a line
+// end or a blank in it. It comes from standard input or from the environment.
+// Guarantee: the output says what is wrong and has no part of the key. Nothing is sent.
+#[test]
+fn what_was_pasted_with_the_key_is_named() {
+    let mock = Mock::start(|_| empty(200));
+    for (before, after, problem) in [
+        ("\"", "\"", "has a quote in it: give it without quotes"),
+        ("StackState ", "", "begins with an authentication scheme: give only the text after it"),
+        ("sts-api-key: ", "", "begins with the name of a header: give only the text after it"),
+        ("", "\nsecond", "has a line end in it: give it as one line"),
+        ("", " second", "has a blank in it: give it without other text"),
+    ] {
+        let key = format!("{before}{KEY}{after}");
+        let line = format!("[ERROR] format: the key {problem}\n");
+        let url = mock.url();
+        let outcome = check(&key, &["--agent", &url, "--otlp-http", &url]);
+        assert_eq!(outcome.code, 2);
+        assert!(outcome.stdout.starts_with(&line), "{outcome:?}");
+        assert!(!format!("{outcome:?}").contains(&KEY[..14]), "{outcome:?}");
+        let outcome = Sts::new().with("API_KEY", &key).try_key(&["check"]);
+        assert_eq!((outcome.code, outcome.stdout), (2, line));
+    }
+    assert!(mock.request_lines().is_empty());
+}
+
 // Scenario: three endpoints accept the key.
 // Guarantee: the exit code is 0. Each endpoint receives one request. The key is in the header that
 // this kind of endpoint reads, and the request contains no telemetry.

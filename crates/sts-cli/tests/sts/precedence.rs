@@ -22,9 +22,9 @@ fn file(url: &str, token: &str) -> String {
 }
 
 // Scenario: commands run with each kind of credential. The credential is given as a flag, in the
-// environment, or in the file.
-// Guarantee: the credential is sent unchanged in the header of its kind. No other credential is
-// sent.
+// environment, or in the file. Some credentials have a line end or blanks around them.
+// Guarantee: the credential is sent in the header of its kind, without what is around it. No other
+// credential is sent.
 #[test]
 fn each_credential_has_its_header() {
     let mock = Mock::contract();
@@ -34,17 +34,18 @@ fn each_credential_has_its_header() {
     let sts = || Sts::new().with("STS_CLI_URL", &mock.url());
     for (args, expected) in [
         (["--api-token", "t"], "x-api-token: t"),
-        (["--service-token", "t"], "x-api-key: t"),
-        (["--k8s-sa-token", "t"], "x-api-servicebearer: t"),
+        (["--api-token", "t\n"], "x-api-token: t"),
+        (["--service-token", " t\r\n"], "x-api-key: t"),
+        (["--k8s-sa-token", "t\n"], "x-api-servicebearer: t"),
         (["--k8s-sa-token-path", path], "x-api-servicebearer: jwt"),
     ] {
         sts().key(&[&["list"], &args[..]].concat());
         assert_eq!(header(&mock), expected);
     }
     for (name, value, expected) in [
-        ("STS_CLI_API_TOKEN", "t", "x-api-token: t"),
-        ("STS_CLI_SERVICE_TOKEN", "t", "x-api-key: t"),
-        ("STS_CLI_K8S_SA_TOKEN", "t", "x-api-servicebearer: t"),
+        ("STS_CLI_API_TOKEN", "t\n", "x-api-token: t"),
+        ("STS_CLI_SERVICE_TOKEN", "t\t", "x-api-key: t"),
+        ("STS_CLI_K8S_SA_TOKEN", "t\r\n", "x-api-servicebearer: t"),
         ("STS_CLI_K8S_SA_TOKEN_PATH", path, "x-api-servicebearer: jwt"),
     ] {
         sts().with(name, value).key(&["list"]);
@@ -186,16 +187,30 @@ fn exactly_one_token_is_required() {
     );
 }
 
-// Scenario: a flag and the file give empty tokens.
+// Scenario: the environment and the file give empty tokens, and tokens of blanks. In the last case, a
+// flag gives an empty token.
 // Guarantee: empty tokens are ignored, and a token from another source is used. If no source has a
-// token, the command reports that the token is missing.
+// token, the command reports that the token is missing. An empty flag is an error, because its user
+// expects that no other token is used.
 #[test]
 fn an_empty_token_is_ignored() {
     let mock = Mock::contract();
+    let sts = Sts::new().with("STS_CLI_API_TOKEN", "\n");
+    sts.write_config(&file(&mock.url(), "api-token: \" \"\n    service-token: s"));
+    sts.key(&["list"]);
+    assert_eq!(header(&mock), "x-api-key: s");
     let sts = Sts::new();
     sts.write_config(&file(&mock.url(), "api-token: \"\"\n    service-token: s"));
-    sts.key(&["list", "--api-token", ""]);
+    sts.key(&["list"]);
     assert_eq!(header(&mock), "x-api-key: s");
+    for flag in ["--api-token", "--service-token", "--k8s-sa-token"] {
+        let outcome = sts.try_key(&["list", flag, ""]);
+        let expected = format!(
+            "[ERROR] The flag {flag} is empty\nGive a token, and check the shell variable or the \
+             file that it comes from\n"
+        );
+        assert_eq!((outcome.code, outcome.stdout, outcome.stderr), (3, String::new(), expected));
+    }
     sts.write_config(&file(&mock.url(), "api-token: \"\""));
     let missing = "\n* Missing field: {api-token | service-token | k8s-sa-token}\n";
     for args in [&["ingestion-api-key", "list"][..], &["context", "validate"]] {
@@ -265,7 +280,7 @@ fn invalid_variables_are_reported() {
         (
             "STS_CLI_API_TOKEN",
             "canary\nx",
-            "The api-token has a character that is not allowed in an HTTP header",
+            "The api-token has a line end in it: give it as one line",
         ),
     ] {
         let token = if name.ends_with("_PATH") || name.ends_with("_TOKEN") {

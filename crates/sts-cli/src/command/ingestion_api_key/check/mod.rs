@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::client::{Connection, warn_if_unencrypted, without_user_info};
 use crate::command::{Session, usage_error};
-use crate::config::tls_settings;
+use crate::config::{problem, tls_settings};
 use crate::error::{Failure, FailureKind};
 use probe::{Probe, Target};
 
@@ -117,6 +117,9 @@ pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure
 /// because then the endpoint decides.
 fn check_format(key: &str, has_endpoint: bool) -> Finding {
     let (ok, message) = match IngestionKey::check(key.as_bytes()) {
+        Err(_) if problem(key).is_some() => {
+            (false, format!("the key {}", problem(key).unwrap_or_default()))
+        }
         Ok(()) => (true, "this is an ingestion API key with a correct checksum".to_owned()),
         Err(KeyFormatError::Prefix) => {
             let message = format!(
