@@ -10,8 +10,9 @@ use server_trust::{RootsError, certificates_from_pem, server_verifier, system_ro
 use crate::error::{Failure, FailureKind, chain};
 use crate::printer::escape;
 
-/// Makes the configuration of TLS. Servers are trusted if the system or the file `ca_cert` has their
-/// certificate, or the certificate of its authority. With `http2`, the client offers only HTTP/2.
+/// Makes the configuration of TLS. Servers are trusted if the system or the file `ca_cert` has
+/// their certificate, or the certificate of its authority. With `http2`, the client offers only
+/// HTTP/2.
 ///
 /// If there is no certificate at all, no server is trusted. This is a failure if the URL of the
 /// server has https.

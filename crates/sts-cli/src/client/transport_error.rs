@@ -64,8 +64,8 @@ impl TransportError {
     }
 }
 
-/// Returns what the user can do about a failed TLS handshake. The text of the error has the details,
-/// such as the names of the certificate.
+/// Returns what the user can do about a failed TLS handshake. The text of the error has the
+/// details, such as the names of the certificate.
 fn tls_hint(failure: TlsFailure) -> &'static str {
     match failure {
         TlsFailure::Expired => {

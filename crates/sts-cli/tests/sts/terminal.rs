@@ -127,8 +127,8 @@ fn deleting_a_key_in_use_needs_a_confirmation() {
     }
 }
 
-// Scenario: on a terminal, a flag gives the URL of another server than that of the context. The user
-// answers the question with no, with nothing, or with yes.
+// Scenario: on a terminal, a flag gives the URL of another server than that of the context. The
+// user answers the question with no, with nothing, or with yes.
 // Guarantee: the token of the context is sent to the other server only if the answer is yes.
 // Otherwise the exit code is 9.
 #[test]

@@ -47,8 +47,8 @@ impl Listener for TlsListener {
     }
 }
 
-/// The parameters of the certificate that `openssl req -x509` makes for `127.0.0.1`: it is marked as
-/// the certificate of an authority.
+/// The parameters of the certificate that `openssl req -x509` makes for `127.0.0.1`: it is marked
+/// as the certificate of an authority.
 fn params() -> CertificateParams {
     let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -98,9 +98,9 @@ fn refusal(mock: &Mock, ca: &NamedTempFile) -> (String, String) {
 }
 
 // Scenario: the certificate of a server is not accepted, for a different reason each time.
-// Guarantee: the message has the reason, with the names of the certificate if the name is wrong. The
-// hint says what to do about this reason. A self-signed certificate is checked although the user
-// named it.
+// Guarantee: the message has the reason, with the names of the certificate if the name is wrong.
+// The hint says what to do about this reason. A self-signed certificate is checked although the
+// user named it.
 #[test]
 fn the_hint_says_what_is_wrong_with_a_certificate() {
     let unrelated = server(&params()).1;
@@ -142,10 +142,10 @@ fn the_hint_says_what_is_wrong_with_a_certificate() {
     }
 }
 
-// Scenario: the certificate of the server is self-signed, with and without the mark of an authority.
-// Commands run without settings, and with `--ca-cert` or `--skip-ssl`. Each of these settings is
-// given as a flag, in the environment, or in the file. In one case, the variable of OpenSSL names the
-// certificate.
+// Scenario: the certificate of the server is self-signed, with and without the mark of an
+// authority. Commands run without settings, and with `--ca-cert` or `--skip-ssl`. Each of these
+// settings is given as a flag, in the environment, or in the file. In one case, the variable of
+// OpenSSL names the certificate.
 // Guarantee: without settings, the command fails with a hint. With one of the settings, the command
 // succeeds.
 #[test]
@@ -209,10 +209,10 @@ fn endpoints_behind_tls_are_checked() {
     );
 }
 
-// Scenario: the system has no certificate that can be used, because the variable of OpenSSL names an
-// empty file. The URL has https, and then http.
-// Guarantee: with https, the message says that no server can be trusted. With http, no certificate is
-// needed.
+// Scenario: the system has no certificate that can be used, because the variable of OpenSSL names
+// an empty file. The URL has https, and then http.
+// Guarantee: with https, the message says that no server can be trusted. With http, no certificate
+// is needed.
 #[test]
 fn a_system_without_certificates() {
     let file = NamedTempFile::new().unwrap();
