@@ -22,6 +22,12 @@ pub(crate) const MINIMUM_SERVER: &str = "5.0.0";
 const KEY_MAY_EXIST: &str =
     "A key may have been created nevertheless: check with `sts ingestion-api-key list`";
 
+/// The hints for an operation that the server does not know. StackState has no operation to change
+/// or to rotate a key.
+const TOO_OLD: &str = "The server may be too old for this operation";
+const NEEDS_GATEWAY: &str =
+    "The server does not know this operation: it needs the ingestion gateway";
+
 /// The hint for a response that the management API does not send.
 const NOT_MANAGEMENT: &str = "What responds there is not the management API: check the host, the \
                               port and the API path (the gateway has its management API at port \
@@ -117,7 +123,7 @@ impl Server {
     }
 
     pub(crate) fn list(&self) -> Result<Vec<IngestionApiKey>, Failure> {
-        let response = self.call(self.request(Method::GET, route::API_KEYS))?;
+        let response = self.call(self.request(Method::GET, route::API_KEYS), TOO_OLD)?;
         // The original client reads an empty body and null as an empty list, and a null in the list
         // as a key whose fields are empty.
         if response.body.is_empty() {
@@ -128,11 +134,11 @@ impl Server {
     }
 
     pub(crate) fn create(&self, key: &GenerateRequest) -> Result<GeneratedKey, Failure> {
-        self.generate(self.request(Method::POST, route::API_KEYS), key)
+        self.generate(self.request(Method::POST, route::API_KEYS), key, TOO_OLD)
     }
 
     pub(crate) fn rotate(&self, id: i64, rotation: RotateRequest) -> Result<GeneratedKey, Failure> {
-        self.generate(self.request(Method::POST, &route::rotate(id)), &rotation)
+        self.generate(self.request(Method::POST, &route::rotate(id)), &rotation, NEEDS_GATEWAY)
     }
 
     /// Requests one key. Returns `None` if the server does not know this operation.
@@ -141,7 +147,7 @@ impl Server {
         if response.is_unknown_operation() {
             Ok(None)
         } else {
-            self.successful(response)?.deserialize().map(Some)
+            self.successful(response, TOO_OLD)?.deserialize().map(Some)
         }
     }
 
@@ -151,11 +157,11 @@ impl Server {
         change: &UpdateRequest,
     ) -> Result<IngestionApiKey, Failure> {
         let request = self.request(Method::PATCH, &route::api_key(id));
-        self.call(with_body(request, change)?)?.deserialize()
+        self.call(with_body(request, change)?, NEEDS_GATEWAY)?.deserialize()
     }
 
     pub(crate) fn delete(&self, id: i64) -> Result<(), Failure> {
-        self.call(self.request(Method::DELETE, &route::api_key(id))).map(|_| ())
+        self.call(self.request(Method::DELETE, &route::api_key(id)), TOO_OLD).map(|_| ())
     }
 
     /// Sends a request that creates a key. If the response is lost, the key may exist although
@@ -164,6 +170,7 @@ impl Server {
         &self,
         request: RequestBuilder,
         body: &impl Serialize,
+        unknown: &str,
     ) -> Result<GeneratedKey, Failure> {
         let request = with_body(request, body)?;
         let response = self.http.send(request).map_err(|error| {
@@ -182,7 +189,7 @@ impl Server {
             let failure = response.failure_without_retry(FailureKind::Response);
             return Err(failure.with_hint(KEY_MAY_EXIST));
         }
-        let response = self.successful(response)?;
+        let response = self.successful(response, unknown)?;
         let key = response.deserialize().and_then(|key: GeneratedKey| {
             if key.api_key.expose_secret().is_empty() {
                 let status = response.status_line();
@@ -201,22 +208,23 @@ impl Server {
     }
 
     /// Sends a request and returns the response. A response without a success status is a failure.
-    fn call(&self, request: RequestBuilder) -> Result<Response, Failure> {
+    /// If the server does not know the operation, `unknown` is the hint.
+    fn call(&self, request: RequestBuilder, unknown: &str) -> Result<Response, Failure> {
         let response = self.send(request)?;
-        self.successful(response)
+        self.successful(response, unknown)
     }
 
     fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
         self.http.send(request).map_err(|error| self.transport_failure(&error))
     }
 
-    fn successful(&self, response: Response) -> Result<Response, Failure> {
+    fn successful(&self, response: Response, unknown: &str) -> Result<Response, Failure> {
         match response.status {
             status if status.is_success() => Ok(response),
             StatusCode::UNAUTHORIZED => Err(self.invalid_token()),
-            _ if response.is_unknown_operation() => Err(response
-                .failure(FailureKind::Response)
-                .with_hint("The server may be too old for this operation")),
+            _ if response.is_unknown_operation() => {
+                Err(response.failure(FailureKind::Response).with_hint(unknown))
+            }
             _ => Err(response.failure(FailureKind::Response)),
         }
     }

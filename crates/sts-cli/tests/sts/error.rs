@@ -152,6 +152,24 @@ fn a_created_key_that_cannot_be_read() {
     assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()), (2, "", expected));
 }
 
+// Scenario: a key is changed, rotated and deleted on a server that has only the documented
+// operations, and no key with this id.
+// Guarantee: for the operations that StackState does not have, a hint says which server has them.
+#[test]
+fn operations_of_the_gateway_need_the_gateway() {
+    let mock = Mock::with_override("DELETE", |_| empty(404));
+    let gateway = "The server does not know this operation: it needs the ingestion gateway";
+    for (args, hint) in [
+        (&["update", "-i", "7", "--enable"][..], gateway),
+        (&["rotate", "-i", "7"], gateway),
+        (&["delete", "-i", "7"], "The server may be too old for this operation"),
+    ] {
+        let outcome = Sts::connected_to(&mock).try_key(args);
+        let expected = format!("[ERROR] 404 Not Found\n{hint}\n");
+        assert_eq!((outcome.code, outcome.stderr), (2, expected), "{args:?}");
+    }
+}
+
 // Scenario: a key is created, and the response has only the secret.
 // Guarantee: the key is printed, because it cannot be requested again.
 #[test]
