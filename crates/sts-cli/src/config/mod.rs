@@ -4,6 +4,7 @@ mod file;
 mod flags;
 mod settings;
 mod token;
+mod validation;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 
 use super::file::ReadError;
 use super::token::{POD_TOKEN, Token, of_flag, read_token, trimmed};
+use super::validation::{Problems, validate, validation_title};
 use super::{ConfigFile, ConnectionFlags, StsContext};
 use crate::environment::Environment;
 use crate::error::{Failure, FailureKind};
@@ -52,13 +53,14 @@ impl Settings {
         printer.trace(2, || format!("context: {name:?}"));
         let context = context.cloned().unwrap_or_default();
         let saved_for = overrides.url_of_saved_token(&context);
+        let source_of_url = overrides.url_source;
         let settings = overrides.merge(context, Path::new(POD_TOKEN)).map_err(|problems| {
             let title = if name.is_empty() {
                 "Failed to validate the context:".to_owned()
             } else {
                 validation_title(&name)
             };
-            problems.into_failure(&title, error.as_ref())
+            problems.into_failure(&title, source_of_url, error.as_ref())
         })?;
         if let Some(saved_for) = saved_for {
             settings.confirm_server(&name, &saved_for, printer)?;
@@ -100,28 +102,40 @@ impl Settings {
         Err(Failure::new(FailureKind::Declined, "the token was not sent"))
     }
 
-    /// Returns the settings of a context alone, without flags and environment.
+    /// Returns the settings of a context of the file alone, without flags and environment.
     pub(crate) fn from_context(name: &str, context: StsContext) -> Result<Self, Failure> {
+        let failure =
+            |problems: Problems| problems.into_failure(&validation_title(name), None, None);
+        Self::validated(context).map_err(failure)
+    }
+
+    /// Returns the settings of a context that is not in the file yet.
+    pub(crate) fn from_new_context(name: &str, context: StsContext) -> Result<Self, Failure> {
+        let failure = |problems: Problems| {
+            Failure::new(FailureKind::Configuration, problems.list(&validation_title(name)))
+        };
+        Self::validated(context).map_err(failure)
+    }
+
+    fn validated(context: StsContext) -> Result<Self, Problems> {
         let StsContext { url, api_token, service_token, api_path, skip_ssl, ca_cert_path, .. } =
             context;
         let tokens =
             [trimmed(api_token).map(Token::Api), trimmed(service_token).map(Token::Service), None];
-        let failure = |problems: Problems| problems.into_failure(&validation_title(name), None);
-        validate(url, api_path, tokens, skip_ssl, ca_cert_path).map_err(failure)
+        validate(url, api_path, tokens, skip_ssl, ca_cert_path)
     }
 }
 
 /// The settings from flags and environment.
 struct Overrides {
     url: Option<String>,
+    /// The flag or the variable that gave `url`.
+    url_source: Option<&'static str>,
     api_path: Option<String>,
     tokens: [Option<Token>; 3],
     skip_ssl: Option<bool>,
     ca_cert: Option<PathBuf>,
 }
-
-/// Everything that is wrong with a context.
-struct Problems(Vec<String>);
 
 impl Overrides {
     fn new(flags: &ConnectionFlags, environment: &Environment) -> Result<Self, Failure> {
@@ -140,12 +154,13 @@ impl Overrides {
             },
         };
         let (skip_ssl, ca_cert) = tls_settings(flags, environment)?;
+        let flag = flags.url.clone().filter(|url| !url.is_empty()).map(|url| (url, "--url"));
+        let variable =
+            || environment.get("STS_CLI_URL").map(|url| (url, "the variable STS_CLI_URL"));
+        let (url, url_source) = flag.or_else(variable).unzip();
         Ok(Self {
-            url: flags
-                .url
-                .clone()
-                .filter(|url| !url.is_empty())
-                .or_else(|| environment.get("STS_CLI_URL")),
+            url,
+            url_source,
             api_path: environment.get("STS_CLI_API_PATH"),
             tokens: [
                 secret("api-token", &flags.api_token, "STS_CLI_API_TOKEN")?.map(Token::Api),
@@ -195,82 +210,11 @@ impl Overrides {
     }
 }
 
-impl Problems {
-    fn into_failure(self, title: &str, error: Option<&ReadError>) -> Failure {
-        let mut message = format!("could not load StackState CLI config\n{title}");
-        for problem in self.0 {
-            message.push_str("\n* ");
-            message.push_str(&problem);
-        }
-        let Some(error) = error else { return Failure::new(FailureKind::Configuration, message) };
-        // Adds to the message why the file could not be read, and what the user can do.
-        let reason = error.to_failure().message;
-        let reason = reason.split_once('\n').map_or(reason.as_str(), |(_, reason)| reason);
-        Failure::new(FailureKind::Configuration, format!("{message}\n{reason}"))
-    }
-}
-
 /// Returns whether two URLs have the same scheme, host and port.
 fn is_same_server(one: &str, other: &str) -> bool {
     match (Url::parse(one), Url::parse(other)) {
         (Ok(one), Ok(other)) => one.origin() == other.origin(),
         _ => false,
-    }
-}
-
-fn validation_title(name: &str) -> String {
-    format!("Failed to validate the '{}' context:", escape(name))
-}
-
-fn validate(
-    url: String,
-    api_path: String,
-    tokens: [Option<Token>; 3],
-    skip_ssl: bool,
-    ca_cert: Option<PathBuf>,
-) -> Result<Settings, Problems> {
-    let mut problems = Vec::new();
-    if url.is_empty() {
-        problems.push("Missing field: url".to_owned());
-    } else if !url.starts_with("http://") && !url.starts_with("https://") {
-        // The text before or after one of these characters may contain a secret.
-        let text = if url.contains(['@', '?', '#']) {
-            String::new()
-        } else {
-            format!("{} ", escape(&url))
-        };
-        problems.push(format!("URL {text}must start with \"https://\" or \"http://\""));
-    } else {
-        match Url::parse(&url) {
-            Err(error) => problems.push(format!(
-                "the URL is invalid ({error}): give one such as https://stackstate.example"
-            )),
-            // The message does not quote the URL, because the user name and the password may be
-            // secrets.
-            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-                problems.push("the URL must not contain a user name or a password".to_owned());
-            }
-            Ok(url) if url.query().is_some() || url.fragment().is_some() => {
-                problems.push("the URL must not contain a query or a fragment".to_owned());
-            }
-            Ok(_) => {}
-        }
-    }
-    let mut tokens = tokens.into_iter().flatten();
-    let (token, other) = (tokens.next(), tokens.next());
-    if other.is_some() {
-        problems
-            .push("Can only specify one of {api-token | service-token | k8s-sa-token}".to_owned());
-    }
-    match token {
-        Some(token) if problems.is_empty() => {
-            Ok(Settings { url, api_path, token, skip_ssl, ca_cert })
-        }
-        Some(_) => Err(Problems(problems)),
-        None => {
-            problems.push("Missing field: {api-token | service-token | k8s-sa-token}".to_owned());
-            Err(Problems(problems))
-        }
     }
 }
 
@@ -306,8 +250,8 @@ mod tests {
     use super::*;
 
     // Scenario: URLs are compared that differ in their spelling, or in their scheme, host or port.
-    // Guarantee: the scheme, the host and the port decide. The path, the spelling of the host, and a
-    // default port do not. A name is another server than its address.
+    // Guarantee: the scheme, the host and the port decide. The path, the spelling of the host, and
+    // a default port do not. A name is another server than its address.
     #[test]
     fn a_server_is_a_scheme_a_host_and_a_port() {
         let saved = "https://sts.example";
@@ -341,6 +285,7 @@ mod tests {
         let load = |context: StsContext| {
             let overrides = Overrides {
                 url: Some("http://sts".to_owned()),
+                url_source: None,
                 api_path: None,
                 tokens: [None, None, None],
                 skip_ssl: None,

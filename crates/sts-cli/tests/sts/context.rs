@@ -230,8 +230,7 @@ fn invalid_contexts_are_not_saved() {
         (
             &["--url", "ftp://x", "--api-token", "a"],
             1,
-            "Could not load StackState CLI config\nFailed to validate the 'default' context:\n* \
-             URL ftp://x must start with \"https://\" or \"http://\"",
+            "Failed to validate the 'default' context:\n* URL ftp://x must start with \"https://\" or \"http://\"",
         ),
     ] {
         let outcome = sts.run(&[&["context", "save"], args].concat());
@@ -244,8 +243,8 @@ fn invalid_contexts_are_not_saved() {
     assert!(!sts.config().exists());
 }
 
-// Scenario: a context is saved with a token that has a line end after it. Then the file is changed so
-// that the token has the line end in the file.
+// Scenario: a context is saved with a token that has a line end after it. Then the file is changed
+// so that the token has the line end in the file.
 // Guarantee: the line end is neither saved nor sent.
 #[test]
 fn a_line_end_after_a_token_is_not_saved() {

@@ -94,8 +94,8 @@ fn flag_over_environment_over_file() {
 // Scenario: a context is saved for one server. A flag or the environment gives the URL of another
 // server, with and without a token. There is no terminal.
 // Guarantee: the token of the context is not sent to the other server. The message says how to give
-// a token for it. A token beside the URL is sent, and so is the token of the context if the URL only
-// has another spelling.
+// a token for it. A token beside the URL is sent, and so is the token of the context if the URL
+// only has another spelling.
 #[test]
 fn a_saved_token_stays_with_its_server() {
     let (mock, other) = (Mock::contract(), Mock::contract());
@@ -187,8 +187,8 @@ fn exactly_one_token_is_required() {
     );
 }
 
-// Scenario: the environment and the file give empty tokens, and tokens of blanks. In the last case, a
-// flag gives an empty token.
+// Scenario: the environment and the file give empty tokens, and tokens of blanks. In the last case,
+// a flag gives an empty token.
 // Guarantee: empty tokens are ignored, and a token from another source is used. If no source has a
 // token, the command reports that the token is missing. An empty flag is an error, because its user
 // expects that no other token is used.
@@ -220,8 +220,9 @@ fn an_empty_token_is_ignored() {
 }
 
 // Scenario: the URL has a password, a query or a fragment, or is invalid.
-// Guarantee: the exit code is 1. The message does not contain the password, the query, the
-// fragment, or the invalid URL.
+// Guarantee: the exit code is 1. The message says where the URL comes from. It does not contain the
+// password, the query, the fragment, or the invalid URL. It does not blame the configuration file,
+// which does not exist.
 #[test]
 fn a_url_has_no_secret_parts() {
     for (url, part) in [
@@ -238,7 +239,11 @@ fn a_url_has_no_secret_parts() {
         let outcome = Sts::new().try_key(&["list", "--url", url, "--api-token", "t"]);
         assert_eq!(outcome.code, 1);
         assert!(outcome.stderr.contains(part) && !outcome.stderr.contains("canary"), "{outcome:?}");
+        assert!(outcome.stderr.ends_with("\nThe URL comes from --url\n"), "{outcome:?}");
     }
+    let outcome = Sts::new().with("STS_CLI_URL", "sts.example").try_key(&["list"]);
+    assert!(outcome.stderr.contains("\nThe URL comes from the variable STS_CLI_URL\n"));
+    assert!(outcome.stderr.ends_with("try running `sts context save --help`\n"), "{outcome:?}");
 }
 
 // Scenario: the configuration file is broken, but flags and environment give every setting.

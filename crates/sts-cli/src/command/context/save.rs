@@ -88,7 +88,7 @@ pub(super) fn run(session: &Session<'_>, args: &SaveArgs) -> Result<(), Failure>
     let file = session.config_file()?;
     // Reports an unreadable file before a request is sent.
     file.read_or_default()?;
-    let settings = Settings::from_context(&args.name, context.clone())?;
+    let settings = Settings::from_new_context(&args.name, context.clone())?;
     if !args.skip_validate {
         verify(session, &settings)?;
     }
