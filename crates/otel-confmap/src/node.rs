@@ -1,6 +1,7 @@
 //! Reads settings from a tree.
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::value::Content;
@@ -132,18 +133,30 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Reads an integer that is not negative.
+    /// Reads an integer within `range`. Every problem names the range.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use otel_confmap::{Node, Report, Value};
+    ///
+    /// let value = Value::parse("[7, 70]")?;
+    /// let report = Report::new();
+    /// let items = Node::root(&value, &report).list().expect("a list");
+    /// assert_eq!(items[0].integer(1..=9), Some(7));
+    /// assert_eq!(items[1].integer(1..=9), None);
+    /// assert_eq!(report.finish().unwrap_err()[0].message(), "expected an integer from 1 to 9");
+    /// # Ok::<(), otel_confmap::Problem>(())
+    /// ```
     #[must_use]
-    pub fn u64(&self) -> Option<u64> {
-        match self.scalar_kind() {
-            Some(ScalarKind::Int(value)) => {
-                let value = u64::try_from(value).ok();
-                if value.is_none() {
-                    self.problem(format!("expected an integer from 0 to {}", u64::MAX));
-                }
-                value
-            }
-            _ => self.mismatch("an integer"),
+    pub fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let expected = format!("an integer from {} to {}", range.start(), range.end());
+        let Some(ScalarKind::Int(value)) = self.scalar_kind() else {
+            return self.mismatch(&expected);
+        };
+        let value = u64::try_from(value).ok().filter(|value| range.contains(value));
+        if value.is_none() {
+            self.problem(format!("expected {expected}"));
         }
     }
 

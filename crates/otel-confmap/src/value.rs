@@ -80,8 +80,8 @@ impl Value {
     /// let report = Report::new();
     /// let mut root = Node::root(&value, &report).map().expect("a map");
     /// let mut limits = root.get("limits").and_then(|node| node.map()).expect("a map");
-    /// assert_eq!(limits.get("streams").and_then(|node| node.u64()), Some(5));
-    /// assert_eq!(limits.get("connections").and_then(|node| node.u64()), Some(10));
+    /// assert_eq!(limits.get("streams").and_then(|node| node.integer(1..=9)), Some(5));
+    /// assert_eq!(limits.get("connections").and_then(|node| node.integer(1..=99)), Some(10));
     /// # Ok::<(), otel_confmap::Problem>(())
     /// ```
     pub fn merge(&mut self, later: Self) {

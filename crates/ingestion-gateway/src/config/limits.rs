@@ -48,7 +48,7 @@ impl LimitsConfig {
         let body = |node: Node<'_>| ByteSize::read(&node, ByteSize::kib(1), ByteSize::mib(1024));
         set(&mut self.max_request_body_size, map.get("max_request_body_size").and_then(body));
         set(&mut self.max_header_size, map.get("max_header_size").and_then(header));
-        let connections = map.get("max_connections").and_then(|node| positive::<u32>(&node));
+        let connections = map.get("max_connections").and_then(|node| positive(&node));
         set(&mut self.max_connections, connections.map(|connections| connections as usize));
         set(&mut self.max_streams, map.get("max_streams").and_then(|node| positive(&node)));
         set(

@@ -43,14 +43,9 @@ pub(super) fn positive_duration(node: &Node<'_>) -> Option<Duration> {
     Some(duration)
 }
 
-/// Reads a number from 1 to the largest value of `T`.
-pub(super) fn positive<T: TryFrom<u64>>(node: &Node<'_>) -> Option<T> {
-    let number = node.u64()?;
-    let fits = T::try_from(number).ok().filter(|_| number > 0);
-    if fits.is_none() {
-        node.problem("expected a smaller whole number, from 1 on");
-    }
-    fits
+/// Reads an integer from 1 to the largest `u32`.
+pub(super) fn positive(node: &Node<'_>) -> Option<u32> {
+    node.integer(1..=u32::MAX.into()).and_then(|number| number.try_into().ok())
 }
 
 /// Reads one of the words in `choices`, and returns the value of that word.

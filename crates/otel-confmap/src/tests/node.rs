@@ -74,7 +74,7 @@ fn types() {
     let table: [(&str, Accepts, &[usize]); 6] = [
         ("a string", |node| node.string().is_some(), &[4, 5]),
         ("true or false", |node| node.bool().is_some(), &[1]),
-        ("an integer", |node| node.u64().is_some(), &[2]),
+        ("an integer from 1 to 9", |node| node.integer(1..=9).is_some(), &[2]),
         ("a finite number", |node| node.f64().is_some(), &[2, 3]),
         ("a list", |node| node.list().is_some(), &[6]),
         ("a map", |node| node.map().is_some(), &[7]),
@@ -100,10 +100,12 @@ fn types() {
             }
         }
     }
-    assert_eq!(
-        read("-1", &[], |node| node.u64()),
-        Err("v: expected an integer from 0 to 18446744073709551615 (line 1)".to_owned())
-    );
+    for text in ["0", "10", "-1", "18446744073709551616"] {
+        assert_eq!(
+            read(text, &[], |node| node.integer(1..=9)),
+            Err("v: expected an integer from 1 to 9 (line 1)".to_owned())
+        );
+    }
 }
 
 /// Scenario: a map has valid, invalid, missing and unknown keys.
@@ -114,18 +116,18 @@ fn all_problems() {
     let report = Report::new();
     let mut root = Node::root(&value, &report).map().unwrap();
     let mut a = root.get("a").and_then(|node| node.map()).unwrap();
-    assert_eq!(a.get("good").and_then(|node| node.u64()), Some(1));
-    assert_eq!(a.get("bad").and_then(|node| node.u64()), None);
+    assert_eq!(a.get("good").and_then(|node| node.integer(0..=9)), Some(1));
+    assert_eq!(a.get("bad").and_then(|node| node.integer(0..=9)), None);
     assert!(a.required("missing").is_none());
     for node in a.get("list").and_then(|node| node.list()).unwrap() {
-        let _ = node.u64();
+        let _ = node.integer(0..=9);
     }
     a.deny_unknown();
     assert!(root.get("b").is_none());
     root.deny_unknown();
-    let expected = "a.bad: expected an integer, found a string (line 3)\n\
+    let expected = "a.bad: expected an integer from 0 to 9, found a string (line 3)\n\
                     a.missing: is required (line 2)\n\
-                    a.list[1]: expected an integer, found a list (line 5)\n\
+                    a.list[1]: expected an integer from 0 to 9, found a list (line 5)\n\
                     a.odd: unknown key; known are good, bad, missing, list (line 4)";
     assert_eq!(lines(&report.finish().unwrap_err()), expected);
 }
