@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Node, Report, Value, lines, read};
+use super::{Node, Report, Value, lines, lookup, read};
 use crate::problem::MAX_PROBLEMS;
 
 /// Scenario: settings contain durations that Go reads, and texts that Go does not read.
@@ -143,6 +143,49 @@ fn warnings() {
     root.clone().warn_unknown();
     root.warn_unknown();
     assert_eq!(lines(&report.finish().unwrap()), "b: unknown key: it has no effect (line 2)");
+}
+
+/// Scenario: the values of unknown keys begin in later lines than their keys: a map, a list, and a
+/// map that an alias and a merge key bring in.
+/// Guarantee: each unknown key is reported with the line in which it is written.
+#[test]
+fn the_line_of_an_unknown_key() {
+    let text = "a: &a\n\n  x: 1\nb:\n  # a comment\n\n  - 1\nc:\n  *a\nd: ${file}\n<<:\n  e: {}\n";
+    let value = Value::parse(text).unwrap().expand(&|_| Some("{x: 1}".to_owned()));
+    let report = Report::new();
+    Node::root(&value, &report).map().unwrap().warn_unknown();
+    let lines = report.finish().unwrap();
+    let lines: Vec<_> = lines.iter().map(|problem| (problem.path(), problem.line())).collect();
+    let expected = [("a", 1), ("b", 4), ("c", 8), ("d", 10), ("e", 12)];
+    assert_eq!(lines, expected.map(|(path, line)| (path, Some(line))));
+}
+
+/// Scenario: keys have no value, `null`, `~` and an empty text, directly and through a variable.
+/// Guarantee: `get` returns only the substituted values, and `get_nullable` all of them. Only a
+/// null that is written with no letters is empty.
+#[test]
+fn null_and_empty() {
+    let text = "a:\nb: null\nc: ~\nd: ''\ne: ${env:EMPTY}\nf: ${env:NULL}";
+    let env = lookup(&[("EMPTY", ""), ("NULL", "null")]);
+    let value = Value::parse(text).unwrap().expand(&env);
+    let report = Report::new();
+    let mut root = Node::root(&value, &report).map().unwrap();
+    let found = ["a", "b", "c", "d", "e", "f", "g"].map(|key| {
+        let node = root.get_nullable(key).map(|node| (node.is_null(), node.is_empty()));
+        (root.get(key).is_some(), node)
+    });
+    let expected = [
+        (false, Some((true, true))),
+        (false, Some((true, false))),
+        (false, Some((true, false))),
+        (true, Some((false, false))),
+        (true, Some((true, true))),
+        (true, Some((true, false))),
+        (false, None),
+    ];
+    assert_eq!(found, expected);
+    root.deny_unknown();
+    assert!(report.finish().is_ok());
 }
 
 /// Scenario: a map has 49,000 keys, of which one is known. The unknown keys are reported twice.
