@@ -6,7 +6,7 @@ use otel_confmap::Map;
 use serde::Serialize;
 
 use super::Endpoint;
-use super::read::endpoint;
+use super::read::{endpoint, setting};
 
 /// The management API.
 #[derive(Clone, Debug, Serialize)]
@@ -26,7 +26,7 @@ impl ManagementConfig {
 
     pub(super) fn read(&mut self, map: &mut Map<'_>) {
         endpoint(map, &mut self.endpoint);
-        if let Some(node) = map.get("admin_token_file")
+        if let Some(node) = setting(map, "admin_token_file")
             && let Some(path) = node.string()
         {
             if path.is_empty() {

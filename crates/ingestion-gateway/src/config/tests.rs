@@ -1,3 +1,5 @@
+mod null;
+
 use std::path::PathBuf;
 
 use super::*;
@@ -29,7 +31,7 @@ fn everything_has_a_default() {
         PathBuf::from("/home/ops/.local/state/ingestion-gateway/keys.db")
     );
     assert_eq!(
-        config.management.admin_token_file,
+        config.management.as_ref().unwrap().admin_token_file,
         PathBuf::from("/home/ops/.local/state/ingestion-gateway/admin-tokens")
     );
     let expected = "\
@@ -232,7 +234,8 @@ fn settings_have_no_comments() {
     for (whole, expected) in
         [("/abc#def", "/abc#def"), ("'/abc #def'", "/abc #def"), ("\"/a' #b\"", "/a' #b")]
     {
-        assert_eq!(load(whole).unwrap().0.management.admin_token_file, PathBuf::from(expected));
+        let management = load(whole).unwrap().0.management.unwrap();
+        assert_eq!(management.admin_token_file, PathBuf::from(expected));
     }
 }
 

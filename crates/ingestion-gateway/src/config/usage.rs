@@ -6,7 +6,7 @@ use otel_confmap::{Map, Node};
 use serde::Serialize;
 
 use super::print;
-use super::read::{positive_duration, set};
+use super::read::{positive_duration, set, setting};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -39,11 +39,11 @@ impl UsageConfig {
     pub(super) fn read(&mut self, map: &mut Map<'_>) {
         set(
             &mut self.flush_interval,
-            map.get("flush_interval").and_then(|node| positive_duration(&node)),
+            setting(map, "flush_interval").and_then(|node| positive_duration(&node)),
         );
-        let sources = map.get("sources").and_then(|node| node.integer(0..=Self::MAX_SOURCES));
+        let sources = setting(map, "sources").and_then(|node| node.integer(0..=Self::MAX_SOURCES));
         set(&mut self.sources, sources.and_then(|sources| sources.try_into().ok()));
-        set(&mut self.retain, map.get("retain").and_then(|node| days(&node)));
+        set(&mut self.retain, setting(map, "retain").and_then(|node| days(&node)));
     }
 }
 

@@ -9,15 +9,15 @@ use std::path::Path;
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
-/// The address of each listener.
+/// The address of each listener, or `None` if the listener is off.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Addresses {
-    pub(crate) otlp_grpc: SocketAddr,
-    pub(crate) otlp_http: SocketAddr,
-    pub(crate) agent: SocketAddr,
-    pub(crate) management: SocketAddr,
-    pub(crate) authorize: SocketAddr,
-    pub(crate) telemetry: SocketAddr,
+    pub(crate) otlp_grpc: Option<SocketAddr>,
+    pub(crate) otlp_http: Option<SocketAddr>,
+    pub(crate) agent: Option<SocketAddr>,
+    pub(crate) management: Option<SocketAddr>,
+    pub(crate) authorize: Option<SocketAddr>,
+    pub(crate) telemetry: Option<SocketAddr>,
 }
 
 /// Removes the ready file of the last run, and checks that a new ready file can be written.
@@ -50,8 +50,16 @@ impl Addresses {
             writeln!(file)?;
             file.persist(path)?;
         }
-        let Self { otlp_grpc, otlp_http, agent, management, authorize, telemetry } = self;
-        tracing::info!(%otlp_grpc, %otlp_http, %agent, %management, %authorize, %telemetry, "ready");
+        // A listener that is off is left out of the line.
+        tracing::info!(
+            otlp_grpc = self.otlp_grpc.map(tracing::field::display),
+            otlp_http = self.otlp_http.map(tracing::field::display),
+            agent = self.agent.map(tracing::field::display),
+            management = self.management.map(tracing::field::display),
+            authorize = self.authorize.map(tracing::field::display),
+            telemetry = self.telemetry.map(tracing::field::display),
+            "ready"
+        );
         Ok(())
     }
 }

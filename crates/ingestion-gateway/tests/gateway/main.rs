@@ -8,11 +8,13 @@
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
 //! | `process` | configuration, exit codes, restart, stopping |
+//! | `listeners` | which addresses the program listens on |
 //! | `ready` | the ready file with the addresses of all listeners |
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod admission;
+mod listeners;
 mod management;
 mod payload;
 mod process;
