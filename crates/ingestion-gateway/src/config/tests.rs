@@ -88,12 +88,13 @@ shutdown_grace: 30s
 #[test]
 fn a_printed_configuration_can_be_read() {
     let text = "storage: {url: 'sqlite:///var/lib/a%20b%3F/keys.db'}\nusage: {retain: 30d}\nlimits: {max_request_body_size: 1048577}\n\
-                receivers: {otlp: {protocols: {http: {endpoint: '[::1]:0'}}}}\ntrusted_proxies: [10.0.0.0/8, 192.0.2.1]";
+                receivers: {otlp: {protocols: {http: {endpoint: '[::1]:0'}}}, agent: {endpoint: ':7077'}}\ntrusted_proxies: [10.0.0.0/8, 192.0.2.1]";
     let printed = load(text).unwrap().0.to_yaml().unwrap();
     assert!(printed.contains("sqlite:///var/lib/a b%3F/keys.db"), "{printed}");
     assert!(
         printed.contains("1048577B")
             && printed.contains("[::1]:0")
+            && printed.contains(":7077")
             && printed.contains("192.0.2.1/32"),
         "{printed}"
     );
@@ -248,8 +249,10 @@ fn settings_have_no_comments() {
 fn the_environment_is_checked() {
     let problems = Config::load(&Sources::default(), &|_| None).unwrap_err();
     assert_eq!(problems[0].path(), "storage.url");
-    let (_, warnings) = load("authorize: {endpoint: '0.0.0.0:7071'}").unwrap();
-    assert_eq!(warnings[0].path(), "authorize");
+    for endpoint in ["0.0.0.0:7071", ":7071", "[::]:7071"] {
+        let (_, warnings) = load(&format!("authorize: {{endpoint: '{endpoint}'}}")).unwrap();
+        assert_eq!(warnings[0].path(), "authorize");
+    }
     let (_, warnings) = load("auth: {receiver_api_key: short}").unwrap();
     assert_eq!(warnings[0].path(), "auth.receiver_api_key");
 }

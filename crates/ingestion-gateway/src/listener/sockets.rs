@@ -1,7 +1,7 @@
 //! The sockets of all listeners.
 
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::TcpListener;
 
@@ -71,17 +71,32 @@ impl Sockets {
     }
 }
 
-/// Binds the endpoint of a listener, if the listener is on. If the host is a name with several
-/// addresses, binds the first address that can be bound.
+/// Binds the endpoint of a listener, if the listener is on.
 async fn bind(
     listener: &'static str,
     endpoint: Option<&Endpoint>,
 ) -> Result<Option<Socket>, BindError> {
     let Some(endpoint) = endpoint else { return Ok(None) };
-    let bound = TcpListener::bind(endpoint.host_and_port()).await;
+    let bound = match endpoint.host_and_port() {
+        ("", port) => bind_every_address(port).await,
+        // If the host is a name with several addresses, Tokio binds the first address that can be
+        // bound.
+        address => TcpListener::bind(address).await,
+    };
     bound
         .and_then(|listener| Ok(Some(Socket { address: listener.local_addr()?, listener })))
         .map_err(|source| BindError { listener, endpoint: endpoint.to_string(), source })
+}
+
+/// Binds one socket to every address of this host: to IPv6, which includes IPv4, or to IPv4 alone on
+/// a host without IPv6.
+async fn bind_every_address(port: u16) -> io::Result<TcpListener> {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        Err(error) if error.kind() != ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        bound => bound,
+    }
 }
 
 #[cfg(test)]

@@ -47,6 +47,23 @@ async fn null_closes_a_port() {
     assert_eq!(gateway.send_grpc(&key.secret, 1, None).await, tonic::Code::Ok);
 }
 
+// Scenario: the endpoint of a listener has no host, as in `:4317`.
+// Guarantee: the listener has every address of this host, those of IPv4 and those of IPv6.
+#[tokio::test]
+async fn an_endpoint_without_a_host_is_every_address() {
+    let gateway = Gateway::start_with(&["--set=telemetry.endpoint=:0"]).await;
+    let url = gateway.url("telemetry", "/livez");
+    let port = url.rsplit(':').next().unwrap();
+    let mut addresses = vec!["127.0.0.1", "127.0.0.2"];
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        addresses.push("[::1]");
+    }
+    for address in addresses {
+        let response = gateway.client.get(format!("http://{address}:{port}")).send().await;
+        assert_eq!(response.unwrap().status(), 200, "{address}");
+    }
+}
+
 // Scenario: the gateway runs without a management API.
 // Guarantee: it creates no admin token file, and decides about keys.
 #[tokio::test]
