@@ -42,6 +42,7 @@ pub use storage::StorageConfig;
 pub use telemetry::{LogFormat, LogsConfig, TelemetryConfig};
 pub use types::byte_size::ByteSize;
 pub use types::endpoint::Endpoint;
+pub use types::origin::OriginPattern;
 pub use usage::UsageConfig;
 
 use self::read::{listener, section, set, setting, switchable};
