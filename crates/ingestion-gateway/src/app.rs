@@ -123,7 +123,7 @@ async fn open_keys(
     };
     let cache = Arc::new(KeyCache::new(Arc::clone(clock), options));
     cache.catch_up(&*store).await.map_err(unusable)?;
-    prepared.map_err(RunError::ReadyFile)?;
+    prepared?;
     Ok((store, cache))
 }
 

@@ -59,7 +59,9 @@ fn create_if_absent(path: &Path) -> io::Result<bool> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     // Only the owner can read the temporary file. The file gets its final name once its content is
     // complete.
-    let mut file = tempfile::Builder::new().prefix(".admin-tokens-").tempfile_in(directory)?;
+    let file = tempfile::Builder::new().prefix(".admin-tokens-").tempfile_in(directory);
+    // The error of the library names the temporary file, of which no user knows.
+    let mut file = file.map_err(|error| io::Error::from(error.kind()))?;
     writeln!(file, "{}", random_token()?.expose_secret())?;
     file.as_file().sync_all()?;
     match file.persist_noclobber(path) {
@@ -108,6 +110,16 @@ mod tests {
         open(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    // Scenario: the file does not exist, and its directory takes no files.
+    // Guarantee: the error names the file, and not the temporary file that would have become it.
+    #[test]
+    fn a_file_that_cannot_be_created_is_named() {
+        let error = open(Path::new("/proc/admin-tokens")).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(error.to_string(), "the admin token file /proc/admin-tokens cannot be created");
+        assert!(!source.contains("/proc"), "{source}");
     }
 
     // Scenario: the file exists and has no token.
