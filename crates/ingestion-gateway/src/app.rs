@@ -15,7 +15,7 @@ use tokio::task::JoinError;
 use crate::admission::admin_tokens;
 use crate::admission::denial_log::DenialLog;
 use crate::authorize::Authorizer;
-use crate::config::Config;
+use crate::config::{Config, ManagementConfig};
 use crate::error::RunError;
 use crate::listener::ready::{self, Addresses};
 use crate::listener::server::Server;
@@ -44,10 +44,13 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (store, cache) = open_keys(config, &clock, ready_file).await?;
         let service = KeyService::new(store.clone(), Arc::clone(&cache), Arc::clone(&clock));
-        let admin_tokens = config.management.as_ref();
-        let admin_tokens = admin_tokens
-            .map(|management| admin_tokens::open(&management.admin_token_file))
-            .transpose()?;
+        let admin_tokens = match &config.management {
+            Some(management) => {
+                let default = ManagementConfig::beside(&config.storage.path).admin_token_file;
+                Some(admin_tokens::open(&management.admin_token_file, &default)?)
+            }
+            None => None,
+        };
         let sockets = Sockets::bind(config).await?;
         let addresses = sockets.addresses();
 

@@ -19,7 +19,7 @@ pub struct ManagementConfig {
 
 impl ManagementConfig {
     /// Returns the defaults. The admin token file is in the directory of the key database.
-    pub(super) fn beside(database: &Path) -> Self {
+    pub(crate) fn beside(database: &Path) -> Self {
         let admin_token_file = database.with_file_name("admin-tokens");
         Self { endpoint: Endpoint::loopback(7070), admin_token_file }
     }
