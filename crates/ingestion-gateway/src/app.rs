@@ -15,7 +15,7 @@ use tokio::task::JoinError;
 use crate::admission::admin_tokens;
 use crate::admission::denial_log::DenialLog;
 use crate::authorize::Authorizer;
-use crate::config::Config;
+use crate::config::{Config, ManagementConfig};
 use crate::error::RunError;
 use crate::listener::ready::{self, Addresses};
 use crate::listener::server::Server;
@@ -44,7 +44,13 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (store, cache) = open_keys(config, &clock, ready_file).await?;
         let service = KeyService::new(store.clone(), Arc::clone(&cache), Arc::clone(&clock));
-        let admin_tokens = admin_tokens::open(&config.management.admin_token_file)?;
+        let admin_tokens = match &config.management {
+            Some(management) => {
+                let default = ManagementConfig::beside(&config.storage.path).admin_token_file;
+                Some(admin_tokens::open(&management.admin_token_file, &default)?)
+            }
+            None => None,
+        };
         let sockets = Sockets::bind(config).await?;
         let addresses = sockets.addresses();
 
@@ -66,21 +72,36 @@ impl App {
         let grpc = otlp::router(grpc, authenticate.clone(), denial_log.clone());
         let http = receiver.only(Transport::Http);
         let http = otlp::router(http, authenticate, denial_log.clone());
-        let http = cors::allow_origins(http, &config.receivers.otlp.protocols.http.cors);
+        let http = match &config.receivers.otlp.protocols.http {
+            Some(config) => cors::allow_origins(http, &config.cors),
+            None => http,
+        };
         let authenticate = AuthenticateLayer::new(authenticator)
             .with_extractor(agent::extractor(&config.auth))
             .with_meter(&meter);
         let agent = agent::router(authenticate, denial_log, Arc::clone(&debug), max_body);
-        let management =
-            management::router(service.clone(), authorizer.clone(), admin_tokens, clock, &meter)?;
         let telemetry = telemetry.router(Arc::clone(&cache), server.stopping().clone());
 
-        server.serve(sockets.otlp_grpc, grpc);
-        server.serve(sockets.otlp_http, http);
-        server.serve(sockets.agent, agent);
-        server.serve(sockets.management, management);
-        server.serve(sockets.authorize, authorizer.router());
-        server.serve(sockets.telemetry, telemetry);
+        if let (Some(socket), Some(tokens)) = (sockets.management, admin_tokens) {
+            let (service, authorizer) = (service.clone(), authorizer.clone());
+            let management = management::router(service, authorizer, tokens, clock, &meter)?;
+            server.serve(socket, management);
+        }
+        if let Some(socket) = sockets.otlp_grpc {
+            server.serve(socket, grpc);
+        }
+        if let Some(socket) = sockets.otlp_http {
+            server.serve(socket, http);
+        }
+        if let Some(socket) = sockets.agent {
+            server.serve(socket, agent);
+        }
+        if let Some(socket) = sockets.authorize {
+            server.serve(socket, authorizer.router());
+        }
+        if let Some(socket) = sockets.telemetry {
+            server.serve(socket, telemetry);
+        }
         Ok(Self { addresses, server, store, cache, service, debug })
     }
 }
@@ -105,7 +126,7 @@ async fn open_keys(
     };
     let cache = Arc::new(KeyCache::new(Arc::clone(clock), options));
     cache.catch_up(&*store).await.map_err(unusable)?;
-    prepared.map_err(RunError::ReadyFile)?;
+    prepared?;
     Ok((store, cache))
 }
 

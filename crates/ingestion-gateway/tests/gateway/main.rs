@@ -5,14 +5,18 @@
 //! | `management` | every call of the management API, with and without a credential |
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
+//! | `cors` | requests from web pages |
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
 //! | `process` | configuration, exit codes, restart, stopping |
+//! | `listeners` | which addresses the program listens on |
 //! | `ready` | the ready file with the addresses of all listeners |
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod admission;
+mod cors;
+mod listeners;
 mod management;
 mod payload;
 mod process;
