@@ -14,6 +14,7 @@ use tokio::task::JoinError;
 
 use crate::admission::admin_tokens;
 use crate::admission::denial_log::DenialLog;
+use crate::admission::log_throttle::LogThrottle;
 use crate::authorize::Authorizer;
 use crate::config::Config;
 use crate::error::RunError;
@@ -33,6 +34,8 @@ pub(crate) struct App {
     pub(crate) cache: Arc<KeyCache>,
     pub(crate) service: KeyService,
     pub(crate) debug: Arc<DebugExporter>,
+    /// The throttles of log lines about refused callers.
+    pub(crate) log_throttles: [Arc<LogThrottle>; 2],
 }
 
 impl App {
@@ -53,7 +56,10 @@ impl App {
         let meter = telemetry.meter();
         let max_body = config.limits.max_request_body_size.bytes();
         let authenticator = authenticator(config, &cache)?;
-        let denial_log = DenialLog::new(&meter);
+        let (key_lines, call_lines) =
+            (LogThrottle::for_keys(), LogThrottle::for_management_calls());
+        let log_throttles = [Arc::clone(&key_lines), Arc::clone(&call_lines)];
+        let denial_log = DenialLog::new(key_lines, &meter);
         let authorizer = Authorizer::new(Arc::clone(&cache), config.auth.receiver.clone(), &meter);
         tracing::warn!("{}", debug::DISCARDS);
         let debug = Arc::new(DebugExporter::new(&meter));
@@ -71,8 +77,14 @@ impl App {
             .with_extractor(agent::extractor(&config.auth))
             .with_meter(&meter);
         let agent = agent::router(authenticate, denial_log, Arc::clone(&debug), max_body);
-        let management =
-            management::router(service.clone(), authorizer.clone(), admin_tokens, clock, &meter)?;
+        let management = management::router(
+            service.clone(),
+            authorizer.clone(),
+            admin_tokens,
+            call_lines,
+            clock,
+            &meter,
+        )?;
         let telemetry = telemetry.router(Arc::clone(&cache), server.stopping().clone());
 
         server.serve(sockets.otlp_grpc, grpc);
@@ -81,7 +93,7 @@ impl App {
         server.serve(sockets.management, management);
         server.serve(sockets.authorize, authorizer.router());
         server.serve(sockets.telemetry, telemetry);
-        Ok(Self { addresses, server, store, cache, service, debug })
+        Ok(Self { addresses, server, store, cache, service, debug, log_throttles })
     }
 }
 

@@ -5,6 +5,7 @@
 //! | `management` | every call of the management API, with and without a credential |
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
+//! | `log` | that a caller who is refused cannot fill the log |
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
 //! | `process` | configuration, exit codes, restart, stopping |
@@ -13,6 +14,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod admission;
+mod log;
 mod management;
 mod payload;
 mod process;

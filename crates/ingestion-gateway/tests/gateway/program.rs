@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -203,6 +204,11 @@ impl Gateway {
             std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
+    /// Opens a connection to a listener, which is given by its name in the ready file.
+    pub(crate) async fn connect(&self, listener: &str) -> TcpStream {
+        TcpStream::connect(self.addresses[listener].as_str().unwrap()).await.unwrap()
     }
 
     pub(crate) fn signal(&self) {
