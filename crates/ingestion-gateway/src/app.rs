@@ -70,13 +70,13 @@ impl App {
             .with_meter(&meter);
         let grpc = receiver.clone().only(Transport::Grpc);
         let grpc = otlp::router(grpc, authenticate.clone(), denial_log.clone());
-        let http = receiver.only(Transport::Http);
+        let http = receiver.clone().only(Transport::Http);
         let http = otlp::router(http, authenticate, denial_log.clone());
         let http = cors::allow_origins(http, &config.receivers.otlp.protocols.http.cors);
         let authenticate = AuthenticateLayer::new(authenticator)
             .with_extractor(agent::extractor(&config.auth))
             .with_meter(&meter);
-        let agent = agent::router(authenticate, denial_log, Arc::clone(&debug), max_body);
+        let agent = agent::router(receiver, authenticate, denial_log, Arc::clone(&debug), max_body);
         let management = management::router(
             service.clone(),
             authorizer.clone(),

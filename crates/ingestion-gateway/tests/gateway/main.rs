@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `management` | every call of the management API, with and without a credential |
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
+//! | `agent` | OTLP on the agent listener |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
 //! | `log` | that a caller who is refused cannot fill the log |
 //! | `secrets` | that no secret is written anywhere |
@@ -14,6 +15,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod admission;
+mod agent;
 mod log;
 mod management;
 mod payload;
