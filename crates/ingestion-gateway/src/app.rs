@@ -22,8 +22,10 @@ use crate::listener::ready::{self, Addresses};
 use crate::listener::server::Server;
 use crate::listener::sockets::Sockets;
 use crate::management;
+use crate::receiver::health::Health;
 use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
+use crate::telemetry::readiness::Readiness;
 use crate::upstream::debug::{self, DebugExporter};
 
 /// A running gateway: its listeners accept connections.
@@ -64,14 +66,16 @@ impl App {
         tracing::warn!("{}", debug::DISCARDS);
         let debug = Arc::new(DebugExporter::new(&meter));
 
+        let readiness = Readiness::new(Arc::clone(&cache), server.stopping().clone());
+        let health = Health::new(readiness.clone());
         let receiver = otlp::receiver(Arc::clone(&debug), max_body);
         let authenticate = AuthenticateLayer::new(authenticator.clone())
             .with_extractor(otlp::extractor(&config.auth))
             .with_meter(&meter);
         let grpc = receiver.clone().only(Transport::Grpc);
-        let grpc = otlp::router(grpc, authenticate.clone(), denial_log.clone());
+        let grpc = otlp::router(grpc, health.clone(), authenticate.clone(), denial_log.clone());
         let http = receiver.clone().only(Transport::Http);
-        let http = otlp::router(http, authenticate, denial_log.clone());
+        let http = otlp::router(http, health, authenticate, denial_log.clone());
         let http = cors::allow_origins(http, &config.receivers.otlp.protocols.http.cors);
         let authenticate = AuthenticateLayer::new(authenticator)
             .with_extractor(agent::extractor(&config.auth))
@@ -85,7 +89,7 @@ impl App {
             clock,
             &meter,
         )?;
-        let telemetry = telemetry.router(Arc::clone(&cache), server.stopping().clone());
+        let telemetry = telemetry.router(Arc::clone(&cache), readiness);
 
         server.serve(sockets.otlp_grpc, grpc);
         server.serve(sockets.otlp_http, http);

@@ -6,6 +6,7 @@
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
 //! | `agent` | OTLP on the agent listener |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
+//! | `health` | the health check of gRPC |
 //! | `log` | that a caller who is refused cannot fill the log |
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
@@ -16,6 +17,7 @@
 
 mod admission;
 mod agent;
+mod health;
 mod log;
 mod management;
 mod payload;
