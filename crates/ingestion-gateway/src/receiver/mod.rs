@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod cors;
+pub(crate) mod health;
 pub(crate) mod otlp;
 
 use axum::{Router, middleware};
