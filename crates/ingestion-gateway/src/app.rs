@@ -14,6 +14,7 @@ use tokio::task::JoinError;
 
 use crate::admission::admin_tokens;
 use crate::admission::denial_log::DenialLog;
+use crate::admission::usage::UsageRecorder;
 use crate::authorize::Authorizer;
 use crate::config::Config;
 use crate::error::RunError;
@@ -54,6 +55,7 @@ impl App {
         let max_body = config.limits.max_request_body_size.bytes();
         let authenticator = authenticator(config, &cache)?;
         let denial_log = DenialLog::new(&meter);
+        let usage = UsageRecorder::new(&meter);
         let authorizer = Authorizer::new(Arc::clone(&cache), config.auth.receiver.clone(), &meter);
         tracing::warn!("{}", debug::DISCARDS);
         let debug = Arc::new(DebugExporter::new(&meter));
@@ -63,14 +65,14 @@ impl App {
             .with_extractor(otlp::extractor(&config.auth))
             .with_meter(&meter);
         let grpc = receiver.clone().only(Transport::Grpc);
-        let grpc = otlp::router(grpc, authenticate.clone(), denial_log.clone());
+        let grpc = otlp::router(grpc, authenticate.clone(), denial_log.clone(), usage.clone());
         let http = receiver.only(Transport::Http);
-        let http = otlp::router(http, authenticate, denial_log.clone());
+        let http = otlp::router(http, authenticate, denial_log.clone(), usage.clone());
         let http = cors::allow_origins(http, &config.receivers.otlp.protocols.http.cors);
         let authenticate = AuthenticateLayer::new(authenticator)
             .with_extractor(agent::extractor(&config.auth))
             .with_meter(&meter);
-        let agent = agent::router(authenticate, denial_log, Arc::clone(&debug), max_body);
+        let agent = agent::router(authenticate, denial_log, usage, Arc::clone(&debug), max_body);
         let management =
             management::router(service.clone(), authorizer.clone(), admin_tokens, clock, &meter)?;
         let telemetry = telemetry.router(Arc::clone(&cache), server.stopping().clone());
@@ -102,6 +104,7 @@ async fn open_keys(
         max_staleness: config.storage.max_staleness,
         max_clients: config.usage.sources,
         retain_clients: config.usage.retain,
+        answers_are_reported: true,
     };
     let cache = Arc::new(KeyCache::new(Arc::clone(clock), options));
     cache.catch_up(&*store).await.map_err(unusable)?;

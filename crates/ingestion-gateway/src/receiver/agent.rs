@@ -16,6 +16,7 @@ use otlp_receiver::body::{self, BodyError};
 
 use super::otlp;
 use crate::admission::denial_log::DenialLog;
+use crate::admission::usage::UsageRecorder;
 use crate::config::AuthConfig;
 use crate::item::Item;
 use crate::upstream::debug::DebugExporter;
@@ -51,6 +52,7 @@ pub(crate) fn extractor(auth: &AuthConfig) -> CredentialExtractor {
 pub(crate) fn router<A>(
     authenticate: AuthenticateLayer<A>,
     denial_log: DenialLog,
+    usage: UsageRecorder,
     debug: Arc<DebugExporter>,
     max_body: usize,
 ) -> Router
@@ -58,7 +60,7 @@ where
     A: ServerAuthenticator + 'static,
 {
     let router = Router::new().fallback(receive).with_state(Agent { debug, max_body });
-    super::authenticated(router, authenticate.with_responder(respond), denial_log)
+    super::authenticated(router, authenticate.with_responder(respond), denial_log, usage)
 }
 
 /// Creates the response to a rejected request. Agents drop their data after 403, and send their

@@ -9,6 +9,7 @@ use otlp_receiver::{Receiver, Refusal};
 
 use super::authenticated;
 use crate::admission::denial_log::DenialLog;
+use crate::admission::usage::UsageRecorder;
 use crate::config::AuthConfig;
 use crate::item::Item;
 use crate::upstream::debug::DebugExporter;
@@ -35,9 +36,10 @@ pub(crate) fn router<A>(
     receiver: Receiver,
     authenticate: AuthenticateLayer<A>,
     denial_log: DenialLog,
+    usage: UsageRecorder,
 ) -> Router
 where
     A: ServerAuthenticator + 'static,
 {
-    authenticated(Router::new().fallback_service(receiver), authenticate, denial_log)
+    authenticated(Router::new().fallback_service(receiver), authenticate, denial_log, usage)
 }

@@ -5,6 +5,7 @@
 //! | `management` | every call of the management API, with and without a credential |
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
+//! | `usage` | which answers count as accepted and which as failed |
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
 //! | `process` | configuration, exit codes, restart, stopping |
@@ -20,3 +21,4 @@ mod program;
 mod ready;
 mod secrets;
 mod stalled;
+mod usage;
