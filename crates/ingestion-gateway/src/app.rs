@@ -15,6 +15,7 @@ use tokio::task::JoinError;
 use crate::admission::admin_tokens;
 use crate::admission::denial_log::DenialLog;
 use crate::admission::log_throttle::LogThrottle;
+use crate::admission::usage::UsageRecorder;
 use crate::authorize::Authorizer;
 use crate::config::{Config, ManagementConfig};
 use crate::error::RunError;
@@ -68,6 +69,7 @@ impl App {
             (LogThrottle::for_keys(), LogThrottle::for_management_calls());
         let log_throttles = [Arc::clone(&key_lines), Arc::clone(&call_lines)];
         let denial_log = DenialLog::new(key_lines, &meter);
+        let usage = UsageRecorder::new(&meter);
         let authorizer = Authorizer::new(Arc::clone(&cache), config.auth.receiver.clone(), &meter);
         tracing::warn!("{}", debug::DISCARDS);
         let debug = Arc::new(DebugExporter::new(&meter));
@@ -79,9 +81,15 @@ impl App {
             .with_extractor(otlp::extractor(&config.auth))
             .with_meter(&meter);
         let grpc = receiver.clone().only(Transport::Grpc);
-        let grpc = otlp::router(grpc, health.clone(), authenticate.clone(), denial_log.clone());
+        let grpc = otlp::router(
+            grpc,
+            health.clone(),
+            authenticate.clone(),
+            denial_log.clone(),
+            usage.clone(),
+        );
         let http = receiver.clone().only(Transport::Http);
-        let http = otlp::router(http, health, authenticate, denial_log.clone());
+        let http = otlp::router(http, health, authenticate, denial_log.clone(), usage.clone());
         let http = match &config.receivers.otlp.protocols.http {
             Some(config) => cors::allow_origins(http, &config.cors),
             None => http,
@@ -89,7 +97,8 @@ impl App {
         let authenticate = AuthenticateLayer::new(authenticator)
             .with_extractor(agent::extractor(&config.auth))
             .with_meter(&meter);
-        let agent = agent::router(receiver, authenticate, denial_log, Arc::clone(&debug), max_body);
+        let agent =
+            agent::router(receiver, authenticate, denial_log, usage, Arc::clone(&debug), max_body);
         let telemetry = telemetry.router(Arc::clone(&cache), readiness);
 
         if let (Some(socket), Some(tokens)) = (sockets.management, admin_tokens) {
@@ -134,6 +143,7 @@ async fn open_keys(
         max_staleness: config.storage.max_staleness,
         max_clients: config.usage.sources,
         retain_clients: config.usage.retain,
+        answers_are_reported: true,
     };
     let cache = Arc::new(KeyCache::new(Arc::clone(clock), options));
     cache.catch_up(&*store).await.map_err(unusable)?;

@@ -9,6 +9,7 @@
 //! | `cors` | requests from web pages |
 //! | `health` | the health check of gRPC |
 //! | `log` | that a caller who is refused cannot fill the log |
+//! | `usage` | which answers count as accepted and which as failed |
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
 //! | `process` | configuration, exit codes, restart, stopping |
@@ -30,3 +31,4 @@ mod program;
 mod ready;
 mod secrets;
 mod stalled;
+mod usage;
