@@ -52,17 +52,21 @@ pub struct IngestionApiKey {
     /// The time of the creation of the key, in milliseconds since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_timestamp: Option<i64>,
-    /// The time of the last accepted request, in milliseconds since the epoch. It is absent if no
-    /// request was accepted yet.
+    /// The time of the last allowed request, in milliseconds since the epoch. It is absent if no
+    /// request was allowed yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_used_timestamp: Option<i64>,
-    /// The number of accepted requests.
+    /// The number of requests that were allowed and answered with success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted: Option<u64>,
+    /// The number of requests that were allowed and not answered with success: the answer was an
+    /// error, or could not be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<u64>,
     /// The number of requests that were denied because the key was expired or disabled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub denied: Option<u64>,
-    /// The total size of the bodies of accepted requests, in bytes.
+    /// The total size of the bodies of allowed requests, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// Whether the key is enabled. A disabled key is not accepted.
@@ -111,7 +115,7 @@ pub struct KeySource {
     /// The user agent of the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
-    /// The time of the last accepted request of the client, in milliseconds since the epoch.
+    /// The time of the last allowed request of the client, in milliseconds since the epoch.
     pub last_used_timestamp: i64,
 }
 
@@ -171,7 +175,7 @@ mod tests {
     // Guarantee: no field is lost. The unknown status is not an error.
     #[test]
     fn every_field_survives() {
-        let text = r#"{"id":7,"lastUpdateTimestamp":9,"name":"n","description":"d","expiration":1,"createdTimestamp":2,"lastUsedTimestamp":3,"accepted":4,"denied":5,"bytes":6,"enabled":true,"status":"expiring","keyStart":"Zq3L","successor":8,"sources":[{"address":"a","userAgent":"u","lastUsedTimestamp":3}]}"#;
+        let text = r#"{"id":7,"lastUpdateTimestamp":9,"name":"n","description":"d","expiration":1,"createdTimestamp":2,"lastUsedTimestamp":3,"accepted":4,"failed":9,"denied":5,"bytes":6,"enabled":true,"status":"expiring","keyStart":"Zq3L","successor":8,"sources":[{"address":"a","userAgent":"u","lastUsedTimestamp":3}]}"#;
         let key: IngestionApiKey = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&key).unwrap(), text);
         let newer: IngestionApiKey =

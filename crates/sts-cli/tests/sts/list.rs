@@ -13,7 +13,7 @@ const MANY: &str = r#"[
 
 /// A key with every field.
 pub(crate) const FULL: &str = r#"{"id":7,"lastUpdateTimestamp":1590105600001,"name":"edge","expiration":1590105600000,"createdTimestamp":1590105600000,
-    "lastUsedTimestamp":1590105660000,"accepted":12,"denied":1,"bytes":3456,"enabled":true,"status":"expiring","keyStart":"Zq3L","successor":8,
+    "lastUsedTimestamp":1590105660000,"accepted":12,"failed":2,"denied":1,"bytes":3456,"enabled":true,"status":"expiring","keyStart":"Zq3L","successor":8,
     "sources":[{"address":"192.0.2.1","userAgent":"otelcol\u001b/0.1","lastUsedTimestamp":1590105660000}],"unknown":{}}"#;
 
 // Scenario: names and descriptions have markup, emoji, right-to-left text, line ends, terminal
@@ -101,9 +101,9 @@ fn a_wide_list() {
         json(200, &format!("[{FULL},{}", &LISTED[1..]))
     });
     let expected = "\
-ID              | NAME                 | STATUS   | EXPIRATION | LAST USE             | ACCEPTED | DENIED | BYTES | DESCRIPTION\n\
-7               | edge                 | expiring | 2020-05-22 | 2020-05-22T00:01:00Z | 12       | 1      | 3456  | -          \n\
-250558013078953 | my-ingestion-api-key | -        |            | -                    | -        | -      | -     | -          \n";
+ID              | NAME                 | STATUS   | EXPIRATION | LAST USE             | ACCEPTED | FAILED | DENIED | BYTES | DESCRIPTION\n\
+7               | edge                 | expiring | 2020-05-22 | 2020-05-22T00:01:00Z | 12       | 2      | 1      | 3456  | -          \n\
+250558013078953 | my-ingestion-api-key | -        |            | -                    | -        | -      | -      | -     | -          \n";
     assert_eq!(Sts::connected_to(&mock).key(&["list", "--wide"]), expected);
 }
 
@@ -124,6 +124,7 @@ Created:     2020-05-22T00:00:00Z
 Last update: 2020-05-22T00:00:00Z
 Last use:    2020-05-22T00:01:00Z
 Accepted:    12
+Failed:      2
 Denied:      1
 Bytes:       3456
 Replaced by: 8

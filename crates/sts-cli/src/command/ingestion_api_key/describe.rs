@@ -54,6 +54,7 @@ fn describe(key: &IngestionApiKey) -> String {
                 .or_else(|| if is_counted { never() } else { None }),
         ),
         ("Accepted", number(key.accepted)),
+        ("Failed", number(key.failed)),
         ("Denied", number(key.denied)),
         ("Bytes", number(key.bytes)),
         ("Replaced by", key.successor.map(|id| id.to_string())),
