@@ -29,9 +29,9 @@ const NEEDS_GATEWAY: &str =
     "The server does not know this operation: it needs the ingestion gateway";
 
 /// The hint for a response that the management API does not send.
-const NOT_MANAGEMENT: &str = "What responds there is not the management API: check the host, the \
-                              port and the API path (the gateway has its management API at port \
-                              7070, unless it is configured otherwise)";
+const NOT_MANAGEMENT: &str = "The management API is not there: check the host, the port and the API \
+                              path (the gateway has it at port 7070, unless it is configured \
+                              otherwise)";
 
 /// A client of the management API of one server.
 pub(crate) struct Server {
@@ -95,7 +95,7 @@ impl Server {
             | StatusCode::NOT_FOUND
             | StatusCode::METHOD_NOT_ALLOWED
             | StatusCode::UNSUPPORTED_MEDIA_TYPE
-                if !response.is_web_page() =>
+                if self.doubled_path.is_none() && !response.is_web_page() =>
             {
                 Err(response.failure(FailureKind::Connection).with_hint(NOT_MANAGEMENT))
             }

@@ -273,9 +273,9 @@ fn another_port_is_not_an_invalid_token() {
         let outcome =
             Sts::new().run(&["context", "save", "--url", &mock.url(), "--api-token", "t"]);
         let expected = format!(
-            "[ERROR] Could not connect to {}/api ({status})\nWhat responds there is not the \
-             management API: check the host, the port and the API path (the gateway has its \
-             management API at port 7070, unless it is configured otherwise)\n",
+            "[ERROR] Could not connect to {}/api ({status})\nThe management API is \
+             not there: check the host, the port and the API path (the gateway has it at port \
+             7070, unless it is configured otherwise)\n",
             mock.url()
         );
         let text = outcome.stderr.split_inclusive('\n').take(2).collect::<String>();
@@ -307,6 +307,7 @@ fn a_url_with_the_api_path_gets_a_hint() {
             );
             assert_eq!(outcome.code, 4);
             assert!(outcome.stderr.contains(&hint), "{outcome:?}");
+            assert!(!outcome.stderr.contains("check the host"), "{outcome:?}");
         }
         for path in ["", "/myapi", "/api/v1"] {
             let url = format!("{}{path}", mock.url());
