@@ -29,9 +29,8 @@ const NEEDS_GATEWAY: &str =
     "The server does not know this operation: it needs the ingestion gateway";
 
 /// The hint for a response that the management API does not send.
-const NOT_MANAGEMENT: &str = "The management API is not there: check the host, the port and the API \
-                              path (the gateway has it at port 7070, unless it is configured \
-                              otherwise)";
+const NOT_MANAGEMENT: &str = "The management API is not there: check the host, the port and the API path (the gateway has \
+     it at port 7070, unless it is configured otherwise)";
 
 /// A client of the management API of one server.
 pub(crate) struct Server {

@@ -10,6 +10,10 @@ use server_trust::{RootsError, certificates_from_pem, server_verifier, system_ro
 use crate::error::{Failure, FailureKind, chain};
 use crate::printer::escape;
 
+/// The hint for a file in which no certificate is found. It may be in the binary form of
+/// certificates, DER.
+const PEM: &str = "Give a file in which each certificate begins with -----BEGIN CERTIFICATE-----";
+
 /// Makes the configuration of TLS. Servers are trusted if the system or the file `ca_cert` has
 /// their certificate, or the certificate of its authority. With `http2`, the client offers only
 /// HTTP/2.
@@ -24,8 +28,8 @@ pub(super) fn client_config(
     let mut roots = system_roots();
     if let Some(path) = ca_cert {
         let text = std::fs::read(path).map_err(|error| failure(path, &error.to_string()))?;
-        let certificates =
-            certificates_from_pem(&text).map_err(|error| failure(path, &chain(&error)))?;
+        let certificates = certificates_from_pem(&text)
+            .map_err(|error| failure(path, &chain(&error)).with_hint(PEM))?;
         // The certificates of the system can be used, so an error is about the file.
         server_verifier(certificates.clone(), &provider())
             .map_err(|error| failure(path, &chain(&error)))?;

@@ -230,7 +230,8 @@ fn invalid_contexts_are_not_saved() {
         (
             &["--url", "ftp://x", "--api-token", "a"],
             1,
-            "Failed to validate the 'default' context:\n* URL ftp://x must start with \"https://\" or \"http://\"",
+            "Failed to validate the 'default' context:\n* URL ftp://x must start with \"https://\" \
+             or \"http://\"",
         ),
     ] {
         let outcome = sts.run(&[&["context", "save"], args].concat());

@@ -242,6 +242,12 @@ fn a_file_without_certificates() {
     ]);
     assert_eq!(
         (outcome.code, outcome.stderr),
-        (1, format!("[ERROR] Cannot use the certificates in {path} (there is no certificate)\n"))
+        (
+            1,
+            format!(
+                "[ERROR] Cannot use the certificates in {path} (there is no certificate)\nGive a \
+                 file in which each certificate begins with -----BEGIN CERTIFICATE-----\n"
+            )
+        )
     );
 }

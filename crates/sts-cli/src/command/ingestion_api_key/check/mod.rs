@@ -145,19 +145,17 @@ pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure
 /// key of a receiver, which can be any text. Such a text passes if an endpoint is checked too,
 /// because then the endpoint decides.
 fn check_format(key: &str, has_endpoint: bool) -> Finding {
-    let (ok, message) = match IngestionKey::check(key.as_bytes()) {
-        Err(_) if problem(key).is_some() => {
-            (false, format!("the key {}", problem(key).unwrap_or_default()))
-        }
-        Ok(()) => (true, "this is an ingestion API key with a correct checksum".to_owned()),
-        Err(KeyFormatError::Prefix) => {
+    let (ok, message) = match (IngestionKey::check(key.as_bytes()), problem(key)) {
+        (Ok(()), _) => (true, "this is an ingestion API key with a correct checksum".to_owned()),
+        (Err(_), Some(problem)) => (false, format!("the key {problem}")),
+        (Err(KeyFormatError::Prefix), None) => {
             let message = format!(
                 "this is not an ingestion API key, because it does not begin with {KEY_PREFIX}; it \
                  may be a receiver API key"
             );
             (has_endpoint, message)
         }
-        Err(error) => (false, format!("{error}: the key was mistyped or cut off")),
+        (Err(error), None) => (false, format!("{error}: the key was mistyped or cut off")),
     };
     let fault = (!ok).then_some(Fault::Format);
     Finding { check: "format", endpoint: None, message, ok, fault }
