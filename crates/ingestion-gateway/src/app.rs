@@ -15,8 +15,9 @@ use tokio::task::JoinError;
 use crate::admission::admin_tokens;
 use crate::admission::denial_log::DenialLog;
 use crate::admission::log_throttle::LogThrottle;
+use crate::admission::usage::UsageRecorder;
 use crate::authorize::Authorizer;
-use crate::config::Config;
+use crate::config::{Config, ManagementConfig};
 use crate::error::RunError;
 use crate::listener::ready::{self, Addresses};
 use crate::listener::server::Server;
@@ -49,7 +50,13 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (store, cache) = open_keys(config, &clock, ready_file).await?;
         let service = KeyService::new(store.clone(), Arc::clone(&cache), Arc::clone(&clock));
-        let admin_tokens = admin_tokens::open(&config.management.admin_token_file)?;
+        let admin_tokens = match &config.management {
+            Some(management) => {
+                let default = ManagementConfig::beside(&config.storage.path).admin_token_file;
+                Some(admin_tokens::open(&management.admin_token_file, &default)?)
+            }
+            None => None,
+        };
         let sockets = Sockets::bind(config).await?;
         let addresses = sockets.addresses();
 
@@ -62,6 +69,7 @@ impl App {
             (LogThrottle::for_keys(), LogThrottle::for_management_calls());
         let log_throttles = [Arc::clone(&key_lines), Arc::clone(&call_lines)];
         let denial_log = DenialLog::new(key_lines, &meter);
+        let usage = UsageRecorder::new(&meter);
         let authorizer = Authorizer::new(Arc::clone(&cache), config.auth.receiver.clone(), &meter);
         tracing::warn!("{}", debug::DISCARDS);
         let debug = Arc::new(DebugExporter::new(&meter));
@@ -73,30 +81,47 @@ impl App {
             .with_extractor(otlp::extractor(&config.auth))
             .with_meter(&meter);
         let grpc = receiver.clone().only(Transport::Grpc);
-        let grpc = otlp::router(grpc, health.clone(), authenticate.clone(), denial_log.clone());
+        let grpc = otlp::router(
+            grpc,
+            health.clone(),
+            authenticate.clone(),
+            denial_log.clone(),
+            usage.clone(),
+        );
         let http = receiver.clone().only(Transport::Http);
-        let http = otlp::router(http, health, authenticate, denial_log.clone());
-        let http = cors::allow_origins(http, &config.receivers.otlp.protocols.http.cors);
+        let http = otlp::router(http, health, authenticate, denial_log.clone(), usage.clone());
+        let http = match &config.receivers.otlp.protocols.http {
+            Some(config) => cors::allow_origins(http, &config.cors),
+            None => http,
+        };
         let authenticate = AuthenticateLayer::new(authenticator)
             .with_extractor(agent::extractor(&config.auth))
             .with_meter(&meter);
-        let agent = agent::router(receiver, authenticate, denial_log, Arc::clone(&debug), max_body);
-        let management = management::router(
-            service.clone(),
-            authorizer.clone(),
-            admin_tokens,
-            call_lines,
-            clock,
-            &meter,
-        )?;
+        let agent =
+            agent::router(receiver, authenticate, denial_log, usage, Arc::clone(&debug), max_body);
         let telemetry = telemetry.router(Arc::clone(&cache), readiness);
 
-        server.serve(sockets.otlp_grpc, grpc);
-        server.serve(sockets.otlp_http, http);
-        server.serve(sockets.agent, agent);
-        server.serve(sockets.management, management);
-        server.serve(sockets.authorize, authorizer.router());
-        server.serve(sockets.telemetry, telemetry);
+        if let (Some(socket), Some(tokens)) = (sockets.management, admin_tokens) {
+            let (service, authorizer) = (service.clone(), authorizer.clone());
+            let management =
+                management::router(service, authorizer, tokens, call_lines, clock, &meter)?;
+            server.serve(socket, management);
+        }
+        if let Some(socket) = sockets.otlp_grpc {
+            server.serve(socket, grpc);
+        }
+        if let Some(socket) = sockets.otlp_http {
+            server.serve(socket, http);
+        }
+        if let Some(socket) = sockets.agent {
+            server.serve(socket, agent);
+        }
+        if let Some(socket) = sockets.authorize {
+            server.serve(socket, authorizer.router());
+        }
+        if let Some(socket) = sockets.telemetry {
+            server.serve(socket, telemetry);
+        }
         Ok(Self { addresses, server, store, cache, service, debug, log_throttles })
     }
 }
@@ -118,10 +143,11 @@ async fn open_keys(
         max_staleness: config.storage.max_staleness,
         max_clients: config.usage.sources,
         retain_clients: config.usage.retain,
+        answers_are_reported: true,
     };
     let cache = Arc::new(KeyCache::new(Arc::clone(clock), options));
     cache.catch_up(&*store).await.map_err(unusable)?;
-    prepared.map_err(RunError::ReadyFile)?;
+    prepared?;
     Ok((store, cache))
 }
 

@@ -35,7 +35,7 @@ pub async fn run(
         () = &mut stop => return Ok(()),
         app = App::start(&config, ready_file) => app?,
     };
-    app.addresses.announce(ready_file).map_err(RunError::ReadyFile)?;
+    app.addresses.announce(ready_file)?;
     let mut background = background_tasks(&app, &config);
     let failed = tokio::select! {
         () = stop => None,

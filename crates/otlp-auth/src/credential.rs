@@ -74,6 +74,18 @@ pub enum CredentialError {
     /// The token has a character outside visible ASCII, a comma or a double quote.
     #[error("the token has a character other than visible ASCII, or a comma or a quote")]
     IllegalToken,
+    /// A configured token has a blank inside. Blanks and line ends around it are left out.
+    #[error("the token has a blank inside")]
+    BlankInToken,
+    /// A configured token has a double quote.
+    #[error("the token has a quote")]
+    QuoteInToken,
+    /// A configured token has a comma.
+    #[error("the token has a comma")]
+    CommaInToken,
+    /// A configured token begins with an authentication scheme, as in a copied header.
+    #[error("the token begins with a scheme such as `Bearer`: give only what follows the scheme")]
+    SchemeInToken,
     /// The scheme is empty.
     #[error("the scheme is empty")]
     EmptyScheme,
@@ -307,6 +319,35 @@ pub(crate) fn legal_token(token: &[u8]) -> Result<&[u8], CredentialError> {
         None => illegal(token),
     };
     if any_illegal { Err(CredentialError::IllegalToken) } else { Ok(token) }
+}
+
+/// Reads a token that a person has configured. Blanks and line ends at both ends are left out,
+/// because many tools append one to a secret. An error says which mistake it is.
+#[cfg(any(feature = "client", feature = "yaml", all(feature = "token-file", feature = "server")))]
+pub(crate) fn configured_token(text: &str) -> Result<&str, CredentialError> {
+    const SCHEMES: [&str; 6] =
+        ["StackState", "Bearer", "ApiKey", "Basic", "Token", "Authorization:"];
+    let token = text.trim();
+    match legal_token(token.as_bytes()) {
+        Ok(_) => Ok(token),
+        Err(CredentialError::IllegalToken) => {
+            let first = token.split_whitespace().next().unwrap_or_default();
+            let is_wrong = |c: char| !c.is_ascii_graphic() || matches!(c, ',' | '"');
+            Err(match token.chars().find(|&c| is_wrong(c)) {
+                Some('"') => CredentialError::QuoteInToken,
+                Some(',') => CredentialError::CommaInToken,
+                Some(c) if c.is_whitespace() => {
+                    if SCHEMES.iter().any(|scheme| scheme.eq_ignore_ascii_case(first)) {
+                        CredentialError::SchemeInToken
+                    } else {
+                        CredentialError::BlankInToken
+                    }
+                }
+                _ => CredentialError::IllegalToken,
+            })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use otlp_auth::{Credential, CredentialError, Scheme};
 use serde::Serialize;
 
 use super::print;
-use super::read::{set, strings};
+use super::read::{set, setting, strings};
 
 /// The name of the identity that a sender with the receiver API key gets.
 const RECEIVER: &str = "receiver";
@@ -56,7 +56,7 @@ impl Default for AuthConfig {
 
 impl AuthConfig {
     pub(super) fn read(&mut self, map: &mut Map<'_>) {
-        if let Some(node) = map.get("schemes") {
+        if let Some(node) = setting(map, "schemes") {
             self.schemes = Vec::new();
             let given = strings(&node);
             if given.is_empty() {
@@ -71,15 +71,22 @@ impl AuthConfig {
                 }
             }
         }
-        set(&mut self.query_parameter, map.get("query_parameter").and_then(|node| node.bool()));
-        if let Some(node) = map.get("receiver_api_key") {
+        set(
+            &mut self.query_parameter,
+            setting(map, "query_parameter").and_then(|node| node.bool()),
+        );
+        if let Some(node) = map.get_nullable("receiver_api_key") {
             self.read_receiver_key(&node);
         }
     }
 
     fn read_receiver_key(&mut self, node: &Node<'_>) {
-        // An empty value means that there is no key. `${env:RECEIVER_API_KEY:-}` is empty while the
-        // variable is not set.
+        // Null and an empty value mean that there is no key. `${env:RECEIVER_API_KEY:-}` is empty
+        // while the variable is not set. Without the first check, the default of
+        // `${env:RECEIVER_API_KEY:-null}` would be a key that anybody can guess.
+        if node.is_null() {
+            return;
+        }
         let Some(key) = node.string().filter(|key| !key.is_empty()) else { return };
         if key == print::MASK {
             return node.problem(

@@ -1,3 +1,5 @@
+mod null;
+
 use std::path::PathBuf;
 
 use otlp_auth::server::InMemoryAuthenticator;
@@ -32,7 +34,7 @@ fn everything_has_a_default() {
         PathBuf::from("/home/ops/.local/state/ingestion-gateway/keys.db")
     );
     assert_eq!(
-        config.management.admin_token_file,
+        config.management.as_ref().unwrap().admin_token_file,
         PathBuf::from("/home/ops/.local/state/ingestion-gateway/admin-tokens")
     );
     let expected = "\
@@ -49,6 +51,8 @@ receivers:
         endpoint: 127.0.0.1:4318
         cors:
           allowed_origins: []
+          allowed_headers: []
+          max_age: 0
   agent:
     endpoint: 127.0.0.1:7077
 auth:
@@ -89,12 +93,14 @@ shutdown_grace: 30s
 #[test]
 fn a_printed_configuration_can_be_read() {
     let text = "storage: {url: 'sqlite:///var/lib/a%20b%3F/keys.db'}\nusage: {retain: 30d}\nlimits: {max_request_body_size: 1048577}\n\
-                receivers: {otlp: {protocols: {http: {endpoint: '[::1]:0'}}}}\ntrusted_proxies: [10.0.0.0/8, 192.0.2.1]";
+                receivers: {otlp: {protocols: {http: {endpoint: '[::1]:0', cors: {allowed_origins: ['*', 'https://*.example.com'], allowed_headers: ['*', X-Scope], max_age: 60}}}}, agent: {endpoint: ':7077'}}\ntrusted_proxies: [10.0.0.0/8, 192.0.2.1]";
     let printed = load(text).unwrap().0.to_yaml().unwrap();
     assert!(printed.contains("sqlite:///var/lib/a b%3F/keys.db"), "{printed}");
     assert!(
         printed.contains("1048577B")
             && printed.contains("[::1]:0")
+            && printed.contains(":7077")
+            && printed.contains("https://*.example.com")
             && printed.contains("192.0.2.1/32"),
         "{printed}"
     );
@@ -190,6 +196,38 @@ fn all_problems_are_reported() {
     assert_eq!(found, expected);
 }
 
+// Scenario: the permission for web pages has mistakes in every setting, or no origin to which its
+// other settings could apply.
+// Guarantee: each mistake is reported with its path.
+#[test]
+fn mistakes_in_cors_are_reported() {
+    let paths = |cors: &str| {
+        let paths =
+            paths(&format!("receivers: {{otlp: {{protocols: {{http: {{cors: {cors}}}}}}}}}"));
+        paths
+            .into_iter()
+            .map(|path| path.replace("receivers.otlp.protocols.http.", ""))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        paths(
+            "{allowed_origins: ['https://*.*', a.example, 1], allowed_headers: [a b], max_age: -1}"
+        ),
+        [
+            "cors.allowed_origins[2]",
+            "cors.allowed_origins[0]",
+            "cors.allowed_origins[1]",
+            "cors.allowed_headers[0]",
+            "cors.max_age",
+        ]
+    );
+    assert_eq!(paths("{max_age: 2h}"), ["cors.max_age"]);
+    assert_eq!(paths("{max_age: 60, allowed_origins: [a]}"), ["cors.allowed_origins[0]"]);
+    assert_eq!(paths("{max_age: 60}"), ["cors"]);
+    assert_eq!(paths("{allowed_headers: [X-Scope]}"), ["cors"]);
+    assert_eq!(paths("{exposed_headers: [X-Scope]}"), ["cors.exposed_headers"]);
+}
+
 // Scenario: a configuration has settings that are documented but not built yet.
 // Guarantee: each of these settings causes an error that says so.
 #[test]
@@ -272,7 +310,8 @@ fn settings_have_no_comments() {
     for (whole, expected) in
         [("/abc#def", "/abc#def"), ("'/abc #def'", "/abc #def"), ("\"/a' #b\"", "/a' #b")]
     {
-        assert_eq!(load(whole).unwrap().0.management.admin_token_file, PathBuf::from(expected));
+        let management = load(whole).unwrap().0.management.unwrap();
+        assert_eq!(management.admin_token_file, PathBuf::from(expected));
     }
 }
 
@@ -285,8 +324,10 @@ fn settings_have_no_comments() {
 fn the_environment_is_checked() {
     let problems = Config::load(&Sources::default(), &|_| None).unwrap_err();
     assert_eq!(problems[0].path(), "storage.url");
-    let (_, warnings) = load("authorize: {endpoint: '0.0.0.0:7071'}").unwrap();
-    assert_eq!(warnings[0].path(), "authorize");
+    for endpoint in ["0.0.0.0:7071", ":7071", "[::]:7071"] {
+        let (_, warnings) = load(&format!("authorize: {{endpoint: '{endpoint}'}}")).unwrap();
+        assert_eq!(warnings[0].path(), "authorize");
+    }
     let (_, warnings) = load("auth: {receiver_api_key: short}").unwrap();
     assert_eq!(warnings[0].path(), "auth.receiver_api_key");
 }

@@ -24,6 +24,7 @@ use tower::ServiceExt as _;
 
 use super::{otlp, remote_write};
 use crate::admission::denial_log::DenialLog;
+use crate::admission::usage::UsageRecorder;
 use crate::config::AuthConfig;
 use crate::item::Item;
 use crate::upstream::debug::DebugExporter;
@@ -92,6 +93,7 @@ pub(crate) fn router<A>(
     receiver: Receiver,
     authenticate: AuthenticateLayer<A>,
     denial_log: DenialLog,
+    usage: UsageRecorder,
     debug: Arc<DebugExporter>,
     max_body: usize,
 ) -> Router
@@ -99,7 +101,7 @@ where
     A: ServerAuthenticator + 'static,
 {
     let router = Router::new().fallback(receive).with_state(Agent { receiver, debug, max_body });
-    super::authenticated(router, authenticate.with_responder(respond), denial_log)
+    super::authenticated(router, authenticate.with_responder(respond), denial_log, usage)
 }
 
 /// Creates the response to a rejected request. The response to OTLP is that of every OTLP receiver,

@@ -10,6 +10,7 @@ use otlp_receiver::{Receiver, Refusal};
 use super::authenticated;
 use super::health::{self, Health};
 use crate::admission::denial_log::DenialLog;
+use crate::admission::usage::UsageRecorder;
 use crate::config::AuthConfig;
 use crate::item::Item;
 use crate::upstream::debug::DebugExporter;
@@ -37,11 +38,12 @@ pub(crate) fn router<A>(
     health: Health,
     authenticate: AuthenticateLayer<A>,
     denial_log: DenialLog,
+    usage: UsageRecorder,
 ) -> Router
 where
     A: ServerAuthenticator + 'static,
 {
     let authenticate =
         health::PATHS.into_iter().fold(authenticate, AuthenticateLayer::with_exempt_path);
-    authenticated(health.router().fallback_service(receiver), authenticate, denial_log)
+    authenticated(health.router().fallback_service(receiver), authenticate, denial_log, usage)
 }

@@ -6,18 +6,23 @@
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
 //! | `agent` | OTLP and Prometheus remote write on the agent listener |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
+//! | `cors` | requests from web pages |
 //! | `health` | the health check of gRPC |
 //! | `log` | that a caller who is refused cannot fill the log |
+//! | `usage` | which answers count as accepted and which as failed |
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
 //! | `process` | configuration, exit codes, restart, stopping |
+//! | `listeners` | which addresses the program listens on |
 //! | `ready` | the ready file with the addresses of all listeners |
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod admission;
 mod agent;
+mod cors;
 mod health;
+mod listeners;
 mod log;
 mod management;
 mod payload;
@@ -26,3 +31,4 @@ mod program;
 mod ready;
 mod secrets;
 mod stalled;
+mod usage;

@@ -109,8 +109,9 @@ impl Gateway {
         log.wait_for("otlp_grpc").await;
         let addresses = serde_json::from_slice(&std::fs::read(&ready_file).unwrap()).unwrap();
         let state = state(&directory);
-        let tokens = std::fs::read_to_string(state.join("admin-tokens")).unwrap();
-        let token = tokens.lines().next().unwrap().to_owned();
+        // There is no token if the management API is off.
+        let tokens = std::fs::read_to_string(state.join("admin-tokens")).unwrap_or_default();
+        let token = tokens.lines().next().unwrap_or_default().to_owned();
         Self { child, directory, ready_file, addresses, client: client(), token, log, output }
     }
 
@@ -200,10 +201,13 @@ impl Gateway {
 
     /// Returns the largest resident memory of the process so far, in bytes.
     pub(crate) fn peak_memory(&self) -> usize {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap()
     }
 
     /// Opens a connection to a listener, which is given by its name in the ready file.
