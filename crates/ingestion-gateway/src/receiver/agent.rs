@@ -1,5 +1,5 @@
-//! Serves StackState's agents: validates their keys, receives their OTLP, and counts and discards
-//! everything else that they send.
+//! Serves StackState's agents, and Prometheus: validates keys, receives OTLP and remote write, and
+//! counts and discards everything else that agents send.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use otlp_receiver::Receiver;
 use otlp_receiver::body::{self, BodyError};
 use tower::ServiceExt as _;
 
-use super::otlp;
+use super::{otlp, remote_write};
 use crate::admission::denial_log::DenialLog;
 use crate::admission::usage::UsageRecorder;
 use crate::config::AuthConfig;
@@ -45,17 +45,22 @@ struct Agent {
 enum Route<'a> {
     /// OTLP, with the path of the request as an OTLP receiver expects it.
     Otlp(&'a str),
+    /// Prometheus remote write.
+    RemoteWrite,
     /// The check of a key.
     Validate,
     /// Anything else that agents send. New versions of agents use new paths.
     Intake,
-    /// A path that no agent uses.
+    /// A path that nobody uses.
     Unknown,
 }
 
 impl<'a> Route<'a> {
     fn of(path: &'a str) -> Self {
         let path = path.strip_prefix(route::RECEIVER_PREFIX).unwrap_or(path);
+        if path == route::REMOTE_WRITE {
+            return Self::RemoteWrite;
+        }
         let Some(path) = path.strip_prefix(route::AGENT_PREFIX) else { return Self::Unknown };
         match path.strip_prefix(route::AGENT_OTLP_PREFIX) {
             Some("") => Self::Otlp("/"),
@@ -132,6 +137,7 @@ async fn receive(State(agent): State<Agent>, request: Request) -> Response {
     let (uri, method) = (request.uri().clone(), request.method());
     match Route::of(uri.path()) {
         Route::Otlp(path) => agent.receive_otlp(path, request).await,
+        Route::RemoteWrite => agent.receive_remote_write(request).await,
         Route::Validate if matches!(*method, Method::GET | Method::HEAD) => {
             StatusCode::OK.into_response()
         }
@@ -150,6 +156,19 @@ impl Agent {
         match self.receiver.oneshot(request).await {
             Ok(response) => response.map(Body::new),
             Err(never) => match never {},
+        }
+    }
+
+    async fn receive_remote_write(self, request: Request) -> Response {
+        match remote_write::check(request.method(), request.headers()) {
+            Ok(()) => {}
+            Err(status) => return remote_write::refuse(status),
+        }
+        match self.discard(request).await {
+            StatusCode::OK => StatusCode::NO_CONTENT.into_response(),
+            // Prometheus drops its samples after 408.
+            StatusCode::REQUEST_TIMEOUT => remote_write::refuse(StatusCode::SERVICE_UNAVAILABLE),
+            status => remote_write::refuse(status),
         }
     }
 
@@ -197,6 +216,9 @@ mod tests {
             ("/stsAgent/", Route::Intake),
             ("/stsAgent", Route::Unknown),
             ("/stsAgents/intake", Route::Unknown),
+            ("/prometheus/api/v1/write", Route::RemoteWrite),
+            ("/prometheus/api/v1/write/", Route::Unknown),
+            ("/stsAgent/prometheus/api/v1/write", Route::Intake),
             ("/otel/v1/traces", Route::Unknown),
             ("/v1/traces", Route::Unknown),
             ("/", Route::Unknown),

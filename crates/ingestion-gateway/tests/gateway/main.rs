@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `management` | every call of the management API, with and without a credential |
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
-//! | `agent` | OTLP on the agent listener |
+//! | `agent` | OTLP and Prometheus remote write on the agent listener |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
 //! | `cors` | requests from web pages |
 //! | `health` | the health check of gRPC |
