@@ -42,6 +42,10 @@ pub const RECEIVER_PREFIX: &str = "/receiver";
 /// The path for checking the key of an agent. It follows [`AGENT_PREFIX`].
 pub const VALIDATE: &str = "/api/v1/validate";
 
+/// The prefix of the paths of OTLP. It follows [`AGENT_PREFIX`], and a path such as `/v1/traces`
+/// follows it. Agents contain OpenTelemetry Collectors, which send to these paths.
+pub const AGENT_OTLP_PREFIX: &str = "/otel";
+
 /// Returns the path [`API_KEY`] with the id in it.
 ///
 /// # Examples

@@ -14,6 +14,8 @@ use tokio::task::JoinError;
 
 use crate::admission::admin_tokens;
 use crate::admission::denial_log::DenialLog;
+use crate::admission::log_throttle::LogThrottle;
+use crate::admission::usage::UsageRecorder;
 use crate::authorize::Authorizer;
 use crate::config::{Config, ManagementConfig};
 use crate::error::RunError;
@@ -21,8 +23,10 @@ use crate::listener::ready::{self, Addresses};
 use crate::listener::server::Server;
 use crate::listener::sockets::Sockets;
 use crate::management;
+use crate::receiver::health::Health;
 use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
+use crate::telemetry::readiness::Readiness;
 use crate::upstream::debug::{self, DebugExporter};
 
 /// A running gateway: its listeners accept connections.
@@ -33,6 +37,8 @@ pub(crate) struct App {
     pub(crate) cache: Arc<KeyCache>,
     pub(crate) service: KeyService,
     pub(crate) debug: Arc<DebugExporter>,
+    /// The throttles of log lines about refused callers.
+    pub(crate) log_throttles: [Arc<LogThrottle>; 2],
 }
 
 impl App {
@@ -59,19 +65,31 @@ impl App {
         let meter = telemetry.meter();
         let max_body = config.limits.max_request_body_size.bytes();
         let authenticator = authenticator(config, &cache)?;
-        let denial_log = DenialLog::new(&meter);
+        let (key_lines, call_lines) =
+            (LogThrottle::for_keys(), LogThrottle::for_management_calls());
+        let log_throttles = [Arc::clone(&key_lines), Arc::clone(&call_lines)];
+        let denial_log = DenialLog::new(key_lines, &meter);
+        let usage = UsageRecorder::new(&meter);
         let authorizer = Authorizer::new(Arc::clone(&cache), config.auth.receiver.clone(), &meter);
         tracing::warn!("{}", debug::DISCARDS);
         let debug = Arc::new(DebugExporter::new(&meter));
 
+        let readiness = Readiness::new(Arc::clone(&cache), server.stopping().clone());
+        let health = Health::new(readiness.clone());
         let receiver = otlp::receiver(Arc::clone(&debug), max_body);
         let authenticate = AuthenticateLayer::new(authenticator.clone())
             .with_extractor(otlp::extractor(&config.auth))
             .with_meter(&meter);
         let grpc = receiver.clone().only(Transport::Grpc);
-        let grpc = otlp::router(grpc, authenticate.clone(), denial_log.clone());
-        let http = receiver.only(Transport::Http);
-        let http = otlp::router(http, authenticate, denial_log.clone());
+        let grpc = otlp::router(
+            grpc,
+            health.clone(),
+            authenticate.clone(),
+            denial_log.clone(),
+            usage.clone(),
+        );
+        let http = receiver.clone().only(Transport::Http);
+        let http = otlp::router(http, health, authenticate, denial_log.clone(), usage.clone());
         let http = match &config.receivers.otlp.protocols.http {
             Some(config) => cors::allow_origins(http, &config.cors),
             None => http,
@@ -79,12 +97,14 @@ impl App {
         let authenticate = AuthenticateLayer::new(authenticator)
             .with_extractor(agent::extractor(&config.auth))
             .with_meter(&meter);
-        let agent = agent::router(authenticate, denial_log, Arc::clone(&debug), max_body);
-        let telemetry = telemetry.router(Arc::clone(&cache), server.stopping().clone());
+        let agent =
+            agent::router(receiver, authenticate, denial_log, usage, Arc::clone(&debug), max_body);
+        let telemetry = telemetry.router(Arc::clone(&cache), readiness);
 
         if let (Some(socket), Some(tokens)) = (sockets.management, admin_tokens) {
             let (service, authorizer) = (service.clone(), authorizer.clone());
-            let management = management::router(service, authorizer, tokens, clock, &meter)?;
+            let management =
+                management::router(service, authorizer, tokens, call_lines, clock, &meter)?;
             server.serve(socket, management);
         }
         if let Some(socket) = sockets.otlp_grpc {
@@ -102,7 +122,7 @@ impl App {
         if let Some(socket) = sockets.telemetry {
             server.serve(socket, telemetry);
         }
-        Ok(Self { addresses, server, store, cache, service, debug })
+        Ok(Self { addresses, server, store, cache, service, debug, log_throttles })
     }
 }
 
@@ -123,6 +143,7 @@ async fn open_keys(
         max_staleness: config.storage.max_staleness,
         max_clients: config.usage.sources,
         retain_clients: config.usage.retain,
+        answers_are_reported: true,
     };
     let cache = Arc::new(KeyCache::new(Arc::clone(clock), options));
     cache.catch_up(&*store).await.map_err(unusable)?;

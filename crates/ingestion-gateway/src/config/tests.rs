@@ -2,6 +2,9 @@ mod null;
 
 use std::path::PathBuf;
 
+use otlp_auth::server::InMemoryAuthenticator;
+use otlp_auth::{Credential, Decision};
+
 use super::*;
 
 fn load(text: &str) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
@@ -149,6 +152,43 @@ fn secrets_are_masked() {
     assert!(
         load("auth: {receiver_api_key: '${env:NOT_SET:-}'}").unwrap().0.auth.receiver.is_none()
     );
+}
+
+// Scenario: the receiver API key has a line end or blanks at its ends. Other keys have a blank, a
+// quote, a comma, a letter outside ASCII, a scheme or too many characters.
+// Guarantee: what stands around a key does not belong to the key. For every other text there is a
+// problem that says what is wrong and does not contain the text.
+#[test]
+fn a_receiver_key_is_trimmed_and_checked() {
+    let load_key = |key: &str| {
+        load(&format!("auth: {{receiver_api_key: {}}}", serde_json::to_string(key).unwrap()))
+    };
+    let is_allowed = |config: &Config, key: &str| {
+        let receiver = config.auth.receiver.as_ref().unwrap();
+        let decided = receiver.decide(&Credential::new("", key).unwrap());
+        matches!(decided, Ok(Decision::Allow(_)))
+    };
+    for key in ["canary-of-24-characters\n", "\r\n canary-of-24-characters\t "] {
+        let (config, warnings) = load_key(key).unwrap();
+        assert!(warnings.is_empty() && is_allowed(&config, "canary-of-24-characters"), "{key:?}");
+    }
+    for (key, expected) in [
+        ("\n", "has only blanks"),
+        ("canary of blanks", "has a blank or a line end inside"),
+        ("canary\nof lines", "has a blank or a line end inside"),
+        ("\"canary-in-quotes\"", "has a quote"),
+        ("canary,of-commas", "has a comma"),
+        ("canarÿ-of-letters", "has a character other than visible ASCII"),
+        ("stackstate canary", "begins with the scheme StackState: give the key alone"),
+        ("Bearer canary", "begins with the scheme Bearer: give the key alone"),
+        (&"canary".repeat(1000), "the token is longer than 4096 bytes"),
+    ] {
+        let problems = load_key(key).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].to_string(), format!("auth.receiver_api_key: {expected} (line 1)"));
+    }
+    let (config, warnings) = load_key("'canary-in-quotes'").unwrap();
+    assert!(warnings[0].to_string().contains("quote") && is_allowed(&config, "'canary-in-quotes'"));
 }
 
 // Scenario: nearly every setting of a file is wrong.

@@ -4,8 +4,12 @@
 //! |---|---|
 //! | `management` | every call of the management API, with and without a credential |
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
+//! | `agent` | OTLP on the agent listener |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
 //! | `cors` | requests from web pages |
+//! | `health` | the health check of gRPC |
+//! | `log` | that a caller who is refused cannot fill the log |
+//! | `usage` | which answers count as accepted and which as failed |
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
 //! | `process` | configuration, exit codes, restart, stopping |
@@ -15,8 +19,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod admission;
+mod agent;
 mod cors;
+mod health;
 mod listeners;
+mod log;
 mod management;
 mod payload;
 mod process;
@@ -24,3 +31,4 @@ mod program;
 mod ready;
 mod secrets;
 mod stalled;
+mod usage;

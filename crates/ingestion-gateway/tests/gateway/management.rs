@@ -31,7 +31,7 @@ fn content_type(response: &Response) -> &str {
 async fn message(response: Response) -> String {
     let body: Value = response.json().await.unwrap();
     assert_eq!(body["_type"], "ErrorsResponse");
-    assert!(body["trackingKey"].is_string() && body["serverTimestamp"].is_string(), "{body}");
+    assert!(body["trackingKey"].is_string() && body["serverTimestamp"].is_i64(), "{body}");
     body["errors"][0]["message"].as_str().unwrap().to_owned()
 }
 

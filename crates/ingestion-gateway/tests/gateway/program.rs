@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -207,6 +208,11 @@ impl Gateway {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().unwrap()
+    }
+
+    /// Opens a connection to a listener, which is given by its name in the ready file.
+    pub(crate) async fn connect(&self, listener: &str) -> TcpStream {
+        TcpStream::connect(self.addresses[listener].as_str().unwrap()).await.unwrap()
     }
 
     pub(crate) fn signal(&self) {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::program::Gateway;
 
 const KEYS: &str = "/api/security/ingestion/api_keys";
+const LISTENERS: [&str; 5] = ["otlp_grpc", "otlp_http", "agent", "management", "authorize"];
 const RECEIVER_KEY: &str = "canary-of-the-receiver-key";
 
 // Scenario: the gateway logs at the most verbose level. A key is created, rotated and later
@@ -67,6 +68,16 @@ async fn no_secret_is_written_anywhere() {
                         .get(gateway.url("management", &path))
                         .header("x-api-key", format!("{secret}x"));
                     answers += &nobody.send().await.unwrap().text().await.unwrap();
+                }
+                // By mistake, a key may also be sent as a method or in any other header.
+                for listener in LISTENERS {
+                    for method in [Method::POST, Method::from_bytes(secret.as_bytes()).unwrap()] {
+                        let url = gateway.url(listener, &format!("/{secret}?key={secret}"));
+                        let request = gateway.client.request(method, url);
+                        let request =
+                            request.header(secret, secret).header("x-api-key", &gateway.token);
+                        answers += &request.send().await.unwrap().text().await.unwrap();
+                    }
                 }
                 let url = gateway.url("agent", &format!("/stsAgent/{secret}?api_key={secret}"));
                 answers += &gateway

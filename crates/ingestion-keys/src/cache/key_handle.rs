@@ -1,4 +1,4 @@
-//! Counts the bytes, the denied requests and the clients of a key.
+//! Counts the answers, the bytes, the denied requests and the clients of a key.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The largest number of characters that are kept of a user agent.
 const USER_AGENT_LEN: usize = 128;
 
-/// Adds bytes and clients to the usage of a key. The identity of an allowed request has this value
-/// as its [handle](otlp_auth::Identity::handle).
+/// Adds answers, bytes and clients to the usage of a key. The identity of an allowed request has
+/// this value as its [handle](otlp_auth::Identity::handle).
 ///
 /// # Examples
 ///
@@ -22,9 +22,17 @@ const USER_AGENT_LEN: usize = 128;
 ///         handle.add_client(from, user_agent);
 ///     }
 /// }
+///
+/// fn answered(identity: &Identity, success: bool) {
+///     if let Some(handle) = identity.handle::<KeyHandle>() {
+///         handle.add_answer(success);
+///     }
+/// }
 /// ```
 #[derive(Debug)]
 pub struct KeyHandle {
+    pub(super) accepted: AtomicU64,
+    pub(super) failed: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) denied: AtomicU64,
     pub(super) clients: Mutex<Vec<SeenClient>>,
@@ -43,11 +51,21 @@ pub(super) struct SeenClient {
 impl KeyHandle {
     pub(super) fn new(max_clients: usize) -> Self {
         Self {
+            accepted: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             denied: AtomicU64::new(0),
             clients: Mutex::default(),
             max_clients,
         }
+    }
+
+    /// Adds the answer to an allowed request, and says whether the answer was a success. The cache
+    /// counts answers if [`answers_are_reported`](super::KeyCacheOptions::answers_are_reported). A
+    /// request whose answer was never sent, or only in part, is not a success.
+    pub fn add_answer(&self, success: bool) {
+        let counter = if success { &self.accepted } else { &self.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Adds the bytes of an allowed request.

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use reqwest::Url;
 use secrecy::SecretString;
 
 use super::file::ReadError;
@@ -49,22 +50,54 @@ impl Settings {
             _ => None,
         };
         printer.trace(2, || format!("context: {name:?}"));
-        let settings = overrides
-            .merge(context.cloned().unwrap_or_default(), Path::new(POD_TOKEN))
-            .map_err(|problems| {
-                let title = if name.is_empty() {
-                    "Failed to validate the context:".to_owned()
-                } else {
-                    validation_title(&name)
-                };
-                problems.into_failure(&title, error.as_ref())
-            })?;
+        let context = context.cloned().unwrap_or_default();
+        let saved_for = overrides.url_of_saved_token(&context);
+        let settings = overrides.merge(context, Path::new(POD_TOKEN)).map_err(|problems| {
+            let title = if name.is_empty() {
+                "Failed to validate the context:".to_owned()
+            } else {
+                validation_title(&name)
+            };
+            problems.into_failure(&title, error.as_ref())
+        })?;
+        if let Some(saved_for) = saved_for {
+            settings.confirm_server(&name, &saved_for, printer)?;
+        }
         if let Some(error @ (ReadError::Malformed { .. } | ReadError::Unreadable { .. })) = error {
             printer.warning(&format!(
                 "{error}: the file is ignored, because the flags and the environment suffice"
             ));
         }
         Ok(settings)
+    }
+
+    /// Asks the user before the token of the context `name` is sent to another server than
+    /// `saved_for`, which is the URL of the context. If there is no terminal, it is a failure.
+    fn confirm_server(
+        &self,
+        name: &str,
+        saved_for: &str,
+        printer: &Printer,
+    ) -> Result<(), Failure> {
+        if is_same_server(&self.url, saved_for) {
+            return Ok(());
+        }
+        // The URL of the context was not validated, so it may contain a secret outside its origin.
+        let saved_for = Url::parse(saved_for)
+            .map_or_else(|_| "another server".to_owned(), |url| url.origin().ascii_serialization());
+        let (name, url) = (escape(name), escape(&self.url));
+        let message =
+            format!("the token of the context '{name}' is for {saved_for}, not for {url}");
+        if !printer.can_ask() {
+            return Err(Failure::new(FailureKind::Configuration, message).with_hint(&format!(
+                "Give a token for {url} with --api-token, --service-token or STS_CLI_API_TOKEN, or \
+                 save a context for it with `sts context save --name NAME --url {url}`"
+            )));
+        }
+        if printer.ask(&format!("The{}. Send it to {url}?", &message[3..])) {
+            return Ok(());
+        }
+        Err(Failure::new(FailureKind::Declined, "the token was not sent"))
     }
 
     /// Returns the settings of a context alone, without flags and environment.
@@ -126,6 +159,16 @@ impl Overrides {
         })
     }
 
+    /// Returns the URL of the context if the token of the context would be used with another URL.
+    /// A context without a URL does not say which server its token is for.
+    fn url_of_saved_token(&self, context: &StsContext) -> Option<String> {
+        let has_token = [&context.api_token, &context.service_token]
+            .into_iter()
+            .any(|token| non_empty(token.clone()).is_some());
+        let is_used = self.url.is_some() && self.tokens.iter().all(Option::is_none);
+        (is_used && has_token && !context.url.is_empty()).then(|| context.url.clone())
+    }
+
     /// Uses the context for each setting that neither flags nor the environment give. If there is
     /// no token at all, uses the service account token of the pod.
     fn merge(self, context: StsContext, pod_token: &Path) -> Result<Settings, Problems> {
@@ -168,6 +211,14 @@ impl Problems {
     }
 }
 
+/// Returns whether two URLs have the same scheme, host and port.
+fn is_same_server(one: &str, other: &str) -> bool {
+    match (Url::parse(one), Url::parse(other)) {
+        (Ok(one), Ok(other)) => one.origin() == other.origin(),
+        _ => false,
+    }
+}
+
 fn validation_title(name: &str) -> String {
     format!("Failed to validate the '{}' context:", escape(name))
 }
@@ -191,7 +242,7 @@ fn validate(
         };
         problems.push(format!("URL {text}must start with \"https://\" or \"http://\""));
     } else {
-        match reqwest::Url::parse(&url) {
+        match Url::parse(&url) {
             Err(error) => problems.push(format!(
                 "the URL is invalid ({error}): give one such as https://stackstate.example"
             )),
@@ -254,6 +305,31 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
+
+    // Scenario: URLs are compared that differ in their spelling, or in their scheme, host or port.
+    // Guarantee: the scheme, the host and the port decide. The path, the spelling of the host, and a
+    // default port do not. A name is another server than its address.
+    #[test]
+    fn a_server_is_a_scheme_a_host_and_a_port() {
+        let saved = "https://sts.example";
+        for same in ["https://STS.example/", "HTTPS://sts.example:443", "https://sts.example/x"] {
+            assert!(is_same_server(same, saved), "{same}");
+        }
+        for other in [
+            "http://sts.example",
+            "http://sts.example:443",
+            "https://sts.example:8443",
+            "https://sts.example.evil.example",
+            "https://xsts.example",
+            "https://sts.example.",
+        ] {
+            assert!(!is_same_server(other, saved), "{other}");
+        }
+        assert!(is_same_server("http://127.1:80", "http://127.0.0.1"));
+        assert!(is_same_server("http://[::1]", "http://[0:0::1]:80/"));
+        assert!(!is_same_server("http://localhost", "http://127.0.0.1"));
+        assert!(!is_same_server("https://sts.example", "sts.example"));
+    }
 
     // Scenario: sts runs in a pod, once without any token and once with an API token in the
     // context.

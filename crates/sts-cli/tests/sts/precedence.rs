@@ -67,8 +67,8 @@ fn flag_over_environment_over_file() {
         sts.write_config(&file(&other.url(), "api-token: file-a"));
         sts
     };
-    sts(&[("STS_CLI_URL", "http://127.0.0.1:1")]).key(&["list", "--url", &mock.url()]);
-    assert_eq!(header(&mock), "x-api-token: file-a");
+    sts(&[("STS_CLI_URL", "http://127.0.0.1:1")]).key(&["list", "--url", &other.url()]);
+    assert_eq!(header(&other), "x-api-token: file-a");
     sts(&[("STS_CLI_SERVICE_TOKEN", "env"), ("STS_CLI_URL", &mock.url())]).key(&["list"]);
     assert_eq!(header(&mock), "x-api-key: env");
     sts(&[("STS_CLI_API_TOKEN", "env"), ("STS_CLI_URL", &mock.url())]).key(&[
@@ -88,6 +88,56 @@ fn flag_over_environment_over_file() {
     assert_eq!(other.last().line, "GET /api/security/ingestion/api_keys");
     sts(&[("STS_CLI_CONTEXT", "b")]).key(&["list", "-c", "a"]);
     assert_eq!(header(&other), "x-api-token: file-a");
+}
+
+// Scenario: a context is saved for one server. A flag or the environment gives the URL of another
+// server, with and without a token. There is no terminal.
+// Guarantee: the token of the context is not sent to the other server. The message says how to give
+// a token for it. A token beside the URL is sent, and so is the token of the context if the URL only
+// has another spelling.
+#[test]
+fn a_saved_token_stays_with_its_server() {
+    let (mock, other) = (Mock::contract(), Mock::contract());
+    let saved = |token: &str| {
+        let sts = Sts::new();
+        sts.write_config(&file(&mock.url(), token));
+        sts
+    };
+    let url = other.url();
+    let expected = format!(
+        "the token of the context 'a' is for {}, not for {url}\nGive a token for {url} with \
+         --api-token, --service-token or STS_CLI_API_TOKEN, or save a context for it with `sts \
+         context save --name NAME --url {url}`",
+        mock.url()
+    );
+    for token in ["api-token: file-a", "service-token: file-a"] {
+        let in_text = format!("[ERROR] T{}\n", &expected[1..]);
+        let by_flag = saved(token).try_key(&["list", "--url", &url]);
+        assert_eq!((by_flag.code, by_flag.stderr.as_str()), (1, in_text.as_str()));
+        let by_variable = saved(token).with("STS_CLI_URL", &url).try_key(&["create", "-n", "k"]);
+        assert_eq!((by_variable.code, by_variable.stderr), (1, in_text));
+        let json = saved(token).try_key(&["list", "--url", &url, "-o", "json"]);
+        let error: serde_json::Value = serde_json::from_str(&json.stderr).unwrap();
+        assert_eq!(error["error-message"], expected.as_str());
+    }
+    assert!(other.request_lines().is_empty() && mock.request_lines().is_empty());
+    let sts = || saved("api-token: file-a");
+    sts().key(&["list", "--url", &url, "--api-token", "flag"]);
+    assert_eq!(header(&other), "x-api-token: flag");
+    sts().with("STS_CLI_URL", &url).with("STS_CLI_SERVICE_TOKEN", "env").key(&["list"]);
+    assert_eq!(header(&other), "x-api-key: env");
+    let spelling = format!("http://127.1:{}/", mock.address.port());
+    sts().key(&["list", "--url", &spelling]);
+    assert_eq!(header(&mock), "x-api-token: file-a");
+    for (saved, shown) in
+        [("https://user:canary@sts.example", "https://sts.example"), ("canary", "another server")]
+    {
+        let sts = Sts::new();
+        sts.write_config(&file(saved, "api-token: file-a"));
+        let outcome = sts.try_key(&["list", "--url", &url]);
+        assert!(outcome.stderr.contains(&format!(" is for {shown}, not for ")), "{outcome:?}");
+        assert!(!outcome.stderr.contains("canary"), "{outcome:?}");
+    }
 }
 
 // Scenario: in one case, a flag and the environment give two kinds of token. In another case, there
