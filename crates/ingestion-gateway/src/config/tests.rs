@@ -107,6 +107,32 @@ fn a_printed_configuration_can_be_read() {
     assert_eq!(load(&printed).unwrap().0.to_yaml().unwrap(), printed);
 }
 
+// Scenario: the settings of `gateway.yaml` that stand in comments are put in force.
+// Guarantee: the file is still valid, and names every setting there is.
+#[test]
+fn the_documented_file_has_every_setting() {
+    let text = include_str!("../../gateway.yaml");
+    let is_setting = |line: &str| {
+        let key = line.split_once(": ").map_or("", |(key, _)| key);
+        !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    let uncommented = text.lines().map(|line| match line.split_once("# ") {
+        Some((indent, rest)) if indent.trim().is_empty() && is_setting(rest) => {
+            format!("{indent}{rest}")
+        }
+        _ => line.to_owned(),
+    });
+    let uncommented = uncommented.collect::<Vec<_>>().join("\n");
+    let (config, _) = load(&uncommented.replace("RECEIVER_API_KEY", "KEY")).unwrap();
+    assert!(config.auth.receiver.is_some());
+    assert_eq!(config.storage.path, PathBuf::from("/var/lib/ingestion-gateway/keys.db"));
+    for path in null::keys(&serde_json::to_value(&config).unwrap(), "") {
+        let key = path.rsplit('.').next().unwrap();
+        let named = |line: &str| line.trim_start().starts_with(&format!("{key}:"));
+        assert!(uncommented.lines().any(named), "{path}");
+    }
+}
+
 // Scenario: the receiver API key comes from the environment.
 // Guarantee: the key is in force. The printed configuration has a mask in place of the key, and
 // `Debug` does not show the key. The mask itself is not accepted as a key. An empty value means

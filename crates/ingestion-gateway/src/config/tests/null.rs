@@ -113,7 +113,7 @@ fn a_null_without_effect_is_refused() {
 }
 
 /// Returns the path of each key in a tree.
-fn keys(tree: &serde_json::Value, path: &str) -> Vec<String> {
+pub(super) fn keys(tree: &serde_json::Value, path: &str) -> Vec<String> {
     let entries = tree.as_object().into_iter().flatten();
     let below = |(key, value): (&String, &serde_json::Value)| {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
