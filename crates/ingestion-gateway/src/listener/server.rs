@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::io::InspectWriter;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +32,10 @@ use crate::config::LimitsConfig;
 /// The body of a request as a service receives it. Reading the body fails after
 /// `limits.idle_timeout` without progress.
 pub(crate) type RequestBody = TimeoutBody<Incoming>;
+
+/// How long connections may take to end after their requests were dropped. They take longer only if
+/// a thread of their runtime is blocked.
+const ABANDON_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves connections with HTTP/1.1 and HTTP/2 until the server is stopped.
 #[derive(Clone, Debug)]
@@ -60,22 +66,33 @@ impl Server {
         &self.stop
     }
 
-    /// Serves `service` in the background. `service` is any HTTP service, for example an axum
-    /// router.
-    pub(crate) fn serve<S, B>(&self, socket: Socket, service: S)
+    /// Serves `service` in the background, on `runtime`. `service` is any HTTP service, for example
+    /// an axum router.
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be registered with the runtime.
+    pub(crate) fn serve<S, B>(&self, runtime: &Handle, socket: Socket, service: S) -> io::Result<()>
     where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + 'static,
         S::Future: Send,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
+        let listener = {
+            let listener = socket.listener.into_std()?;
+            let _runtime = runtime.enter();
+            TcpListener::from_std(listener)?
+        };
         let server = self.clone();
-        self.connections.spawn(async move {
+        let task = async move {
             tokio::select! {
                 () = server.stop.cancelled() => {}
-                () = server.accept(socket.listener, service) => {}
+                () = server.accept(listener, service) => {}
             }
-        });
+        };
+        self.connections.spawn_on(task, runtime);
+        Ok(())
     }
 
     /// Stops accepting connections, and waits for requests in flight. Returns whether all of these
@@ -85,7 +102,9 @@ impl Server {
         self.connections.close();
         let all_ended = tokio::time::timeout(grace, self.connections.wait()).await.is_ok();
         self.abandon.cancel();
-        self.connections.wait().await;
+        if tokio::time::timeout(ABANDON_TIMEOUT, self.connections.wait()).await.is_err() {
+            tracing::warn!("connections did not end, because their threads are blocked");
+        }
         all_ended
     }
 

@@ -5,6 +5,7 @@
 //! | `management` | every call of the management API, with and without a credential |
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
+//! | `runtimes` | that management and health do not wait for senders |
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
 //! | `process` | configuration, exit codes, restart, stopping |
@@ -18,5 +19,6 @@ mod payload;
 mod process;
 mod program;
 mod ready;
+mod runtimes;
 mod secrets;
 mod stalled;
