@@ -10,10 +10,12 @@
 //! | `stalled` | peers that do not read responses or do not finish requests |
 //! | `process` | configuration, exit codes, restart, stopping |
 //! | `ready` | the ready file with the addresses of all listeners |
+//! | `stopping` | which connections and requests are waited for at the end |
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod admission;
+mod http2;
 mod management;
 mod payload;
 mod process;
@@ -22,3 +24,4 @@ mod ready;
 mod runtimes;
 mod secrets;
 mod stalled;
+mod stopping;
