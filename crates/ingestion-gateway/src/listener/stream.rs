@@ -5,21 +5,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use otlp_receiver::Linger;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::activity::Activity;
 
-/// A TCP stream that counts what is written.
+/// A TCP stream that counts what is written, and lingers when it is closed.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    inner: TcpStream,
+    inner: Linger<TcpStream>,
     activity: Arc<Activity>,
 }
 
 impl Stream {
     pub(crate) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
-        Self { inner: stream, activity }
+        Self { inner: Linger::new(stream), activity }
     }
 
     /// Tells the activity about the result of a write.

@@ -5,6 +5,7 @@
 //! | `management` | every call of the management API, with and without a credential |
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
+//! | `refusals` | refusals that a sender has to be able to read while it still writes |
 //! | `runtimes` | that management and health do not wait for senders |
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
@@ -21,6 +22,7 @@ mod payload;
 mod process;
 mod program;
 mod ready;
+mod refusals;
 mod runtimes;
 mod secrets;
 mod stalled;
