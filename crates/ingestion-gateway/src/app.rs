@@ -18,8 +18,9 @@ use crate::admission::denial_log::DenialLog;
 use crate::authorize::Authorizer;
 use crate::config::Config;
 use crate::error::RunError;
+use crate::listener::descriptors::{self, Capacity};
 use crate::listener::ready::{self, Addresses};
-use crate::listener::server::Server;
+use crate::listener::server::{Group, Server};
 use crate::listener::sockets::Sockets;
 use crate::management;
 use crate::receiver::{agent, cors, otlp};
@@ -45,7 +46,11 @@ impl App {
         ready_file: Option<&Path>,
         senders: &Handle,
     ) -> Result<Self, RunError> {
-        let control = Handle::current();
+        let (open_files, max) = (descriptors::raise_limit(), config.limits.max_connections);
+        let capacity = Capacity::divide(open_files, max);
+        capacity.warn(open_files, max);
+        let senders = Group { runtime: senders.clone(), max_connections: capacity.senders };
+        let control = Group { runtime: Handle::current(), max_connections: capacity.control };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (store, cache) = open_keys(config, &clock, ready_file).await?;
         let service = KeyService::new(store.clone(), Arc::clone(&cache), Arc::clone(&clock));
@@ -80,9 +85,9 @@ impl App {
             management::router(service.clone(), authorizer.clone(), admin_tokens, clock, &meter)?;
         let telemetry = telemetry.router(Arc::clone(&cache), server.stopping().clone());
 
-        server.serve(senders, sockets.otlp_grpc, grpc).map_err(RunError::Listener)?;
-        server.serve(senders, sockets.otlp_http, http).map_err(RunError::Listener)?;
-        server.serve(senders, sockets.agent, agent).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.otlp_grpc, grpc).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.otlp_http, http).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.agent, agent).map_err(RunError::Listener)?;
         server.serve(&control, sockets.management, management).map_err(RunError::Listener)?;
         server
             .serve(&control, sockets.authorize, authorizer.router())
