@@ -1,5 +1,6 @@
 //! Why the gateway did not start, or had to stop.
 
+use std::io;
 use std::path::PathBuf;
 
 use ingestion_keys::store::StoreError;
@@ -29,6 +30,9 @@ pub enum RunError {
     /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A bound listener cannot be served.
+    #[error("a listener cannot be served")]
+    Listener(#[source] io::Error),
     /// The ready file cannot be written.
     #[error(transparent)]
     ReadyFile(#[from] ReadyFileError),
@@ -53,7 +57,11 @@ impl RunError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Store { .. } | Self::AdminTokens(_) | Self::Bind(_) | Self::ReadyFile(_) => 69,
+            Self::Store { .. }
+            | Self::AdminTokens(_)
+            | Self::Bind(_)
+            | Self::Listener(_)
+            | Self::ReadyFile(_) => 69,
             Self::Metrics(_) | Self::Tokens(_) | Self::Management(_) | Self::BackgroundTask(_) => {
                 70
             }
