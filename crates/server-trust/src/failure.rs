@@ -5,6 +5,8 @@ use std::io;
 
 use rustls::CertificateError;
 
+use crate::verifier::SelfSigned;
+
 /// The reason why the TLS handshake with a server failed, in one word. The error that it was found
 /// in has the details, for example the names of the certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +22,8 @@ pub enum TlsFailure {
     /// The server's certificate is not trusted: no trusted authority issued it, and it is not
     /// itself a trusted certificate.
     Untrusted,
+    /// The server's certificate is self-signed, and it is not itself a trusted certificate.
+    SelfSigned,
     /// The server's certificate cannot be accepted for another reason, for example because it has
     /// been revoked.
     Certificate,
@@ -69,6 +73,7 @@ impl TlsFailure {
                 | CertificateError::NotValidForNameContext { .. } => Self::WrongName,
                 CertificateError::InvalidPurpose
                 | CertificateError::InvalidPurposeContext { .. } => Self::WrongPurpose,
+                CertificateError::Other(error) if error.0.is::<SelfSigned>() => Self::SelfSigned,
                 CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::Untrusted,
                 _ => Self::Certificate,
             },

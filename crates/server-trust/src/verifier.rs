@@ -8,7 +8,9 @@ use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
@@ -66,15 +68,7 @@ impl ServerCertVerifier for ServerVerifier {
         }
         self.issued
             .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-            .map_err(|error| match error {
-                // webpki refuses the certificate of an authority before it looks for its issuer.
-                Error::InvalidCertificate(CertificateError::Other(_))
-                    if parse(end_entity).is_ok_and(|certificate| certificate.is_ca()) =>
-                {
-                    CertificateError::UnknownIssuer.into()
-                }
-                error => error,
-            })
+            .map_err(|error| untrusted(error, end_entity))
     }
 
     fn verify_tls12_signature(
@@ -97,6 +91,33 @@ impl ServerCertVerifier for ServerVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.issued.supported_verify_schemes()
+    }
+}
+
+/// The issuer of a certificate is unknown, because the certificate is its own issuer.
+#[derive(Debug, thiserror::Error)]
+#[error("self-signed certificate")]
+pub(crate) struct SelfSigned;
+
+/// Returns the error of a certificate without a known issuer, or else `error` as it is.
+fn untrusted(error: Error, certificate: &CertificateDer<'_>) -> Error {
+    let Ok(certificate) = parse(certificate) else { return error };
+    let is_untrusted = match &error {
+        // The signature is wrong if a trusted certificate has the name of the issuer, but another
+        // key. An older self-signed certificate of the same server is such a certificate.
+        Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => true,
+        // webpki refuses the certificate of an authority before it looks for its issuer.
+        Error::InvalidCertificate(CertificateError::Other(_)) => certificate.is_ca(),
+        _ => false,
+    };
+    if !is_untrusted {
+        error
+    } else if certificate.subject() == certificate.issuer() {
+        CertificateError::Other(OtherError(Arc::new(SelfSigned))).into()
+    } else {
+        CertificateError::UnknownIssuer.into()
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, date_time_ymd,
 };
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -100,16 +100,23 @@ fn a_trusted_certificate_is_checked() {
 }
 
 // Scenario: a client trusts a self-signed certificate. The server presents another self-signed
-// certificate with the same names.
-// Guarantee: the other certificate is not trusted, and the failure says so.
+// certificate with the same names, and with the same or another subject.
+// Guarantee: the other certificate is not trusted, and the failure says that it is self-signed,
+// whether it is marked as the certificate of an authority or not.
 #[test]
 fn another_certificate_of_the_same_name_is_not_trusted() {
-    let (root, other) = (self_signed(params()), self_signed(params()));
-    assert_eq!(failure(verify(&*verifier(&root), other.der(), NAME, NOW)), TlsFailure::Untrusted);
-    let mut params = params();
-    params.is_ca = IsCa::NoCa;
-    let other = self_signed(params);
-    assert_ne!(verify(&*verifier(&root), other.der(), NAME, NOW), Ok(()));
+    let root = self_signed(params());
+    for is_ca in [IsCa::Ca(BasicConstraints::Unconstrained), IsCa::ExplicitNoCa, IsCa::NoCa] {
+        let mut same = params();
+        same.is_ca = is_ca;
+        let mut other = same.clone();
+        other.distinguished_name.push(DnType::CommonName, "other");
+        for params in [same, other] {
+            let other = self_signed(params);
+            let result = verify(&*verifier(&root), other.der(), NAME, NOW);
+            assert_eq!(failure(result), TlsFailure::SelfSigned);
+        }
+    }
 }
 
 // Scenario: a client trusts an authority. The server presents a certificate that the authority
