@@ -1,11 +1,11 @@
 //! A gateway under test.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::{fs, io};
 
 use ingestion_api::route;
 use otlp_auth_tests::{Program, example};
@@ -213,6 +213,11 @@ impl Caller {
     /// Sends telemetry with this key.
     pub(crate) fn export(&mut self, key: &str) -> Answer {
         self.otlp.call(&telemetry(key)).expect("an answer")
+    }
+
+    /// Sends telemetry with this key. Fails if the gateway does not listen any more.
+    pub(crate) fn try_export(&mut self, key: &str) -> io::Result<Answer> {
+        self.otlp.call(&telemetry(key))
     }
 
     /// Sends telemetry with each of these keys, and returns the statuses of the responses.
