@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use otlp_auth_tests::PATIENCE;
 
@@ -269,8 +269,10 @@ fn handed_over() {
 fn assert_ends(gateway: Gateway, mut caller: Caller, keys: &Keys, why: &str) {
     let answer = caller.create("not kept");
     assert_eq!((answer.status, answer.body.contains(why)), (503, true), "{}", answer.body);
+    let deadline = Instant::now() + PATIENCE;
     while let Ok(answer) = caller.try_export(&keys.good.secret) {
         assert!([200, 503].contains(&answer.status), "{answer:?}");
+        assert!(Instant::now() < deadline, "the gateway does not end");
     }
     let (code, lines) = gateway.server.program.end();
     assert_eq!(code, Some(69), "{lines:?}");

@@ -44,6 +44,10 @@ impl PinnedFile {
         &self.file
     }
 
+    pub(super) fn into_file(self) -> File {
+        self.file
+    }
+
     /// Returns the length of the file and the time at which it was last written to.
     pub(super) fn stamp(&self) -> Result<Stamp, SqliteError> {
         let stamp = self.file.metadata().and_then(|metadata| Stamp::of(&metadata));

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::connect;
 use super::error::SqliteError;
 use super::file::{PinnedFile, Stamp, beside, read_at};
+use super::reserve::Reserve;
 use crate::store::Cursor;
 
 /// If the log has at least this many bytes, its changes are moved to the database. The number is
@@ -36,6 +37,7 @@ pub(super) struct Files {
     database: PinnedFile,
     log: PinnedFile,
     lock: PinnedFile,
+    reserve: Reserve,
     state: Mutex<State>,
     is_replaced: watch::Sender<bool>,
 }
@@ -70,9 +72,8 @@ struct Page {
 impl Files {
     /// Takes the open files. `connection` is connected to the database.
     pub(super) fn new(
-        database: PinnedFile,
-        log: PinnedFile,
-        lock: PinnedFile,
+        [database, log, lock]: [PinnedFile; 3],
+        reserve: Reserve,
         connection: &Connection,
         newest: Cursor,
     ) -> Result<Self, SqliteError> {
@@ -87,7 +88,7 @@ impl Files {
             has_warned: false,
         };
         let (state, is_replaced) = (Mutex::new(state), watch::Sender::new(false));
-        Ok(Self { database, log, lock, state, is_replaced })
+        Ok(Self { database, log, lock, reserve, state, is_replaced })
     }
 
     /// Fails unless all files are still at their paths, and the database file has the content that
@@ -119,6 +120,22 @@ impl Files {
         if state.is_checkpoint_due {
             self.checkpoint(&mut state, connection);
         }
+    }
+
+    /// Makes room on a full disk: empties the reserve, and moves the changes of the log to the
+    /// database, so that the log can be written from its beginning.
+    pub(super) fn make_room(&self, connection: &mut Connection) {
+        if self.reserve.release() {
+            tracing::warn!(
+                "the disk is full: the reserve beside the database is used to revoke keys"
+            );
+        }
+        self.checkpoint(&mut self.lock_state(), connection);
+    }
+
+    /// Keeps room for revoking keys on a full disk again, if there is room.
+    pub(super) fn refill_reserve(&self) {
+        self.reserve.refill();
     }
 
     fn checkpoint(&self, state: &mut State, connection: &mut Connection) {

@@ -4,6 +4,7 @@ mod audit;
 mod error;
 mod file;
 mod files;
+mod reserve;
 mod rows;
 mod schema;
 #[cfg(test)]
@@ -23,10 +24,11 @@ use tokio::sync::watch;
 use self::error::{CommitFailure, SqliteError};
 use self::file::PinnedFile;
 use self::files::Files;
+use self::reserve::Reserve;
 use self::worker::Worker;
 use super::{
     Change, Changes, Commit, CommitError, Committed, Cursor, KeyStore, Snapshot, SnapshotChunk,
-    SnapshotSender, StoreError, UsageBatch,
+    SnapshotSender, StoreError, StoreErrorKind, UsageBatch,
 };
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
@@ -56,6 +58,9 @@ pub struct SqliteOptions {
 /// (write-ahead log, `synchronous=FULL`). Only the owner can read the files of the database and the
 /// directories that the store creates. If an existing directory is open to other users, the store
 /// logs a warning.
+///
+/// The file `<path>.reserve` keeps 1 MiB of the disk free. When the disk is full, the store uses
+/// this room for changes that delete, disable or end a key, and only for them.
 ///
 /// Before each call and once a second, the store checks that the open file is still the file at the
 /// path, and that it has the content that the store gave it. While this check fails, the store
@@ -172,7 +177,8 @@ impl SqliteStore {
         let log = PinnedFile::open(&log_path)?;
         log.make_private();
         let newest = rows::cursor(&writer)?;
-        files = Arc::new(Files::new(database, log, lock, &writer, newest)?);
+        let reserve = Reserve::open(&file::beside(path, ".reserve"))?;
+        files = Arc::new(Files::new([database, log, lock], reserve, &writer, newest)?);
         files.make_due_checkpoint(&mut writer);
         let reader = connect(path)?;
         reader.pragma_update(None, "query_only", true)?;
@@ -193,8 +199,19 @@ impl KeyStore for SqliteStore {
         // The thread of the connection wakes the followers. The caller cannot do this, because the
         // change is made even if the caller has dropped the future.
         let make = move |connection: &mut Connection| -> Result<_, CommitFailure> {
-            let committed =
-                write(connection, &files, |transaction| make_change(transaction, &commit))?;
+            let mut make =
+                || write(connection, &files, |transaction| make_change(transaction, &commit));
+            let committed = match make() {
+                // A quota that is used up is reported as an I/O error.
+                Err(CommitFailure::Sqlite(error))
+                    if commit.revokes()
+                        && matches!(error.kind(), StoreErrorKind::Full | StoreErrorKind::Io) =>
+                {
+                    files.make_room(connection);
+                    write(connection, &files, |transaction| make_change(transaction, &commit))?
+                }
+                made => made?,
+            };
             let change = Cursor { revision: committed.revision, change_id: commit.change_id };
             files.acknowledge(change);
             revision.send_replace(committed.revision);

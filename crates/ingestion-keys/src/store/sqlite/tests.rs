@@ -11,7 +11,7 @@ use crate::cache::{KeyCache, KeyCacheOptions, KeyHandle};
 use crate::clock::ManualClock;
 use crate::fixture::{NOW, Outcome, SeededRng, allow, commit, decide, key, record};
 use crate::service::{KeyService, NewKey, Rotation};
-use crate::store::{StoreErrorKind, Write};
+use crate::store::Write;
 
 mod foreign_writes;
 

@@ -28,9 +28,13 @@ pub(super) struct Worker {
     files: Arc<Files>,
 }
 
+/// How often the thread that makes changes tries to fill the reserve again.
+const REFILL_INTERVAL: Duration = Duration::from_secs(60);
+
 /// What the last look at the files found.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Watch {
+    refilled_at: Instant,
     is_unusable: bool,
     /// The file that has the place of the database.
     other_file: Option<Stamp>,
@@ -44,7 +48,7 @@ impl Worker {
 
     /// Starts a thread that makes changes and watches the files.
     pub(super) fn writer(connection: Connection, files: Arc<Files>) -> Result<Self, SqliteError> {
-        let mut watch = Watch::default();
+        let mut watch = Watch { is_unusable: false, other_file: None, refilled_at: Instant::now() };
         let look = move |connection: &mut _, files: &_| watch.look(connection, files);
         Self::start("keys-writer", connection, files, look)
     }
@@ -143,6 +147,10 @@ impl Watch {
         self.is_unusable = found.is_err();
         if found.is_ok() {
             files.make_due_checkpoint(connection);
+            if self.refilled_at.elapsed() >= REFILL_INTERVAL {
+                files.refill_reserve();
+                self.refilled_at = Instant::now();
+            }
         }
         let other_file = if found.is_err() { files.other_file() } else { None };
         if other_file.is_some() && other_file == self.other_file && !*files.is_replaced().borrow() {
