@@ -9,7 +9,6 @@ use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{SqliteOptions, SqliteStore, StoreError};
 use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
-use otlp_receiver::Transport;
 use tokio::task::JoinError;
 
 use crate::admission::admin_tokens;
@@ -62,11 +61,10 @@ impl App {
         let authenticate = AuthenticateLayer::new(authenticator.clone())
             .with_extractor(otlp::extractor(&config.auth))
             .with_meter(&meter);
-        let grpc = receiver.clone().only(Transport::Grpc);
-        let grpc = otlp::router(grpc, authenticate.clone(), denial_log.clone());
-        let http = receiver.only(Transport::Http);
-        let http = otlp::router(http, authenticate, denial_log.clone());
-        let http = cors::allow_origins(http, &config.receivers.otlp.protocols.http.cors);
+        // Both listeners serve both transports, so that a sender with swapped ports loses nothing.
+        let grpc = otlp::router(receiver, authenticate, denial_log.clone());
+        let cors = &config.receivers.otlp.protocols.http.cors;
+        let http = cors::allow_origins(grpc.clone(), cors);
         let authenticate = AuthenticateLayer::new(authenticator)
             .with_extractor(agent::extractor(&config.auth))
             .with_meter(&meter);
