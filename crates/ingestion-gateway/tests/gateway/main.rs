@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `management` | every call of the management API, with and without a credential |
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
+//! | `transport` | that each OTLP port serves both transports |
+//! | `bombs` | small bodies that become large when they are decompressed |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
@@ -13,6 +15,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod admission;
+mod bombs;
 mod management;
 mod payload;
 mod process;
@@ -20,3 +23,4 @@ mod program;
 mod ready;
 mod secrets;
 mod stalled;
+mod transport;
