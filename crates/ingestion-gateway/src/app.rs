@@ -13,15 +13,19 @@ use tokio::task::JoinError;
 
 use crate::admission::admin_tokens;
 use crate::admission::denial_log::DenialLog;
+use crate::admission::log_throttle::LogThrottle;
+use crate::admission::usage::UsageRecorder;
 use crate::authorize::Authorizer;
-use crate::config::Config;
+use crate::config::{Config, ManagementConfig};
 use crate::error::RunError;
 use crate::listener::ready::{self, Addresses};
 use crate::listener::server::Server;
 use crate::listener::sockets::Sockets;
 use crate::management;
+use crate::receiver::health::Health;
 use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
+use crate::telemetry::readiness::Readiness;
 use crate::upstream::debug::{self, DebugExporter};
 
 /// A running gateway: its listeners accept connections.
@@ -32,6 +36,8 @@ pub(crate) struct App {
     pub(crate) cache: Arc<KeyCache>,
     pub(crate) service: KeyService,
     pub(crate) debug: Arc<DebugExporter>,
+    /// The throttles of log lines about refused callers.
+    pub(crate) log_throttles: [Arc<LogThrottle>; 2],
 }
 
 impl App {
@@ -43,7 +49,13 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (store, cache) = open_keys(config, &clock, ready_file).await?;
         let service = KeyService::new(store.clone(), Arc::clone(&cache), Arc::clone(&clock));
-        let admin_tokens = admin_tokens::open(&config.management.admin_token_file)?;
+        let admin_tokens = match &config.management {
+            Some(management) => {
+                let default = ManagementConfig::beside(&config.storage.path).admin_token_file;
+                Some(admin_tokens::open(&management.admin_token_file, &default)?)
+            }
+            None => None,
+        };
         let sockets = Sockets::bind(config).await?;
         let addresses = sockets.addresses();
 
@@ -52,34 +64,57 @@ impl App {
         let meter = telemetry.meter();
         let max_body = config.limits.max_request_body_size.bytes();
         let authenticator = authenticator(config, &cache)?;
-        let denial_log = DenialLog::new(&meter);
+        let (key_lines, call_lines) =
+            (LogThrottle::for_keys(), LogThrottle::for_management_calls());
+        let log_throttles = [Arc::clone(&key_lines), Arc::clone(&call_lines)];
+        let denial_log = DenialLog::new(key_lines, &meter);
+        let usage = UsageRecorder::new(&meter);
         let authorizer = Authorizer::new(Arc::clone(&cache), config.auth.receiver.clone(), &meter);
         tracing::warn!("{}", debug::DISCARDS);
         let debug = Arc::new(DebugExporter::new(&meter));
 
+        let readiness = Readiness::new(Arc::clone(&cache), server.stopping().clone());
+        let health = Health::new(readiness.clone());
         let receiver = otlp::receiver(Arc::clone(&debug), max_body);
         let authenticate = AuthenticateLayer::new(authenticator.clone())
             .with_extractor(otlp::extractor(&config.auth))
             .with_meter(&meter);
         // Both listeners serve both transports, so that a sender with swapped ports loses nothing.
-        let grpc = otlp::router(receiver, authenticate, denial_log.clone());
-        let cors = &config.receivers.otlp.protocols.http.cors;
-        let http = cors::allow_origins(grpc.clone(), cors);
+        let grpc =
+            otlp::router(receiver.clone(), health, authenticate, denial_log.clone(), usage.clone());
+        let http = match &config.receivers.otlp.protocols.http {
+            Some(config) => cors::allow_origins(grpc.clone(), &config.cors),
+            None => grpc.clone(),
+        };
         let authenticate = AuthenticateLayer::new(authenticator)
             .with_extractor(agent::extractor(&config.auth))
             .with_meter(&meter);
-        let agent = agent::router(authenticate, denial_log, Arc::clone(&debug), max_body);
-        let management =
-            management::router(service.clone(), authorizer.clone(), admin_tokens, clock, &meter)?;
-        let telemetry = telemetry.router(Arc::clone(&cache), server.stopping().clone());
+        let agent =
+            agent::router(receiver, authenticate, denial_log, usage, Arc::clone(&debug), max_body);
+        let telemetry = telemetry.router(Arc::clone(&cache), readiness);
 
-        server.serve(sockets.otlp_grpc, grpc);
-        server.serve(sockets.otlp_http, http);
-        server.serve(sockets.agent, agent);
-        server.serve(sockets.management, management);
-        server.serve(sockets.authorize, authorizer.router());
-        server.serve(sockets.telemetry, telemetry);
-        Ok(Self { addresses, server, store, cache, service, debug })
+        if let (Some(socket), Some(tokens)) = (sockets.management, admin_tokens) {
+            let (service, authorizer) = (service.clone(), authorizer.clone());
+            let management =
+                management::router(service, authorizer, tokens, call_lines, clock, &meter)?;
+            server.serve(socket, management);
+        }
+        if let Some(socket) = sockets.otlp_grpc {
+            server.serve(socket, grpc);
+        }
+        if let Some(socket) = sockets.otlp_http {
+            server.serve(socket, http);
+        }
+        if let Some(socket) = sockets.agent {
+            server.serve(socket, agent);
+        }
+        if let Some(socket) = sockets.authorize {
+            server.serve(socket, authorizer.router());
+        }
+        if let Some(socket) = sockets.telemetry {
+            server.serve(socket, telemetry);
+        }
+        Ok(Self { addresses, server, store, cache, service, debug, log_throttles })
     }
 }
 
@@ -100,10 +135,11 @@ async fn open_keys(
         max_staleness: config.storage.max_staleness,
         max_clients: config.usage.sources,
         retain_clients: config.usage.retain,
+        answers_are_reported: true,
     };
     let cache = Arc::new(KeyCache::new(Arc::clone(clock), options));
     cache.catch_up(&*store).await.map_err(unusable)?;
-    prepared.map_err(RunError::ReadyFile)?;
+    prepared?;
     Ok((store, cache))
 }
 

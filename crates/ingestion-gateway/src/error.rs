@@ -1,6 +1,5 @@
 //! Why the gateway did not start, or had to stop.
 
-use std::io;
 use std::path::PathBuf;
 
 use ingestion_keys::store::StoreError;
@@ -9,6 +8,7 @@ use otlp_auth::server::FixedTokensError;
 use tokio::task::JoinError;
 
 use crate::admission::admin_tokens::AdminTokensError;
+use crate::listener::ready::ReadyFileError;
 use crate::listener::sockets::BindError;
 use crate::management::SetUpError;
 
@@ -30,8 +30,8 @@ pub enum RunError {
     #[error(transparent)]
     Bind(#[from] BindError),
     /// The ready file cannot be written.
-    #[error("the ready file cannot be written")]
-    ReadyFile(#[source] io::Error),
+    #[error(transparent)]
+    ReadyFile(#[from] ReadyFileError),
     /// The metrics cannot be set up.
     #[error("the metrics cannot be set up")]
     Metrics(#[from] OTelSdkError),

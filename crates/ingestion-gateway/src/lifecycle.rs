@@ -8,6 +8,7 @@ use ingestion_keys::cache::KeyCache;
 use ingestion_keys::store::KeyStore;
 use tokio::task::JoinSet;
 
+use crate::admission::log_throttle;
 use crate::app::App;
 use crate::config::Config;
 use crate::error::RunError;
@@ -34,7 +35,7 @@ pub async fn run(
         () = &mut stop => return Ok(()),
         app = App::start(&config, ready_file) => app?,
     };
-    app.addresses.announce(ready_file).map_err(RunError::ReadyFile)?;
+    app.addresses.announce(ready_file)?;
     let mut background = background_tasks(&app, &config);
     let failed = tokio::select! {
         () = stop => None,
@@ -50,6 +51,7 @@ async fn shut_down(app: &App, mut background: JoinSet<()>, grace: Duration) {
     if !app.server.shut_down(grace).await {
         tracing::warn!(?grace, "requests were still in flight after the grace: they were dropped");
     }
+    app.log_throttles.iter().for_each(|throttle| throttle.begin_interval());
     // If another flush is running, this flush waits until the other flush has ended.
     if tokio::time::timeout(LAST_FLUSH, flush(&app.cache, &*app.store)).await.is_err() {
         tracing::error!("the last usage counters were not written in time");
@@ -81,6 +83,9 @@ fn background_tasks(app: &App, config: &Config) -> JoinSet<()> {
         }
         std::future::pending().await
     });
+
+    let throttles = app.log_throttles.clone();
+    tasks.spawn(async move { log_throttle::begin_intervals(&throttles).await });
 
     let service = app.service.clone();
     tasks.spawn(async move {

@@ -6,16 +6,27 @@
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
 //! | `transport` | that each OTLP port serves both transports |
 //! | `bombs` | small bodies that become large when they are decompressed |
+//! | `agent` | OTLP and Prometheus remote write on the agent listener |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
+//! | `cors` | requests from web pages |
+//! | `health` | the health check of gRPC |
+//! | `log` | that a caller who is refused cannot fill the log |
+//! | `usage` | which answers count as accepted and which as failed |
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
 //! | `process` | configuration, exit codes, restart, stopping |
+//! | `listeners` | which addresses the program listens on |
 //! | `ready` | the ready file with the addresses of all listeners |
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod admission;
+mod agent;
 mod bombs;
+mod cors;
+mod health;
+mod listeners;
+mod log;
 mod management;
 mod payload;
 mod process;
@@ -24,3 +35,4 @@ mod ready;
 mod secrets;
 mod stalled;
 mod transport;
+mod usage;

@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -112,8 +113,9 @@ impl Gateway {
         log.wait_for("otlp_grpc").await;
         let addresses = serde_json::from_slice(&std::fs::read(&ready_file).unwrap()).unwrap();
         let state = state(&directory);
-        let tokens = std::fs::read_to_string(state.join("admin-tokens")).unwrap();
-        let token = tokens.lines().next().unwrap().to_owned();
+        // There is no token if the management API is off.
+        let tokens = std::fs::read_to_string(state.join("admin-tokens")).unwrap_or_default();
+        let token = tokens.lines().next().unwrap_or_default().to_owned();
         Self { child, directory, ready_file, addresses, client: client(), token, log, output }
     }
 
@@ -220,10 +222,18 @@ impl Gateway {
 
     /// Returns the largest resident memory of the process so far, in bytes.
     pub(crate) fn peak_memory(&self) -> usize {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// Opens a connection to a listener, which is given by its name in the ready file.
+    pub(crate) async fn connect(&self, listener: &str) -> TcpStream {
+        TcpStream::connect(self.addresses[listener].as_str().unwrap()).await.unwrap()
     }
 
     pub(crate) fn signal(&self) {

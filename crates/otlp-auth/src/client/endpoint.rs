@@ -32,7 +32,7 @@ pub(super) enum Target {
     Tonic(Box<tonic::transport::Endpoint>),
 }
 
-/// Why an authenticator was not bound to an endpoint, or a request was not sent to an endpoint.
+/// Why an authenticator was not bound to an endpoint, or why a request to an endpoint failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointError {
@@ -51,6 +51,11 @@ pub enum EndpointError {
         /// The host of the endpoint.
         host: String,
     },
+    /// A gRPC server answered an OTLP/HTTP request.
+    #[error(
+        "a gRPC server answered the OTLP/HTTP request, so it accepted nothing: use the port for OTLP/HTTP, usually 4318"
+    )]
+    GrpcPort,
 }
 
 impl Endpoint {
