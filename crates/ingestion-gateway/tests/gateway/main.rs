@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `management` | every call of the management API, with and without a credential |
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
+//! | `transport` | that each OTLP port serves both transports |
+//! | `bombs` | small bodies that become large when they are decompressed |
 //! | `agent` | OTLP and Prometheus remote write on the agent listener |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
 //! | `cors` | requests from web pages |
@@ -24,6 +26,7 @@
 
 mod admission;
 mod agent;
+mod bombs;
 mod capacity;
 mod cors;
 mod health;
@@ -40,4 +43,5 @@ mod runtimes;
 mod secrets;
 mod stalled;
 mod stopping;
+mod transport;
 mod usage;
