@@ -145,13 +145,16 @@ impl Credentials {
     }
 
     /// The same request must have the same verdict on both transports, and with the interceptor.
-    fn check_request(&mut self, input: &Input) -> Result<(), Finding> {
+    fn check_request(&mut self, input: &Input, current: &Current) -> Result<(), Finding> {
         let http = self.answer(input, "application/json")?;
         let grpc = self.answer(input, "application/grpc")?;
         check(http == grpc, || format!("{http:?} over HTTP, {grpc:?} over gRPC"))?;
         check(http != Answer::Allowed || input.has_token(), || {
             "allowed without the token".to_owned()
         })?;
+        if http == Answer::Allowed {
+            current.accept();
+        }
         if input.uri.query().is_none() {
             let mut request = tonic::Request::new(());
             *request.metadata_mut() = MetadataMap::from_headers(input.headers.clone());
@@ -218,7 +221,7 @@ impl Target for Credentials {
             _ => {
                 let input = Input::new(rng);
                 current.set(format!("{} {:?}", input.uri, input.headers).as_bytes());
-                self.check_request(&input)
+                self.check_request(&input, current)
             }
         }
     }
@@ -242,7 +245,8 @@ impl Input {
                 mutate(rng, &mut value, WORDS);
             }
             if let Ok(value) = HeaderValue::from_bytes(&value) {
-                headers.append(HeaderName::from_static(*pick(rng, &HEADERS)), value);
+                let name = *pick(rng, &HEADERS);
+                headers.append(HeaderName::from_static(name), value);
             }
         }
         let paths = ["/v1/traces", "/stsAgent/intake/", "/receiver/stsAgent/api/v1/series"];

@@ -18,7 +18,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The type of a frame of HTTP/2 with headers.
 const HEADERS: u8 = 1;
 
-/// The beginning of a block of headers whose first header is `:status: 500`.
+/// The beginnings of blocks of headers whose first header is `:status: 200` or `:status: 500`.
+const STATUS_200: u8 = 0x88;
 const STATUS_500: u8 = 0x8e;
 
 /// Parts of HTTP/1.1 and HTTP/2.
@@ -169,6 +170,9 @@ impl Target for Listener {
         let answer = exchange(address, &bytes)
             .map_err(|error| format!("{listener} does not end the connection: {error}"))?;
         for status in statuses(&answer) {
+            if status == 200 {
+                current.accept();
+            }
             // 503 is the answer to a body that ends early.
             check(status < 500 || status == 503, || format!("{listener} answered {status}"))?;
         }
@@ -202,7 +206,8 @@ fn block(headers: &[(&str, &str)]) -> Vec<u8> {
     headers.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
 }
 
-/// Returns the statuses of the responses. In HTTP/2 only the status 500 is recognized.
+/// Returns the statuses of the responses. In HTTP/2 only the statuses 200 and 500
+/// are recognized.
 fn statuses(answer: &[u8]) -> Vec<u16> {
     if let Some(text) = answer.strip_prefix(b"HTTP/1.") {
         let text = String::from_utf8_lossy(text);
@@ -212,8 +217,10 @@ fn statuses(answer: &[u8]) -> Vec<u16> {
     let (mut statuses, mut rest) = (Vec::new(), answer);
     while let Some(([a, b, c, kind, ..], payload)) = rest.split_first_chunk::<9>() {
         let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
-        if *kind == HEADERS && payload.first() == Some(&STATUS_500) {
-            statuses.push(500);
+        match payload.first() {
+            Some(&STATUS_200) if *kind == HEADERS => statuses.push(200),
+            Some(&STATUS_500) if *kind == HEADERS => statuses.push(500),
+            _ => {}
         }
         rest = payload.get(length..).unwrap_or_default();
     }

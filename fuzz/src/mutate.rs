@@ -41,10 +41,12 @@ fn mutate_once(rng: &mut Rng, bytes: &mut Vec<u8>, words: &[&[u8]]) {
         4 => insert(bytes, start, &random(rng)),
         5 => insert(bytes, start, &length(rng)),
         6 => overwrite(bytes, start, &length(rng)),
-        7 if !words.is_empty() => insert(bytes, start, *pick(rng, words)),
-        8 if !words.is_empty() => {
-            bytes.drain(start..end);
-            insert(bytes, start, *pick(rng, words));
+        7 | 8 if !words.is_empty() => {
+            let word = *pick(rng, words);
+            if rng.bool() {
+                bytes.drain(start..end);
+            }
+            insert(bytes, start, word);
         }
         9 => {
             let part = bytes[start..end].to_owned();

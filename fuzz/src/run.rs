@@ -137,11 +137,15 @@ fn run_target(plan: &Plan, which: Which, watchdog: &Watchdog) -> Result<u64> {
             break;
         }
     }
-    let seconds = start.elapsed().as_secs_f64();
-    let rate = runs as f64 / seconds;
+    let (seconds, accepted) = (start.elapsed().as_secs_f64(), current.accepted());
+    if accepted == 0 && !plan.is_one_input {
+        report(which, &current, "no input was accepted, so that the target tests little");
+        findings += 1;
+    }
+    let (name, rate) = (which.name(), runs as f64 / seconds);
     println!(
-        "{:<12} {runs:>9} inputs in {seconds:.0} s, {rate:.0}/s, {findings} findings",
-        which.name()
+        "{name:<12} {runs:>9} inputs in {seconds:.0} s, {rate:.0}/s, {accepted} accepted, \
+         {findings} findings"
     );
     Ok(findings)
 }

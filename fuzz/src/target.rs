@@ -34,6 +34,8 @@ struct Shared {
     seed: AtomicU64,
     /// How many inputs were set, so that the watchdog can tell two inputs apart.
     count: AtomicU64,
+    /// How many inputs were accepted.
+    accepted: AtomicU64,
     /// The files of `/proc` with the processor time that this target has used.
     stats: Mutex<Vec<PathBuf>>,
 }
@@ -45,6 +47,16 @@ impl Current {
         current.clear();
         current.extend_from_slice(input);
         self.shared.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an input that was accepted. Without such inputs, a target would only test what is
+    /// done with the worst ones.
+    pub(crate) fn accept(&self) {
+        self.shared.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn accepted(&self) -> u64 {
+        self.shared.accepted.load(Ordering::Relaxed)
     }
 
     /// Sets the seed of the next inputs. Their time begins when they are set.

@@ -115,8 +115,9 @@ impl Yaml {
     }
 
     /// Loads a configuration of the gateway. What it prints must load again, and be the same.
-    fn check_gateway(&self, text: &str) -> Result<(), Finding> {
+    fn check_gateway(&self, text: &str, current: &Current) -> Result<(), Finding> {
         let Some((config, warnings)) = self.load(text)? else { return Ok(()) };
+        current.accept();
         without_secret(&warnings)?;
         let printed = config.to_yaml().map_err(|error| format!("cannot be printed: {error}"))?;
         check(!printed.contains(SECRET), || "the printed configuration has the secret".to_owned())
@@ -145,7 +146,7 @@ impl Target for Yaml {
             let _ = value.expand(&env);
         }
         match sample {
-            GATEWAY => self.check_gateway(&text),
+            GATEWAY => self.check_gateway(&text, current),
             COLLECTOR => match CollectorConfig::from_yaml(&text, &env) {
                 Ok(config) => without_secret(config.warnings()),
                 Err(error) => refused(&error),

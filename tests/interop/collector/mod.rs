@@ -4,6 +4,7 @@ mod keys;
 mod receives;
 mod rotation;
 mod sends;
+mod transports;
 mod undecided;
 
 use otlp_auth_tests::{Program, peer};
