@@ -10,6 +10,7 @@ use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{SqliteOptions, SqliteStore, StoreError};
 use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
 use otlp_receiver::Transport;
+use tokio::runtime::Handle;
 use tokio::task::JoinError;
 
 use crate::admission::admin_tokens;
@@ -36,11 +37,15 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Opens the key database, reads every key, binds every listener, and starts to serve.
+    /// Opens the key database, reads every key, binds every listener, and starts to serve. The
+    /// listeners for senders are served on the runtime `senders`, and all others on the current
+    /// runtime, so that no sender can keep operators and other components waiting.
     pub(crate) async fn start(
         config: &Config,
         ready_file: Option<&Path>,
+        senders: &Handle,
     ) -> Result<Self, RunError> {
+        let control = Handle::current();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (store, cache) = open_keys(config, &clock, ready_file).await?;
         let service = KeyService::new(store.clone(), Arc::clone(&cache), Arc::clone(&clock));
@@ -75,12 +80,14 @@ impl App {
             management::router(service.clone(), authorizer.clone(), admin_tokens, clock, &meter)?;
         let telemetry = telemetry.router(Arc::clone(&cache), server.stopping().clone());
 
-        server.serve(sockets.otlp_grpc, grpc);
-        server.serve(sockets.otlp_http, http);
-        server.serve(sockets.agent, agent);
-        server.serve(sockets.management, management);
-        server.serve(sockets.authorize, authorizer.router());
-        server.serve(sockets.telemetry, telemetry);
+        server.serve(senders, sockets.otlp_grpc, grpc).map_err(RunError::Listener)?;
+        server.serve(senders, sockets.otlp_http, http).map_err(RunError::Listener)?;
+        server.serve(senders, sockets.agent, agent).map_err(RunError::Listener)?;
+        server.serve(&control, sockets.management, management).map_err(RunError::Listener)?;
+        server
+            .serve(&control, sockets.authorize, authorizer.router())
+            .map_err(RunError::Listener)?;
+        server.serve(&control, sockets.telemetry, telemetry).map_err(RunError::Listener)?;
         Ok(Self { addresses, server, store, cache, service, debug })
     }
 }

@@ -29,6 +29,9 @@ pub enum RunError {
     /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A bound listener cannot be served.
+    #[error("a listener cannot be served")]
+    Listener(#[source] io::Error),
     /// The ready file cannot be written.
     #[error("the ready file cannot be written")]
     ReadyFile(#[source] io::Error),
@@ -53,7 +56,11 @@ impl RunError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Store { .. } | Self::AdminTokens(_) | Self::Bind(_) | Self::ReadyFile(_) => 69,
+            Self::Store { .. }
+            | Self::AdminTokens(_)
+            | Self::Bind(_)
+            | Self::Listener(_)
+            | Self::ReadyFile(_) => 69,
             Self::Metrics(_) | Self::Tokens(_) | Self::Management(_) | Self::BackgroundTask(_) => {
                 70
             }

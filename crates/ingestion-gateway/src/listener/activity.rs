@@ -1,45 +1,70 @@
-//! Finds out whether a connection is idle, and whether its peer has stalled.
+//! Finds out what a connection is doing: whether it is idle, has finished, or has a peer that has
+//! stalled.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// A peer counts as stalled if it takes fewer bytes than this within an idle timeout. HTTP/2 pings,
 /// which the gateway sends even to a peer that reads nothing, do not add up to this number.
 const PROGRESS: u64 = 4 << 10;
 
-/// Counts the requests and the written bytes of one connection.
-#[derive(Default)]
+/// How long nothing must happen on a connection until it counts as finished. A peer that is alive
+/// answers the ping of an HTTP/2 connection that closes within this time.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How long a peer may take no byte of a response on a connection that closes.
+const UNREAD: Duration = Duration::from_secs(5);
+
+/// What happens on one connection.
+#[derive(Debug, Default)]
 pub(crate) struct Activity {
+    /// The number of requests that have no response yet.
     in_flight: AtomicUsize,
+    /// The number of responses whose bodies are not completely handed over to the connection.
+    answering: AtomicUsize,
     begun: AtomicU64,
     written: AtomicU64,
+    /// Whether the operating system takes no more bytes, because the peer does not read.
+    blocked: AtomicBool,
 }
 
 /// A guard that counts a request as in flight until the guard is dropped.
+#[derive(Debug)]
 pub(crate) struct InFlight(Arc<Activity>);
+
+/// A guard that counts a response as being written until the guard is dropped.
+#[derive(Debug)]
+pub(crate) struct Answering(Arc<Activity>);
 
 impl Activity {
     /// Counts a request as in flight until the returned guard is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
-        self.begun.fetch_add(1, Ordering::Relaxed);
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Relaxed);
+        self.in_flight.fetch_add(1, Relaxed);
         InFlight(Arc::clone(self))
     }
 
     /// Counts bytes of responses that the operating system has accepted from this process.
     pub(crate) fn wrote(&self, bytes: usize) {
-        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.written.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Notes whether the operating system takes no more bytes for now.
+    pub(crate) fn set_blocked(&self, blocked: bool) {
+        self.blocked.store(blocked, Relaxed);
     }
 
     /// Waits until no request is in flight and no request has begun for `timeout`. Returns at most
     /// twice `timeout` after the last request has ended.
     pub(crate) async fn idle(&self, timeout: Duration) {
-        let mut begun = self.begun.load(Ordering::Relaxed);
+        let mut begun = self.begun.load(Relaxed);
         loop {
             tokio::time::sleep(timeout).await;
-            let now = self.begun.load(Ordering::Relaxed);
-            if now == begun && self.in_flight.load(Ordering::Relaxed) == 0 {
+            let now = self.begun.load(Relaxed);
+            if now == begun && self.in_flight.load(Relaxed) == 0 {
                 return;
             }
             begun = now;
@@ -50,18 +75,53 @@ impl Activity {
     /// `PROGRESS` bytes during this wait, waits again.
     pub(crate) async fn stalled(&self, timeout: Duration) {
         loop {
-            let written = self.written.load(Ordering::Relaxed);
+            let written = self.written.load(Relaxed);
             self.idle(timeout).await;
-            if self.written.load(Ordering::Relaxed) - written < PROGRESS {
+            if self.written.load(Relaxed) - written < PROGRESS {
                 return;
             }
         }
+    }
+
+    /// Waits until a connection that closes has nothing left to do: for 1 s, no request was in
+    /// flight and none began, and every response is written. If the peer takes no byte of a
+    /// response for 5 s, the response is given up.
+    pub(crate) async fn finished(&self) {
+        let (mut begun, mut written) = (self.begun.load(Relaxed), self.written.load(Relaxed));
+        let mut progress = Instant::now();
+        loop {
+            tokio::time::sleep(QUIET).await;
+            let (begun_now, written_now) = (self.begun.load(Relaxed), self.written.load(Relaxed));
+            if written_now != written {
+                progress = Instant::now();
+            }
+            let writes = self.answering.load(Relaxed) != 0 || self.blocked.load(Relaxed);
+            let busy = self.in_flight.load(Relaxed) != 0 || begun_now != begun;
+            if !busy && !(writes && progress.elapsed() < UNREAD) {
+                return;
+            }
+            (begun, written) = (begun_now, written_now);
+        }
+    }
+}
+
+impl InFlight {
+    /// Counts the request as answered, and its response as being written.
+    pub(crate) fn answer(self) -> Answering {
+        self.0.answering.fetch_add(1, Relaxed);
+        Answering(Arc::clone(&self.0))
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answering.fetch_sub(1, Relaxed);
     }
 }
 
@@ -96,5 +156,33 @@ mod tests {
         }
         activity.wrote(17);
         assert!(has_stalled().await);
+    }
+
+    // Scenario: a connection closes while a request is in flight for 100 s. Then its response is
+    // written for 100 s, with a byte every second. Then the peer takes no byte.
+    // Guarantee: the connection counts as finished once the peer has taken no byte for 5 s, and not
+    // before.
+    #[tokio::test(start_paused = true)]
+    async fn a_response_under_way_is_waited_for() {
+        let activity = Arc::new(Activity::default());
+        let mut finished = std::pin::pin!(activity.finished());
+        let mut has_finished = async || {
+            tokio::time::advance(QUIET).await;
+            finished.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        };
+        let request = activity.begin();
+        for _ in 0..100 {
+            assert!(!has_finished().await);
+        }
+        let response = request.answer();
+        for _ in 0..100 {
+            activity.wrote(1);
+            assert!(!has_finished().await);
+        }
+        for _ in 1..UNREAD.as_secs() {
+            assert!(!has_finished().await);
+        }
+        assert!(has_finished().await);
+        drop(response);
     }
 }

@@ -205,6 +205,11 @@ impl Gateway {
         peak.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
     }
 
+    /// Returns the address of a listener, which is given by its name in the ready file.
+    pub(crate) fn address(&self, listener: &str) -> String {
+        self.addresses[listener].as_str().unwrap().to_owned()
+    }
+
     pub(crate) fn signal(&self) {
         terminate(&self.child);
     }
