@@ -3,11 +3,14 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::null_as_default;
+
 /// A key without its secret.
 ///
 /// The original server sends `id`, `last_update_timestamp`, `name`, `description` and `expiration`.
 /// The other fields are additions to that API, so they are absent in responses of the original
-/// server.
+/// server. The original client reads an absent or null `id`, `last_update_timestamp` or `name` as
+/// zero or as an empty text, and so does this type.
 ///
 /// # Examples
 ///
@@ -28,10 +31,16 @@ use serde::{Deserialize, Serialize, Serializer};
 #[serde(rename_all = "camelCase")]
 pub struct IngestionApiKey {
     /// The id, which is positive and below 2^53.
+    #[serde(default, deserialize_with = "null_as_default")]
+    #[cfg_attr(feature = "utoipa", schema(required))]
     pub id: i64,
     /// The time of the last change, in milliseconds since the epoch.
+    #[serde(default, deserialize_with = "null_as_default")]
+    #[cfg_attr(feature = "utoipa", schema(required))]
     pub last_update_timestamp: i64,
     /// The name. Several keys may have the same name.
+    #[serde(default, deserialize_with = "null_as_default")]
+    #[cfg_attr(feature = "utoipa", schema(required))]
     pub name: String,
     /// A description of what the key is for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,17 +52,21 @@ pub struct IngestionApiKey {
     /// The time of the creation of the key, in milliseconds since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_timestamp: Option<i64>,
-    /// The time of the last accepted request, in milliseconds since the epoch. It is absent if no
-    /// request was accepted yet.
+    /// The time of the last allowed request, in milliseconds since the epoch. It is absent if no
+    /// request was allowed yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_used_timestamp: Option<i64>,
-    /// The number of accepted requests.
+    /// The number of requests that were allowed and answered with success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted: Option<u64>,
+    /// The number of requests that were allowed and not answered with success: the answer was an
+    /// error, or could not be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<u64>,
     /// The number of requests that were denied because the key was expired or disabled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub denied: Option<u64>,
-    /// The total size of the bodies of accepted requests, in bytes.
+    /// The total size of the bodies of allowed requests, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// Whether the key is enabled. A disabled key is not accepted.
@@ -102,7 +115,7 @@ pub struct KeySource {
     /// The user agent of the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
-    /// The time of the last accepted request of the client, in milliseconds since the epoch.
+    /// The time of the last allowed request of the client, in milliseconds since the epoch.
     pub last_used_timestamp: i64,
 }
 
@@ -162,7 +175,7 @@ mod tests {
     // Guarantee: no field is lost. The unknown status is not an error.
     #[test]
     fn every_field_survives() {
-        let text = r#"{"id":7,"lastUpdateTimestamp":9,"name":"n","description":"d","expiration":1,"createdTimestamp":2,"lastUsedTimestamp":3,"accepted":4,"denied":5,"bytes":6,"enabled":true,"status":"expiring","keyStart":"Zq3L","successor":8,"sources":[{"address":"a","userAgent":"u","lastUsedTimestamp":3}]}"#;
+        let text = r#"{"id":7,"lastUpdateTimestamp":9,"name":"n","description":"d","expiration":1,"createdTimestamp":2,"lastUsedTimestamp":3,"accepted":4,"failed":9,"denied":5,"bytes":6,"enabled":true,"status":"expiring","keyStart":"Zq3L","successor":8,"sources":[{"address":"a","userAgent":"u","lastUsedTimestamp":3}]}"#;
         let key: IngestionApiKey = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&key).unwrap(), text);
         let newer: IngestionApiKey =
@@ -178,6 +191,24 @@ mod tests {
         let generated: GeneratedKey = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&generated).unwrap(), text);
         assert!(!format!("{generated:?}").contains("canary"));
+    }
+
+    // Scenario: the fields that the original server always sends are absent, or they are null. In
+    // another case, the id is a text.
+    // Guarantee: an absent field and null are zero or an empty text. A value of another type is an
+    // error. A new key needs its secret.
+    #[test]
+    fn an_absent_field_is_zero() {
+        for text in ["{}", r#"{"id":null,"lastUpdateTimestamp":null,"name":null}"#] {
+            let key: IngestionApiKey = serde_json::from_str(text).unwrap();
+            assert_eq!(key, IngestionApiKey::default());
+        }
+        let key: GeneratedKey = serde_json::from_str(r#"{"id":7,"apiKey":"k"}"#).unwrap();
+        assert_eq!((key.key.id, key.key.last_update_timestamp), (7, 0));
+        assert!(serde_json::from_str::<IngestionApiKey>(r#"{"id":"7"}"#).is_err());
+        for text in ["{}", r#"{"id":7,"apiKey":null}"#] {
+            assert!(serde_json::from_str::<GeneratedKey>(text).is_err(), "{text}");
+        }
     }
 
     // Scenario: a key with null in its optional fields is deserialized.

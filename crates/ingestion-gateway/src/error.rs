@@ -9,13 +9,14 @@ use otlp_auth::server::FixedTokensError;
 use tokio::task::JoinError;
 
 use crate::admission::admin_tokens::AdminTokensError;
+use crate::listener::ready::ReadyFileError;
 use crate::listener::sockets::BindError;
 use crate::management::SetUpError;
 
 /// Why the gateway did not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The key database cannot be opened or read.
+    /// The key database cannot be opened or read, or another file has its place.
     #[error("the key database {path} cannot be used")]
     Store {
         /// The path of the database.
@@ -33,8 +34,8 @@ pub enum RunError {
     #[error("a listener cannot be served")]
     Listener(#[source] io::Error),
     /// The ready file cannot be written.
-    #[error("the ready file cannot be written")]
-    ReadyFile(#[source] io::Error),
+    #[error(transparent)]
+    ReadyFile(#[from] ReadyFileError),
     /// The metrics cannot be set up.
     #[error("the metrics cannot be set up")]
     Metrics(#[from] OTelSdkError),

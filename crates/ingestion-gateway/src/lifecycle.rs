@@ -9,6 +9,7 @@ use ingestion_keys::store::KeyStore;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use crate::admission::log_throttle;
 use crate::app::App;
 use crate::config::Config;
 use crate::error::RunError;
@@ -29,7 +30,8 @@ const LAST_FLUSH: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 ///
-/// When the gateway cannot start, or one of its background tasks panics.
+/// When the gateway cannot start, when another file takes the place of its database, or when one of
+/// its background tasks panics.
 pub async fn run(
     config: Config,
     ready_file: Option<&Path>,
@@ -41,14 +43,18 @@ pub async fn run(
         () = &mut stop => return Ok(()),
         app = App::start(&config, ready_file, senders) => app?,
     };
-    app.addresses.announce(ready_file).map_err(RunError::ReadyFile)?;
+    app.addresses.announce(ready_file)?;
     let mut background = background_tasks(&app, &config);
     let failed = tokio::select! {
         () = stop => None,
-        ended = background.join_next() => ended.and_then(Result::err),
+        ended = background.join_next() => ended.and_then(Result::err).map(RunError::from),
+        // After a restart, the gateway would use the other file.
+        source = app.store.replaced() => {
+            Some(RunError::Store { path: config.storage.path.clone(), source })
+        }
     };
     shut_down(&app, background, config.shutdown_grace).await;
-    failed.map_or(Ok(()), |error| Err(error.into()))
+    failed.map_or(Ok(()), Err)
 }
 
 /// Stops the listeners first, then writes the usage counters, and then stops the background tasks.
@@ -57,6 +63,7 @@ async fn shut_down(app: &App, mut background: JoinSet<()>, grace: Duration) {
     if !app.server.shut_down(grace).await {
         tracing::warn!(?grace, "requests were still in flight after the grace: they were dropped");
     }
+    app.log_throttles.iter().for_each(|throttle| throttle.begin_interval());
     // If another flush is running, this flush waits until the other flush has ended.
     if tokio::time::timeout(LAST_FLUSH, flush(&app.cache, &*app.store)).await.is_err() {
         tracing::error!("the last usage counters were not written in time");
@@ -88,6 +95,9 @@ fn background_tasks(app: &App, config: &Config) -> JoinSet<()> {
         }
         std::future::pending().await
     });
+
+    let throttles = app.log_throttles.clone();
+    tasks.spawn(async move { log_throttle::begin_intervals(&throttles).await });
 
     let service = app.service.clone();
     tasks.spawn(async move {

@@ -146,8 +146,12 @@ pub struct StoredKey {
 /// The usage of a key: how often, when and by which clients the key was used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// The number of requests that were allowed.
+    /// The number of requests that were allowed and answered with success. In a cache that does not
+    /// learn the answers, every allowed request is counted here
+    /// ([`KeyCacheOptions`](crate::cache::KeyCacheOptions)).
     pub accepted: u64,
+    /// The number of requests that were allowed and not answered with success.
+    pub failed: u64,
     /// The number of requests that were denied because the key had expired or was disabled.
     pub denied: u64,
     /// The number of bytes in the allowed requests.
@@ -175,6 +179,7 @@ impl Usage {
     /// last seen before `oldest_client`.
     pub fn add(&mut self, later: Self, max_clients: usize, oldest_client: Option<Timestamp>) {
         self.accepted = self.accepted.saturating_add(later.accepted);
+        self.failed = self.failed.saturating_add(later.failed);
         self.denied = self.denied.saturating_add(later.denied);
         self.bytes = self.bytes.saturating_add(later.bytes);
         self.last_used_at = self.last_used_at.max(later.last_used_at);

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Whose credential a request carried. The layer puts it into the extensions of the request.
 ///
@@ -131,6 +131,17 @@ impl CountedIdentity {
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.0
+    }
+
+    /// Returns whether anybody else holds the identity: a request that has not ended, or a clone of
+    /// this value. If this returns `false`, everything that the requests did with the handle of the
+    /// identity can be read from now on.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        let is_held = Arc::strong_count(&self.0.shared) > 1;
+        // The count is read without an order. The fence orders it after the last drop of a clone.
+        fence(Ordering::Acquire);
+        is_held
     }
 
     /// Returns the number of requests since the last [`take_uses`](Self::take_uses).

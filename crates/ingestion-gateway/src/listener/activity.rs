@@ -1,10 +1,11 @@
-//! Finds out what a connection is doing: whether it is idle, has finished, or has a peer that has
-//! stalled.
+//! Finds out what a connection is doing: whether it is idle, whether its peer has stalled, and
+//! whether it may give way to another connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// A peer counts as stalled if it takes fewer bytes than this within an idle timeout. HTTP/2 pings,
@@ -29,6 +30,26 @@ pub(crate) struct Activity {
     written: AtomicU64,
     /// Whether the operating system takes no more bytes, because the peer does not read.
     blocked: AtomicBool,
+    /// Whether the write side is closed. The connection only reads what the peer still sends.
+    closing: AtomicBool,
+    /// Whether the connection was asked to give way and has not answered yet.
+    asked: AtomicBool,
+    ask: Notify,
+}
+
+/// Says how much a connection would lose by giving way. The connection with the smallest rank gives
+/// way first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    state: State,
+    begun: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    Closing,
+    Quiet,
+    Answering,
 }
 
 /// A guard that counts a request as in flight until the guard is dropped.
@@ -57,6 +78,11 @@ impl Activity {
         self.blocked.store(blocked, Relaxed);
     }
 
+    /// Notes that the write side is closed.
+    pub(crate) fn set_closing(&self) {
+        self.closing.store(true, Relaxed);
+    }
+
     /// Waits until no request is in flight and no request has begun for `timeout`. Returns at most
     /// twice `timeout` after the last request has ended.
     pub(crate) async fn idle(&self, timeout: Duration) {
@@ -68,6 +94,14 @@ impl Activity {
                 return;
             }
             begun = now;
+        }
+    }
+
+    /// Waits for `timeout`, and then for ever if a request has begun within that time.
+    pub(crate) async fn nothing_begun(&self, timeout: Duration) {
+        tokio::time::sleep(timeout).await;
+        if self.begun.load(Relaxed) != 0 {
+            std::future::pending().await
         }
     }
 
@@ -97,10 +131,43 @@ impl Activity {
             }
             let writes = self.answering.load(Relaxed) != 0 || self.blocked.load(Relaxed);
             let busy = self.in_flight.load(Relaxed) != 0 || begun_now != begun;
-            if !busy && !(writes && progress.elapsed() < UNREAD) {
+            let writing = writes && progress.elapsed() < UNREAD;
+            if !busy && !writing {
                 return;
             }
             (begun, written) = (begun_now, written_now);
+        }
+    }
+
+    /// Returns the rank of the connection, or `None` if it cannot give way: a request is in flight,
+    /// or the connection was already asked.
+    pub(crate) fn rank(&self) -> Option<Rank> {
+        if self.in_flight.load(Relaxed) != 0 || self.asked.load(Relaxed) {
+            return None;
+        }
+        let (closing, answering) = (self.closing.load(Relaxed), self.answering.load(Relaxed));
+        let state = match (closing, answering) {
+            (true, _) => State::Closing,
+            (false, 0) => State::Quiet,
+            (false, _) => State::Answering,
+        };
+        Some(Rank { state, begun: self.begun.load(Relaxed) })
+    }
+
+    /// Asks the connection to give way to another one.
+    pub(crate) fn ask_to_give_way(&self) {
+        self.asked.store(true, Relaxed);
+        self.ask.notify_one();
+    }
+
+    /// Waits until the connection is asked to give way while no request is in flight.
+    pub(crate) async fn gives_way(&self) {
+        loop {
+            self.ask.notified().await;
+            if self.in_flight.load(Relaxed) == 0 {
+                return;
+            }
+            self.asked.store(false, Relaxed);
         }
     }
 }
@@ -184,5 +251,29 @@ mod tests {
         }
         assert!(has_finished().await);
         drop(response);
+    }
+
+    // Scenario: a connection has a request in flight, writes a response, is quiet, begins another
+    // request, and closes.
+    // Guarantee: the connection never gives way while a request is in flight. A connection that
+    // closes goes before one that is quiet, and a quiet one goes before one that writes a response.
+    // Of two connections in the same state, the one with fewer requests goes first.
+    #[test]
+    fn who_says_least_gives_way() {
+        let (activity, silent) = (Arc::new(Activity::default()), Arc::new(Activity::default()));
+        let first = activity.begin();
+        assert_eq!(activity.rank(), None);
+        let response = first.answer();
+        let answering = activity.rank().unwrap();
+        drop(response);
+        let quiet = activity.rank().unwrap();
+        drop(activity.begin());
+        let quiet_later = activity.rank().unwrap();
+        activity.set_closing();
+        let closing = activity.rank().unwrap();
+        let silent = silent.rank().unwrap();
+        let mut ranks = [answering, quiet, quiet_later, closing, silent];
+        ranks.sort();
+        assert_eq!(ranks, [closing, silent, quiet, quiet_later, answering]);
     }
 }

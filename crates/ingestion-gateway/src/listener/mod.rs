@@ -3,6 +3,8 @@
 mod activity;
 pub(crate) mod client_address;
 mod connection;
+mod connections;
+pub(crate) mod descriptors;
 pub(crate) mod ready;
 mod request_body;
 mod response_body;

@@ -2,24 +2,31 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::Listener;
 use http::{Request, Response};
 use hyper::body::Body;
 use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use super::connections::Connections;
 use super::request_body::RequestBody;
 use super::sockets::Socket;
 use crate::config::LimitsConfig;
+
+/// How long a listener waits after the operating system has refused a connection, for example
+/// because the process has no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The shortest time between two warnings about refused connections of one listener.
+const ACCEPT_WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long connections may take to end after their requests were dropped. They take longer only if
 /// a thread of their runtime is blocked.
@@ -38,6 +45,15 @@ pub(crate) struct Server {
     connections: TaskTracker,
 }
 
+/// What the listeners of one kind have: the threads that serve them, and a limit.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    /// The runtime that accepts and serves the connections.
+    pub(crate) runtime: Handle,
+    /// The largest number of open connections of each listener.
+    pub(crate) max_connections: usize,
+}
+
 impl Server {
     pub(crate) fn new(limits: LimitsConfig, trusted_proxies: &[IpNet]) -> Self {
         Self {
@@ -54,32 +70,39 @@ impl Server {
         &self.stop
     }
 
-    /// Serves `service` in the background, on `runtime`. `service` is any HTTP service, for example
-    /// an axum router.
+    /// Serves `service` in the background, on the runtime of `group`. `service` is any HTTP
+    /// service, for example an axum router. Without a socket, the listener is off, and nothing is
+    /// served.
     ///
     /// # Errors
     ///
     /// When the socket cannot be registered with the runtime.
-    pub(crate) fn serve<S, B>(&self, runtime: &Handle, socket: Socket, service: S) -> io::Result<()>
+    pub(crate) fn serve<S, B>(
+        &self,
+        group: &Group,
+        socket: Option<Socket>,
+        service: S,
+    ) -> io::Result<()>
     where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + 'static,
         S::Future: Send,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
+        let Some(socket) = socket else { return Ok(()) };
         let listener = {
             let listener = socket.listener.into_std()?;
-            let _runtime = runtime.enter();
+            let _runtime = group.runtime.enter();
             TcpListener::from_std(listener)?
         };
-        let server = self.clone();
+        let (server, places) = (self.clone(), Connections::new(group.max_connections));
         let task = async move {
             tokio::select! {
                 () = server.stop.cancelled() => {}
-                () = server.accept(listener, service) => {}
+                () = server.accept(listener, places, service) => {}
             }
         };
-        self.connections.spawn_on(task, runtime);
+        self.connections.spawn_on(task, &group.runtime);
         Ok(())
     }
 
@@ -96,19 +119,49 @@ impl Server {
         all_ended
     }
 
-    async fn accept<S, B>(&self, mut listener: TcpListener, service: S)
+    async fn accept<S, B>(&self, listener: TcpListener, connections: Arc<Connections>, service: S)
     where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + 'static,
         S::Future: Send,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
-        let permits = Arc::new(Semaphore::new(self.limits.max_connections));
-        // The semaphore is never closed, so acquiring does not fail.
-        while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-            // axum's `accept` waits a second when the process has no file descriptors left.
-            let (stream, peer) = Listener::accept(&mut listener).await;
-            self.connections.spawn(self.clone().connection(stream, peer, service.clone(), permit));
+        let mut refusals = Refusals::default();
+        loop {
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) if is_about_one_connection(&error) => continue,
+                Err(error) => {
+                    refusals.warn(&error);
+                    connections.ask_one_to_give_way();
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let place = connections.place().await;
+            self.connections.spawn(self.clone().connection(stream, peer, service.clone(), place));
+        }
+    }
+}
+
+/// Returns whether `accept` failed because the peer of one connection is already gone.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Warns about connections that the operating system refused, but not about each of them.
+#[derive(Default)]
+struct Refusals {
+    last_warning: Option<Instant>,
+}
+
+impl Refusals {
+    fn warn(&mut self, error: &io::Error) {
+        let recent = |last: Instant| last.elapsed() < ACCEPT_WARNING_INTERVAL;
+        if !self.last_warning.is_some_and(recent) {
+            self.last_warning = Some(Instant::now());
+            tracing::warn!(%error, "connections cannot be accepted for now");
         }
     }
 }

@@ -71,6 +71,7 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.activity.set_closing();
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }

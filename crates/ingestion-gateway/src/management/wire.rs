@@ -49,6 +49,7 @@ pub(super) fn single_key(Key { record, usage, status }: Key) -> IngestionApiKey 
         created_timestamp: Some(record.created_at.as_millis()),
         last_used_timestamp: usage.last_used_at.map(Timestamp::as_millis),
         accepted: Some(usage.accepted),
+        failed: Some(usage.failed),
         denied: Some(usage.denied),
         bytes: Some(usage.bytes),
         enabled: Some(record.enabled),

@@ -1,14 +1,16 @@
-//! Counts the bytes, the denied requests and the clients of a key.
+//! Counts the answers, the bytes, the denied requests and the clients of a key.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ingestion_api::KEY_PREFIX;
+
 /// The largest number of characters that are kept of a user agent.
 const USER_AGENT_LEN: usize = 128;
 
-/// Adds bytes and clients to the usage of a key. The identity of an allowed request has this value
-/// as its [handle](otlp_auth::Identity::handle).
+/// Adds answers, bytes and clients to the usage of a key. The identity of an allowed request has
+/// this value as its [handle](otlp_auth::Identity::handle).
 ///
 /// # Examples
 ///
@@ -22,9 +24,17 @@ const USER_AGENT_LEN: usize = 128;
 ///         handle.add_client(from, user_agent);
 ///     }
 /// }
+///
+/// fn answered(identity: &Identity, success: bool) {
+///     if let Some(handle) = identity.handle::<KeyHandle>() {
+///         handle.add_answer(success);
+///     }
+/// }
 /// ```
 #[derive(Debug)]
 pub struct KeyHandle {
+    pub(super) accepted: AtomicU64,
+    pub(super) failed: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) denied: AtomicU64,
     pub(super) clients: Mutex<Vec<SeenClient>>,
@@ -43,11 +53,21 @@ pub(super) struct SeenClient {
 impl KeyHandle {
     pub(super) fn new(max_clients: usize) -> Self {
         Self {
+            accepted: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             denied: AtomicU64::new(0),
             clients: Mutex::default(),
             max_clients,
         }
+    }
+
+    /// Adds the answer to an allowed request, and says whether the answer was a success. The cache
+    /// counts answers if [`answers_are_reported`](super::KeyCacheOptions::answers_are_reported). A
+    /// request whose answer was never sent, or only in part, is not a success.
+    pub fn add_answer(&self, success: bool) {
+        let counter = if success { &self.accepted } else { &self.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Adds the bytes of an allowed request.
@@ -57,9 +77,11 @@ impl KeyHandle {
 
     /// Notes the client of an allowed request. The call never waits. If several requests add a
     /// client at the same moment, some of the clients are not noted.
+    ///
+    /// A user agent that contains a key is not noted, because clients are stored and shown.
     pub fn add_client(&self, address: IpAddr, user_agent: Option<&str>) {
         let Ok(mut clients) = self.clients.try_lock() else { return };
-        let user_agent = user_agent.map(shortened);
+        let user_agent = user_agent.filter(|text| !text.contains(KEY_PREFIX)).map(shortened);
         let same = |known: &SeenClient| {
             known.address == address && known.user_agent.as_deref() == user_agent
         };

@@ -56,12 +56,24 @@ pub struct KeyCacheOptions {
     pub max_clients: usize,
     /// How long a client of a key is kept after its last request.
     pub retain_clients: Duration,
+    /// Whether the program reports the answer to every allowed request to the [`KeyHandle`] of the
+    /// request. Then a request is counted as accepted or as failed when its answer is reported, and
+    /// not counted before.
+    ///
+    /// With `false`, which is the default, the cache does not learn the answers: it counts every
+    /// request that it allows as accepted, and ignores what is reported.
+    pub answers_are_reported: bool,
 }
 
 impl Default for KeyCacheOptions {
     fn default() -> Self {
         let day = Duration::from_secs(24 * 60 * 60);
-        Self { max_staleness: Duration::from_secs(600), max_clients: 5, retain_clients: 30 * day }
+        Self {
+            max_staleness: Duration::from_secs(600),
+            max_clients: 5,
+            retain_clients: 30 * day,
+            answers_are_reported: false,
+        }
     }
 }
 
@@ -95,7 +107,7 @@ impl KeyCache {
         Self {
             keys: Map::default(),
             fresh_until: AtomicU64::new(0),
-            usage: Registry::new(options.max_clients),
+            usage: Registry::new(&options),
             writer: Mutex::default(),
             follower: tokio::sync::Mutex::default(),
             clock,

@@ -24,8 +24,11 @@ struct TestEnv {
 
 impl TestEnv {
     fn new() -> Self {
+        Self::with(KeyCacheOptions { max_clients: 2, ..KeyCacheOptions::default() })
+    }
+
+    fn with(options: KeyCacheOptions) -> Self {
         let clock = Arc::new(ManualClock::at(NOW));
-        let options = KeyCacheOptions { max_clients: 2, ..KeyCacheOptions::default() };
         let cache = Arc::new(KeyCache::new(clock.clone(), options));
         Self { cache, store: Arc::new(MemoryStore::new([0; 16])), clock }
     }

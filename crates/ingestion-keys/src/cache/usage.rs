@@ -1,5 +1,5 @@
-//! The usage of keys. Each decision counts the use of its key. A flush writes the counted usage to
-//! the store in batches.
+//! The usage of keys. Each decision counts the use of its key, or each reported answer does. A
+//! flush writes the counted usage to the store in batches.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use otlp_auth::{CountedIdentity, Identity};
 
-use super::KeyCache;
 use super::digest_prefix::DigestPrefix;
 use super::identities::Identities;
 use super::key_handle::{KeyHandle, SeenClient};
+use super::{KeyCache, KeyCacheOptions};
 use crate::clock::Timestamp;
 use crate::key::{KeyClient, KeyId, StoredKey, Usage};
 use crate::store::{KeyStore, StoreError, UsageBatch};
@@ -20,7 +20,7 @@ use crate::store::{KeyStore, StoreError, UsageBatch};
 /// The largest number of keys in one batch. The store writes each batch in one short transaction.
 const BATCH: usize = 1000;
 
-/// A key with at least this many allowed requests since the last flush gets separate counters for
+/// A key with at least this many counted requests since the last flush gets separate counters for
 /// each core.
 const BUSY: u64 = 1000;
 
@@ -37,6 +37,7 @@ pub(super) struct Registry {
     retired: Mutex<HashMap<KeyId, Retired>>,
     flushing: tokio::sync::Mutex<()>,
     max_clients: usize,
+    answers_are_reported: bool,
 }
 
 /// The state of a key that is not in the store any more.
@@ -142,7 +143,10 @@ impl PendingUsage<'_> {
         let limit = self.registry.max_clients;
         if let Some(pending) = self.registry.used.pin().get(&key.record.id) {
             let pending = lock(pending);
-            let counted = pending.counted.iter().map(|counted| counted.read(now));
+            let counted = pending
+                .counted
+                .iter()
+                .map(|counted| counted.read(now, self.registry.answers_are_reported));
             for usage in pending.unflushed.as_deref().cloned().into_iter().chain(counted) {
                 key.usage.add(usage, limit, None);
             }
@@ -155,8 +159,12 @@ impl PendingUsage<'_> {
 }
 
 impl Registry {
-    pub(super) fn new(max_clients: usize) -> Self {
-        Self { max_clients, ..Self::default() }
+    pub(super) fn new(options: &KeyCacheOptions) -> Self {
+        Self {
+            max_clients: options.max_clients,
+            answers_are_reported: options.answers_are_reported,
+            ..Self::default()
+        }
     }
 
     /// Makes the identity of a key at its first use.
@@ -188,8 +196,7 @@ impl Registry {
     }
 
     /// Registers these identities, so that every flush reads their counters. Earlier identities of
-    /// the key stay registered for as long as they count anything, because a running request may
-    /// still use one of them.
+    /// the key stay registered for as long as a running request has one of them.
     fn count(&self, id: KeyId, digest: &DigestPrefix, identities: &[CountedIdentity]) {
         let used = self.used.pin();
         let new = || {
@@ -240,17 +247,20 @@ impl Registry {
             let mut guard = lock(shared);
             let key = &mut *guard;
             key.counted.retain(|counted| {
-                let usage = counted.take(now);
-                if usage.accepted >= BUSY && !counted.replaced {
+                // This is read before the counters. A request that has ended by now has counted
+                // everything before.
+                let is_held = counted.identity.is_held();
+                let usage = counted.take(now, self.answers_are_reported);
+                if usage.accepted.saturating_add(usage.failed) >= BUSY && !counted.replaced {
                     busy.push(key.digest);
                 }
                 let any = usage != Usage::default();
                 if any {
                     key.unflushed.get_or_insert_default().add(usage, self.max_clients, None);
                 }
-                // An identity that was replaced is dropped at the first flush that finds all its
-                // counters at zero.
-                any || !counted.replaced
+                // An identity that was replaced is dropped at the first flush that finds that
+                // nobody holds it any more.
+                is_held || !counted.replaced
             });
             if key.unflushed.is_some() {
                 unflushed.push((*id, Arc::clone(shared)));
@@ -268,34 +278,39 @@ impl fmt::Debug for Registry {
 
 impl Counted {
     /// Returns the counted usage, and leaves the counters unchanged.
-    fn read(&self, now: Timestamp) -> Usage {
+    fn read(&self, now: Timestamp, answers_are_reported: bool) -> Usage {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        self.collect(now, self.identity.uses(), read, |client| client.is_fresh)
+        let allowed = (!answers_are_reported).then(|| self.identity.uses());
+        self.collect(now, allowed, read, |client| client.is_fresh)
     }
 
     /// Returns the counted usage, and sets the counters to zero.
-    fn take(&self, now: Timestamp) -> Usage {
+    fn take(&self, now: Timestamp, answers_are_reported: bool) -> Usage {
         let take = |counter: &AtomicU64| match counter.load(Ordering::Relaxed) {
             // A counter that is zero is not written, because a write would take the cache line of
             // the counter away from the other cores.
             0 => 0,
             _ => counter.swap(0, Ordering::Relaxed),
         };
-        self.collect(now, self.identity.take_uses(), take, |client| {
-            std::mem::take(&mut client.is_fresh)
-        })
+        let allowed = (!answers_are_reported).then(|| self.identity.take_uses());
+        self.collect(now, allowed, take, |client| std::mem::take(&mut client.is_fresh))
     }
 
+    /// Collects the usage. `allowed` is the number of allowed requests, which count as accepted. If
+    /// it is `None`, the reported answers are counted instead.
     fn collect(
         &self,
         now: Timestamp,
-        accepted: u64,
+        allowed: Option<u64>,
         count: impl Fn(&AtomicU64) -> u64,
         fresh: impl Fn(&mut SeenClient) -> bool,
     ) -> Usage {
-        let mut usage =
-            Usage { accepted, last_used_at: (accepted > 0).then_some(now), ..Usage::default() };
+        let mut usage = Usage { accepted: allowed.unwrap_or_default(), ..Usage::default() };
         if let Some(handle) = self.identity.identity().handle::<KeyHandle>() {
+            if allowed.is_none() {
+                usage.accepted = count(&handle.accepted);
+                usage.failed = count(&handle.failed);
+            }
             usage.denied = count(&handle.denied);
             usage.bytes = count(&handle.bytes);
             for client in lock(&handle.clients)
@@ -309,6 +324,7 @@ impl Counted {
                 });
             }
         }
+        usage.last_used_at = (usage.accepted > 0 || usage.failed > 0).then_some(now);
         usage
     }
 }

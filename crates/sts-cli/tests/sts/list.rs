@@ -13,7 +13,7 @@ const MANY: &str = r#"[
 
 /// A key with every field.
 pub(crate) const FULL: &str = r#"{"id":7,"lastUpdateTimestamp":1590105600001,"name":"edge","expiration":1590105600000,"createdTimestamp":1590105600000,
-    "lastUsedTimestamp":1590105660000,"accepted":12,"denied":1,"bytes":3456,"enabled":true,"status":"expiring","keyStart":"Zq3L","successor":8,
+    "lastUsedTimestamp":1590105660000,"accepted":12,"failed":2,"denied":1,"bytes":3456,"enabled":true,"status":"expiring","keyStart":"Zq3L","successor":8,
     "sources":[{"address":"192.0.2.1","userAgent":"otelcol\u001b/0.1","lastUsedTimestamp":1590105660000}],"unknown":{}}"#;
 
 // Scenario: names and descriptions have markup, emoji, right-to-left text, line ends, terminal
@@ -43,16 +43,53 @@ ID | NAME        | EXPIRATION           | DESCRIPTION              \n\
     );
 }
 
-// Scenario: there is no key.
+// Scenario: there is no key. The server says so with an empty list, with null, or with an empty
+// body.
 // Guarantee: the text says that there are no keys. The JSON has an empty list.
 #[test]
 fn an_empty_list() {
-    let mock = Mock::with_override("GET /api/security", |_| json(200, "[]"));
-    assert_eq!(Sts::connected_to(&mock).key(&["list"]), "No ingestion api keys found.\n");
-    assert_eq!(
-        Sts::connected_to(&mock).key(&["list", "-o", "json"]),
-        "{\n  \"ingestion-api-keys\": []\n}\n"
-    );
+    for body in ["[]", "null", ""] {
+        let mock = Mock::with_override("GET /api/security", move |_| json(200, body));
+        assert_eq!(Sts::connected_to(&mock).key(&["list"]), "No ingestion api keys found.\n");
+        assert_eq!(
+            Sts::connected_to(&mock).key(&["list", "-o", "json"]),
+            "{\n  \"ingestion-api-keys\": []\n}\n"
+        );
+    }
+}
+
+// Scenario: keys lack the fields that the original server always sends, or the fields are null, or
+// the whole key is null. A name has bytes that are not UTF-8.
+// Guarantee: as in the original command, an absent field is zero or empty. A description of the key
+// does not have a time that the server did not send.
+#[test]
+fn a_key_without_the_usual_fields() {
+    let mock = Mock::with_override("GET /api/security", |_| {
+        let mut body =
+            br#"[{"id":7,"name":"a"},{"id":8,"lastUpdateTimestamp":null,"name":null},null,
+            {"id":9,"name":"b?"}]"#
+                .to_vec();
+        let at = body.iter().rposition(|byte| *byte == b'?').unwrap();
+        body[at] = 0xff;
+        let mut response = json(200, "");
+        *response.body_mut() = body.into();
+        response
+    });
+    let sts = Sts::connected_to(&mock);
+    let expected = "\
+ID | NAME | EXPIRATION | DESCRIPTION
+8  |      |            | -          
+0  |      |            | -          
+7  | a    |            | -          
+9  | b\u{fffd}   |            | -          
+";
+    assert_eq!(sts.key(&["list"]), expected);
+    let keys = serde_json::from_str::<Value>(&sts.key(&["list", "-o", "json"])).unwrap();
+    let key = serde_json::json!({"id": 7, "lastUpdateTimestamp": 0, "name": "a"});
+    assert_eq!(keys["ingestion-api-keys"][2], key);
+    let mock = Mock::with_override("GET /api/security", |_| json(200, r#"{"id":7,"name":"a"}"#));
+    let described = Sts::connected_to(&mock).key(&["describe", "-i", "7"]);
+    assert_eq!(described, "ID:          7\nName:        a\nExpiration:  never\n");
 }
 
 // Scenario: keys with and without counters are listed with `--wide`.
@@ -64,9 +101,9 @@ fn a_wide_list() {
         json(200, &format!("[{FULL},{}", &LISTED[1..]))
     });
     let expected = "\
-ID              | NAME                 | STATUS   | EXPIRATION | LAST USE             | ACCEPTED | DENIED | BYTES | DESCRIPTION\n\
-7               | edge                 | expiring | 2020-05-22 | 2020-05-22T00:01:00Z | 12       | 1      | 3456  | -          \n\
-250558013078953 | my-ingestion-api-key | -        |            | -                    | -        | -      | -     | -          \n";
+ID              | NAME                 | STATUS   | EXPIRATION | LAST USE             | ACCEPTED | FAILED | DENIED | BYTES | DESCRIPTION\n\
+7               | edge                 | expiring | 2020-05-22 | 2020-05-22T00:01:00Z | 12       | 2      | 1      | 3456  | -          \n\
+250558013078953 | my-ingestion-api-key | -        |            | -                    | -        | -      | -      | -     | -          \n";
     assert_eq!(Sts::connected_to(&mock).key(&["list", "--wide"]), expected);
 }
 
@@ -87,6 +124,7 @@ Created:     2020-05-22T00:00:00Z
 Last update: 2020-05-22T00:00:00Z
 Last use:    2020-05-22T00:01:00Z
 Accepted:    12
+Failed:      2
 Denied:      1
 Bytes:       3456
 Replaced by: 8

@@ -63,7 +63,7 @@ pub(crate) fn run() {
     let lines = sts(&home, &["ingestion-api-key", "list", "--wide"]);
     let row = lines.iter().find(|line| line.contains(NAME)).expect("a row");
     let cells: Vec<_> = row.split('|').map(str::trim).collect();
-    let [id, NAME, "active", _, last_use, accepted, "0", ..] = cells[..] else {
+    let [id, NAME, "active", _, last_use, accepted, "0", "0", ..] = cells[..] else {
         panic!("unexpected row: {row}")
     };
     assert!(

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use otlp_auth::Identity;
+
 use super::*;
 
 // Scenario: a request is denied because its key was deleted.
@@ -55,6 +57,64 @@ async fn usage_is_counted_once() {
     env.clock.advance(Duration::from_secs(10));
     env.flush().await;
     assert_eq!(env.usage(1).await, usage(4, 2));
+}
+
+// Scenario: the answers to requests are reported. Then the key is renamed while a request is in
+// flight, the usage is flushed several times, and the answer to this request is reported.
+// Guarantee: a request is counted once, as accepted or as failed, when its answer is reported, and
+// not before. The last use is the time of the flush after it.
+#[tokio::test]
+async fn an_answer_is_counted_when_it_is_reported() {
+    let options = KeyCacheOptions { answers_are_reported: true, ..KeyCacheOptions::default() };
+    let env = TestEnv::with(options);
+    let key = env.insert(1, "n").await;
+    let secret = super::key(1);
+    let allowed = || {
+        let credential = Credential::new("StackState", secret.expose_secret()).unwrap();
+        let Ok(Decision::Allow(identity)) = env.cache.decide(&credential) else {
+            panic!("the key is valid")
+        };
+        identity
+    };
+    let report =
+        |identity: Identity, success| identity.handle::<KeyHandle>().unwrap().add_answer(success);
+    let [first, second, third] = [allowed(), allowed(), allowed()];
+    env.flush().await;
+    assert_eq!(env.usage(1).await, Usage::default());
+    report(first, true);
+    report(second, false);
+    let stored = env.store.get(key.id).await.unwrap().unwrap();
+    let counted = env.cache.pending_usage().await.added_to(stored, NOW).usage;
+    assert_eq!((counted.accepted, counted.failed), (1, 1));
+    env.write(Write::Update(KeyRecord { name: "m".to_owned(), ..key })).await;
+    env.catch_up().await;
+    assert_eq!(allowed().name(), "m");
+    for _ in 0..3 {
+        env.flush().await;
+    }
+    env.clock.advance(Duration::from_secs(10));
+    report(third, false);
+    env.flush().await;
+    let last_used_at = Some(NOW.saturating_add(Duration::from_secs(10)));
+    let expected = Usage { accepted: 1, failed: 2, last_used_at, ..Usage::default() };
+    assert_eq!(env.usage(1).await, expected);
+}
+
+// Scenario: a program that does not say that it reports its answers reports one.
+// Guarantee: the report is ignored, so that the request is not counted twice.
+#[tokio::test]
+async fn an_unexpected_report_is_ignored() {
+    let env = TestEnv::new();
+    env.insert(1, "n").await;
+    let secret = key(1);
+    let credential = Credential::new("StackState", secret.expose_secret()).unwrap();
+    let Ok(Decision::Allow(identity)) = env.cache.decide(&credential) else {
+        panic!("the key is valid")
+    };
+    identity.handle::<KeyHandle>().unwrap().add_answer(false);
+    env.flush().await;
+    let usage = env.usage(1).await;
+    assert_eq!((usage.accepted, usage.failed), (1, 0));
 }
 
 // Scenario: bytes are added through the handle of an identity. More clients than the cache keeps

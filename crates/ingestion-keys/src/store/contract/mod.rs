@@ -329,6 +329,7 @@ pub async fn the_audit_has_every_change(store: &Store) {
 fn used(accepted: u64, at: i64) -> Usage {
     Usage {
         accepted,
+        failed: 2,
         denied: 1,
         bytes: 10,
         last_used_at: Some(Timestamp::from_millis(at)),
@@ -358,6 +359,7 @@ pub async fn usage_adds_up(store: &Store) {
     store.add_usage(batch(vec![(id(1), used(4, 150))])).await.unwrap();
     let sum = Usage {
         accepted: 7,
+        failed: 4,
         denied: 2,
         bytes: 20,
         last_used_at: Some(Timestamp::from_millis(200)),

@@ -12,7 +12,7 @@ use crate::store::{Change, Cursor, KeyState, Write};
 /// Selects the columns of a [`StoredKey`].
 pub(super) const STORED: &str = "SELECT k.id, k.digest, k.key_start, k.name, k.description, \
      k.created_at, k.updated_at, k.expires_at, k.enabled, k.successor, k.revision, \
-     u.accepted, u.denied, u.bytes, u.last_used_at \
+     u.accepted, u.failed, u.denied, u.bytes, u.last_used_at \
      FROM keys k LEFT JOIN usage u ON u.key_id = k.id";
 
 /// Selects the columns of a [`Change`] from the keys.

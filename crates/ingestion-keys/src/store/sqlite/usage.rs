@@ -9,11 +9,11 @@ use crate::store::UsageBatch;
 
 /// Adds a batch to the stored usage. Ignores keys that do not exist any more.
 pub(super) fn add(transaction: &Transaction<'_>, batch: UsageBatch) -> Result<(), SqliteError> {
-    let sql = "SELECT u.accepted, u.denied, u.bytes, u.last_used_at \
+    let sql = "SELECT u.accepted, u.failed, u.denied, u.bytes, u.last_used_at \
          FROM keys k LEFT JOIN usage u ON u.key_id = k.id WHERE k.id = ?1";
     let mut find = transaction.prepare_cached(sql)?;
-    let sql = "INSERT OR REPLACE INTO usage (key_id, accepted, denied, bytes, last_used_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5)";
+    let sql = "INSERT OR REPLACE INTO usage \
+         (key_id, accepted, failed, denied, bytes, last_used_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let mut replace = transaction.prepare_cached(sql)?;
     for (id, later) in batch.usage {
         let mut rows = find.query([id.get()])?;
@@ -27,6 +27,7 @@ pub(super) fn add(transaction: &Transaction<'_>, batch: UsageBatch) -> Result<()
         replace.execute(params![
             id.get(),
             to_integer(usage.accepted),
+            to_integer(usage.failed),
             to_integer(usage.denied),
             to_integer(usage.bytes),
             usage.last_used_at.map(Timestamp::as_millis),
@@ -36,15 +37,16 @@ pub(super) fn add(transaction: &Transaction<'_>, batch: UsageBatch) -> Result<()
     Ok(())
 }
 
-/// Reads the usage from four columns, which begin at column `first`. All four are null for a key
+/// Reads the usage from five columns, which begin at column `first`. All five are null for a key
 /// that was never used. The clients are not read here, but by [`clients`].
 pub(super) fn columns(row: &Row<'_>, first: usize) -> Result<Usage, SqliteError> {
     let Some(accepted) = row.get::<_, Option<i64>>(first)? else { return Ok(Usage::default()) };
     Ok(Usage {
         accepted: from_integer(accepted),
-        denied: from_integer(row.get(first + 1)?),
-        bytes: from_integer(row.get(first + 2)?),
-        last_used_at: row.get::<_, Option<_>>(first + 3)?.map(Timestamp::from_millis),
+        failed: from_integer(row.get(first + 1)?),
+        denied: from_integer(row.get(first + 2)?),
+        bytes: from_integer(row.get(first + 3)?),
+        last_used_at: row.get::<_, Option<_>>(first + 4)?.map(Timestamp::from_millis),
         clients: Vec::new(),
     })
 }

@@ -42,6 +42,7 @@ pub(super) fn run(session: &Session<'_>, args: &ListArgs) -> Result<(), Failure>
             "expiration",
             "last use",
             "accepted",
+            "failed",
             "denied",
             "bytes",
             "description",
@@ -73,7 +74,7 @@ fn row(key: &IngestionApiKey) -> [String; 4] {
     [key.id.to_string(), key.name.clone(), ends, or_dash(key.description.clone())]
 }
 
-fn wide_row(key: &IngestionApiKey) -> [String; 9] {
+fn wide_row(key: &IngestionApiKey) -> [String; 10] {
     let [id, name, ends, description] = row(key);
     let last_use = match (key.last_used_timestamp, key.accepted) {
         (Some(millis), _) => Some(timestamp(millis)),
@@ -90,6 +91,7 @@ fn wide_row(key: &IngestionApiKey) -> [String; 9] {
         ends,
         or_dash(last_use),
         number(key.accepted),
+        number(key.failed),
         number(key.denied),
         number(key.bytes),
         description,

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::fixture::commit;
 use crate::key::{KeyClient, KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
 use crate::store::sqlite::{SqliteOptions, SqliteStore, connect, file};
-use crate::store::{Change, Changes, Cursor, KeyState, KeyStore, Write};
+use crate::store::{Change, Changes, Cursor, KeyState, KeyStore, UsageBatch, Write};
 
 /// The rows of a database as version 1 wrote them. Five changes were made to three keys, and one of
 /// the keys was deleted.
@@ -45,13 +45,60 @@ INSERT INTO usage (key_id, accepted, denied, bytes, last_used_at, sources) VALUE
     (12, 0, 1, 0, NULL, '[]');
 "#;
 
+/// The same rows as version 2 wrote them.
+const ROWS_OF_VERSION_2: &str = r#"
+UPDATE last_change SET revision = 5;
+INSERT INTO changes (revision, change_id, changed_at) VALUES
+    (1, x'01010101010101010101010101010101', 1000),
+    (2, x'02020202020202020202020202020202', 2000),
+    (3, x'03030303030303030303030303030303', 3000),
+    (4, x'04040404040404040404040404040404', 4000),
+    (5, x'05050505050505050505050505050505', 5000);
+INSERT INTO keys (id, revision, digest, expires_at, enabled, name, key_start, created_at,
+    updated_at, successor, description) VALUES
+    (11, 4, x'1111111111111111111111111111111111111111111111111111111111111111', 90000, 1,
+        'core', 'aaaa', 1000, 4000, 12, 'says "hi"' || char(10) || '🦀'),
+    (12, 4, x'1212121212121212121212121212121212121212121212121212121212121212', NULL, 0,
+        'core', 'bbbb', 4000, 4000, NULL, NULL);
+INSERT INTO tombstones (id, revision, digest, deleted_at) VALUES
+    (13, 5, x'1313131313131313131313131313131313131313131313131313131313131313', 5000);
+INSERT INTO audit (revision, changed_at, who, action, key_id, key_name, other_key_id) VALUES
+    (1, 1000, 'ops', 'create', 11, 'edge', NULL),
+    (2, 2000, 'ada', 'update', 11, 'core', NULL),
+    (3, 3000, 'ops', 'create', 13, 'gone', NULL),
+    (4, 4000, 'bob', 'rotate', 11, 'core', 12),
+    (5, 5000, 'eve', 'delete', 13, 'gone', NULL);
+INSERT INTO audit_changes (revision, position, field, old_value, new_value) VALUES
+    (1, 0, 'name', NULL, 'edge'), (1, 1, 'description', NULL, 'old'), (1, 2, 'enabled', NULL, 'true'),
+    (2, 0, 'name', 'edge', 'core'),
+    (2, 1, 'description', 'old', 'says "hi"' || char(10) || '🦀'),
+    (2, 2, 'enabled', 'true', 'false'),
+    (3, 0, 'name', NULL, 'gone'),
+    (4, 0, 'expiration', '95000', '90000'), (4, 1, 'description', 'x', NULL);
+INSERT INTO usage (key_id, accepted, denied, bytes, last_used_at) VALUES
+    (11, 7, 2, 4096, 4500), (12, 0, 1, 0, NULL);
+INSERT INTO clients (key_id, slot, address, user_agent, last_used_at) VALUES
+    (11, 0, '2001:db8::1', 'agent "a"/1.0', 4500), (11, 1, '192.0.2.7', NULL, 4400);
+"#;
+
 fn make_version_1(path: &Path) {
+    make(path, 1, &[include_str!("../0001.sql"), ROWS_OF_VERSION_1]);
+}
+
+fn make_version_2(path: &Path) {
+    let schema = [include_str!("../0001.sql"), include_str!("../0002.sql")];
+    make(path, 2, &[schema[0], schema[1], ROWS_OF_VERSION_2]);
+}
+
+/// Makes a database of an earlier version.
+fn make(path: &Path, version: i64, statements: &[&str]) {
     let connection = Connection::open(path).unwrap();
     connection.pragma_update(None, "journal_mode", "WAL").unwrap();
-    connection.execute_batch(include_str!("../0001.sql")).unwrap();
-    connection.execute_batch(ROWS_OF_VERSION_1).unwrap();
+    for batch in statements {
+        connection.execute_batch(batch).unwrap();
+    }
     connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
-    connection.pragma_update(None, "user_version", 1).unwrap();
+    connection.pragma_update(None, "user_version", version).unwrap();
 }
 
 fn open(path: &Path) -> SqliteStore {
@@ -88,8 +135,14 @@ fn first_key() -> StoredKey {
         },
         KeyClient { address: [192, 0, 2, 7].into(), user_agent: None, last_used_at: at(4400) },
     ];
-    let usage =
-        Usage { accepted: 7, denied: 2, bytes: 4096, last_used_at: Some(at(4500)), clients };
+    let usage = Usage {
+        accepted: 7,
+        failed: 0,
+        denied: 2,
+        bytes: 4096,
+        last_used_at: Some(at(4500)),
+        clients,
+    };
     StoredKey { record, usage }
 }
 
@@ -173,22 +226,29 @@ async fn assert_everything_is_there(store: &SqliteStore) {
     );
 }
 
-// Scenario: a database that version 1 wrote is opened several times.
-// Guarantee: everything in the database is read as it was written, and a key can be changed.
+// Scenario: databases that versions 1 and 2 wrote are opened several times.
+// Guarantee: everything in the database is read as it was written, a key can be changed, and usage
+// can be added.
 #[tokio::test]
-async fn a_database_of_version_1_is_migrated() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("keys.db");
-    make_version_1(&path);
-    for _ in 0..2 {
-        assert_everything_is_there(&open(&path)).await;
+async fn a_database_of_an_earlier_version_is_migrated() {
+    for make in [make_version_1, make_version_2] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys.db");
+        make(&path);
+        for _ in 0..2 {
+            assert_everything_is_there(&open(&path)).await;
+        }
+        let store = open(&path);
+        let renamed = KeyRecord { name: "renamed".to_owned(), ..first_key().record };
+        let changed = store.commit(commit(6, vec![Write::Update(renamed)])).await.unwrap();
+        assert_eq!(changed.revision, 6);
+        let usage = vec![(id(11), Usage { accepted: 1, failed: 3, ..Usage::default() })];
+        store.add_usage(UsageBatch { usage, ..UsageBatch::default() }).await.unwrap();
+        drop(store);
+        let key = open(&path).get(id(11)).await.unwrap().unwrap();
+        let usage = (key.usage.accepted, key.usage.failed, key.usage.denied);
+        assert_eq!((key.record.name.as_str(), usage), ("renamed", (8, 3, 2)));
     }
-    let store = open(&path);
-    let renamed = KeyRecord { name: "renamed".to_owned(), ..first_key().record };
-    let changed = store.commit(commit(6, vec![Write::Update(renamed)])).await.unwrap();
-    assert_eq!(changed.revision, 6);
-    drop(store);
-    assert_eq!(open(&path).get(id(11)).await.unwrap().unwrap().record.name, "renamed");
 }
 
 // Scenario: the process is killed at some point during the migration. To simulate this, the test
