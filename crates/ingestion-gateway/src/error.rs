@@ -23,6 +23,14 @@ pub enum RunError {
         /// The cause.
         source: StoreError,
     },
+    /// The key database cannot be backed up.
+    #[error("the key database {path} cannot be backed up")]
+    Backup {
+        /// The path of the database.
+        path: PathBuf,
+        /// The cause.
+        source: StoreError,
+    },
     /// The admin token file cannot be used.
     #[error(transparent)]
     AdminTokens(#[from] AdminTokensError),
@@ -53,7 +61,11 @@ impl RunError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Store { .. } | Self::AdminTokens(_) | Self::Bind(_) | Self::ReadyFile(_) => 69,
+            Self::Store { .. }
+            | Self::Backup { .. }
+            | Self::AdminTokens(_)
+            | Self::Bind(_)
+            | Self::ReadyFile(_) => 69,
             Self::Metrics(_) | Self::Tokens(_) | Self::Management(_) | Self::BackgroundTask(_) => {
                 70
             }

@@ -6,6 +6,7 @@
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
 //! | `usage` | which answers count as accepted and which as failed |
+//! | `storage` | backups of the key database |
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
 //! | `process` | configuration, exit codes, restart, stopping |
@@ -21,4 +22,5 @@ mod program;
 mod ready;
 mod secrets;
 mod stalled;
+mod storage;
 mod usage;
