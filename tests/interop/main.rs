@@ -3,6 +3,7 @@
 //! | module | peer |
 //! |---|---|
 //! | `collector` | an OpenTelemetry Collector, which sends and receives |
+//! | `prometheus` | Prometheus, which writes to our gateway |
 //! | `python` | the OpenTelemetry SDK for Python, which sends |
 //! | `exporter` | none; our exporter sends to our receivers |
 //! | `keys` | none; our exporter, our gateway and `sts` are used as in the README |
@@ -16,6 +17,7 @@ mod canary;
 mod collector;
 mod exporter;
 mod keys;
+mod prometheus;
 mod python;
 
 use std::path::Path;

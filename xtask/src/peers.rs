@@ -32,8 +32,14 @@ pub(crate) fn build() -> Result<Peers> {
         "install CPython 3.10 to 3.14 with venv (on Debian the package python3-venv), and let pip reach its index",
         python(&directory),
     );
+    let prometheus = (
+        "prometheus",
+        "Prometheus",
+        "use Debian, and let apt reach its package index",
+        prometheus(&directory),
+    );
     let mut missing = Vec::new();
-    for (peer, what, how, built) in [go, python] {
+    for (peer, what, how, built) in [go, python, prometheus] {
         if let Err(reason) = built {
             eprintln!("MISSING: {what}: {reason:#}\nIts tests are skipped. To run them, {how}.");
             missing.push(peer);
@@ -103,4 +109,31 @@ fn python(directory: &Path) -> Result<()> {
     run_with_reason(pip.arg(&wanted))?;
     std::fs::copy(&wanted, &installed).with_context(|| installed.display().to_string())?;
     Ok(())
+}
+
+/// Downloads Debian's package of Prometheus and unpacks it, without installing it. apt reads a
+/// package index of its own, because that of the system may be empty and belongs to root.
+fn prometheus(directory: &Path) -> Result<()> {
+    let program = directory.join("prometheus");
+    if program.is_file() {
+        return Ok(());
+    }
+    let packages = directory.join("packages");
+    for empty in ["lists/partial", "archives/partial", "unpacked"] {
+        let empty = packages.join(empty);
+        std::fs::create_dir_all(&empty).with_context(|| empty.display().to_string())?;
+    }
+    let lists = format!("Dir::State::lists={}", packages.join("lists").display());
+    let cache = format!("Dir::Cache={}", packages.display());
+    for arguments in [&["update"][..], &["download", "prometheus"]] {
+        let mut apt = Command::new("apt-get");
+        apt.current_dir(&packages).args(["-q", "-o", &lists, "-o", &cache]);
+        run_with_reason(apt.args(arguments))?;
+    }
+    let mut unpack = Command::new("sh");
+    unpack.args(["-c", "dpkg-deb --extract prometheus_*.deb unpacked"]);
+    run_with_reason(unpack.current_dir(&packages))?;
+    let unpacked = packages.join("unpacked/usr/bin/prometheus");
+    std::fs::rename(&unpacked, &program).with_context(|| unpacked.display().to_string())?;
+    std::fs::remove_dir_all(&packages).with_context(|| packages.display().to_string())
 }

@@ -3,11 +3,14 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::null_as_default;
+
 /// A key without its secret.
 ///
 /// The original server sends `id`, `last_update_timestamp`, `name`, `description` and `expiration`.
 /// The other fields are additions to that API, so they are absent in responses of the original
-/// server.
+/// server. The original client reads an absent or null `id`, `last_update_timestamp` or `name` as
+/// zero or as an empty text, and so does this type.
 ///
 /// # Examples
 ///
@@ -28,10 +31,16 @@ use serde::{Deserialize, Serialize, Serializer};
 #[serde(rename_all = "camelCase")]
 pub struct IngestionApiKey {
     /// The id, which is positive and below 2^53.
+    #[serde(default, deserialize_with = "null_as_default")]
+    #[cfg_attr(feature = "utoipa", schema(required))]
     pub id: i64,
     /// The time of the last change, in milliseconds since the epoch.
+    #[serde(default, deserialize_with = "null_as_default")]
+    #[cfg_attr(feature = "utoipa", schema(required))]
     pub last_update_timestamp: i64,
     /// The name. Several keys may have the same name.
+    #[serde(default, deserialize_with = "null_as_default")]
+    #[cfg_attr(feature = "utoipa", schema(required))]
     pub name: String,
     /// A description of what the key is for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,6 +191,24 @@ mod tests {
         let generated: GeneratedKey = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&generated).unwrap(), text);
         assert!(!format!("{generated:?}").contains("canary"));
+    }
+
+    // Scenario: the fields that the original server always sends are absent, or they are null. In
+    // another case, the id is a text.
+    // Guarantee: an absent field and null are zero or an empty text. A value of another type is an
+    // error. A new key needs its secret.
+    #[test]
+    fn an_absent_field_is_zero() {
+        for text in ["{}", r#"{"id":null,"lastUpdateTimestamp":null,"name":null}"#] {
+            let key: IngestionApiKey = serde_json::from_str(text).unwrap();
+            assert_eq!(key, IngestionApiKey::default());
+        }
+        let key: GeneratedKey = serde_json::from_str(r#"{"id":7,"apiKey":"k"}"#).unwrap();
+        assert_eq!((key.key.id, key.key.last_update_timestamp), (7, 0));
+        assert!(serde_json::from_str::<IngestionApiKey>(r#"{"id":"7"}"#).is_err());
+        for text in ["{}", r#"{"id":7,"apiKey":null}"#] {
+            assert!(serde_json::from_str::<GeneratedKey>(text).is_err(), "{text}");
+        }
     }
 
     // Scenario: a key with null in its optional fields is deserialized.

@@ -7,8 +7,8 @@
 //! The types are those of StackState's own API with additional fields. Every additional field is
 //! optional when it is deserialized, so a client also works with a server that does not send the
 //! field. Unknown fields are ignored. Ids are integers below 2^53, and times are milliseconds since
-//! the Unix epoch, so JSON parsers do not round them. In error bodies, ids and times are strings
-//! ([`ErrorsResponse`]).
+//! the Unix epoch, so JSON parsers do not round them. In error bodies, ids are strings
+//! ([`ApiError`]).
 //!
 //! | item | is |
 //! |---|---|
@@ -40,3 +40,12 @@ pub use request::{
     AuthorizeQuery, AuthorizeRequest, GenerateRequest, RotateRequest, UpdateRequest,
 };
 pub use server_info::{ServerInfo, Version};
+
+use serde::{Deserialize, Deserializer};
+
+/// Deserializes null as the default value, as the original client does.
+fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}

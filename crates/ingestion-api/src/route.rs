@@ -33,14 +33,21 @@ pub const OPENAPI: &str = "/openapi.json";
 /// listener.
 pub const INTERNAL_AUTHORIZE: &str = "/internal/api/security/ingestion/authorize";
 
-/// The prefix of every path on the agent listener.
+/// The prefix of the paths of agents, on the agent listener.
 pub const AGENT_PREFIX: &str = "/stsAgent";
 
-/// The prefix that agents send before [`AGENT_PREFIX`]. A router may remove it.
+/// The prefix that senders put before [`AGENT_PREFIX`] and [`REMOTE_WRITE`]. A router may remove it.
 pub const RECEIVER_PREFIX: &str = "/receiver";
 
 /// The path for checking the key of an agent. It follows [`AGENT_PREFIX`].
 pub const VALIDATE: &str = "/api/v1/validate";
+
+/// The prefix of the paths of OTLP. It follows [`AGENT_PREFIX`], and a path such as `/v1/traces`
+/// follows it. Agents contain OpenTelemetry Collectors, which send to these paths.
+pub const AGENT_OTLP_PREFIX: &str = "/otel";
+
+/// The path of Prometheus remote write, on the agent listener.
+pub const REMOTE_WRITE: &str = "/prometheus/api/v1/write";
 
 /// Returns the path [`API_KEY`] with the id in it.
 ///

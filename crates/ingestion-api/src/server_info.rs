@@ -4,8 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The response of [`SERVER_INFO`](crate::route::SERVER_INFO). Absent fields are deserialized as
-/// empty values, as in the original client.
+use crate::null_as_default;
+
+/// The response of [`SERVER_INFO`](crate::route::SERVER_INFO). Absent fields and null are
+/// deserialized as empty values, as in the original client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(
     feature = "utoipa",
@@ -15,8 +17,10 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", default)]
 pub struct ServerInfo {
     /// The version of the API. Clients compare it with the version that they need.
+    #[serde(deserialize_with = "null_as_default")]
     pub version: Version,
     /// `SelfHosted` or `Saas`. Clients only display it.
+    #[serde(deserialize_with = "null_as_default")]
     pub deployment_mode: String,
     /// The version of the platform. Clients only display it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,16 +49,22 @@ pub struct ServerInfo {
 #[serde(rename_all = "camelCase", default)]
 pub struct Version {
     /// The major version.
+    #[serde(deserialize_with = "null_as_default")]
     pub major: i32,
     /// The minor version.
+    #[serde(deserialize_with = "null_as_default")]
     pub minor: i32,
     /// The patch version.
+    #[serde(deserialize_with = "null_as_default")]
     pub patch: i32,
     /// The difference from a release. It is empty for a release.
+    #[serde(deserialize_with = "null_as_default")]
     pub diff: String,
     /// The commit of the build. It is empty for a release.
+    #[serde(deserialize_with = "null_as_default")]
     pub commit: String,
     /// Whether a developer made the build.
+    #[serde(deserialize_with = "null_as_default")]
     pub is_dev: bool,
 }
 
@@ -76,8 +86,9 @@ impl fmt::Display for Version {
 mod tests {
     use super::*;
 
-    // Scenario: a response lacks some fields and has unknown fields.
-    // Guarantee: absent fields are empty. Unknown fields are ignored.
+    // Scenario: a response lacks some fields and has unknown fields. In another response, every
+    // field is null.
+    // Guarantee: absent fields and null are empty. Unknown fields are ignored.
     #[test]
     fn a_sparse_response_is_deserialized() {
         let info: ServerInfo =
@@ -90,6 +101,12 @@ mod tests {
                 ..ServerInfo::default()
             }
         );
+        for text in [
+            r#"{"version":null,"deploymentMode":null,"platformVersion":null}"#,
+            r#"{"version":{"major":null,"minor":null,"patch":null,"diff":null,"commit":null,"isDev":null}}"#,
+        ] {
+            assert_eq!(serde_json::from_str::<ServerInfo>(text).unwrap(), ServerInfo::default());
+        }
     }
 
     // Scenario: the information about a release is serialized.

@@ -10,20 +10,25 @@ use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{SqliteOptions, SqliteStore, StoreError};
 use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
 use otlp_receiver::Transport;
+use tokio::runtime::Handle;
 use tokio::task::JoinError;
 
 use crate::admission::admin_tokens;
 use crate::admission::denial_log::DenialLog;
+use crate::admission::log_throttle::LogThrottle;
 use crate::admission::usage::UsageRecorder;
 use crate::authorize::Authorizer;
-use crate::config::Config;
+use crate::config::{Config, ManagementConfig};
 use crate::error::RunError;
+use crate::listener::descriptors::{self, Capacity};
 use crate::listener::ready::{self, Addresses};
-use crate::listener::server::Server;
+use crate::listener::server::{Group, Server};
 use crate::listener::sockets::Sockets;
 use crate::management;
+use crate::receiver::health::Health;
 use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
+use crate::telemetry::readiness::Readiness;
 use crate::upstream::debug::{self, DebugExporter};
 
 /// A running gateway: its listeners accept connections.
@@ -34,18 +39,34 @@ pub(crate) struct App {
     pub(crate) cache: Arc<KeyCache>,
     pub(crate) service: KeyService,
     pub(crate) debug: Arc<DebugExporter>,
+    /// The throttles of log lines about refused callers.
+    pub(crate) log_throttles: [Arc<LogThrottle>; 2],
 }
 
 impl App {
-    /// Opens the key database, reads every key, binds every listener, and starts to serve.
+    /// Opens the key database, reads every key, binds every listener, and starts to serve. The
+    /// listeners for senders are served on the runtime `senders`, and all others on the current
+    /// runtime, so that no sender can keep operators and other components waiting.
     pub(crate) async fn start(
         config: &Config,
         ready_file: Option<&Path>,
+        senders: &Handle,
     ) -> Result<Self, RunError> {
+        let (open_files, max) = (descriptors::raise_limit(), config.limits.max_connections);
+        let capacity = Capacity::divide(open_files, max);
+        capacity.warn(open_files, max);
+        let senders = Group { runtime: senders.clone(), max_connections: capacity.senders };
+        let control = Group { runtime: Handle::current(), max_connections: capacity.control };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (store, cache) = open_keys(config, &clock, ready_file).await?;
         let service = KeyService::new(store.clone(), Arc::clone(&cache), Arc::clone(&clock));
-        let admin_tokens = admin_tokens::open(&config.management.admin_token_file)?;
+        let admin_tokens = match &config.management {
+            Some(management) => {
+                let default = ManagementConfig::beside(&config.storage.path).admin_token_file;
+                Some(admin_tokens::open(&management.admin_token_file, &default)?)
+            }
+            None => None,
+        };
         let sockets = Sockets::bind(config).await?;
         let addresses = sockets.addresses();
 
@@ -54,36 +75,55 @@ impl App {
         let meter = telemetry.meter();
         let max_body = config.limits.max_request_body_size.bytes();
         let authenticator = authenticator(config, &cache)?;
-        let denial_log = DenialLog::new(&meter);
+        let (key_lines, call_lines) =
+            (LogThrottle::for_keys(), LogThrottle::for_management_calls());
+        let log_throttles = [Arc::clone(&key_lines), Arc::clone(&call_lines)];
+        let denial_log = DenialLog::new(key_lines, &meter);
         let usage = UsageRecorder::new(&meter);
         let authorizer = Authorizer::new(Arc::clone(&cache), config.auth.receiver.clone(), &meter);
         tracing::warn!("{}", debug::DISCARDS);
         let debug = Arc::new(DebugExporter::new(&meter));
 
+        let readiness = Readiness::new(Arc::clone(&cache), server.stopping().clone());
+        let health = Health::new(readiness.clone());
         let receiver = otlp::receiver(Arc::clone(&debug), max_body);
         let authenticate = AuthenticateLayer::new(authenticator.clone())
             .with_extractor(otlp::extractor(&config.auth))
             .with_meter(&meter);
         let grpc = receiver.clone().only(Transport::Grpc);
-        let grpc = otlp::router(grpc, authenticate.clone(), denial_log.clone(), usage.clone());
-        let http = receiver.only(Transport::Http);
-        let http = otlp::router(http, authenticate, denial_log.clone(), usage.clone());
-        let http = cors::allow_origins(http, &config.receivers.otlp.protocols.http.cors);
+        let grpc = otlp::router(
+            grpc,
+            health.clone(),
+            authenticate.clone(),
+            denial_log.clone(),
+            usage.clone(),
+        );
+        let http = receiver.clone().only(Transport::Http);
+        let http = otlp::router(http, health, authenticate, denial_log.clone(), usage.clone());
+        let http = match &config.receivers.otlp.protocols.http {
+            Some(config) => cors::allow_origins(http, &config.cors),
+            None => http,
+        };
         let authenticate = AuthenticateLayer::new(authenticator)
             .with_extractor(agent::extractor(&config.auth))
             .with_meter(&meter);
-        let agent = agent::router(authenticate, denial_log, usage, Arc::clone(&debug), max_body);
-        let management =
-            management::router(service.clone(), authorizer.clone(), admin_tokens, clock, &meter)?;
-        let telemetry = telemetry.router(Arc::clone(&cache), server.stopping().clone());
+        let agent =
+            agent::router(receiver, authenticate, denial_log, usage, Arc::clone(&debug), max_body);
+        let telemetry = telemetry.router(Arc::clone(&cache), readiness);
 
-        server.serve(sockets.otlp_grpc, grpc);
-        server.serve(sockets.otlp_http, http);
-        server.serve(sockets.agent, agent);
-        server.serve(sockets.management, management);
-        server.serve(sockets.authorize, authorizer.router());
-        server.serve(sockets.telemetry, telemetry);
-        Ok(Self { addresses, server, store, cache, service, debug })
+        if let (Some(socket), Some(tokens)) = (sockets.management, admin_tokens) {
+            let (service, authorizer) = (service.clone(), authorizer.clone());
+            let management =
+                management::router(service, authorizer, tokens, call_lines, clock, &meter)?;
+            server.serve(&control, Some(socket), management).map_err(RunError::Listener)?;
+        }
+        server.serve(&senders, sockets.otlp_grpc, grpc).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.otlp_http, http).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.agent, agent).map_err(RunError::Listener)?;
+        let authorize = authorizer.router();
+        server.serve(&control, sockets.authorize, authorize).map_err(RunError::Listener)?;
+        server.serve(&control, sockets.telemetry, telemetry).map_err(RunError::Listener)?;
+        Ok(Self { addresses, server, store, cache, service, debug, log_throttles })
     }
 }
 
@@ -108,7 +148,7 @@ async fn open_keys(
     };
     let cache = Arc::new(KeyCache::new(Arc::clone(clock), options));
     cache.catch_up(&*store).await.map_err(unusable)?;
-    prepared.map_err(RunError::ReadyFile)?;
+    prepared?;
     Ok((store, cache))
 }
 

@@ -97,7 +97,7 @@ impl Authorizer {
     fn decide(&self, key: &str, with_receiver_key: bool) -> Answer {
         // HTTP servers remove blanks at both ends of a header value, but gRPC servers do not.
         // Therefore the key that a gRPC server asks about may still have such blanks.
-        let Ok(credential) = Credential::new("", key.trim_matches([' ', '\t'])) else {
+        let Ok(credential) = Credential::trimmed("", key) else {
             return Answer::Refused;
         };
         if with_receiver_key

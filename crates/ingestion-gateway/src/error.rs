@@ -9,6 +9,7 @@ use otlp_auth::server::FixedTokensError;
 use tokio::task::JoinError;
 
 use crate::admission::admin_tokens::AdminTokensError;
+use crate::listener::ready::ReadyFileError;
 use crate::listener::sockets::BindError;
 use crate::management::SetUpError;
 
@@ -37,9 +38,12 @@ pub enum RunError {
     /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A bound listener cannot be served.
+    #[error("a listener cannot be served")]
+    Listener(#[source] io::Error),
     /// The ready file cannot be written.
-    #[error("the ready file cannot be written")]
-    ReadyFile(#[source] io::Error),
+    #[error(transparent)]
+    ReadyFile(#[from] ReadyFileError),
     /// The metrics cannot be set up.
     #[error("the metrics cannot be set up")]
     Metrics(#[from] OTelSdkError),
@@ -65,6 +69,7 @@ impl RunError {
             | Self::Backup { .. }
             | Self::AdminTokens(_)
             | Self::Bind(_)
+            | Self::Listener(_)
             | Self::ReadyFile(_) => 69,
             Self::Metrics(_) | Self::Tokens(_) | Self::Management(_) | Self::BackgroundTask(_) => {
                 70

@@ -43,5 +43,6 @@ mod upstream;
 pub use admission::admin_tokens::AdminTokensError;
 pub use error::RunError;
 pub use lifecycle::run;
+pub use listener::ready::ReadyFileError;
 pub use listener::sockets::BindError;
 pub use management::SetUpError;

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use ingestion_keys::cache::KeyCache;
 use ingestion_keys::store::KeyStore;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use crate::admission::log_throttle;
 use crate::app::App;
 use crate::config::Config;
 use crate::error::RunError;
@@ -21,6 +23,11 @@ const LAST_FLUSH: Duration = Duration::from_secs(5);
 /// Runs the gateway until `stop` resolves. Then the gateway accepts no more connections, waits for
 /// requests in flight for at most `config.shutdown_grace`, and writes the usage counters.
 ///
+/// The listeners for senders are served on the runtime `senders`. Everything else runs on the
+/// current runtime: management, authorize and telemetry, the cache of keys and the usage counters.
+/// Requests of senders therefore never delay a change of a key, or the answer to a health check,
+/// however much there is to decode.
+///
 /// # Errors
 ///
 /// When the gateway cannot start, when another file takes the place of its database, or when one of
@@ -28,14 +35,15 @@ const LAST_FLUSH: Duration = Duration::from_secs(5);
 pub async fn run(
     config: Config,
     ready_file: Option<&Path>,
+    senders: &Handle,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let mut stop = std::pin::pin!(stop);
     let app = tokio::select! {
         () = &mut stop => return Ok(()),
-        app = App::start(&config, ready_file) => app?,
+        app = App::start(&config, ready_file, senders) => app?,
     };
-    app.addresses.announce(ready_file).map_err(RunError::ReadyFile)?;
+    app.addresses.announce(ready_file)?;
     let mut background = background_tasks(&app, &config);
     let failed = tokio::select! {
         () = stop => None,
@@ -55,6 +63,7 @@ async fn shut_down(app: &App, mut background: JoinSet<()>, grace: Duration) {
     if !app.server.shut_down(grace).await {
         tracing::warn!(?grace, "requests were still in flight after the grace: they were dropped");
     }
+    app.log_throttles.iter().for_each(|throttle| throttle.begin_interval());
     // If another flush is running, this flush waits until the other flush has ended.
     if tokio::time::timeout(LAST_FLUSH, flush(&app.cache, &*app.store)).await.is_err() {
         tracing::error!("the last usage counters were not written in time");
@@ -86,6 +95,9 @@ fn background_tasks(app: &App, config: &Config) -> JoinSet<()> {
         }
         std::future::pending().await
     });
+
+    let throttles = app.log_throttles.clone();
+    tasks.spawn(async move { log_throttle::begin_intervals(&throttles).await });
 
     let service = app.service.clone();
     tasks.spawn(async move {

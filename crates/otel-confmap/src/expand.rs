@@ -52,7 +52,10 @@ impl Expander<'_> {
             Content::Map(entries) => Content::Map(
                 entries
                     .into_iter()
-                    .map(|Entry { key, value }| Entry { key, value: self.value(value, depth + 1) })
+                    .map(|Entry { key, line, value }| {
+                        let value = self.value(value, depth + 1);
+                        Entry { key, line, value }
+                    })
                     .collect(),
             ),
             content => content,
@@ -286,7 +289,10 @@ fn mark(value: &mut Value, line: usize, origin: Option<&Arc<str>>) {
     match &mut value.content {
         Content::List(items) => items.iter_mut().for_each(|item| mark(item, line, origin)),
         Content::Map(entries) => {
-            entries.iter_mut().for_each(|entry| mark(&mut entry.value, line, origin))
+            for entry in entries {
+                entry.line = line;
+                mark(&mut entry.value, line, origin);
+            }
         }
         Content::Scalar(_) | Content::Unresolved(_) => {}
     }

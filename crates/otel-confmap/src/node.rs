@@ -1,9 +1,10 @@
 //! Reads settings from a tree.
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::value::Content;
+use crate::value::{Content, Entry};
 use crate::{Problem, Report, ScalarKind, Value, duration};
 
 /// A value of a configuration together with its path, and the report to which its problems are
@@ -38,6 +39,14 @@ impl<'a> Node<'a> {
     #[must_use]
     pub fn is_null(&self) -> bool {
         self.value.is_null()
+    }
+
+    /// Returns whether the value is null because nothing is written: nothing follows the colon, or
+    /// the substituted text is empty. The words `null` and `~` are not empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.value.content, Content::Scalar(scalar)
+            if scalar.kind == ScalarKind::Null && scalar.text.is_empty())
     }
 
     /// Returns whether the value is a list, for settings that can be a list or something else.
@@ -132,19 +141,32 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Reads an integer that is not negative.
+    /// Reads an integer within `range`. Every problem names the range.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use otel_confmap::{Node, Report, Value};
+    ///
+    /// let value = Value::parse("[7, 70]")?;
+    /// let report = Report::new();
+    /// let items = Node::root(&value, &report).list().expect("a list");
+    /// assert_eq!(items[0].integer(1..=9), Some(7));
+    /// assert_eq!(items[1].integer(1..=9), None);
+    /// assert_eq!(report.finish().unwrap_err()[0].message(), "expected an integer from 1 to 9");
+    /// # Ok::<(), otel_confmap::Problem>(())
+    /// ```
     #[must_use]
-    pub fn u64(&self) -> Option<u64> {
-        match self.scalar_kind() {
-            Some(ScalarKind::Int(value)) => {
-                let value = u64::try_from(value).ok();
-                if value.is_none() {
-                    self.problem(format!("expected an integer from 0 to {}", u64::MAX));
-                }
-                value
-            }
-            _ => self.mismatch("an integer"),
+    pub fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let expected = format!("an integer from {} to {}", range.start(), range.end());
+        let Some(ScalarKind::Int(value)) = self.scalar_kind() else {
+            return self.mismatch(&expected);
+        };
+        let value = u64::try_from(value).ok().filter(|value| range.contains(value));
+        if value.is_none() {
+            self.problem(format!("expected {expected}"));
         }
+        value
     }
 
     /// Reads a finite number, with or without a fraction.
@@ -239,12 +261,16 @@ impl<'a> Map<'a> {
     /// Returns the value of `key`. A key without a value counts as absent. A key whose value was
     /// substituted by an empty text does not count as absent.
     pub fn get(&mut self, key: &str) -> Option<Node<'a>> {
+        self.get_nullable(key).filter(|node| !node.is_null() || node.value.substituted)
+    }
+
+    /// Returns the value of `key` even if it is null, for settings to which null means something.
+    pub fn get_nullable(&mut self, key: &str) -> Option<Node<'a>> {
         if !self.asked.iter().any(|asked| asked == key) {
             self.asked.push(key.to_owned());
         }
-        let entry = self.values().find(|entry| entry.0 == key)?;
-        let node = self.child(key, entry.1);
-        (!node.is_null() || node.value.substituted).then_some(node)
+        let entry = self.entries_of_value().iter().find(|entry| entry.key == key)?;
+        Some(self.child(key, &entry.value))
     }
 
     /// Returns the value of `key` as [`get`](Self::get) does, and reports a problem if the key is
@@ -261,49 +287,52 @@ impl<'a> Map<'a> {
     /// counts as unknown.
     pub fn entries(&mut self) -> Vec<(&'a str, Node<'a>)> {
         self.all_known = true;
-        self.all().collect()
+        self.all().map(|(entry, node)| (entry.key.as_str(), node)).collect()
     }
 
     /// Reports a problem for each key that was not read. Call this method last.
     pub fn deny_unknown(self) {
-        for node in self.unknown() {
-            node.problem(format!("unknown key; known are {}", self.asked.join(", ")));
+        let message = format!("unknown key; known are {}", self.asked.join(", "));
+        for (line, path) in self.unknown() {
+            self.node.report.problem(Problem::new(path, Some(line), &*message));
         }
     }
 
     /// Reports a warning for each key that was not read. Call this method last.
     pub fn warn_unknown(self) {
-        for node in self.unknown() {
-            node.warning("unknown key: it has no effect");
+        for (line, path) in self.unknown() {
+            let message = "unknown key: it has no effect";
+            self.node.report.warning(Problem::new(path, Some(line), message));
         }
     }
 
-    fn unknown(&self) -> impl Iterator<Item = Node<'a>> + '_ {
+    /// Returns the line and the path of each key that was not read.
+    fn unknown(&self) -> impl Iterator<Item = (usize, String)> + '_ {
         let asked: HashSet<&str> = self.asked.iter().map(String::as_str).collect();
-        let unknown = self.all().filter(move |(key, _)| !self.all_known && !asked.contains(key));
-        unknown.map(|(_, node)| node)
+        let is_unknown = move |entry: &Entry| !self.all_known && !asked.contains(&*entry.key);
+        let unknown = self.all().filter(move |(entry, _)| is_unknown(entry));
+        unknown.map(|(entry, node)| (entry.line, node.path))
     }
 
-    fn all(&self) -> impl Iterator<Item = (&'a str, Node<'a>)> + '_ {
-        self.values().enumerate().map(|(index, (key, value))| {
+    fn all(&self) -> impl Iterator<Item = (&'a Entry, Node<'a>)> + '_ {
+        self.entries_of_value().iter().enumerate().map(|(index, entry)| {
             // A substituted text may be a secret that happens to look like a map, so its keys are
             // hidden.
             let hidden = self.node.value.substituted;
             let name = if hidden {
                 format!("(key {})", index + 1)
             } else {
-                key.escape_debug().to_string()
+                entry.key.escape_debug().to_string()
             };
-            (key, self.child(&name, value))
+            (entry, self.child(&name, &entry.value))
         })
     }
 
-    fn values(&self) -> impl Iterator<Item = (&'a str, &'a Value)> + use<'a> {
-        let entries = match &self.node.value.content {
-            Content::Map(entries) => entries.as_slice(),
+    fn entries_of_value(&self) -> &'a [Entry] {
+        match &self.node.value.content {
+            Content::Map(entries) => entries,
             _ => &[],
-        };
-        entries.iter().map(|entry| (entry.key.as_str(), &entry.value))
+        }
     }
 
     fn child(&self, key: &str, value: &'a Value) -> Node<'a> {

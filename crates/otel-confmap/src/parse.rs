@@ -74,7 +74,10 @@ enum CollectionKind {
 
 /// A key whose value comes next.
 enum Key {
-    Name(String),
+    Name {
+        key: String,
+        line: usize,
+    },
     /// A plain `<<`. It is part of YAML 1.1, and Collector configurations use it.
     Merge,
 }
@@ -159,7 +162,7 @@ impl Builder<'_> {
             None => self.root = Some(value),
             Some(CollectionKind::List(items)) => items.push(value),
             Some(CollectionKind::Map { entries, keys, key, merged }) => match key.take() {
-                Some(Key::Name(key)) => entries.push(Entry { key, value }),
+                Some(Key::Name { key, line }) => entries.push(Entry { key, line, value }),
                 Some(Key::Merge) => merged.push(value),
                 None => *key = Some(new_key(value, keys, !merged.is_empty())?),
             },
@@ -181,7 +184,7 @@ fn new_key(value: Value, keys: &mut HashSet<String>, merged: bool) -> Result<Key
             format!("the key `{}` stands twice in one map", scalar.text.escape_debug()),
         ));
     }
-    Ok(if merge { Key::Merge } else { Key::Name(scalar.text) })
+    Ok(if merge { Key::Merge } else { Key::Name { key: scalar.text, line: value.line } })
 }
 
 /// Adds the entries of the maps that the values of `<<` contain. If a key occurs more than once,

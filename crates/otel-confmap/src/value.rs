@@ -63,6 +63,8 @@ pub(super) struct Scalar {
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) key: String,
+    /// The line of the key. The value may start in a later line.
+    pub(super) line: usize,
     pub(super) value: Value,
 }
 
@@ -80,8 +82,8 @@ impl Value {
     /// let report = Report::new();
     /// let mut root = Node::root(&value, &report).map().expect("a map");
     /// let mut limits = root.get("limits").and_then(|node| node.map()).expect("a map");
-    /// assert_eq!(limits.get("streams").and_then(|node| node.u64()), Some(5));
-    /// assert_eq!(limits.get("connections").and_then(|node| node.u64()), Some(10));
+    /// assert_eq!(limits.get("streams").and_then(|node| node.integer(1..=9)), Some(5));
+    /// assert_eq!(limits.get("connections").and_then(|node| node.integer(1..=99)), Some(10));
     /// # Ok::<(), otel_confmap::Problem>(())
     /// ```
     pub fn merge(&mut self, later: Self) {
@@ -89,10 +91,10 @@ impl Value {
             (Content::Map(entries), Self { content: Content::Map(more), .. }) => {
                 let known: HashMap<_, _> =
                     entries.iter().map(|entry| entry.key.clone()).zip(0..).collect();
-                for Entry { key, value } in more {
-                    match known.get(&key) {
-                        Some(&index) => entries[index].value.merge(value),
-                        None => entries.push(Entry { key, value }),
+                for entry in more {
+                    match known.get(&entry.key) {
+                        Some(&index) => entries[index].value.merge(entry.value),
+                        None => entries.push(entry),
                     }
                 }
             }

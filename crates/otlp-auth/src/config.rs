@@ -23,7 +23,7 @@ use http::header::AUTHORIZATION;
 use otel_confmap::{ConfigError, Env, Map, Node, Problem, Report, Value};
 use secrecy::SecretString;
 
-use crate::credential::Credential;
+use crate::credential::configured_token;
 use crate::protocol_header::is_protocol_header;
 use crate::scheme::Scheme;
 
@@ -65,7 +65,8 @@ pub struct BearerTokenAuthConfig {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TokenSource {
-    /// The tokens themselves. There is at least one, and each is legal in a [`Credential`]. A
+    /// The tokens themselves. There is at least one, and each is legal in a
+    /// [`Credential`](crate::Credential). A
     /// client sends the first token; a server allows all of them.
     Tokens(Vec<SecretString>),
     /// A file with one token a line. Its content has not been read yet.
@@ -202,12 +203,11 @@ fn tokens(node: &Node<'_>) -> Option<Vec<SecretString>> {
     let mut tokens = Vec::new();
     let mut legal = true;
     for (index, line) in text.lines().enumerate() {
-        let token = line.trim();
-        if token.is_empty() {
+        if line.trim().is_empty() {
             continue;
         }
-        match Credential::new("", token) {
-            Ok(_) => tokens.push(SecretString::from(token)),
+        match configured_token(line) {
+            Ok(token) => tokens.push(SecretString::from(token)),
             Err(error) if text.contains('\n') => {
                 node.problem(format!("{error} (line {} of the value)", index + 1));
                 legal = false;

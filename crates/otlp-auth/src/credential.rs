@@ -19,6 +19,10 @@ pub(crate) const MAX_SCHEME_LEN: usize = 64;
 /// The longest header value that is read, in bytes: scheme, blanks and token together.
 const MAX_VALUE_LEN: usize = MAX_TOKEN_LEN + 2 * MAX_SCHEME_LEN;
 
+/// The characters that are trimmed at both ends of a token that is not the value of a header. The
+/// value of a header cannot have line ends.
+const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
+
 /// An authentication scheme and a token, borrowed from the request unless the token had to be
 /// decoded.
 ///
@@ -70,6 +74,18 @@ pub enum CredentialError {
     /// The token has a character outside visible ASCII, a comma or a double quote.
     #[error("the token has a character other than visible ASCII, or a comma or a quote")]
     IllegalToken,
+    /// A configured token has a blank inside. Blanks and line ends around it are left out.
+    #[error("the token has a blank inside")]
+    BlankInToken,
+    /// A configured token has a double quote.
+    #[error("the token has a quote")]
+    QuoteInToken,
+    /// A configured token has a comma.
+    #[error("the token has a comma")]
+    CommaInToken,
+    /// A configured token begins with an authentication scheme, as in a copied header.
+    #[error("the token begins with a scheme such as `Bearer`: give only what follows the scheme")]
+    SchemeInToken,
     /// The scheme is empty.
     #[error("the scheme is empty")]
     EmptyScheme,
@@ -97,6 +113,29 @@ impl<'a> Credential<'a> {
             return Err(CredentialError::IllegalScheme);
         }
         Ok(Self { scheme, token: legal_token(token.as_bytes())?, decoded: None })
+    }
+
+    /// Does the same as [`new`](Self::new), but first trims spaces, tabs and line ends at both ends
+    /// of `token`. Use this for a token from a configuration or an environment variable. Such a
+    /// token often ends in a line end that belongs to its file, as in a Kubernetes secret that was
+    /// made with `echo KEY | base64`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the scheme is not an RFC 9110 token, or the trimmed token is empty, too long or
+    /// has an illegal character. A blank inside the token is illegal.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use otlp_auth::{Credential, CredentialError};
+    ///
+    /// assert_eq!(Credential::trimmed("", " iapikeyok-example\r\n")?.expose_token(), "iapikeyok-example");
+    /// assert_eq!(Credential::trimmed("", "two words\n").unwrap_err(), CredentialError::IllegalToken);
+    /// # Ok::<(), CredentialError>(())
+    /// ```
+    pub fn trimmed(scheme: &'a str, token: &'a str) -> Result<Self, CredentialError> {
+        Self::new(scheme, token.trim_matches(BLANKS))
     }
 
     /// Reads `scheme SP+ token` (RFC 9110 section 11.4). First, spaces and tabs at both ends of the
@@ -155,12 +194,13 @@ impl<'a> Credential<'a> {
         Ok(Self { scheme: "", token: legal_token(trimmed(value)?)?, decoded: None })
     }
 
-    /// Makes a credential whose token had to be decoded. The buffer is wiped when the credential is
-    /// dropped.
+    /// Makes a credential whose token had to be decoded. Spaces, tabs and line ends at both ends of
+    /// the token are trimmed. The copy of the token is wiped when the credential is dropped.
     #[cfg(any(feature = "server", test))]
-    pub(crate) fn decoded(scheme: &'a str, token: SecretString) -> Result<Self, CredentialError> {
-        legal_token(token.expose_secret().as_bytes())?;
-        Ok(Self { scheme, token: b"", decoded: Some(token) })
+    pub(crate) fn decoded(scheme: &'a str, token: &str) -> Result<Self, CredentialError> {
+        let token = token.trim_matches(BLANKS);
+        legal_token(token.as_bytes())?;
+        Ok(Self { scheme, token: b"", decoded: Some(token.into()) })
     }
 
     /// Returns the scheme as it was written. It is empty if the header carries the token alone.
@@ -279,6 +319,35 @@ pub(crate) fn legal_token(token: &[u8]) -> Result<&[u8], CredentialError> {
         None => illegal(token),
     };
     if any_illegal { Err(CredentialError::IllegalToken) } else { Ok(token) }
+}
+
+/// Reads a token that a person has configured. Blanks and line ends at both ends are left out,
+/// because many tools append one to a secret. An error says which mistake it is.
+#[cfg(any(feature = "client", feature = "yaml", all(feature = "token-file", feature = "server")))]
+pub(crate) fn configured_token(text: &str) -> Result<&str, CredentialError> {
+    const SCHEMES: [&str; 6] =
+        ["StackState", "Bearer", "ApiKey", "Basic", "Token", "Authorization:"];
+    let token = text.trim();
+    match legal_token(token.as_bytes()) {
+        Ok(_) => Ok(token),
+        Err(CredentialError::IllegalToken) => {
+            let first = token.split_whitespace().next().unwrap_or_default();
+            let is_wrong = |c: char| !c.is_ascii_graphic() || matches!(c, ',' | '"');
+            Err(match token.chars().find(|&c| is_wrong(c)) {
+                Some('"') => CredentialError::QuoteInToken,
+                Some(',') => CredentialError::CommaInToken,
+                Some(c) if c.is_whitespace() => {
+                    if SCHEMES.iter().any(|scheme| scheme.eq_ignore_ascii_case(first)) {
+                        CredentialError::SchemeInToken
+                    } else {
+                        CredentialError::BlankInToken
+                    }
+                }
+                _ => CredentialError::IllegalToken,
+            })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

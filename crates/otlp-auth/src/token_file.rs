@@ -134,7 +134,7 @@ impl<'a> Line<'a> {
             }
             _ => (None, line),
         };
-        Ok(Self { number, name, token: text(credential::legal_token(token)?)? })
+        Ok(Self { number, name, token: credential::configured_token(text(token)?)? })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Reloads a token file when it changes, on a separate thread. Client and server use this.
 
+mod directory_watch;
+
 use std::collections::hash_map::RandomState;
 use std::error::Error;
 use std::fmt;
@@ -10,14 +12,14 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use directory_watch::DirectoryWatch;
 use tokio::sync::{oneshot, watch};
 
 use crate::generation::GenerationReceiver;
 use crate::token_file::{TokenFileContent, TokenFileError};
 
-/// The interval at which the file is read, in addition to the watch.
+/// The interval at which the file is read, in addition to the watch. It bounds the time until a
+/// change is noticed that causes no event.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The minimum time between two reads for [`WatchedFile::reload`].
@@ -94,13 +96,17 @@ impl WatchedFile {
             candidate: None,
         };
         let changed = Arc::new(AtomicBool::new(false));
-        let watcher = watch_directory(path, commands.clone(), Arc::clone(&changed));
+        let mut watch = DirectoryWatch::new(path, {
+            let (commands, changed) = (commands.clone(), Arc::clone(&changed));
+            move || {
+                if !changed.swap(true, Ordering::AcqRel) {
+                    let _ = commands.send(Command::Changed);
+                }
+            }
+        });
         thread::Builder::new()
             .name("otlp-auth-file".to_owned())
-            .spawn(move || {
-                follower.run(&receiver, &changed);
-                drop(watcher);
-            })
+            .spawn(move || follower.run(&receiver, &changed, || watch.renew()))
             .map_err(TokenFileError::Thread)?;
         Ok(Self { path: path.to_owned(), commands, counts })
     }
@@ -147,40 +153,6 @@ impl Drop for WatchedFile {
 impl fmt::Debug for WatchedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WatchedFile").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-/// Watches the directory instead of the file, because the watch of a file ends when the file is
-/// replaced. Also, Kubernetes does not replace the file, but a symbolic link (`..data`) beside it.
-/// If the directory cannot be watched, changes are found by polling alone.
-fn watch_directory(
-    path: &Path,
-    commands: Sender<Command>,
-    changed: Arc<AtomicBool>,
-) -> Option<RecommendedWatcher> {
-    let directory =
-        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let on_event = move |event: notify::Result<notify::Event>| {
-        // Events of reads are ignored, because otherwise our own reads would cause further reads
-        // without end. Every other kind of event counts, because file systems report different
-        // kinds.
-        let only_read = |kind| matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write));
-        let relevant = !event.is_ok_and(|event| only_read(event.kind));
-        if relevant && !changed.swap(true, Ordering::AcqRel) {
-            let _ = commands.send(Command::Changed);
-        }
-    };
-    let watcher = notify::recommended_watcher(on_event).and_then(|mut watcher| {
-        watcher.watch(directory, RecursiveMode::NonRecursive)?;
-        Ok(watcher)
-    });
-    match watcher {
-        Ok(watcher) => Some(watcher),
-        Err(error) => {
-            let error: &dyn Error = &error;
-            tracing::warn!(path = %path.display(), error, "the directory of the token file cannot be watched: changes are found by polling");
-            None
-        }
     }
 }
 
@@ -237,7 +209,16 @@ where
     ///
     /// While there is a candidate, polls and reloads wait. The read that applies or drops the
     /// candidate also serves the polls and reloads that wait.
-    fn run(&mut self, commands: &Receiver<Command>, changed: &AtomicBool) {
+    ///
+    /// After each read, `renew_watch` looks whether the directory was replaced, and returns whether
+    /// it began a new watch. In that case the file is read once more, because it may have changed
+    /// before the watch began.
+    fn run(
+        &mut self,
+        commands: &Receiver<Command>,
+        changed: &AtomicBool,
+        mut renew_watch: impl FnMut() -> bool,
+    ) {
         // The first read is due at once, because the file may have changed after it was opened and
         // before the watch began.
         let mut poll_at = Instant::now();
@@ -245,6 +226,7 @@ where
         let mut settled_at: Option<Instant> = None;
         let mut may_reload_at = Instant::now();
         let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
+        let mut reading_again = false;
         loop {
             let reload_at = (!waiting.is_empty()).then_some(may_reload_at);
             let due = match self.candidate {
@@ -270,11 +252,14 @@ where
             }
             self.read();
             (first_change, settled_at) = (None, None);
+            let renewed = renew_watch();
             if self.candidate.is_some() {
                 continue;
             }
             let now = Instant::now();
-            poll_at = now + self.interval;
+            // A file system may report another inode at each call, so only one more read follows.
+            reading_again = renewed && !reading_again;
+            poll_at = if reading_again { now } else { now + self.interval };
             if !waiting.is_empty() {
                 may_reload_at = now + RELOAD_INTERVAL;
                 for done in waiting.drain(..) {

@@ -77,6 +77,7 @@ mod count;
 mod encoding;
 mod grpc;
 mod http;
+mod linger;
 mod receiver;
 mod refusal;
 mod response;
@@ -85,6 +86,7 @@ mod status;
 mod transport;
 
 pub use compression::MAX_DECODED_BYTES;
+pub use linger::Linger;
 pub use receiver::{Batch, Receiver, ResponseFuture};
 pub use refusal::Refusal;
 pub use response::ResponseBody;

@@ -28,6 +28,11 @@ const AUTHENTICATOR: &str = "bearertokenauth";
 ///   bearertokenauth:
 ///     scheme: StackState
 ///     token: ${env:API_KEY}
+/// receivers:
+///   otlp:
+///     protocols:
+///       grpc:
+///         endpoint: 127.0.0.1:24317
 /// exporters:
 ///   otlphttp/stackstate:
 ///     endpoint: https://otlp-http.example.com
@@ -35,6 +40,10 @@ const AUTHENTICATOR: &str = "bearertokenauth";
 ///       authenticator: bearertokenauth
 /// service:
 ///   extensions: [bearertokenauth]
+///   pipelines:
+///     traces: {receivers: [otlp], exporters: [otlphttp/stackstate]}
+///     metrics: {receivers: [otlp], exporters: [otlphttp/stackstate]}
+///     logs: {receivers: [otlp], exporters: [otlphttp/stackstate]}
 /// ",
 ///     &|name| (name == "API_KEY").then(|| "iapikeyok-example".to_owned()),
 /// )?;

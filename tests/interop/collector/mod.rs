@@ -1,10 +1,13 @@
 //! An OpenTelemetry Collector of version 0.162.0, built from `tests/peers/go`.
 
+mod documents;
 mod keys;
 mod receives;
 mod rotation;
 mod sends;
 mod undecided;
+
+use std::process::Command;
 
 use otlp_auth_tests::{Program, peer};
 use tonic::transport::{Channel, Endpoint};
@@ -62,15 +65,18 @@ struct Collector {
 impl Collector {
     /// Starts a Collector with `API_KEY` in its environment, and waits until it is ready.
     fn start(config: &str, api_key: &str) -> Self {
+        Self::start_with(peer("otelcol").env("API_KEY", api_key), config)
+    }
+
+    /// Does the same with a command that has further arguments and its own environment.
+    fn start_with(command: &mut Command, config: &str) -> Self {
         let config = TestFile::new("collector.yaml", config);
-        let mut command = peer("otelcol");
         command
             .arg("--config")
             .arg(config.path())
-            .env("API_KEY", api_key)
             .env_remove("HTTPS_PROXY")
             .env_remove("HTTP_PROXY");
-        let mut program = Program::start(&mut command);
+        let mut program = Program::start(command);
         let (mut grpc, mut http) = (0, None);
         program.wait_until("Everything is ready", |line| {
             if line.contains("Starting GRPC server") {

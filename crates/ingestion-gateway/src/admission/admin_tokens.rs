@@ -33,12 +33,15 @@ pub enum AdminTokensError {
 }
 
 /// Opens the admin token file at `path`. If the file does not exist, creates it first, with one
-/// random token.
-pub(crate) fn open(path: &Path) -> Result<TokenFile, AdminTokensError> {
+/// random token. That is expected only at `default_path`: elsewhere the path may be mistyped, and a
+/// warning says that no token of another file is accepted.
+pub(crate) fn open(path: &Path, default_path: &Path) -> Result<TokenFile, AdminTokensError> {
     let created = create_if_absent(path)
         .map_err(|source| AdminTokensError::Create { path: path.to_owned(), source })?;
-    if created {
+    if created && path == default_path {
         tracing::info!(path = %path.display(), "an admin token file with a random token was created");
+    } else if created {
+        tracing::warn!(path = %path.display(), "management.admin_token_file did not exist: it was created with a random token, which is the only one that is accepted");
     } else {
         tracing::info!(path = %path.display(), "admin tokens");
         if fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0) {
@@ -59,7 +62,9 @@ fn create_if_absent(path: &Path) -> io::Result<bool> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     // Only the owner can read the temporary file. The file gets its final name once its content is
     // complete.
-    let mut file = tempfile::Builder::new().prefix(".admin-tokens-").tempfile_in(directory)?;
+    let file = tempfile::Builder::new().prefix(".admin-tokens-").tempfile_in(directory);
+    // The error of the library names the temporary file, of which no user knows.
+    let mut file = file.map_err(|error| io::Error::from(error.kind()))?;
     writeln!(file, "{}", random_token()?.expose_secret())?;
     file.as_file().sync_all()?;
     match file.persist_noclobber(path) {
@@ -93,7 +98,7 @@ mod tests {
     fn a_missing_file_is_created_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state/admin-tokens");
-        open(&path).unwrap();
+        open(&path, &path).unwrap();
         let content = fs::read_to_string(&path).unwrap();
         assert!(
             content.len() == 65 && content.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit()),
@@ -105,9 +110,19 @@ mod tests {
             fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777,
             0o700
         );
-        open(&path).unwrap();
+        open(&path, &path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    // Scenario: the file does not exist, and its directory takes no files.
+    // Guarantee: the error names the file, and not the temporary file that would have become it.
+    #[test]
+    fn a_file_that_cannot_be_created_is_named() {
+        let error = open(Path::new("/proc/admin-tokens"), Path::new("/")).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(error.to_string(), "the admin token file /proc/admin-tokens cannot be created");
+        assert!(!source.contains("/proc"), "{source}");
     }
 
     // Scenario: the file exists and has no token.
@@ -118,7 +133,7 @@ mod tests {
         let path = directory.path().join("admin-tokens");
         fs::write(&path, "\n").unwrap();
         assert!(matches!(
-            open(&path),
+            open(&path, &path),
             Err(AdminTokensError::Open {
                 source: OpenTokenFileError::File(otlp_auth::TokenFileError::Empty),
                 ..

@@ -2,4 +2,5 @@
 
 pub(crate) mod admin_tokens;
 pub(crate) mod denial_log;
+pub(crate) mod log_throttle;
 pub(crate) mod usage;

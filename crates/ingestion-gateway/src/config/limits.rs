@@ -5,7 +5,7 @@ use std::time::Duration;
 use otel_confmap::{Map, Node};
 use serde::Serialize;
 
-use super::read::{positive, positive_duration, set};
+use super::read::{positive, positive_duration, set, setting};
 use super::{ByteSize, print};
 
 /// The limits of requests and connections. Sizes are measured on the wire, before decompression.
@@ -15,12 +15,15 @@ pub struct LimitsConfig {
     pub max_request_body_size: ByteSize,
     /// The largest allowed size of all headers of a request together.
     pub max_header_size: ByteSize,
-    /// The largest number of open connections of one listener. Further connections wait until
-    /// another connection is closed.
+    /// The largest number of open connections of one listener. It is smaller if the process may not
+    /// open enough files. A further connection takes the place of one without a request in flight:
+    /// of the one with the fewest requests so far, and of several such connections, of the oldest.
+    /// If every connection has a request in flight, the further connection waits.
     pub max_connections: usize,
     /// The largest number of requests in flight on one HTTP/2 connection.
     pub max_streams: u32,
-    /// How long a client may take to send the headers of a request.
+    /// How long a client may take to send the headers of a request. A connection on which no request
+    /// has begun within this time is closed.
     #[serde(serialize_with = "print::duration")]
     pub header_read_timeout: Duration,
     /// How long a connection may be idle, and how long a body may make no progress.
@@ -46,18 +49,18 @@ impl LimitsConfig {
         // hyper's HTTP/1.1 parser needs a buffer of at least 8 KiB. No sender has headers of 1 MiB.
         let header = |node: Node<'_>| ByteSize::read(&node, ByteSize::kib(8), ByteSize::mib(1));
         let body = |node: Node<'_>| ByteSize::read(&node, ByteSize::kib(1), ByteSize::mib(1024));
-        set(&mut self.max_request_body_size, map.get("max_request_body_size").and_then(body));
-        set(&mut self.max_header_size, map.get("max_header_size").and_then(header));
-        let connections = map.get("max_connections").and_then(|node| positive::<u32>(&node));
+        set(&mut self.max_request_body_size, setting(map, "max_request_body_size").and_then(body));
+        set(&mut self.max_header_size, setting(map, "max_header_size").and_then(header));
+        let connections = setting(map, "max_connections").and_then(|node| positive(&node));
         set(&mut self.max_connections, connections.map(|connections| connections as usize));
-        set(&mut self.max_streams, map.get("max_streams").and_then(|node| positive(&node)));
+        set(&mut self.max_streams, setting(map, "max_streams").and_then(|node| positive(&node)));
         set(
             &mut self.header_read_timeout,
-            map.get("header_read_timeout").and_then(|node| positive_duration(&node)),
+            setting(map, "header_read_timeout").and_then(|node| positive_duration(&node)),
         );
         set(
             &mut self.idle_timeout,
-            map.get("idle_timeout").and_then(|node| positive_duration(&node)),
+            setting(map, "idle_timeout").and_then(|node| positive_duration(&node)),
         );
     }
 }

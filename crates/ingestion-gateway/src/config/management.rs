@@ -6,7 +6,7 @@ use otel_confmap::Map;
 use serde::Serialize;
 
 use super::Endpoint;
-use super::read::endpoint;
+use super::read::{endpoint, setting};
 
 /// The management API.
 #[derive(Clone, Debug, Serialize)]
@@ -19,14 +19,14 @@ pub struct ManagementConfig {
 
 impl ManagementConfig {
     /// Returns the defaults. The admin token file is in the directory of the key database.
-    pub(super) fn beside(database: &Path) -> Self {
+    pub(crate) fn beside(database: &Path) -> Self {
         let admin_token_file = database.with_file_name("admin-tokens");
         Self { endpoint: Endpoint::loopback(7070), admin_token_file }
     }
 
     pub(super) fn read(&mut self, map: &mut Map<'_>) {
         endpoint(map, &mut self.endpoint);
-        if let Some(node) = map.get("admin_token_file")
+        if let Some(node) = setting(map, "admin_token_file")
             && let Some(path) = node.string()
         {
             if path.is_empty() {

@@ -8,6 +8,7 @@
 
 mod auth;
 mod authorize;
+mod cors;
 mod limits;
 mod management;
 mod print;
@@ -32,19 +33,19 @@ use serde::Serialize;
 
 pub use auth::AuthConfig;
 pub use authorize::AuthorizeConfig;
+pub use cors::CorsConfig;
 pub use limits::LimitsConfig;
 pub use management::ManagementConfig;
-pub use receivers::{
-    AgentConfig, CorsConfig, GrpcConfig, HttpConfig, OtlpConfig, Protocols, ReceiversConfig,
-};
+pub use receivers::{AgentConfig, GrpcConfig, HttpConfig, OtlpConfig, Protocols, ReceiversConfig};
 pub use source::Sources;
 pub use storage::StorageConfig;
 pub use telemetry::{LogFormat, LogsConfig, TelemetryConfig};
 pub use types::byte_size::ByteSize;
 pub use types::endpoint::Endpoint;
+pub use types::origin::OriginPattern;
 pub use usage::UsageConfig;
 
-use self::read::{section, set};
+use self::read::{listener, section, set, setting, switchable};
 
 /// A valid configuration. Its serialized form is the output of `config print`, with masked secrets.
 #[derive(Debug, Serialize)]
@@ -62,9 +63,9 @@ pub struct Config {
     /// What the store keeps about the use of keys.
     pub usage: UsageConfig,
     /// The management API.
-    pub management: ManagementConfig,
+    pub management: Option<ManagementConfig>,
     /// The endpoint that other components ask about keys.
-    pub authorize: AuthorizeConfig,
+    pub authorize: Option<AuthorizeConfig>,
     /// The gateway's own metrics, health and log.
     pub telemetry: TelemetryConfig,
     /// How long requests in flight may still run after the signal to stop.
@@ -105,29 +106,34 @@ impl Config {
         let mut root = Node::root(value, report).map()?;
         let storage = StorageConfig::read(&mut root, env, report);
         let mut receivers = ReceiversConfig::default();
-        section(&mut root, "receivers", |map| receivers.read(map));
+        switchable(&mut root, "receivers", |map| receivers.read(map));
         let mut auth = AuthConfig::default();
         section(&mut root, "auth", |map| auth.read(map));
-        if let Some(node) = root.get("upstream") {
-            upstream::refuse(&node);
-        }
+        upstream::refuse(&mut root);
         let mut limits = LimitsConfig::default();
         section(&mut root, "limits", |map| limits.read(map));
-        let trusted_proxies = root.get("trusted_proxies");
+        let trusted_proxies = setting(&mut root, "trusted_proxies");
         let trusted_proxies =
             trusted_proxies.map(|node| trusted_proxies::read(&node)).unwrap_or_default();
         let mut usage = UsageConfig::default();
         section(&mut root, "usage", |map| usage.read(map));
         let database = storage.as_ref().map(|storage| storage.path.as_path());
-        let mut management = ManagementConfig::beside(database.unwrap_or(Path::new("/")));
-        section(&mut root, "management", |map| management.read(map));
-        let mut authorize = AuthorizeConfig::default();
-        section(&mut root, "authorize", |map| authorize.read(map));
+        let mut management = Some(ManagementConfig::beside(database.unwrap_or(Path::new("/"))));
+        listener(&mut root, "management", &mut management, ManagementConfig::read);
+        let mut authorize = Some(AuthorizeConfig::default());
+        listener(&mut root, "authorize", &mut authorize, AuthorizeConfig::read);
         let mut telemetry = TelemetryConfig::default();
-        section(&mut root, "telemetry", |map| telemetry.read(map));
+        switchable(&mut root, "telemetry", |map| telemetry.read(map));
         let mut shutdown_grace = Duration::from_secs(30);
-        set(&mut shutdown_grace, root.get("shutdown_grace").and_then(|node| node.duration()));
+        set(
+            &mut shutdown_grace,
+            setting(&mut root, "shutdown_grace").and_then(|node| node.duration()),
+        );
         root.deny_unknown();
+        if receivers.are_off() && management.is_none() && authorize.is_none() {
+            let message = "every listener but that of `telemetry` is off: there is nothing to do";
+            report.problem(Problem::new("receivers", None, message));
+        }
         Some(Self {
             storage: storage?,
             receivers,

@@ -9,12 +9,78 @@ use super::Endpoint;
 /// Part of the message about a setting that is documented but not built yet.
 pub(super) const NOT_BUILT: &str = "not built yet in this version";
 
+/// Part of the message about a null that would have no effect.
+const DEFAULT: &str = "remove the key to keep the default";
+
+/// Returns the value of `key`. Null is a problem, because it would have no effect.
+pub(super) fn setting<'a>(map: &mut Map<'a>, key: &str) -> Option<Node<'a>> {
+    let node = map.get_nullable(key)?;
+    if node.is_null() {
+        node.problem(format!("expected a value, found nothing: {DEFAULT}"));
+        return None;
+    }
+    Some(node)
+}
+
 /// If `map` contains a section `key`, calls `read` with this section. Then reports every key of the
-/// section that `read` did not ask for.
+/// section that `read` did not ask for. A section is empty while all its settings are comments.
 pub(super) fn section<'a>(map: &mut Map<'a>, key: &str, read: impl FnOnce(&mut Map<'a>)) {
-    if let Some(mut section) = map.get(key).and_then(|node| node.map()) {
-        read(&mut section);
-        section.deny_unknown();
+    match map.get_nullable(key) {
+        Some(node) if node.is_empty() => {}
+        Some(node) if node.is_null() => {
+            node.problem(format!(
+                "expected a map, found null, which switches nothing off: {DEFAULT}"
+            ));
+        }
+        Some(node) => read_map(&node, read),
+        None => {}
+    }
+}
+
+/// Does the same as [`section`] for a section that null switches off. For null, calls `read` with
+/// `None`.
+///
+/// A key behind whose colon nothing is written is a problem. In YAML it is null too, but a Collector
+/// reads it as a section with all its defaults.
+pub(super) fn switchable<'a>(
+    map: &mut Map<'a>,
+    key: &str,
+    read: impl FnOnce(Option<&mut Map<'a>>),
+) {
+    match map.get_nullable(key) {
+        Some(node) if node.is_empty() => node.problem(
+            "expected a map or null, found nothing: `{}` is on with the defaults, `null` is off",
+        ),
+        Some(node) if node.is_null() => read(None),
+        Some(node) => read_map(&node, |map| read(Some(map))),
+        None => {}
+    }
+}
+
+/// Reads the section of a listener with `read`. Null switches the listener off.
+pub(super) fn listener<'a, T>(
+    map: &mut Map<'a>,
+    key: &str,
+    settings: &mut Option<T>,
+    read: impl FnOnce(&mut T, &mut Map<'a>),
+) {
+    switchable(map, key, |map| match (map, settings) {
+        (Some(map), Some(settings)) => read(settings, map),
+        (_, settings) => *settings = None,
+    });
+}
+
+fn read_map<'a>(node: &Node<'a>, read: impl FnOnce(&mut Map<'a>)) {
+    if let Some(mut map) = node.map() {
+        read(&mut map);
+        map.deny_unknown();
+    }
+}
+
+/// Reports a key that is documented but not built yet, whatever its value is.
+pub(super) fn not_built(map: &mut Map<'_>, key: &str, hint: &str) {
+    if let Some(node) = map.get_nullable(key) {
+        node.problem(format!("{NOT_BUILT}: {hint}"));
     }
 }
 
@@ -25,12 +91,34 @@ pub(super) fn set<T>(setting: &mut T, given: Option<T>) {
     }
 }
 
+/// A setting of every listener, and what to do without it.
+const TLS: (&str, &str) = ("tls", "put a proxy that ends TLS in front");
+
 /// Reads the settings that every listener has.
 pub(super) fn endpoint(map: &mut Map<'_>, endpoint: &mut Endpoint) {
-    set(endpoint, map.get("endpoint").and_then(|node| Endpoint::read(&node)));
-    if let Some(node) = map.get("tls") {
-        node.problem(format!("{NOT_BUILT}: put a proxy that ends TLS in front"));
+    match map.get_nullable("endpoint") {
+        Some(node) if node.is_null() => node.problem(format!(
+            "expected host:port, found nothing: `{}: null` switches the listener off",
+            map.node().path()
+        )),
+        Some(node) => set(endpoint, Endpoint::read(&node)),
+        None => {}
     }
+    not_built(map, TLS.0, TLS.1);
+}
+
+/// Does the same as [`endpoint`] for a listener that is off without an address, because its section
+/// has settings that do not belong to the listener.
+pub(super) fn endpoint_or_null(map: &mut Map<'_>, endpoint: &mut Option<Endpoint>) {
+    match map.get_nullable("endpoint") {
+        Some(node) if node.is_empty() => {
+            node.problem("expected host:port or null, which switches the listener off");
+        }
+        Some(node) if node.is_null() => *endpoint = None,
+        Some(node) => set(endpoint, Endpoint::read(&node).map(Some)),
+        None => {}
+    }
+    not_built(map, TLS.0, TLS.1);
 }
 
 /// Reads a duration that is longer than zero.
@@ -43,14 +131,9 @@ pub(super) fn positive_duration(node: &Node<'_>) -> Option<Duration> {
     Some(duration)
 }
 
-/// Reads a number from 1 to the largest value of `T`.
-pub(super) fn positive<T: TryFrom<u64>>(node: &Node<'_>) -> Option<T> {
-    let number = node.u64()?;
-    let fits = T::try_from(number).ok().filter(|_| number > 0);
-    if fits.is_none() {
-        node.problem("expected a smaller whole number, from 1 on");
-    }
-    fits
+/// Reads an integer from 1 to the largest `u32`.
+pub(super) fn positive(node: &Node<'_>) -> Option<u32> {
+    node.integer(1..=u32::MAX.into()).and_then(|number| number.try_into().ok())
 }
 
 /// Reads one of the words in `choices`, and returns the value of that word.
@@ -68,6 +151,13 @@ pub(super) fn one_of<T: Copy, const N: usize>(
 
 /// Reads a list of strings. Returns each string with its node, so that problems can name its path.
 pub(super) fn strings<'a>(node: &Node<'a>) -> Vec<(Node<'a>, &'a str)> {
-    let items = node.list().unwrap_or_default();
-    items.into_iter().filter_map(|item| item.string().map(|text| (item, text))).collect()
+    let items = node.list().unwrap_or_default().into_iter();
+    let string = |item: Node<'a>| {
+        if item.is_null() {
+            item.problem("expected a string, found nothing");
+            return None;
+        }
+        item.string().map(|text| (item, text))
+    };
+    items.filter_map(string).collect()
 }

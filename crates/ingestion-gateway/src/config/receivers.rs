@@ -1,23 +1,22 @@
 //! `receivers`: the listeners that receive telemetry.
 
-use http::HeaderValue;
 use otel_confmap::Map;
 use serde::Serialize;
 
-use super::Endpoint;
-use super::read::{endpoint, section, strings};
+use super::read::{endpoint, listener, section, switchable};
+use super::{CorsConfig, Endpoint};
 
-/// The listeners that receive telemetry.
-#[derive(Clone, Debug, Default, Serialize)]
+/// The listeners that receive telemetry. A listener without settings is off.
+#[derive(Clone, Debug, Serialize)]
 pub struct ReceiversConfig {
     /// The OTLP receiver.
     pub otlp: OtlpConfig,
     /// The receiver for StackState's agents.
-    pub agent: AgentConfig,
+    pub agent: Option<AgentConfig>,
 }
 
 /// The OTLP receiver.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct OtlpConfig {
     /// The two transports of OTLP.
     pub protocols: Protocols,
@@ -27,9 +26,9 @@ pub struct OtlpConfig {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Protocols {
     /// OTLP/gRPC.
-    pub grpc: GrpcConfig,
+    pub grpc: Option<GrpcConfig>,
     /// OTLP/HTTP.
-    pub http: HttpConfig,
+    pub http: Option<HttpConfig>,
 }
 
 /// OTLP/gRPC.
@@ -48,13 +47,6 @@ pub struct HttpConfig {
     pub cors: CorsConfig,
 }
 
-/// The web pages whose scripts may send telemetry.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct CorsConfig {
-    /// The origins of these pages, or `*` for all origins. The list is empty by default.
-    pub allowed_origins: Vec<String>,
-}
-
 /// The receiver for StackState's agents.
 #[derive(Clone, Debug, Serialize)]
 pub struct AgentConfig {
@@ -62,52 +54,48 @@ pub struct AgentConfig {
     pub endpoint: Endpoint,
 }
 
-impl Default for GrpcConfig {
+impl Default for ReceiversConfig {
     fn default() -> Self {
-        Self { endpoint: Endpoint::loopback(4317) }
-    }
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        Self { endpoint: Endpoint::loopback(4318), cors: CorsConfig::default() }
-    }
-}
-
-impl Default for AgentConfig {
-    fn default() -> Self {
-        Self { endpoint: Endpoint::loopback(7077) }
+        let grpc = GrpcConfig { endpoint: Endpoint::loopback(4317) };
+        let http = HttpConfig { endpoint: Endpoint::loopback(4318), cors: CorsConfig::default() };
+        let agent = AgentConfig { endpoint: Endpoint::loopback(7077) };
+        let protocols = Protocols { grpc: Some(grpc), http: Some(http) };
+        Self { otlp: OtlpConfig { protocols }, agent: Some(agent) }
     }
 }
 
 impl ReceiversConfig {
-    pub(super) fn read(&mut self, map: &mut Map<'_>) {
-        section(map, "otlp", |map| {
-            section(map, "protocols", |map| {
-                let Protocols { grpc, http } = &mut self.otlp.protocols;
-                section(map, "grpc", |map| endpoint(map, &mut grpc.endpoint));
-                section(map, "http", |map| {
-                    endpoint(map, &mut http.endpoint);
-                    section(map, "cors", |map| http.cors.read(map));
-                });
-            });
+    /// Reads the section. `None` switches every receiver off.
+    pub(super) fn read(&mut self, map: Option<&mut Map<'_>>) {
+        let Self { otlp: OtlpConfig { protocols }, agent } = self;
+        let Some(map) = map else {
+            (*protocols, *agent) = (Protocols::default(), None);
+            return;
+        };
+        switchable(map, "otlp", |map| match map {
+            Some(map) => switchable(map, "protocols", |map| protocols.read(map)),
+            None => *protocols = Protocols::default(),
         });
-        section(map, "agent", |map| endpoint(map, &mut self.agent.endpoint));
+        listener(map, "agent", agent, |agent, map| endpoint(map, &mut agent.endpoint));
+    }
+
+    /// Returns whether no receiver is on.
+    pub(super) fn are_off(&self) -> bool {
+        let Protocols { grpc, http } = &self.otlp.protocols;
+        grpc.is_none() && http.is_none() && self.agent.is_none()
     }
 }
 
-impl CorsConfig {
-    fn read(&mut self, map: &mut Map<'_>) {
-        let Some(node) = map.get("allowed_origins") else { return };
-        for (node, origin) in strings(&node) {
-            let is_origin = origin == "*" || (origin.contains("://") && !origin.ends_with('/'));
-            if !is_origin
-                || origin.len() > 1 && origin.contains('*')
-                || HeaderValue::from_str(origin).is_err()
-            {
-                node.problem("expected an origin as in https://shop.example.com, or `*` for all");
-            }
-            self.allowed_origins.push(origin.to_owned());
-        }
+impl Protocols {
+    fn read(&mut self, map: Option<&mut Map<'_>>) {
+        let Some(map) = map else {
+            *self = Self::default();
+            return;
+        };
+        listener(map, "grpc", &mut self.grpc, |grpc, map| endpoint(map, &mut grpc.endpoint));
+        listener(map, "http", &mut self.http, |http, map| {
+            endpoint(map, &mut http.endpoint);
+            section(map, "cors", |map| http.cors.read(map));
+        });
     }
 }

@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use serde::{Serialize, Serializer};
 
 use super::print;
-use super::read::{NOT_BUILT, positive_duration, section, set};
+use super::read::{NOT_BUILT, not_built, positive_duration, section, set, setting};
 
 /// Where keys are stored.
 #[derive(Clone, Debug, Serialize)]
@@ -31,16 +31,14 @@ impl StorageConfig {
         let (mut path, mut poll_interval, mut max_staleness) =
             (None, Duration::from_secs(5), Duration::from_secs(600));
         section(root, "storage", |map| {
-            given = map.get("url");
+            given = setting(map, "url");
             path = given.as_ref().and_then(sqlite_path);
-            if let Some(node) = map.get("password_file") {
-                node.problem(format!("{NOT_BUILT}: it is for PostgreSQL"));
-            }
+            not_built(map, "password_file", "it is for PostgreSQL");
             set(
                 &mut poll_interval,
-                map.get("poll_interval").and_then(|node| positive_duration(&node)),
+                setting(map, "poll_interval").and_then(|node| positive_duration(&node)),
             );
-            let staleness = map.get("max_staleness");
+            let staleness = setting(map, "max_staleness");
             set(&mut max_staleness, staleness.as_ref().and_then(positive_duration));
             if max_staleness <= poll_interval {
                 staleness

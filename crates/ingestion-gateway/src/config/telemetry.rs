@@ -4,13 +4,13 @@ use otel_confmap::Map;
 use serde::Serialize;
 
 use super::Endpoint;
-use super::read::{endpoint, one_of, section, set};
+use super::read::{endpoint_or_null, one_of, section, set, setting};
 
 /// The gateway's own metrics, health and log.
 #[derive(Clone, Debug, Serialize)]
 pub struct TelemetryConfig {
-    /// The address to listen on.
-    pub endpoint: Endpoint,
+    /// The address to listen on. The listener is off if there is none.
+    pub endpoint: Option<Endpoint>,
     /// The gateway's log.
     pub logs: LogsConfig,
 }
@@ -37,15 +37,20 @@ pub enum LogFormat {
 impl Default for TelemetryConfig {
     fn default() -> Self {
         Self {
-            endpoint: Endpoint::loopback(8888),
+            endpoint: Some(Endpoint::loopback(8888)),
             logs: LogsConfig { level: "info", format: LogFormat::Text },
         }
     }
 }
 
 impl TelemetryConfig {
-    pub(super) fn read(&mut self, map: &mut Map<'_>) {
-        endpoint(map, &mut self.endpoint);
+    /// Reads the section. `None` switches the listener off.
+    pub(super) fn read(&mut self, map: Option<&mut Map<'_>>) {
+        let Some(map) = map else {
+            self.endpoint = None;
+            return;
+        };
+        endpoint_or_null(map, &mut self.endpoint);
         section(map, "logs", |map| self.logs.read(map));
     }
 }
@@ -53,8 +58,8 @@ impl TelemetryConfig {
 impl LogsConfig {
     fn read(&mut self, map: &mut Map<'_>) {
         let levels = ["error", "warn", "info", "debug", "trace"].map(|level| (level, level));
-        set(&mut self.level, map.get("level").and_then(|node| one_of(&node, levels)));
+        set(&mut self.level, setting(map, "level").and_then(|node| one_of(&node, levels)));
         let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-        set(&mut self.format, map.get("format").and_then(|node| one_of(&node, formats)));
+        set(&mut self.format, setting(map, "format").and_then(|node| one_of(&node, formats)));
     }
 }

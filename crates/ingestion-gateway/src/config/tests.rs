@@ -1,4 +1,9 @@
+mod null;
+
 use std::path::PathBuf;
+
+use otlp_auth::server::InMemoryAuthenticator;
+use otlp_auth::{Credential, Decision};
 
 use super::*;
 
@@ -29,7 +34,7 @@ fn everything_has_a_default() {
         PathBuf::from("/home/ops/.local/state/ingestion-gateway/keys.db")
     );
     assert_eq!(
-        config.management.admin_token_file,
+        config.management.as_ref().unwrap().admin_token_file,
         PathBuf::from("/home/ops/.local/state/ingestion-gateway/admin-tokens")
     );
     let expected = "\
@@ -46,6 +51,8 @@ receivers:
         endpoint: 127.0.0.1:4318
         cors:
           allowed_origins: []
+          allowed_headers: []
+          max_age: 0
   agent:
     endpoint: 127.0.0.1:7077
 auth:
@@ -86,16 +93,44 @@ shutdown_grace: 30s
 #[test]
 fn a_printed_configuration_can_be_read() {
     let text = "storage: {url: 'sqlite:///var/lib/a%20b%3F/keys.db'}\nusage: {retain: 30d}\nlimits: {max_request_body_size: 1048577}\n\
-                receivers: {otlp: {protocols: {http: {endpoint: '[::1]:0'}}}}\ntrusted_proxies: [10.0.0.0/8, 192.0.2.1]";
+                receivers: {otlp: {protocols: {http: {endpoint: '[::1]:0', cors: {allowed_origins: ['*', 'https://*.example.com'], allowed_headers: ['*', X-Scope], max_age: 60}}}}, agent: {endpoint: ':7077'}}\ntrusted_proxies: [10.0.0.0/8, 192.0.2.1]";
     let printed = load(text).unwrap().0.to_yaml().unwrap();
     assert!(printed.contains("sqlite:///var/lib/a b%3F/keys.db"), "{printed}");
     assert!(
         printed.contains("1048577B")
             && printed.contains("[::1]:0")
+            && printed.contains(":7077")
+            && printed.contains("https://*.example.com")
             && printed.contains("192.0.2.1/32"),
         "{printed}"
     );
     assert_eq!(load(&printed).unwrap().0.to_yaml().unwrap(), printed);
+}
+
+// Scenario: the settings of `gateway.yaml` that stand in comments are put in force.
+// Guarantee: the file is still valid, and names every setting there is.
+#[test]
+fn the_documented_file_has_every_setting() {
+    let text = include_str!("../../gateway.yaml");
+    let is_setting = |line: &str| {
+        let key = line.split_once(": ").map_or("", |(key, _)| key);
+        !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    let uncommented = text.lines().map(|line| match line.split_once("# ") {
+        Some((indent, rest)) if indent.trim().is_empty() && is_setting(rest) => {
+            format!("{indent}{rest}")
+        }
+        _ => line.to_owned(),
+    });
+    let uncommented = uncommented.collect::<Vec<_>>().join("\n");
+    let (config, _) = load(&uncommented.replace("RECEIVER_API_KEY", "KEY")).unwrap();
+    assert!(config.auth.receiver.is_some());
+    assert_eq!(config.storage.path, PathBuf::from("/var/lib/ingestion-gateway/keys.db"));
+    for path in null::keys(&serde_json::to_value(&config).unwrap(), "") {
+        let key = path.rsplit('.').next().unwrap();
+        let named = |line: &str| line.trim_start().starts_with(&format!("{key}:"));
+        assert!(uncommented.lines().any(named), "{path}");
+    }
 }
 
 // Scenario: the receiver API key comes from the environment.
@@ -117,6 +152,43 @@ fn secrets_are_masked() {
     assert!(
         load("auth: {receiver_api_key: '${env:NOT_SET:-}'}").unwrap().0.auth.receiver.is_none()
     );
+}
+
+// Scenario: the receiver API key has a line end or blanks at its ends. Other keys have a blank, a
+// quote, a comma, a letter outside ASCII, a scheme or too many characters.
+// Guarantee: what stands around a key does not belong to the key. For every other text there is a
+// problem that says what is wrong and does not contain the text.
+#[test]
+fn a_receiver_key_is_trimmed_and_checked() {
+    let load_key = |key: &str| {
+        load(&format!("auth: {{receiver_api_key: {}}}", serde_json::to_string(key).unwrap()))
+    };
+    let is_allowed = |config: &Config, key: &str| {
+        let receiver = config.auth.receiver.as_ref().unwrap();
+        let decided = receiver.decide(&Credential::new("", key).unwrap());
+        matches!(decided, Ok(Decision::Allow(_)))
+    };
+    for key in ["canary-of-24-characters\n", "\r\n canary-of-24-characters\t "] {
+        let (config, warnings) = load_key(key).unwrap();
+        assert!(warnings.is_empty() && is_allowed(&config, "canary-of-24-characters"), "{key:?}");
+    }
+    for (key, expected) in [
+        ("\n", "has only blanks"),
+        ("canary of blanks", "has a blank or a line end inside"),
+        ("canary\nof lines", "has a blank or a line end inside"),
+        ("\"canary-in-quotes\"", "has a quote"),
+        ("canary,of-commas", "has a comma"),
+        ("canarÿ-of-letters", "has a character other than visible ASCII"),
+        ("stackstate canary", "begins with the scheme StackState: give the key alone"),
+        ("Bearer canary", "begins with the scheme Bearer: give the key alone"),
+        (&"canary".repeat(1000), "the token is longer than 4096 bytes"),
+    ] {
+        let problems = load_key(key).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].to_string(), format!("auth.receiver_api_key: {expected} (line 1)"));
+    }
+    let (config, warnings) = load_key("'canary-in-quotes'").unwrap();
+    assert!(warnings[0].to_string().contains("quote") && is_allowed(&config, "'canary-in-quotes'"));
 }
 
 // Scenario: nearly every setting of a file is wrong.
@@ -148,6 +220,38 @@ fn all_problems_are_reported() {
         "unknown",
     ];
     assert_eq!(found, expected);
+}
+
+// Scenario: the permission for web pages has mistakes in every setting, or no origin to which its
+// other settings could apply.
+// Guarantee: each mistake is reported with its path.
+#[test]
+fn mistakes_in_cors_are_reported() {
+    let paths = |cors: &str| {
+        let paths =
+            paths(&format!("receivers: {{otlp: {{protocols: {{http: {{cors: {cors}}}}}}}}}"));
+        paths
+            .into_iter()
+            .map(|path| path.replace("receivers.otlp.protocols.http.", ""))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        paths(
+            "{allowed_origins: ['https://*.*', a.example, 1], allowed_headers: [a b], max_age: -1}"
+        ),
+        [
+            "cors.allowed_origins[2]",
+            "cors.allowed_origins[0]",
+            "cors.allowed_origins[1]",
+            "cors.allowed_headers[0]",
+            "cors.max_age",
+        ]
+    );
+    assert_eq!(paths("{max_age: 2h}"), ["cors.max_age"]);
+    assert_eq!(paths("{max_age: 60, allowed_origins: [a]}"), ["cors.allowed_origins[0]"]);
+    assert_eq!(paths("{max_age: 60}"), ["cors"]);
+    assert_eq!(paths("{allowed_headers: [X-Scope]}"), ["cors"]);
+    assert_eq!(paths("{exposed_headers: [X-Scope]}"), ["cors.exposed_headers"]);
 }
 
 // Scenario: a configuration has settings that are documented but not built yet.
@@ -232,7 +336,8 @@ fn settings_have_no_comments() {
     for (whole, expected) in
         [("/abc#def", "/abc#def"), ("'/abc #def'", "/abc #def"), ("\"/a' #b\"", "/a' #b")]
     {
-        assert_eq!(load(whole).unwrap().0.management.admin_token_file, PathBuf::from(expected));
+        let management = load(whole).unwrap().0.management.unwrap();
+        assert_eq!(management.admin_token_file, PathBuf::from(expected));
     }
 }
 
@@ -245,8 +350,10 @@ fn settings_have_no_comments() {
 fn the_environment_is_checked() {
     let problems = Config::load(&Sources::default(), &|_| None).unwrap_err();
     assert_eq!(problems[0].path(), "storage.url");
-    let (_, warnings) = load("authorize: {endpoint: '0.0.0.0:7071'}").unwrap();
-    assert_eq!(warnings[0].path(), "authorize");
+    for endpoint in ["0.0.0.0:7071", ":7071", "[::]:7071"] {
+        let (_, warnings) = load(&format!("authorize: {{endpoint: '{endpoint}'}}")).unwrap();
+        assert_eq!(warnings[0].path(), "authorize");
+    }
     let (_, warnings) = load("auth: {receiver_api_key: short}").unwrap();
     assert_eq!(warnings[0].path(), "auth.receiver_api_key");
 }

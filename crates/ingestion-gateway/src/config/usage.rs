@@ -6,7 +6,7 @@ use otel_confmap::{Map, Node};
 use serde::Serialize;
 
 use super::print;
-use super::read::{positive_duration, set};
+use super::read::{positive_duration, set, setting};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -39,16 +39,11 @@ impl UsageConfig {
     pub(super) fn read(&mut self, map: &mut Map<'_>) {
         set(
             &mut self.flush_interval,
-            map.get("flush_interval").and_then(|node| positive_duration(&node)),
+            setting(map, "flush_interval").and_then(|node| positive_duration(&node)),
         );
-        let sources = map.get("sources").and_then(|node| Some((node.u64()?, node)));
-        if let Some((sources, node)) = sources {
-            match usize::try_from(sources) {
-                Ok(count) if sources <= Self::MAX_SOURCES => self.sources = count,
-                _ => node.problem(format!("expected a number from 0 to {}", Self::MAX_SOURCES)),
-            }
-        }
-        set(&mut self.retain, map.get("retain").and_then(|node| days(&node)));
+        let sources = setting(map, "sources").and_then(|node| node.integer(0..=Self::MAX_SOURCES));
+        set(&mut self.sources, sources.and_then(|sources| sources.try_into().ok()));
+        set(&mut self.retain, setting(map, "retain").and_then(|node| days(&node)));
     }
 }
 

@@ -1,12 +1,12 @@
 //! The sockets of all listeners.
 
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::TcpListener;
 
 use super::ready::Addresses;
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Endpoint, Protocols};
 
 /// A listener cannot be bound.
 #[derive(Debug, thiserror::Error)]
@@ -20,15 +20,15 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-/// The bound socket of each listener.
+/// The bound socket of each listener, or `None` if the listener is off.
 #[derive(Debug)]
 pub(crate) struct Sockets {
-    pub(crate) otlp_grpc: Socket,
-    pub(crate) otlp_http: Socket,
-    pub(crate) agent: Socket,
-    pub(crate) management: Socket,
-    pub(crate) authorize: Socket,
-    pub(crate) telemetry: Socket,
+    pub(crate) otlp_grpc: Option<Socket>,
+    pub(crate) otlp_http: Option<Socket>,
+    pub(crate) agent: Option<Socket>,
+    pub(crate) management: Option<Socket>,
+    pub(crate) authorize: Option<Socket>,
+    pub(crate) telemetry: Option<Socket>,
 }
 
 /// A bound socket and its address. The operating system may have chosen the port.
@@ -41,36 +41,62 @@ pub(crate) struct Socket {
 impl Sockets {
     /// Binds the sockets of all listeners.
     pub(crate) async fn bind(config: &Config) -> Result<Self, BindError> {
-        let protocols = &config.receivers.otlp.protocols;
+        let Config { receivers, management, authorize, telemetry, .. } = config;
+        let Protocols { grpc, http } = &receivers.otlp.protocols;
+        let grpc = grpc.as_ref().map(|grpc| &grpc.endpoint);
+        let http = http.as_ref().map(|http| &http.endpoint);
+        let agent = receivers.agent.as_ref().map(|agent| &agent.endpoint);
+        let management = management.as_ref().map(|management| &management.endpoint);
+        let authorize = authorize.as_ref().map(|authorize| &authorize.endpoint);
         Ok(Self {
-            otlp_grpc: bind("receivers.otlp.protocols.grpc", &protocols.grpc.endpoint).await?,
-            otlp_http: bind("receivers.otlp.protocols.http", &protocols.http.endpoint).await?,
-            agent: bind("receivers.agent", &config.receivers.agent.endpoint).await?,
-            management: bind("management", &config.management.endpoint).await?,
-            authorize: bind("authorize", &config.authorize.endpoint).await?,
-            telemetry: bind("telemetry", &config.telemetry.endpoint).await?,
+            otlp_grpc: bind("receivers.otlp.protocols.grpc", grpc).await?,
+            otlp_http: bind("receivers.otlp.protocols.http", http).await?,
+            agent: bind("receivers.agent", agent).await?,
+            management: bind("management", management).await?,
+            authorize: bind("authorize", authorize).await?,
+            telemetry: bind("telemetry", telemetry.endpoint.as_ref()).await?,
         })
     }
 
     pub(crate) fn addresses(&self) -> Addresses {
+        let address = |socket: &Option<Socket>| socket.as_ref().map(|socket| socket.address);
         Addresses {
-            otlp_grpc: self.otlp_grpc.address,
-            otlp_http: self.otlp_http.address,
-            agent: self.agent.address,
-            management: self.management.address,
-            authorize: self.authorize.address,
-            telemetry: self.telemetry.address,
+            otlp_grpc: address(&self.otlp_grpc),
+            otlp_http: address(&self.otlp_http),
+            agent: address(&self.agent),
+            management: address(&self.management),
+            authorize: address(&self.authorize),
+            telemetry: address(&self.telemetry),
         }
     }
 }
 
-/// Binds an endpoint. If the host is a name with several addresses, binds the first address that
-/// can be bound.
-async fn bind(listener: &'static str, endpoint: &Endpoint) -> Result<Socket, BindError> {
-    let bound = TcpListener::bind(endpoint.host_and_port()).await;
+/// Binds the endpoint of a listener, if the listener is on.
+async fn bind(
+    listener: &'static str,
+    endpoint: Option<&Endpoint>,
+) -> Result<Option<Socket>, BindError> {
+    let Some(endpoint) = endpoint else { return Ok(None) };
+    let bound = match endpoint.host_and_port() {
+        ("", port) => bind_every_address(port).await,
+        // If the host is a name with several addresses, Tokio binds the first address that can be
+        // bound.
+        address => TcpListener::bind(address).await,
+    };
     bound
-        .and_then(|listener| Ok(Socket { address: listener.local_addr()?, listener }))
+        .and_then(|listener| Ok(Some(Socket { address: listener.local_addr()?, listener })))
         .map_err(|source| BindError { listener, endpoint: endpoint.to_string(), source })
+}
+
+/// Binds one socket to every address of this host: to IPv6, which includes IPv4, or to IPv4 alone on
+/// a host without IPv6.
+async fn bind_every_address(port: u16) -> io::Result<TcpListener> {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        Err(error) if error.kind() != ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        bound => bound,
+    }
 }
 
 #[cfg(test)]

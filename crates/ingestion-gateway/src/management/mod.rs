@@ -22,6 +22,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::problem::Problem;
+use crate::admission::log_throttle::LogThrottle;
 use crate::authorize::Authorizer;
 
 /// The management API could not be set up, because of an error in this program.
@@ -47,10 +48,11 @@ pub(crate) fn router(
     service: KeyService,
     authorizer: Authorizer,
     tokens: TokenFile,
+    throttle: Arc<LogThrottle>,
     clock: Arc<dyn Clock>,
     meter: &Meter,
 ) -> Result<Router, SetUpError> {
-    let require_admin = require_admin::require_admin(tokens, meter);
+    let require_admin = require_admin::require_admin(tokens, throttle, meter);
     let api = OpenApiRouter::new()
         .routes(routes!(calls::server_info))
         .routes(routes!(calls::list, calls::create))

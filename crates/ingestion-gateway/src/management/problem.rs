@@ -270,9 +270,25 @@ fn of_axum(response: &Response) -> Option<Problem> {
     is_text.then(|| Problem::new(response.status(), kind, "the request is not as expected"))
 }
 
-/// Returns the name of a call for the log. The name contains the path of the route. It does not
-/// contain the path that was sent, because that path may contain a key by mistake.
+/// The methods that are logged. Any other text can be sent as a method, for example a key.
+const LOGGED_METHODS: [Method; 9] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::CONNECT,
+];
+
+/// Returns the name of a call for the log: a method of HTTP and the path of the route. The name
+/// does not contain what was sent as method or path, because a caller may send a key there by
+/// mistake.
 pub(super) fn call(method: &Method, extensions: &Extensions) -> String {
+    let method =
+        LOGGED_METHODS.iter().find(|&logged| logged == method).map_or("_OTHER", Method::as_str);
     let path = extensions.get::<MatchedPath>().map_or("an unknown path", MatchedPath::as_str);
     format!("{method} {path}")
 }

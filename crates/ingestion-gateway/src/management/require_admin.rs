@@ -1,6 +1,8 @@
 //! Allows only administrators to call the API. Requests of administrators have a token from the
 //! admin token file.
 
+use std::sync::Arc;
+
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
@@ -13,6 +15,7 @@ use otlp_auth::server::{AuthenticateLayer, CredentialExtractor, Rejection, Respo
 use otlp_auth::{DenyReason, Scheme};
 
 use super::problem::{Problem, TrackingKey, call};
+use crate::admission::log_throttle::{Caller, LogThrottle};
 use crate::listener::client_address::ClientAddress;
 
 const CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey realm=\"management\"");
@@ -25,7 +28,11 @@ const API_KEY_SCHEME: Scheme = Scheme::from_static(header::API_KEY_SCHEME);
 /// Returns a layer that passes on the calls of administrators, each with the
 /// [`Identity`](otlp_auth::Identity) of its administrator. The layer rejects every other call with
 /// a [`Problem`].
-pub(super) fn require_admin(tokens: TokenFile, meter: &Meter) -> AuthenticateLayer<TokenFile> {
+pub(super) fn require_admin(
+    tokens: TokenFile,
+    throttle: Arc<LogThrottle>,
+    meter: &Meter,
+) -> AuthenticateLayer<TokenFile> {
     let extractor = CredentialExtractor::empty()
         .with_bare_header(HeaderName::from_static(header::API_TOKEN))
         .with_bare_header(HeaderName::from_static(header::API_KEY))
@@ -34,29 +41,34 @@ pub(super) fn require_admin(tokens: TokenFile, meter: &Meter) -> AuthenticateLay
         .with_scheme(SERVICE_BEARER_SCHEME);
     AuthenticateLayer::new(tokens.with_meter(meter))
         .with_extractor(extractor)
-        .with_responder(ProblemResponder::new(meter))
+        .with_responder(ProblemResponder::new(throttle, meter))
 }
 
-/// Responds to rejected calls. Calls that were denied are also logged and counted.
+/// Responds to rejected calls. Calls that were denied are also counted, and logged at a limited
+/// rate.
 struct ProblemResponder {
+    throttle: Arc<LogThrottle>,
     refusals: Counter<u64>,
 }
 
 impl ProblemResponder {
-    fn new(meter: &Meter) -> Self {
+    fn new(throttle: Arc<LogThrottle>, meter: &Meter) -> Self {
         let refusals = meter.u64_counter("ingestion.management.refusals").with_unit("{request}");
         let refusals =
             refusals.with_description("Calls without the token of an administrator").build();
-        Self { refusals }
+        Self { throttle, refusals }
     }
 
     fn record(&self, reason: DenyReason, request: &Parts) {
         self.refusals.add(1, &[KeyValue::new("deny.reason", reason.as_str())]);
-        let address = request.extensions.get::<ClientAddress>();
+        let address = request.extensions.get().map(|ClientAddress(address)| *address);
+        if !self.throttle.permits(address.map_or(Caller::Unknown, Caller::at), reason) {
+            return;
+        }
         tracing::warn!(
             tracking_key = request.extensions.get::<TrackingKey>().map(tracing::field::display),
             reason = reason.as_str(),
-            source = address.map(|ClientAddress(address)| address.to_string()),
+            source = address.map(tracing::field::display),
             call = call(&request.method, &request.extensions),
             "a management call was refused"
         );

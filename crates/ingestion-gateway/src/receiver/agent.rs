@@ -1,20 +1,28 @@
-//! Serves StackState's agents: validates their keys, and counts and discards everything that they
-//! send.
+//! Serves StackState's agents, and Prometheus: validates keys, receives OTLP and remote write, and
+//! counts and discards everything else that agents send.
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderName, Method, StatusCode};
+use http::uri::PathAndQuery;
+use http::{HeaderName, Method, StatusCode, Uri};
 use ingestion_api::{header, route};
-use otlp_auth::server::{AuthenticateLayer, CredentialExtractor, Rejection, ServerAuthenticator};
+use otlp_auth::server::{
+    AuthenticateLayer, CredentialExtractor, OtlpResponder, Rejection, Responder as _,
+    ServerAuthenticator,
+};
 use otlp_auth::{DenyReason, Identity, Scheme};
+use otlp_receiver::Receiver;
 use otlp_receiver::body::{self, BodyError};
+use tower::ServiceExt as _;
 
-use super::otlp;
+use super::{otlp, remote_write};
 use crate::admission::denial_log::DenialLog;
 use crate::admission::usage::UsageRecorder;
 use crate::config::AuthConfig;
@@ -27,8 +35,41 @@ const DD_API_KEY: HeaderName = HeaderName::from_static(header::DD_API_KEY);
 
 #[derive(Clone)]
 struct Agent {
+    receiver: Receiver,
     debug: Arc<DebugExporter>,
     max_body: usize,
+}
+
+/// What a path on the agent listener is for.
+#[derive(Debug, PartialEq, Eq)]
+enum Route<'a> {
+    /// OTLP, with the path of the request as an OTLP receiver expects it.
+    Otlp(&'a str),
+    /// Prometheus remote write.
+    RemoteWrite,
+    /// The check of a key.
+    Validate,
+    /// Anything else that agents send. New versions of agents use new paths.
+    Intake,
+    /// A path that nobody uses.
+    Unknown,
+}
+
+impl<'a> Route<'a> {
+    fn of(path: &'a str) -> Self {
+        let path = path.strip_prefix(route::RECEIVER_PREFIX).unwrap_or(path);
+        if path == route::REMOTE_WRITE {
+            return Self::RemoteWrite;
+        }
+        let Some(path) = path.strip_prefix(route::AGENT_PREFIX) else { return Self::Unknown };
+        match path.strip_prefix(route::AGENT_OTLP_PREFIX) {
+            Some("") => Self::Otlp("/"),
+            Some(otlp) if otlp.starts_with('/') => Self::Otlp(otlp),
+            _ if path == route::VALIDATE => Self::Validate,
+            _ if path.starts_with('/') => Self::Intake,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 /// Returns an extractor that finds the key wherever agents send it. Different parts of an agent use
@@ -47,9 +88,9 @@ pub(crate) fn extractor(auth: &AuthConfig) -> CredentialExtractor {
     extractor.with_query_parameter(header::QUERY_PARAMETER, paths)
 }
 
-/// Creates the router of the agent listener. The router accepts every path below the prefix for
-/// agents, because new versions of agents use new paths.
+/// Creates the router of the agent listener. `receiver` gets the OTLP requests.
 pub(crate) fn router<A>(
+    receiver: Receiver,
     authenticate: AuthenticateLayer<A>,
     denial_log: DenialLog,
     usage: UsageRecorder,
@@ -59,14 +100,20 @@ pub(crate) fn router<A>(
 where
     A: ServerAuthenticator + 'static,
 {
-    let router = Router::new().fallback(receive).with_state(Agent { debug, max_body });
+    let router = Router::new().fallback(receive).with_state(Agent { receiver, debug, max_body });
     super::authenticated(router, authenticate.with_responder(respond), denial_log, usage)
 }
 
-/// Creates the response to a rejected request. Agents drop their data after 403, and send their
-/// data again after 429 and 503. Agents understand 401 as "no key is configured". The response has
-/// no body, because agents log bodies.
-fn respond(rejection: &Rejection, _request: &Parts) -> http::Response<Bytes> {
+/// Creates the response to a rejected request. The response to OTLP is that of every OTLP receiver,
+/// because its sender is an OTLP exporter.
+///
+/// Agents drop their data after 403, and send their data again after 429 and 503. Agents understand
+/// 401 as "no key is configured". Other responses than those to OTLP have no body, because agents
+/// log bodies.
+fn respond(rejection: &Rejection, request: &Parts) -> http::Response<Bytes> {
+    if let Route::Otlp(_) = Route::of(request.uri.path()) {
+        return OtlpResponder.respond(rejection, request);
+    }
     let was_presented =
         rejection.denial().is_some_and(|denial| denial.reason() != DenyReason::Missing);
     let mut response = http::Response::new(Bytes::new());
@@ -86,22 +133,45 @@ fn respond(rejection: &Rejection, _request: &Parts) -> http::Response<Bytes> {
 }
 
 /// Answers an allowed request.
-async fn receive(State(agent): State<Agent>, request: Request) -> StatusCode {
-    let path = request.uri().path();
-    let path = path.strip_prefix(route::RECEIVER_PREFIX).unwrap_or(path);
-    match path.strip_prefix(route::AGENT_PREFIX) {
-        Some(route::VALIDATE) if matches!(*request.method(), Method::GET | Method::HEAD) => {
-            StatusCode::OK
+async fn receive(State(agent): State<Agent>, request: Request) -> Response {
+    let (uri, method) = (request.uri().clone(), request.method());
+    match Route::of(uri.path()) {
+        Route::Otlp(path) => agent.receive_otlp(path, request).await,
+        Route::RemoteWrite => agent.receive_remote_write(request).await,
+        Route::Validate if matches!(*method, Method::GET | Method::HEAD) => {
+            StatusCode::OK.into_response()
         }
-        Some(rest) if rest.starts_with('/') && request.method() == Method::POST => {
-            agent.discard(request).await
+        Route::Validate | Route::Intake if *method == Method::POST => {
+            agent.discard(request).await.into_response()
         }
         // Agents conclude from 404 that the server does not have the feature.
-        _ => StatusCode::NOT_FOUND,
+        _ => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
 impl Agent {
+    async fn receive_otlp(self, path: &str, mut request: Request) -> Response {
+        // The end of a legal path is legal.
+        *request.uri_mut() = PathAndQuery::try_from(path).map(Uri::from).unwrap_or_default();
+        match self.receiver.oneshot(request).await {
+            Ok(response) => response.map(Body::new),
+            Err(never) => match never {},
+        }
+    }
+
+    async fn receive_remote_write(self, request: Request) -> Response {
+        match remote_write::check(request.method(), request.headers()) {
+            Ok(()) => {}
+            Err(status) => return remote_write::refuse(status),
+        }
+        match self.discard(request).await {
+            StatusCode::OK => StatusCode::NO_CONTENT.into_response(),
+            // Prometheus drops its samples after 408.
+            StatusCode::REQUEST_TIMEOUT => remote_write::refuse(StatusCode::SERVICE_UNAVAILABLE),
+            status => remote_write::refuse(status),
+        }
+    }
+
     async fn discard(&self, request: Request) -> StatusCode {
         let (parts, body) = request.into_parts();
         let Some(identity) = parts.extensions.get::<Identity>() else {
@@ -130,10 +200,39 @@ mod tests {
 
     use super::*;
 
+    // Scenario: paths with and without `/receiver`, below and beside the prefixes.
+    // Guarantee: OTLP is recognized by its whole prefix, and its path is what follows the prefix.
+    // Other paths below the prefix of agents are for agents, and all other paths for nobody.
+    #[test]
+    fn a_path_decides_what_a_request_is() {
+        for (path, expected) in [
+            ("/stsAgent/otel/v1/traces", Route::Otlp("/v1/traces")),
+            ("/stsAgent/otel//v1/traces", Route::Otlp("//v1/traces")),
+            ("/stsAgent/otel/", Route::Otlp("/")),
+            ("/stsAgent/otel", Route::Otlp("/")),
+            ("/stsAgent/otelcol", Route::Intake),
+            ("/stsAgent/api/v1/validate", Route::Validate),
+            ("/stsAgent/api/v1/series", Route::Intake),
+            ("/stsAgent/", Route::Intake),
+            ("/stsAgent", Route::Unknown),
+            ("/stsAgents/intake", Route::Unknown),
+            ("/prometheus/api/v1/write", Route::RemoteWrite),
+            ("/prometheus/api/v1/write/", Route::Unknown),
+            ("/stsAgent/prometheus/api/v1/write", Route::Intake),
+            ("/otel/v1/traces", Route::Unknown),
+            ("/v1/traces", Route::Unknown),
+            ("/", Route::Unknown),
+        ] {
+            assert_eq!(Route::of(path), expected, "{path}");
+            assert_eq!(Route::of(&format!("/receiver{path}")), expected, "{path}");
+        }
+    }
+
     // Scenario: agents send no key, keys that are denied for each kind of reason, and a key about
     // which the authenticator cannot decide.
     // Guarantee: each response has the status that agents understand, and no body. Only a 401 has a
-    // challenge. Only 429 and 503 have `Retry-After`.
+    // challenge. Only 429 and 503 have `Retry-After`. On a path of OTLP, each response has the
+    // status of OTLP and a body.
     #[tokio::test]
     async fn agents_are_answered_with_a_status_alone() {
         let authenticate = AuthenticateLayer::new(authenticator_fn(|key: &Credential<'_>| {
@@ -150,21 +249,26 @@ mod tests {
             authenticate.with_responder(respond).layer(service_fn(async |_: Request<String>| {
                 Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
             }));
-        for (authorization, status, challenges, has_wait) in [
-            (None, 401, 1, false),
-            (Some("StackState"), 403, 0, false),
-            (Some("StackState unknown"), 403, 0, false),
-            (Some("StackState revoked"), 403, 0, false),
-            (Some("StackState not-permitted"), 403, 0, false),
-            (Some("StackState limited"), 429, 0, true),
-            (Some("StackState outage"), 503, 0, true),
-        ] {
-            let mut request = Request::post("/stsAgent/intake");
+        let send = |path: &str, authorization: Option<&str>| {
+            let mut request = Request::post(path);
             if let Some(authorization) = authorization {
                 request = request.header("authorization", authorization);
             }
-            let request = request.body(String::new()).unwrap();
-            let response = service.clone().oneshot(request).await.unwrap();
+            service.clone().oneshot(request.body(String::new()).unwrap())
+        };
+        for (authorization, status, challenges, has_wait, otlp_status) in [
+            (None, 401, 1, false, 401),
+            (Some("StackState"), 403, 0, false, 401),
+            (Some("StackState unknown"), 403, 0, false, 401),
+            (Some("StackState revoked"), 403, 0, false, 401),
+            (Some("StackState not-permitted"), 403, 0, false, 403),
+            (Some("StackState limited"), 429, 0, true, 429),
+            (Some("StackState outage"), 503, 0, true, 503),
+        ] {
+            let otlp = send("/receiver/stsAgent/otel/v1/traces", authorization).await.unwrap();
+            assert_eq!(otlp.status().as_u16(), otlp_status, "{authorization:?}");
+            assert!(!hyper::body::Body::is_end_stream(otlp.body()), "{authorization:?}");
+            let response = send("/stsAgent/intake", authorization).await.unwrap();
             let headers = response.headers();
             assert_eq!(response.status().as_u16(), status, "{authorization:?}");
             assert_eq!(headers.get_all(WWW_AUTHENTICATE).iter().count(), challenges);

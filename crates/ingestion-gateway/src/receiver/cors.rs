@@ -1,29 +1,56 @@
 //! Cross-origin requests (CORS): says which web pages may send to the OTLP/HTTP receiver.
 
+use std::time::Duration;
+
 use axum::Router;
-use http::header::RETRY_AFTER;
-use http::{HeaderValue, Method};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, Method};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use crate::config::CorsConfig;
+use crate::config::{CorsConfig, OriginPattern};
+
+/// The headers that every allowed page may set. A Collector allows `Accept`, `Content-Type` and
+/// `X-Requested-With` by default. Here each request needs `Authorization` as well, and a compressed
+/// request needs `Content-Encoding`.
+const HEADERS: [HeaderName; 5] = [
+    ACCEPT,
+    AUTHORIZATION,
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    HeaderName::from_static("x-requested-with"),
+];
 
 /// Allows web pages of the configured origins to send telemetry. The layer must be in front of the
-/// authenticator, because browsers ask for permission without a credential.
+/// authenticator, because browsers ask for permission without a credential, and because a script
+/// can read a refusal only if the refusal has the headers of this layer too.
 pub(crate) fn allow_origins(router: Router, config: &CorsConfig) -> Router {
-    let origins = &config.allowed_origins;
-    if origins.is_empty() {
+    let CorsConfig { allowed_origins, allowed_headers, max_age } = config;
+    if allowed_origins.is_empty() {
         return router;
     }
-    let origins = match origins.iter().any(|origin| origin == "*") {
-        true => AllowOrigin::any(),
-        false => AllowOrigin::list(
-            origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()),
-        ),
+    let headers = match allowed_headers.iter().any(|name| name == "*") {
+        // A literal `*` in the answer would not include `Authorization`.
+        true => AllowHeaders::mirror_request(),
+        false => AllowHeaders::list(HEADERS.iter().chain(allowed_headers).cloned()),
     };
     let cors = CorsLayer::new()
-        .allow_origin(origins)
         .allow_methods([Method::POST])
-        .allow_headers(AllowHeaders::mirror_request())
+        .allow_headers(headers)
         .expose_headers([RETRY_AFTER]);
-    router.layer(cors)
+    let cors = match allowed_origins.iter().any(OriginPattern::is_any) {
+        true => cors.allow_origin(AllowOrigin::any()),
+        // Some scripts send with the credentials mode `include`. A browser hides the answer from
+        // them if it does not allow credentials.
+        false => cors.allow_origin(listed(allowed_origins.clone())).allow_credentials(true),
+    };
+    router.layer(match max_age {
+        0 => cors,
+        seconds => cors.max_age(Duration::from_secs((*seconds).into())),
+    })
+}
+
+fn listed(patterns: Vec<OriginPattern>) -> AllowOrigin {
+    AllowOrigin::predicate(move |origin, _| {
+        patterns.iter().any(|pattern| pattern.matches(origin.as_bytes()))
+    })
 }

@@ -2,7 +2,9 @@
 
 pub(crate) mod agent;
 pub(crate) mod cors;
+pub(crate) mod health;
 pub(crate) mod otlp;
+mod remote_write;
 
 use axum::{Router, middleware};
 use otlp_auth::server::{AuthenticateLayer, ServerAuthenticator};

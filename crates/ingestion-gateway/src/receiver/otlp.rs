@@ -8,6 +8,7 @@ use otlp_auth::server::{AuthenticateLayer, CredentialExtractor, ServerAuthentica
 use otlp_receiver::{Receiver, Refusal};
 
 use super::authenticated;
+use super::health::{self, Health};
 use crate::admission::denial_log::DenialLog;
 use crate::admission::usage::UsageRecorder;
 use crate::config::AuthConfig;
@@ -31,9 +32,10 @@ pub(crate) fn receiver(debug: Arc<DebugExporter>, max_body: usize) -> Receiver {
     receiver.with_max_body(max_body)
 }
 
-/// Creates the router of an OTLP listener.
+/// Creates the router of an OTLP listener. `health` is served without a key.
 pub(crate) fn router<A>(
     receiver: Receiver,
+    health: Health,
     authenticate: AuthenticateLayer<A>,
     denial_log: DenialLog,
     usage: UsageRecorder,
@@ -41,5 +43,7 @@ pub(crate) fn router<A>(
 where
     A: ServerAuthenticator + 'static,
 {
-    authenticated(Router::new().fallback_service(receiver), authenticate, denial_log, usage)
+    let authenticate =
+        health::PATHS.into_iter().fold(authenticate, AuthenticateLayer::with_exempt_path);
+    authenticated(health.router().fallback_service(receiver), authenticate, denial_log, usage)
 }

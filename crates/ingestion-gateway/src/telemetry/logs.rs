@@ -22,13 +22,14 @@ pub struct Logs {
 impl Logs {
     /// Sends everything that is logged from now on to standard error.
     ///
-    /// Lines at the levels `debug` and `trace` are logged only if this project's own code writes
-    /// them. Other crates may log headers at these levels, and headers contain keys.
+    /// Only this project's own code decides about lines below the level `error`. Other crates may
+    /// log headers there, and headers contain keys. They also log one line for each wrong frame of
+    /// a connection, so that anybody could fill the log.
     #[must_use]
     pub fn init(config: &LogsConfig) -> Self {
         let output = LossyOutput::new("log", io::stderr());
         let level = config.level.parse().unwrap_or(LevelFilter::INFO);
-        let others = level.min(LevelFilter::INFO);
+        let others = level.min(LevelFilter::ERROR);
         let ours = ["ingestion_gateway", "ingestion_keys", "otlp_auth"].map(|ours| (ours, level));
         let filter = Targets::new().with_default(others).with_targets(ours);
         let registry = tracing_subscriber::registry().with(filter);

@@ -1,6 +1,7 @@
 //! The gateway's own metrics and health.
 
 pub mod logs;
+pub(crate) mod readiness;
 
 use std::sync::Arc;
 
@@ -15,8 +16,8 @@ use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder as _, Registry, TextEncoder};
-use tokio_util::sync::CancellationToken;
 
+use self::readiness::Readiness;
 use crate::upstream::debug::DISCARDS;
 
 /// The metrics of this process, and the registry from which they are scraped.
@@ -31,8 +32,7 @@ struct Health {
     registry: Registry,
     /// The metrics exist only as long as their provider.
     _provider: SdkMeterProvider,
-    cache: Arc<KeyCache>,
-    stopping: CancellationToken,
+    readiness: Readiness,
 }
 
 impl Telemetry {
@@ -50,14 +50,13 @@ impl Telemetry {
     }
 
     /// Creates the router of the telemetry listener. Registers a metric for the number of keys.
-    pub(crate) fn router(self, cache: Arc<KeyCache>, stopping: CancellationToken) -> Router {
+    pub(crate) fn router(self, cache: Arc<KeyCache>, readiness: Readiness) -> Router {
         let meter = self.meter();
         let keys = meter.u64_observable_gauge("ingestion.keys").with_unit("{key}");
-        let observed = Arc::clone(&cache);
         keys.with_description("Keys in memory, expired and disabled ones included")
-            .with_callback(move |gauge| gauge.observe(observed.len() as u64, &[]))
+            .with_callback(move |gauge| gauge.observe(cache.len() as u64, &[]))
             .build();
-        let health = Health { registry: self.registry, _provider: self.provider, cache, stopping };
+        let health = Health { registry: self.registry, _provider: self.provider, readiness };
         Router::new()
             .route("/metrics", get(metrics))
             .route("/livez", get(async || "alive\n"))
@@ -80,14 +79,10 @@ async fn metrics(State(health): State<Health>) -> Response {
 
 /// Answers whether the gateway can decide about keys.
 async fn ready(State(health): State<Health>) -> Response {
-    let unready = |why: &str| {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
-    };
-    if health.stopping.is_cancelled() {
-        return unready("stopping");
-    }
-    match health.cache.fresh_for() {
-        Some(_) => format!("ready\n{DISCARDS}\n").into_response(),
-        None => unready("the keys could not be read for too long"),
+    match health.readiness.check() {
+        Ok(()) => format!("ready\n{DISCARDS}\n").into_response(),
+        Err(why) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
+        }
     }
 }

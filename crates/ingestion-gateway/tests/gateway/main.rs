@@ -4,23 +4,42 @@
 //! |---|---|
 //! | `management` | every call of the management API, with and without a credential |
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
+//! | `agent` | OTLP and Prometheus remote write on the agent listener |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
+//! | `cors` | requests from web pages |
+//! | `health` | the health check of gRPC |
+//! | `log` | that a caller who is refused cannot fill the log |
 //! | `usage` | which answers count as accepted and which as failed |
 //! | `storage` | backups of the key database |
+//! | `refusals` | refusals that a sender has to be able to read while it still writes |
+//! | `runtimes` | that management and health do not wait for senders |
+//! | `capacity` | how many connections there may be, and which of them give way |
+//! | `stopping` | which connections and requests are waited for at the end |
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
 //! | `process` | configuration, exit codes, restart, stopping |
+//! | `listeners` | which addresses the program listens on |
 //! | `ready` | the ready file with the addresses of all listeners |
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod admission;
+mod agent;
+mod capacity;
+mod cors;
+mod health;
+mod http2;
+mod listeners;
+mod log;
 mod management;
 mod payload;
 mod process;
 mod program;
 mod ready;
+mod refusals;
+mod runtimes;
 mod secrets;
 mod stalled;
+mod stopping;
 mod storage;
 mod usage;

@@ -116,6 +116,23 @@ async fn unavailable_resources_are_named() {
     }
 }
 
+// Scenario: the admin token file does not exist, at its default path and at a path that the
+// configuration names.
+// Guarantee: the gateway creates the file. Only in the second case it warns and names the file,
+// because the path may be mistyped.
+#[tokio::test]
+async fn a_new_admin_token_file_is_announced() {
+    let gateway = Gateway::start().await;
+    let line = gateway.log.wait_for("random token was created").await;
+    assert!(line.contains("INFO") && line.contains("/ingestion-gateway/admin-tokens"), "{line}");
+    let file = gateway.directory.path().join("mistyped/admin-tokens");
+    let set = format!("--set=management.admin_token_file={}", file.display());
+    let gateway = Gateway::start_with(&[&set]).await;
+    let line = gateway.log.wait_for("it was created with a random token").await;
+    assert!(line.contains("WARN") && line.contains(file.to_str().unwrap()), "{line}");
+    assert!(!gateway.log.all().contains(fs::read_to_string(file).unwrap().trim_end()));
+}
+
 // Scenario: a gateway with a used key is stopped and started again.
 // Guarantee: the key, its usage and the admin token are as before.
 #[tokio::test]

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -97,6 +98,15 @@ impl Gateway {
     }
 
     pub(crate) async fn start_in(directory: Arc<TempDir>, arguments: &[&str]) -> Self {
+        Self::start_by(command, directory, arguments).await
+    }
+
+    /// Starts the gateway with the command that `command` creates for a directory and arguments.
+    pub(crate) async fn start_by(
+        command: impl FnOnce(&Path, &[&str]) -> Command,
+        directory: Arc<TempDir>,
+        arguments: &[&str],
+    ) -> Self {
         let ready_file = directory.path().join(format!("ready-{}.json", rand_name()));
         let free_ports = free_ports();
         let mut all: Vec<&str> = free_ports.iter().map(String::as_str).collect();
@@ -108,8 +118,9 @@ impl Gateway {
         log.wait_for("otlp_grpc").await;
         let addresses = serde_json::from_slice(&std::fs::read(&ready_file).unwrap()).unwrap();
         let state = state(&directory);
-        let tokens = std::fs::read_to_string(state.join("admin-tokens")).unwrap();
-        let token = tokens.lines().next().unwrap().to_owned();
+        // There is no token if the management API is off.
+        let tokens = std::fs::read_to_string(state.join("admin-tokens")).unwrap_or_default();
+        let token = tokens.lines().next().unwrap_or_default().to_owned();
         Self { child, directory, ready_file, addresses, client: client(), token, log, output }
     }
 
@@ -199,10 +210,32 @@ impl Gateway {
 
     /// Returns the largest resident memory of the process so far, in bytes.
     pub(crate) fn peak_memory(&self) -> usize {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        peak.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, line: &str) -> usize {
+        let status = self.proc("status");
+        let size = status.lines().find_map(|text| text.strip_prefix(line)).unwrap();
+        size.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
+    /// Reads a file about the process in `/proc`.
+    pub(crate) fn proc(&self, name: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{name}", self.pid())).unwrap()
+    }
+
+    /// Returns the address of a listener, which is given by its name in the ready file.
+    pub(crate) fn address(&self, listener: &str) -> String {
+        self.addresses[listener].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// Opens a connection to a listener, which is given by its name in the ready file.
+    pub(crate) async fn connect(&self, listener: &str) -> TcpStream {
+        TcpStream::connect(self.addresses[listener].as_str().unwrap()).await.unwrap()
     }
 
     pub(crate) fn signal(&self) {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::program::Gateway;
 
 const KEYS: &str = "/api/security/ingestion/api_keys";
+const LISTENERS: [&str; 5] = ["otlp_grpc", "otlp_http", "agent", "management", "authorize"];
 const RECEIVER_KEY: &str = "canary-of-the-receiver-key";
 
 // Scenario: the gateway logs at the most verbose level. A key is created, rotated and later
@@ -34,8 +35,10 @@ async fn no_secret_is_written_anywhere() {
         let rotated =
             gateway.call(Method::POST, &format!("{KEYS}/{}/rotate", key.id)).send().await.unwrap();
         let rotated: Value = rotated.json().await.unwrap();
+        let rotated_id = rotated["id"].as_i64().unwrap();
         let rotated = rotated["apiKey"].as_str().unwrap().to_owned();
-        let secrets = [key.secret.clone(), rotated, RECEIVER_KEY.to_owned(), gateway.token.clone()];
+        let secrets =
+            [key.secret.clone(), rotated.clone(), RECEIVER_KEY.to_owned(), gateway.token.clone()];
         for round in 0..2 {
             for secret in &secrets {
                 gateway.send_grpc(secret, 1, None).await;
@@ -68,6 +71,23 @@ async fn no_secret_is_written_anywhere() {
                         .header("x-api-key", format!("{secret}x"));
                     answers += &nobody.send().await.unwrap().text().await.unwrap();
                 }
+                // By mistake, a key may also be sent as a method or in any other header.
+                // The gateway recognizes only a key of its own format in a user agent, and then
+                // does not record the user agent.
+                if secret.starts_with("iapikeyok-") {
+                    let request = gateway.client.post(gateway.url("agent", "/stsAgent/intake"));
+                    let request = request.header("user-agent", format!("agent/1 ({secret})"));
+                    request.header("sts-api-key", &rotated).send().await.unwrap();
+                }
+                for listener in LISTENERS {
+                    for method in [Method::POST, Method::from_bytes(secret.as_bytes()).unwrap()] {
+                        let url = gateway.url(listener, &format!("/{secret}?key={secret}"));
+                        let request = gateway.client.request(method, url);
+                        let request =
+                            request.header(secret, secret).header("x-api-key", &gateway.token);
+                        answers += &request.send().await.unwrap().text().await.unwrap();
+                    }
+                }
                 let url = gateway.url("agent", &format!("/stsAgent/{secret}?api_key={secret}"));
                 answers += &gateway
                     .client
@@ -84,7 +104,8 @@ async fn no_secret_is_written_anywhere() {
                 gateway.delete(key.id).await;
             }
         }
-        for path in [KEYS, "/api/security/ingestion/audit"] {
+        let rotated_key = format!("{KEYS}/{rotated_id}");
+        for path in [KEYS, &rotated_key, "/api/security/ingestion/audit"] {
             answers += &gateway.call(Method::GET, path).send().await.unwrap().text().await.unwrap();
         }
         answers += &gateway

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ingestion_api::KEY_PREFIX;
+
 /// The largest number of characters that are kept of a user agent.
 const USER_AGENT_LEN: usize = 128;
 
@@ -75,9 +77,11 @@ impl KeyHandle {
 
     /// Notes the client of an allowed request. The call never waits. If several requests add a
     /// client at the same moment, some of the clients are not noted.
+    ///
+    /// A user agent that contains a key is not noted, because clients are stored and shown.
     pub fn add_client(&self, address: IpAddr, user_agent: Option<&str>) {
         let Ok(mut clients) = self.clients.try_lock() else { return };
-        let user_agent = user_agent.map(shortened);
+        let user_agent = user_agent.filter(|text| !text.contains(KEY_PREFIX)).map(shortened);
         let same = |known: &SeenClient| {
             known.address == address && known.user_agent.as_deref() == user_agent
         };

@@ -51,7 +51,7 @@ fn exact_text() {
             "{text}"
         );
     }
-    assert_eq!(read("${env:X}", &[("X", "0123")], |node| node.u64()), Ok(Some(123)));
+    assert_eq!(read("${env:X}", &[("X", "0123")], |node| node.integer(0..=999)), Ok(Some(123)));
     assert_eq!(read("${env:X}", &[("X", "true")], |node| node.bool()), Ok(Some(true)));
 }
 
@@ -240,7 +240,7 @@ fn unread_failures() {
     let value = Value::parse("a: ${env:UNSET}\nb: 1").unwrap().expand(&|_| None);
     let report = Report::new();
     assert_eq!(
-        Node::root(&value, &report).map().unwrap().get("b").and_then(|node| node.u64()),
+        Node::root(&value, &report).map().unwrap().get("b").and_then(|node| node.integer(0..=999)),
         Some(1)
     );
     assert_eq!(report.finish(), Ok(Vec::new()));
@@ -272,7 +272,13 @@ fn secrets_stay_hidden() {
             let report = Report::new();
             let mut map = Node::root(&value, &report).map().unwrap();
             let node = map.get("v").unwrap();
-            let _ = (node.bool(), node.u64(), node.f64(), node.duration(), node.map().is_none());
+            let _ = (
+                node.bool(),
+                node.integer(0..=999),
+                node.f64(),
+                node.duration(),
+                node.map().is_none(),
+            );
             for map in [Some(map.clone()), node.map()].into_iter().flatten() {
                 for (_, node) in map.clone().entries() {
                     let _ = (node.bool(), node.map(), node.list());

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Node, Report, Value, lines, read};
+use super::{Node, Report, Value, lines, lookup, read};
 use crate::problem::MAX_PROBLEMS;
 
 /// Scenario: settings contain durations that Go reads, and texts that Go does not read.
@@ -74,7 +74,7 @@ fn types() {
     let table: [(&str, Accepts, &[usize]); 6] = [
         ("a string", |node| node.string().is_some(), &[4, 5]),
         ("true or false", |node| node.bool().is_some(), &[1]),
-        ("an integer", |node| node.u64().is_some(), &[2]),
+        ("an integer from 1 to 9", |node| node.integer(1..=9).is_some(), &[2]),
         ("a finite number", |node| node.f64().is_some(), &[2, 3]),
         ("a list", |node| node.list().is_some(), &[6]),
         ("a map", |node| node.map().is_some(), &[7]),
@@ -100,10 +100,12 @@ fn types() {
             }
         }
     }
-    assert_eq!(
-        read("-1", &[], |node| node.u64()),
-        Err("v: expected an integer from 0 to 18446744073709551615 (line 1)".to_owned())
-    );
+    for text in ["0", "10", "-1", "18446744073709551616"] {
+        assert_eq!(
+            read(text, &[], |node| node.integer(1..=9)),
+            Err("v: expected an integer from 1 to 9 (line 1)".to_owned())
+        );
+    }
 }
 
 /// Scenario: a map has valid, invalid, missing and unknown keys.
@@ -114,18 +116,18 @@ fn all_problems() {
     let report = Report::new();
     let mut root = Node::root(&value, &report).map().unwrap();
     let mut a = root.get("a").and_then(|node| node.map()).unwrap();
-    assert_eq!(a.get("good").and_then(|node| node.u64()), Some(1));
-    assert_eq!(a.get("bad").and_then(|node| node.u64()), None);
+    assert_eq!(a.get("good").and_then(|node| node.integer(0..=9)), Some(1));
+    assert_eq!(a.get("bad").and_then(|node| node.integer(0..=9)), None);
     assert!(a.required("missing").is_none());
     for node in a.get("list").and_then(|node| node.list()).unwrap() {
-        let _ = node.u64();
+        let _ = node.integer(0..=9);
     }
     a.deny_unknown();
     assert!(root.get("b").is_none());
     root.deny_unknown();
-    let expected = "a.bad: expected an integer, found a string (line 3)\n\
+    let expected = "a.bad: expected an integer from 0 to 9, found a string (line 3)\n\
                     a.missing: is required (line 2)\n\
-                    a.list[1]: expected an integer, found a list (line 5)\n\
+                    a.list[1]: expected an integer from 0 to 9, found a list (line 5)\n\
                     a.odd: unknown key; known are good, bad, missing, list (line 4)";
     assert_eq!(lines(&report.finish().unwrap_err()), expected);
 }
@@ -141,6 +143,49 @@ fn warnings() {
     root.clone().warn_unknown();
     root.warn_unknown();
     assert_eq!(lines(&report.finish().unwrap()), "b: unknown key: it has no effect (line 2)");
+}
+
+/// Scenario: the values of unknown keys begin in later lines than their keys: a map, a list, and a
+/// map that an alias and a merge key bring in.
+/// Guarantee: each unknown key is reported with the line in which it is written.
+#[test]
+fn the_line_of_an_unknown_key() {
+    let text = "a: &a\n\n  x: 1\nb:\n  # a comment\n\n  - 1\nc:\n  *a\nd: ${file}\n<<:\n  e: {}\n";
+    let value = Value::parse(text).unwrap().expand(&|_| Some("{x: 1}".to_owned()));
+    let report = Report::new();
+    Node::root(&value, &report).map().unwrap().warn_unknown();
+    let lines = report.finish().unwrap();
+    let lines: Vec<_> = lines.iter().map(|problem| (problem.path(), problem.line())).collect();
+    let expected = [("a", 1), ("b", 4), ("c", 8), ("d", 10), ("e", 12)];
+    assert_eq!(lines, expected.map(|(path, line)| (path, Some(line))));
+}
+
+/// Scenario: keys have no value, `null`, `~` and an empty text, directly and through a variable.
+/// Guarantee: `get` returns only the substituted values, and `get_nullable` all of them. Only a
+/// null that is written with no letters is empty.
+#[test]
+fn null_and_empty() {
+    let text = "a:\nb: null\nc: ~\nd: ''\ne: ${env:EMPTY}\nf: ${env:NULL}";
+    let env = lookup(&[("EMPTY", ""), ("NULL", "null")]);
+    let value = Value::parse(text).unwrap().expand(&env);
+    let report = Report::new();
+    let mut root = Node::root(&value, &report).map().unwrap();
+    let found = ["a", "b", "c", "d", "e", "f", "g"].map(|key| {
+        let node = root.get_nullable(key).map(|node| (node.is_null(), node.is_empty()));
+        (root.get(key).is_some(), node)
+    });
+    let expected = [
+        (false, Some((true, true))),
+        (false, Some((true, false))),
+        (false, Some((true, false))),
+        (true, Some((false, false))),
+        (true, Some((true, true))),
+        (true, Some((true, false))),
+        (false, None),
+    ];
+    assert_eq!(found, expected);
+    root.deny_unknown();
+    assert!(report.finish().is_ok());
 }
 
 /// Scenario: a map has 49,000 keys, of which one is known. The unknown keys are reported twice.

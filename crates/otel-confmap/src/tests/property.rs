@@ -63,7 +63,7 @@ proptest! {
             let value = value.expand(&|name| (name == "A").then(|| variable.clone()));
             let report = Report::new();
             let root = Node::root(&value, &report);
-            let _ = (root.string(), root.bool(), root.u64(), root.f64(), root.duration());
+            let _ = (root.string(), root.bool(), root.integer(0..=999), root.f64(), root.duration());
             if let Some(map) = root.map() {
                 map.deny_unknown();
             }
@@ -116,7 +116,7 @@ proptest! {
         let report = Report::new();
         let mut nodes = vec![Node::root(&value, &report)];
         while let Some(node) = nodes.pop() {
-            let _ = (node.bool(), node.u64(), node.f64(), node.duration(), node.map());
+            let _ = (node.bool(), node.integer(0..=999), node.f64(), node.duration(), node.map());
             nodes.extend(node.list().into_iter().flatten());
             if let Some(mut map) = node.map() {
                 map.clone().deny_unknown();

@@ -117,8 +117,8 @@ impl Builder {
         Self { scheme: scheme.into(), ..self }
     }
 
-    /// Sets a token that does not change. This call replaces an earlier `token` or
-    /// [`file`](Self::file).
+    /// Sets a token that does not change. Blanks and line ends at both ends are left out. This call
+    /// replaces an earlier `token` or [`file`](Self::file).
     #[must_use]
     pub fn token(self, token: impl Into<SecretString>) -> Self {
         Self { source: Some(Source::Token(token.into())), ..self }

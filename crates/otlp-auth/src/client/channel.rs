@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
+use bytes::Bytes;
 use http::header::{Entry, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
@@ -23,8 +24,9 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::BearerTokenAuth;
-use super::add_credential::AddCredential;
 use super::endpoint::Target;
+
+type BoxError = Box<dyn Error + Send + Sync>;
 
 /// The capacity of the pipe in each direction, in bytes, and the window of each HTTP/2 stream. It
 /// is large, so that a batch passes without waiting for the other end.
@@ -78,40 +80,87 @@ impl BearerTokenAuth {
             Target::Uri(uri) => Endpoint::new(uri.clone()).map_err(io::Error::other)?,
             Target::Tonic(endpoint) => Endpoint::clone(endpoint),
         };
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let (alive, dropped) = oneshot::channel::<Infallible>();
-        let entered = runtime.enter();
-        let connector = Connector {
-            service: self.layer().layer(endpoint.connect_lazy()),
-            runtime: runtime.handle().clone(),
-            alive: Arc::new(alive),
-        };
-        let pipe = Endpoint::from_static("http://localhost")
-            .initial_stream_window_size(PIPE_BYTES)
-            .initial_connection_window_size(4 * PIPE_BYTES)
-            .http2_max_header_list_size(PIPE_HEADER_BYTES)
-            .connect_with_connector_lazy(connector);
-        drop(entered);
-        thread::Builder::new().name("otlp-auth-channel".to_owned()).spawn(move || {
-            // No message is ever sent to `dropped`. The wait ends when the connector, which the
-            // channel owns, and all its connections are dropped.
-            let _ = runtime.block_on(dropped);
-        })?;
-        Ok(pipe)
+        channel_to(|| self.layer().layer(endpoint.connect_lazy()))
     }
+}
+
+/// Returns a [`Channel`] whose requests go to a tower service in this process, for example to the
+/// [`layer`](BearerTokenAuth::layer) under layers of your own. [`BearerTokenAuth::channel`]
+/// describes how it works and what it costs.
+///
+/// `make_service` is called once, in the runtime of the channel, so that it may make a lazily
+/// connected channel. An error of the service becomes a status, and `UNKNOWN` becomes
+/// `UNAVAILABLE`, which exporters retry.
+///
+/// # Errors
+///
+/// Fails when the thread or its runtime cannot be started.
+///
+/// # Examples
+///
+/// ```
+/// use otlp_auth::client::{BearerTokenAuth, channel_to};
+/// use tonic::transport::Endpoint;
+/// use tower::ServiceBuilder;
+///
+/// let endpoint = Endpoint::from_static("http://127.0.0.1:4317");
+/// let auth = BearerTokenAuth::builder().token("iapikeyok-of-team-a").endpoint(&endpoint).build()?;
+/// let channel = channel_to(|| {
+///     ServiceBuilder::new()
+///         .concurrency_limit(4)
+///         .layer(auth.layer())
+///         .service(endpoint.connect_lazy())
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn channel_to<S, B>(make_service: impl FnOnce() -> S) -> io::Result<Channel>
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let (alive, dropped) = oneshot::channel::<Infallible>();
+    let entered = runtime.enter();
+    let connector = Connector {
+        service: make_service(),
+        runtime: runtime.handle().clone(),
+        alive: Arc::new(alive),
+    };
+    let pipe = Endpoint::from_static("http://localhost")
+        .initial_stream_window_size(PIPE_BYTES)
+        .initial_connection_window_size(4 * PIPE_BYTES)
+        .http2_max_header_list_size(PIPE_HEADER_BYTES)
+        .connect_with_connector_lazy(connector);
+    drop(entered);
+    thread::Builder::new().name("otlp-auth-channel".to_owned()).spawn(move || {
+        // No message is ever sent to `dropped`. The wait ends when the connector, which the
+        // channel owns, and all its connections are dropped.
+        let _ = runtime.block_on(dropped);
+    })?;
+    Ok(pipe)
 }
 
 /// Connects the pipe. Each connection has its own HTTP/2 server, on the channel's runtime.
 #[derive(Clone)]
-struct Connector {
-    service: AddCredential<Channel>,
+struct Connector<S> {
+    service: S,
     runtime: runtime::Handle,
     /// Keeps the thread alive until the last connector and the last connection are dropped. A
     /// connection counts too, because a response may outlive the channel.
     alive: Arc<oneshot::Sender<Infallible>>,
 }
 
-impl Service<Uri> for Connector {
+impl<S, B> Service<Uri> for Connector<S>
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     type Response = TokioIo<DuplexStream>;
     type Error = io::Error;
     type Future = std::future::Ready<io::Result<Self::Response>>;
@@ -122,10 +171,10 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let (near, far) = tokio::io::duplex(PIPE_BYTES as usize);
-        let client = self.service.clone();
+        let service = self.service.clone();
         let service = service_fn(move |request| {
-            let client = client.clone();
-            async move { Ok::<_, Infallible>(forward(client, request).await) }
+            let service = service.clone();
+            async move { Ok::<_, Infallible>(forward(service, request).await) }
         });
         let server = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(PIPE_BYTES)
@@ -145,11 +194,18 @@ impl Service<Uri> for Connector {
 
 /// Forwards the request. A failure becomes the status that a client of the real channel would see:
 /// an unreachable server is `UNAVAILABLE`, which exporters retry.
-async fn forward(mut client: AddCredential<Channel>, request: Request<Incoming>) -> Response<Body> {
+async fn forward<S, B>(mut service: S, request: Request<Incoming>) -> Response<Body>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     let mut request = request.map(Body::new);
     strip_user_agent_suffix(request.headers_mut());
-    let response = match poll_fn(|cx| client.poll_ready(cx)).await {
-        Ok(()) => client.call(request).await,
+    let ready = poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into);
+    let response = match ready {
+        Ok(()) => service.call(request).await.map_err(Into::into),
         Err(error) => Err(error),
     };
     match response {

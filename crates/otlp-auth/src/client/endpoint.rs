@@ -32,7 +32,7 @@ pub(super) enum Target {
     Tonic(Box<tonic::transport::Endpoint>),
 }
 
-/// Why an authenticator was not bound to an endpoint, or a request was not sent to an endpoint.
+/// Why an authenticator was not bound to an endpoint, or why a request to an endpoint failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointError {
@@ -51,6 +51,11 @@ pub enum EndpointError {
         /// The host of the endpoint.
         host: String,
     },
+    /// A gRPC server answered an OTLP/HTTP request.
+    #[error(
+        "a gRPC server answered the OTLP/HTTP request, so it accepted nothing: use the port for OTLP/HTTP, usually 4318"
+    )]
+    GrpcPort,
 }
 
 impl Endpoint {
@@ -62,6 +67,27 @@ impl Endpoint {
             #[cfg(feature = "tonic")]
             Target::Tonic(endpoint) => endpoint.uri(),
         }
+    }
+
+    /// Checks whether a request to this endpoint may carry a credential: over TLS to every host,
+    /// and over plaintext to a loopback address. An authenticator checks its own credential; this
+    /// is for credentials in other headers.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`EndpointError::Plaintext`] or [`EndpointError::Relative`] if it may not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use otlp_auth::client::Endpoint;
+    ///
+    /// assert!(Endpoint::try_from("https://otlp.example.com")?.may_carry_credential().is_ok());
+    /// assert!(Endpoint::try_from("http://otlp.example.com")?.may_carry_credential().is_err());
+    /// # Ok::<(), otlp_auth::client::EndpointError>(())
+    /// ```
+    pub fn may_carry_credential(&self) -> Result<(), EndpointError> {
+        check(self.uri(), false)
     }
 
     #[cfg(feature = "tonic")]

@@ -18,6 +18,9 @@ use std::sync::Arc;
 
 pub use add_credential::{AddCredential, AddCredentialLayer, ResponseBody, ResponseFuture};
 pub use builder::{BuildError, Builder};
+#[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+pub use channel::channel_to;
 pub use endpoint::{Endpoint, EndpointError};
 #[cfg(feature = "opentelemetry-http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "opentelemetry-http")))]

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
-use crate::credential::{Credential, CredentialError};
+use crate::credential::{Credential, CredentialError, configured_token};
 use crate::generation::GenerationReceiver;
 use crate::scheme::Scheme;
 use crate::timeout::timeout;
@@ -54,7 +54,7 @@ impl CurrentToken {
         scheme: Option<&Scheme>,
         token: &str,
     ) -> Result<Self, CredentialError> {
-        let value = header_value(scheme, token)?;
+        let value = header_value(scheme, configured_token(token)?)?;
         Ok(Self::new(header, Source::Fixed(value, watch::Sender::new(0))))
     }
 

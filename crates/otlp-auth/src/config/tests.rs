@@ -55,6 +55,8 @@ fn token_sources() {
     assert_eq!(tokens("token: \"${env:API_KEY}\""), ["iapikeyok-aaaaa-bbbb-ccccc-ddddd"]);
     assert_eq!(tokens("token: pre-${env:API_KEY}"), ["pre-iapikeyok-aaaaa-bbbb-ccccc-ddddd"]);
     assert_eq!(tokens("token: a$$b"), ["a$b"]);
+    assert_eq!(tokens("token: \" a\\r\\n\""), ["a"]);
+    assert_eq!(tokens("tokens: [\"a\\n\", \"\\tb \"]"), ["a", "b"]);
     assert_eq!(tokens(&format!("token: {file}")), ["first", "second"]);
     assert_eq!(tokens(&format!("tokens:\n- '{file}'\n- third")), ["first", "second", "third"]);
     fs::write(&path, "0123\n").unwrap();
@@ -78,9 +80,19 @@ fn refused() {
         ("token: ${env:API_KEY2}", "token: the environment variable `API_KEY2` is not set"),
         ("token: 0123", "token: expected a string, found an integer: put it in quotes"),
         ("token: [x]", "token: expected a string, found a list"),
-        ("token: a b", &format!("token: {illegal} (line 1)")),
-        ("token: a,b", &format!("token: {illegal} (line 1)")),
-        ("token: \"a\\nb c\\n\"", &format!("token: {illegal} (line 2 of the value) (line 1)")),
+        ("token: a b", "token: the token has a blank inside (line 1)"),
+        ("token: a,b", "token: the token has a comma (line 1)"),
+        ("token: '\"a\"'", "token: the token has a quote (line 1)"),
+        (
+            "token: StackState a",
+            "token: the token begins with a scheme such as `Bearer`: give only",
+        ),
+        ("token: 'Authorization: bearer a'", "token: the token begins with a scheme"),
+        (
+            "token: \"a\\nb c\\n\"",
+            "token: the token has a blank inside (line 2 of the value) (line 1)",
+        ),
+        ("token: \"a\\0b\"", &format!("token: {illegal} (line 1)")),
         ("tokens: []", "tokens: is empty: there is no token"),
         ("tokens: x", "tokens: expected a list, found a string"),
         ("tokens: [x, '']", "tokens[1]: is empty"),

@@ -173,7 +173,7 @@ fn a_token_is_never_shown() {
     let credential = Credential::new("StackState", CANARY).unwrap();
     let value = credential.to_header_value();
     assert!(value.is_sensitive());
-    let decoded = Credential::decoded("Basic", CANARY.to_owned().into()).unwrap();
+    let decoded = Credential::decoded("Basic", CANARY).unwrap();
     let wrong = HeaderValue::try_from(format!("StackState {CANARY} {CANARY}")).unwrap();
     let error = Credential::from_header_value(&wrong).unwrap_err();
     for shown in [

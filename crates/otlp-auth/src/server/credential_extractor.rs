@@ -29,6 +29,9 @@ const BASIC: Scheme = Scheme::from_static(BASIC_NAME);
 /// places contain different tokens, or if a place contains anything but a credential of an accepted
 /// form. All places are removed from an allowed request before the service gets it.
 ///
+/// Spaces and tabs at both ends of a token do not count, and neither do line ends in a password or
+/// a query parameter.
+///
 /// The default is the header `Authorization` with the scheme `StackState`.
 ///
 /// # Examples
@@ -261,7 +264,7 @@ impl Header {
             String::from_utf8(STANDARD.decode(credential.expose_token()).ok()?).ok()?,
         );
         let (presented, password) = decoded.expose_secret().split_once(':')?;
-        if presented == user { Credential::decoded(BASIC_NAME, password.into()).ok() } else { None }
+        if presented == user { Credential::decoded(BASIC_NAME, password).ok() } else { None }
     }
 }
 
@@ -283,12 +286,10 @@ impl Query {
         let query = if too_long.is_some() { "" } else { query };
         let values = parse_query(query.as_bytes())
             .filter(|(name, _)| *name == self.parameter)
-            .map(|(_, value)| value.into_owned());
-        too_long.into_iter().chain(
-            values.map(|token| {
-                Credential::decoded("", token.into()).map_err(|_| DenyReason::Malformed)
-            }),
-        )
+            .map(|(_, value)| SecretString::from(value.into_owned()));
+        too_long.into_iter().chain(values.map(|token| {
+            Credential::decoded("", token.expose_secret()).map_err(|_| DenyReason::Malformed)
+        }))
     }
 
     /// Removes the parameter, and leaves the rest of the URI unchanged.

@@ -27,8 +27,9 @@ use crate::watched_file::{POLL_INTERVAL, WatchedFile};
 ///
 /// The directory of the file is watched, and in addition the file is read every 5 seconds. This
 /// notices the update of a Kubernetes secret, a rename, a rewrite in place, and a change on a
-/// network file system. If the file is missing, is empty or has an illegal line, the last good
-/// tokens stay in force, and the failure is counted and logged.
+/// network file system. If the directory is deleted and made anew, the new directory is watched. If
+/// the file is missing, is empty or has an illegal line, the last good tokens stay in force, and
+/// the failure is counted and logged.
 ///
 /// # Examples
 ///

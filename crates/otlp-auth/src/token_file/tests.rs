@@ -99,30 +99,32 @@ fn a_name_takes_nothing_from_the_token() {
     );
 }
 
-// Scenario: a line has a space, a tab, a comma, a quote, NUL, a lone carriage return, or a
+// Scenario: a line has a space, a tab, a scheme, a comma, a quote, NUL, a lone carriage return, or a
 // character other than ASCII.
-// Guarantee: the error gives the number of the line, where blank lines count too. The error shows
-// nothing of the content of the line.
+// Guarantee: the error gives the number of the line, where blank lines count too, and says what is
+// wrong. It shows nothing of the content of the line.
 #[test]
 fn an_illegal_line_is_named_by_its_number() {
-    for line in [
-        "canary token",
-        "name=canary token",
-        "canary\ttoken",
-        "canary,x",
-        "\"canary\"",
-        "canary\0",
-        "canary\rx",
-        "canäry",
-        "n=canary\u{feff}",
-        "näme=canary",
+    let other = "the token has a character other than visible ASCII, or a comma or a quote";
+    for (line, reason) in [
+        ("canary token", "the token has a blank inside"),
+        ("name=canary token", "the token has a blank inside"),
+        ("canary\ttoken", "the token has a blank inside"),
+        ("canary\rx", "the token has a blank inside"),
+        (
+            "Bearer canary",
+            "the token begins with a scheme such as `Bearer`: give only what follows the scheme",
+        ),
+        ("canary,x", "the token has a comma"),
+        ("\"canary\"", "the token has a quote"),
+        ("canary\0", other),
+        ("canäry", other),
+        ("n=canary\u{feff}", other),
+        ("näme=canary", other),
     ] {
         let content = format!("\r\ngood\r\n\r\n{line}\r\ngood\r\n");
         let error = lines(content.as_bytes()).unwrap_err();
-        assert_eq!(
-            error,
-            "line 4 of the token file is not a token: the token has a character other than visible ASCII, or a comma or a quote"
-        );
+        assert_eq!(error, format!("line 4 of the token file is not a token: {reason}"));
     }
     assert!(lines(b"canary\xff").is_err(), "not UTF-8");
     assert!(lines("good\n\u{feff}canary".as_bytes()).is_err(), "a byte order mark in the middle");

@@ -65,6 +65,17 @@ fn another_header_and_no_scheme() {
     assert_eq!(sent.headers()["authorization"], "Basic abc");
 }
 
+/// Scenario: a token has a line end, a carriage return or blanks around it, as when it was read from
+/// a file or from a Kubernetes secret that was made with `echo`.
+/// Guarantee: the token is sent without them.
+#[test]
+fn blanks_around_a_token_are_left_out() {
+    for token in ["token-0\n", "token-0\r\n", " token-0", "\ttoken-0 \n\n"] {
+        let auth = BearerTokenAuth::builder().token(token).endpoint(ENDPOINT).build().unwrap();
+        assert_eq!(header(&auth), "StackState token-0", "{token:?}");
+    }
+}
+
 /// Scenario: the builder gets both a `token` and a `file`, in either order.
 /// Guarantee: the setting that was made last is used.
 #[test]
@@ -149,10 +160,13 @@ fn illegal_parts_are_refused() {
     }
     for (token, expected) in [
         ("", "no token"),
-        ("canary canary", "the token has a character"),
-        ("canary\n", "the token has a character"),
+        (" \n", "no token"),
+        ("canary canary", "the token has a blank inside"),
+        ("canary\ncanary", "the token has a blank inside"),
+        ("StackState canary", "the token begins with a scheme"),
+        ("\"canary\"", "the token has a quote"),
         ("canary\0", "the token has a character"),
-        ("canary,canary", "the token has a character"),
+        ("canary,canary", "the token has a comma"),
         ("canary\u{e4}", "the token has a character"),
         (&"canary".repeat(1000), "the token is longer"),
     ] {

@@ -101,10 +101,9 @@ fn deletion_and_return() {
     assert_eq!((auth.generation().current(), auth.failed_reloads()), (1, 1));
 }
 
-/// Scenario: the whole directory is deleted, which also ends the file watch. The directory is then
-/// made again, with a file that contains another token.
-/// Guarantee: the file is still read, because a rejected request and the regular polling both cause
-/// a read.
+/// Scenario: the whole directory is deleted, and rejected requests cause reads that fail. The
+/// directory is then made again, with a file that contains another token.
+/// Guarantee: the other token is used.
 #[test]
 fn the_directory_comes_back() {
     let tokens = Tokens::new("unused");

@@ -145,6 +145,81 @@ fn nothing_else_is_sent_again() {
     }
 }
 
+/// Scenario: a gRPC server answers the request with HTTP status 200, and has put its error into the
+/// header `grpc-status`. The content type has several spellings.
+/// Guarantee: the request is an error that names the cause, and not a success. Responses of an
+/// OTLP/HTTP server, and refusals, are returned unchanged.
+#[test]
+fn a_success_of_a_grpc_server_is_a_failure() {
+    let send = |auth: &BearerTokenAuth, status: StatusCode, content_type: &'static str| {
+        let inner = Scripted::new(move |_| {
+            let response = Response::builder().status(status).header("content-type", content_type);
+            Ok(response.header("grpc-status", "12").body(Bytes::new()).unwrap())
+        });
+        block_on(auth.http_client(inner).send_bytes(request()))
+    };
+    for auth in [fixed(), Tokens::new("token-0").auth()] {
+        for content_type in ["application/grpc", "Application/GRPC+proto", "application/grpc; a=b"]
+        {
+            let error = send(&auth, StatusCode::OK, content_type).unwrap_err();
+            assert!(error.to_string().contains("port for OTLP/HTTP"), "{error}");
+            let error = error.downcast::<EndpointError>().expect("it is our error");
+            assert!(matches!(*error, EndpointError::GrpcPort));
+            let response = send(&auth, StatusCode::UNAUTHORIZED, content_type).unwrap();
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        }
+        for content_type in ["application/x-protobuf", "application/json", ""] {
+            assert!(send(&auth, StatusCode::OK, content_type).is_ok(), "{content_type}");
+        }
+    }
+}
+
+/// Scenario: the token is rejected and has changed, and a gRPC server answers the second request.
+/// Guarantee: the second response is checked, too.
+#[test]
+fn the_second_response_is_checked() {
+    let tokens = Tokens::new("token-0");
+    let inner = Scripted::new({
+        let tokens = tokens.clone();
+        move |request| match request.headers()["authorization"].as_bytes() {
+            b"StackState token-0" => {
+                tokens.replace("token-1");
+                answer(StatusCode::UNAUTHORIZED)
+            }
+            _ => Ok(Response::builder()
+                .header("content-type", "application/grpc")
+                .body(Bytes::new())
+                .unwrap()),
+        }
+    });
+    let error = block_on(tokens.auth().http_client(inner).send_bytes(request())).unwrap_err();
+    assert!(error.is::<EndpointError>(), "{error}");
+}
+
+/// Scenario: the OTLP/HTTP exporter of opentelemetry-rust sends to a server that first answers as a
+/// gRPC server does, and then as an OTLP/HTTP server, as if its port was corrected meanwhile.
+/// Guarantee: the exporter keeps the batch and sends it again, so nothing is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_exporter_sends_again_after_a_grpc_answer() {
+    let answers = std::sync::atomic::AtomicUsize::new(0);
+    let inner = Scripted::new(move |_| {
+        let first = answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+        let content_type = if first { "application/grpc" } else { "application/x-protobuf" };
+        Ok(Response::builder().header("content-type", content_type).body(Bytes::new()).unwrap())
+    });
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_endpoint("https://otlp.example.com/v1/traces")
+        .with_retry_policy(opentelemetry_otlp::RetryPolicy::recommended())
+        .with_http_client(fixed().http_client(inner.clone()))
+        .build()
+        .unwrap();
+    opentelemetry_sdk::trace::SpanExporter::export(&exporter, sdk_span("span")).await.unwrap();
+    let sent = inner.sent.lock().unwrap();
+    assert_eq!(sent.len(), 2);
+    assert_eq!(sent[0].body(), sent[1].body());
+}
+
 /// Scenario: requests go to this machine and to others, over TLS and over plaintext. The URI of one
 /// more request is only a path.
 /// Guarantee: a credential is sent over plaintext only to this machine, unless plaintext is

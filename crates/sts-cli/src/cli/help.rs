@@ -22,12 +22,26 @@ pub(super) fn help<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
         .or(command.get_about())
         .map(ToString::to_string)
         .unwrap_or_default();
-    let minimum = if name.starts_with("sts ingestion-api-key ") {
-        format!("\n\nMinimum supported StackState version: {MINIMUM_SERVER}")
-    } else {
-        String::new()
-    };
-    format!("{about}{minimum}\n\n{}", usage_of(&command, &name))
+    let needs = needs(&name).map(|needs| format!("\n\n{needs}")).unwrap_or_default();
+    format!("{about}{needs}\n\n{}", usage_of(&command, &name))
+}
+
+/// Returns which server the command with this full name needs.
+fn needs(name: &str) -> Option<String> {
+    let minimum = format!("Minimum supported StackState version: {MINIMUM_SERVER}");
+    Some(match name.strip_prefix("sts ingestion-api-key ")? {
+        "check" => {
+            "Needs no StackState server and no API token: only the endpoints are asked".into()
+        }
+        "update" | "rotate" => {
+            "Needs the ingestion gateway, because StackState has no such operation".into()
+        }
+        "describe" => format!(
+            "{minimum} (only the ingestion gateway reports the status, the last use and the \
+             counters)"
+        ),
+        _ => minimum,
+    })
 }
 
 /// Returns the help of the command that `path` names, without the description.

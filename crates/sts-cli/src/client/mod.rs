@@ -2,6 +2,7 @@
 
 mod response;
 mod server;
+mod tls;
 mod transport_error;
 
 use std::net::IpAddr;
@@ -9,11 +10,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
-use reqwest::{Certificate, Client, RequestBuilder, Url, redirect};
+use reqwest::{Client, RequestBuilder, Url, redirect};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::error::{Failure, FailureKind, chain};
-use crate::printer::{Printer, escape};
+use crate::printer::Printer;
 
 pub(crate) use response::Response;
 pub(crate) use server::{MINIMUM_SERVER, Server};
@@ -61,21 +62,9 @@ impl Http {
         if http2 {
             builder = builder.http2_prior_knowledge();
         }
-        if let Some(path) = connection.ca_cert.as_ref().filter(|_| !connection.skip_ssl) {
-            let failure = |reason: String| {
-                let path = path.to_string_lossy();
-                Failure::new(
-                    FailureKind::Configuration,
-                    format!("cannot use the certificates in {} ({reason})", escape(&path)),
-                )
-            };
-            let pem = std::fs::read(path).map_err(|error| failure(error.to_string()))?;
-            let certificates =
-                Certificate::from_pem_bundle(&pem).map_err(|error| failure(chain(&error)))?;
-            if certificates.is_empty() {
-                return Err(failure("the file contains no certificate".to_owned()));
-            }
-            builder = builder.tls_certs_merge(certificates);
+        if !connection.skip_ssl {
+            let config = tls::client_config(url, connection.ca_cert.as_deref(), http2)?;
+            builder = builder.tls_backend_preconfigured(config);
         }
         let failure = |reason: String| {
             Failure::new(

@@ -1,6 +1,6 @@
 //! The response of a server.
 
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::{CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -36,19 +36,24 @@ impl Response {
 
     /// Deserializes the body of a response whose status is a success.
     pub(crate) fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        serde_json::from_slice(&self.body).map_err(|error| {
+        // The original client also replaces bytes that are not UTF-8.
+        let text = String::from_utf8_lossy(&self.body);
+        serde_json::from_str(&text).map_err(|error| {
             let status = self.status_line();
             // The text of the error may quote the body, and the body may contain a secret.
-            let message = if error.is_data() {
-                format!(
+            let message = match text.trim() {
+                "" => format!("the response of the server is empty ({status})"),
+                "null" => format!("the response of the server is null ({status})"),
+                _ if error.is_data() => format!(
                     "the response of the server does not have the expected fields ({status}, \
                      line {}, column {})",
                     error.line(),
                     error.column()
-                )
-            } else {
-                let content_type = self.content_type();
-                format!("the response of the server is not JSON ({status}, {content_type})")
+                ),
+                _ => {
+                    let content_type = self.content_type();
+                    format!("the response of the server is not JSON ({status}, {content_type})")
+                }
             };
             Failure::new(FailureKind::Response, message)
                 .with_hint("Check that the URL and the API path are those of the API of StackState")
@@ -78,6 +83,22 @@ impl Response {
         }
     }
 
+    /// Returns whether the content type is that of a web page.
+    pub(crate) fn is_web_page(&self) -> bool {
+        self.content_type().contains("html")
+    }
+
+    /// Returns whether the response is that of a receiver of telemetry.
+    pub(crate) fn is_of_receiver(&self) -> bool {
+        let mut challenges = self.headers.get_all(WWW_AUTHENTICATE).iter();
+        let media_type = self.content_type();
+        challenges.any(|value| value.to_str().is_ok_and(|text| text.contains("realm=\"otlp\"")))
+            || media_type.starts_with("application/grpc")
+            || media_type.starts_with("application/x-protobuf")
+            // The status of OTLP has a number of gRPC as its code.
+            || self.json().is_some_and(|body| body.get("code").is_some_and(Value::is_u64))
+    }
+
     fn failure_with(&self, kind: FailureKind, may_retry: bool) -> Failure {
         let json = self.json();
         let messages = json.as_ref().map(messages).unwrap_or_default();
@@ -103,7 +124,7 @@ impl Response {
                  sent there: correct the URL"
             ));
         }
-        if !is_json && self.content_type().contains("html") {
+        if !is_json && self.is_web_page() {
             return Some(
                 "The response is a web page: check that the URL and the API path are those of the \
                  API, and that no proxy responds instead"

@@ -11,7 +11,7 @@ use semver::Version;
 use serde::Serialize;
 
 use super::{Connection, Http, Response, TransportError, warn_if_unencrypted};
-use crate::config::{Settings, Token};
+use crate::config::{Settings, Token, problem};
 use crate::error::{Failure, FailureKind};
 use crate::printer::{Printer, escape};
 
@@ -22,6 +22,16 @@ pub(crate) const MINIMUM_SERVER: &str = "5.0.0";
 const KEY_MAY_EXIST: &str =
     "A key may have been created nevertheless: check with `sts ingestion-api-key list`";
 
+/// The hints for an operation that the server does not know. StackState has no operation to change
+/// or to rotate a key.
+const TOO_OLD: &str = "The server may be too old for this operation";
+const NEEDS_GATEWAY: &str =
+    "The server does not know this operation: it needs the ingestion gateway";
+
+/// The hint for a response that the management API does not send.
+const NOT_MANAGEMENT: &str = "The management API is not there: check the host, the port and the API path (the gateway has \
+     it at port 7070, unless it is configured otherwise)";
+
 /// A client of the management API of one server.
 pub(crate) struct Server {
     http: Http,
@@ -30,6 +40,8 @@ pub(crate) struct Server {
     /// The URL of the API, escaped for messages.
     display_url: String,
     token: (&'static str, HeaderValue),
+    /// A hint for the case that the URL of the server already ends with the path of the API.
+    doubled_path: Option<String>,
 }
 
 impl Server {
@@ -55,30 +67,40 @@ impl Server {
             Token::Service(token) => (header::API_KEY, token, "service-token"),
             Token::Kubernetes(token) => (header::SERVICE_BEARER, token, "k8s-sa-token"),
         };
-        let mut value = HeaderValue::from_str(token.expose_secret()).map_err(|_| {
-            Failure::new(
-                FailureKind::Configuration,
-                format!("the {kind} has a character that is not allowed in an HTTP header"),
-            )
-        })?;
+        let refused =
+            |problem| Failure::new(FailureKind::Configuration, format!("the {kind} {problem}"));
+        if let Some(problem) = problem(token.expose_secret()) {
+            return Err(refused(problem));
+        }
+        let mut value = HeaderValue::from_str(token.expose_secret())
+            .map_err(|_| refused("cannot be sent in an HTTP header"))?;
         value.set_sensitive(true);
         let http = Http::new(&base, connection, false, printer)?;
-        Ok(Self { http, display_url: escape(&url).into_owned(), url, token: (name, value) })
+        let doubled_path = doubled_path(&settings.url, &base, &settings.api_path);
+        let display_url = escape(&url).into_owned();
+        Ok(Self { http, display_url, url, token: (name, value), doubled_path })
     }
 
     /// Requests information about the server. Every failure has the kind
     /// [`Connection`](FailureKind::Connection).
     pub(crate) fn info(&self) -> Result<ServerInfo, Failure> {
         let response = self.send(self.request(Method::GET, route::SERVER_INFO))?;
-        if response.status == StatusCode::UNAUTHORIZED {
-            return Err(self.invalid_token());
-        }
-        let result = if response.status.is_success() {
-            response.deserialize()
-        } else {
-            Err(response.failure(FailureKind::Connection))
+        let result = match response.status {
+            status if status.is_success() => response.deserialize(),
+            StatusCode::UNAUTHORIZED if !response.is_of_receiver() => {
+                return Err(self.with_path_hint(self.invalid_token()));
+            }
+            StatusCode::UNAUTHORIZED
+            | StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::UNSUPPORTED_MEDIA_TYPE
+                if self.doubled_path.is_none() && !response.is_web_page() =>
+            {
+                Err(response.failure(FailureKind::Connection).with_hint(NOT_MANAGEMENT))
+            }
+            _ => Err(response.failure(FailureKind::Connection)),
         };
-        result.map_err(|failure| self.connection_failure(&failure))
+        result.map_err(|failure| self.with_path_hint(self.connection_failure(&failure)))
     }
 
     /// Checks that the server can be reached, accepts the token, and is not too old.
@@ -100,15 +122,22 @@ impl Server {
     }
 
     pub(crate) fn list(&self) -> Result<Vec<IngestionApiKey>, Failure> {
-        self.call(self.request(Method::GET, route::API_KEYS))?.deserialize()
+        let response = self.call(self.request(Method::GET, route::API_KEYS), TOO_OLD)?;
+        // The original client reads an empty body and null as an empty list, and a null in the list
+        // as a key whose fields are empty.
+        if response.body.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Option<Vec<Option<_>>> = response.deserialize()?;
+        Ok(keys.into_iter().flatten().map(Option::unwrap_or_default).collect())
     }
 
     pub(crate) fn create(&self, key: &GenerateRequest) -> Result<GeneratedKey, Failure> {
-        self.generate(self.request(Method::POST, route::API_KEYS), key)
+        self.generate(self.request(Method::POST, route::API_KEYS), key, TOO_OLD)
     }
 
     pub(crate) fn rotate(&self, id: i64, rotation: RotateRequest) -> Result<GeneratedKey, Failure> {
-        self.generate(self.request(Method::POST, &route::rotate(id)), &rotation)
+        self.generate(self.request(Method::POST, &route::rotate(id)), &rotation, NEEDS_GATEWAY)
     }
 
     /// Requests one key. Returns `None` if the server does not know this operation.
@@ -117,7 +146,7 @@ impl Server {
         if response.is_unknown_operation() {
             Ok(None)
         } else {
-            self.successful(response)?.deserialize().map(Some)
+            self.successful(response, TOO_OLD)?.deserialize().map(Some)
         }
     }
 
@@ -127,11 +156,11 @@ impl Server {
         change: &UpdateRequest,
     ) -> Result<IngestionApiKey, Failure> {
         let request = self.request(Method::PATCH, &route::api_key(id));
-        self.call(with_body(request, change)?)?.deserialize()
+        self.call(with_body(request, change)?, NEEDS_GATEWAY)?.deserialize()
     }
 
     pub(crate) fn delete(&self, id: i64) -> Result<(), Failure> {
-        self.call(self.request(Method::DELETE, &route::api_key(id))).map(|_| ())
+        self.call(self.request(Method::DELETE, &route::api_key(id)), TOO_OLD).map(|_| ())
     }
 
     /// Sends a request that creates a key. If the response is lost, the key may exist although
@@ -140,6 +169,7 @@ impl Server {
         &self,
         request: RequestBuilder,
         body: &impl Serialize,
+        unknown: &str,
     ) -> Result<GeneratedKey, Failure> {
         let request = with_body(request, body)?;
         let response = self.http.send(request).map_err(|error| {
@@ -158,8 +188,16 @@ impl Server {
             let failure = response.failure_without_retry(FailureKind::Response);
             return Err(failure.with_hint(KEY_MAY_EXIST));
         }
-        let key = self.successful(response)?.deserialize();
-        key.map_err(|failure: Failure| failure.with_hint(KEY_MAY_EXIST))
+        let response = self.successful(response, unknown)?;
+        let key = response.deserialize().and_then(|key: GeneratedKey| {
+            if key.api_key.expose_secret().is_empty() {
+                let status = response.status_line();
+                let message = format!("the response of the server has an empty key ({status})");
+                return Err(Failure::new(FailureKind::Response, message));
+            }
+            Ok(key)
+        });
+        key.map_err(|failure| failure.with_hint(KEY_MAY_EXIST))
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -169,22 +207,23 @@ impl Server {
     }
 
     /// Sends a request and returns the response. A response without a success status is a failure.
-    fn call(&self, request: RequestBuilder) -> Result<Response, Failure> {
+    /// If the server does not know the operation, `unknown` is the hint.
+    fn call(&self, request: RequestBuilder, unknown: &str) -> Result<Response, Failure> {
         let response = self.send(request)?;
-        self.successful(response)
+        self.successful(response, unknown)
     }
 
     fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
         self.http.send(request).map_err(|error| self.transport_failure(&error))
     }
 
-    fn successful(&self, response: Response) -> Result<Response, Failure> {
+    fn successful(&self, response: Response, unknown: &str) -> Result<Response, Failure> {
         match response.status {
             status if status.is_success() => Ok(response),
             StatusCode::UNAUTHORIZED => Err(self.invalid_token()),
-            _ if response.is_unknown_operation() => Err(response
-                .failure(FailureKind::Response)
-                .with_hint("The server may be too old for this operation")),
+            _ if response.is_unknown_operation() => {
+                Err(response.failure(FailureKind::Response).with_hint(unknown))
+            }
             _ => Err(response.failure(FailureKind::Response)),
         }
     }
@@ -204,6 +243,13 @@ impl Server {
         if hints.is_empty() { connection } else { connection.with_hint(hints) }
     }
 
+    fn with_path_hint(&self, failure: Failure) -> Failure {
+        match &self.doubled_path {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    }
+
     fn invalid_token(&self) -> Failure {
         let message = format!("could not connect to {}: invalid api-token", self.display_url);
         Failure::new(FailureKind::Connection, message).with_hint(
@@ -211,6 +257,20 @@ impl Server {
              another one see `sts context save --help`",
         )
     }
+}
+
+/// Returns a hint if the URL of the server already ends with the path of the API, so that the URL
+/// of the API has the path twice. `base` is `url`, parsed.
+fn doubled_path(url: &str, base: &Url, api_path: &str) -> Option<String> {
+    let api_path = format!("/{}", api_path.trim_matches('/'));
+    if api_path == "/" || !base.path().trim_end_matches('/').ends_with(&api_path) {
+        return None;
+    }
+    let without = url.trim_end_matches('/').strip_suffix(&api_path)?;
+    Some(format!(
+        "The URL ends with {api_path}, and the API path {api_path} is added to it: write --url {}",
+        escape(without)
+    ))
 }
 
 /// Joins the URL of a server and the path of its API. The result has no slash at the end.

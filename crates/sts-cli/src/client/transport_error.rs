@@ -2,7 +2,8 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io;
+
+use server_trust::TlsFailure;
 
 use crate::error::chain;
 
@@ -22,6 +23,10 @@ impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Send(error) if error.is_timeout() => f.write_str("no response in time"),
+            // rustls has no text for this error, only the name of a type.
+            Self::Send(error) if TlsFailure::find(error) == Some(TlsFailure::SelfSigned) => {
+                f.write_str("invalid peer certificate: self-signed certificate")
+            }
             // The text of a `reqwest::Error` contains the URL, which may contain a secret. The
             // direct cause of this error only says that there was no connection. So the text begins
             // with the cause of the direct cause, if there is one.
@@ -42,18 +47,15 @@ impl TransportError {
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::Send(error) if error.is_timeout() => TIMEOUT_HINT,
-            Self::Send(error) => match tls_error(error) {
-                Some(rustls::Error::InvalidCertificate(_)) => {
-                    "The certificate of the server is not trusted or is for another host: check \
-                     the URL, or give the certificate authority with --ca-cert"
-                }
-                Some(_) => {
-                    "Check that the server uses TLS: if it does not, the URL must begin with \
-                     http://"
-                }
-                None => {
+            Self::Send(error) => match TlsFailure::find(error) {
+                Some(failure) => tls_hint(failure),
+                None if error.is_connect() => {
                     "Check the URL, that the server is running, and the proxy settings of the \
                      environment"
+                }
+                None => {
+                    "The server does not respond with HTTP: check the port, and whether the URL \
+                     must begin with https://"
                 }
             },
             Self::Receive(error) if is_timeout(&**error) => TIMEOUT_HINT,
@@ -62,24 +64,45 @@ impl TransportError {
     }
 }
 
-fn is_timeout(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref().is_some_and(reqwest::Error::is_timeout)
+/// Returns what the user can do about a failed TLS handshake. The text of the error has the
+/// details, such as the names of the certificate.
+fn tls_hint(failure: TlsFailure) -> &'static str {
+    match failure {
+        TlsFailure::Expired => {
+            "The certificate of the server has expired: renew it, and check the clock of this \
+             computer"
+        }
+        TlsFailure::NotYetValid => {
+            "The certificate of the server is not valid yet: check the clock of this computer"
+        }
+        TlsFailure::WrongName => {
+            "The certificate of the server is for other names: use one of them in the URL"
+        }
+        TlsFailure::WrongPurpose => {
+            "The certificate is not meant for servers: give the server another one"
+        }
+        TlsFailure::Untrusted => {
+            "No trusted authority issued the certificate of the server: give the certificate of \
+             its authority with --ca-cert"
+        }
+        TlsFailure::SelfSigned => {
+            "The certificate of the server is self-signed: if it is the right one, give this \
+             certificate with --ca-cert"
+        }
+        TlsFailure::Certificate => "Give the server another certificate",
+        TlsFailure::NotTls => {
+            "Check that the server uses TLS: if it does not, the URL must begin with http://"
+        }
+        TlsFailure::Refused => {
+            "The server ended the TLS handshake: it may demand a certificate of the client, which \
+             sts does not have"
+        }
+        TlsFailure::Other => {
+            "Check the port, and which versions of TLS the server accepts (sts has 1.2 and 1.3)"
+        }
+    }
 }
 
-/// Finds the TLS error among the causes of `error`.
-fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref() {
-            return Some(error);
-        }
-        // `source` of an I/O error skips the error that the I/O error wraps. So `get_ref` gets the
-        // wrapped error.
-        let inner = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-            .map(|inner| inner as &(dyn Error + 'static));
-        next = inner.or_else(|| error.source());
-    }
-    None
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref().is_some_and(reqwest::Error::is_timeout)
 }

@@ -1,8 +1,9 @@
 //! Reading and writing the configuration file.
 
-use std::fs;
+use std::fs::{self, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,6 +15,12 @@ use crate::printer::escape;
 
 /// The largest number of symbolic links that are followed. Linux has the same limit.
 const MAX_LINKS: usize = 40;
+
+/// How long a command waits for the lock. Other commands hold it for milliseconds.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The time between two tries to lock.
+const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// The configuration file, which may not exist yet.
 pub(crate) struct ConfigFile {
@@ -84,8 +91,37 @@ impl ConfigFile {
 
     /// Prevents other processes from changing the file until the lock is dropped. The lock file is
     /// never removed, because another process may have it open.
+    ///
+    /// If another process holds the lock for five seconds, it is a failure.
     pub(crate) fn lock(&self) -> Result<Lock, Failure> {
-        self.try_lock().map(Lock).map_err(|error| self.write_failure(&error))
+        self.lock_within(LOCK_PATIENCE)
+    }
+
+    fn lock_within(&self, patience: Duration) -> Result<Lock, Failure> {
+        let (file, path) = self.open_lock().map_err(|error| self.write_failure(&error))?;
+        let mut waited = Duration::ZERO;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Lock(file)),
+                Err(TryLockError::Error(error)) => return Err(self.write_failure(&error)),
+                Err(TryLockError::WouldBlock) if waited < patience => {
+                    std::thread::sleep(LOCK_RETRY);
+                    waited += LOCK_RETRY;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let path = path.to_string_lossy();
+                    let path = escape(&path);
+                    let message = format!(
+                        "the configuration file was not changed, because another process has \
+                         locked {path} for more than {} s",
+                        patience.as_secs()
+                    );
+                    return Err(Failure::new(FailureKind::Write, message).with_hint(&format!(
+                        "Try again when that process has ended; `fuser {path}` prints its id"
+                    )));
+                }
+            }
+        }
     }
 
     /// Reads the file, or returns an empty configuration if it does not exist. A file that cannot
@@ -109,14 +145,15 @@ impl ConfigFile {
         )
     }
 
-    fn try_lock(&self) -> io::Result<fs::File> {
+    /// Opens the lock file, and creates it if it does not exist.
+    fn open_lock(&self) -> io::Result<(fs::File, PathBuf)> {
         let path = self.target();
         fs::create_dir_all(directory(&path))?;
         let mut name = path.into_os_string();
         name.push(".lock");
-        let file = fs::File::options().create(true).truncate(false).write(true).open(name)?;
-        file.lock()?;
-        Ok(file)
+        let path = PathBuf::from(name);
+        let file = fs::File::options().create(true).truncate(false).write(true).open(&path)?;
+        Ok((file, path))
     }
 
     /// Follows symbolic links and returns the path of the final target, whether a file exists there
@@ -207,4 +244,26 @@ fn parse(text: &str) -> Result<Config, serde_saphyr::Error> {
         current_context: name,
         ..Config::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Scenario: another open file has the lock. Then that file is closed.
+    // Guarantee: a command does not wait without an end. The message has the path of the lock file.
+    // After the file is closed, the lock is free.
+    #[test]
+    fn a_held_lock_is_an_error_after_a_while() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let file = ConfigFile { path: directory.path().join("config.yaml") };
+        let held = file.lock().ok().unwrap();
+        let failure = file.lock_within(Duration::from_millis(50)).err().unwrap();
+        let lock = format!("{}.lock", file.path.display());
+        assert_eq!(failure.kind, FailureKind::Write);
+        assert!(failure.message.contains(&format!("has locked {lock} for")), "{failure:?}");
+        assert!(failure.message.ends_with(&format!("`fuser {lock}` prints its id")), "{failure:?}");
+        drop(held);
+        assert!(file.lock().is_ok());
+    }
 }

@@ -24,7 +24,8 @@ pub(crate) struct ConnectionFlags {
     /// File with a Kubernetes service account token for the StackState server
     #[arg(long, global = true, value_name = "path")]
     pub(crate) k8s_sa_token_path: Option<PathBuf>,
-    /// PEM file with certificate authorities to trust in addition to those of the system
+    /// PEM file with certificate authorities, or with a self-signed certificate of the server, to
+    /// trust in addition to those of the system
     #[arg(long, global = true, alias = "ca-cert-path", value_name = "path")]
     pub(crate) ca_cert: Option<PathBuf>,
     /// Do not verify the certificate of the server

@@ -4,6 +4,7 @@ mod file;
 mod flags;
 mod settings;
 mod token;
+mod validation;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use crate::error::{Failure, FailureKind};
 pub(crate) use file::ConfigFile;
 pub(crate) use flags::ConnectionFlags;
 pub(crate) use settings::{Settings, tls_settings};
-pub(crate) use token::{Token, non_empty};
+pub(crate) use token::{Token, of_flag, problem};
 
 /// The content of the configuration file. The fields are in the order of the original command.
 #[derive(Default, Serialize, Deserialize)]

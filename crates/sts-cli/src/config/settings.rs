@@ -3,10 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
+use reqwest::Url;
 use secrecy::SecretString;
 
 use super::file::ReadError;
-use super::token::{POD_TOKEN, Token, non_empty, read_token};
+use super::token::{POD_TOKEN, Token, of_flag, read_token, trimmed};
+use super::validation::{Problems, validate, validation_title};
 use super::{ConfigFile, ConnectionFlags, StsContext};
 use crate::environment::Environment;
 use crate::error::{Failure, FailureKind};
@@ -49,16 +51,20 @@ impl Settings {
             _ => None,
         };
         printer.trace(2, || format!("context: {name:?}"));
-        let settings = overrides
-            .merge(context.cloned().unwrap_or_default(), Path::new(POD_TOKEN))
-            .map_err(|problems| {
-                let title = if name.is_empty() {
-                    "Failed to validate the context:".to_owned()
-                } else {
-                    validation_title(&name)
-                };
-                problems.into_failure(&title, error.as_ref())
-            })?;
+        let context = context.cloned().unwrap_or_default();
+        let saved_for = overrides.url_of_saved_token(&context);
+        let source_of_url = overrides.url_source;
+        let settings = overrides.merge(context, Path::new(POD_TOKEN)).map_err(|problems| {
+            let title = if name.is_empty() {
+                "Failed to validate the context:".to_owned()
+            } else {
+                validation_title(&name)
+            };
+            problems.into_failure(&title, source_of_url, error.as_ref())
+        })?;
+        if let Some(saved_for) = saved_for {
+            settings.confirm_server(&name, &saved_for, printer)?;
+        }
         if let Some(error @ (ReadError::Malformed { .. } | ReadError::Unreadable { .. })) = error {
             printer.warning(&format!(
                 "{error}: the file is ignored, because the flags and the environment suffice"
@@ -67,41 +73,80 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Returns the settings of a context alone, without flags and environment.
+    /// Asks the user before the token of the context `name` is sent to another server than
+    /// `saved_for`, which is the URL of the context. If there is no terminal, it is a failure.
+    fn confirm_server(
+        &self,
+        name: &str,
+        saved_for: &str,
+        printer: &Printer,
+    ) -> Result<(), Failure> {
+        if is_same_server(&self.url, saved_for) {
+            return Ok(());
+        }
+        // The URL of the context was not validated, so it may contain a secret outside its origin.
+        let saved_for = Url::parse(saved_for)
+            .map_or_else(|_| "another server".to_owned(), |url| url.origin().ascii_serialization());
+        let (name, url) = (escape(name), escape(&self.url));
+        let message =
+            format!("the token of the context '{name}' is for {saved_for}, not for {url}");
+        if !printer.can_ask() {
+            return Err(Failure::new(FailureKind::Configuration, message).with_hint(&format!(
+                "Give a token for {url} with --api-token, --service-token or STS_CLI_API_TOKEN, or \
+                 save a context for it with `sts context save --name NAME --url {url}`"
+            )));
+        }
+        if printer.ask(&format!("The{}. Send it to {url}?", &message[3..])) {
+            return Ok(());
+        }
+        Err(Failure::new(FailureKind::Declined, "the token was not sent"))
+    }
+
+    /// Returns the settings of a context of the file alone, without flags and environment.
     pub(crate) fn from_context(name: &str, context: StsContext) -> Result<Self, Failure> {
+        let failure =
+            |problems: Problems| problems.into_failure(&validation_title(name), None, None);
+        Self::validated(context).map_err(failure)
+    }
+
+    /// Returns the settings of a context that is not in the file yet.
+    pub(crate) fn from_new_context(name: &str, context: StsContext) -> Result<Self, Failure> {
+        let failure = |problems: Problems| {
+            Failure::new(FailureKind::Configuration, problems.list(&validation_title(name)))
+        };
+        Self::validated(context).map_err(failure)
+    }
+
+    fn validated(context: StsContext) -> Result<Self, Problems> {
         let StsContext { url, api_token, service_token, api_path, skip_ssl, ca_cert_path, .. } =
             context;
-        let tokens = [
-            non_empty(api_token).map(Token::Api),
-            non_empty(service_token).map(Token::Service),
-            None,
-        ];
-        let failure = |problems: Problems| problems.into_failure(&validation_title(name), None);
-        validate(url, api_path, tokens, skip_ssl, ca_cert_path).map_err(failure)
+        let tokens =
+            [trimmed(api_token).map(Token::Api), trimmed(service_token).map(Token::Service), None];
+        validate(url, api_path, tokens, skip_ssl, ca_cert_path)
     }
 }
 
 /// The settings from flags and environment.
 struct Overrides {
     url: Option<String>,
+    /// The flag or the variable that gave `url`.
+    url_source: Option<&'static str>,
     api_path: Option<String>,
     tokens: [Option<Token>; 3],
     skip_ssl: Option<bool>,
     ca_cert: Option<PathBuf>,
 }
 
-/// Everything that is wrong with a context.
-struct Problems(Vec<String>);
-
 impl Overrides {
     fn new(flags: &ConnectionFlags, environment: &Environment) -> Result<Self, Failure> {
-        let secret = |flag: &Option<SecretString>, name| {
-            non_empty(flag.clone()).or_else(|| environment.get(name).map(SecretString::from))
+        let secret = |flag_name, flag: &Option<SecretString>, name| -> Result<_, Failure> {
+            let variable = || trimmed(environment.get(name).map(SecretString::from));
+            Ok(of_flag(flag_name, flag)?.or_else(variable))
         };
         let kubernetes = match (&flags.k8s_sa_token, &flags.k8s_sa_token_path) {
             (None, Some(path)) => Some(read_token(path)?),
             (flag, _) => match (
-                secret(flag, "STS_CLI_K8S_SA_TOKEN"),
+                secret("k8s-sa-token", flag, "STS_CLI_K8S_SA_TOKEN")?,
                 environment.path("STS_CLI_K8S_SA_TOKEN_PATH"),
             ) {
                 (None, Some(path)) => Some(read_token(&path)?),
@@ -109,21 +154,33 @@ impl Overrides {
             },
         };
         let (skip_ssl, ca_cert) = tls_settings(flags, environment)?;
+        let flag = flags.url.clone().filter(|url| !url.is_empty()).map(|url| (url, "--url"));
+        let variable =
+            || environment.get("STS_CLI_URL").map(|url| (url, "the variable STS_CLI_URL"));
+        let (url, url_source) = flag.or_else(variable).unzip();
         Ok(Self {
-            url: flags
-                .url
-                .clone()
-                .filter(|url| !url.is_empty())
-                .or_else(|| environment.get("STS_CLI_URL")),
+            url,
+            url_source,
             api_path: environment.get("STS_CLI_API_PATH"),
             tokens: [
-                secret(&flags.api_token, "STS_CLI_API_TOKEN").map(Token::Api),
-                secret(&flags.service_token, "STS_CLI_SERVICE_TOKEN").map(Token::Service),
+                secret("api-token", &flags.api_token, "STS_CLI_API_TOKEN")?.map(Token::Api),
+                secret("service-token", &flags.service_token, "STS_CLI_SERVICE_TOKEN")?
+                    .map(Token::Service),
                 kubernetes.map(Token::Kubernetes),
             ],
             skip_ssl,
             ca_cert,
         })
+    }
+
+    /// Returns the URL of the context if the token of the context would be used with another URL.
+    /// A context without a URL does not say which server its token is for.
+    fn url_of_saved_token(&self, context: &StsContext) -> Option<String> {
+        let has_token = [&context.api_token, &context.service_token]
+            .into_iter()
+            .any(|token| trimmed(token.clone()).is_some());
+        let is_used = self.url.is_some() && self.tokens.iter().all(Option::is_none);
+        (is_used && has_token && !context.url.is_empty()).then(|| context.url.clone())
     }
 
     /// Uses the context for each setting that neither flags nor the environment give. If there is
@@ -132,8 +189,8 @@ impl Overrides {
         let mut tokens = self.tokens;
         if tokens.iter().all(Option::is_none) {
             tokens = [
-                non_empty(context.api_token).map(Token::Api),
-                non_empty(context.service_token).map(Token::Service),
+                trimmed(context.api_token).map(Token::Api),
+                trimmed(context.service_token).map(Token::Service),
                 None,
             ];
         }
@@ -153,74 +210,11 @@ impl Overrides {
     }
 }
 
-impl Problems {
-    fn into_failure(self, title: &str, error: Option<&ReadError>) -> Failure {
-        let mut message = format!("could not load StackState CLI config\n{title}");
-        for problem in self.0 {
-            message.push_str("\n* ");
-            message.push_str(&problem);
-        }
-        let Some(error) = error else { return Failure::new(FailureKind::Configuration, message) };
-        // Adds to the message why the file could not be read, and what the user can do.
-        let reason = error.to_failure().message;
-        let reason = reason.split_once('\n').map_or(reason.as_str(), |(_, reason)| reason);
-        Failure::new(FailureKind::Configuration, format!("{message}\n{reason}"))
-    }
-}
-
-fn validation_title(name: &str) -> String {
-    format!("Failed to validate the '{}' context:", escape(name))
-}
-
-fn validate(
-    url: String,
-    api_path: String,
-    tokens: [Option<Token>; 3],
-    skip_ssl: bool,
-    ca_cert: Option<PathBuf>,
-) -> Result<Settings, Problems> {
-    let mut problems = Vec::new();
-    if url.is_empty() {
-        problems.push("Missing field: url".to_owned());
-    } else if !url.starts_with("http://") && !url.starts_with("https://") {
-        // The text before or after one of these characters may contain a secret.
-        let text = if url.contains(['@', '?', '#']) {
-            String::new()
-        } else {
-            format!("{} ", escape(&url))
-        };
-        problems.push(format!("URL {text}must start with \"https://\" or \"http://\""));
-    } else {
-        match reqwest::Url::parse(&url) {
-            Err(error) => problems.push(format!(
-                "the URL is invalid ({error}): give one such as https://stackstate.example"
-            )),
-            // The message does not quote the URL, because the user name and the password may be
-            // secrets.
-            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-                problems.push("the URL must not contain a user name or a password".to_owned());
-            }
-            Ok(url) if url.query().is_some() || url.fragment().is_some() => {
-                problems.push("the URL must not contain a query or a fragment".to_owned());
-            }
-            Ok(_) => {}
-        }
-    }
-    let mut tokens = tokens.into_iter().flatten();
-    let (token, other) = (tokens.next(), tokens.next());
-    if other.is_some() {
-        problems
-            .push("Can only specify one of {api-token | service-token | k8s-sa-token}".to_owned());
-    }
-    match token {
-        Some(token) if problems.is_empty() => {
-            Ok(Settings { url, api_path, token, skip_ssl, ca_cert })
-        }
-        Some(_) => Err(Problems(problems)),
-        None => {
-            problems.push("Missing field: {api-token | service-token | k8s-sa-token}".to_owned());
-            Err(Problems(problems))
-        }
+/// Returns whether two URLs have the same scheme, host and port.
+fn is_same_server(one: &str, other: &str) -> bool {
+    match (Url::parse(one), Url::parse(other)) {
+        (Ok(one), Ok(other)) => one.origin() == other.origin(),
+        _ => false,
     }
 }
 
@@ -255,6 +249,31 @@ mod tests {
 
     use super::*;
 
+    // Scenario: URLs are compared that differ in their spelling, or in their scheme, host or port.
+    // Guarantee: the scheme, the host and the port decide. The path, the spelling of the host, and
+    // a default port do not. A name is another server than its address.
+    #[test]
+    fn a_server_is_a_scheme_a_host_and_a_port() {
+        let saved = "https://sts.example";
+        for same in ["https://STS.example/", "HTTPS://sts.example:443", "https://sts.example/x"] {
+            assert!(is_same_server(same, saved), "{same}");
+        }
+        for other in [
+            "http://sts.example",
+            "http://sts.example:443",
+            "https://sts.example:8443",
+            "https://sts.example.evil.example",
+            "https://xsts.example",
+            "https://sts.example.",
+        ] {
+            assert!(!is_same_server(other, saved), "{other}");
+        }
+        assert!(is_same_server("http://127.1:80", "http://127.0.0.1"));
+        assert!(is_same_server("http://[::1]", "http://[0:0::1]:80/"));
+        assert!(!is_same_server("http://localhost", "http://127.0.0.1"));
+        assert!(!is_same_server("https://sts.example", "sts.example"));
+    }
+
     // Scenario: sts runs in a pod, once without any token and once with an API token in the
     // context.
     // Guarantee: the service account token of the pod is used only if there is no other token. The
@@ -266,6 +285,7 @@ mod tests {
         let load = |context: StsContext| {
             let overrides = Overrides {
                 url: Some("http://sts".to_owned()),
+                url_source: None,
                 api_path: None,
                 tokens: [None, None, None],
                 skip_ssl: None,

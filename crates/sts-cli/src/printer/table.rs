@@ -6,6 +6,10 @@ use super::escape::escape;
 
 const SEPARATOR: &str = " | ";
 
+/// The smallest share of a column for which cells are wrapped, in characters. A wide character,
+/// such as an emoji, needs two.
+const MIN_COLUMN: usize = 2;
+
 /// A table with a header and rows of `N` cells.
 pub(crate) struct Table<const N: usize> {
     pub(crate) header: [&'static str; N],
@@ -14,7 +18,8 @@ pub(crate) struct Table<const N: usize> {
 
 impl<const N: usize> Table<N> {
     /// Renders the table. Each line is padded to the full width of the table. `width` is divided
-    /// among the columns, and a cell that is wider than its column is wrapped.
+    /// among the columns, and a cell that is wider than its column is wrapped. If `width` is too
+    /// small for the columns, no cell is wrapped, and the table is wider than `width`.
     pub(super) fn render(
         &self,
         width: Option<usize>,
@@ -31,20 +36,30 @@ impl<const N: usize> Table<N> {
                 *wanted = cell.width().max(*wanted);
             }
         }
-        let widths = width.map_or(wanted, |width| shares(wanted, width));
+        let widths = width.and_then(|width| shares(wanted, width)).unwrap_or(wanted);
         let header = self.header.map(str::to_uppercase);
-        let mut lines = vec![line(&header, widths, paint_header)];
+        let mut lines = wrapped_row(&header, widths, paint_header);
         for row in &rows {
-            let wrapped: [Vec<String>; N] = std::array::from_fn(|at| wrap(&row[at], widths[at]));
-            for at in 0..wrapped.iter().map(Vec::len).max().unwrap_or(1) {
-                let cells: [String; N] = std::array::from_fn(|column| {
-                    wrapped[column].get(at).cloned().unwrap_or_default()
-                });
-                lines.push(line(&cells, widths, |cell| cell));
-            }
+            lines.extend(wrapped_row(row, widths, |cell| cell));
         }
         lines.join("\n")
     }
+}
+
+/// Renders a row as one or more lines.
+fn wrapped_row<const N: usize>(
+    row: &[String; N],
+    widths: [usize; N],
+    paint: impl Fn(String) -> String,
+) -> Vec<String> {
+    let wrapped: [Vec<String>; N] = std::array::from_fn(|at| wrap(&row[at], widths[at]));
+    let n_lines = wrapped.iter().map(Vec::len).max().unwrap_or(1);
+    let lines = (0..n_lines).map(|at| {
+        let cells: [String; N] =
+            std::array::from_fn(|column| wrapped[column].get(at).cloned().unwrap_or_default());
+        line(&cells, widths, &paint)
+    });
+    lines.collect()
 }
 
 fn line<const N: usize>(
@@ -60,15 +75,19 @@ fn line<const N: usize>(
 }
 
 /// Splits `width` into the widths of the columns. Wide columns share the width that narrow columns
-/// do not use.
-fn shares<const N: usize>(wanted: [usize; N], width: usize) -> [usize; N] {
+/// do not use. Returns `None` if a column would be narrower than [`MIN_COLUMN`].
+fn shares<const N: usize>(wanted: [usize; N], width: usize) -> Option<[usize; N]> {
     let average = width.saturating_sub(SEPARATOR.len() * (N - 1)) / N;
+    if average < MIN_COLUMN {
+        return None;
+    }
     let left: usize = wanted.iter().map(|wanted| average.saturating_sub(*wanted)).sum();
     let n_big = wanted.iter().filter(|wanted| **wanted >= average).count().max(1);
-    // The width of a column is at least two, because a wide character such as an emoji needs two.
-    wanted.map(
-        |wanted| if wanted < average { wanted } else { wanted.min(average + left / n_big).max(2) },
-    )
+    Some(wanted.map(
+        |wanted| {
+            if wanted < average { wanted } else { wanted.min(average + left / n_big) }
+        },
+    ))
 }
 
 /// Cuts `text` into pieces that are not wider than `width`. A cut may be in the middle of a word.
@@ -132,12 +151,38 @@ mod tests {
         assert_eq!(text, expected);
     }
 
-    // Scenario: a cell has a line end and a terminal sequence. In another case, the terminal has a
-    // width of zero.
-    // Guarantee: the cell stays on one line. Rendering does not panic.
+    // Scenario: a cell has a line end and a terminal sequence.
+    // Guarantee: the cell stays on one line.
     #[test]
     fn a_row_stays_a_row() {
         assert_eq!(render(["a"], &[["x\ny\u{1b}"]], 80), "A         \nx\\ny\\u{1b}");
-        assert_eq!(render(["aa", "b"], &[["1", "2"]], 0), "AA | B \n1  | 2 ");
+    }
+
+    // Scenario: a table is rendered for every width from 0 to 80. It has four columns, wide
+    // characters, and headers that are wider than some columns.
+    // Guarantee: all lines of a table have the same width. No line is wider than the terminal,
+    // unless the terminal is too narrow for four columns of two characters. Then no cell is
+    // wrapped. The cells of a column, put together, have the whole text.
+    #[test]
+    fn a_narrow_table_keeps_its_columns() {
+        let header = ["id", "name", "expiration", "description"];
+        let row = ["250558013078953", "鍵-my-ingestion-api-key", "2030-12-31", "-"];
+        for width in 0..=80 {
+            let text = render(header, &[row], width);
+            let widths = text.lines().map(UnicodeWidthStr::width).collect::<Vec<_>>();
+            assert!(widths.iter().all(|found| *found == widths[0]), "{width}: {text}");
+            if width >= 4 * MIN_COLUMN + 3 * SEPARATOR.len() {
+                assert!(widths[0] <= width, "{width}: {text}");
+            } else {
+                assert_eq!(text.lines().count(), 2, "{width}: {text}");
+            }
+            for at in 0..4 {
+                let column = text.lines().map(|line| {
+                    line.split(SEPARATOR).nth(at).map(str::trim_end).unwrap_or_default()
+                });
+                let whole = header[at].to_uppercase() + row[at];
+                assert_eq!(column.collect::<String>(), whole, "{width}: {text}");
+            }
+        }
     }
 }

@@ -39,7 +39,10 @@ fn the_format_is_checked() {
         Outcome { code: 0, stdout: right.to_owned(), stderr: NO_ENDPOINT.to_owned() }
     );
     assert_eq!(Sts::new().with("API_KEY", KEY).try_key(&["check"]).stdout, right);
-    let failed = format!("{NO_ENDPOINT}[ERROR] The key did not pass these checks: format\n");
+    let failed = format!(
+        "{NO_ENDPOINT}[ERROR] The key did not pass these checks: format\nCopy the key again; a key \
+         that is lost is replaced with `sts ingestion-api-key rotate --id ID`\n"
+    );
     for (key, stdout) in [
         (
             &KEY[..42],
@@ -74,6 +77,32 @@ fn the_format_is_checked() {
              standard input\n"
         )
     );
+}
+
+// Scenario: the key is in quotes, or was pasted together with its scheme or its header, or has a
+// line end or a blank in it. It comes from standard input or from the environment.
+// Guarantee: the output says what is wrong and has no part of the key. Nothing is sent.
+#[test]
+fn what_was_pasted_with_the_key_is_named() {
+    let mock = Mock::start(|_| empty(200));
+    for (before, after, problem) in [
+        ("\"", "\"", "has a quote in it: give it without quotes"),
+        ("StackState ", "", "begins with an authentication scheme: give only the text after it"),
+        ("sts-api-key: ", "", "begins with the name of a header: give only the text after it"),
+        ("", "\nsecond", "has a line end in it: give it as one line"),
+        ("", " second", "has a blank in it: give it without other text"),
+    ] {
+        let key = format!("{before}{KEY}{after}");
+        let line = format!("[ERROR] format: the key {problem}\n");
+        let url = mock.url();
+        let outcome = check(&key, &["--agent", &url, "--otlp-http", &url]);
+        assert_eq!(outcome.code, 2);
+        assert!(outcome.stdout.starts_with(&line), "{outcome:?}");
+        assert!(!format!("{outcome:?}").contains(&KEY[..14]), "{outcome:?}");
+        let outcome = Sts::new().with("API_KEY", &key).try_key(&["check"]);
+        assert_eq!((outcome.code, outcome.stdout), (2, line));
+    }
+    assert!(mock.request_lines().is_empty());
 }
 
 // Scenario: three endpoints accept the key.
@@ -249,6 +278,8 @@ fn the_report_as_json() {
     assert_eq!(report, value!({"checks": [format, agent], "ok": false}));
     assert_eq!(
         serde_json::from_str::<Value>(&outcome.stderr).unwrap()["error-message"],
-        "the key did not pass these checks: agent"
+        "the key did not pass these checks: agent\n`sts ingestion-api-key list --wide` shows \
+         whether the key has expired, is disabled or does not exist; if it is active, check that \
+         the endpoint belongs to the same server"
     );
 }

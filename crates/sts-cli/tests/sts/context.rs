@@ -182,7 +182,7 @@ fn a_context_is_validated() {
 
 // Scenario: `context save` runs with wrong flags. The URL is missing or has an unsupported scheme,
 // or the name is empty. In other cases, the token is wrong: there is no token, an empty token, two
-// tokens, a Kubernetes token, or a token that no header can contain.
+// tokens, a Kubernetes token, or a token with something in it that was pasted by mistake.
 // Guarantee: each case is an error. No request is sent, and the file is not written. Environment
 // variables do not replace the missing flags.
 #[test]
@@ -198,12 +198,18 @@ fn invalid_contexts_are_not_saved() {
         (
             &["--url", "http://x", "--api-token", ""],
             3,
-            "Exactly one of the flags \"api-token\" and \"service-token\" is required",
+            "The flag --api-token is empty\nGive a token, and check the shell variable or the file \
+             that it comes from",
         ),
         (
             &["--url", "http://x", "--service-token", "a\nb"],
             3,
-            "The token has a character that is not allowed in an HTTP header",
+            "The token has a line end in it: give it as one line",
+        ),
+        (
+            &["--url", "http://x", "--service-token", "ApiKey a"],
+            3,
+            "The token begins with an authentication scheme: give only the text after it",
         ),
         (
             &["--url", "http://x"],
@@ -224,8 +230,8 @@ fn invalid_contexts_are_not_saved() {
         (
             &["--url", "ftp://x", "--api-token", "a"],
             1,
-            "Could not load StackState CLI config\nFailed to validate the 'default' context:\n* \
-             URL ftp://x must start with \"https://\" or \"http://\"",
+            "Failed to validate the 'default' context:\n* URL ftp://x must start with \"https://\" \
+             or \"http://\"",
         ),
     ] {
         let outcome = sts.run(&[&["context", "save"], args].concat());
@@ -236,6 +242,23 @@ fn invalid_contexts_are_not_saved() {
         );
     }
     assert!(!sts.config().exists());
+}
+
+// Scenario: a context is saved with a token that has a line end after it. Then the file is changed
+// so that the token has the line end in the file.
+// Guarantee: the line end is neither saved nor sent.
+#[test]
+fn a_line_end_after_a_token_is_not_saved() {
+    let mock = Mock::contract();
+    let sts = Sts::new();
+    for flag in ["--api-token", "--service-token"] {
+        let args = ["context", "save", "--url", &mock.url(), flag, "tok\r\n"];
+        assert_eq!(sts.run(&args).code, 0);
+        assert!(sts.read_config().contains("-token: tok\n"), "{}", sts.read_config());
+    }
+    sts.write_config(&sts.read_config().replace("-token: tok\n", "-token: \"tok\\n\"\n"));
+    sts.key(&["list"]);
+    assert_eq!(mock.last().header("x-api-key"), "tok");
 }
 
 // Scenario: the file has contexts, but no current context.

@@ -1,11 +1,12 @@
 //! Tests of the messages about error responses.
 
+use axum::response::Response;
 use serde_json::{Value, json as value};
 
-use crate::mock::{Mock, empty, json, reply};
+use crate::mock::{KEY, Mock, empty, json, reply};
 use crate::sts::Sts;
 
-const ENVELOPE: &str = r#"{"trackingKey":"t","serverTimestamp":"1590105600000","_type":"ErrorsResponse","errors":[{"_type":"NotFound","message":"no key has this id\u001b[31m"}]}"#;
+const ENVELOPE: &str = r#"{"trackingKey":"t","serverTimestamp":1590105600000,"_type":"ErrorsResponse","errors":[{"_type":"NotFound","message":"no key has this id\u001b[31m"}]}"#;
 
 // Scenario: the server responds to a request with a documented error.
 // Guarantee: the exit code is 2. The text output has the status, the message, and the body as
@@ -20,7 +21,7 @@ _type: ErrorsResponse
 errors:
   - _type: NotFound
     message: \"no key has this id\\e[31m\"
-serverTimestamp: \"1590105600000\"
+serverTimestamp: 1590105600000
 trackingKey: t
 ";
     assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()), (2, "", expected));
@@ -115,11 +116,8 @@ fn errors_in_every_form() {
 #[test]
 fn a_created_key_that_cannot_be_read() {
     for (content_type, body, message) in [
-        (
-            "application/json",
-            "",
-            "The response of the server is not JSON (200 OK, application/json)",
-        ),
+        ("application/json", "", "The response of the server is empty (200 OK)"),
+        ("application/json", "null", "The response of the server is null (200 OK)"),
         (
             "text/html",
             "<html>iapikeyok-canary",
@@ -127,9 +125,9 @@ fn a_created_key_that_cannot_be_read() {
         ),
         (
             "application/json",
-            r#"{"apiKey":"iapikeyok-canary"}"#,
+            r#"{"id":7,"name":"iapikeyok-canary"}"#,
             "The response of the server does not have the expected fields (200 OK, line 1, column \
-             29)",
+             34)",
         ),
         (
             "application/json",
@@ -147,6 +145,38 @@ fn a_created_key_that_cannot_be_read() {
         );
         assert_eq!((outcome.code, outcome.stderr), (2, expected), "{body}");
     }
+    let mock = Mock::with_override("POST", |_| json(200, r#"{"id":7,"apiKey":""}"#));
+    let outcome = Sts::connected_to(&mock).try_key(&["create", "-n", "edge"]);
+    let expected = "[ERROR] The response of the server has an empty key (200 OK)\nA key may have \
+                    been created nevertheless: check with `sts ingestion-api-key list`\n";
+    assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()), (2, "", expected));
+}
+
+// Scenario: a key is changed, rotated and deleted on a server that has only the documented
+// operations, and no key with this id.
+// Guarantee: for the operations that StackState does not have, a hint says which server has them.
+#[test]
+fn operations_of_the_gateway_need_the_gateway() {
+    let mock = Mock::with_override("DELETE", |_| empty(404));
+    let gateway = "The server does not know this operation: it needs the ingestion gateway";
+    for (args, hint) in [
+        (&["update", "-i", "7", "--enable"][..], gateway),
+        (&["rotate", "-i", "7"], gateway),
+        (&["delete", "-i", "7"], "The server may be too old for this operation"),
+    ] {
+        let outcome = Sts::connected_to(&mock).try_key(args);
+        let expected = format!("[ERROR] 404 Not Found\n{hint}\n");
+        assert_eq!((outcome.code, outcome.stderr), (2, expected), "{args:?}");
+    }
+}
+
+// Scenario: a key is created, and the response has only the secret.
+// Guarantee: the key is printed, because it cannot be requested again.
+#[test]
+fn a_created_key_is_printed_although_fields_are_absent() {
+    let mock = Mock::with_override("POST", |_| json(200, &format!(r#"{{"apiKey":"{KEY}"}}"#)));
+    let text = Sts::connected_to(&mock).key(&["create", "-n", "edge"]);
+    assert_eq!(text, format!("[SUCCESS] Ingestion API Key generated: {KEY}\n\n"));
 }
 
 // Scenario: the request for information about the server fails. The token is wrong or lacks a
@@ -186,6 +216,20 @@ fn the_first_request_fails() {
         (
             200,
             "application/json",
+            "",
+            " (the response of the server is empty (200 OK))\nCheck that the URL and the API path \
+             are those of the API of StackState",
+        ),
+        (
+            200,
+            "application/json",
+            "null",
+            " (the response of the server is null (200 OK))\nCheck that the URL and the API path \
+             are those of the API of StackState",
+        ),
+        (
+            200,
+            "application/json",
             "[1]",
             " (the response of the server does not have the expected fields (200 OK, line 1, \
              column 2))\nCheck that the URL and the API path are those of the API of StackState",
@@ -199,6 +243,77 @@ fn the_first_request_fails() {
             (4, format!("[ERROR] Could not connect to {}/api{expected}\n", mock.url())),
             "{body}"
         );
+    }
+}
+
+// Scenario: the first request goes to a port that is not that of the management API. A receiver of
+// telemetry refuses the token, or the path is unknown, or the method or the content type is.
+// Guarantee: the exit code is 4. The message has the status, and a hint says to check the port. The
+// message does not say that the token is invalid, because the management API did not see it.
+#[test]
+fn another_port_is_not_an_invalid_token() {
+    type Case = (&'static str, fn() -> Response);
+    let cases: [Case; 6] = [
+        ("401 Unauthorized", || {
+            let mut response = empty(401);
+            let challenge = "StackState realm=\"otlp\"".parse().unwrap();
+            response.headers_mut().insert("www-authenticate", challenge);
+            response
+        }),
+        ("401 Unauthorized (missing credential)", || {
+            json(401, r#"{"code":16,"message":"missing credential"}"#)
+        }),
+        ("401 Unauthorized", || reply(401, "application/x-protobuf", "")),
+        ("404 Not Found", || empty(404)),
+        ("405 Method Not Allowed", || empty(405)),
+        ("415 Unsupported Media Type", || reply(415, "application/grpc", "")),
+    ];
+    for (status, respond) in cases {
+        let mock = Mock::start(move |_| respond());
+        let outcome =
+            Sts::new().run(&["context", "save", "--url", &mock.url(), "--api-token", "t"]);
+        let expected = format!(
+            "[ERROR] Could not connect to {}/api ({status})\nThe management API is \
+             not there: check the host, the port and the API path (the gateway has it at port \
+             7070, unless it is configured otherwise)\n",
+            mock.url()
+        );
+        let text = outcome.stderr.split_inclusive('\n').take(2).collect::<String>();
+        assert_eq!((outcome.code, text), (4, expected));
+    }
+}
+
+// Scenario: the URL already ends with the path of the API, which is added to it. The server
+// responds with 404, with a web page, or with 401. In other cases, the URL has no path or another
+// path.
+// Guarantee: a hint says which URL to give. There is no such hint if the path is not there twice.
+#[test]
+fn a_url_with_the_api_path_gets_a_hint() {
+    let cases: [fn() -> Response; 4] = [
+        || json(404, ENVELOPE),
+        || reply(200, "text/html", "<html>"),
+        || empty(401),
+        || reply(404, "text/html", "<html>"),
+    ];
+    for respond in cases {
+        let mock = Mock::start(move |_| respond());
+        for path in ["/api", "/api/", "/sts/api"] {
+            let url = format!("{}{path}", mock.url());
+            let outcome = Sts::new().try_key(&["list", "--url", &url, "--api-token", "t"]);
+            let without = url.trim_end_matches('/').strip_suffix("/api").unwrap();
+            let hint = format!(
+                "\nThe URL ends with /api, and the API path /api is added to it: write --url \
+                 {without}\n"
+            );
+            assert_eq!(outcome.code, 4);
+            assert!(outcome.stderr.contains(&hint), "{outcome:?}");
+            assert!(!outcome.stderr.contains("check the host"), "{outcome:?}");
+        }
+        for path in ["", "/myapi", "/api/v1"] {
+            let url = format!("{}{path}", mock.url());
+            let outcome = Sts::new().try_key(&["list", "--url", &url, "--api-token", "t"]);
+            assert!(!outcome.stderr.contains("is added to it"), "{outcome:?}");
+        }
     }
 }
 

@@ -43,16 +43,53 @@ ID | NAME        | EXPIRATION           | DESCRIPTION              \n\
     );
 }
 
-// Scenario: there is no key.
+// Scenario: there is no key. The server says so with an empty list, with null, or with an empty
+// body.
 // Guarantee: the text says that there are no keys. The JSON has an empty list.
 #[test]
 fn an_empty_list() {
-    let mock = Mock::with_override("GET /api/security", |_| json(200, "[]"));
-    assert_eq!(Sts::connected_to(&mock).key(&["list"]), "No ingestion api keys found.\n");
-    assert_eq!(
-        Sts::connected_to(&mock).key(&["list", "-o", "json"]),
-        "{\n  \"ingestion-api-keys\": []\n}\n"
-    );
+    for body in ["[]", "null", ""] {
+        let mock = Mock::with_override("GET /api/security", move |_| json(200, body));
+        assert_eq!(Sts::connected_to(&mock).key(&["list"]), "No ingestion api keys found.\n");
+        assert_eq!(
+            Sts::connected_to(&mock).key(&["list", "-o", "json"]),
+            "{\n  \"ingestion-api-keys\": []\n}\n"
+        );
+    }
+}
+
+// Scenario: keys lack the fields that the original server always sends, or the fields are null, or
+// the whole key is null. A name has bytes that are not UTF-8.
+// Guarantee: as in the original command, an absent field is zero or empty. A description of the key
+// does not have a time that the server did not send.
+#[test]
+fn a_key_without_the_usual_fields() {
+    let mock = Mock::with_override("GET /api/security", |_| {
+        let mut body =
+            br#"[{"id":7,"name":"a"},{"id":8,"lastUpdateTimestamp":null,"name":null},null,
+            {"id":9,"name":"b?"}]"#
+                .to_vec();
+        let at = body.iter().rposition(|byte| *byte == b'?').unwrap();
+        body[at] = 0xff;
+        let mut response = json(200, "");
+        *response.body_mut() = body.into();
+        response
+    });
+    let sts = Sts::connected_to(&mock);
+    let expected = "\
+ID | NAME | EXPIRATION | DESCRIPTION
+8  |      |            | -          
+0  |      |            | -          
+7  | a    |            | -          
+9  | b\u{fffd}   |            | -          
+";
+    assert_eq!(sts.key(&["list"]), expected);
+    let keys = serde_json::from_str::<Value>(&sts.key(&["list", "-o", "json"])).unwrap();
+    let key = serde_json::json!({"id": 7, "lastUpdateTimestamp": 0, "name": "a"});
+    assert_eq!(keys["ingestion-api-keys"][2], key);
+    let mock = Mock::with_override("GET /api/security", |_| json(200, r#"{"id":7,"name":"a"}"#));
+    let described = Sts::connected_to(&mock).key(&["describe", "-i", "7"]);
+    assert_eq!(described, "ID:          7\nName:        a\nExpiration:  never\n");
 }
 
 // Scenario: keys with and without counters are listed with `--wide`.

@@ -22,9 +22,9 @@ fn file(url: &str, token: &str) -> String {
 }
 
 // Scenario: commands run with each kind of credential. The credential is given as a flag, in the
-// environment, or in the file.
-// Guarantee: the credential is sent unchanged in the header of its kind. No other credential is
-// sent.
+// environment, or in the file. Some credentials have a line end or blanks around them.
+// Guarantee: the credential is sent in the header of its kind, without what is around it. No other
+// credential is sent.
 #[test]
 fn each_credential_has_its_header() {
     let mock = Mock::contract();
@@ -34,17 +34,18 @@ fn each_credential_has_its_header() {
     let sts = || Sts::new().with("STS_CLI_URL", &mock.url());
     for (args, expected) in [
         (["--api-token", "t"], "x-api-token: t"),
-        (["--service-token", "t"], "x-api-key: t"),
-        (["--k8s-sa-token", "t"], "x-api-servicebearer: t"),
+        (["--api-token", "t\n"], "x-api-token: t"),
+        (["--service-token", " t\r\n"], "x-api-key: t"),
+        (["--k8s-sa-token", "t\n"], "x-api-servicebearer: t"),
         (["--k8s-sa-token-path", path], "x-api-servicebearer: jwt"),
     ] {
         sts().key(&[&["list"], &args[..]].concat());
         assert_eq!(header(&mock), expected);
     }
     for (name, value, expected) in [
-        ("STS_CLI_API_TOKEN", "t", "x-api-token: t"),
-        ("STS_CLI_SERVICE_TOKEN", "t", "x-api-key: t"),
-        ("STS_CLI_K8S_SA_TOKEN", "t", "x-api-servicebearer: t"),
+        ("STS_CLI_API_TOKEN", "t\n", "x-api-token: t"),
+        ("STS_CLI_SERVICE_TOKEN", "t\t", "x-api-key: t"),
+        ("STS_CLI_K8S_SA_TOKEN", "t\r\n", "x-api-servicebearer: t"),
         ("STS_CLI_K8S_SA_TOKEN_PATH", path, "x-api-servicebearer: jwt"),
     ] {
         sts().with(name, value).key(&["list"]);
@@ -67,8 +68,8 @@ fn flag_over_environment_over_file() {
         sts.write_config(&file(&other.url(), "api-token: file-a"));
         sts
     };
-    sts(&[("STS_CLI_URL", "http://127.0.0.1:1")]).key(&["list", "--url", &mock.url()]);
-    assert_eq!(header(&mock), "x-api-token: file-a");
+    sts(&[("STS_CLI_URL", "http://127.0.0.1:1")]).key(&["list", "--url", &other.url()]);
+    assert_eq!(header(&other), "x-api-token: file-a");
     sts(&[("STS_CLI_SERVICE_TOKEN", "env"), ("STS_CLI_URL", &mock.url())]).key(&["list"]);
     assert_eq!(header(&mock), "x-api-key: env");
     sts(&[("STS_CLI_API_TOKEN", "env"), ("STS_CLI_URL", &mock.url())]).key(&[
@@ -88,6 +89,56 @@ fn flag_over_environment_over_file() {
     assert_eq!(other.last().line, "GET /api/security/ingestion/api_keys");
     sts(&[("STS_CLI_CONTEXT", "b")]).key(&["list", "-c", "a"]);
     assert_eq!(header(&other), "x-api-token: file-a");
+}
+
+// Scenario: a context is saved for one server. A flag or the environment gives the URL of another
+// server, with and without a token. There is no terminal.
+// Guarantee: the token of the context is not sent to the other server. The message says how to give
+// a token for it. A token beside the URL is sent, and so is the token of the context if the URL
+// only has another spelling.
+#[test]
+fn a_saved_token_stays_with_its_server() {
+    let (mock, other) = (Mock::contract(), Mock::contract());
+    let saved = |token: &str| {
+        let sts = Sts::new();
+        sts.write_config(&file(&mock.url(), token));
+        sts
+    };
+    let url = other.url();
+    let expected = format!(
+        "the token of the context 'a' is for {}, not for {url}\nGive a token for {url} with \
+         --api-token, --service-token or STS_CLI_API_TOKEN, or save a context for it with `sts \
+         context save --name NAME --url {url}`",
+        mock.url()
+    );
+    for token in ["api-token: file-a", "service-token: file-a"] {
+        let in_text = format!("[ERROR] T{}\n", &expected[1..]);
+        let by_flag = saved(token).try_key(&["list", "--url", &url]);
+        assert_eq!((by_flag.code, by_flag.stderr.as_str()), (1, in_text.as_str()));
+        let by_variable = saved(token).with("STS_CLI_URL", &url).try_key(&["create", "-n", "k"]);
+        assert_eq!((by_variable.code, by_variable.stderr), (1, in_text));
+        let json = saved(token).try_key(&["list", "--url", &url, "-o", "json"]);
+        let error: serde_json::Value = serde_json::from_str(&json.stderr).unwrap();
+        assert_eq!(error["error-message"], expected.as_str());
+    }
+    assert!(other.request_lines().is_empty() && mock.request_lines().is_empty());
+    let sts = || saved("api-token: file-a");
+    sts().key(&["list", "--url", &url, "--api-token", "flag"]);
+    assert_eq!(header(&other), "x-api-token: flag");
+    sts().with("STS_CLI_URL", &url).with("STS_CLI_SERVICE_TOKEN", "env").key(&["list"]);
+    assert_eq!(header(&other), "x-api-key: env");
+    let spelling = format!("http://127.1:{}/", mock.address.port());
+    sts().key(&["list", "--url", &spelling]);
+    assert_eq!(header(&mock), "x-api-token: file-a");
+    for (saved, shown) in
+        [("https://user:canary@sts.example", "https://sts.example"), ("canary", "another server")]
+    {
+        let sts = Sts::new();
+        sts.write_config(&file(saved, "api-token: file-a"));
+        let outcome = sts.try_key(&["list", "--url", &url]);
+        assert!(outcome.stderr.contains(&format!(" is for {shown}, not for ")), "{outcome:?}");
+        assert!(!outcome.stderr.contains("canary"), "{outcome:?}");
+    }
 }
 
 // Scenario: in one case, a flag and the environment give two kinds of token. In another case, there
@@ -136,16 +187,30 @@ fn exactly_one_token_is_required() {
     );
 }
 
-// Scenario: a flag and the file give empty tokens.
+// Scenario: the environment and the file give empty tokens, and tokens of blanks. In the last case,
+// a flag gives an empty token.
 // Guarantee: empty tokens are ignored, and a token from another source is used. If no source has a
-// token, the command reports that the token is missing.
+// token, the command reports that the token is missing. An empty flag is an error, because its user
+// expects that no other token is used.
 #[test]
 fn an_empty_token_is_ignored() {
     let mock = Mock::contract();
+    let sts = Sts::new().with("STS_CLI_API_TOKEN", "\n");
+    sts.write_config(&file(&mock.url(), "api-token: \" \"\n    service-token: s"));
+    sts.key(&["list"]);
+    assert_eq!(header(&mock), "x-api-key: s");
     let sts = Sts::new();
     sts.write_config(&file(&mock.url(), "api-token: \"\"\n    service-token: s"));
-    sts.key(&["list", "--api-token", ""]);
+    sts.key(&["list"]);
     assert_eq!(header(&mock), "x-api-key: s");
+    for flag in ["--api-token", "--service-token", "--k8s-sa-token"] {
+        let outcome = sts.try_key(&["list", flag, ""]);
+        let expected = format!(
+            "[ERROR] The flag {flag} is empty\nGive a token, and check the shell variable or the \
+             file that it comes from\n"
+        );
+        assert_eq!((outcome.code, outcome.stdout, outcome.stderr), (3, String::new(), expected));
+    }
     sts.write_config(&file(&mock.url(), "api-token: \"\""));
     let missing = "\n* Missing field: {api-token | service-token | k8s-sa-token}\n";
     for args in [&["ingestion-api-key", "list"][..], &["context", "validate"]] {
@@ -155,8 +220,9 @@ fn an_empty_token_is_ignored() {
 }
 
 // Scenario: the URL has a password, a query or a fragment, or is invalid.
-// Guarantee: the exit code is 1. The message does not contain the password, the query, the
-// fragment, or the invalid URL.
+// Guarantee: the exit code is 1. The message says where the URL comes from. It does not contain the
+// password, the query, the fragment, or the invalid URL. It does not blame the configuration file,
+// which does not exist.
 #[test]
 fn a_url_has_no_secret_parts() {
     for (url, part) in [
@@ -173,7 +239,11 @@ fn a_url_has_no_secret_parts() {
         let outcome = Sts::new().try_key(&["list", "--url", url, "--api-token", "t"]);
         assert_eq!(outcome.code, 1);
         assert!(outcome.stderr.contains(part) && !outcome.stderr.contains("canary"), "{outcome:?}");
+        assert!(outcome.stderr.ends_with("\nThe URL comes from --url\n"), "{outcome:?}");
     }
+    let outcome = Sts::new().with("STS_CLI_URL", "sts.example").try_key(&["list"]);
+    assert!(outcome.stderr.contains("\nThe URL comes from the variable STS_CLI_URL\n"));
+    assert!(outcome.stderr.ends_with("try running `sts context save --help`\n"), "{outcome:?}");
 }
 
 // Scenario: the configuration file is broken, but flags and environment give every setting.
@@ -215,7 +285,7 @@ fn invalid_variables_are_reported() {
         (
             "STS_CLI_API_TOKEN",
             "canary\nx",
-            "The api-token has a character that is not allowed in an HTTP header",
+            "The api-token has a line end in it: give it as one line",
         ),
     ] {
         let token = if name.ends_with("_PATH") || name.ends_with("_TOKEN") {

@@ -127,6 +127,30 @@ fn deleting_a_key_in_use_needs_a_confirmation() {
     }
 }
 
+// Scenario: on a terminal, a flag gives the URL of another server than that of the context. The
+// user answers the question with no, with nothing, or with yes.
+// Guarantee: the token of the context is sent to the other server only if the answer is yes.
+// Otherwise the exit code is 9.
+#[test]
+fn a_saved_token_is_sent_elsewhere_after_a_confirmation() {
+    for (answer, code) in [("n", 9), ("", 9), ("y", 0)] {
+        let mock = Mock::contract();
+        let sts = Sts::new();
+        sts.write_config("url: https://sts.example\napi-token: saved\n");
+        let url = mock.url();
+        let mut session = session(&sts, &["list", "--url", &url]);
+        let question = format!(
+            "The token of the context 'default' is for https://sts.example, not for {url}. Send it \
+             to {url}? [y/N] "
+        );
+        session.exp_string(&question).unwrap();
+        session.send_line(answer).unwrap();
+        assert_eq!(end(session).1, code, "{answer}");
+        let sent = mock.requests().iter().any(|request| request.header("x-api-token") == "saved");
+        assert_eq!(sent, code == 0, "{answer}");
+    }
+}
+
 // Scenario: a key is deleted. It was used two hours ago, or the flag `--yes` or `-o json` is given,
 // or there is no terminal.
 // Guarantee: the command deletes the key without a question.
@@ -146,24 +170,55 @@ fn no_question_without_need() {
     assert!(was_deleted(&mock));
 }
 
-// Scenario: a list is printed with `--wide` on a terminal that is narrower than the list.
-// Guarantee: no cell is wrapped.
-#[test]
-fn a_wide_list_is_never_wrapped() {
-    let mock = Mock::contract();
-    let sts = Sts::connected_to(&mock).command(&["ingestion-api-key", "list", "--wide"]);
+/// Runs a command on keys on a terminal with this number of columns. Returns the output.
+fn output_of_width(sts: &Sts, columns: u16, args: &[&str]) -> String {
+    let sts = sts.command(&[&["ingestion-api-key"], args].concat());
     let mut narrow = std::process::Command::new("/bin/sh");
     narrow
-        .args(["-c", "stty cols 60 rows 24; exec \"$0\" \"$@\""])
+        .args(["-c", &format!("stty cols {columns} rows 24; exec \"$0\" \"$@\"")])
         .arg(sts.get_program())
         .args(sts.get_args());
     narrow
         .env_clear()
         .envs(sts.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .env("PATH", "/usr/bin:/bin");
-    let (text, _) = end(spawn_command(narrow, Some(TIMEOUT_MS)).unwrap());
+    let (text, code) = end(spawn_command(narrow, Some(TIMEOUT_MS)).unwrap());
+    assert_eq!(code, 0, "{text}");
+    text
+}
+
+// Scenario: a list is printed with `--wide` on a terminal that is narrower than the list.
+// Guarantee: no cell is wrapped.
+#[test]
+fn a_wide_list_is_never_wrapped() {
+    let mock = Mock::contract();
+    let text = output_of_width(&Sts::connected_to(&mock), 60, &["list", "--wide"]);
     assert!(text.contains("\r\n250558013078953 | my-ingestion-api-key | -"), "{text}");
     assert_eq!(text.lines().count(), 2, "{text}");
+}
+
+// Scenario: a list is printed on terminals that are narrower than its header, down to one column.
+// In the last case, the terminal does not know its width.
+// Guarantee: the header is wrapped like the other cells, so the columns stay below each other. If
+// there is no room for columns, or no known width, no cell is wrapped.
+#[test]
+fn a_list_on_a_narrow_terminal() {
+    let mock = Mock::contract();
+    let sts = Sts::connected_to(&mock);
+    let narrow = "\
+ID    | NAME  | EXPIR | DESCR\r
+      |       | ATION | IPTIO\r
+      |       |       | N    \r
+25055 | my-in |       | -    \r
+80130 | gesti |       |      \r
+78953 | on-ap |       |      \r
+      | i-key |       |      \r
+";
+    let whole = "ID              | NAME                 | EXPIRATION | DESCRIPTION\r\n\
+                 250558013078953 | my-ingestion-api-key |            | -          \r\n";
+    for (columns, expected) in [(30, narrow), (16, whole), (1, whole), (0, whole)] {
+        assert_eq!(output_of_width(&sts, columns, &["list", "--no-color"]), expected, "{columns}");
+    }
 }
 
 // Scenario: keys are listed. One key expires within a week.

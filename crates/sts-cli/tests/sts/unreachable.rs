@@ -41,6 +41,32 @@ fn a_server_that_cannot_be_reached() {
     );
 }
 
+// Scenario: the server does not respond with HTTP. It sends the greeting of another protocol, or it
+// closes the connection.
+// Guarantee: the exit code is 4. The hint says to check the port, and whether the server uses TLS.
+#[test]
+fn a_server_without_http() {
+    for greeting in [&b"SSH-2.0-OpenSSH_9.6\r\n"[..], b"\x15\x03\x03\x00\x02\x02\x32", b""] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+            stream.write_all(greeting).unwrap();
+        });
+        let outcome = Sts::new().try_key(&["list", "--url", &url, "--api-token", "t"]);
+        server.join().unwrap();
+        assert_eq!(outcome.code, 4);
+        assert!(
+            outcome.stderr.ends_with(
+                "\nThe server does not respond with HTTP: check the port, and whether the URL must \
+                 begin with https://\n"
+            ),
+            "{outcome:?}"
+        );
+    }
+}
+
 // Scenario: the server begins a response and never completes it.
 // Guarantee: the exit code is 4, and the message suggests a longer timeout.
 #[test]

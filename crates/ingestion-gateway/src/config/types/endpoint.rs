@@ -7,6 +7,7 @@ use otel_confmap::Node;
 use serde::{Serialize, Serializer};
 
 /// The address of a listener, `host:port`. With port 0 the operating system chooses a free port.
+/// Without a host, as in `:4317`, the listener has every address of this host, as in a Collector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     host: String,
@@ -22,7 +23,8 @@ impl Endpoint {
         let endpoint = Self::parse(node.string()?);
         if endpoint.is_none() {
             node.problem(
-                "expected host:port, as in 127.0.0.1:4317 or [::1]:4317; port 0 takes a free one",
+                "expected host:port, as in 127.0.0.1:4317 or [::1]:4317, or :4317 for every \
+                 address of this host; port 0 takes a free one",
             );
         }
         endpoint
@@ -34,7 +36,7 @@ impl Endpoint {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
         let is_host = match bare {
             Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => !host.is_empty() && host.bytes().all(legal),
+            None => host.bytes().all(legal),
         };
         if !is_host || !port.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
@@ -42,7 +44,7 @@ impl Endpoint {
         Some(Self { host: bare.unwrap_or(host).to_owned(), port: port.parse().ok()? })
     }
 
-    /// Returns the host and the port, in the form that Tokio's resolver accepts.
+    /// Returns the host and the port. The host is empty if the listener has every address.
     #[must_use]
     pub fn host_and_port(&self) -> (&str, u16) {
         (&self.host, self.port)

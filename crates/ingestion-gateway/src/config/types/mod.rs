@@ -2,3 +2,4 @@
 
 pub(in crate::config) mod byte_size;
 pub(in crate::config) mod endpoint;
+pub(in crate::config) mod origin;

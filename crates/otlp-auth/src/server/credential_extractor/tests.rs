@@ -77,6 +77,22 @@ fn a_credential_is_found_in_every_place() {
     }
 }
 
+// Scenario: a key ends or begins with blanks and line ends, in a header, a password or a query
+// parameter. The key in a Kubernetes secret has a line end if it was made with `echo KEY | base64`.
+// Guarantee: the key is found without them. So a key that is also sent without them counts once.
+#[test]
+fn blanks_and_line_ends_around_a_credential_do_not_count() {
+    for password in ["key\n", "key\r\n", " key", "\tkey \n\n"] {
+        let basic = basic("apikey", password);
+        let pairs = [("authorization", basic.as_str()), ("sts-api-key", " key\t")];
+        assert_eq!(find(&pairs, "/").as_deref(), Ok("key"), "{password:?}");
+    }
+    for query in ["key%0A", "key%0D%0A", "+key+", "%20%09key%20", "key%0A&api_key=key"] {
+        let uri = format!("/stsAgent/?api_key={query}");
+        assert_eq!(find(&[], &uri).as_deref(), Ok("key"), "{query}");
+    }
+}
+
 // Scenario: one request carries the same key twice. The key is in one header twice, in two headers,
 // in a header and the query, in a header and in Basic, or in the parameter twice.
 // Guarantee: the key counts once, even if the two values are written differently.
@@ -133,6 +149,8 @@ fn a_malformed_place_spoils_the_request() {
         basic("other", "key"),
         basic("apikey", ""),
         basic("apikey", "k ey"),
+        basic("apikey", "k\ney"),
+        basic("apikey", " \n"),
         basic("APIKEY", "key"),
         basic("", "key"),
     ];
@@ -153,6 +171,8 @@ fn a_malformed_place_spoils_the_request() {
         (vec![], "/stsAgent/?api_key"),
         (vec![], "/stsAgent/?api_key=k+y"),
         (vec![], "/stsAgent/?api_key=k%20y"),
+        (vec![], "/stsAgent/?api_key=k%0Ay"),
+        (vec![], "/stsAgent/?api_key=%0A"),
         (vec![], "/stsAgent/?api_key=k%2Cy"),
         (vec![], "/stsAgent/?api_key=k%00y"),
         (vec![], "/stsAgent/?api_key=k%FFy"),

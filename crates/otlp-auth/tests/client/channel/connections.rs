@@ -1,7 +1,7 @@
 //! Tests connections that are lost, abandoned or no longer needed.
 
 use std::convert::Infallible;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Mutex;
 use std::thread;
 
@@ -82,6 +82,62 @@ fn a_broken_connection_is_retryable() {
         assert_eq!(status.code(), Code::Unavailable, "{status:?}");
         server.join().unwrap();
     }
+}
+
+/// Scenario: an OTLP/gRPC client sends to the port of an HTTP server, which answers 200 over HTTP/2
+/// as to an OTLP/HTTP request, with and without a body, or which knows only HTTP/1.1.
+/// Guarantee: every call fails. If the server has no HTTP/2, the call ends with UNAVAILABLE, so that
+/// an exporter retries its batch.
+#[test]
+fn a_success_of_an_http_server_is_a_failure() {
+    for auth in [fixed(), Tokens::new("token-0").unbound()] {
+        for (content_type, body) in [("application/x-protobuf", ""), ("text/html", "<html>")] {
+            let address = http_server(move |stream| {
+                let service = service_fn(move |_: Request<hyper::body::Incoming>| {
+                    let response = Response::builder().header("content-type", content_type);
+                    let body = http_body_util::Full::new(Bytes::from(body));
+                    std::future::ready(Ok::<_, Infallible>(response.body(body).unwrap()))
+                });
+                let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                let served = builder.serve_connection(TokioIo::new(stream), service);
+                async move { drop(served.await) }
+            });
+            let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+            let mut client = TraceServiceClient::new(channel(&auth, &endpoint));
+            block_on(client.export(batch("span"))).unwrap_err();
+        }
+        let address = http_server(|stream| {
+            let service = service_fn(|_: Request<hyper::body::Incoming>| {
+                std::future::ready(Ok::<_, Infallible>(Response::new(String::new())))
+            });
+            let builder = hyper::server::conn::http1::Builder::new();
+            let served = builder.serve_connection(TokioIo::new(stream), service);
+            async move { drop(served.await) }
+        });
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        let mut client = TraceServiceClient::new(channel(&auth, &endpoint));
+        let status = block_on(client.export(batch("span"))).unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    }
+}
+
+/// Starts a server that serves one connection after the other.
+fn http_server<F: Future<Output = ()>>(
+    serve: impl Fn(tokio::net::TcpStream) -> F + Send + 'static,
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    thread::spawn(move || {
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                serve(stream).await;
+            }
+        });
+    });
+    address
 }
 
 /// Scenario: the channel is dropped while a response is being received.

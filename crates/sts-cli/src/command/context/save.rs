@@ -3,15 +3,14 @@
 use std::path::absolute;
 
 use clap::Args;
-use http::HeaderValue;
 use ingestion_api::route::API_PATH;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 
 use super::{Session, verify};
 use crate::command::usage_error;
-use crate::config::{Settings, StsContext, non_empty};
-use crate::error::Failure;
+use crate::config::{Settings, StsContext, of_flag, problem};
+use crate::error::{Failure, FailureKind};
 use crate::printer::escape;
 
 /// The flags of `save`.
@@ -63,16 +62,16 @@ pub(super) fn run(session: &Session<'_>, args: &SaveArgs) -> Result<(), Failure>
             "the name of a context must not be empty: give another one with --name",
         ));
     }
-    let (api_token, service_token) =
-        (non_empty(flags.api_token.clone()), non_empty(flags.service_token.clone()));
+    let api_token = of_flag("api-token", &flags.api_token)?;
+    let service_token = of_flag("service-token", &flags.service_token)?;
     if api_token.is_some() == service_token.is_some() {
         return Err(misuse(
             "exactly one of the flags \"api-token\" and \"service-token\" is required",
         ));
     }
     let token = api_token.as_ref().or(service_token.as_ref());
-    if token.is_some_and(|token| HeaderValue::from_str(token.expose_secret()).is_err()) {
-        return Err(misuse("the token has a character that is not allowed in an HTTP header"));
+    if let Some(problem) = token.and_then(|token| problem(token.expose_secret())) {
+        return Err(Failure::new(FailureKind::Usage, format!("the token {problem}")));
     }
     let context = StsContext {
         url,
@@ -89,7 +88,7 @@ pub(super) fn run(session: &Session<'_>, args: &SaveArgs) -> Result<(), Failure>
     let file = session.config_file()?;
     // Reports an unreadable file before a request is sent.
     file.read_or_default()?;
-    let settings = Settings::from_context(&args.name, context.clone())?;
+    let settings = Settings::from_new_context(&args.name, context.clone())?;
     if !args.skip_validate {
         verify(session, &settings)?;
     }

@@ -17,7 +17,7 @@ const RECENT_USE: SignedDuration = SignedDuration::from_hours(1);
 pub(crate) struct DeleteArgs {
     #[command(flatten)]
     key: IdArgs,
-    /// Delete the key without asking for confirmation
+    /// Delete the key without asking for confirmation, even if it was used within the last hour
     #[arg(long, short)]
     yes: bool,
 }

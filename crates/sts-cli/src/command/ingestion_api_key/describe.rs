@@ -42,7 +42,11 @@ fn describe(key: &IngestionApiKey) -> String {
         ),
         ("Expiration", key.expiration.map_or_else(never, |millis| Some(expiration(millis)))),
         ("Created", key.created_timestamp.map(timestamp)),
-        ("Last update", Some(timestamp(key.last_update_timestamp))),
+        // The time is zero if the server did not send it.
+        (
+            "Last update",
+            Some(key.last_update_timestamp).filter(|millis| *millis != 0).map(timestamp),
+        ),
         (
             "Last use",
             key.last_used_timestamp

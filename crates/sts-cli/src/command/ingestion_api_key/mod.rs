@@ -33,7 +33,11 @@ pub(crate) enum KeyCommand {
     )]
     Create(create::CreateArgs),
     /// Delete an Ingestion Api Key
-    #[command(long_about = "Delete a key. From then on requests with the key are refused.")]
+    #[command(
+        long_about = "Delete a key. From then on requests with the key are refused. On a terminal, \
+                      the command asks for confirmation if the server reports that the key was \
+                      used within the last hour."
+    )]
     Delete(delete::DeleteArgs),
     /// Describe an Ingestion Api Key
     #[command(
@@ -42,7 +46,8 @@ pub(crate) enum KeyCommand {
     Describe(IdArgs),
     /// List Ingestion Api Keys
     #[command(
-        long_about = "List all keys by name, with their ids. The keys themselves are not shown."
+        long_about = "List all keys by name, with their ids. The keys themselves are not shown. \
+                      Only the ingestion gateway reports what --wide adds."
     )]
     List(list::ListArgs),
     /// Replace an Ingestion Api Key with a new one

@@ -12,9 +12,9 @@ use serde::Serialize;
 
 use crate::client::{Connection, warn_if_unencrypted, without_user_info};
 use crate::command::{Session, usage_error};
-use crate::config::tls_settings;
+use crate::config::{problem, tls_settings};
 use crate::error::{Failure, FailureKind};
-use probe::{Probe, Target};
+use probe::{Outcome, Probe, Target};
 
 /// The largest number of bytes that are read from standard input. A key is far shorter.
 const MAX_INPUT: u64 = 64 << 10;
@@ -27,9 +27,19 @@ struct Finding {
     endpoint: Option<String>,
     message: String,
     ok: bool,
-    /// True if the endpoint did not respond.
+    /// Why the check failed, if it did.
     #[serde(skip)]
-    is_unreachable: bool,
+    fault: Option<Fault>,
+}
+
+/// The kind of a failed check.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The text is not a key.
+    Format,
+    Refused,
+    Unreachable,
+    Other,
 }
 
 #[derive(Serialize)]
@@ -87,7 +97,12 @@ pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure
             endpoint: Some(without_user_info(&url)),
             message: outcome.to_string(),
             ok: outcome.is_accepted(),
-            is_unreachable: outcome.is_unreachable(),
+            fault: match outcome {
+                Outcome::Accepted => None,
+                Outcome::Refused(_) => Some(Fault::Refused),
+                Outcome::Unreachable(_) => Some(Fault::Unreachable),
+                _ => Some(Fault::Other),
+            },
         });
     }
     let ok = findings.iter().all(|finding| finding.ok);
@@ -105,29 +120,45 @@ pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure
         return Ok(());
     }
     let (bad, mut kind) = (bad.collect::<Vec<_>>(), FailureKind::Response);
-    if bad.iter().all(|finding| finding.is_unreachable) {
+    if bad.iter().all(|finding| finding.fault == Some(Fault::Unreachable)) {
         kind = FailureKind::Connection;
     }
     let names = bad.iter().map(|finding| finding.check).collect::<Vec<_>>().join(", ");
-    Err(Failure::new(kind, format!("the key did not pass these checks: {names}")))
+    let failure = Failure::new(kind, format!("the key did not pass these checks: {names}"));
+    let has = |fault| bad.iter().any(|finding| finding.fault == Some(fault));
+    Err(if has(Fault::Format) {
+        failure.with_hint(
+            "Copy the key again; a key that is lost is replaced with `sts ingestion-api-key rotate \
+             --id ID`",
+        )
+    } else if has(Fault::Refused) {
+        failure.with_hint(
+            "`sts ingestion-api-key list --wide` shows whether the key has expired, is disabled or \
+             does not exist; if it is active, check that the endpoint belongs to the same server",
+        )
+    } else {
+        failure
+    })
 }
 
 /// Checks the format of the key. A text without the prefix of ingestion API keys may be the shared
 /// key of a receiver, which can be any text. Such a text passes if an endpoint is checked too,
 /// because then the endpoint decides.
 fn check_format(key: &str, has_endpoint: bool) -> Finding {
-    let (ok, message) = match IngestionKey::check(key.as_bytes()) {
-        Ok(()) => (true, "this is an ingestion API key with a correct checksum".to_owned()),
-        Err(KeyFormatError::Prefix) => {
+    let (ok, message) = match (IngestionKey::check(key.as_bytes()), problem(key)) {
+        (Ok(()), _) => (true, "this is an ingestion API key with a correct checksum".to_owned()),
+        (Err(_), Some(problem)) => (false, format!("the key {problem}")),
+        (Err(KeyFormatError::Prefix), None) => {
             let message = format!(
                 "this is not an ingestion API key, because it does not begin with {KEY_PREFIX}; it \
                  may be a receiver API key"
             );
             (has_endpoint, message)
         }
-        Err(error) => (false, format!("{error}: the key was mistyped or cut off")),
+        (Err(error), None) => (false, format!("{error}: the key was mistyped or cut off")),
     };
-    Finding { check: "format", endpoint: None, message, ok, is_unreachable: false }
+    let fault = (!ok).then_some(Fault::Format);
+    Finding { check: "format", endpoint: None, message, ok, fault }
 }
 
 fn parse_url(target: Target, url: &str) -> Result<Url, Failure> {

@@ -147,10 +147,6 @@ impl Outcome {
     pub(super) fn is_accepted(&self) -> bool {
         matches!(self, Self::Accepted)
     }
-
-    pub(super) fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable(_))
-    }
 }
 
 impl fmt::Display for Outcome {

@@ -1,0 +1,73 @@
+//! Tests that a caller who is refused cannot fill the log.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinSet;
+
+use crate::program::Gateway;
+
+/// The number of refused calls. Each minute, 10 of them are logged.
+const CALLS: usize = 2000;
+
+// Scenario: one caller makes 2,000 management calls without a token. Then the gateway is stopped.
+// Guarantee: the log has a line for a small part of the calls. It says how many of the other calls
+// were left out, and no call is missing in the sum.
+#[tokio::test]
+async fn refused_calls_do_not_fill_the_log() {
+    let mut gateway = Gateway::start().await;
+    let url = gateway.url("management", "/api/security/ingestion/api_keys");
+    let mut calls = JoinSet::new();
+    for _ in 0..20 {
+        let (client, url) = (gateway.client.clone(), url.clone());
+        calls.spawn(async move {
+            for _ in 0..CALLS / 20 {
+                assert_eq!(client.get(&url).send().await.unwrap().status(), 401);
+            }
+        });
+    }
+    calls.join_all().await;
+    gateway.signal();
+    assert_eq!(gateway.ended().await.code(), Some(0));
+    gateway.log.wait_for("stopped").await;
+    let log = gateway.log.all();
+    let logged = log.matches("a management call was refused").count();
+    let left_out: usize = log
+        .lines()
+        .filter(|line| line.contains("more callers were refused than are logged"))
+        .map(|line| line.rsplit_once("left_out=").unwrap().1.parse::<usize>().unwrap())
+        .sum();
+    assert_eq!(logged + left_out, CALLS, "{log}");
+    assert!(logged < CALLS / 10, "{logged} lines");
+}
+
+// Scenario: a peer without a key sends wrong frames over HTTP/2, which the HTTP library logs: 1,000
+// acknowledgements of pings that were never sent.
+// Guarantee: the log has no line about these frames.
+#[tokio::test]
+async fn wrong_frames_do_not_fill_the_log() {
+    let mut gateway = Gateway::start().await;
+    let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let acknowledgement =
+        [0, 0, 8, 6, 1, 0, 0, 0, 0, b'n', b'o', b' ', b'p', b'i', b'n', b'g', b'!'];
+    let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, b'm', b'y', b' ', b'p', b'i', b'n', b'g', b'!'];
+    for listener in ["otlp_grpc", "management"] {
+        let mut connection = gateway.connect(listener).await;
+        let frames = [
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            &empty_settings[..],
+            &acknowledgement.repeat(1000),
+            &ping,
+        ]
+        .concat();
+        connection.write_all(&frames).await.unwrap();
+        // The frames before the ping have been read once the ping is acknowledged.
+        let mut answer = Vec::new();
+        while !answer.windows(8).any(|window| window == b"my ping!") {
+            assert_ne!(connection.read_buf(&mut answer).await.unwrap(), 0, "{answer:?}");
+        }
+    }
+    gateway.signal();
+    assert_eq!(gateway.ended().await.code(), Some(0));
+    gateway.log.wait_for("stopped").await;
+    let lines = gateway.log.all().lines().count();
+    assert!(lines < 100, "{lines} lines");
+}
