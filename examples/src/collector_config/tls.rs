@@ -127,12 +127,11 @@ impl TlsConfig {
                 node.problem("not supported: the connection would be protected in another way");
             }
         }
-        if let Some(mut tpm) = map.get("tpm").and_then(|node| node.map()) {
-            if let Some(node) = tpm.get("enabled")
-                && node.bool() == Some(true)
-            {
-                node.problem("not supported: the key of the TPM would not be used");
-            }
+        if let Some(mut tpm) = map.get("tpm").and_then(|node| node.map())
+            && let Some(node) = tpm.get("enabled")
+            && node.bool() == Some(true)
+        {
+            node.problem("not supported: the key of the TPM would not be used");
         }
         for key in NO_EFFECT {
             if let Some(node) = map.get(key) {
