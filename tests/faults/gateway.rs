@@ -1,11 +1,11 @@
 //! A gateway under test.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::{fs, io};
 
 use ingestion_api::route;
 use otlp_auth_tests::{Program, example};
@@ -92,6 +92,33 @@ impl TestEnv {
             .arg(command.get_program())
             .args(command.get_args());
         self.ready(Program::start(&mut shell))
+    }
+
+    /// Starts a gateway whose database is on a small disk of its own, and returns the directory of
+    /// this disk. Returns `None` if this system lets no test mount a file system.
+    pub(crate) fn start_on_small_disk(&self) -> Option<(Gateway, PathBuf)> {
+        const UNSHARE: [&str; 5] = ["--user", "--map-root-user", "--mount", "sh", "-c"];
+        const MOUNT: &str = r#"mount -t tmpfs -o size=4m,mode=700 none "$0" && exec "$@""#;
+        let disk = self.path("disk");
+        fs::create_dir(&disk).expect("a directory");
+        let unshare = |program: &Command| {
+            let mut unshare = Command::new("unshare");
+            unshare.args(UNSHARE).arg(MOUNT).arg(&disk);
+            unshare.arg(program.get_program()).args(program.get_args());
+            unshare
+        };
+        if !unshare(&Command::new("true")).status().is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let mut command = self.command();
+        let url = format!("storage.url=sqlite://{}", disk.join("keys.db").display());
+        let tokens = self.path("admin-tokens");
+        let tokens = format!("management.admin_token_file={}", tokens.display());
+        command.args(["--set", &url, "--set", &tokens]);
+        let gateway = self.ready(Program::start(&mut unshare(&command)));
+        let root = PathBuf::from(format!("/proc/{}/root", gateway.pid().as_raw_nonzero()));
+        let disk = root.join(disk.strip_prefix("/").expect("an absolute path"));
+        Some((gateway, disk))
     }
 
     /// Starts a gateway that is expected to exit with an error.
@@ -213,6 +240,11 @@ impl Caller {
     /// Sends telemetry with this key.
     pub(crate) fn export(&mut self, key: &str) -> Answer {
         self.otlp.call(&telemetry(key)).expect("an answer")
+    }
+
+    /// Sends telemetry with this key. Fails if the gateway does not listen any more.
+    pub(crate) fn try_export(&mut self, key: &str) -> io::Result<Answer> {
+        self.otlp.call(&telemetry(key))
     }
 
     /// Sends telemetry with each of these keys, and returns the statuses of the responses.

@@ -16,7 +16,7 @@ use crate::management::SetUpError;
 /// Why the gateway did not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The key database cannot be opened or read.
+    /// The key database cannot be opened or read, or another file has its place.
     #[error("the key database {path} cannot be used")]
     Store {
         /// The path of the database.

@@ -30,7 +30,8 @@ const LAST_FLUSH: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 ///
-/// When the gateway cannot start, or one of its background tasks panics.
+/// When the gateway cannot start, when another file takes the place of its database, or when one of
+/// its background tasks panics.
 pub async fn run(
     config: Config,
     ready_file: Option<&Path>,
@@ -46,10 +47,14 @@ pub async fn run(
     let mut background = background_tasks(&app, &config);
     let failed = tokio::select! {
         () = stop => None,
-        ended = background.join_next() => ended.and_then(Result::err),
+        ended = background.join_next() => ended.and_then(Result::err).map(RunError::from),
+        // After a restart, the gateway would use the other file.
+        source = app.store.replaced() => {
+            Some(RunError::Store { path: config.storage.path.clone(), source })
+        }
     };
     shut_down(&app, background, config.shutdown_grace).await;
-    failed.map_or(Ok(()), |error| Err(error.into()))
+    failed.map_or(Ok(()), Err)
 }
 
 /// Stops the listeners first, then writes the usage counters, and then stops the background tasks.

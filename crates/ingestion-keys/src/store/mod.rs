@@ -212,6 +212,21 @@ pub struct UsageBatch {
     pub oldest_client: Option<Timestamp>,
 }
 
+impl Commit {
+    /// Returns whether this change only revokes keys: each write deletes a key, disables a key, or
+    /// ends its validity. A store may keep room for such changes.
+    #[must_use]
+    pub fn revokes(&self) -> bool {
+        self.writes.iter().all(|write| match write {
+            Write::Insert(_) => false,
+            Write::Update(record) => {
+                !record.enabled || record.expires_at.is_some_and(|end| end <= self.at)
+            }
+            Write::Delete(_) => true,
+        })
+    }
+}
+
 impl Write {
     /// Returns the state of the key after this write, if the write is part of the change with this
     /// revision.
