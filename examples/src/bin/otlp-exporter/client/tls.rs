@@ -63,7 +63,10 @@ pub(super) fn log_hint(error: &(dyn Error + 'static)) {
         }
         Some(TlsFailure::WrongPurpose) => "the server's certificate is not meant for servers",
         Some(TlsFailure::Untrusted) => {
-            "the server's certificate is not trusted: name the certificate of its authority in `tls.ca_file`, or the certificate itself if it is self-signed"
+            "the server's certificate is not trusted: name the certificate of its authority in `tls.ca_file`"
+        }
+        Some(TlsFailure::SelfSigned) => {
+            "the server's self-signed certificate is not trusted: name this certificate in `tls.ca_file`"
         }
         Some(TlsFailure::Certificate) => "the server's certificate cannot be accepted",
         Some(TlsFailure::NotTls) => {
