@@ -1,66 +1,95 @@
-//! Prometheus remote write, version 1.0: what a request must look like, and how it is refused.
+//! Receives Prometheus remote write, versions 1.0 and 2.0: counts what is written, and gives the
+//! counts to the debug exporter.
 //!
 //! A sender repeats its samples after 429 and 5xx, and drops them after every other status that is
 //! not a success.
 
+mod message;
+
+use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use otlp_auth::Identity;
 use otlp_auth::server::retry_after;
+use otlp_receiver::{Receiver, Refusal};
 
+use self::message::{Message, Written};
+use crate::item::Item;
+use crate::upstream::debug::DebugExporter;
+
+/// The content type of both versions. Its parameter `proto` names the message.
 const CONTENT: &str = "application/x-protobuf";
-const COMPRESSION: &str = "snappy";
 
-/// The message of version 1.0, as the parameter `proto` of the content type names it. Version 2.0
-/// has another message.
-const MESSAGE: &str = "prometheus.WriteRequest";
+/// The headers with which a response of version 2.0 must say what was written. Senders of version
+/// 1.0 ignore them.
+const SAMPLES_WRITTEN: HeaderName =
+    HeaderName::from_static("x-prometheus-remote-write-samples-written");
+const HISTOGRAMS_WRITTEN: HeaderName =
+    HeaderName::from_static("x-prometheus-remote-write-histograms-written");
+const EXEMPLARS_WRITTEN: HeaderName =
+    HeaderName::from_static("x-prometheus-remote-write-exemplars-written");
 
-/// Checks the head of a request.
-///
-/// Senders of other versions and with other compressions get 415, because this status tells them to
-/// try again with version 1.0 and snappy.
-pub(super) fn check(method: &Method, headers: &HeaderMap) -> Result<(), StatusCode> {
-    if method != Method::POST {
-        return Err(StatusCode::METHOD_NOT_ALLOWED);
+/// Receives one request, within the limits of `receiver`.
+pub(super) async fn receive(
+    receiver: &Receiver,
+    debug: &DebugExporter,
+    request: Request,
+) -> Response {
+    if request.method() != Method::POST {
+        let allow = [(ALLOW, HeaderValue::from_static("POST"))];
+        return (StatusCode::METHOD_NOT_ALLOWED, allow, "use POST").into_response();
     }
-    // Without a content type or a compression, a request means the ones of version 1.0.
-    let text = |value: Option<&HeaderValue>, default| match value {
-        Some(value) => value.to_str().unwrap_or_default().trim().to_owned(),
-        None => String::from(default),
+    let Some(message) = message(request.headers()) else {
+        let text = "use application/x-protobuf with a message of remote write 1.0 or 2.0";
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response();
     };
-    let content_type = text(headers.get(CONTENT_TYPE), CONTENT);
-    let mut parts = content_type.split(';').map(str::trim);
-    let is_protobuf = parts.next().is_some_and(|part| part.eq_ignore_ascii_case(CONTENT));
-    let is_version_1 = parts
-        .filter_map(|parameter| parameter.split_once('='))
-        .filter(|(name, _)| name.eq_ignore_ascii_case("proto"))
-        .all(|(_, message)| message.trim_matches('"') == MESSAGE);
-    let is_snappy =
-        text(headers.get(CONTENT_ENCODING), COMPRESSION).eq_ignore_ascii_case(COMPRESSION);
-    match is_protobuf && is_version_1 && is_snappy {
-        true => Ok(()),
-        false => Err(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+    let Some(identity) = request.extensions().get::<Identity>().cloned() else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let count = move |content: &[u8]| message.count(content).map_err(|_| Refusal::Malformed);
+    match receiver.decode(request, count).await {
+        Ok(written) => {
+            debug.export(&identity, Item::DataPoint, written.samples + written.histograms);
+            success(written)
+        }
+        Err(refusal) => refuse(refusal),
     }
 }
 
+/// Returns the message that the content type names. Without a parameter, it is that of version 1.0.
+fn message(headers: &HeaderMap) -> Option<Message> {
+    let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let mut parts = content_type.split(';').map(str::trim);
+    if !parts.next()?.eq_ignore_ascii_case(CONTENT) {
+        return None;
+    }
+    let mut parameters = parts.filter_map(|parameter| parameter.split_once('='));
+    match parameters.find(|(name, _)| name.eq_ignore_ascii_case("proto")) {
+        None => Some(Message::V1),
+        Some((_, name)) => Message::named(name.trim_matches('"')),
+    }
+}
+
+fn success(written: Written) -> Response {
+    let headers = [
+        (SAMPLES_WRITTEN, HeaderValue::from(written.samples)),
+        (HISTOGRAMS_WRITTEN, written.histograms.into()),
+        (EXEMPLARS_WRITTEN, written.exemplars.into()),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
 /// Creates the response to a request that is not accepted. Prometheus logs its text.
-pub(super) fn refuse(status: StatusCode) -> Response {
-    let text = match status {
-        StatusCode::METHOD_NOT_ALLOWED => "use POST",
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => "use remote write 1.0 with snappy",
-        StatusCode::PAYLOAD_TOO_LARGE => "the request is too large",
-        StatusCode::SERVICE_UNAVAILABLE => "the body ended early",
-        _ => "",
+fn refuse(refusal: Refusal) -> Response {
+    let status = refusal.http_status();
+    let text = match refusal {
+        Refusal::Malformed => "the body is not a request of remote write".to_owned(),
+        refusal => refusal.to_string(),
     };
     let mut response = (status, text).into_response();
-    match status {
-        StatusCode::METHOD_NOT_ALLOWED => {
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-        }
-        StatusCode::SERVICE_UNAVAILABLE => {
-            response.headers_mut().insert(RETRY_AFTER, retry_after().as_secs().into());
-        }
-        _ => {}
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, retry_after().as_secs().into());
     }
     response
 }
@@ -69,33 +98,24 @@ pub(super) fn refuse(status: StatusCode) -> Response {
 mod tests {
     use super::*;
 
-    // Scenario: requests name the message and the compression of version 1.0 in different ways, or
-    // leave them out. Other requests name version 2.0, another format or another compression.
-    // Guarantee: only the requests of version 1.0 are accepted. All others are refused with 415,
-    // which lets their sender try version 1.0 with snappy.
+    // Scenario: content types name the message of each version in different ways, name no message,
+    // or name another message or format.
+    // Guarantee: each message is found by its name, and no name means version 1.0. With another
+    // name or format there is no message, so that the response is 415.
     #[test]
-    fn only_version_1_with_snappy_is_accepted() {
-        let version_2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
-        for (content_type, compression, accepted) in [
-            ("application/x-protobuf", "snappy", true),
-            ("", "", true),
-            ("Application/X-Protobuf; proto=prometheus.WriteRequest", "Snappy", true),
-            ("application/x-protobuf;proto=\"prometheus.WriteRequest\"", "snappy", true),
-            (version_2, "snappy", false),
-            ("application/json", "snappy", false),
-            ("application/x-protobuf", "zstd", false),
-            ("application/x-protobuf", "identity", false),
+    fn the_content_type_names_the_message() {
+        for (content_type, expected) in [
+            ("application/x-protobuf", Some(Message::V1)),
+            ("Application/X-Protobuf; proto=prometheus.WriteRequest", Some(Message::V1)),
+            ("application/x-protobuf;proto=\"prometheus.WriteRequest\"", Some(Message::V1)),
+            ("application/x-protobuf;proto=io.prometheus.write.v2.Request", Some(Message::V2)),
+            ("application/x-protobuf;proto=io.prometheus.write.v3.Request", None),
+            ("application/json", None),
         ] {
-            let mut headers = HeaderMap::new();
-            for (name, value) in [(CONTENT_TYPE, content_type), (CONTENT_ENCODING, compression)] {
-                if !value.is_empty() {
-                    headers.insert(name, HeaderValue::from_static(value));
-                }
-            }
-            let checked = check(&Method::POST, &headers);
-            let expected = if accepted { Ok(()) } else { Err(StatusCode::UNSUPPORTED_MEDIA_TYPE) };
-            assert_eq!(checked, expected, "{content_type} {compression}");
+            let value = HeaderValue::from_static(content_type);
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, value)]);
+            assert_eq!(message(&headers), expected, "{content_type}");
         }
-        assert_eq!(check(&Method::GET, &HeaderMap::new()), Err(StatusCode::METHOD_NOT_ALLOWED));
+        assert_eq!(message(&HeaderMap::new()), None);
     }
 }
