@@ -15,11 +15,13 @@
 mod accepted;
 mod args;
 pub mod collector_config;
+mod listener;
 mod process;
 mod tls;
 
 pub use accepted::{Accepted, receiver};
 pub use args::ReceiverArgs;
+pub use listener::{Connection, Listener};
 pub use otlp_receiver::Signal;
 pub use process::{log_to_stderr, print_line, report_reloads, stop_signal};
 pub use tls::{TlsListener, server_config};

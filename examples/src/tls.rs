@@ -10,12 +10,14 @@ use anyhow::Context;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
+
+use crate::{Connection, Listener};
 
 /// The time that a client may take for its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,7 +50,7 @@ pub fn server_config(cert: &Path, key: &Path) -> anyhow::Result<Arc<ServerConfig
 /// concurrently, so that a slow client does not delay others.
 #[derive(Debug)]
 pub struct TlsListener {
-    accepted: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
+    accepted: mpsc::Receiver<(TlsStream<Connection>, SocketAddr)>,
     address: SocketAddr,
 }
 
@@ -64,21 +66,21 @@ impl TlsListener {
         tokio::spawn(async move {
             tokio::select! {
                 () = sender.closed() => {}
-                () = accept(listener, config.into(), &sender) => {}
+                () = accept(Listener(listener), config.into(), &sender) => {}
             }
         });
         Ok(Self { accepted, address })
     }
 
     /// Returns the connections as a stream, which tonic's server requires.
-    pub fn into_stream(self) -> impl Stream<Item = io::Result<TlsStream<TcpStream>>> {
+    pub fn into_stream(self) -> impl Stream<Item = io::Result<TlsStream<Connection>>> {
         ReceiverStream::new(self.accepted).map(|(stream, _)| Ok(stream))
     }
 }
 
 /// The trait that axum's server requires.
 impl axum::serve::Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
+    type Io = TlsStream<Connection>;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, SocketAddr) {
@@ -95,12 +97,11 @@ impl axum::serve::Listener for TlsListener {
 }
 
 async fn accept(
-    mut listener: TcpListener,
+    mut listener: Listener,
     acceptor: TlsAcceptor,
-    sender: &mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
+    sender: &mpsc::Sender<(TlsStream<Connection>, SocketAddr)>,
 ) {
     loop {
-        // axum's `accept` retries after 1 s when the process has no file descriptors left.
         let (stream, address) = axum::serve::Listener::accept(&mut listener).await;
         let (handshake, sender) = (acceptor.accept(stream), sender.clone());
         tokio::spawn(async move {

@@ -3,8 +3,11 @@
 use std::fs::{self, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::gateway::TestEnv;
+use otlp_auth_tests::PATIENCE;
+
+use crate::gateway::{Caller, Gateway, TestEnv};
 use crate::keys::{Key, Keys};
 
 /// The default settings. With these settings, keys never become too old during a test.
@@ -40,23 +43,20 @@ fn removed_and_restored() {
     gateway.stop();
 }
 
-// Scenario: the database of a running gateway is replaced by a copy.
-// Guarantee: every change is refused with 503 and the reason, and decisions are made from memory.
-// After a restart the gateway uses the copy, which has every acknowledged change.
+// Scenario: the database of a running gateway is replaced by a copy, while the last changes are
+// only in the write-ahead log.
+// Guarantee: no change is acknowledged any more, and the gateway ends with exit code 69. The
+// gateway that is started next uses the copy and the log, which have every acknowledged change.
 #[test]
 fn replaced() {
     let env = TestEnv::new(LONG);
     let gateway = env.start();
-    let keys = Keys::create(&mut gateway.caller());
-    gateway.stop();
-    let gateway = env.start();
     let mut caller = gateway.caller();
+    let keys = Keys::create(&mut caller);
     let copy = env.path("copy");
     fs::copy(env.path("keys.db"), &copy).expect("a copy");
     fs::rename(&copy, env.path("keys.db")).expect("the database is replaced");
-    keys.assert_not_changed(&mut caller, "the database file was removed or replaced");
-    keys.assert_decided(&mut caller);
-    drop(gateway);
+    assert_ends(gateway, caller, &keys, "the database file was removed or replaced");
     let gateway = env.start();
     keys.assert_kept(&mut gateway.caller(), &[]);
     gateway.stop();
@@ -135,9 +135,10 @@ fn damaged() {
     gateway.stop();
 }
 
-// Scenario: a backup is copied over the database of a running gateway, and the gateway is killed.
-// Guarantee: every change is refused with 503 and the reason, and decisions are made from memory. A
-// gateway starts again with the backup, once the old write-ahead log is removed.
+// Scenario: a backup is copied over the database of a running gateway, which has made changes
+// since.
+// Guarantee: no change is acknowledged any more, and the gateway ends with exit code 69. The
+// gateway that is started next uses the backup, without the later changes.
 #[test]
 fn overwritten() {
     let env = TestEnv::new(LONG);
@@ -148,13 +149,68 @@ fn overwritten() {
     fs::copy(&database, &backup).expect("a backup");
     let gateway = env.start();
     let mut caller = gateway.caller();
+    Key::create(&mut caller, "later");
     fs::copy(&backup, &database).expect("the backup is restored");
-    keys.assert_not_changed(&mut caller, "another program wrote to the database file");
-    keys.assert_decided(&mut caller);
-    drop(gateway);
-    fs::remove_file(env.path("keys.db-wal")).expect("the log is removed");
+    assert_ends(gateway, caller, &keys, "another program wrote to the database file");
     let gateway = env.start();
     keys.assert_kept(&mut gateway.caller(), &[]);
+    gateway.stop();
+}
+
+// Scenario: the database of a running gateway is emptied, for longer than `max_staleness`.
+// Guarantee: no change is acknowledged. Requests are decided from memory and then undecided, and
+// the gateway does not end: without a database it could only start with no keys, and would deny all
+// of them. A gateway that is started nevertheless reports the reason and exits. Its log is not
+// touched.
+#[test]
+fn emptied() {
+    let env = TestEnv::new(SHORT);
+    let gateway = env.start();
+    let mut caller = gateway.caller();
+    let keys = Keys::create(&mut caller);
+    let good = fs::read(env.path("keys.db")).expect("the database");
+    fs::write(env.path("keys.db"), "").expect("an empty file");
+    keys.assert_not_changed(&mut caller, "another program wrote to the database file");
+    keys.wait_until_undecided(&mut caller);
+    gateway.stop();
+    let (code, lines) = env.start_in_vain().end();
+    assert_eq!(code, Some(69), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("the database file is empty")), "{lines:?}");
+    fs::write(env.path("keys.db"), good).expect("the database is restored");
+    let gateway = env.start();
+    keys.assert_kept(&mut gateway.caller(), &[]);
+    gateway.stop();
+}
+
+// Scenario: while a gateway makes changes, another program makes checkpoints of every kind, as
+// backup tools and database browsers do, and the time of the last write is set.
+// Guarantee: the gateway goes on, and warns once. Every acknowledged change is stored.
+#[test]
+fn written_to_by_another_program() {
+    let env = TestEnv::new(SHORT);
+    let gateway = env.start();
+    let mut caller = gateway.caller();
+    let keys = Keys::create(&mut caller);
+    let database = env.path("keys.db");
+    let mut later = Vec::new();
+    for mode in ["PASSIVE", "FULL", "RESTART", "TRUNCATE"] {
+        let other = rusqlite::Connection::open(&database).expect("another connection");
+        other.busy_timeout(PATIENCE).expect("a time limit");
+        other.execute_batch(&format!("PRAGMA wal_checkpoint({mode})")).expect("a checkpoint");
+        later.push(Key::create(&mut caller, mode));
+        drop(other);
+        let file = OpenOptions::new().write(true).open(&database).expect("the database");
+        let time = file.metadata().and_then(|metadata| metadata.modified()).expect("a time");
+        file.set_modified(time + Duration::from_secs(1)).expect("another time");
+        later.push(Key::create(&mut caller, "touched"));
+    }
+    let later: Vec<_> = later.iter().collect();
+    keys.assert_kept(&mut caller, &later);
+    let lines = gateway.server.program.stop();
+    let warnings = lines.iter().filter(|line| line.contains("its content is unchanged"));
+    assert_eq!(warnings.count(), 1, "{lines:?}");
+    let gateway = env.start();
+    keys.assert_kept(&mut gateway.caller(), &later);
     gateway.stop();
 }
 
@@ -206,6 +262,21 @@ fn handed_over() {
     let second = env.ready(second);
     keys.assert_kept(&mut second.caller(), &[]);
     second.stop();
+}
+
+/// Asserts that no change is acknowledged, that no request of the good key is denied, and that the
+/// gateway ends with exit code 69 and this reason.
+fn assert_ends(gateway: Gateway, mut caller: Caller, keys: &Keys, why: &str) {
+    let answer = caller.create("not kept");
+    assert_eq!((answer.status, answer.body.contains(why)), (503, true), "{}", answer.body);
+    let deadline = Instant::now() + PATIENCE;
+    while let Ok(answer) = caller.try_export(&keys.good.secret) {
+        assert!([200, 503].contains(&answer.status), "{answer:?}");
+        assert!(Instant::now() < deadline, "the gateway does not end");
+    }
+    let (code, lines) = gateway.server.program.end();
+    assert_eq!(code, Some(69), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains(why)), "{lines:?}");
 }
 
 fn overwrite(path: &Path, at: u64, bytes: &[u8]) {

@@ -1,11 +1,11 @@
 //! A gateway under test.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::{fs, io};
 
 use ingestion_api::route;
 use otlp_auth_tests::{Program, example};
@@ -85,13 +85,50 @@ impl TestEnv {
     /// Starts a gateway for which writing fails when a file would grow. The signal SIGXFSZ, which
     /// would kill the gateway, is ignored.
     pub(crate) fn start_with_small_files(&self) -> Gateway {
+        self.start_after(r#"trap "" XFSZ"#)
+    }
+
+    /// Starts a gateway after this command of the shell has changed what the process inherits.
+    fn start_after(&self, prepare: &str) -> Gateway {
         let command = self.command();
         let mut shell = Command::new("sh");
         shell
-            .args(["-c", r#"trap "" XFSZ && exec "$0" "$@""#])
+            .args(["-c", &format!(r#"{prepare} && exec "$0" "$@""#)])
             .arg(command.get_program())
             .args(command.get_args());
         self.ready(Program::start(&mut shell))
+    }
+
+    /// Starts a gateway that may have at most this many open files.
+    pub(crate) fn start_with_files(&self, limit: usize) -> Gateway {
+        self.start_after(&format!("ulimit -n {limit}"))
+    }
+
+    /// Starts a gateway whose database is on a small disk of its own, and returns the directory of
+    /// this disk. Returns `None` if this system lets no test mount a file system.
+    pub(crate) fn start_on_small_disk(&self) -> Option<(Gateway, PathBuf)> {
+        const UNSHARE: [&str; 5] = ["--user", "--map-root-user", "--mount", "sh", "-c"];
+        const MOUNT: &str = r#"mount -t tmpfs -o size=4m,mode=700 none "$0" && exec "$@""#;
+        let disk = self.path("disk");
+        fs::create_dir(&disk).expect("a directory");
+        let unshare = |program: &Command| {
+            let mut unshare = Command::new("unshare");
+            unshare.args(UNSHARE).arg(MOUNT).arg(&disk);
+            unshare.arg(program.get_program()).args(program.get_args());
+            unshare
+        };
+        if !unshare(&Command::new("true")).status().is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let mut command = self.command();
+        let url = format!("storage.url=sqlite://{}", disk.join("keys.db").display());
+        let tokens = self.path("admin-tokens");
+        let tokens = format!("management.admin_token_file={}", tokens.display());
+        command.args(["--set", &url, "--set", &tokens]);
+        let gateway = self.ready(Program::start(&mut unshare(&command)));
+        let root = PathBuf::from(format!("/proc/{}/root", gateway.pid().as_raw_nonzero()));
+        let disk = root.join(disk.strip_prefix("/").expect("an absolute path"));
+        Some((gateway, disk))
     }
 
     /// Starts a gateway that is expected to exit with an error.
@@ -141,6 +178,16 @@ impl Gateway {
         self.server.program.pid()
     }
 
+    /// Returns the memory of the process in bytes, from a field of its status in `/proc`.
+    pub(crate) fn memory(&self, field: &str) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_nonzero()))
+            .expect("the status of the process");
+        let memory = status.lines().find_map(|line| {
+            line.strip_prefix(field)?.strip_prefix(':')?.trim().strip_suffix(" kB")
+        });
+        memory.and_then(|kilobytes| kilobytes.parse::<usize>().ok()).expect("its memory") * 1024
+    }
+
     pub(crate) fn caller(&self) -> Caller {
         let client = |listener| Client::new(self.address(listener));
         Caller {
@@ -155,7 +202,7 @@ impl Gateway {
         self.server.program.stop();
     }
 
-    fn address(&self, listener: &str) -> SocketAddr {
+    pub(crate) fn address(&self, listener: &str) -> SocketAddr {
         self.server.address(listener).parse().expect("the address of a listener")
     }
 }
@@ -215,6 +262,11 @@ impl Caller {
         self.otlp.call(&telemetry(key)).expect("an answer")
     }
 
+    /// Sends telemetry with this key. Fails if the gateway does not listen any more.
+    pub(crate) fn try_export(&mut self, key: &str) -> io::Result<Answer> {
+        self.otlp.call(&telemetry(key))
+    }
+
     /// Sends telemetry with each of these keys, and returns the statuses of the responses.
     pub(crate) fn export_all(&mut self, keys: &[&str]) -> Vec<u16> {
         self.otlp.statuses(keys, telemetry)
@@ -233,7 +285,7 @@ fn question(key: &str) -> Vec<u8> {
 }
 
 /// Returns an export request with this key and without any item.
-fn telemetry(key: &str) -> Vec<u8> {
+pub(crate) fn telemetry(key: &str) -> Vec<u8> {
     let headers = [
         ("authorization", &*format!("StackState {key}")),
         ("content-type", "application/x-protobuf"),

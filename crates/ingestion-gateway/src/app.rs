@@ -9,6 +9,7 @@ use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{SqliteOptions, SqliteStore, StoreError};
 use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
+use tokio::runtime::Handle;
 use tokio::task::JoinError;
 
 use crate::admission::admin_tokens;
@@ -18,8 +19,9 @@ use crate::admission::usage::UsageRecorder;
 use crate::authorize::Authorizer;
 use crate::config::{Config, ManagementConfig};
 use crate::error::RunError;
+use crate::listener::descriptors::{self, Capacity};
 use crate::listener::ready::{self, Addresses};
-use crate::listener::server::Server;
+use crate::listener::server::{Group, Server};
 use crate::listener::sockets::Sockets;
 use crate::management;
 use crate::receiver::health::Health;
@@ -41,11 +43,19 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Opens the key database, reads every key, binds every listener, and starts to serve.
+    /// Opens the key database, reads every key, binds every listener, and starts to serve. The
+    /// listeners for senders are served on the runtime `senders`, and all others on the current
+    /// runtime, so that no sender can keep operators and other components waiting.
     pub(crate) async fn start(
         config: &Config,
         ready_file: Option<&Path>,
+        senders: &Handle,
     ) -> Result<Self, RunError> {
+        let (open_files, max) = (descriptors::raise_limit(), config.limits.max_connections);
+        let capacity = Capacity::divide(open_files, max);
+        capacity.warn(open_files, max);
+        let senders = Group { runtime: senders.clone(), max_connections: capacity.senders };
+        let control = Group { runtime: Handle::current(), max_connections: capacity.control };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (store, cache) = open_keys(config, &clock, ready_file).await?;
         let service = KeyService::new(store.clone(), Arc::clone(&cache), Arc::clone(&clock));
@@ -97,23 +107,14 @@ impl App {
             let (service, authorizer) = (service.clone(), authorizer.clone());
             let management =
                 management::router(service, authorizer, tokens, call_lines, clock, &meter)?;
-            server.serve(socket, management);
+            server.serve(&control, Some(socket), management).map_err(RunError::Listener)?;
         }
-        if let Some(socket) = sockets.otlp_grpc {
-            server.serve(socket, grpc);
-        }
-        if let Some(socket) = sockets.otlp_http {
-            server.serve(socket, http);
-        }
-        if let Some(socket) = sockets.agent {
-            server.serve(socket, agent);
-        }
-        if let Some(socket) = sockets.authorize {
-            server.serve(socket, authorizer.router());
-        }
-        if let Some(socket) = sockets.telemetry {
-            server.serve(socket, telemetry);
-        }
+        server.serve(&senders, sockets.otlp_grpc, grpc).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.otlp_http, http).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.agent, agent).map_err(RunError::Listener)?;
+        let authorize = authorizer.router();
+        server.serve(&control, sockets.authorize, authorize).map_err(RunError::Listener)?;
+        server.serve(&control, sockets.telemetry, telemetry).map_err(RunError::Listener)?;
         Ok(Self { addresses, server, store, cache, service, debug, log_throttles })
     }
 }

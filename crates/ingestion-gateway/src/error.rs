@@ -1,5 +1,6 @@
 //! Why the gateway did not start, or had to stop.
 
+use std::io;
 use std::path::PathBuf;
 
 use ingestion_keys::store::StoreError;
@@ -15,9 +16,17 @@ use crate::management::SetUpError;
 /// Why the gateway did not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The key database cannot be opened or read.
+    /// The key database cannot be opened or read, or another file has its place.
     #[error("the key database {path} cannot be used")]
     Store {
+        /// The path of the database.
+        path: PathBuf,
+        /// The cause.
+        source: StoreError,
+    },
+    /// The key database cannot be backed up.
+    #[error("the key database {path} cannot be backed up")]
+    Backup {
         /// The path of the database.
         path: PathBuf,
         /// The cause.
@@ -29,6 +38,9 @@ pub enum RunError {
     /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A bound listener cannot be served.
+    #[error("a listener cannot be served")]
+    Listener(#[source] io::Error),
     /// The ready file cannot be written.
     #[error(transparent)]
     ReadyFile(#[from] ReadyFileError),
@@ -53,7 +65,12 @@ impl RunError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Store { .. } | Self::AdminTokens(_) | Self::Bind(_) | Self::ReadyFile(_) => 69,
+            Self::Store { .. }
+            | Self::Backup { .. }
+            | Self::AdminTokens(_)
+            | Self::Bind(_)
+            | Self::Listener(_)
+            | Self::ReadyFile(_) => 69,
             Self::Metrics(_) | Self::Tokens(_) | Self::Management(_) | Self::BackgroundTask(_) => {
                 70
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ingestion_keys::cache::KeyCache;
 use ingestion_keys::store::KeyStore;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::admission::log_throttle;
@@ -22,27 +23,38 @@ const LAST_FLUSH: Duration = Duration::from_secs(5);
 /// Runs the gateway until `stop` resolves. Then the gateway accepts no more connections, waits for
 /// requests in flight for at most `config.shutdown_grace`, and writes the usage counters.
 ///
+/// The listeners for senders are served on the runtime `senders`. Everything else runs on the
+/// current runtime: management, authorize and telemetry, the cache of keys and the usage counters.
+/// Requests of senders therefore never delay a change of a key, or the answer to a health check,
+/// however much there is to decode.
+///
 /// # Errors
 ///
-/// When the gateway cannot start, or one of its background tasks panics.
+/// When the gateway cannot start, when another file takes the place of its database, or when one of
+/// its background tasks panics.
 pub async fn run(
     config: Config,
     ready_file: Option<&Path>,
+    senders: &Handle,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let mut stop = std::pin::pin!(stop);
     let app = tokio::select! {
         () = &mut stop => return Ok(()),
-        app = App::start(&config, ready_file) => app?,
+        app = App::start(&config, ready_file, senders) => app?,
     };
     app.addresses.announce(ready_file)?;
     let mut background = background_tasks(&app, &config);
     let failed = tokio::select! {
         () = stop => None,
-        ended = background.join_next() => ended.and_then(Result::err),
+        ended = background.join_next() => ended.and_then(Result::err).map(RunError::from),
+        // After a restart, the gateway would use the other file.
+        source = app.store.replaced() => {
+            Some(RunError::Store { path: config.storage.path.clone(), source })
+        }
     };
     shut_down(&app, background, config.shutdown_grace).await;
-    failed.map_or(Ok(()), |error| Err(error.into()))
+    failed.map_or(Ok(()), Err)
 }
 
 /// Stops the listeners first, then writes the usage counters, and then stops the background tasks.

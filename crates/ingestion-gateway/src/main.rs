@@ -10,10 +10,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
-use cli::{Cli, Command, ConfigCommand};
+use cli::{Cli, Command, ConfigCommand, StorageCommand};
 use ingestion_gateway::config::Config;
 use ingestion_gateway::telemetry::logs::Logs;
 use otel_confmap::Problem;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The exit code after an invalid command line or an invalid configuration.
@@ -21,6 +22,12 @@ const USAGE: u8 = 64;
 
 /// The exit code after an error in this program.
 const INTERNAL: u8 = 70;
+
+/// The number of threads that serve management, authorize and telemetry.
+const CONTROL_THREADS: usize = 2;
+
+/// How long the process waits for the last threads of each runtime before it ends.
+const LAST_THREADS: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -42,6 +49,12 @@ fn main() -> ExitCode {
             warnings.iter().for_each(|warning| print_error(format_args!("warning: {warning}")));
             show(&config, command)
         }),
+        Command::Storage(command) => {
+            load(&cli).map_or_else(ExitCode::from, |(config, warnings)| {
+                warnings.iter().for_each(|warning| print_error(format_args!("warning: {warning}")));
+                run_storage(&config, &command)
+            })
+        }
     }
 }
 
@@ -74,12 +87,40 @@ fn show(config: &Config, command: ConfigCommand) -> ExitCode {
     }
 }
 
+fn run_storage(config: &Config, command: &StorageCommand) -> ExitCode {
+    let StorageCommand::Backup { file, force } = command;
+    match ingestion_gateway::storage::back_up(config, file, *force) {
+        Ok(backup) => {
+            let text = format!(
+                "backed up to {}: revision {}, {} bytes\n",
+                file.display(),
+                backup.revision,
+                backup.len
+            );
+            match io::stdout().write_all(text.as_bytes()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => INTERNAL.into(),
+            }
+        }
+        Err(error) => {
+            let mut causes = error.to_string();
+            let mut source = error.source();
+            while let Some(cause) = source {
+                causes.push_str(&format!(": {cause}"));
+                source = cause.source();
+            }
+            print_error(causes);
+            error.exit_code().into()
+        }
+    }
+}
+
 fn serve(config: Config, mut logs: Logs, cli: &Cli) -> ExitCode {
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
+    let (control, senders) = match runtimes() {
+        Ok(runtimes) => runtimes,
         Err(error) => return fail(&error, INTERNAL),
     };
-    let code = runtime.block_on(async {
+    let code = control.block_on(async {
         // The handlers are installed first, so that a signal at any moment leads to a clean stop.
         let (mut interrupt, mut terminate) =
             match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
@@ -92,7 +133,8 @@ fn serve(config: Config, mut logs: Logs, cli: &Cli) -> ExitCode {
                 _ = terminate.recv() => {}
             }
         };
-        let gateway = ingestion_gateway::run(config, cli.ready_file.as_deref(), stop);
+        let ready_file = cli.ready_file.as_deref();
+        let gateway = ingestion_gateway::run(config, ready_file, senders.handle(), stop);
         let ended = tokio::select! {
             ended = gateway => ended,
             () = logs.report_dropped_lines() => unreachable!("reporting never ends"),
@@ -102,9 +144,19 @@ fn serve(config: Config, mut logs: Logs, cli: &Cli) -> ExitCode {
             Err(error) => fail(&error, error.exit_code()),
         }
     });
-    // At most one thread is left: a thread that waits for the lock of a database.
-    runtime.shutdown_timeout(Duration::from_millis(100));
+    // Threads that are left wait for the lock of a database, or decode a request that was dropped.
+    senders.shutdown_timeout(LAST_THREADS);
+    control.shutdown_timeout(LAST_THREADS);
     code
+}
+
+/// Creates the runtime that serves everything but senders, and the runtime that serves senders. The
+/// threads of the first one are never busy with a request of a sender.
+fn runtimes() -> io::Result<(Runtime, Runtime)> {
+    let mut control = Builder::new_multi_thread();
+    control.worker_threads(CONTROL_THREADS).thread_name("control").enable_all();
+    let senders = Builder::new_multi_thread().thread_name("senders").enable_all().build()?;
+    Ok((control.build()?, senders))
 }
 
 /// Logs an error with its causes, and returns the exit code.

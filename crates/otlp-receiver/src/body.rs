@@ -8,20 +8,24 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt;
+use tokio::time::timeout;
 
 /// The largest number of bytes that are read and thrown away after a body has exceeded its limit.
 /// If nothing were read, a sender that is still writing would find its connection reset before it
 /// reads the response.
-const MAX_DRAIN_BYTES: usize = 32 << 20;
+const MAX_DRAIN_BYTES: usize = 128 << 20;
 
 /// The longest time for which bytes are read and thrown away after a body has exceeded its limit.
-const MAX_DRAIN_TIME: Duration = Duration::from_secs(1);
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// The longest time that the next part of such a body may take to arrive.
+const MAX_DRAIN_SILENCE: Duration = Duration::from_secs(2);
 
 /// Why a body was not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// The body has more bytes than the limit. The rest of the body is read in the background and
-    /// thrown away, for at most 1 s and 32 MiB.
+    /// thrown away, for at most 10 s and 128 MiB, and until nothing arrives for 2 s.
     #[error("the body is too large")]
     TooLarge,
     /// The connection failed, or the server stopped waiting, before the whole body had arrived.
@@ -125,13 +129,13 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     if !body.is_end_stream() {
-        tokio::spawn(tokio::time::timeout(MAX_DRAIN_TIME, drain(body)));
+        tokio::spawn(timeout(MAX_DRAIN_TIME, drain(body)));
     }
 }
 
 async fn drain(mut body: impl Body<Data = Bytes> + Unpin) {
     let mut left = MAX_DRAIN_BYTES;
-    while let Some(Ok(frame)) = body.frame().await {
+    while let Ok(Some(Ok(frame))) = timeout(MAX_DRAIN_SILENCE, body.frame()).await {
         match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
             Some(rest) => left = rest,
             None => return,

@@ -103,6 +103,7 @@ mod count;
 mod encoding;
 mod grpc;
 mod http;
+mod linger;
 mod payload;
 mod receiver;
 mod refusal;
@@ -112,6 +113,7 @@ mod status;
 mod transport;
 
 pub use compression::MAX_DECODED_BYTES;
+pub use linger::Linger;
 pub use receiver::{Batch, Receiver, ResponseFuture};
 pub use refusal::Refusal;
 pub use response::ResponseBody;

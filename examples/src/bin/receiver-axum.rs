@@ -4,7 +4,8 @@ use axum::Router;
 use clap::Parser;
 use otlp_auth::server::{AuthenticateLayer, TokenFile};
 use otlp_auth_examples::{
-    ReceiverArgs, TlsListener, log_to_stderr, print_line, receiver, report_reloads, stop_signal,
+    Listener, ReceiverArgs, TlsListener, log_to_stderr, print_line, receiver, report_reloads,
+    stop_signal,
 };
 
 /// Receives OTLP from senders with a known token, on axum
@@ -35,7 +36,7 @@ async fn main() -> anyhow::Result<()> {
                 .with_graceful_shutdown(stop)
                 .await?
         }
-        None => axum::serve(listener, router).with_graceful_shutdown(stop).await?,
+        None => axum::serve(Listener(listener), router).with_graceful_shutdown(stop).await?,
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use otlp_auth::server::{AuthenticateLayer, TokenFile};
 use otlp_auth_examples::{
     ReceiverArgs, log_to_stderr, print_line, receiver, report_reloads, stop_signal,
 };
+use otlp_receiver::Linger;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::either::Either;
@@ -43,7 +44,7 @@ async fn main() -> anyhow::Result<()> {
         let stream = tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok((stream, _)) => Linger::new(stream),
                 Err(error) => {
                     tracing::warn!(%error, "no connection accepted");
                     tokio::time::sleep(Duration::from_millis(100)).await;

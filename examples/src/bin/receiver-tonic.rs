@@ -5,9 +5,9 @@ use axum::Router;
 use clap::Parser;
 use otlp_auth::server::{AuthenticateLayer, TokenFile};
 use otlp_auth_examples::{
-    ReceiverArgs, TlsListener, log_to_stderr, print_line, receiver, report_reloads, stop_signal,
+    Listener, ReceiverArgs, TlsListener, log_to_stderr, print_line, receiver, report_reloads,
+    stop_signal,
 };
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
@@ -41,7 +41,7 @@ async fn main() -> anyhow::Result<()> {
                 .serve_with_incoming_shutdown(TlsListener::new(listener, tls)?.into_stream(), stop)
                 .await?
         }
-        None => server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop).await?,
+        None => server.serve_with_incoming_shutdown(Listener(listener).into_stream(), stop).await?,
     }
     Ok(())
 }

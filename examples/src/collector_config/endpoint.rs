@@ -29,7 +29,8 @@ impl fmt::Debug for Endpoint {
 }
 
 /// Reads the endpoint of an OTLP/gRPC exporter: `host:port`, optionally after `http://`, `https://`
-/// or `dns:///`. The scheme is `https` by default, or `http` if the connection is `insecure`.
+/// or `dns:///`. The scheme is `https` by default, or `http` if the connection is `insecure`. As in
+/// Go, an empty host is this machine.
 pub(super) fn grpc(node: &Node<'_>, insecure: bool) -> Option<Endpoint> {
     const EXPECTED: &str =
         "expected host:port, or http://host:port, https://host:port, dns:///host:port";
@@ -42,7 +43,12 @@ pub(super) fn grpc(node: &Node<'_>, insecure: bool) -> Option<Endpoint> {
         let scheme = if insecure { Scheme::HTTP } else { Scheme::HTTPS };
         (scheme, text.strip_prefix("dns:///").unwrap_or(text))
     };
-    let authority = authority(node, target.strip_suffix('/').unwrap_or(target), EXPECTED)?;
+    let target = target.strip_suffix('/').unwrap_or(target);
+    let target = match target.strip_prefix(':') {
+        Some(port) => &format!("localhost:{port}"),
+        None => target,
+    };
+    let authority = authority(node, target, EXPECTED)?;
     if authority.port_u16().is_none() {
         node.problem(format!("{EXPECTED}; there is no port"));
         return None;

@@ -2,40 +2,13 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderName, Uri};
 use otel_confmap::{Map, Node};
 use otlp_auth::config::BearerTokenAuthConfig;
 
 use super::endpoint::{self, Endpoint};
-use super::{RetryConfig, TlsConfig, header};
-
-/// The Collector's settings that have no effect here.
-const NO_EFFECT: [&str; 24] = [
-    "authority",
-    "balancer_name",
-    "batcher",
-    "compression_params",
-    "cookies",
-    "disable_keep_alives",
-    "encoding",
-    "force_attempt_http2",
-    "http2_ping_timeout",
-    "http2_read_idle_timeout",
-    "idle_conn_timeout",
-    "keepalive",
-    "max_conns_per_host",
-    "max_idle_conns",
-    "max_idle_conns_per_host",
-    "max_redirects",
-    "middlewares",
-    "profiles_endpoint",
-    "proxy_url",
-    "read_buffer_size",
-    "sending_queue",
-    "user_agent",
-    "wait_for_ready",
-    "write_buffer_size",
-];
+use super::header::{self, Headers};
+use super::{RetryConfig, TlsConfig, unsupported};
 
 /// An OTLP exporter of a Collector's file. `Debug` hides tokens, private keys, the values of
 /// headers and the queries of endpoints, because they may be secret.
@@ -48,7 +21,7 @@ pub struct ExporterConfig {
     auth: Option<BearerTokenAuthConfig>,
     tls: TlsConfig,
     compression: Compression,
-    headers: HeaderMap,
+    headers: Headers,
     timeout: Option<Duration>,
     retry: RetryConfig,
 }
@@ -81,8 +54,16 @@ pub enum Compression {
     Gzip,
     /// Zstandard.
     Zstd,
-    /// Snappy; on OTLP/HTTP only.
+    /// Snappy: blocks on OTLP/HTTP, and the framing format on OTLP/gRPC, as in the Collector.
     Snappy,
+    /// Snappy's framing format, `x-snappy-framed`; on OTLP/HTTP only.
+    SnappyFramed,
+    /// zlib; on OTLP/HTTP only.
+    Zlib,
+    /// `deflate`, which is zlib under another name (RFC 9110 section 8.4.1.2); on OTLP/HTTP only.
+    Deflate,
+    /// LZ4's frame format; on OTLP/HTTP only.
+    Lz4,
     /// No compression.
     None,
 }
@@ -99,7 +80,8 @@ impl Protocol {
 }
 
 impl Signal {
-    const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
+    /// All signals.
+    pub const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
 
     fn name(self) -> &'static str {
         match self {
@@ -169,7 +151,14 @@ impl ExporterConfig {
     /// Headers that every request carries besides the credential. The values are marked sensitive.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
-        &self.headers
+        &self.headers.map
+    }
+
+    /// The first of the [`headers`](Self::headers) that looks like a credential, by its name or by
+    /// its value. If there is one, requests must not go to another host over plaintext.
+    #[must_use]
+    pub fn credential_header(&self) -> Option<&HeaderName> {
+        self.headers.credential.as_ref()
     }
 
     /// How long a request may take; `None` means that there is no limit. The default is 5 s on
@@ -211,7 +200,7 @@ impl ExporterConfig {
             .unwrap_or_default();
         let headers = map.get("headers").map(|node| header::map(&node)).unwrap_or_default();
         if let Some(auth) = &auth
-            && headers.contains_key(auth.header())
+            && headers.map.contains_key(auth.header())
         {
             map.node().warning(format!(
                 "the authenticator replaces the header `{}` that `headers` sets",
@@ -225,12 +214,7 @@ impl ExporterConfig {
             .get("retry_on_failure")
             .and_then(|node| RetryConfig::read(&node))
             .unwrap_or_default();
-        for key in NO_EFFECT {
-            if let Some(node) = map.get(key) {
-                node.warning("has no effect here");
-            }
-        }
-        map.warn_unknown();
+        unsupported::report(map);
         Some(Self {
             id: id.to_owned(),
             protocol,
@@ -267,18 +251,32 @@ fn endpoints(
 }
 
 fn compression(node: &Node<'_>, protocol: Protocol) -> Option<Compression> {
-    match node.string()? {
-        "gzip" => Some(Compression::Gzip),
-        "zstd" => Some(Compression::Zstd),
-        "none" | "" => Some(Compression::None),
-        "snappy" if protocol == Protocol::Grpc => {
-            node.warning("snappy is not supported on OTLP/gRPC: gzip is used");
-            Some(Compression::Gzip)
-        }
-        "snappy" => Some(Compression::Snappy),
+    let compression = match node.string()? {
+        "gzip" => Compression::Gzip,
+        "zstd" => Compression::Zstd,
+        "snappy" => Compression::Snappy,
+        "x-snappy-framed" => Compression::SnappyFramed,
+        "zlib" => Compression::Zlib,
+        "deflate" => Compression::Deflate,
+        "lz4" => Compression::Lz4,
+        "none" | "" => Compression::None,
         _ => {
-            node.problem("expected one of gzip, zstd, snappy, none");
-            None
+            node.problem(match protocol {
+                Protocol::Grpc => "expected one of gzip, zstd, snappy, none",
+                Protocol::Http => {
+                    "expected one of gzip, zstd, snappy, x-snappy-framed, zlib, deflate, lz4, none"
+                }
+            });
+            return None;
         }
+    };
+    let is_grpc = matches!(
+        compression,
+        Compression::Gzip | Compression::Zstd | Compression::Snappy | Compression::None
+    );
+    if protocol == Protocol::Grpc && !is_grpc {
+        node.problem("is for OTLP/HTTP only: expected one of gzip, zstd, snappy, none");
+        return None;
     }
+    Some(compression)
 }

@@ -5,23 +5,21 @@ use std::path::PathBuf;
 use otel_confmap::{Map, Node};
 use secrecy::SecretString;
 
-/// The Collector's settings that have no effect here.
-const NO_EFFECT: [&str; 8] = [
-    "min_version",
-    "max_version",
-    "cipher_suites",
-    "curve_preferences",
-    "include_system_ca_certs_pool",
-    "include_insecure_cipher_suites",
-    "reload_interval",
-    "tpm",
-];
+use super::unsupported::is_empty;
+
+/// The Collector's settings that have no effect here. None of them weakens the protection by being
+/// ignored.
+const NO_EFFECT: [&str; 3] = ["include_insecure_cipher_suites", "max_version", "reload_interval"];
+
+/// The Collector's settings that are errors, because the protection would be another one.
+const UNSUPPORTED: [&str; 2] = ["cipher_suites", "curve_preferences"];
 
 /// How an exporter secures its connection.
 #[derive(Clone, Debug, Default)]
 pub struct TlsConfig {
     insecure: bool,
     ca: Option<Pem>,
+    system_roots: bool,
     identity: Option<TlsIdentity>,
     server_name: Option<String>,
 }
@@ -71,6 +69,13 @@ impl TlsConfig {
         self.ca.as_ref()
     }
 
+    /// Whether the certificate authorities of the system are trusted, too: always if there is no
+    /// [`ca`](Self::ca), and otherwise with `include_system_ca_certs_pool`.
+    #[must_use]
+    pub fn system_roots(&self) -> bool {
+        self.system_roots || self.ca.is_none()
+    }
+
     /// The client's certificate and key.
     #[must_use]
     pub fn identity(&self) -> Option<&TlsIdentity> {
@@ -89,6 +94,7 @@ impl TlsConfig {
         let insecure = map.get("insecure").and_then(|node| node.bool()).unwrap_or_default();
         if let Some(node) = map.get("insecure_skip_verify")
             && node.bool() == Some(true)
+            && !insecure
         {
             node.problem("not supported: certificates are always verified; name the server's authority in `ca_file`");
         }
@@ -105,6 +111,28 @@ impl TlsConfig {
             .get("server_name_override")
             .and_then(|node| node.string())
             .filter(|name| !name.is_empty());
+        let system_roots = map.get("include_system_ca_certs_pool").and_then(|node| node.bool());
+        if let Some(node) = map.get("min_version") {
+            match node.string() {
+                Some("1.0" | "1.1") => {
+                    node.warning("has no effect: TLS 1.2 is the oldest version here")
+                }
+                Some("1.2" | "") | None => {}
+                Some("1.3") => node.problem("not supported: TLS 1.2 would be accepted, too"),
+                Some(_) => node.problem("expected one of \"1.0\", \"1.1\", \"1.2\", \"1.3\""),
+            }
+        }
+        for key in UNSUPPORTED {
+            if let Some(node) = map.get(key).filter(|node| !is_empty(node)) {
+                node.problem("not supported: the connection would be protected in another way");
+            }
+        }
+        if let Some(mut tpm) = map.get("tpm").and_then(|node| node.map())
+            && let Some(node) = tpm.get("enabled")
+            && node.bool() == Some(true)
+        {
+            node.problem("not supported: the key of the TPM would not be used");
+        }
         for key in NO_EFFECT {
             if let Some(node) = map.get(key) {
                 node.warning("has no effect here");
@@ -112,7 +140,13 @@ impl TlsConfig {
         }
         map.warn_unknown();
         let identity = cert.zip(key).map(|(cert, key)| TlsIdentity { cert, key });
-        Some(Self { insecure, ca, identity, server_name: server_name.map(str::to_owned) })
+        Some(Self {
+            insecure,
+            ca,
+            system_roots: system_roots.unwrap_or_default(),
+            identity,
+            server_name: server_name.map(str::to_owned),
+        })
     }
 }
 

@@ -23,6 +23,7 @@ async fn debug_shows_no_key() {
     let store: Arc<dyn KeyStore> = Arc::new(store);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let options = KeyCacheOptions {
+        answers_are_reported: false,
         max_staleness: std::time::Duration::from_secs(600),
         max_clients: 5,
         retain_clients: std::time::Duration::from_secs(600),

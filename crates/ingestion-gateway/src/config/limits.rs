@@ -15,12 +15,15 @@ pub struct LimitsConfig {
     pub max_request_body_size: ByteSize,
     /// The largest allowed size of all headers of a request together.
     pub max_header_size: ByteSize,
-    /// The largest number of open connections of one listener. Further connections wait until
-    /// another connection is closed.
+    /// The largest number of open connections of one listener. It is smaller if the process may not
+    /// open enough files. A further connection takes the place of one without a request in flight:
+    /// of the one with the fewest requests so far, and of several such connections, of the oldest.
+    /// If every connection has a request in flight, the further connection waits.
     pub max_connections: usize,
     /// The largest number of requests in flight on one HTTP/2 connection.
     pub max_streams: u32,
-    /// How long a client may take to send the headers of a request.
+    /// How long a client may take to send the headers of a request. A connection on which no request
+    /// has begun within this time is closed.
     #[serde(serialize_with = "print::duration")]
     pub header_read_timeout: Duration,
     /// How long a connection may be idle, and how long a body may make no progress.

@@ -1,48 +1,107 @@
-//! Finds out whether a connection is idle, and whether its peer has stalled.
+//! Finds out what a connection is doing: whether it is idle, whether its peer has stalled, and
+//! whether it may give way to another connection.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// A peer counts as stalled if it takes fewer bytes than this within an idle timeout. HTTP/2 pings,
 /// which the gateway sends even to a peer that reads nothing, do not add up to this number.
 const PROGRESS: u64 = 4 << 10;
 
-/// Counts the requests and the written bytes of one connection.
-#[derive(Default)]
+/// How long nothing must happen on a connection until it counts as finished. A peer that is alive
+/// answers the ping of an HTTP/2 connection that closes within this time.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How long a peer may take no byte of a response on a connection that closes.
+const UNREAD: Duration = Duration::from_secs(5);
+
+/// What happens on one connection.
+#[derive(Debug, Default)]
 pub(crate) struct Activity {
+    /// The number of requests that have no response yet.
     in_flight: AtomicUsize,
+    /// The number of responses whose bodies are not completely handed over to the connection.
+    answering: AtomicUsize,
     begun: AtomicU64,
     written: AtomicU64,
+    /// Whether the operating system takes no more bytes, because the peer does not read.
+    blocked: AtomicBool,
+    /// Whether the write side is closed. The connection only reads what the peer still sends.
+    closing: AtomicBool,
+    /// Whether the connection was asked to give way and has not answered yet.
+    asked: AtomicBool,
+    ask: Notify,
+}
+
+/// Says how much a connection would lose by giving way. The connection with the smallest rank gives
+/// way first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    state: State,
+    begun: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    Closing,
+    Quiet,
+    Answering,
 }
 
 /// A guard that counts a request as in flight until the guard is dropped.
+#[derive(Debug)]
 pub(crate) struct InFlight(Arc<Activity>);
+
+/// A guard that counts a response as being written until the guard is dropped.
+#[derive(Debug)]
+pub(crate) struct Answering(Arc<Activity>);
 
 impl Activity {
     /// Counts a request as in flight until the returned guard is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
-        self.begun.fetch_add(1, Ordering::Relaxed);
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Relaxed);
+        self.in_flight.fetch_add(1, Relaxed);
         InFlight(Arc::clone(self))
     }
 
     /// Counts bytes of responses that the operating system has accepted from this process.
     pub(crate) fn wrote(&self, bytes: usize) {
-        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.written.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Notes whether the operating system takes no more bytes for now.
+    pub(crate) fn set_blocked(&self, blocked: bool) {
+        self.blocked.store(blocked, Relaxed);
+    }
+
+    /// Notes that the write side is closed.
+    pub(crate) fn set_closing(&self) {
+        self.closing.store(true, Relaxed);
     }
 
     /// Waits until no request is in flight and no request has begun for `timeout`. Returns at most
     /// twice `timeout` after the last request has ended.
     pub(crate) async fn idle(&self, timeout: Duration) {
-        let mut begun = self.begun.load(Ordering::Relaxed);
+        let mut begun = self.begun.load(Relaxed);
         loop {
             tokio::time::sleep(timeout).await;
-            let now = self.begun.load(Ordering::Relaxed);
-            if now == begun && self.in_flight.load(Ordering::Relaxed) == 0 {
+            let now = self.begun.load(Relaxed);
+            if now == begun && self.in_flight.load(Relaxed) == 0 {
                 return;
             }
             begun = now;
+        }
+    }
+
+    /// Waits for `timeout`, and then for ever if a request has begun within that time.
+    pub(crate) async fn nothing_begun(&self, timeout: Duration) {
+        tokio::time::sleep(timeout).await;
+        if self.begun.load(Relaxed) != 0 {
+            std::future::pending().await
         }
     }
 
@@ -50,18 +109,86 @@ impl Activity {
     /// `PROGRESS` bytes during this wait, waits again.
     pub(crate) async fn stalled(&self, timeout: Duration) {
         loop {
-            let written = self.written.load(Ordering::Relaxed);
+            let written = self.written.load(Relaxed);
             self.idle(timeout).await;
-            if self.written.load(Ordering::Relaxed) - written < PROGRESS {
+            if self.written.load(Relaxed) - written < PROGRESS {
                 return;
             }
         }
+    }
+
+    /// Waits until a connection that closes has nothing left to do: for 1 s, no request was in
+    /// flight and none began, and every response is written. If the peer takes no byte of a
+    /// response for 5 s, the response is given up.
+    pub(crate) async fn finished(&self) {
+        let (mut begun, mut written) = (self.begun.load(Relaxed), self.written.load(Relaxed));
+        let mut progress = Instant::now();
+        loop {
+            tokio::time::sleep(QUIET).await;
+            let (begun_now, written_now) = (self.begun.load(Relaxed), self.written.load(Relaxed));
+            if written_now != written {
+                progress = Instant::now();
+            }
+            let writes = self.answering.load(Relaxed) != 0 || self.blocked.load(Relaxed);
+            let busy = self.in_flight.load(Relaxed) != 0 || begun_now != begun;
+            let writing = writes && progress.elapsed() < UNREAD;
+            if !busy && !writing {
+                return;
+            }
+            (begun, written) = (begun_now, written_now);
+        }
+    }
+
+    /// Returns the rank of the connection, or `None` if it cannot give way: a request is in flight,
+    /// or the connection was already asked.
+    pub(crate) fn rank(&self) -> Option<Rank> {
+        if self.in_flight.load(Relaxed) != 0 || self.asked.load(Relaxed) {
+            return None;
+        }
+        let (closing, answering) = (self.closing.load(Relaxed), self.answering.load(Relaxed));
+        let state = match (closing, answering) {
+            (true, _) => State::Closing,
+            (false, 0) => State::Quiet,
+            (false, _) => State::Answering,
+        };
+        Some(Rank { state, begun: self.begun.load(Relaxed) })
+    }
+
+    /// Asks the connection to give way to another one.
+    pub(crate) fn ask_to_give_way(&self) {
+        self.asked.store(true, Relaxed);
+        self.ask.notify_one();
+    }
+
+    /// Waits until the connection is asked to give way while no request is in flight.
+    pub(crate) async fn gives_way(&self) {
+        loop {
+            self.ask.notified().await;
+            if self.in_flight.load(Relaxed) == 0 {
+                return;
+            }
+            self.asked.store(false, Relaxed);
+        }
+    }
+}
+
+impl InFlight {
+    /// Counts the request as answered, and its response as being written.
+    pub(crate) fn answer(self) -> Answering {
+        self.0.answering.fetch_add(1, Relaxed);
+        Answering(Arc::clone(&self.0))
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answering.fetch_sub(1, Relaxed);
     }
 }
 
@@ -96,5 +223,57 @@ mod tests {
         }
         activity.wrote(17);
         assert!(has_stalled().await);
+    }
+
+    // Scenario: a connection closes while a request is in flight for 100 s. Then its response is
+    // written for 100 s, with a byte every second. Then the peer takes no byte.
+    // Guarantee: the connection counts as finished once the peer has taken no byte for 5 s, and not
+    // before.
+    #[tokio::test(start_paused = true)]
+    async fn a_response_under_way_is_waited_for() {
+        let activity = Arc::new(Activity::default());
+        let mut finished = std::pin::pin!(activity.finished());
+        let mut has_finished = async || {
+            tokio::time::advance(QUIET).await;
+            finished.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        };
+        let request = activity.begin();
+        for _ in 0..100 {
+            assert!(!has_finished().await);
+        }
+        let response = request.answer();
+        for _ in 0..100 {
+            activity.wrote(1);
+            assert!(!has_finished().await);
+        }
+        for _ in 1..UNREAD.as_secs() {
+            assert!(!has_finished().await);
+        }
+        assert!(has_finished().await);
+        drop(response);
+    }
+
+    // Scenario: a connection has a request in flight, writes a response, is quiet, begins another
+    // request, and closes.
+    // Guarantee: the connection never gives way while a request is in flight. A connection that
+    // closes goes before one that is quiet, and a quiet one goes before one that writes a response.
+    // Of two connections in the same state, the one with fewer requests goes first.
+    #[test]
+    fn who_says_least_gives_way() {
+        let (activity, silent) = (Arc::new(Activity::default()), Arc::new(Activity::default()));
+        let first = activity.begin();
+        assert_eq!(activity.rank(), None);
+        let response = first.answer();
+        let answering = activity.rank().unwrap();
+        drop(response);
+        let quiet = activity.rank().unwrap();
+        drop(activity.begin());
+        let quiet_later = activity.rank().unwrap();
+        activity.set_closing();
+        let closing = activity.rank().unwrap();
+        let silent = silent.rank().unwrap();
+        let mut ranks = [answering, quiet, quiet_later, closing, silent];
+        ranks.sort();
+        assert_eq!(ranks, [closing, silent, quiet, quiet_later, answering]);
     }
 }

@@ -1,7 +1,13 @@
 //! Sockets and connections: what a request passes before it reaches a router.
 
-pub(crate) mod activity;
+mod activity;
 pub(crate) mod client_address;
+mod connection;
+mod connections;
+pub(crate) mod descriptors;
 pub(crate) mod ready;
+mod request_body;
+mod response_body;
 pub(crate) mod server;
 pub(crate) mod sockets;
+mod stream;

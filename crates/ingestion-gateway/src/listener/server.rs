@@ -1,47 +1,57 @@
-//! Serves connections: applies limits, finds the client's address, and stops in order.
+//! Serves listeners: accepts connections within the limits, and stops in order.
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::net::SocketAddr;
-use std::pin::pin;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::Listener;
 use http::{Request, Response};
-use hyper::body::{Body, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper::body::Body;
 use ipnet::IpNet;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::io::InspectWriter;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::{Service, ServiceExt as _};
-use tower_http::timeout::TimeoutBody;
+use tower::Service;
 
-use super::activity::Activity;
-use super::client_address::ClientAddress;
+use super::connections::Connections;
+use super::request_body::RequestBody;
 use super::sockets::Socket;
 use crate::config::LimitsConfig;
 
-/// The body of a request as a service receives it. Reading the body fails after
-/// `limits.idle_timeout` without progress.
-pub(crate) type RequestBody = TimeoutBody<Incoming>;
+/// How long a listener waits after the operating system has refused a connection, for example
+/// because the process has no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The shortest time between two warnings about refused connections of one listener.
+const ACCEPT_WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long connections may take to end after their requests were dropped. They take longer only if
+/// a thread of their runtime is blocked.
+const ABANDON_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves connections with HTTP/1.1 and HTTP/2 until the server is stopped.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
-    limits: LimitsConfig,
-    trusted_proxies: Arc<[IpNet]>,
+    pub(super) limits: LimitsConfig,
+    pub(super) trusted_proxies: Arc<[IpNet]>,
     /// Cancelled when the server begins to stop. From then on, the server accepts no more
     /// connections, but requests in flight may still end.
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
     /// Cancelled when the server drops the requests that are still in flight.
-    abandon: CancellationToken,
+    pub(super) abandon: CancellationToken,
     connections: TaskTracker,
+}
+
+/// What the listeners of one kind have: the threads that serve them, and a limit.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    /// The runtime that accepts and serves the connections.
+    pub(crate) runtime: Handle,
+    /// The largest number of open connections of each listener.
+    pub(crate) max_connections: usize,
 }
 
 impl Server {
@@ -60,130 +70,98 @@ impl Server {
         &self.stop
     }
 
-    /// Serves `service` in the background. `service` is any HTTP service, for example an axum
-    /// router.
-    pub(crate) fn serve<S, B>(&self, socket: Socket, service: S)
+    /// Serves `service` in the background, on the runtime of `group`. `service` is any HTTP
+    /// service, for example an axum router. Without a socket, the listener is off, and nothing is
+    /// served.
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be registered with the runtime.
+    pub(crate) fn serve<S, B>(
+        &self,
+        group: &Group,
+        socket: Option<Socket>,
+        service: S,
+    ) -> io::Result<()>
     where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + 'static,
         S::Future: Send,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
-        let server = self.clone();
-        self.connections.spawn(async move {
+        let Some(socket) = socket else { return Ok(()) };
+        let listener = {
+            let listener = socket.listener.into_std()?;
+            let _runtime = group.runtime.enter();
+            TcpListener::from_std(listener)?
+        };
+        let (server, places) = (self.clone(), Connections::new(group.max_connections));
+        let task = async move {
             tokio::select! {
                 () = server.stop.cancelled() => {}
-                () = server.accept(socket.listener, service) => {}
+                () = server.accept(listener, places, service) => {}
             }
-        });
+        };
+        self.connections.spawn_on(task, &group.runtime);
+        Ok(())
     }
 
-    /// Stops accepting connections, and waits for requests in flight. Returns whether all of these
-    /// requests ended within `grace`.
+    /// Stops accepting connections, closes those that are idle, and waits for requests in flight.
+    /// Returns whether all of these requests ended within `grace`.
     pub(crate) async fn shut_down(&self, grace: Duration) -> bool {
         self.stop.cancel();
         self.connections.close();
         let all_ended = tokio::time::timeout(grace, self.connections.wait()).await.is_ok();
         self.abandon.cancel();
-        self.connections.wait().await;
+        if tokio::time::timeout(ABANDON_TIMEOUT, self.connections.wait()).await.is_err() {
+            tracing::warn!("connections did not end, because their threads are blocked");
+        }
         all_ended
     }
 
-    async fn accept<S, B>(&self, mut listener: TcpListener, service: S)
+    async fn accept<S, B>(&self, listener: TcpListener, connections: Arc<Connections>, service: S)
     where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + 'static,
         S::Future: Send,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
-        let permits = Arc::new(Semaphore::new(self.limits.max_connections));
-        // The semaphore is never closed, so acquiring does not fail.
-        while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-            // axum's `accept` waits a second when the process has no file descriptors left.
-            let (stream, peer) = Listener::accept(&mut listener).await;
-            self.connections.spawn(self.clone().connection(stream, peer, service.clone(), permit));
-        }
-    }
-
-    async fn connection<S, B>(
-        self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        service: S,
-        _permit: OwnedSemaphorePermit,
-    ) where
-        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
-        S: Clone + Send + 'static,
-        S::Future: Send,
-        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
-    {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
-        let activity = Arc::new(Activity::default());
-        let (begun, trusted_proxies) = (Arc::clone(&activity), Arc::clone(&self.trusted_proxies));
-        let service = service_fn(move |request: Request<Incoming>| {
-            let in_flight = begun.begin();
-            let client = ClientAddress::of(peer.ip(), request.headers(), &trusted_proxies);
-            let mut request = request.map(|body| TimeoutBody::new(self.limits.idle_timeout, body));
-            request.extensions_mut().insert(client);
-            let response = service.clone().oneshot(request);
-            async move {
-                let _in_flight = in_flight;
-                response.await
-            }
-        });
-        let answers = Arc::clone(&activity);
-        let stream = InspectWriter::new(stream, move |written: &[u8]| answers.wrote(written.len()));
-        let builder = self.builder();
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.abandon.cancelled() => return,
-            () = self.reason_to_end(&activity) => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = connection.as_mut() => ended,
-                    () = self.abandon.cancelled() => return,
-                    // Without this branch, a peer that never reads its responses would keep its
-                    // connection open without a time limit.
-                    () = activity.stalled(self.limits.idle_timeout) => {
-                        return tracing::debug!(%peer, "connection dropped: its peer does not read the answers");
-                    }
+        let mut refusals = Refusals::default();
+        loop {
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) if is_about_one_connection(&error) => continue,
+                Err(error) => {
+                    refusals.warn(&error);
+                    connections.ask_one_to_give_way();
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
                 }
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, %peer, "connection failed");
+            };
+            let place = connections.place().await;
+            self.connections.spawn(self.clone().connection(stream, peer, service.clone(), place));
         }
     }
+}
 
-    /// Waits until the connection is idle or the server stops.
-    async fn reason_to_end(&self, activity: &Activity) {
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = activity.idle(self.limits.idle_timeout) => {}
+/// Returns whether `accept` failed because the peer of one connection is already gone.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Warns about connections that the operating system refused, but not about each of them.
+#[derive(Default)]
+struct Refusals {
+    last_warning: Option<Instant>,
+}
+
+impl Refusals {
+    fn warn(&mut self, error: &io::Error) {
+        let recent = |last: Instant| last.elapsed() < ACCEPT_WARNING_INTERVAL;
+        if !self.last_warning.is_some_and(recent) {
+            self.last_warning = Some(Instant::now());
+            tracing::warn!(%error, "connections cannot be accepted for now");
         }
-    }
-
-    fn builder(&self) -> Builder<TokioExecutor> {
-        let LimitsConfig {
-            max_header_size, max_streams, header_read_timeout, idle_timeout, ..
-        } = self.limits;
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(header_read_timeout)
-            .max_buf_size(max_header_size.bytes());
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(max_streams)
-            .max_header_list_size(u32::try_from(max_header_size.bytes()).unwrap_or(u32::MAX))
-            // Pings detect that a peer is gone.
-            .keep_alive_interval(idle_timeout)
-            .keep_alive_timeout(header_read_timeout);
-        builder
     }
 }

@@ -12,6 +12,11 @@
 //! | `health` | the health check of gRPC |
 //! | `log` | that a caller who is refused cannot fill the log |
 //! | `usage` | which answers count as accepted and which as failed |
+//! | `storage` | backups of the key database |
+//! | `refusals` | refusals that a sender has to be able to read while it still writes |
+//! | `runtimes` | that management and health do not wait for senders |
+//! | `capacity` | how many connections there may be, and which of them give way |
+//! | `stopping` | which connections and requests are waited for at the end |
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
 //! | `process` | configuration, exit codes, restart, stopping |
@@ -23,8 +28,10 @@
 mod admission;
 mod agent;
 mod bombs;
+mod capacity;
 mod cors;
 mod health;
+mod http2;
 mod listeners;
 mod log;
 mod management;
@@ -32,7 +39,11 @@ mod payload;
 mod process;
 mod program;
 mod ready;
+mod refusals;
+mod runtimes;
 mod secrets;
 mod stalled;
+mod stopping;
+mod storage;
 mod transport;
 mod usage;

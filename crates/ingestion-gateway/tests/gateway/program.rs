@@ -102,6 +102,15 @@ impl Gateway {
     }
 
     pub(crate) async fn start_in(directory: Arc<TempDir>, arguments: &[&str]) -> Self {
+        Self::start_by(command, directory, arguments).await
+    }
+
+    /// Starts the gateway with the command that `command` creates for a directory and arguments.
+    pub(crate) async fn start_by(
+        command: impl FnOnce(&Path, &[&str]) -> Command,
+        directory: Arc<TempDir>,
+        arguments: &[&str],
+    ) -> Self {
         let ready_file = directory.path().join(format!("ready-{}.json", rand_name()));
         let free_ports = free_ports();
         let mut all: Vec<&str> = free_ports.iter().map(String::as_str).collect();
@@ -222,9 +231,23 @@ impl Gateway {
 
     /// Returns the largest resident memory of the process so far, in bytes.
     pub(crate) fn peak_memory(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        peak.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, line: &str) -> usize {
+        let status = self.proc("status");
+        let size = status.lines().find_map(|text| text.strip_prefix(line)).unwrap();
+        size.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
+    /// Reads a file about the process in `/proc`.
+    pub(crate) fn proc(&self, name: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{name}", self.pid())).unwrap()
+    }
+
+    /// Returns the address of a listener, which is given by its name in the ready file.
+    pub(crate) fn address(&self, listener: &str) -> String {
+        self.addresses[listener].as_str().unwrap().to_owned()
     }
 
     pub(crate) fn pid(&self) -> u32 {

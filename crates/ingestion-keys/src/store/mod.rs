@@ -23,7 +23,7 @@ pub use error::{CommitError, StoreError, StoreErrorKind};
 pub use memory::MemoryStore;
 pub use snapshot::{Snapshot, SnapshotChunk, SnapshotSender};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{SqliteOptions, SqliteStore};
+pub use sqlite::{BackedUp, BackupProgress, SqliteOptions, SqliteStore};
 
 use crate::audit::{AuditEntry, AuditNote};
 use crate::clock::Timestamp;
@@ -210,6 +210,21 @@ pub struct UsageBatch {
     /// Clients that were last seen before this time are forgotten. A store may keep a client of
     /// this age until the next batch that has a client of the same key.
     pub oldest_client: Option<Timestamp>,
+}
+
+impl Commit {
+    /// Returns whether this change only revokes keys: each write deletes a key, disables a key, or
+    /// ends its validity. A store may keep room for such changes.
+    #[must_use]
+    pub fn revokes(&self) -> bool {
+        self.writes.iter().all(|write| match write {
+            Write::Insert(_) => false,
+            Write::Update(record) => {
+                !record.enabled || record.expires_at.is_some_and(|end| end <= self.at)
+            }
+            Write::Delete(_) => true,
+        })
+    }
 }
 
 impl Write {

@@ -69,6 +69,27 @@ impl Endpoint {
         }
     }
 
+    /// Checks whether a request to this endpoint may carry a credential: over TLS to every host,
+    /// and over plaintext to a loopback address. An authenticator checks its own credential; this
+    /// is for credentials in other headers.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`EndpointError::Plaintext`] or [`EndpointError::Relative`] if it may not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use otlp_auth::client::Endpoint;
+    ///
+    /// assert!(Endpoint::try_from("https://otlp.example.com")?.may_carry_credential().is_ok());
+    /// assert!(Endpoint::try_from("http://otlp.example.com")?.may_carry_credential().is_err());
+    /// # Ok::<(), otlp_auth::client::EndpointError>(())
+    /// ```
+    pub fn may_carry_credential(&self) -> Result<(), EndpointError> {
+        check(self.uri(), false)
+    }
+
     #[cfg(feature = "tonic")]
     pub(super) fn target(&self) -> &Target {
         &self.0

@@ -28,11 +28,15 @@ use crate::denial::Denial;
 use crate::timeout::timeout;
 
 /// The maximum number of bytes that are read from the body of a rejected HTTP/1.1 request. Without
-/// this read, a sender that is still writing gets a connection reset instead of the response.
-const DRAIN_BYTES: usize = 256 << 10;
+/// this read, a sender that is still writing gets a connection reset instead of the response. It
+/// would take the refusal for a failure of the network, and send the request again for ever.
+const DRAIN_BYTES: usize = 128 << 20;
 
 /// The maximum time for which the body of a rejected request is read.
-const DRAIN_TIME: Duration = Duration::from_secs(1);
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// The maximum time that the next part of the body of a rejected request may take to arrive.
+const DRAIN_SILENCE: Duration = Duration::from_secs(2);
 
 /// Puts an authenticator in front of a service. The service can be a tonic `Server`, an axum
 /// `Router`, a hyper service, or gRPC and HTTP on one port.
@@ -394,8 +398,8 @@ where
     }
 }
 
-/// Reads the rest of the body of a rejected HTTP/1.1 request, up to [`DRAIN_BYTES`] and
-/// [`DRAIN_TIME`]. Later versions of HTTP need no such read, because a server can reject a stream
+/// Reads the rest of the body of a rejected HTTP/1.1 request, up to [`DRAIN_BYTES`],
+/// [`DRAIN_TIME`] and [`DRAIN_SILENCE`]. Later versions of HTTP need no such read, because a server can reject a stream
 /// without closing the connection. If the sender expects `100 Continue`, nothing is read either,
 /// because the sender has not begun to write.
 fn drain<B>(parts: &Parts, body: B)
@@ -415,7 +419,11 @@ where
         runtime.spawn(timeout(DRAIN_TIME, async move {
             let mut body = std::pin::pin!(body);
             let mut left = DRAIN_BYTES;
-            while let Some(Ok(frame)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+            let mut next = async || {
+                let frame = poll_fn(|cx| body.as_mut().poll_frame(cx));
+                timeout(DRAIN_SILENCE, frame).await.flatten()?.ok()
+            };
+            while let Some(frame) = next().await {
                 let read = frame.data_ref().map_or(0, Buf::remaining);
                 match left.checked_sub(read) {
                     Some(rest) => left = rest,

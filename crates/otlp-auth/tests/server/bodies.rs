@@ -119,19 +119,19 @@ async fn an_allowed_body_is_left_to_the_service() {
 
 // Scenario: the requests of HTTP/1 senders are rejected. One sender never stops writing its body.
 // Another sender writes nothing more and does not close the connection.
-// Guarantee: the layer reads 256 KiB and one more frame of the first body. It reads the second body
+// Guarantee: the layer reads 128 MiB and one more frame of the first body. It reads the second body
 // for a limited time. Then it drops both bodies.
 #[tokio::test]
 async fn a_refused_body_is_drained_within_bounds() {
     let mut waiting = Vec::new();
     for version in [Version::HTTP_10, Version::HTTP_11] {
         for (credential, status) in REFUSED {
-            let (body, traces) = Endless::new(Some(16 << 10));
+            let (body, traces) = Endless::new(Some(1 << 20));
             assert_eq!(send(version, credential, false, body).await, (status, 0));
             assert!(traces.dropped.await.is_err());
             assert_eq!(
                 traces.taken.load(Ordering::Relaxed),
-                (256 << 10) + (16 << 10),
+                (128 << 20) + (1 << 20),
                 "{credential}"
             );
 

@@ -26,7 +26,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use otlp_auth_examples::collector_config::CollectorConfig;
+use otlp_auth_examples::collector_config::{CollectorConfig, Compression, ExporterConfig};
 use otlp_auth_examples::{Signal, log_to_stderr, report_reloads, stop_signal};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -106,7 +106,7 @@ impl Exporter {
         let config = CollectorConfig::from_file(&cli.config, &|name| std::env::var(name).ok())?;
         config.warnings().iter().for_each(|warning| complain(format_args!("warning: {warning}")));
         let config = config.exporter(cli.exporter.as_deref()).context("--exporter")?;
-        warn_of_environment();
+        warn_of_environment(config)?;
 
         let Exporters { spans, metrics, logs, generation } =
             client::exporters(config, cli.allow_plaintext)?;
@@ -226,15 +226,25 @@ async fn stopped_within(time: Duration, stop: &mut watch::Receiver<bool>) -> boo
 
 /// Warns if environment variables change what the SDK sends. Headers in these variables are sent in
 /// addition to the headers of the configuration.
-fn warn_of_environment() {
+///
+/// A variable that sets another compression than the configuration is an error. The SDK applies it
+/// unless the SDK itself has the configured compression.
+fn warn_of_environment(config: &ExporterConfig) -> anyhow::Result<()> {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("OTEL_EXPORTER_OTLP_") {
+            let of_sdk = matches!(config.compression(), Compression::Gzip | Compression::Zstd);
+            anyhow::ensure!(
+                of_sdk || !name.ends_with("_COMPRESSION"),
+                "the environment variable {name} would replace the compression of the \
+                 configuration: unset it"
+            );
             complain(format_args!(
                 "warning: the environment variable {name} is in effect besides the configuration"
             ));
         }
     }
+    Ok(())
 }
 
 fn complain(line: impl std::fmt::Display) {

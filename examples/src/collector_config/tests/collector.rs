@@ -108,8 +108,7 @@ fn full() {
     let config = collector(FULL).unwrap();
     let ids: Vec<_> = config.exporters().iter().map(|exporter| exporter.id()).collect();
     assert_eq!(ids, ["otlp/stackstate", "otlphttp/stackstate"]);
-    let expected = "exporters.otlp/stackstate.compression: snappy is not supported on OTLP/gRPC: gzip is used (line 26)\n\
-                    exporters.otlp/stackstate.sending_queue: has no effect here (line 27)";
+    let expected = "exporters.otlp/stackstate.sending_queue: has no effect here (line 27)";
     assert_eq!(warnings(&config), expected);
     assert!(config.exporters().iter().all(|exporter| exporter.auth().is_some()));
 }
@@ -262,7 +261,7 @@ fn all_problems() {
                 service: {extensions: [bearertokenauth]}\n\
                 exporters:\n\
                 \x20 otlp: {endpoint: 1, timeout: 5, tls: {insecure: 'yes'}, auth: {authenticator: bearertokenauth}}\n\
-                \x20 otlphttp: {endpoint: localhost, compression: lz4, headers: {host: a}, retry_on_failure: {multiplier: 0}}";
+                \x20 otlphttp: {endpoint: localhost, compression: brotli, headers: {host: a}, retry_on_failure: {multiplier: 0}}";
     let problems = problems(text);
     let paths: Vec<_> = problems.lines().map(|line| line.split(": ").next().unwrap()).collect();
     assert_eq!(

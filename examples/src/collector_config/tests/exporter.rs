@@ -53,6 +53,9 @@ fn grpc_endpoints() {
         ("https://a.example:443/", false, "https://a.example:443/"),
         ("127.0.0.1:4317", true, "http://127.0.0.1:4317/"),
         ("'[::1]:4317'", true, "http://[::1]:4317/"),
+        (":4317", true, "http://localhost:4317/"),
+        ("https://:4317", false, "https://localhost:4317/"),
+        ("${env:HOST:-a.example}:4317", false, "https://a.example:4317/"),
     ] {
         for id in ["otlp", "otlp/x", "otlp_grpc"] {
             let (exporter, _) =
@@ -65,7 +68,8 @@ fn grpc_endpoints() {
     for endpoint in [
         "a.example",
         "https://a.example",
-        ":4317",
+        "':'",
+        ":x",
         "a.example:0",
         "a.example:70000",
         "a.example:x",
@@ -174,11 +178,25 @@ fn tls() {
     assert_eq!(config.server_name(), Some("b"));
     assert!(!format!("{config:?}").contains("canary"));
     assert!(tls("{ca_file: '', ca_pem: x}").ca().is_some());
+    assert!(!config.system_roots() && tls("{}").system_roots());
+    assert!(tls("{ca_file: /ca.pem, include_system_ca_certs_pool: true}").system_roots());
+    assert!(tls("{insecure: true, insecure_skip_verify: true}").is_insecure());
+    let unused = "{min_version: '1.2', cipher_suites: [], curve_preferences: [], tpm: {enabled: false}, max_version: ''}";
+    assert!(!tls(unused).is_insecure());
 
     for (settings, expected) in [
         ("7", "tls: expected a map, found an integer"),
         ("{insecure: 1}", "tls.insecure: expected true or false, found an integer"),
         ("{insecure_skip_verify: true}", "tls.insecure_skip_verify: not supported"),
+        (
+            "{insecure: false, insecure_skip_verify: true}",
+            "tls.insecure_skip_verify: not supported",
+        ),
+        ("{min_version: '1.3'}", "tls.min_version: not supported: TLS 1.2 would be accepted"),
+        ("{min_version: '2'}", "tls.min_version: expected one of"),
+        ("{cipher_suites: [A]}", "tls.cipher_suites: not supported"),
+        ("{curve_preferences: [X25519]}", "tls.curve_preferences: not supported"),
+        ("{tpm: {enabled: true}}", "tls.tpm.enabled: not supported"),
         (
             "{insecure_skip_verify: x}",
             "tls.insecure_skip_verify: expected true or false, found a string",
@@ -197,8 +215,8 @@ fn tls() {
         assert!(problem.starts_with(expected), "{settings}: {problem}");
     }
     assert_eq!(
-        warning("otlp", "endpoint: a:1\ntls: {min_version: '1.3'}"),
-        "exporters.otlp.tls.min_version: has no effect here (line 4)"
+        warning("otlp", "endpoint: a:1\ntls: {reload_interval: 1h}"),
+        "exporters.otlp.tls.reload_interval: has no effect here (line 4)"
     );
     assert_eq!(
         warning("otlp", "endpoint: a:1\ntls: {insecur: 1}"),
@@ -207,28 +225,49 @@ fn tls() {
 }
 
 /// Scenario: an exporter has each compression on each protocol.
-/// Guarantee: each compression is used, with one exception: snappy on gRPC becomes gzip, with a
-/// warning.
+/// Guarantee: the compressions of a Collector are read. A compression that the protocol does not
+/// have is a problem, and no other compression is used instead.
 #[test]
 fn compression() {
-    let compression = |id: &str, name: &str| {
-        let (exporter, warnings) =
-            exporter(id, &format!("endpoint: http://a:1\ncompression: {name}")).unwrap();
-        (exporter.compression(), warnings.is_empty())
-    };
-    for id in ["otlp", "otlphttp"] {
-        assert_eq!(compression(id, "gzip"), (Compression::Gzip, true));
-        assert_eq!(compression(id, "zstd"), (Compression::Zstd, true));
-        assert_eq!(compression(id, "none"), (Compression::None, true));
-        assert_eq!(compression(id, "''"), (Compression::None, true));
-        assert_eq!(compression(id, ""), (Compression::Gzip, true));
-        for unknown in ["lz4", "GZIP", "brotli"] {
-            let problem = problem(id, &format!("endpoint: http://a:1\ncompression: {unknown}"));
-            assert_eq!(problem, "compression: expected one of gzip, zstd, snappy, none (line 4)");
-        }
+    let settings = |name: &str| format!("endpoint: http://a:1\ncompression: {name}");
+    let both = [
+        ("gzip", Compression::Gzip),
+        ("zstd", Compression::Zstd),
+        ("snappy", Compression::Snappy),
+        ("none", Compression::None),
+        ("''", Compression::None),
+        ("", Compression::Gzip),
+    ];
+    let http = [
+        ("x-snappy-framed", Compression::SnappyFramed),
+        ("zlib", Compression::Zlib),
+        ("deflate", Compression::Deflate),
+        ("lz4", Compression::Lz4),
+    ];
+    for (id, (name, expected)) in both
+        .iter()
+        .map(|case| ("otlp", case))
+        .chain(both.iter().chain(&http).map(|case| ("otlphttp", case)))
+    {
+        let (exporter, warnings) = exporter(id, &settings(name)).unwrap();
+        assert_eq!((exporter.compression(), warnings.as_str()), (*expected, ""), "{id} {name}");
     }
-    assert_eq!(compression("otlp", "snappy"), (Compression::Gzip, false));
-    assert_eq!(compression("otlphttp", "snappy"), (Compression::Snappy, true));
+    for (name, _) in http {
+        assert_eq!(
+            problem("otlp", &settings(name)),
+            "compression: is for OTLP/HTTP only: expected one of gzip, zstd, snappy, none (line 4)"
+        );
+    }
+    for unknown in ["GZIP", "brotli"] {
+        assert_eq!(
+            problem("otlp", &settings(unknown)),
+            "compression: expected one of gzip, zstd, snappy, none (line 4)"
+        );
+        assert_eq!(
+            problem("otlphttp", &settings(unknown)),
+            "compression: expected one of gzip, zstd, snappy, x-snappy-framed, zlib, deflate, lz4, none (line 4)"
+        );
+    }
 }
 
 /// Scenario: `headers` is given as a map and as a list.
@@ -254,6 +293,7 @@ fn headers() {
         ("{Grpc-Timeout: c}", "headers.Grpc-Timeout: this header belongs to the protocol"),
         ("{a: 1}", "headers.a: expected a string, found an integer: put it in quotes"),
         ("{a: }", "headers.a: expected a string, found nothing"),
+        ("{sts-api-key: ''}", "headers.sts-api-key: is empty: requests would go out without"),
         ("{a: \"b\\nc\"}", "headers.a: the value has a character that no header may have"),
         ("{a: b, A: c}", "headers.A: the header is set twice"),
         ("[a]", "headers[0]: expected a map, found a string"),
@@ -263,6 +303,83 @@ fn headers() {
     ] {
         let problem = problem("otlp", &format!("endpoint: a:1\nheaders: {headers}"));
         assert!(problem.starts_with(expected), "{headers}: {problem}");
+    }
+}
+
+/// Scenario: `headers` has headers whose name or whose value shows that they hold a credential, and
+/// other headers. The value of one ends in a line end.
+/// Guarantee: the credentials are recognised, and the line end is left out.
+#[test]
+fn credentials_in_headers() {
+    let exporter =
+        |headers: &str| exporter("otlp", &format!("endpoint: a:1\nheaders: {headers}")).unwrap().0;
+    for name in [
+        "Authorization",
+        "sts-api-key",
+        "x-api-key",
+        "api-key",
+        "apikey",
+        "x-license-key",
+        "lightstep-access-token",
+        "uptrace-dsn",
+        "x-honeycomb-team",
+        "cookie",
+        "x-auth",
+    ] {
+        let exporter = exporter(&format!("{{x-tenant: a, {name}: b}}"));
+        let found = exporter.credential_header().unwrap_or_else(|| panic!("{name}"));
+        assert!(found.as_str().eq_ignore_ascii_case(name), "{name}: {found}");
+    }
+    assert_eq!(exporter("{x-other: StackState a}").credential_header().unwrap(), "x-other");
+    for headers in ["{}", "{x-scope-orgid: a, tenant: b}", "{x-monkey: Bearer}", "{x-author: a b}"]
+    {
+        assert_eq!(exporter(headers).credential_header(), None, "{headers}");
+    }
+    assert_eq!(exporter("{x-api-key: \"a\\n\"}").headers()["x-api-key"], "a");
+}
+
+/// Scenario: `auth` names an authenticator, and `headers` sets the same header.
+/// Guarantee: a warning says that the authenticator replaces the header.
+#[test]
+fn auth_replaces_a_header() {
+    let config = collector(
+        "extensions: {bearertokenauth: {token: a}}\nexporters: {otlp: {endpoint: a:1, headers: {authorization: b}, auth: {authenticator: bearertokenauth}}}\nservice: {extensions: [bearertokenauth]}",
+    )
+    .unwrap();
+    let warnings: Vec<_> = config.warnings().iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("the authenticator replaces the header `authorization`"));
+}
+
+/// Scenario: an exporter has settings about authentication and TLS that old Collectors read, or that
+/// no Collector reads, and settings that send the data somewhere else. Or its `auth` is empty.
+/// Guarantee: each of them is a problem, because data would go out without its credential, without
+/// its protection, or to somebody else.
+#[test]
+fn what_decides_about_credentials_and_receivers_is_a_problem() {
+    for (id, setting, expected) in [
+        ("otlp", "per_rpc_auth: {type: bearer, bearer_token: a}", "per_rpc_auth: is not read, so"),
+        ("otlp", "bearer_token: a", "bearer_token: is not read, so that requests would go out"),
+        ("otlp", "basic_auth: {username: a, password: b}", "basic_auth: is not read"),
+        ("otlphttp", "api_key: a", "api_key: is not read"),
+        ("otlphttp", "token: a", "token: is not read"),
+        ("otlphttp", "authentication: a", "authentication: is not read"),
+        ("otlp", "auth:", "auth: is empty, so that requests would go out without a credential"),
+        ("otlp", "auth: {}", "auth.authenticator: is required"),
+        ("otlp", "insecure: true", "insecure: is not read here: it belongs into `tls`"),
+        ("otlp", "ca_file: a", "ca_file: is not read here: it belongs into `tls`"),
+        ("otlp", "tls_settings: {insecure: true}", "tls_settings: is not read here"),
+        ("otlp", "authority: a", "authority: not supported: the requests would name another"),
+        ("otlphttp", "proxy_url: http://a", "proxy_url: not supported: the requests would not go"),
+        ("otlphttp", "middlewares: [{id: a}]", "middlewares: not supported"),
+    ] {
+        let problem = problem(id, &format!("endpoint: http://a:1\n{setting}"));
+        assert!(problem.starts_with(expected), "{setting}: {problem}");
+    }
+    for empty in ["proxy_url: ''", "middlewares: []", "authority: ''"] {
+        let (_, warnings) =
+            exporter("otlphttp", &format!("endpoint: http://a:1\n{empty}")).unwrap();
+        assert_eq!(warnings, "", "{empty}");
     }
 }
 
@@ -341,7 +458,7 @@ fn no_effect() {
         "balancer_name",
         "read_buffer_size",
         "write_buffer_size",
-        "proxy_url",
+        "cookies",
     ] {
         assert_eq!(
             warning("otlp", &format!("endpoint: a:1\n{key}: {{}}")),

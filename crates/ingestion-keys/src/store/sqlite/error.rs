@@ -75,7 +75,7 @@ pub(super) enum CommitFailure {
 }
 
 impl SqliteError {
-    fn kind(&self) -> StoreErrorKind {
+    pub(super) fn kind(&self) -> StoreErrorKind {
         match self {
             Self::Locked => StoreErrorKind::Locked,
             Self::Newer { .. } => StoreErrorKind::TooNew,

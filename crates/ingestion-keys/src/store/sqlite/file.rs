@@ -36,11 +36,21 @@ impl PinnedFile {
         Ok(Self { path: path.to_owned(), file })
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(super) fn into_file(self) -> File {
+        self.file
+    }
+
     /// Returns the length of the file and the time at which it was last written to.
     pub(super) fn stamp(&self) -> Result<Stamp, SqliteError> {
-        let stamp = self.file.metadata().and_then(|metadata| {
-            Ok(Stamp { len: metadata.len(), written_at: metadata.modified()? })
-        });
+        let stamp = self.file.metadata().and_then(|metadata| Stamp::of(&metadata));
         stamp.map_err(|source| SqliteError::Io { action: "look at the open database file", source })
     }
 
@@ -128,6 +138,29 @@ pub(super) struct Stamp {
     /// The length in bytes.
     pub(super) len: u64,
     written_at: SystemTime,
+}
+
+impl Stamp {
+    pub(super) fn of(metadata: &fs::Metadata) -> io::Result<Self> {
+        Ok(Self { len: metadata.len(), written_at: metadata.modified()? })
+    }
+}
+
+/// Reads `len` bytes of a file.
+#[cfg(unix)]
+pub(super) fn read_at(file: &File, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    std::os::unix::fs::FileExt::read_exact_at(file, &mut bytes, offset)?;
+    Ok(bytes)
+}
+
+#[cfg(not(unix))]
+pub(super) fn read_at(mut file: &File, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    use io::{Read, Seek};
+    let mut bytes = vec![0; len];
+    file.seek(io::SeekFrom::Start(offset))?;
+    file.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Returns the path of the database file after all symbolic links are followed. Every path to the

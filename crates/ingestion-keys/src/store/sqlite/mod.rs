@@ -1,8 +1,11 @@
 //! A store of keys in an SQLite database, to which one process writes.
 
 mod audit;
+mod backup;
 mod error;
 mod file;
+mod files;
+mod reserve;
 mod rows;
 mod schema;
 #[cfg(test)]
@@ -19,12 +22,15 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Params, Row, Transaction, TransactionBehavior, params};
 use tokio::sync::watch;
 
+pub use self::backup::{BackedUp, BackupProgress};
 use self::error::{CommitFailure, SqliteError};
 use self::file::PinnedFile;
-use self::worker::{Files, Worker};
+use self::files::Files;
+use self::reserve::Reserve;
+use self::worker::Worker;
 use super::{
     Change, Changes, Commit, CommitError, Committed, Cursor, KeyStore, Snapshot, SnapshotChunk,
-    SnapshotSender, StoreError, UsageBatch,
+    SnapshotSender, StoreError, StoreErrorKind, UsageBatch,
 };
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
@@ -55,11 +61,16 @@ pub struct SqliteOptions {
 /// directories that the store creates. If an existing directory is open to other users, the store
 /// logs a warning.
 ///
+/// The file `<path>.reserve` keeps 1 MiB of the disk free. When the disk is full, the store uses
+/// this room for changes that delete, disable or end a key, and only for them.
+///
 /// Before each call and once a second, the store checks that the open file is still the file at the
-/// path, and that no other program wrote to the file. While this check fails, the store reads and
-/// writes nothing. This prevents the store from acknowledging changes that are lost together with
-/// the removed or overwritten file. The store follows symbolic links. It does not open a file with
-/// several names (hard links).
+/// path, and that it has the content that the store gave it. While this check fails, the store
+/// reads and writes nothing. This prevents the store from acknowledging changes that are lost
+/// together with the removed or overwritten file. If another file has the place of the database,
+/// [`replaced`](Self::replaced) says so. A program that leaves the content alone does not disturb
+/// the store: for example, it may read the database or make a checkpoint. The store follows
+/// symbolic links. It does not open a file with several names (hard links).
 #[derive(Debug)]
 pub struct SqliteStore {
     writer: Worker,
@@ -124,6 +135,22 @@ impl SqliteStore {
         Ok(opened?)
     }
 
+    /// Waits until another file has the place of the database, and returns the error of every call
+    /// from then on. The process should end, and start again with that file. If the file is removed
+    /// or empty, the call goes on waiting, because it may be restored.
+    ///
+    /// The log of the earlier database is moved aside if it does not belong to the other file.
+    pub async fn replaced(&self) -> StoreError {
+        let files = self.writer.files();
+        let mut is_replaced = files.is_replaced();
+        // The sender is part of `files`, so that it is not dropped meanwhile.
+        let _never_closed = is_replaced.wait_for(|is_replaced| *is_replaced).await;
+        match files.verify() {
+            Err(error) => error.into(),
+            Ok(()) => SqliteError::Replaced.into(),
+        }
+    }
+
     fn start(path: &Path, database: PinnedFile, lock: PinnedFile) -> Result<Self, SqliteError> {
         database.has_one_name()?;
         let log_path = file::beside(path, "-wal");
@@ -151,15 +178,17 @@ impl SqliteStore {
         // SQLite has created the log by now, and keeps it as long as there is a connection.
         let log = PinnedFile::open(&log_path)?;
         log.make_private();
-        files = Arc::new(Files::new(database, log, lock)?);
+        let newest = rows::cursor(&writer)?;
+        let reserve = Reserve::open(&file::beside(path, ".reserve"))?;
+        files = Arc::new(Files::new([database, log, lock], reserve, &writer, newest)?);
+        files.make_due_checkpoint(&mut writer);
         let reader = connect(path)?;
         reader.pragma_update(None, "query_only", true)?;
         files.verify()?;
-        let revision = rows::cursor(&writer)?.revision;
         Ok(Self {
-            reader: Worker::start("keys-reader", reader, Arc::clone(&files))?,
-            writer: Worker::start("keys-writer", writer, files)?,
-            revision: watch::Sender::new(revision),
+            reader: Worker::reader(reader, Arc::clone(&files))?,
+            writer: Worker::writer(writer, files)?,
+            revision: watch::Sender::new(newest.revision),
             path: path.to_owned(),
         })
     }
@@ -172,8 +201,21 @@ impl KeyStore for SqliteStore {
         // The thread of the connection wakes the followers. The caller cannot do this, because the
         // change is made even if the caller has dropped the future.
         let make = move |connection: &mut Connection| -> Result<_, CommitFailure> {
-            let committed =
-                write(connection, &files, |transaction| make_change(transaction, &commit))?;
+            let mut make =
+                || write(connection, &files, |transaction| make_change(transaction, &commit));
+            let committed = match make() {
+                // A quota that is used up is reported as an I/O error.
+                Err(CommitFailure::Sqlite(error))
+                    if commit.revokes()
+                        && matches!(error.kind(), StoreErrorKind::Full | StoreErrorKind::Io) =>
+                {
+                    files.make_room(connection);
+                    write(connection, &files, |transaction| make_change(transaction, &commit))?
+                }
+                made => made?,
+            };
+            let change = Cursor { revision: committed.revision, change_id: commit.change_id };
+            files.acknowledge(change);
             revision.send_replace(committed.revision);
             Ok(committed)
         };
@@ -260,13 +302,7 @@ fn write<T, E: From<rusqlite::Error> + From<SqliteError>>(
     let changed = change(&transaction)?;
     files.verify()?;
     transaction.commit()?;
-    if let Err(error) = files.checkpoint(connection) {
-        // The change is not lost: it is in the log, which is part of the database.
-        tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "the log of the database cannot be shortened"
-        );
-    }
+    files.shorten_log(connection);
     Ok(changed)
 }
 

@@ -11,7 +11,10 @@ use crate::cache::{KeyCache, KeyCacheOptions, KeyHandle};
 use crate::clock::ManualClock;
 use crate::fixture::{NOW, Outcome, SeededRng, allow, commit, decide, key, record};
 use crate::service::{KeyService, NewKey, Rotation};
-use crate::store::{StoreErrorKind, Write};
+use crate::store::Write;
+
+mod backup;
+mod foreign_writes;
 
 async fn empty() -> (SqliteStore, TempDir) {
     let directory = tempfile::tempdir().unwrap();
@@ -213,36 +216,6 @@ async fn one_database_whichever_way_it_is_named() {
     assert_fails(open(&other), SqliteError::Linked);
     fs::remove_file(&other).unwrap();
     assert_eq!(open(&link).unwrap().list().await.unwrap().len(), 1);
-}
-
-// Scenario: another program empties the file of an open database. In a second run, it overwrites
-// the file with a backup, as `cp` does. After each run the backup is restored and opened.
-// Guarantee: after the write of the other program, every call fails, and the store does not change
-// the file any more. The restored backup is complete.
-#[tokio::test]
-async fn a_file_that_was_written_to_is_not_ours() {
-    let directory = tempfile::tempdir().unwrap();
-    let [path, backup] = ["keys.db", "backup.db"].map(|name| directory.path().join(name));
-    let store = open(&path).unwrap();
-    insert(&store, 1).await.unwrap();
-    drop(store);
-    fs::copy(&path, &backup).unwrap();
-    for content in [Vec::new(), fs::read(&backup).unwrap()] {
-        let store = open(&path).unwrap();
-        insert(&store, 2).await.unwrap();
-        fs::write(&path, &content).unwrap();
-        assert_fails(insert(&store, 3).await, SqliteError::Overwritten);
-        assert_fails(store.list().await, SqliteError::Overwritten);
-        assert_fails(store.add_usage(UsageBatch::default()).await, SqliteError::Overwritten);
-        drop(store);
-        assert_eq!(fs::read(&path).unwrap(), content);
-        if content.is_empty() {
-            assert_fails(open(&path), SqliteError::Emptied);
-        }
-        fs::copy(&backup, &path).unwrap();
-        fs::remove_file(file::beside(&path, "-wal")).unwrap();
-        assert_eq!(open(&path).unwrap().list().await.unwrap().len(), 1);
-    }
 }
 
 // Scenario: a hundred thousand keys are written, far more than should be in the log at once.

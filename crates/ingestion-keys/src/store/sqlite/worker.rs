@@ -1,24 +1,21 @@
 //! A thread that owns a connection and runs one job after another.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tokio::sync::oneshot;
 
 use super::error::SqliteError;
-use super::file::{PinnedFile, Stamp};
+use super::file::Stamp;
+use super::files::Files;
 
-/// How often the files are verified while there is nothing to do.
+/// How often the thread that makes changes verifies the files.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(1);
-
-/// If the log has at least this many bytes, its changes are moved to the database. The number is
-/// the length of a thousand pages, which is also SQLite's default.
-const LONG_LOG: u64 = 4096 * 1000;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
@@ -31,70 +28,43 @@ pub(super) struct Worker {
     files: Arc<Files>,
 }
 
-/// The open files of a database: the database file, the write-ahead log with the last changes, and
-/// the lock file. Only the process that has locked the lock file writes to the database.
+/// How often the thread that makes changes tries to fill the reserve again.
+const REFILL_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What the last look at the files found.
 #[derive(Debug)]
-pub(super) struct Files {
-    database: PinnedFile,
-    log: PinnedFile,
-    lock: PinnedFile,
-    /// The stamp of the database file after the last checkpoint. If the file has another stamp,
-    /// another program wrote to the file.
-    stamp: Mutex<Stamp>,
-}
-
-impl Files {
-    pub(super) fn new(
-        database: PinnedFile,
-        log: PinnedFile,
-        lock: PinnedFile,
-    ) -> Result<Self, SqliteError> {
-        let stamp = Mutex::new(database.stamp()?);
-        Ok(Self { database, log, lock, stamp })
-    }
-
-    /// Fails unless all files are still at their paths, and no other program wrote to the database.
-    pub(super) fn verify(&self) -> Result<(), SqliteError> {
-        self.verify_as(*self.lock_stamp())
-    }
-
-    /// Moves the changes from the log to the database if the log is long. SQLite's automatic
-    /// checkpoint is off. Any other write to the database file therefore comes from another
-    /// program.
-    pub(super) fn checkpoint(&self, connection: &Connection) -> Result<(), SqliteError> {
-        if self.log.stamp()?.len < LONG_LOG {
-            return Ok(());
-        }
-        let mut stamp = self.lock_stamp();
-        self.verify_as(*stamp)?;
-        let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        *stamp = self.database.stamp()?;
-        Ok(moved?)
-    }
-
-    fn verify_as(&self, stamp: Stamp) -> Result<(), SqliteError> {
-        self.database.verify()?;
-        self.log.verify()?;
-        self.lock.verify()?;
-        if self.database.stamp()? == stamp { Ok(()) } else { Err(SqliteError::Overwritten) }
-    }
-
-    fn lock_stamp(&self) -> MutexGuard<'_, Stamp> {
-        self.stamp.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+struct Watch {
+    refilled_at: Instant,
+    is_unusable: bool,
+    /// The file that has the place of the database.
+    other_file: Option<Stamp>,
 }
 
 impl Worker {
-    pub(super) fn start(
+    /// Starts a thread that reads.
+    pub(super) fn reader(connection: Connection, files: Arc<Files>) -> Result<Self, SqliteError> {
+        Self::start("keys-reader", connection, files, |_, _| ())
+    }
+
+    /// Starts a thread that makes changes and watches the files.
+    pub(super) fn writer(connection: Connection, files: Arc<Files>) -> Result<Self, SqliteError> {
+        let mut watch = Watch { is_unusable: false, other_file: None, refilled_at: Instant::now() };
+        let look = move |connection: &mut _, files: &_| watch.look(connection, files);
+        Self::start("keys-writer", connection, files, look)
+    }
+
+    /// Starts a thread. `look` is called about once in every [`VERIFY_INTERVAL`].
+    fn start(
         name: &str,
         mut connection: Connection,
         files: Arc<Files>,
+        mut look: impl FnMut(&mut Connection, &Files) + Send + 'static,
     ) -> Result<Self, SqliteError> {
         let (jobs, received) = mpsc::channel::<Job>();
         let run = {
             let files = Arc::clone(&files);
             move || {
-                let mut lost = false;
+                let mut looked_at = Instant::now();
                 loop {
                     match received.recv_timeout(VERIFY_INTERVAL) {
                         Ok(job) => {
@@ -102,13 +72,20 @@ impl Worker {
                             // the job gets an error.
                             let _panicked = catch_unwind(AssertUnwindSafe(|| job(&mut connection)));
                         }
-                        Err(RecvTimeoutError::Timeout) => log_state(&files, &mut lost),
+                        Err(RecvTimeoutError::Timeout) => {}
                         Err(RecvTimeoutError::Disconnected) => break,
                     }
+                    if looked_at.elapsed() >= VERIFY_INTERVAL {
+                        look(&mut connection, &files);
+                        looked_at = Instant::now();
+                    }
                 }
-                if matches!(files.verify(), Err(SqliteError::Overwritten)) {
+                if files.other_file().is_some()
+                    || matches!(files.verify(), Err(SqliteError::Overwritten))
+                {
                     // Moving our changes from the log into the file of another program would
-                    // destroy both databases.
+                    // destroy both databases. Moving them into a file without a path would lose
+                    // them.
                     let _kept_apart =
                         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
                 }
@@ -153,15 +130,33 @@ impl Drop for Worker {
     }
 }
 
-/// Logs once when the files cannot be used any more, and once when they can be used again.
-fn log_state(files: &Files, lost: &mut bool) {
-    let found = files.verify();
-    match &found {
-        Ok(()) if *lost => tracing::info!("the database file is back"),
-        Err(error) if !*lost => {
-            tracing::error!(error = error as &dyn std::error::Error, "the database cannot be used")
+impl Watch {
+    /// Verifies the files. Logs once when they cannot be used any more, and once when they can be
+    /// used again. Gives the database up if another file has its place, and nobody has written to
+    /// that file since the last look.
+    fn look(&mut self, connection: &mut Connection, files: &Files) {
+        let found = files.verify();
+        match &found {
+            Ok(()) if self.is_unusable => tracing::info!("the database file is back"),
+            Err(error) if !self.is_unusable => {
+                let error: &dyn std::error::Error = error;
+                tracing::error!(error, "the database cannot be used");
+            }
+            _ => {}
         }
-        _ => {}
+        self.is_unusable = found.is_err();
+        if found.is_ok() {
+            files.make_due_checkpoint(connection);
+            if self.refilled_at.elapsed() >= REFILL_INTERVAL {
+                files.refill_reserve();
+                self.refilled_at = Instant::now();
+            }
+        }
+        let other_file = if found.is_err() { files.other_file() } else { None };
+        if other_file.is_some() && other_file == self.other_file && !*files.is_replaced().borrow() {
+            tracing::error!("another file has the place of the database");
+            files.give_up();
+        }
+        self.other_file = other_file;
     }
-    *lost = found.is_err();
 }

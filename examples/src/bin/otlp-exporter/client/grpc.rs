@@ -6,12 +6,16 @@ use opentelemetry_otlp::{
     Compression, LogExporter, MetricExporter, SpanExporter, WithExportConfig, WithTonicConfig,
 };
 use opentelemetry_sdk::metrics::Temporality;
-use otlp_auth::client::UnboundBearerTokenAuth;
-use otlp_auth_examples::collector_config::ExporterConfig;
+use otlp_auth::client::{BearerTokenAuth, UnboundBearerTokenAuth, channel_to};
+use otlp_auth_examples::collector_config::{self, ExporterConfig};
+use tonic::body::Body;
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Channel, Endpoint};
+use tower::util::BoxCloneService;
+use tower::{BoxError, ServiceBuilder, ServiceExt};
 
-use super::{Exporters, compression, explain, read, retry};
+use super::grpc_snappy::GrpcSnappy;
+use super::{Exporters, compression, explain, retry, tls};
 
 pub(super) fn exporters(
     config: &ExporterConfig,
@@ -22,13 +26,11 @@ pub(super) fn exporters(
         endpoint = endpoint.connect_timeout(timeout).timeout(timeout);
     }
     if endpoint.uri().scheme() == Some(&Scheme::HTTPS) {
-        endpoint = endpoint.tls_config(tls(config)?).context("TLS")?;
+        endpoint = tls::grpc_endpoint(config, endpoint)?;
     }
-    let channel = match auth {
-        Some(auth) => auth.for_endpoint(&endpoint).map_err(explain)?.channel()?,
-        None => endpoint.connect_lazy(),
-    };
-    let compression = compression(config);
+    let auth = auth.map(|auth| auth.for_endpoint(&endpoint)).transpose().map_err(explain)?;
+    let channel = channel_to(|| service(config, auth.as_ref(), &endpoint))?;
+    let compression = compression::of_sdk(config);
     Ok(Exporters {
         spans: Some(
             configured(SpanExporter::builder().with_tonic(), config, compression, &channel)
@@ -72,16 +74,30 @@ fn configured<B: WithTonicConfig + WithExportConfig>(
     }
 }
 
-fn tls(config: &ExporterConfig) -> anyhow::Result<ClientTlsConfig> {
-    let mut tls = match config.tls().ca() {
-        Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?)),
-        None => ClientTlsConfig::new().with_native_roots(),
+type Service = BoxCloneService<http::Request<Body>, http::Response<Body>, BoxError>;
+
+/// Makes the service that sends requests: with the credential, and compressed with snappy if the
+/// configuration says so. The SDK applies all other compressions.
+fn service(
+    config: &ExporterConfig,
+    auth: Option<&BearerTokenAuth>,
+    endpoint: &Endpoint,
+) -> Service {
+    // The hint is logged here, because the SDK gets only the text of an error.
+    let channel = endpoint.connect_lazy().map_err(|error| {
+        tls::log_hint(&error);
+        BoxError::from(error)
+    });
+    let service = match auth {
+        Some(auth) => ServiceBuilder::new()
+            .map_response(|response: http::Response<_>| response.map(Body::new))
+            .layer(auth.layer())
+            .service(channel)
+            .boxed_clone(),
+        None => channel.boxed_clone(),
     };
-    if let Some(identity) = config.tls().identity() {
-        tls = tls.identity(Identity::from_pem(read(identity.cert())?, read(identity.key())?));
+    match config.compression() {
+        collector_config::Compression::Snappy => GrpcSnappy(service).boxed_clone(),
+        _ => service,
     }
-    if let Some(name) = config.tls().server_name() {
-        tls = tls.domain_name(name);
-    }
-    Ok(tls)
 }

@@ -1,11 +1,12 @@
 //! OTLP/HTTP.
 
+use std::error::Error;
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use http::header::{CONTENT_ENCODING, HOST};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use opentelemetry_http::{Bytes, HttpClient, HttpError};
@@ -14,10 +15,10 @@ use opentelemetry_otlp::{
     WithHttpConfig,
 };
 use opentelemetry_sdk::metrics::Temporality;
-use otlp_auth::client::UnboundBearerTokenAuth;
+use otlp_auth::client::{EndpointError, UnboundBearerTokenAuth};
 use otlp_auth_examples::collector_config::{self, ExporterConfig, Signal};
 
-use super::{Exporters, compression, explain, read, retry};
+use super::{Exporters, compression, explain, retry, tls};
 
 pub(super) fn exporters(
     config: &ExporterConfig,
@@ -27,7 +28,7 @@ pub(super) fn exporters(
         let uri = config.signal_endpoint(signal)?;
         Some(client(config, auth, &uri).map(|client| (client, uri.to_string())))
     };
-    let compression = compression(config);
+    let compression = compression::of_sdk(config);
     let [spans, metrics, logs] = [Signal::Traces, Signal::Metrics, Signal::Logs]
         .map(|signal| for_signal(signal).transpose());
     let spans = spans?.map(|client| {
@@ -89,16 +90,8 @@ fn client(
     if uri.scheme() == Some(&Scheme::HTTP) {
         // Plaintext to a loopback address must not go through a proxy.
         builder = builder.no_proxy();
-    }
-    if let Some(ca) = config.tls().ca() {
-        builder = builder.tls_certs_only(
-            reqwest::Certificate::from_pem_bundle(&read(ca)?).context("tls.ca_file")?,
-        );
-    }
-    if let Some(identity) = config.tls().identity() {
-        let pem = [read(identity.cert())?, read(identity.key())?].join(&b'\n');
-        builder = builder
-            .identity(reqwest::Identity::from_pem(&pem).context("tls.cert_file, tls.key_file")?);
+    } else {
+        builder = builder.tls_backend_preconfigured(tls::client_config(config)?);
     }
     let named = config
         .tls()
@@ -116,24 +109,25 @@ fn client(
     let client = builder.build().context("no HTTP client")?;
     let client: SharedClient = match auth {
         Some(auth) => Arc::new(auth.for_endpoint(uri).map_err(explain)?.http_client(client)),
-        None => Arc::new(client),
+        None => Arc::new(Unauthenticated(client)),
     };
     Ok(Arc::new(Configured {
         client,
         headers: config.headers().clone(),
-        snappy: config.compression() == collector_config::Compression::Snappy,
+        compression: config.compression(),
         named,
     }))
 }
 
-/// Adds the configured headers and snappy compression to each request, and applies the server name.
-/// Neither the exporter nor the client has suitable settings for this.
+/// Adds the configured headers and compression to each request, and applies the server name.
+/// Neither the exporter nor the client has suitable settings for this. Also logs why a request
+/// failed, because the SDK logs only that it failed.
 #[derive(Debug)]
 struct Configured {
     client: SharedClient,
     /// On the exporter, environment variables would override these headers.
     headers: HeaderMap,
-    snappy: bool,
+    compression: collector_config::Compression,
     named: Option<Named>,
 }
 
@@ -141,16 +135,43 @@ struct Configured {
 impl HttpClient for Configured {
     async fn send_bytes(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         request.headers_mut().extend(self.headers.clone());
-        // If the environment sets a compression, the exporter has already applied it.
-        if self.snappy && !request.headers().contains_key(CONTENT_ENCODING) {
-            // The Collector uses snappy's block format.
-            *request.body_mut() = snap::raw::Encoder::new().compress_vec(request.body())?.into();
-            request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
+        if let Some((encoding, body)) = compression::encode(self.compression, request.body())? {
+            *request.body_mut() = body;
+            request.headers_mut().insert(CONTENT_ENCODING, encoding);
         }
         if let Some(named) = &self.named {
             named.apply(&mut request)?;
         }
-        self.client.send_bytes(request).await
+        match self.client.send_bytes(request).await {
+            Ok(response) => Ok(response),
+            Err(error) => {
+                // The text of an error of reqwest may contain the URL, which may contain a key.
+                let error = match error.downcast::<reqwest::Error>() {
+                    Ok(error) => Box::new(error.without_url()),
+                    Err(error) => error,
+                };
+                tracing::warn!(error = &*error as &dyn Error, "a request did not arrive");
+                tls::log_hint(&*error);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A client without an authenticator. It has the check that otlp-auth's client has: a gRPC server
+/// answers every request with the status 200, so its answer is no success.
+#[derive(Debug)]
+struct Unauthenticated(reqwest::blocking::Client);
+
+#[async_trait]
+impl HttpClient for Unauthenticated {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let response = self.0.send_bytes(request).await?;
+        let content_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        if content_type.is_some_and(|value| value.starts_with(b"application/grpc")) {
+            return Err(EndpointError::GrpcPort.into());
+        }
+        Ok(response)
     }
 }
 

@@ -1,15 +1,18 @@
 //! The exporters of opentelemetry-rust, configured like the exporter of a Collector.
 
+mod compression;
 mod grpc;
+mod grpc_snappy;
 mod http;
+mod tls;
 
 use std::time::Duration;
 
 use anyhow::Context;
-use opentelemetry_otlp::{Compression, LogExporter, MetricExporter, RetryPolicy, SpanExporter};
+use opentelemetry_otlp::{LogExporter, MetricExporter, RetryPolicy, SpanExporter};
 use otlp_auth::GenerationReceiver;
-use otlp_auth::client::{BearerTokenAuth, EndpointError, UnboundBearerTokenAuth};
-use otlp_auth_examples::collector_config::{self, ExporterConfig, Pem, Protocol};
+use otlp_auth::client::{BearerTokenAuth, Endpoint, EndpointError, UnboundBearerTokenAuth};
+use otlp_auth_examples::collector_config::{ExporterConfig, Pem, Protocol, Signal};
 use secrecy::ExposeSecret;
 
 /// One exporter for each signal that has an endpoint in the configuration.
@@ -30,6 +33,12 @@ pub(crate) fn exporters(
     let mut auth = auth.transpose().context("no authenticator")?;
     if allow_plaintext {
         auth = auth.map(UnboundBearerTokenAuth::allow_plaintext);
+    }
+    if !allow_plaintext && let Some(header) = config.credential_header() {
+        for uri in Signal::ALL.into_iter().filter_map(|signal| config.signal_endpoint(signal)) {
+            let checked = Endpoint::from(uri).may_carry_credential();
+            checked.map_err(explain).with_context(|| format!("the header {header}"))?;
+        }
     }
     let generation = auth.as_ref().map(UnboundBearerTokenAuth::generation);
     let exporters = match config.protocol() {
@@ -53,16 +62,6 @@ fn retry(config: &ExporterConfig) -> (RetryPolicy, Duration) {
         RetryPolicy::disabled()
     };
     (policy, retry.max_elapsed_time.unwrap_or(Duration::MAX))
-}
-
-/// Returns the compression that the exporters of the SDK apply. The exporters do not support
-/// snappy. On OTLP/HTTP, our HTTP client applies snappy instead.
-fn compression(config: &ExporterConfig) -> Option<Compression> {
-    match config.compression() {
-        collector_config::Compression::Gzip => Some(Compression::Gzip),
-        collector_config::Compression::Zstd => Some(Compression::Zstd),
-        collector_config::Compression::Snappy | collector_config::Compression::None => None,
-    }
 }
 
 fn read(pem: &Pem) -> anyhow::Result<Vec<u8>> {
