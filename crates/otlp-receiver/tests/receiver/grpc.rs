@@ -64,7 +64,8 @@ async fn every_service_is_served() {
 // Scenario: the same batch is sent in every format of every compression. It is also sent without
 // compression in a call that has a compression, which gRPC allows for each message.
 // Guarantee: each batch is accepted with the number of its items. The response has one empty message
-// and the status 0 in its trailers.
+// and the status 0 in its trailers. Its body does not state a length, so that clients wait for the
+// trailers.
 #[tokio::test]
 async fn every_compression_is_decoded() {
     let (receiver, accepted) = recording();
@@ -76,6 +77,7 @@ async fn every_compression_is_decoded() {
         let answer = call(receiver.clone(), request.unwrap()).await;
         assert_eq!(answer.headers["content-type"], "application/grpc");
         assert_eq!(answer.body, &[0; 5][..], "{name}");
+        assert_eq!(answer.stated_length, None, "{name}");
         assert_eq!(answer.trailers.unwrap()["grpc-status"], "0", "{name}");
         let batch = accepted.lock().unwrap().pop();
         assert_eq!(batch, Some((Signal::Traces, 3, Transport::Grpc)), "{name}");

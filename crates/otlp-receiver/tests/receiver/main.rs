@@ -44,6 +44,7 @@ struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
+    stated_length: Option<u64>,
     trailers: Option<HeaderMap>,
 }
 
@@ -53,9 +54,11 @@ where
 {
     let response: Result<Response<_>, Infallible> = receiver.oneshot(request).await;
     let (parts, body) = response.unwrap().into_parts();
+    let stated_length = body.size_hint().exact();
     let body = body.collect().await.unwrap();
     let trailers = body.trailers().cloned();
-    Answer { status: parts.status, headers: parts.headers, body: body.to_bytes(), trailers }
+    let body = body.to_bytes();
+    Answer { status: parts.status, headers: parts.headers, body, stated_length, trailers }
 }
 
 /// Returns a body that fails after `beginning`.
