@@ -1,5 +1,7 @@
 //! Tests that a sender can read why a receiver refuses its request, although it is still writing.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};

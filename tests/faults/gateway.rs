@@ -85,13 +85,23 @@ impl TestEnv {
     /// Starts a gateway for which writing fails when a file would grow. The signal SIGXFSZ, which
     /// would kill the gateway, is ignored.
     pub(crate) fn start_with_small_files(&self) -> Gateway {
+        self.start_after(r#"trap "" XFSZ"#)
+    }
+
+    /// Starts a gateway after this command of the shell has changed what the process inherits.
+    fn start_after(&self, prepare: &str) -> Gateway {
         let command = self.command();
         let mut shell = Command::new("sh");
         shell
-            .args(["-c", r#"trap "" XFSZ && exec "$0" "$@""#])
+            .args(["-c", &format!(r#"{prepare} && exec "$0" "$@""#)])
             .arg(command.get_program())
             .args(command.get_args());
         self.ready(Program::start(&mut shell))
+    }
+
+    /// Starts a gateway that may have at most this many open files.
+    pub(crate) fn start_with_files(&self, limit: usize) -> Gateway {
+        self.start_after(&format!("ulimit -n {limit}"))
     }
 
     /// Starts a gateway whose database is on a small disk of its own, and returns the directory of
@@ -168,6 +178,16 @@ impl Gateway {
         self.server.program.pid()
     }
 
+    /// Returns the memory of the process in bytes, from a field of its status in `/proc`.
+    pub(crate) fn memory(&self, field: &str) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_nonzero()))
+            .expect("the status of the process");
+        let memory = status.lines().find_map(|line| {
+            line.strip_prefix(field)?.strip_prefix(':')?.trim().strip_suffix(" kB")
+        });
+        memory.and_then(|kilobytes| kilobytes.parse::<usize>().ok()).expect("its memory") * 1024
+    }
+
     pub(crate) fn caller(&self) -> Caller {
         let client = |listener| Client::new(self.address(listener));
         Caller {
@@ -182,7 +202,7 @@ impl Gateway {
         self.server.program.stop();
     }
 
-    fn address(&self, listener: &str) -> SocketAddr {
+    pub(crate) fn address(&self, listener: &str) -> SocketAddr {
         self.server.address(listener).parse().expect("the address of a listener")
     }
 }
@@ -265,7 +285,7 @@ fn question(key: &str) -> Vec<u8> {
 }
 
 /// Returns an export request with this key and without any item.
-fn telemetry(key: &str) -> Vec<u8> {
+pub(crate) fn telemetry(key: &str) -> Vec<u8> {
     let headers = [
         ("authorization", &*format!("StackState {key}")),
         ("content-type", "application/x-protobuf"),

@@ -1,14 +1,17 @@
 //! An HTTP client that never repeats a request, so that a test knows which requests were answered.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use otlp_auth_tests::PATIENCE;
+use tokio::net::TcpSocket;
 
 /// A connection to one listener. It is opened when the first request is sent.
 #[derive(Debug)]
 pub(crate) struct Client {
     address: SocketAddr,
+    /// The address of this client. The system chooses the address if there is none.
+    source: Option<IpAddr>,
     connection: Option<BufReader<TcpStream>>,
 }
 
@@ -22,7 +25,12 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(crate) fn new(address: SocketAddr) -> Self {
-        Self { address, connection: None }
+        Self { address, source: None, connection: None }
+    }
+
+    /// Sends from this address of the machine.
+    pub(crate) fn from(self, source: IpAddr) -> Self {
+        Self { source: Some(source), ..self }
     }
 
     pub(crate) fn call(&mut self, request: &[u8]) -> io::Result<Answer> {
@@ -33,7 +41,7 @@ impl Client {
     /// Sends one or several requests without waiting for the responses.
     pub(crate) fn send(&mut self, requests: &[u8]) -> io::Result<()> {
         if self.connection.is_none() {
-            let stream = TcpStream::connect(self.address)?;
+            let stream = connect(self.address, self.source)?;
             stream.set_nodelay(true)?;
             stream.set_read_timeout(Some(PATIENCE))?;
             self.connection = Some(BufReader::new(stream));
@@ -73,14 +81,37 @@ impl Client {
     }
 }
 
+fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(source) = source else { return TcpStream::connect(address) };
+    // The standard library cannot choose the address of a client.
+    let stream =
+        tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind((source, 0).into())?;
+            socket.connect(address).await?.into_std()
+        })?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
+    request_with(method, path, headers, body.as_bytes())
+}
+
+/// Does the same as [`request`] with a body that is not text.
+pub(crate) fn request_with(
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Vec<u8> {
     let headers: String =
         headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    format!(
-        "{method} {path} HTTP/1.1\r\nhost: gateway\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: gateway\r\ncontent-length: {}\r\n{headers}\r\n",
         body.len()
-    )
-    .into_bytes()
+    );
+    [head.as_bytes(), body].concat()
 }
 
 fn read_answer(connection: &mut BufReader<TcpStream>) -> io::Result<Answer> {

@@ -7,6 +7,10 @@
 //! | `database` | the database is missing, replaced, damaged, too new, or in use |
 //! | `admin_tokens` | the admin token file is only half written |
 //! | `memory` | a sender presents a million keys that do not exist |
+//! | `bombs` | requests become much larger when they are decompressed |
+//! | `decoding` | requests are expensive to decode |
+//! | `silent` | thousands of connections say nothing |
+//! | `log` | a caller is refused very often |
 //!
 //! The modules share `gateway` (the gateway under test and its files), `keys` (the assertions after
 //! a fault) and `http` (a client that never repeats a request).
@@ -14,10 +18,14 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a failure here is a failed test")]
 
 mod admin_tokens;
+mod bombs;
 mod database;
+mod decoding;
 mod disk;
 mod gateway;
 mod http;
 mod keys;
 mod kill;
+mod log;
 mod memory;
+mod silent;

@@ -1,6 +1,5 @@
 //! The memory that a sender without a key can make the gateway use.
 
-use std::fs;
 use std::thread;
 
 use ingestion_api::IngestionKey;
@@ -31,9 +30,9 @@ fn a_million_keys_of_nobody() {
     let gateway = env.start();
     let keys = Keys::create(&mut gateway.caller());
     send_junk(&gateway, JUNK / 20);
-    let before = resident(&gateway);
+    let before = gateway.memory("VmRSS");
     send_junk(&gateway, JUNK);
-    let after = resident(&gateway);
+    let after = gateway.memory("VmRSS");
     assert!(after < before + JUNK * REMEMBERED, "{before} bytes before, {after} after");
     keys.assert_kept(&mut gateway.caller(), &[]);
     gateway.stop();
@@ -65,14 +64,4 @@ fn junk() -> IngestionKey {
         Ok::<_, std::convert::Infallible>(())
     };
     IngestionKey::generate(random).unwrap_or_else(|error| match error {})
-}
-
-/// Returns the resident memory of the process in bytes.
-fn resident(gateway: &Gateway) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid().as_raw_nonzero()))
-        .expect("the status of the process");
-    let resident =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    resident.and_then(|kilobytes| kilobytes.trim().parse::<usize>().ok()).expect("its memory")
-        * 1024
 }

@@ -7,6 +7,7 @@
 //! | `python` | the OpenTelemetry SDK for Python, which sends |
 //! | `exporter` | none; our exporter sends to our receivers |
 //! | `keys` | none; our exporter, our gateway and `sts` are used as in the README |
+//! | `refusals` | HTTP clients of Go, Node and Python, which send large bodies |
 //! | `canary` | none; everything that our programs print and store is searched for keys |
 //!
 //! Every test that sends compares the number of items sent with the number received.
@@ -19,6 +20,7 @@ mod exporter;
 mod keys;
 mod prometheus;
 mod python;
+mod refusals;
 
 use std::path::Path;
 

@@ -1,6 +1,8 @@
 //! The OpenTelemetry SDK for Python as the client.
 
-use otlp_auth_tests::{Items, Program, peer};
+use std::process::Command;
+
+use otlp_auth_tests::{Discarded, Gateway, Home, Items, Program, peer};
 
 use crate::{KEY, RECEIVERS, TestFile, WRONG_KEY, start_receiver};
 
@@ -17,22 +19,8 @@ fn only_the_right_key_is_accepted() {
         for protocol in ["grpc", "http"] {
             for signal in ["traces", "metrics", "logs"] {
                 for (key, expected, result) in [(KEY, 0, "SUCCESS"), (WRONG_KEY, 1, "FAILURE")] {
-                    let mut command = peer("python/bin/python");
-                    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/python/send.py"));
-                    command.args([
-                        "--protocol",
-                        protocol,
-                        "--signal",
-                        signal,
-                        "--endpoint",
-                        &format!("http://127.0.0.1:{port}"),
-                    ]);
-                    command.args([
-                        "--items",
-                        &ITEMS.to_string(),
-                        "--header",
-                        &format!("StackState {key}"),
-                    ]);
+                    let endpoint = format!("http://127.0.0.1:{port}");
+                    let mut command = send(protocol, signal, &endpoint, ITEMS, key);
                     let (code, lines) = Program::start(&mut command).end();
                     assert_eq!(code, Some(expected), "{name} {protocol} {signal}: {lines:#?}");
                     let report = lines
@@ -55,4 +43,34 @@ fn only_the_right_key_is_accepted() {
         }
         assert!(!lines.iter().any(|line| line.contains(WRONG_KEY)), "{name} prints the wrong key");
     }
+}
+
+// Scenario: the Python exporters send each signal to the gateway with the two ports swapped:
+// OTLP/gRPC to the port of OTLP/HTTP, and the reverse.
+// Guarantee: the SDK reports success, and the gateway has received every item.
+#[test]
+fn swapped_ports_lose_nothing() {
+    const ITEMS: usize = 9;
+    let home = Home::new();
+    let gateway = Gateway::start(&home);
+    home.save_context(&gateway);
+    let key = home.create_key("swapped");
+    for (protocol, listener) in [("grpc", "otlp_http"), ("http", "otlp_grpc")] {
+        for signal in ["traces", "metrics", "logs"] {
+            let mut command = send(protocol, signal, &gateway.url(listener), ITEMS, &key.secret);
+            let (code, lines) = Program::start(&mut command).end();
+            assert_eq!(code, Some(0), "{protocol} {signal}: {lines:#?}");
+        }
+    }
+    let lines = gateway.program.stop();
+    assert_eq!(Discarded::of(&lines).items, 2 * 3 * ITEMS, "{lines:#?}");
+}
+
+/// Returns a command that sends items of a signal with the Python SDK.
+fn send(protocol: &str, signal: &str, endpoint: &str, items: usize, key: &str) -> Command {
+    let mut command = peer("python/bin/python");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/python/send.py"));
+    command.args(["--protocol", protocol, "--signal", signal, "--endpoint", endpoint]);
+    command.args(["--items", &items.to_string(), "--header", &format!("StackState {key}")]);
+    command
 }

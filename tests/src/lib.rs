@@ -10,12 +10,14 @@
 )]
 
 mod certificate;
+mod compress;
 mod gateway;
 mod items;
 mod program;
 mod sender;
 
 pub use certificate::Certificate;
+pub use compress::{COMPRESSIONS, compress, grpc_frame};
 pub use gateway::{Gateway, Home, Key, Outcome};
 pub use items::{Discarded, Items, Totals};
 pub use program::{Program, example, path, peer};

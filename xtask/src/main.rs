@@ -1,5 +1,5 @@
-//! The commands of this repository: `cargo xtask quickstart | check | test | bench`. CI runs the
-//! same commands.
+//! The commands of this repository: `cargo xtask quickstart | check | test | fuzz | bench`. CI
+//! runs the same commands.
 
 #![expect(
     clippy::print_stdout,
@@ -9,6 +9,7 @@
 
 mod bench;
 mod check;
+mod fuzz;
 mod peers;
 mod process;
 mod quickstart;
@@ -28,11 +29,20 @@ enum Command {
     /// Do the main job end to end: issue a key, send this machine's telemetry with it, delete it
     /// and be refused; then rotate a key under load
     Quickstart,
-    /// Run every test, including those with a real Collector and the Python SDK
+    /// Run every test, including those with a real Collector and the Python SDK, and fuzz each
+    /// target for a minute
     Test,
     /// Check formatting, structure, lints, documentation, public types, each feature alone,
     /// dependency policy and packaging
     Check,
+    /// Mutate what strangers send to our parsers and to a running gateway: SECONDS for each target,
+    /// 60 by default, as many targets at a time as there are processors. `--help` behind `--` lists
+    /// the targets, and how to repeat an input
+    Fuzz {
+        /// SECONDS, `--target NAME`, `--seed SEED` or `--input SEED`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run benchmarks beside their peers: print a table, write target/bench/NAME.json, and fail if
     /// a bound is missed
     Bench {
@@ -46,6 +56,7 @@ fn main() -> anyhow::Result<()> {
         Command::Quickstart => quickstart::run_quickstart(),
         Command::Test => test::run_tests(),
         Command::Check => check::run_checks(),
+        Command::Fuzz { arguments } => fuzz::run_fuzz(&arguments),
         Command::Bench { names } => bench::run(&names),
     }
 }

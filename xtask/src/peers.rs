@@ -32,6 +32,12 @@ pub(crate) fn build() -> Result<Peers> {
         "install CPython 3.10 to 3.14 with venv (on Debian the package python3-venv), and let pip reach its index",
         python(&directory),
     );
+    let node = (
+        "node",
+        "Node",
+        "install Node 18 or later",
+        run_with_reason(Command::new("node").arg("--version")),
+    );
     let prometheus = (
         "prometheus",
         "Prometheus",
@@ -39,7 +45,7 @@ pub(crate) fn build() -> Result<Peers> {
         prometheus(&directory),
     );
     let mut missing = Vec::new();
-    for (peer, what, how, built) in [go, python, prometheus] {
+    for (peer, what, how, built) in [go, python, node, prometheus] {
         if let Err(reason) = built {
             eprintln!("MISSING: {what}: {reason:#}\nIts tests are skipped. To run them, {how}.");
             missing.push(peer);

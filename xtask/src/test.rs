@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::peers;
 use crate::process::{cargo, ci};
 use crate::quickstart::build_programs;
+use crate::{fuzz, peers};
 
 /// The package of the tests that need peers.
 const END_TO_END: &str = "otlp-auth-tests";
@@ -24,8 +24,9 @@ struct Counts {
     broken: u64,
 }
 
-/// Runs every test. Prints the number of tests with each result in the last line. Fails unless
-/// every test passed. In CI, a skipped test is a failure too.
+/// Runs every test, and then fuzzing, which counts as one test. Prints the number of tests with
+/// each result in the last line. Fails unless every test passed. In CI, a skipped test is a failure
+/// too.
 pub(crate) fn run_tests() -> Result<()> {
     let peers = peers::build()?;
     build_programs()?;
@@ -44,6 +45,14 @@ pub(crate) fn run_tests() -> Result<()> {
         end_to_end.args(["--skip", &format!("{peer}::")]);
     }
     counts += run_and_count(end_to_end.env("OTLP_AUTH_PEERS", &peers.directory))?;
+
+    counts += match fuzz::run_fuzz(&[]) {
+        Ok(()) => Counts { passed: 1, ..Counts::default() },
+        Err(error) => {
+            eprintln!("{error:#}");
+            Counts { failed: 1, ..Counts::default() }
+        }
+    };
 
     let Counts { passed, failed, skipped, broken } = counts;
     let complete = broken == 0 && failed == 0 && !(ci() && skipped > 0);

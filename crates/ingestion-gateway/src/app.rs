@@ -9,7 +9,6 @@ use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{SqliteOptions, SqliteStore, StoreError};
 use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
-use otlp_receiver::Transport;
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
 
@@ -90,19 +89,12 @@ impl App {
         let authenticate = AuthenticateLayer::new(authenticator.clone())
             .with_extractor(otlp::extractor(&config.auth))
             .with_meter(&meter);
-        let grpc = receiver.clone().only(Transport::Grpc);
-        let grpc = otlp::router(
-            grpc,
-            health.clone(),
-            authenticate.clone(),
-            denial_log.clone(),
-            usage.clone(),
-        );
-        let http = receiver.clone().only(Transport::Http);
-        let http = otlp::router(http, health, authenticate, denial_log.clone(), usage.clone());
+        // Both listeners serve both transports, so that a sender with swapped ports loses nothing.
+        let grpc =
+            otlp::router(receiver.clone(), health, authenticate, denial_log.clone(), usage.clone());
         let http = match &config.receivers.otlp.protocols.http {
-            Some(config) => cors::allow_origins(http, &config.cors),
-            None => http,
+            Some(config) => cors::allow_origins(grpc.clone(), &config.cors),
+            None => grpc.clone(),
         };
         let authenticate = AuthenticateLayer::new(authenticator)
             .with_extractor(agent::extractor(&config.auth))

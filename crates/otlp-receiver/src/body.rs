@@ -54,9 +54,7 @@ pub async fn read<B>(body: B, limit: usize) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    let mut content = BytesMut::new();
-    for_each_chunk(body, limit, |chunk| content.extend_from_slice(&chunk)).await?;
-    Ok(content.freeze())
+    read_while(body, limit, |_, _| Ok(())).await
 }
 
 /// Reads a body of at most `limit` bytes to its end, and keeps nothing of the body. This function
@@ -69,28 +67,70 @@ pub async fn discard<B>(body: B, limit: usize) -> Result<(), BodyError>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    for_each_chunk(body, limit, drop).await
+    for_each_chunk(body, limit, |_| Ok(())).await
 }
 
-async fn for_each_chunk<B>(
-    mut body: B,
+/// Reads a whole body of at most `limit` bytes. After each chunk, `check` gets everything that has
+/// arrived, and the length of the chunk. If `check` fails, the rest of the body is thrown away as
+/// if the body was too large.
+pub(crate) async fn read_while<B, E>(
+    body: B,
     limit: usize,
-    mut take: impl FnMut(Bytes),
-) -> Result<(), BodyError>
+    mut check: impl FnMut(&[u8], usize) -> Result<(), E>,
+) -> Result<Bytes, E>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
+    E: From<BodyError>,
 {
+    let mut content = BytesMut::new();
+    for_each_chunk(body, limit, |chunk| {
+        content.extend_from_slice(&chunk);
+        check(&content, chunk.len())
+    })
+    .await?;
+    Ok(content.freeze())
+}
+
+async fn for_each_chunk<B, E>(
+    mut body: B,
+    limit: usize,
+    mut take: impl FnMut(Bytes) -> Result<(), E>,
+) -> Result<(), E>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    E: From<BodyError>,
+{
+    if body.size_hint().lower() > limit as u64 {
+        throw_away(body);
+        return Err(BodyError::TooLarge.into());
+    }
     let mut left = limit;
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame.map_err(|_| BodyError::EndedEarly)?.into_data() else { continue };
-        let Some(rest) = left.checked_sub(chunk.len()) else {
-            tokio::spawn(timeout(MAX_DRAIN_TIME, drain(body)));
-            return Err(BodyError::TooLarge);
+        let taken = match left.checked_sub(chunk.len()) {
+            Some(rest) => {
+                left = rest;
+                take(chunk)
+            }
+            None => Err(BodyError::TooLarge.into()),
         };
-        left = rest;
-        take(chunk);
+        if taken.is_err() {
+            throw_away(body);
+            return taken;
+        }
     }
     Ok(())
+}
+
+/// Reads the rest of a body in the background and throws it away, for at most [`MAX_DRAIN_TIME`]
+/// and [`MAX_DRAIN_BYTES`].
+pub(crate) fn throw_away<B>(body: B)
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    if !body.is_end_stream() {
+        tokio::spawn(timeout(MAX_DRAIN_TIME, drain(body)));
+    }
 }
 
 async fn drain(mut body: impl Body<Data = Bytes> + Unpin) {

@@ -37,10 +37,10 @@ impl Encoding {
     }
 
     /// Counts the items in a request.
-    pub(crate) fn count(self, signal: Signal, request: Bytes) -> Result<usize, Refusal> {
+    pub(crate) fn count(self, signal: Signal, request: &[u8]) -> Result<usize, Refusal> {
         match self {
             Self::Protobuf => count::protobuf(signal, request).map_err(|_| Refusal::Malformed),
-            Self::Json => count::json(signal, &request).map_err(|_| Refusal::Malformed),
+            Self::Json => count::json(signal, request).map_err(|_| Refusal::Malformed),
         }
     }
 

@@ -44,14 +44,36 @@
 //! With hyper, wrap the receiver in `hyper_util::service::TowerToHyperService`. With axum, pass the
 //! receiver to `Router::fallback_service`. With tonic, pass such a router to `Routes::from`.
 //!
+//! # Compressions
+//!
+//! OTLP/HTTP names the compression in `content-encoding`, and OTLP/gRPC names it in `grpc-encoding`.
+//! The names are the same on both transports.
+//!
+//! | name | format |
+//! |---|---|
+//! | `gzip` | gzip (RFC 1952), with any number of members |
+//! | `zstd` | zstd (RFC 8878), with any window |
+//! | `snappy` | a block, or the framed format if the body begins with its identifier |
+//! | `x-snappy-framed` | the framed format |
+//! | `deflate`, `zlib` | zlib (RFC 1950), or deflate (RFC 1951) if the body has no header of zlib |
+//! | `lz4` | one LZ4 frame |
+//!
 //! # Limits
 //!
 //! | limit | value | set by |
 //! |---|---|---|
-//! | bytes of a body on the wire | 20 MiB | [`Receiver::with_max_body`] |
+//! | bytes of a body on the wire, and of a gRPC message | 20 MiB | [`Receiver::with_max_body`] |
 //! | bytes of a request once it is decompressed | 20 MiB | [`MAX_DECODED_BYTES`] |
-//! | memory that a zstd frame of OTLP/HTTP may ask for | 32 MiB | |
 //! | nesting of JSON | 128 | |
+//!
+//! The following limits hold for all requests that are received at the same time. A request that
+//! exceeds them is refused as [`Busy`](Refusal::Busy), so that its sender sends it again.
+//!
+//! | limit | for all | for a sender |
+//! |---|---|---|
+//! | bytes of bodies in memory | 64 MiB, or twice the limit of a body | half of that |
+//! | requests of more than 64 KiB, once decompressed, that are decoded | the number of processors, at least 2 and at most 4 | half of that |
+//! | requests that wait to be decoded | | 256, each for 2 s |
 //!
 //! # Errors
 //!
@@ -61,16 +83,20 @@
 //!
 //! | refusal | OTLP/HTTP | OTLP/gRPC | sender |
 //! |---|---|---|---|
-//! | [`UnknownPath`](Refusal::UnknownPath), [`UnknownCall`](Refusal::UnknownCall) | 404 | `UNIMPLEMENTED` | drops the batch |
-//! | [`NotPost`](Refusal::NotPost) | 405 | | drops the batch |
-//! | [`UnknownContentType`](Refusal::UnknownContentType) | 415 | | drops the batch |
+//! | [`UnknownPath`](Refusal::UnknownPath) | 404 | | drops the batch |
+//! | [`UnknownCall`](Refusal::UnknownCall) | | `UNIMPLEMENTED` | drops the batch |
+//! | [`NotPost`](Refusal::NotPost) | 405 | 405 | drops the batch |
+//! | [`NotGrpc`](Refusal::NotGrpc), [`GrpcWithoutHttp2`](Refusal::GrpcWithoutHttp2), [`UnknownContentType`](Refusal::UnknownContentType) | 415 | | drops the batch |
 //! | [`UnknownCompression`](Refusal::UnknownCompression) | 415 | `UNIMPLEMENTED` | drops the batch |
-//! | [`TooLarge`](Refusal::TooLarge) | 413 | `RESOURCE_EXHAUSTED`; `OUT_OF_RANGE` above 20 MiB uncompressed | drops the batch |
+//! | [`TooLarge`](Refusal::TooLarge) | 413 | `RESOURCE_EXHAUSTED` without `RetryInfo` | drops the batch |
 //! | [`CorruptCompression`](Refusal::CorruptCompression) | 400 | `INTERNAL` | drops the batch |
+//! | [`MalformedFrame`](Refusal::MalformedFrame) | | `INTERNAL` | drops the batch |
+//! | [`NotOneMessage`](Refusal::NotOneMessage) | | `UNIMPLEMENTED` | drops the batch |
 //! | [`Malformed`](Refusal::Malformed) | 400 | `INVALID_ARGUMENT` | drops the batch |
-//! | [`EndedEarly`](Refusal::EndedEarly) | 503 with `Retry-After` | `UNAVAILABLE` | sends the batch again |
+//! | [`EndedEarly`](Refusal::EndedEarly), [`Busy`](Refusal::Busy) | 503 with `Retry-After` | `UNAVAILABLE` with `RetryInfo` | sends the batch again |
 //! | [`Internal`](Refusal::Internal) | 500 | `INTERNAL` | drops the batch |
 
+mod admission;
 pub mod body;
 mod compression;
 mod count;
@@ -78,6 +104,7 @@ mod encoding;
 mod grpc;
 mod http;
 mod linger;
+mod payload;
 mod receiver;
 mod refusal;
 mod response;

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Extensions, Request, Response};
+use http::{Extensions, Method, Request, Response};
 use http_body::Body;
-use tower::{BoxError, Service};
+use otlp_auth::Identity;
+use tower::Service;
 
+use crate::admission::{Admission, Admitted};
 use crate::compression::MAX_DECODED_BYTES;
 use crate::{Refusal, ResponseBody, Signal, Transport, grpc, http as otlp_http};
 
@@ -39,17 +41,20 @@ pub type ResponseFuture =
 /// A [tower service](Service) that receives OTLP requests, counts their items and hands the counts
 /// to a sink.
 ///
-/// The receiver tells OTLP/gRPC and OTLP/HTTP apart by the content type, so that one port can serve
-/// both transports. Clones of a receiver share the sink.
+/// The receiver tells OTLP/gRPC and OTLP/HTTP apart by the content type, so that one port serves
+/// both transports, and a sender cannot choose the wrong one. Clones of a receiver share the sink
+/// and the [limits](crate#limits).
 ///
-/// A receiver must run within a Tokio runtime. It trusts every request, so put an authentication
-/// layer in front of it.
+/// Large requests are decoded on Tokio's threads for blocking work, a few at a time. No sender can
+/// take more than half of what the receiver has. Requests belong to the same sender if they have
+/// the same [`Identity`] in their extensions, or none.
+///
+/// A receiver must run within a Tokio runtime whose timers are enabled. It trusts every request, so
+/// put an authentication layer in front of it.
 #[derive(Clone)]
 pub struct Receiver {
     sink: Arc<Sink>,
-    /// The only transport that is served. `None` means that the content type of each request
-    /// decides.
-    only: Option<Transport>,
+    pub(crate) admission: Arc<Admission>,
     /// The largest number of bytes that the body of a request may have on the wire.
     pub(crate) max_body: usize,
 }
@@ -64,14 +69,11 @@ impl Receiver {
     where
         F: Fn(&Batch<'_>) -> Result<(), Refusal> + Send + Sync + 'static,
     {
-        Self { sink: Arc::new(sink), only: None, max_body: MAX_DECODED_BYTES }
-    }
-
-    /// Serves only one transport. Every request is treated as a request of `transport`, whatever
-    /// its content type is.
-    #[must_use]
-    pub fn only(self, transport: Transport) -> Self {
-        Self { only: Some(transport), ..self }
+        Self {
+            sink: Arc::new(sink),
+            admission: Arc::new(Admission::new()),
+            max_body: MAX_DECODED_BYTES,
+        }
     }
 
     /// Limits how many bytes the body of a request may have on the wire. The default is 20 MiB.
@@ -80,6 +82,47 @@ impl Receiver {
     #[must_use]
     pub fn with_max_body(self, bytes: usize) -> Self {
         Self { max_body: bytes, ..self }
+    }
+
+    /// Reads and decompresses the body of a request that is not OTLP, and returns what `decode`
+    /// makes of it. The [limits](crate#limits) and the compressions are those of OTLP requests. The
+    /// sink is not called.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownCompression`](Refusal::UnknownCompression),
+    /// [`CorruptCompression`](Refusal::CorruptCompression), [`TooLarge`](Refusal::TooLarge),
+    /// [`EndedEarly`](Refusal::EndedEarly), [`Busy`](Refusal::Busy), or the error of `decode`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::Request;
+    /// use http_body_util::Full;
+    /// use otlp_receiver::{Receiver, Refusal};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let receiver = Receiver::new(|_| Ok(()));
+    /// let request = Request::post("/lines").body(Full::<Bytes>::from("one\ntwo\n"))?;
+    /// let lines = receiver.decode(request, |text| Ok(text.split(|byte| *byte == b'\n').count()));
+    /// assert_eq!(lines.await, Ok(3));
+    /// # Ok(()) }
+    /// ```
+    pub async fn decode<B, T, F>(&self, request: Request<B>, decode: F) -> Result<T, Refusal>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        T: Send + 'static,
+        F: Fn(&[u8]) -> Result<T, Refusal> + Send + 'static,
+    {
+        let (parts, body) = request.into_parts();
+        otlp_http::decode(self, &parts, Box::pin(body), decode).await
+    }
+
+    /// Begins to receive a request with these extensions.
+    pub(crate) fn admit(&self, extensions: &Extensions) -> Admitted {
+        self.admission.admit(extensions.get::<Identity>().cloned(), self.max_body)
     }
 
     pub(crate) fn accept(
@@ -96,7 +139,6 @@ impl Receiver {
 impl<B> Service<Request<B>> for Receiver
 where
     B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
 {
     type Response = Response<ResponseBody>;
     type Error = Infallible;
@@ -108,12 +150,13 @@ where
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture {
         let receiver = self.clone();
-        let request = request.map(tonic::body::Body::new);
+        let request = request.map(Box::pin);
         Box::pin(async move {
-            let transport = receiver.only.unwrap_or_else(|| Transport::of(request.headers()));
-            Ok(match transport {
-                Transport::Grpc => grpc::receive(&receiver, request).await,
-                Transport::Http => otlp_http::receive(&receiver, request).await,
+            let is_post = request.method() == Method::POST;
+            Ok(match Transport::of(request.headers(), request.version()) {
+                // Every call of gRPC is a `POST`, so other methods are answered over HTTP.
+                Transport::Grpc if is_post => grpc::receive(&receiver, request).await,
+                _ => otlp_http::receive(&receiver, request).await,
             })
         })
     }
@@ -121,9 +164,6 @@ where
 
 impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver")
-            .field("only", &self.only)
-            .field("max_body", &self.max_body)
-            .finish_non_exhaustive()
+        f.debug_struct("Receiver").field("max_body", &self.max_body).finish_non_exhaustive()
     }
 }

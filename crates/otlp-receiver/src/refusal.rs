@@ -1,9 +1,13 @@
 //! The reasons to refuse a request, and the responses to refused requests.
 
+#[cfg(test)]
+mod tests;
+
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use otlp_auth::server::retry_after;
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::body::BodyError;
 use crate::encoding::Encoding;
@@ -26,13 +30,19 @@ pub enum Refusal {
     /// OTLP/gRPC has no such service or method.
     #[error("there is no such call")]
     UnknownCall,
-    /// An OTLP/HTTP request has a method other than `POST`.
+    /// A request has the path of an OTLP/gRPC call, and is not gRPC.
+    #[error("use application/grpc, or OTLP/HTTP at /v1/traces, /v1/metrics or /v1/logs")]
+    NotGrpc,
+    /// A request has the content type of gRPC, and did not come over HTTP/2.
+    #[error("gRPC needs HTTP/2; over HTTP/1.1, use application/x-protobuf or application/json")]
+    GrpcWithoutHttp2,
+    /// A request has a method other than `POST`.
     #[error("use POST")]
     NotPost,
     /// An OTLP/HTTP request is encoded neither in protobuf nor in JSON.
     #[error("use application/x-protobuf or application/json")]
     UnknownContentType,
-    /// An OTLP/HTTP body is compressed twice, or in a way that is not supported.
+    /// A request is compressed twice, or in a way that is not supported.
     #[error("{}", compression::SUPPORTED)]
     UnknownCompression,
     /// The body is larger than the limit, on the wire or decompressed.
@@ -42,9 +52,20 @@ pub enum Refusal {
     /// response asks the sender to send the batch again.
     #[error("the body ended early")]
     EndedEarly,
-    /// An OTLP/HTTP body is not compressed as its `content-encoding` says.
-    #[error("the body is not what content-encoding says")]
+    /// The receiver has too many requests, or too many of this sender, to receive this one now. The
+    /// response asks the sender to send the batch again.
+    #[error("the receiver is busy")]
+    Busy,
+    /// A request is not compressed as its `content-encoding` or `grpc-encoding` says.
+    #[error("the body is not compressed as its headers say")]
     CorruptCompression,
+    /// The message of an OTLP/gRPC call is flagged as compressed without a `grpc-encoding`, or has a
+    /// flag that gRPC does not define.
+    #[error("the message is not framed as gRPC demands")]
+    MalformedFrame,
+    /// An OTLP/gRPC call has no message, or several.
+    #[error("send exactly one message in a call")]
+    NotOneMessage,
     /// The body is not an OTLP request of the signal.
     #[error("the body is not an OTLP request")]
     Malformed,
@@ -73,16 +94,26 @@ impl Refusal {
             Self::NotPost => {
                 (StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, Code::Unimplemented)
             }
-            Self::UnknownContentType | Self::UnknownCompression => {
+            Self::NotGrpc
+            | Self::GrpcWithoutHttp2
+            | Self::UnknownContentType
+            | Self::UnknownCompression => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, Code::Unimplemented)
             }
             Self::TooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidArgument, Code::ResourceExhausted)
             }
-            Self::EndedEarly => {
+            Self::EndedEarly | Self::Busy => {
                 (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, Code::Unavailable)
             }
-            Self::CorruptCompression | Self::Malformed => {
+            Self::CorruptCompression => {
+                (StatusCode::BAD_REQUEST, Code::InvalidArgument, Code::Internal)
+            }
+            Self::MalformedFrame => (StatusCode::BAD_REQUEST, Code::Internal, Code::Internal),
+            Self::NotOneMessage => {
+                (StatusCode::BAD_REQUEST, Code::Unimplemented, Code::Unimplemented)
+            }
+            Self::Malformed => {
                 (StatusCode::BAD_REQUEST, Code::InvalidArgument, Code::InvalidArgument)
             }
             Self::Internal(_) => {
@@ -90,6 +121,12 @@ impl Refusal {
             }
         };
         Codes { http, http_code, grpc }
+    }
+
+    /// Returns the status of the OTLP/HTTP response.
+    #[must_use]
+    pub fn http_status(self) -> StatusCode {
+        self.codes().http
     }
 
     /// Creates the OTLP/HTTP response. Its body is a `google.rpc.Status` in `encoding`.
@@ -112,9 +149,17 @@ impl Refusal {
         response
     }
 
-    /// Returns the OTLP/gRPC status.
-    pub(crate) fn grpc_status(self) -> Status {
-        Status::new(self.codes().grpc, self.to_string())
+    /// Creates the OTLP/gRPC response, which has no messages, and its status in the headers.
+    pub(crate) fn grpc_response(self) -> Response<ResponseBody> {
+        let (code, text) = (self.codes().grpc, self.to_string());
+        let status = match code {
+            Code::Unavailable => {
+                let details = ErrorDetails::with_retry_info(Some(retry_after()));
+                Status::with_error_details(code, text, details)
+            }
+            _ => Status::new(code, text),
+        };
+        status.into_http()
     }
 }
 

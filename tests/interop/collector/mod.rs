@@ -5,6 +5,7 @@ mod keys;
 mod receives;
 mod rotation;
 mod sends;
+mod transports;
 mod undecided;
 
 use std::process::Command;

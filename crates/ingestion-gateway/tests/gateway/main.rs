@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `management` | every call of the management API, with and without a credential |
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
+//! | `transport` | that each OTLP port serves both transports |
+//! | `bombs` | small bodies that become large when they are decompressed |
 //! | `agent` | OTLP and Prometheus remote write on the agent listener |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
 //! | `cors` | requests from web pages |
@@ -25,6 +27,7 @@
 
 mod admission;
 mod agent;
+mod bombs;
 mod capacity;
 mod cors;
 mod health;
@@ -42,4 +45,5 @@ mod secrets;
 mod stalled;
 mod stopping;
 mod storage;
+mod transport;
 mod usage;

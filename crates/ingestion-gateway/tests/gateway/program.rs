@@ -5,6 +5,8 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
@@ -19,6 +21,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::Code;
 use tonic::codec::CompressionEncoding;
+use tonic::transport::Channel;
+use tower::ServiceExt;
 
 /// How long a test waits for a step before it fails. No step takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -188,6 +192,23 @@ impl Gateway {
         client.export(request).await.map_or_else(|status| status.code(), |_| Code::Ok)
     }
 
+    /// Connects to a listener over HTTP/2.
+    pub(crate) async fn http2(&self, listener: &str) -> Channel {
+        Channel::from_shared(self.url(listener, "")).unwrap().connect().await.unwrap()
+    }
+
+    /// Exports traces over OTLP/gRPC, in a message that is compressed as `encoding` says. Returns
+    /// the code and the text of the status.
+    pub(crate) async fn call_grpc(
+        &self,
+        listener: &str,
+        secret: &str,
+        encoding: &str,
+        message: &[u8],
+    ) -> (Code, String) {
+        export(self.http2(listener).await, secret, encoding, message).await
+    }
+
     /// Sends the agents' health check with the key in the query parameter, as the node agent does.
     /// Returns the status.
     pub(crate) async fn validate(&self, secret: &str) -> StatusCode {
@@ -279,6 +300,34 @@ impl Lines {
     pub(crate) fn all(&self) -> String {
         self.0.borrow().join("\n")
     }
+}
+
+/// Exports traces over OTLP/gRPC, in a message that is compressed as `encoding` says. Returns the
+/// code and the text of the status.
+pub(crate) async fn export(
+    channel: Channel,
+    secret: &str,
+    encoding: &str,
+    message: &[u8],
+) -> (Code, String) {
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let frame = Bytes::from([&[1], &length[..], message].concat());
+    let request =
+        http::Request::post("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("grpc-encoding", encoding)
+            .header("authorization", format!("StackState {secret}"))
+            .body(tonic::body::Body::new(Full::new(frame)));
+    let (head, body) = channel.oneshot(request.unwrap()).await.unwrap().into_parts();
+    let status = match tonic::Status::from_header_map(&head.headers) {
+        Some(status) => status,
+        None => {
+            let trailers = body.collect().await.unwrap().trailers().cloned().unwrap();
+            tonic::Status::from_header_map(&trailers).unwrap()
+        }
+    };
+    (status.code(), status.message().to_owned())
 }
 
 /// Creates a request with this number of spans.

@@ -254,7 +254,7 @@ where
             };
         }
         let started = policy.reporter.started();
-        let transport = ResponseFormat::of(&parts.headers).transport();
+        let transport = ResponseFormat::of(&parts).transport();
         let verdict = match policy.extractor.extract(&parts.headers, &parts.uri) {
             Ok(credential) => self.layer.authenticator.authenticate(&credential),
             Err(reason) => {

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderName, HeaderValue, Response, Version};
 
 use super::rejection::Rejection;
 use super::status;
@@ -55,15 +55,15 @@ impl<F: Fn(&Rejection, &Parts) -> Response<Bytes>> Responder for F {
 
 /// Responds as the OTLP specification demands. The layer uses this responder by default.
 ///
-/// On gRPC the response is trailers-only. On HTTP its body is a `google.rpc.Status` in the encoding
-/// of the request. A 401 response has a challenge for each accepted scheme (RFC 9110 section
-/// 15.5.2). The response contains nothing from the request.
+/// On gRPC, which is always over HTTP/2, the response is trailers-only. On HTTP its body is a
+/// `google.rpc.Status` in the encoding of the request. A 401 response has a challenge for each
+/// accepted scheme (RFC 9110 section 15.5.2). The response contains nothing from the request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OtlpResponder;
 
 impl Responder for OtlpResponder {
     fn respond(&self, rejection: &Rejection, request: &Parts) -> Response<Bytes> {
-        let (content_type, body) = match ResponseFormat::of(&request.headers) {
+        let (content_type, body) = match ResponseFormat::of(request) {
             ResponseFormat::Grpc => return trailers_only(rejection),
             ResponseFormat::Protobuf => (
                 "application/x-protobuf",
@@ -123,10 +123,15 @@ pub(super) enum ResponseFormat {
 }
 
 impl ResponseFormat {
-    /// Returns the format for a request with these headers. The content type decides; if it is
-    /// absent or unknown, the format is JSON.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    /// Returns the format for a request. The content type decides; if it is absent or unknown, the
+    /// format is JSON.
+    ///
+    /// The content type of gRPC counts as unknown over HTTP/1.1. A sender that speaks HTTP/1.1
+    /// would see only the HTTP status of a gRPC response, which is always 200, and would take its
+    /// request for accepted.
+    pub(super) fn of(request: &Parts) -> Self {
+        let content_type =
+            request.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         // Parameters after `;` do not matter, nor does the message format that gRPC adds after `+`.
         let end = content_type
             .iter()
@@ -134,7 +139,10 @@ impl ResponseFormat {
             .unwrap_or(content_type.len());
         let essence = &content_type[..end];
         if essence.eq_ignore_ascii_case(b"application/grpc") {
-            Self::Grpc
+            match request.version >= Version::HTTP_2 {
+                true => Self::Grpc,
+                false => Self::Json,
+            }
         } else if essence.eq_ignore_ascii_case(b"application/x-protobuf") {
             Self::Protobuf
         } else {

@@ -233,9 +233,10 @@ fn check_grpc(answer: &Answer, outcome: Outcome, case: &str) {
 }
 
 // Scenario: requests go to tonic, axum and hyper servers, over HTTP/1.1, HTTP/2 and gRPC, in each
-// encoding. Their credentials are right, wrong or missing, and have every form.
+// encoding. Their credentials are right, wrong or missing, and have every form. Some requests over
+// HTTP/1.1 have the content type of gRPC.
 // Guarantee: the outcome of a request is the same on every server and transport, and every byte of
-// the response is as expected.
+// the response is as expected. No refusal over HTTP/1.1 has the status 200 of gRPC.
 #[tokio::test]
 async fn every_outcome_has_its_answer_everywhere() {
     for server in Server::ALL {
@@ -270,6 +271,14 @@ async fn every_outcome_has_its_answer_everywhere() {
                     outcome,
                     &format!("{server:?} gRPC {encoding} {shown:?}"),
                 );
+                if !matches!(outcome, Allowed(_)) {
+                    check_http(
+                        &Http1::connect(address).await.call(&call).await,
+                        outcome,
+                        false,
+                        &format!("{server:?} HTTP/1.1 {encoding} {shown:?}"),
+                    );
+                }
             }
         }
     }

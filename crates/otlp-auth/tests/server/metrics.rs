@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
@@ -85,7 +85,8 @@ async fn decisions_are_counted() {
     ] {
         for (_, tokens) in credentials {
             for _ in 0..times {
-                let mut request = Request::post(path).header("content-type", content_type);
+                let request = Request::post(path).version(Version::HTTP_2);
+                let mut request = request.header("content-type", content_type);
                 for token in tokens {
                     request = request.header("authorization", format!("StackState {token}"));
                 }

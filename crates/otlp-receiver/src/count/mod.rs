@@ -12,21 +12,31 @@ mod protobuf;
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
 use prost::DecodeError;
 
 use crate::signal::Signal;
 
 /// Counts the items of a request in protobuf. Every message on the path from the request down to
 /// its items must have well-formed fields.
-pub(crate) fn protobuf(signal: Signal, request: Bytes) -> Result<usize, DecodeError> {
+pub(crate) fn protobuf(signal: Signal, request: &[u8]) -> Result<usize, Malformed> {
     protobuf::count(path(signal), request)
 }
 
 /// Counts the items of a request in JSON. `null` counts as an empty value everywhere, as proto3
 /// defines for fields.
-pub(crate) fn json(signal: Signal, request: &[u8]) -> serde_json::Result<usize> {
-    json::count(path(signal), request)
+pub(crate) fn json(signal: Signal, request: &[u8]) -> Result<usize, Malformed> {
+    json::count(path(signal), request).map_err(|_| Malformed)
+}
+
+/// The request is not an OTLP request of the signal. A sender needs no details, because only an error
+/// in its program causes this.
+#[derive(Debug)]
+pub(crate) struct Malformed;
+
+impl From<DecodeError> for Malformed {
+    fn from(_: DecodeError) -> Self {
+        Self
+    }
 }
 
 /// A step on the path from a request to its items. The step leads from a message to the messages

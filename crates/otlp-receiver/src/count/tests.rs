@@ -15,7 +15,7 @@ fn counts<T: prost::Message + Default + Serialize + DeserializeOwned>(
     request: &serde_json::Value,
 ) -> (usize, usize) {
     let request: T = serde_json::from_value(request.clone()).unwrap();
-    let in_protobuf = protobuf(signal, request.encode_to_vec().into()).unwrap();
+    let in_protobuf = protobuf(signal, &request.encode_to_vec()).unwrap();
     (in_protobuf, json(signal, &serde_json::to_vec(&request).unwrap()).unwrap())
 }
 
@@ -49,7 +49,7 @@ fn items_are_counted() {
         {"scopeMetrics": [{"metrics": metrics}, {"metrics": [{"name": "none"}]}]},
     ]});
     assert_eq!(counts::<ExportMetricsServiceRequest>(Signal::Metrics, &metrics), (10, 10));
-    assert_eq!(protobuf(Signal::Traces, Bytes::new()).unwrap(), 0);
+    assert_eq!(protobuf(Signal::Traces, &[]).unwrap(), 0);
     assert_eq!(json(Signal::Traces, b"{}").unwrap(), 0);
 }
 
@@ -83,10 +83,9 @@ fn null_is_empty() {
 #[test]
 fn malformed_protobuf_is_refused() {
     let request = b"\x0a\x06\x12\x04\x12\x02\x2a\x00";
-    assert_eq!(protobuf(Signal::Traces, Bytes::from_static(request)).unwrap(), 1);
+    assert_eq!(protobuf(Signal::Traces, request).unwrap(), 1);
     for end in 1..request.len() {
-        let cut = Bytes::copy_from_slice(&request[..end]);
-        assert!(protobuf(Signal::Traces, cut).is_err(), "{end}");
+        assert!(protobuf(Signal::Traces, &request[..end]).is_err(), "{end}");
     }
     for wrong in [
         &b"\x08\x01"[..],
@@ -95,7 +94,7 @@ fn malformed_protobuf_is_refused() {
         b"hello",
         &[0x1b; 100_000],
     ] {
-        assert!(protobuf(Signal::Traces, Bytes::copy_from_slice(wrong)).is_err(), "{wrong:?}");
+        assert!(protobuf(Signal::Traces, wrong).is_err(), "{wrong:?}");
     }
 }
 
@@ -125,4 +124,27 @@ fn malformed_json_is_refused() {
     for wrong in wrong.into_iter().chain(nested.iter().map(String::as_str)) {
         assert!(json(Signal::Traces, wrong.as_bytes()).is_err(), "{wrong:.40}");
     }
+}
+
+// Scenario: two million empty spans are counted, in protobuf and in JSON.
+// Guarantee: the spans are counted in the encoded bytes, and nothing is allocated for them. Even one
+// byte per span would be 2 MB.
+#[test]
+fn items_are_not_built() {
+    const SPANS: usize = 2_000_000;
+    let nested = |tag: u8, inner: &[u8]| {
+        let mut outer = vec![tag];
+        prost::encode_length_delimiter(inner.len(), &mut outer).unwrap();
+        [&outer, inner].concat()
+    };
+    let in_protobuf = nested(0x0a, &nested(0x12, &[0x12, 0].repeat(SPANS)));
+    let in_json = format!(
+        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{}}{}]}}]}}]}}"#,
+        ",{}".repeat(SPANS - 1)
+    );
+    let measured = allocation_counter::measure(|| {
+        assert_eq!(protobuf(Signal::Traces, &in_protobuf).unwrap(), SPANS);
+        assert_eq!(json(Signal::Traces, in_json.as_bytes()).unwrap(), SPANS);
+    });
+    assert!(measured.bytes_max < 1024, "{} bytes", measured.bytes_max);
 }

@@ -1,7 +1,7 @@
 //! Tests of OTLP/gRPC.
 
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::{Request, Version};
 use http_body_util::Full;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
@@ -12,26 +12,33 @@ use otlp_receiver::{MAX_DECODED_BYTES, Receiver, Refusal, Signal, Transport};
 use prost::Message;
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
-use crate::{Answer, broken, call, gzip, recording, traces};
+use crate::{Answer, broken, call, compressed, recording, traces};
 
 /// Puts a message into the frame that gRPC uses.
-fn frame(message: &[u8]) -> Bytes {
+fn frame(flag: u8, message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-    [&[0], &length[..], message].concat().into()
+    [&[flag], &length[..], message].concat()
 }
 
 fn export(signal: Signal) -> http::request::Builder {
-    Request::post(signal.grpc_path()).header("content-type", "application/grpc")
+    Request::post(signal.grpc_path())
+        .version(Version::HTTP_2)
+        .header("content-type", "application/grpc")
+}
+
+fn full(body: Vec<u8>) -> Full<Bytes> {
+    Full::new(body.into())
 }
 
 fn status(answer: &Answer) -> Status {
-    let headers: &HeaderMap = &answer.headers;
-    Status::from_header_map(headers).unwrap()
+    assert_eq!(answer.body, "", "the response has only headers");
+    Status::from_header_map(&answer.headers).unwrap()
 }
 
 // Scenario: clients that are generated from the protocol call each service. Traces are sent in
-// every compression.
+// every compression that these clients have.
 // Guarantee: each call succeeds, and the sink gets the number of its items.
 #[tokio::test]
 async fn every_service_is_served() {
@@ -54,78 +61,107 @@ async fn every_service_is_served() {
     assert_eq!(*accepted.lock().unwrap(), expected);
 }
 
-// Scenario: the connection of a call fails before the message is complete.
-// Guarantee: the status is `UNAVAILABLE`, so that the sender keeps the batch.
+// Scenario: the same batch is sent in every format of every compression. It is also sent without
+// compression in a call that has a compression, which gRPC allows for each message.
+// Guarantee: each batch is accepted with the number of its items. The response has one empty message
+// and the status 0 in its trailers. Its body does not state a length, so that clients wait for the
+// trailers.
+#[tokio::test]
+async fn every_compression_is_decoded() {
+    let (receiver, accepted) = recording();
+    let content = traces(3).encode_to_vec();
+    let compressed = compressed(&content);
+    let calls = compressed.iter().map(|(name, message)| (*name, frame(1, message)));
+    for (name, body) in calls.chain([("gzip", frame(0, &content)), ("", frame(0, &content))]) {
+        let request = export(Signal::Traces).header("grpc-encoding", name).body(full(body));
+        let answer = call(receiver.clone(), request.unwrap()).await;
+        assert_eq!(answer.headers["content-type"], "application/grpc");
+        assert_eq!(answer.body, &[0; 5][..], "{name}");
+        assert_eq!(answer.stated_length, None, "{name}");
+        assert_eq!(answer.trailers.unwrap()["grpc-status"], "0", "{name}");
+        let batch = accepted.lock().unwrap().pop();
+        assert_eq!(batch, Some((Signal::Traces, 3, Transport::Grpc)), "{name}");
+    }
+}
+
+// Scenario: the connection of a call fails before the message is complete, or its stream ends there.
+// Guarantee: the status is `UNAVAILABLE` with `RetryInfo`, so that the sender keeps the batch.
 #[tokio::test]
 async fn a_message_that_breaks_off_is_sent_again() {
     let (receiver, accepted) = recording();
-    let request = export(Signal::Traces).body(broken(b"\0\0\0\0\x08\x0a")).unwrap();
-    let status = status(&call(receiver, request).await);
-    assert_eq!((status.code(), status.message()), (Code::Unavailable, "the body ended early"));
+    let failed = export(Signal::Traces).body(broken(b"\0\0\0\0\x08\x0a")).unwrap();
+    let answers = [
+        call(receiver.clone(), failed).await,
+        call(receiver.clone(), export(Signal::Traces).body(full(vec![0; 3])).unwrap()).await,
+        call(receiver, export(Signal::Traces).body(full(vec![0, 0, 0, 0, 8, 10])).unwrap()).await,
+    ];
+    for answer in answers {
+        let status = status(&answer);
+        assert_eq!((status.code(), status.message()), (Code::Unavailable, "the body ended early"));
+        let wait = status.get_details_retry_info().unwrap().retry_delay.unwrap();
+        assert!((1..=5).contains(&wait.as_secs()), "{wait:?}");
+    }
     assert_eq!(*accepted.lock().unwrap(), []);
 }
 
-// Scenario: one message is not an OTLP request, one is larger than the limit on the wire, and one
-// becomes larger than 20 MiB. One call has an unknown method of a known service. For one call, the
-// sink returns an error.
-// Guarantee: each status has a code that senders do not retry, and a text that says what is wrong.
+// Scenario: one message is not an OTLP request. Some calls have no message, two messages, an
+// undefined flag, or a compressed message without the name of a compression. One compression is
+// unknown, and one message is corrupt. For one call, the sink returns an error.
+// Guarantee: each status has the code that gRPC defines for it, none of which senders retry, and a
+// text that says what is wrong.
 #[tokio::test]
 async fn other_calls_are_refused() {
     let failing = Receiver::new(|_| Err(Refusal::Internal("nobody listens")));
-    let unknown = "/opentelemetry.proto.collector.logs.v1.LogsService/Import";
-    for (receiver, path, message, code, text) in [
-        (
-            recording().0,
-            Signal::Logs.grpc_path(),
-            &b"hello"[..],
-            Code::InvalidArgument,
-            "the body is not an OTLP request",
-        ),
-        (
-            recording().0.with_max_body(100),
-            Signal::Logs.grpc_path(),
-            &[0; 100],
-            Code::ResourceExhausted,
-            "the request is too large",
-        ),
-        (recording().0, unknown, b"", Code::Unimplemented, "there is no such call"),
-        (failing, Signal::Logs.grpc_path(), b"", Code::Internal, "nobody listens"),
-    ] {
-        let request = Request::post(path).header("content-type", "application/grpc");
-        let request = request.body(Full::new(frame(message))).unwrap();
-        let status = status(&call(receiver, request).await);
-        assert_eq!((status.code(), status.message()), (code, text));
-    }
-
     let (receiver, accepted) = recording();
-    let mut compressed = frame(&gzip(&vec![0; MAX_DECODED_BYTES + 1])).to_vec();
-    compressed[0] = 1;
-    let request = export(Signal::Traces).header("grpc-encoding", "gzip");
-    let request = request.body(Full::<Bytes>::from(compressed)).unwrap();
-    let status = status(&call(receiver, request).await);
-    assert_eq!(status.code(), Code::ResourceExhausted);
+    let twice = [frame(0, b""), frame(0, b"")].concat();
+    for (receiver, encoding, body, code, text) in [
+        (&receiver, "", frame(0, b"hello"), Code::InvalidArgument, "not an OTLP request"),
+        (&receiver, "", vec![], Code::Unimplemented, "exactly one message"),
+        (&receiver, "", twice, Code::Unimplemented, "exactly one message"),
+        (&receiver, "", frame(2, b""), Code::Internal, "not framed as gRPC demands"),
+        (&receiver, "identity", frame(1, b""), Code::Internal, "not framed as gRPC demands"),
+        (&receiver, "br", frame(1, b""), Code::Unimplemented, "use gzip, zstd, snappy"),
+        (&receiver, "gzip", frame(1, b"hello"), Code::Internal, "as its headers say"),
+        (&receiver, "gzip", frame(1, b""), Code::Internal, "as its headers say"),
+        (&failing, "", frame(0, b""), Code::Internal, "nobody listens"),
+    ] {
+        let request = export(Signal::Logs).header("grpc-encoding", encoding).body(full(body));
+        let answer = call(receiver.clone(), request.unwrap()).await;
+        let status = status(&answer);
+        assert_eq!(status.code(), code, "{text}");
+        assert!(status.message().contains(text), "{}", status.message());
+        let supported = answer.headers.get("grpc-accept-encoding");
+        assert_eq!(supported.is_some(), encoding == "br");
+        let names = "gzip,zstd,snappy,x-snappy-framed,deflate,zlib,lz4";
+        assert!(supported.is_none_or(|supported| supported == names), "{supported:?}");
+    }
     assert_eq!(*accepted.lock().unwrap(), []);
 }
 
-// Scenario: requests of each transport are sent to a receiver for both transports, and to receivers
-// for only one transport.
-// Guarantee: the receiver for both transports finds the transport of a request by the content type.
-// The other receivers ignore the content type.
+// Scenario: messages are larger than the limit on the wire, and the length of one of them is only
+// stated. Small messages in every compression become larger than 20 MiB. Another message has exactly
+// the largest length.
+// Guarantee: the status is `RESOURCE_EXHAUSTED` without `RetryInfo`, on which senders drop the batch
+// instead of sending it for ever. The message of the largest length is accepted.
 #[tokio::test]
-async fn both_transports_share_a_port() {
-    let (both, accepted) = recording();
-    let over_grpc = || export(Signal::Traces).body(Full::new(frame(b""))).unwrap();
-    let over_http = || {
-        let request = Request::post(Signal::Traces.http_path());
-        let request = request.header("content-type", "application/x-protobuf");
-        request.body(Full::new(Bytes::from(traces(1).encode_to_vec()))).unwrap()
-    };
-    assert_eq!(call(both.clone(), over_grpc()).await.headers["content-type"], "application/grpc");
-    assert_eq!(call(both.clone(), over_http()).await.status, 200);
-    let expected = [(Signal::Traces, 0, Transport::Grpc), (Signal::Traces, 1, Transport::Http)];
-    assert_eq!(*accepted.lock().unwrap(), expected);
+async fn too_large_messages_are_not_sent_again() {
+    let (receiver, accepted) = recording();
+    let large = vec![0; MAX_DECODED_BYTES + 1];
+    let mut calls: Vec<_> =
+        compressed(&large).into_iter().map(|(name, message)| (name, frame(1, &message))).collect();
+    calls.push(("identity", frame(0, &large)));
+    calls.push(("identity", frame(0, &large)[..10].to_vec()));
+    for (name, body) in calls {
+        let request = export(Signal::Traces).header("grpc-encoding", name).body(full(body));
+        let status = status(&call(receiver.clone(), request.unwrap()).await);
+        assert_eq!(status.code(), Code::ResourceExhausted, "{name}");
+        assert_eq!(status.message(), "the request is too large");
+        assert!(status.get_details_retry_info().is_none());
+    }
+    assert_eq!(*accepted.lock().unwrap(), []);
 
-    let grpc = both.clone().only(Transport::Grpc);
-    assert_eq!(status(&call(grpc, over_http()).await).code(), Code::Unimplemented);
-    assert_eq!(call(both.only(Transport::Http), over_grpc()).await.status, 404);
+    let message = traces(1).encode_to_vec();
+    let receiver = receiver.with_max_body(message.len());
+    let request = export(Signal::Traces).body(full(frame(0, &message))).unwrap();
+    assert_eq!(call(receiver, request).await.trailers.unwrap()["grpc-status"], "0");
 }
