@@ -46,11 +46,11 @@ pub type ResponseFuture =
 /// and the [limits](crate#limits).
 ///
 /// Large requests are decoded on Tokio's threads for blocking work, a few at a time. No sender can
-/// take more than half of what the receiver has. Requests belong to the same sender if they have the
-/// same [`Identity`] in their extensions, or none.
+/// take more than half of what the receiver has. Requests belong to the same sender if they have
+/// the same [`Identity`] in their extensions, or none.
 ///
-/// A receiver must run within a Tokio runtime whose timers are enabled. It trusts every request, so put an authentication
-/// layer in front of it.
+/// A receiver must run within a Tokio runtime whose timers are enabled. It trusts every request, so
+/// put an authentication layer in front of it.
 #[derive(Clone)]
 pub struct Receiver {
     sink: Arc<Sink>,
