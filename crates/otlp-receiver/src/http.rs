@@ -36,10 +36,16 @@ async fn export<B>(
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
+    // A length that the head states as too large is refused before the sender writes the body.
+    let is_too_large = body.size_hint().lower() > receiver.max_body as u64;
     let Head { signal, encoding, compression } = match Head::of(parts) {
+        Ok(_) if is_too_large => {
+            body::throw_away_unread(parts, body);
+            return Err(Refusal::TooLarge);
+        }
         Ok(head) => head,
         Err(refusal) => {
-            body::throw_away(body);
+            body::throw_away_unread(parts, body);
             return Err(refusal);
         }
     };
