@@ -84,6 +84,42 @@ impl Receiver {
         Self { max_body: bytes, ..self }
     }
 
+    /// Reads and decompresses the body of a request that is not OTLP, and returns what `decode`
+    /// makes of it. The [limits](crate#limits) and the compressions are those of OTLP requests. The
+    /// sink is not called.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownCompression`](Refusal::UnknownCompression),
+    /// [`CorruptCompression`](Refusal::CorruptCompression), [`TooLarge`](Refusal::TooLarge),
+    /// [`EndedEarly`](Refusal::EndedEarly), [`Busy`](Refusal::Busy), or the error of `decode`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::Request;
+    /// use http_body_util::Full;
+    /// use otlp_receiver::{Receiver, Refusal};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let receiver = Receiver::new(|_| Ok(()));
+    /// let request = Request::post("/lines").body(Full::<Bytes>::from("one\ntwo\n"))?;
+    /// let lines = receiver.decode(request, |text| Ok(text.split(|byte| *byte == b'\n').count()));
+    /// assert_eq!(lines.await, Ok(3));
+    /// # Ok(()) }
+    /// ```
+    pub async fn decode<B, T, F>(&self, request: Request<B>, decode: F) -> Result<T, Refusal>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        T: Send + 'static,
+        F: Fn(&[u8]) -> Result<T, Refusal> + Send + 'static,
+    {
+        let (parts, body) = request.into_parts();
+        otlp_http::decode(self, &parts, Box::pin(body), decode).await
+    }
+
     /// Begins to receive a request with these extensions.
     pub(crate) fn admit(&self, extensions: &Extensions) -> Admitted {
         self.admission.admit(extensions.get::<Identity>().cloned(), self.max_body)

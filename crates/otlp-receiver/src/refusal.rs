@@ -123,6 +123,12 @@ impl Refusal {
         Codes { http, http_code, grpc }
     }
 
+    /// Returns the status of the OTLP/HTTP response.
+    #[must_use]
+    pub fn http_status(self) -> StatusCode {
+        self.codes().http
+    }
+
     /// Creates the OTLP/HTTP response. Its body is a `google.rpc.Status` in `encoding`.
     pub(crate) fn http_response(self, encoding: Encoding) -> Response<ResponseBody> {
         let codes = self.codes();
