@@ -58,8 +58,8 @@ impl Body for ResponseBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // With an exact size, hyper would add `content-length`, after which some clients do not read
-        // the trailers.
+        // With an exact size, hyper would add `content-length`, after which some clients do not
+        // read the trailers.
         match self.trailers {
             Some(_) => SizeHint::default(),
             None => SizeHint::with_exact(self.content.len() as u64),

@@ -74,8 +74,8 @@ fn traces(spans: usize) -> ExportTraceServiceRequest {
     ExportTraceServiceRequest { resource_spans: vec![resource] }
 }
 
-/// Returns the name of every compression, and `content` in every format that a sender may send under
-/// that name.
+/// Returns the name of every compression, and `content` in every format that a sender may send
+/// under that name.
 fn compressed(content: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let fast = Compression::fast();
     let block = snap::raw::Encoder::new().compress_vec(content).unwrap();
