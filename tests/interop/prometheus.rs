@@ -45,7 +45,7 @@ fn remote_write_reaches_the_gateway() {
     assert!(refused.contains("remote_name=wrong") && refused.contains("403"), "{refused}");
     let mut waiting: Vec<_> = keys.iter().map(|key| format!("({})=", key.id)).collect();
     gateway.program.wait_until("a line with both keys", |line| {
-        let discards = line.starts_with("discarded ");
+        let discards = line.starts_with("discarded data_points=");
         waiting.retain(|key| !(discards && line.contains(key)));
         waiting.is_empty().then_some(())
     });

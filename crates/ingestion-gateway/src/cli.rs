@@ -22,13 +22,28 @@ pub(crate) struct Cli {
     command: Option<Command>,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the gateway; this is the default
     Run,
     /// Check or print the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Commands on the key database
+    #[command(subcommand)]
+    Storage(StorageCommand),
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum StorageCommand {
+    /// Copy the key database to FILE, also while a gateway is running
+    Backup {
+        /// The new file; it appears when it is complete, and only its owner can read it
+        file: PathBuf,
+        /// Replace FILE if it exists
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -45,6 +60,6 @@ impl Cli {
     }
 
     pub(crate) fn command(&self) -> Command {
-        self.command.unwrap_or(Command::Run)
+        self.command.clone().unwrap_or(Command::Run)
     }
 }

@@ -24,6 +24,14 @@ pub enum RunError {
         /// The cause.
         source: StoreError,
     },
+    /// The key database cannot be backed up.
+    #[error("the key database {path} cannot be backed up")]
+    Backup {
+        /// The path of the database.
+        path: PathBuf,
+        /// The cause.
+        source: StoreError,
+    },
     /// The admin token file cannot be used.
     #[error(transparent)]
     AdminTokens(#[from] AdminTokensError),
@@ -58,6 +66,7 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store { .. }
+            | Self::Backup { .. }
             | Self::AdminTokens(_)
             | Self::Bind(_)
             | Self::Listener(_)

@@ -13,6 +13,7 @@
 //! | `upstream` | where accepted telemetry goes |
 //! | `authorize` | the endpoint that other components ask about keys |
 //! | `management` | the management API |
+//! | [`storage`] | commands on the key database |
 //! | [`telemetry`] | the gateway's own metrics, health and log |
 //! | `item` | the kinds of items that are counted |
 //! | `lossy_output` | output that never blocks the program, even while nobody reads it |
@@ -35,6 +36,7 @@ mod listener;
 mod lossy_output;
 mod management;
 mod receiver;
+pub mod storage;
 pub mod telemetry;
 mod upstream;
 

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
-use cli::{Cli, Command, ConfigCommand};
+use cli::{Cli, Command, ConfigCommand, StorageCommand};
 use ingestion_gateway::config::Config;
 use ingestion_gateway::telemetry::logs::Logs;
 use otel_confmap::Problem;
@@ -49,6 +49,12 @@ fn main() -> ExitCode {
             warnings.iter().for_each(|warning| print_error(format_args!("warning: {warning}")));
             show(&config, command)
         }),
+        Command::Storage(command) => {
+            load(&cli).map_or_else(ExitCode::from, |(config, warnings)| {
+                warnings.iter().for_each(|warning| print_error(format_args!("warning: {warning}")));
+                run_storage(&config, &command)
+            })
+        }
     }
 }
 
@@ -78,6 +84,34 @@ fn show(config: &Config, command: ConfigCommand) -> ExitCode {
     match io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => INTERNAL.into(),
+    }
+}
+
+fn run_storage(config: &Config, command: &StorageCommand) -> ExitCode {
+    let StorageCommand::Backup { file, force } = command;
+    match ingestion_gateway::storage::back_up(config, file, *force) {
+        Ok(backup) => {
+            let text = format!(
+                "backed up to {}: revision {}, {} bytes\n",
+                file.display(),
+                backup.revision,
+                backup.len
+            );
+            match io::stdout().write_all(text.as_bytes()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => INTERNAL.into(),
+            }
+        }
+        Err(error) => {
+            let mut causes = error.to_string();
+            let mut source = error.source();
+            while let Some(cause) = source {
+                causes.push_str(&format!(": {cause}"));
+                source = cause.source();
+            }
+            print_error(causes);
+            error.exit_code().into()
+        }
     }
 }
 

@@ -6,6 +6,9 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::Version;
+use http::header::EXPECT;
+use http::request::Parts;
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::runtime::Handle;
@@ -101,10 +104,6 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     E: From<BodyError>,
 {
-    if body.size_hint().lower() > limit as u64 {
-        throw_away(body);
-        return Err(BodyError::TooLarge.into());
-    }
     let mut left = limit;
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame.map_err(|_| BodyError::EndedEarly)?.into_data() else { continue };
@@ -121,6 +120,20 @@ where
         }
     }
     Ok(())
+}
+
+/// Throws away the body of a request that is refused before its body is read.
+///
+/// Over HTTP/2, nothing is read, because the server resets the stream without closing the
+/// connection. If the sender expects `100 Continue`, nothing is read either, because reading would
+/// ask the sender for the body.
+pub(crate) fn throw_away_unread<B>(parts: &Parts, body: B)
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    if parts.version < Version::HTTP_2 && !parts.headers.contains_key(EXPECT) {
+        throw_away(body);
+    }
 }
 
 /// Reads the rest of a body in the background and throws it away, for at most 10 s and 128 MiB, and

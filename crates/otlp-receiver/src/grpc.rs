@@ -55,7 +55,7 @@ where
     let (signal, compression) = match call {
         Ok(call) => call,
         Err(refusal) => {
-            body::throw_away(body);
+            body::throw_away_unread(parts, body);
             return Err(refusal);
         }
     };
@@ -75,8 +75,8 @@ where
         (true, Some(compression)) => Some(compression),
         (true, None) => return Err(Refusal::MalformedFrame),
     };
-    let encoding = Encoding::Protobuf;
-    let items = Payload { signal, encoding, compression, content, admitted }.count().await?;
+    let count = move |content: &[u8]| Encoding::Protobuf.count(signal, content);
+    let items = Payload { compression, content, admitted }.decode(count).await?;
     receiver.accept(signal, items, Transport::Grpc, &parts.extensions)
 }
 

@@ -4,9 +4,7 @@ use bytes::Bytes;
 
 use crate::admission::Admitted;
 use crate::compression::{Compression, MAX_DECODED_BYTES};
-use crate::encoding::Encoding;
 use crate::refusal::Refusal;
-use crate::signal::Signal;
 
 /// The largest number of decompressed bytes that are decoded on the thread of a connection. That
 /// takes less than 1 ms, so that other connections of the thread are not kept waiting.
@@ -15,8 +13,6 @@ const MAX_INLINE_BYTES: usize = 64 << 10;
 /// The message of a request, as it arrived.
 #[derive(Debug)]
 pub(crate) struct Payload {
-    pub(crate) signal: Signal,
-    pub(crate) encoding: Encoding,
     pub(crate) compression: Option<Compression>,
     pub(crate) content: Bytes,
     /// Keeps the bytes of `content` counted for as long as they are in memory.
@@ -24,12 +20,16 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// Counts the items of the message. A small message is decoded at once, and a large one on a
-    /// thread for blocking work. If the future is dropped, such a thread finishes its message and
-    /// then gives back what the message has used.
-    pub(crate) async fn count(self) -> Result<usize, Refusal> {
+    /// Decompresses the message and calls `decode` with it. A small message is decoded at once, and
+    /// a large one on a thread for blocking work. If the future is dropped, such a thread finishes
+    /// its message and then gives back what the message has used.
+    pub(crate) async fn decode<T, F>(self, decode: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: Fn(&[u8]) -> Result<T, Refusal> + Send + 'static,
+    {
         if self.may_be_small() {
-            match self.decode(MAX_INLINE_BYTES) {
+            match self.decode_at_most(MAX_INLINE_BYTES, &decode) {
                 // The message is small on the wire, but not when it is decompressed.
                 Err(Refusal::TooLarge) => {}
                 decoded => return decoded,
@@ -37,7 +37,7 @@ impl Payload {
         }
         let slot = self.admitted.slot().await?;
         let decoding = tokio::task::spawn_blocking(move || {
-            let decoded = self.decode(MAX_DECODED_BYTES);
+            let decoded = self.decode_at_most(MAX_DECODED_BYTES, &decode);
             // The message is freed before another one takes the slot.
             drop(self);
             drop(slot);
@@ -58,15 +58,16 @@ impl Payload {
             && !self.compression.is_some_and(Compression::takes_much_memory)
     }
 
-    /// Decompresses the message to at most `limit` bytes, and counts its items. The length of a
+    /// Decompresses the message to at most `limit` bytes, and calls `decode`. The length of a
     /// message that is not compressed was limited when it was read.
-    fn decode(&self, limit: usize) -> Result<usize, Refusal> {
+    fn decode_at_most<T>(
+        &self,
+        limit: usize,
+        decode: impl Fn(&[u8]) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
         match self.compression {
-            Some(compression) => {
-                let content = compression.decompress(&self.content, limit)?;
-                self.encoding.count(self.signal, &content)
-            }
-            None => self.encoding.count(self.signal, &self.content),
+            Some(compression) => decode(&compression.decompress(&self.content, limit)?),
+            None => decode(&self.content),
         }
     }
 }

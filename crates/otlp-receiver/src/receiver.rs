@@ -46,11 +46,11 @@ pub type ResponseFuture =
 /// and the [limits](crate#limits).
 ///
 /// Large requests are decoded on Tokio's threads for blocking work, a few at a time. No sender can
-/// take more than half of what the receiver has. Requests belong to the same sender if they have the
-/// same [`Identity`] in their extensions, or none.
+/// take more than half of what the receiver has. Requests belong to the same sender if they have
+/// the same [`Identity`] in their extensions, or none.
 ///
-/// A receiver must run within a Tokio runtime whose timers are enabled. It trusts every request, so put an authentication
-/// layer in front of it.
+/// A receiver must run within a Tokio runtime whose timers are enabled. It trusts every request, so
+/// put an authentication layer in front of it.
 #[derive(Clone)]
 pub struct Receiver {
     sink: Arc<Sink>,
@@ -82,6 +82,42 @@ impl Receiver {
     #[must_use]
     pub fn with_max_body(self, bytes: usize) -> Self {
         Self { max_body: bytes, ..self }
+    }
+
+    /// Reads and decompresses the body of a request that is not OTLP, and returns what `decode`
+    /// makes of it. The [limits](crate#limits) and the compressions are those of OTLP requests. The
+    /// sink is not called.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownCompression`](Refusal::UnknownCompression),
+    /// [`CorruptCompression`](Refusal::CorruptCompression), [`TooLarge`](Refusal::TooLarge),
+    /// [`EndedEarly`](Refusal::EndedEarly), [`Busy`](Refusal::Busy), or the error of `decode`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::Request;
+    /// use http_body_util::Full;
+    /// use otlp_receiver::{Receiver, Refusal};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let receiver = Receiver::new(|_| Ok(()));
+    /// let request = Request::post("/lines").body(Full::<Bytes>::from("one\ntwo\n"))?;
+    /// let lines = receiver.decode(request, |text| Ok(text.split(|byte| *byte == b'\n').count()));
+    /// assert_eq!(lines.await, Ok(3));
+    /// # Ok(()) }
+    /// ```
+    pub async fn decode<B, T, F>(&self, request: Request<B>, decode: F) -> Result<T, Refusal>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        T: Send + 'static,
+        F: Fn(&[u8]) -> Result<T, Refusal> + Send + 'static,
+    {
+        let (parts, body) = request.into_parts();
+        otlp_http::decode(self, &parts, Box::pin(body), decode).await
     }
 
     /// Begins to receive a request with these extensions.

@@ -59,8 +59,8 @@ pub enum Refusal {
     /// A request is not compressed as its `content-encoding` or `grpc-encoding` says.
     #[error("the body is not compressed as its headers say")]
     CorruptCompression,
-    /// The message of an OTLP/gRPC call is flagged as compressed without a `grpc-encoding`, or has a
-    /// flag that gRPC does not define.
+    /// The message of an OTLP/gRPC call is flagged as compressed without a `grpc-encoding`, or has
+    /// a flag that gRPC does not define.
     #[error("the message is not framed as gRPC demands")]
     MalformedFrame,
     /// An OTLP/gRPC call has no message, or several.
@@ -121,6 +121,12 @@ impl Refusal {
             }
         };
         Codes { http, http_code, grpc }
+    }
+
+    /// Returns the status of the OTLP/HTTP response.
+    #[must_use]
+    pub fn http_status(self) -> StatusCode {
+        self.codes().http
     }
 
     /// Creates the OTLP/HTTP response. Its body is a `google.rpc.Status` in `encoding`.

@@ -137,7 +137,7 @@ async fn receive(State(agent): State<Agent>, request: Request) -> Response {
     let (uri, method) = (request.uri().clone(), request.method());
     match Route::of(uri.path()) {
         Route::Otlp(path) => agent.receive_otlp(path, request).await,
-        Route::RemoteWrite => agent.receive_remote_write(request).await,
+        Route::RemoteWrite => remote_write::receive(&agent.receiver, &agent.debug, request).await,
         Route::Validate if matches!(*method, Method::GET | Method::HEAD) => {
             StatusCode::OK.into_response()
         }
@@ -156,19 +156,6 @@ impl Agent {
         match self.receiver.oneshot(request).await {
             Ok(response) => response.map(Body::new),
             Err(never) => match never {},
-        }
-    }
-
-    async fn receive_remote_write(self, request: Request) -> Response {
-        match remote_write::check(request.method(), request.headers()) {
-            Ok(()) => {}
-            Err(status) => return remote_write::refuse(status),
-        }
-        match self.discard(request).await {
-            StatusCode::OK => StatusCode::NO_CONTENT.into_response(),
-            // Prometheus drops its samples after 408.
-            StatusCode::REQUEST_TIMEOUT => remote_write::refuse(StatusCode::SERVICE_UNAVAILABLE),
-            status => remote_write::refuse(status),
         }
     }
 

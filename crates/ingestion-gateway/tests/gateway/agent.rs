@@ -60,78 +60,62 @@ async fn otlp_below_the_prefix_of_agents_is_otlp() {
     assert!(!gateway.counts("agent_requests", 2).await);
 }
 
-// Scenario: senders of Prometheus remote write use both paths, with the key in `sts-api-key` or as
-// the password of the user `apikey`. Other requests have no key, a wrong key, version 2.0 of the
-// protocol, or too many bytes.
-// Guarantee: the good requests are answered with success and counted for the key. The others get
-// the status after which Prometheus drops its samples. After the status 415, a sender falls back to
-// version 1.0.
+// Scenario: senders of Prometheus remote write use both paths and both versions, with the key in
+// `sts-api-key` or as the password of the user `apikey`. Other requests have no key, a wrong key,
+// an unknown message, another compression, a body that is no message or too many bytes.
+// Guarantee: the good requests are answered with success, say how many samples were written, and
+// their samples are counted. The others get a status after which Prometheus drops its samples.
 #[tokio::test]
-async fn prometheus_remote_write_is_accepted() {
+async fn prometheus_remote_write_is_counted() {
     let gateway = Gateway::start_with(&["--set", "limits.max_request_body_size=1MiB"]).await;
     let key = gateway.create("prometheus").await;
-    let body = remote_write(3);
-    let write_as = |path: &str, content_type: &str| {
-        let request = gateway.post_agent(path).header("content-encoding", "snappy");
-        let request = request.header("x-prometheus-remote-write-version", "0.1.0");
-        request.header("content-type", content_type).body(body.clone())
+    let snappy = |content: &[u8]| snap::raw::Encoder::new().compress_vec(content).unwrap();
+    let write_as = |path: &str, content_type: &str, compression: &str| {
+        let request = gateway.post_agent(path).header("content-encoding", compression);
+        request.header("content-type", content_type).body(snappy(&remote_write(1, 3)))
     };
-    let write = |path: &str| write_as(path, "application/x-protobuf");
-    let paths = ["/receiver/prometheus/api/v1/write", "/prometheus/api/v1/write"];
-    for path in paths {
-        let in_header = write(path).header("sts-api-key", &key.secret);
+    let write = |path: &str| write_as(path, "application/x-protobuf", "snappy");
+    for path in ["/receiver/prometheus/api/v1/write", "/prometheus/api/v1/write"] {
+        let known = |request: RequestBuilder| request.header("sts-api-key", &key.secret);
         let in_basic = write(path).basic_auth("apikey", Some(&key.secret));
-        for request in [in_header, in_basic] {
+        let version_2 =
+            write_as(path, "application/x-protobuf;proto=io.prometheus.write.v2.Request", "snappy");
+        let version_2 = known(version_2).body(snappy(&remote_write(5, 4)));
+        for (request, samples) in [(known(write(path)), "3"), (in_basic, "3"), (version_2, "4")] {
             let response = request.send().await.unwrap();
             assert_eq!(response.status(), StatusCode::NO_CONTENT, "{path}");
+            let written = &response.headers()["x-prometheus-remote-write-samples-written"];
+            assert_eq!(written, samples, "{path}");
         }
-        let known = || write(path).header("sts-api-key", &key.secret);
-        let version_2 =
-            write_as(path, "application/x-protobuf;proto=io.prometheus.write.v2.Request");
-        let version_2 = version_2.header("sts-api-key", &key.secret);
         let wrong = write(path).basic_auth("apikey", Some("wrong"));
-        let large = known().body(vec![0; 2 << 20]);
-        let get = gateway.client.get(gateway.url("agent", path)).header("sts-api-key", &key.secret);
-        for (request, expected) in
-            [(write(path), 401), (wrong, 403), (version_2, 415), (large, 413), (get, 405)]
-        {
+        let unknown = known(write_as(path, "application/x-protobuf;proto=other.Request", "snappy"));
+        let brotli = known(write_as(path, "application/x-protobuf", "br"));
+        let large = known(write(path)).body(vec![0; 2 << 20]);
+        let bomb = known(write(path)).body(snappy(&vec![0; 21 << 20]));
+        let broken = known(write(path)).body(snappy(b"\x0a\x05abc"));
+        let get = known(gateway.client.get(gateway.url("agent", path)));
+        for (request, expected) in [
+            (write(path), 401),
+            (wrong, 403),
+            (unknown, 415),
+            (brotli, 415),
+            (large, 413),
+            (bomb, 413),
+            (broken, 400),
+            (get, 405),
+        ] {
             let response = request.send().await.unwrap();
             assert_eq!(response.status().as_u16(), expected, "{path}");
         }
     }
-    assert!(gateway.counts("agent_requests", 4).await);
+    assert!(gateway.counts("data_points", 20).await);
 }
 
-/// Encodes a request of remote write 1.0 with one time series and this number of samples.
-fn remote_write(samples: usize) -> Vec<u8> {
-    #[derive(Clone, PartialEq, prost::Message)]
-    struct WriteRequest {
-        #[prost(message, repeated, tag = "1")]
-        timeseries: Vec<TimeSeries>,
-    }
-    #[derive(Clone, PartialEq, prost::Message)]
-    struct TimeSeries {
-        #[prost(message, repeated, tag = "1")]
-        labels: Vec<Label>,
-        #[prost(message, repeated, tag = "2")]
-        samples: Vec<Sample>,
-    }
-    #[derive(Clone, PartialEq, prost::Message)]
-    struct Label {
-        #[prost(string, tag = "1")]
-        name: String,
-        #[prost(string, tag = "2")]
-        value: String,
-    }
-    #[derive(Clone, PartialEq, prost::Message)]
-    struct Sample {
-        #[prost(double, tag = "1")]
-        value: f64,
-        #[prost(int64, tag = "2")]
-        timestamp: i64,
-    }
-    let name = Label { name: "__name__".to_owned(), value: "up".to_owned() };
-    let samples = vec![Sample { value: 1.0, timestamp: 1_700_000_000_000 }; samples];
-    let request = WriteRequest { timeseries: vec![TimeSeries { labels: vec![name], samples }] };
-    snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap()
+/// Encodes a request of remote write with one time series, which is in this field and has this
+/// number of samples.
+fn remote_write(field: u8, samples: usize) -> Vec<u8> {
+    // A sample is field 2 of a time series, and has a value and a time.
+    let sample = b"\x12\x10\x09\0\0\0\0\0\0\xf0\x3f\x10\x80\xd0\x95\xff\xbc\x31";
+    let time_series = sample.repeat(samples);
+    [&[field << 3 | 2, u8::try_from(time_series.len()).unwrap()], &time_series[..]].concat()
 }

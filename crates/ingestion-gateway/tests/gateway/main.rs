@@ -12,6 +12,7 @@
 //! | `health` | the health check of gRPC |
 //! | `log` | that a caller who is refused cannot fill the log |
 //! | `usage` | which answers count as accepted and which as failed |
+//! | `storage` | backups of the key database |
 //! | `refusals` | refusals that a sender has to be able to read while it still writes |
 //! | `runtimes` | that management and health do not wait for senders |
 //! | `capacity` | how many connections there may be, and which of them give way |
@@ -43,5 +44,6 @@ mod runtimes;
 mod secrets;
 mod stalled;
 mod stopping;
+mod storage;
 mod transport;
 mod usage;

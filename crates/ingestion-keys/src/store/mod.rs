@@ -23,7 +23,7 @@ pub use error::{CommitError, StoreError, StoreErrorKind};
 pub use memory::MemoryStore;
 pub use snapshot::{Snapshot, SnapshotChunk, SnapshotSender};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{SqliteOptions, SqliteStore};
+pub use sqlite::{BackedUp, BackupProgress, SqliteOptions, SqliteStore};
 
 use crate::audit::{AuditEntry, AuditNote};
 use crate::clock::Timestamp;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 
 use bytes::Bytes;
-use http::header::{Entry, USER_AGENT};
+use http::header::{CONTENT_TYPE, Entry, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -209,13 +209,28 @@ where
         Err(error) => Err(error),
     };
     match response {
-        Ok(response) => response.map(Body::new),
+        Ok(response) => {
+            warn_of_http(&response);
+            response.map(Body::new)
+        }
         Err(error) => {
             // Only the status passes through the pipe, so the cause is logged here.
             let cause: &dyn Error = &*error;
             tracing::warn!(error = cause, "a request did not reach its endpoint");
             retryable(Status::from_error(error)).into_http()
         }
+    }
+}
+
+/// Warns if an HTTP server or a proxy answered instead of a gRPC server. tonic turns such an answer
+/// into a status, which no longer shows the cause.
+fn warn_of_http<B>(response: &Response<B>) {
+    let content_type = response.headers().get(CONTENT_TYPE);
+    if !content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
+        tracing::warn!(
+            status = response.status().as_u16(),
+            "the answer to an OTLP/gRPC request is not gRPC's: use the port for OTLP/gRPC, usually 4317"
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! A store of keys in an SQLite database, to which one process writes.
 
 mod audit;
+mod backup;
 mod error;
 mod file;
 mod files;
@@ -21,6 +22,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Params, Row, Transaction, TransactionBehavior, params};
 use tokio::sync::watch;
 
+pub use self::backup::{BackedUp, BackupProgress};
 use self::error::{CommitFailure, SqliteError};
 use self::file::PinnedFile;
 use self::files::Files;

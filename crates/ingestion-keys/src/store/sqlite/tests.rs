@@ -13,6 +13,7 @@ use crate::fixture::{NOW, Outcome, SeededRng, allow, commit, decide, key, record
 use crate::service::{KeyService, NewKey, Rotation};
 use crate::store::Write;
 
+mod backup;
 mod foreign_writes;
 
 async fn empty() -> (SqliteStore, TempDir) {

@@ -66,7 +66,7 @@ pub(super) fn log_hint(error: &(dyn Error + 'static)) {
             "the server's certificate is not trusted: name the certificate of its authority in `tls.ca_file`"
         }
         Some(TlsFailure::SelfSigned) => {
-            "the server's certificate is self-signed: if it is the right one, name this certificate in `tls.ca_file`"
+            "the server's self-signed certificate is not trusted: name this certificate in `tls.ca_file`"
         }
         Some(TlsFailure::Certificate) => "the server's certificate cannot be accepted",
         Some(TlsFailure::NotTls) => {
