@@ -71,7 +71,7 @@ pub(crate) fn problem(secret: &str) -> Option<&'static str> {
     } else if word_before(' ')(&SCHEMES) {
         Some("begins with an authentication scheme: give only the text after it")
     } else if secret.contains(char::is_whitespace) {
-        Some("has a blank in it: give it without other text")
+        Some("has a blank in it: give it without blanks and without other text")
     } else if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
         Some("has a character that is not allowed in an HTTP header")
     } else {

@@ -58,15 +58,18 @@ fn the_format_is_checked() {
             Outcome { code: 2, stdout: stdout.to_owned(), stderr: failed.clone() }
         );
     }
-    let shared = "[SUCCESS] format: this is not an ingestion API key, because it does not begin \
-         with iapikeyok-; it may be a receiver API key\n";
+    let shared = "[SUCCESS] format: not checked, because the key does not begin with iapikeyok-; \
+         it may be a receiver API key, which can be any text\n";
     let mock = Mock::start(|_| empty(200));
     let outcome = check("stackstate-api-key-1234", &["--agent", &mock.url()]);
     assert!(
         outcome.code == 0 && outcome.stdout.starts_with(shared) && outcome.stderr.is_empty(),
         "{outcome:?}"
     );
-    let stdout = shared.replace("SUCCESS", "ERROR");
+    let stdout =
+        "[ERROR] format: this is not an ingestion API key, because it does not begin with \
+         iapikeyok-; whether it is a receiver API key, only an endpoint can tell\n"
+            .to_owned();
     assert_eq!(check("stackstate-api-key-1234", &[]), Outcome { code: 2, stdout, stderr: failed });
     let nothing = check(" \n", &[]);
     assert_eq!(
@@ -81,7 +84,8 @@ fn the_format_is_checked() {
 
 // Scenario: the key is in quotes, or was pasted together with its scheme or its header, or has a
 // line end or a blank in it. It comes from standard input or from the environment.
-// Guarantee: the output says what is wrong and has no part of the key. Nothing is sent.
+// Guarantee: the output says what is wrong and has no part of the key. It says that the key comes
+// from the environment, if it does. Nothing is sent.
 #[test]
 fn what_was_pasted_with_the_key_is_named() {
     let mock = Mock::start(|_| empty(200));
@@ -90,7 +94,7 @@ fn what_was_pasted_with_the_key_is_named() {
         ("StackState ", "", "begins with an authentication scheme: give only the text after it"),
         ("sts-api-key: ", "", "begins with the name of a header: give only the text after it"),
         ("", "\nsecond", "has a line end in it: give it as one line"),
-        ("", " second", "has a blank in it: give it without other text"),
+        ("", " second", "has a blank in it: give it without blanks and without other text"),
     ] {
         let key = format!("{before}{KEY}{after}");
         let line = format!("[ERROR] format: the key {problem}\n");
@@ -99,7 +103,10 @@ fn what_was_pasted_with_the_key_is_named() {
         assert_eq!(outcome.code, 2);
         assert!(outcome.stdout.starts_with(&line), "{outcome:?}");
         assert!(!format!("{outcome:?}").contains(&KEY[..14]), "{outcome:?}");
+        let from = "\nThe key was that of the environment variable API_KEY\n";
+        assert!(!outcome.stderr.contains(from), "{outcome:?}");
         let outcome = Sts::new().with("API_KEY", &key).try_key(&["check"]);
+        assert!(outcome.stderr.contains(from), "{outcome:?}");
         assert_eq!((outcome.code, outcome.stdout), (2, line));
     }
     assert!(mock.request_lines().is_empty());
@@ -279,7 +286,7 @@ fn the_report_as_json() {
     assert_eq!(
         serde_json::from_str::<Value>(&outcome.stderr).unwrap()["error-message"],
         "the key did not pass these checks: agent\n`sts ingestion-api-key list --wide` shows \
-         whether the key has expired, is disabled or does not exist; if it is active, check that \
-         the endpoint belongs to the same server"
+         whether the key has expired, is disabled or does not exist; if it is active, check the \
+         port and the scheme, and that the endpoint belongs to the same server"
     );
 }

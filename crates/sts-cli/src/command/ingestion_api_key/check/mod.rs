@@ -79,6 +79,7 @@ pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure
     let (skip_ssl, ca_cert) = tls_settings(session.flags, session.environment)?;
     let connection =
         Connection { skip_ssl: skip_ssl.unwrap_or(false), ca_cert, timeout: session.flags.timeout };
+    let is_from_environment = session.environment.get("API_KEY").is_some();
     let key = read_key(session)?;
 
     let mut findings = vec![check_format(key.expose_secret(), !urls.is_empty())];
@@ -126,6 +127,12 @@ pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure
     let names = bad.iter().map(|finding| finding.check).collect::<Vec<_>>().join(", ");
     let failure = Failure::new(kind, format!("the key did not pass these checks: {names}"));
     let has = |fault| bad.iter().any(|finding| finding.fault == Some(fault));
+    // A key on standard input is not read if there is a variable, which may be forgotten.
+    let failure = if is_from_environment && (has(Fault::Format) || has(Fault::Refused)) {
+        failure.with_hint("The key was that of the environment variable API_KEY")
+    } else {
+        failure
+    };
     Err(if has(Fault::Format) {
         failure.with_hint(
             "Copy the key again; a key that is lost is replaced with `sts ingestion-api-key rotate \
@@ -134,7 +141,8 @@ pub(super) fn run(session: &Session<'_>, args: &CheckArgs) -> Result<(), Failure
     } else if has(Fault::Refused) {
         failure.with_hint(
             "`sts ingestion-api-key list --wide` shows whether the key has expired, is disabled or \
-             does not exist; if it is active, check that the endpoint belongs to the same server",
+             does not exist; if it is active, check the port and the scheme, and that the endpoint \
+             belongs to the same server",
         )
     } else {
         failure
@@ -148,12 +156,19 @@ fn check_format(key: &str, has_endpoint: bool) -> Finding {
     let (ok, message) = match (IngestionKey::check(key.as_bytes()), problem(key)) {
         (Ok(()), _) => (true, "this is an ingestion API key with a correct checksum".to_owned()),
         (Err(_), Some(problem)) => (false, format!("the key {problem}")),
+        (Err(KeyFormatError::Prefix), None) if has_endpoint => {
+            let message = format!(
+                "not checked, because the key does not begin with {KEY_PREFIX}; it may be a \
+                 receiver API key, which can be any text"
+            );
+            (true, message)
+        }
         (Err(KeyFormatError::Prefix), None) => {
             let message = format!(
-                "this is not an ingestion API key, because it does not begin with {KEY_PREFIX}; it \
-                 may be a receiver API key"
+                "this is not an ingestion API key, because it does not begin with {KEY_PREFIX}; \
+                 whether it is a receiver API key, only an endpoint can tell"
             );
-            (has_endpoint, message)
+            (false, message)
         }
         (Err(error), None) => (false, format!("{error}: the key was mistyped or cut off")),
     };
