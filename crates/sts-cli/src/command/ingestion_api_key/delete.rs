@@ -47,10 +47,12 @@ fn question(server: &Server, id: i64, now: Timestamp) -> Option<String> {
     if ago > RECENT_USE {
         return None;
     }
-    let minutes = ago.as_mins().max(0);
+    let ago = match ago.as_mins() {
+        ..=0 => "less than a minute".to_owned(),
+        minutes => format!("{minutes} min"),
+    };
     let name = escape(&key.name);
     Some(format!(
-        "The key {name} ({id}) was used {minutes} min ago. Requests with it will be refused. \
-         Delete it?"
+        "The key {name} ({id}) was used {ago} ago. Requests with it will be refused. Delete it?"
     ))
 }
