@@ -20,7 +20,7 @@ pub(crate) enum ContextCommand {
     /// Delete a context
     #[command(
         long_about = "Delete a context from the configuration file. The current context cannot be \
-                      deleted: set another one first."
+                      deleted: set or save another one first."
     )]
     Delete(NameArgs),
     /// List all contexts
@@ -158,7 +158,10 @@ fn delete(session: &Session<'_>, name: &str) -> Result<(), Failure> {
             FailureKind::Usage,
             format!("cannot delete the current context ({})", escape(name)),
         )
-        .with_hint("Set another one first with `sts context set --name NAME`"));
+        .with_hint(
+            "Set another one first with `sts context set --name NAME`, or save one with `sts \
+             context save --name NAME`",
+        ));
     }
     config.delete(name)?;
     file.write(&config)?;
