@@ -57,7 +57,8 @@ impl Capacity {
             tracing::warn!(
                 "limits.max_connections is {max_connections}, but the process may open only \
                  {open_files} files: each listener for senders gets {senders} connections, and \
-                 each other listener gets {control}"
+                 each other listener gets {control}; raise the hard limit of open files, or lower \
+                 limits.max_connections"
             );
         }
     }

@@ -123,7 +123,9 @@ fn check_target(path: &Path, target: &Path, overwrite: bool) -> Result<(), Store
         Ok(found) if is_part_of(path, &found) => {
             "the target is a file of the database itself".into()
         }
-        Ok(_) if !overwrite => format!("{} exists already", target.display()),
+        Ok(_) if !overwrite => {
+            format!("{} exists already: it is replaced only if that is forced", target.display())
+        }
         _ => return Ok(()),
     };
     Err(StoreError::new(StoreErrorKind::Misconfigured, message))

@@ -10,7 +10,7 @@ use crate::store::{CommitError, StoreError, StoreErrorKind};
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SqliteError {
     /// Another process has locked the lock file.
-    #[error("another process is writing to this database")]
+    #[error("another process is writing to this database: stop it, or use another database")]
     Locked,
     /// A newer version made the database. The database was not changed.
     #[error(

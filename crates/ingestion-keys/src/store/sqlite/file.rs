@@ -189,7 +189,7 @@ pub(super) fn make_directory(path: &Path) -> Result<(), SqliteError> {
     if directory.is_dir() {
         if is_open_to_others(directory) {
             let path = directory.display();
-            tracing::warn!(%path, "the directory of the database is open to other users");
+            tracing::warn!(%path, "the directory of the database is open to other users: chmod 700");
         }
         return Ok(());
     }
