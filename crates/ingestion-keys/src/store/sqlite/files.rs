@@ -2,9 +2,10 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use tokio::sync::watch;
 
 use super::connect;
@@ -77,12 +78,16 @@ impl Files {
         connection: &Connection,
         newest: Cursor,
     ) -> Result<Self, SqliteError> {
-        let sql = "SELECT checkpoint_id FROM last_change";
+        let id = checkpoint_id(connection)?;
+        // The log has a later id than the file if a long read of another program prevented the last
+        // checkpoint, or if the process was killed.
+        let id_of_file = id_without_log(database.path()).filter(|id_of_file| *id_of_file != id);
+        let ids = id_of_file.into_iter().chain([id]).collect();
         let state = State {
             stamp: database.stamp()?,
             rejected: None,
             page: Page::of_checkpoint_id(connection)?,
-            ids: vec![connection.query_row(sql, [], |row| row.get(0))?],
+            ids,
             newest,
             is_checkpoint_due: true,
             has_warned: false,
@@ -331,3 +336,21 @@ fn change_checkpoint_id(connection: &mut Connection) -> Result<CheckpointId, Sql
     transaction.commit()?;
     Ok(id)
 }
+fn checkpoint_id(connection: &Connection) -> rusqlite::Result<CheckpointId> {
+    connection.query_row("SELECT checkpoint_id FROM last_change", [], |row| row.get(0))
+}
+
+/// Returns the id that the database file has, whatever the log has. Returns `None` if the file
+/// cannot be read without its log, because the last checkpoint did not come to its end.
+fn id_without_log(path: &Path) -> Option<CheckpointId> {
+    let path = path.to_str()?.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    // SQLite reads an immutable database without its log.
+    let connection = Connection::open_with_flags(
+        format!("file:{path}?immutable=1"),
+        OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_URI,
+    );
+    checkpoint_id(&connection.ok()?).ok()
+}
+

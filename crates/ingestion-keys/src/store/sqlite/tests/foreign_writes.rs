@@ -98,6 +98,33 @@ fn touch(path: &Path) {
     file.set_modified(time + Duration::from_secs(1)).unwrap();
 }
 
+// Scenario: a long read of another program prevents every checkpoint of the store, as a backup
+// does. Meanwhile the store is closed and opened again, and then the time of the last write is set.
+// Guarantee: the store goes on, and no change is lost. It still knows the id that the last
+// successful checkpoint left in the file.
+#[tokio::test]
+async fn a_long_read_over_a_restart_is_harmless() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let store = open(&path).unwrap();
+    let reader = Connection::open(&path).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM keys").unwrap();
+    insert(&store, 1).await.unwrap();
+    touch(&path);
+    let files = store.writer.files();
+    let checkpoint = move |connection: &mut Connection| -> Result<_, SqliteError> {
+        files.make_due_checkpoint(connection);
+        Ok(())
+    };
+    store.writer.run(checkpoint).await.unwrap();
+    drop(store);
+    let store = open(&path).unwrap();
+    touch(&path);
+    insert(&store, 2).await.unwrap();
+    drop((store, reader));
+    assert_eq!(open(&path).unwrap().list().await.unwrap().len(), 2);
+}
+
 // Scenario: changes are made while another program makes checkpoints of every kind.
 // Guarantee: every change that was acknowledged is there after the store is opened again. Nothing
 // fails.
