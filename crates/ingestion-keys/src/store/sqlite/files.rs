@@ -314,6 +314,19 @@ impl Page {
     }
 }
 
+/// Fails if the log that lies beside a database file does not belong to the file. SQLite would
+/// write the pages of the log into the file, or remove the log of an empty file.
+pub(super) fn check_log_of(database: &PinnedFile) -> Result<(), SqliteError> {
+    if database.stamp()?.len == 0 {
+        return Err(SqliteError::Emptied);
+    }
+    let file = database.file();
+    // The header of a database says that there is a log before the first log is made. The header of
+    // a backup says that there is none.
+    let is_database = read(file, 0, MAGIC.len())? == MAGIC;
+    if is_database && !has_header(file)? { Err(SqliteError::ForeignLog) } else { Ok(()) }
+}
+
 /// Returns whether the file is a database with a write-ahead log.
 fn has_header(file: &File) -> Result<bool, SqliteError> {
     let header = read(file, 0, 20)?;
@@ -329,13 +342,6 @@ fn read(file: &File, offset: u64, len: usize) -> Result<Vec<u8>, SqliteError> {
     }
 }
 
-fn change_checkpoint_id(connection: &mut Connection) -> Result<CheckpointId, SqliteError> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let sql = "UPDATE last_change SET checkpoint_id = randomblob(16) RETURNING checkpoint_id";
-    let id = transaction.query_row(sql, [], |row| row.get(0))?;
-    transaction.commit()?;
-    Ok(id)
-}
 fn checkpoint_id(connection: &Connection) -> rusqlite::Result<CheckpointId> {
     connection.query_row("SELECT checkpoint_id FROM last_change", [], |row| row.get(0))
 }
@@ -354,3 +360,10 @@ fn id_without_log(path: &Path) -> Option<CheckpointId> {
     checkpoint_id(&connection.ok()?).ok()
 }
 
+fn change_checkpoint_id(connection: &mut Connection) -> Result<CheckpointId, SqliteError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let sql = "UPDATE last_change SET checkpoint_id = randomblob(16) RETURNING checkpoint_id";
+    let id = transaction.query_row(sql, [], |row| row.get(0))?;
+    transaction.commit()?;
+    Ok(id)
+}

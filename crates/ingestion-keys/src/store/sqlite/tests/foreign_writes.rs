@@ -125,6 +125,29 @@ async fn a_long_read_over_a_restart_is_harmless() {
     assert_eq!(open(&path).unwrap().list().await.unwrap().len(), 2);
 }
 
+// Scenario: a process is killed, so that its last changes are only in its log. Then a backup is
+// copied over the database, and the log is left beside it.
+// Guarantee: the store does not open, and says why. Neither file is changed. Without the log, the
+// backup can be opened.
+#[tokio::test]
+async fn a_backup_beside_a_foreign_log_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let [path, backup, killed] =
+        ["keys.db", "backup.db", "killed.db"].map(|name| directory.path().join(name));
+    let store = open(&path).unwrap();
+    insert(&store, 1).await.unwrap();
+    SqliteStore::back_up(&path, &backup, false, |_| ()).unwrap();
+    insert(&store, 2).await.unwrap();
+    let log = file::beside(&killed, "-wal");
+    fs::copy(file::beside(&path, "-wal"), &log).unwrap();
+    fs::copy(&backup, &killed).unwrap();
+    let before = (fs::read(&killed).unwrap(), fs::read(&log).unwrap());
+    assert_fails(open(&killed), SqliteError::ForeignLog);
+    assert!((fs::read(&killed).unwrap(), fs::read(&log).unwrap()) == before);
+    fs::remove_file(&log).unwrap();
+    assert_eq!(open(&killed).unwrap().list().await.unwrap().len(), 1);
+}
+
 // Scenario: changes are made while another program makes checkpoints of every kind.
 // Guarantee: every change that was acknowledged is there after the store is opened again. Nothing
 // fails.
