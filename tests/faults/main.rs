@@ -3,7 +3,8 @@
 //! | module | fault |
 //! |---|---|
 //! | `kill` | the gateway is killed in the middle of changes, many times |
-//! | `disk` | the disk is full or read-only |
+//! | `disk` | files cannot grow, or may only be read |
+//! | `small_disk` | the disk is full |
 //! | `database` | the database is missing, replaced, damaged, too new, or in use |
 //! | `admin_tokens` | the admin token file is only half written |
 //! | `memory` | a sender presents a million keys that do not exist |
@@ -29,3 +30,4 @@ mod kill;
 mod log;
 mod memory;
 mod silent;
+mod small_disk;
