@@ -6,8 +6,12 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::Version;
+use http::header::EXPECT;
+use http::request::Parts;
 use http_body::Body;
 use http_body_util::BodyExt;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 /// The largest number of bytes that are read and thrown away after a body has exceeded its limit.
@@ -100,10 +104,6 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     E: From<BodyError>,
 {
-    if body.size_hint().lower() > limit as u64 {
-        throw_away(body);
-        return Err(BodyError::TooLarge.into());
-    }
     let mut left = limit;
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame.map_err(|_| BodyError::EndedEarly)?.into_data() else { continue };
@@ -122,14 +122,30 @@ where
     Ok(())
 }
 
-/// Reads the rest of a body in the background and throws it away, for at most [`MAX_DRAIN_TIME`]
-/// and [`MAX_DRAIN_BYTES`].
-pub(crate) fn throw_away<B>(body: B)
+/// Throws away the body of a request that is refused before its body is read.
+///
+/// Over HTTP/2, nothing is read, because the server resets the stream without closing the
+/// connection. If the sender expects `100 Continue`, nothing is read either, because reading would
+/// ask the sender for the body.
+pub(crate) fn throw_away_unread<B>(parts: &Parts, body: B)
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    if !body.is_end_stream() {
-        tokio::spawn(timeout(MAX_DRAIN_TIME, drain(body)));
+    if parts.version < Version::HTTP_2 && !parts.headers.contains_key(EXPECT) {
+        throw_away(body);
+    }
+}
+
+/// Reads the rest of a body in the background and throws it away, for at most 10 s and 128 MiB, and
+/// until nothing arrives for 2 s. Outside a Tokio runtime, nothing is read.
+pub fn throw_away<B>(body: B)
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    if !body.is_end_stream()
+        && let Ok(runtime) = Handle::try_current()
+    {
+        runtime.spawn(timeout(MAX_DRAIN_TIME, drain(body)));
     }
 }
 

@@ -55,7 +55,7 @@ where
     let (signal, compression) = match call {
         Ok(call) => call,
         Err(refusal) => {
-            body::throw_away(body);
+            body::throw_away_unread(parts, body);
             return Err(refusal);
         }
     };

@@ -39,7 +39,7 @@ where
     let (signal, encoding) = match signal_and_encoding(parts) {
         Ok(known) => known,
         Err(refusal) => {
-            body::throw_away(body);
+            body::throw_away_unread(parts, body);
             return Err(refusal);
         }
     };
@@ -65,10 +65,16 @@ where
     T: Send + 'static,
     F: Fn(&[u8]) -> Result<T, Refusal> + Send + 'static,
 {
+    // A length that the head states as too large is refused before the sender writes the body.
+    let is_too_large = body.size_hint().lower() > receiver.max_body as u64;
     let compression = match Compression::of_http_body(&parts.headers) {
+        Ok(_) if is_too_large => {
+            body::throw_away_unread(parts, body);
+            return Err(Refusal::TooLarge);
+        }
         Ok(compression) => compression,
         Err(refusal) => {
-            body::throw_away(body);
+            body::throw_away_unread(parts, body);
             return Err(refusal);
         }
     };

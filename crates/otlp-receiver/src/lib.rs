@@ -46,8 +46,8 @@
 //!
 //! # Compressions
 //!
-//! OTLP/HTTP names the compression in `content-encoding`, and OTLP/gRPC names it in `grpc-encoding`.
-//! The names are the same on both transports.
+//! OTLP/HTTP names the compression in `content-encoding`, and OTLP/gRPC names it in
+//! `grpc-encoding`. The names are the same on both transports.
 //!
 //! | name | format |
 //! |---|---|

@@ -59,8 +59,8 @@ pub enum Refusal {
     /// A request is not compressed as its `content-encoding` or `grpc-encoding` says.
     #[error("the body is not compressed as its headers say")]
     CorruptCompression,
-    /// The message of an OTLP/gRPC call is flagged as compressed without a `grpc-encoding`, or has a
-    /// flag that gRPC does not define.
+    /// The message of an OTLP/gRPC call is flagged as compressed without a `grpc-encoding`, or has
+    /// a flag that gRPC does not define.
     #[error("the message is not framed as gRPC demands")]
     MalformedFrame,
     /// An OTLP/gRPC call has no message, or several.

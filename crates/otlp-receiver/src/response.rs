@@ -58,6 +58,11 @@ impl Body for ResponseBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.content.len() as u64)
+        // With an exact size, hyper would add `content-length`, after which some clients do not
+        // read the trailers.
+        match self.trailers {
+            Some(_) => SizeHint::default(),
+            None => SizeHint::with_exact(self.content.len() as u64),
+        }
     }
 }

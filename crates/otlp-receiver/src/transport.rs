@@ -20,9 +20,9 @@ impl Transport {
     /// Returns the transport of a request. The transport is gRPC if the content type is gRPC's and
     /// the request came over HTTP/2.
     ///
-    /// The same content type over HTTP/1.1 is not gRPC, because a response to gRPC has its status in
-    /// headers or trailers of gRPC. A sender that speaks HTTP/1.1 would see only the HTTP status,
-    /// which is always 200, and would take its batch for accepted.
+    /// The same content type over HTTP/1.1 is not gRPC, because a response to gRPC has its status
+    /// in headers or trailers of gRPC. A sender that speaks HTTP/1.1 would see only the HTTP
+    /// status, which is always 200, and would take its batch for accepted.
     pub(crate) fn of(headers: &HeaderMap, version: Version) -> Self {
         match is_grpc(headers) && version >= Version::HTTP_2 {
             true => Self::Grpc,

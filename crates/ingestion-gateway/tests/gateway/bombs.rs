@@ -19,8 +19,9 @@ const MAX_RESIDENT_BYTES: usize = 256 << 20;
 
 // Scenario: a sender sends 800 bombs at the same time, 50 in every format over each transport. Each
 // of them becomes ten million empty resources. Meanwhile, a sender with another key sends one span.
-// Guarantee: each bomb is accepted, or its sender is asked to come back. The other sender is served.
-// The resident memory of the gateway stays below 256 MiB, where the decompressed bombs have 16 GB.
+// Guarantee: each bomb is accepted, or its sender is asked to come back. The other sender is
+// served. The resident memory of the gateway stays below 256 MiB, where the decompressed bombs have
+// 16 GB.
 #[tokio::test]
 async fn bombs_take_little_memory() {
     let gateway = Gateway::start().await;

@@ -17,10 +17,10 @@ fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-// Scenario: a sender decodes as many requests as it may, and more of its requests wait. One of those
-// that wait is cancelled. Then another sender sends a request.
-// Guarantee: the other sender gets a slot at once. When a slot of the first sender becomes free, its
-// oldest request that still waits gets the slot.
+// Scenario: a sender decodes as many requests as it may, and more of its requests wait. One of
+// those that wait is cancelled. Then another sender sends a request.
+// Guarantee: the other sender gets a slot at once. When a slot of the first sender becomes free,
+// its oldest request that still waits gets the slot.
 #[tokio::test]
 async fn a_sender_takes_half_of_the_slots() {
     let admission = Arc::new(Admission::with_slots(4));
@@ -59,8 +59,8 @@ async fn waiting_is_bounded() {
     assert_eq!(admitted.share.waiting.load(Ordering::Relaxed), 0);
 }
 
-// Scenario: two senders have bodies in memory. One of them exceeds its share, and then both together
-// exceed the bound of the receiver.
+// Scenario: two senders have bodies in memory. One of them exceeds its share, and then both
+// together exceed the bound of the receiver.
 // Guarantee: what exceeds a bound is refused. Dropping a request gives its bytes back, and a sender
 // without requests is forgotten.
 #[test]

@@ -1,5 +1,6 @@
 //! The decoders. Each of them stops at the limit of its output, because a small body may become a
-//! very large one. None of them allocates what only a header asks for, except for the blocks of LZ4.
+//! very large one. None of them allocates what only a header asks for, except for the blocks of
+//! LZ4.
 
 use std::io::{self, Read};
 
@@ -79,13 +80,13 @@ fn lz4(body: &[u8], limit: usize) -> Result<Vec<u8>, Refusal> {
     }
 }
 
-/// Returns the capacity of the buffer for an output of at most `most` bytes. The buffer is allocated
-/// at once, because a buffer that grows is in memory twice while it is copied.
+/// Returns the capacity of the buffer for an output of at most `most` bytes. The buffer is
+/// allocated at once, because a buffer that grows is in memory twice while it is copied.
 ///
-/// A large buffer has a capacity of 33 MiB. glibc gives an allocation of more than 32 MiB back to the
-/// operating system as soon as it is freed, and keeps a smaller one for the threads that it assigns
-/// to the same arena, so that each of many arenas might keep 20 MiB. Pages that are not written take
-/// no memory.
+/// A large buffer has a capacity of 33 MiB. glibc gives an allocation of more than 32 MiB back to
+/// the operating system as soon as it is freed, and keeps a smaller one for the threads that it
+/// assigns to the same arena, so that each of many arenas might keep 20 MiB. Pages that are not
+/// written take no memory.
 fn capacity(most: usize) -> usize {
     const LARGE: usize = 1 << 20;
     const GIVEN_BACK: usize = 33 << 20;

@@ -58,8 +58,8 @@ fn every_format(content: &[u8]) -> [(&'static str, Compression, Vec<u8>); 8] {
 
 // Scenario: requests name no compression, on several lines and in lists, on both transports. Others
 // name two compressions, or an unknown one.
-// Guarantee: empty values and `identity` are skipped. Two compressions are refused, even if they are
-// equal. An unknown compression is refused.
+// Guarantee: empty values and `identity` are skipped. Two compressions are refused, even if they
+// are equal. An unknown compression is refused.
 #[test]
 fn a_body_has_at_most_one_compression() {
     let found = |header: HeaderName, lines: &[&'static str]| {
@@ -127,8 +127,8 @@ fn a_part_of_a_body_is_not_a_body() {
     }
 }
 
-// Scenario: bodies are not compressed at all, or have one wrong byte in a format that has a checksum
-// of its content.
+// Scenario: bodies are not compressed at all, or have one wrong byte in a format that has a
+// checksum of its content.
 // Guarantee: each body is refused as corrupt.
 #[test]
 fn corrupt_bodies_are_refused() {
@@ -148,10 +148,10 @@ fn corrupt_bodies_are_refused() {
     assert_eq!(decompressed, Err(Refusal::CorruptCompression));
 }
 
-// Scenario: bodies become as large as the limit, one byte larger, and very much larger. Gzip has the
-// content in several members, and zstd in several frames.
-// Guarantee: only the first body is decompressed. For the others, the decoder stops at the limit: it
-// never has more memory than the limit and the buffers of its format.
+// Scenario: bodies become as large as the limit, one byte larger, and very much larger. Gzip has
+// the content in several members, and zstd in several frames.
+// Guarantee: only the first body is decompressed. For the others, the decoder stops at the limit:
+// it never has more memory than the limit and the buffers of its format.
 #[test]
 fn a_decoder_stops_at_the_limit() {
     const LIMIT: usize = 512 << 10;
@@ -174,10 +174,10 @@ fn a_decoder_stops_at_the_limit() {
     }
 }
 
-// Scenario: the headers of small bodies ask for a window of 128 MiB, for 4 GiB of output, and for the
-// largest blocks.
-// Guarantee: no header makes a decoder allocate more than the limit and the blocks of LZ4, which are
-// why LZ4 counts as a format that takes much memory.
+// Scenario: the headers of small bodies ask for a window of 128 MiB, for 4 GiB of output, and for
+// the largest blocks.
+// Guarantee: no header makes a decoder allocate more than the limit and the blocks of LZ4, which
+// are why LZ4 counts as a format that takes much memory.
 #[test]
 fn a_header_alone_allocates_little() {
     const LIMIT: usize = 64 << 10;

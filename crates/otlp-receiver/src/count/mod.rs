@@ -28,8 +28,8 @@ pub(crate) fn json(signal: Signal, request: &[u8]) -> Result<usize, Malformed> {
     json::count(path(signal), request).map_err(|_| Malformed)
 }
 
-/// The request is not an OTLP request of the signal. A sender needs no details, because only an error
-/// in its program causes this.
+/// The request is not an OTLP request of the signal. A sender needs no details, because only an
+/// error in its program causes this.
 #[derive(Debug)]
 pub(crate) struct Malformed;
 

@@ -127,8 +127,8 @@ fn malformed_json_is_refused() {
 }
 
 // Scenario: two million empty spans are counted, in protobuf and in JSON.
-// Guarantee: the spans are counted in the encoded bytes, and nothing is allocated for them. Even one
-// byte per span would be 2 MB.
+// Guarantee: the spans are counted in the encoded bytes, and nothing is allocated for them. Even
+// one byte per span would be 2 MB.
 #[test]
 fn items_are_not_built() {
     const SPANS: usize = 2_000_000;

@@ -63,8 +63,9 @@ async fn every_service_is_served() {
 
 // Scenario: the same batch is sent in every format of every compression. It is also sent without
 // compression in a call that has a compression, which gRPC allows for each message.
-// Guarantee: each batch is accepted with the number of its items. The response has one empty message
-// and the status 0 in its trailers.
+// Guarantee: each batch is accepted with the number of its items. The response has one empty
+// message and the status 0 in its trailers. Its body does not state a length, so that clients wait
+// for the trailers.
 #[tokio::test]
 async fn every_compression_is_decoded() {
     let (receiver, accepted) = recording();
@@ -76,13 +77,15 @@ async fn every_compression_is_decoded() {
         let answer = call(receiver.clone(), request.unwrap()).await;
         assert_eq!(answer.headers["content-type"], "application/grpc");
         assert_eq!(answer.body, &[0; 5][..], "{name}");
+        assert_eq!(answer.stated_length, None, "{name}");
         assert_eq!(answer.trailers.unwrap()["grpc-status"], "0", "{name}");
         let batch = accepted.lock().unwrap().pop();
         assert_eq!(batch, Some((Signal::Traces, 3, Transport::Grpc)), "{name}");
     }
 }
 
-// Scenario: the connection of a call fails before the message is complete, or its stream ends there.
+// Scenario: the connection of a call fails before the message is complete, or its stream ends
+// there.
 // Guarantee: the status is `UNAVAILABLE` with `RetryInfo`, so that the sender keeps the batch.
 #[tokio::test]
 async fn a_message_that_breaks_off_is_sent_again() {
@@ -137,10 +140,10 @@ async fn other_calls_are_refused() {
 }
 
 // Scenario: messages are larger than the limit on the wire, and the length of one of them is only
-// stated. Small messages in every compression become larger than 20 MiB. Another message has exactly
-// the largest length.
-// Guarantee: the status is `RESOURCE_EXHAUSTED` without `RetryInfo`, on which senders drop the batch
-// instead of sending it for ever. The message of the largest length is accepted.
+// stated. Small messages in every compression become larger than 20 MiB. Another message has
+// exactly the largest length.
+// Guarantee: the status is `RESOURCE_EXHAUSTED` without `RetryInfo`, on which senders drop the
+// batch instead of sending it for ever. The message of the largest length is accepted.
 #[tokio::test]
 async fn too_large_messages_are_not_sent_again() {
     let (receiver, accepted) = recording();

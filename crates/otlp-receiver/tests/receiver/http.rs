@@ -30,9 +30,9 @@ fn status_in_json(answer: &Answer) -> Status {
     serde_json::from_slice(&answer.body).unwrap()
 }
 
-// Scenario: the same batch is sent in every format of every compression. Some names of compressions are in upper
-// case, in a list, or on one of several lines of the header. Some names are beside `identity`, and
-// one header has no value.
+// Scenario: the same batch is sent in every format of every compression. Some names of compressions
+// are in upper case, in a list, or on one of several lines of the header. Some names are beside
+// `identity`, and one header has no value.
 // Guarantee: each batch is accepted with the number of its items. Each response means full success.
 #[tokio::test]
 async fn every_compression_is_decoded() {

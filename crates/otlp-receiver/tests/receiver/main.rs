@@ -44,6 +44,7 @@ struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
+    stated_length: Option<u64>,
     trailers: Option<HeaderMap>,
 }
 
@@ -53,9 +54,11 @@ where
 {
     let response: Result<Response<_>, Infallible> = receiver.oneshot(request).await;
     let (parts, body) = response.unwrap().into_parts();
+    let stated_length = body.size_hint().exact();
     let body = body.collect().await.unwrap();
     let trailers = body.trailers().cloned();
-    Answer { status: parts.status, headers: parts.headers, body: body.to_bytes(), trailers }
+    let body = body.to_bytes();
+    Answer { status: parts.status, headers: parts.headers, body, stated_length, trailers }
 }
 
 /// Returns a body that fails after `beginning`.
@@ -71,8 +74,8 @@ fn traces(spans: usize) -> ExportTraceServiceRequest {
     ExportTraceServiceRequest { resource_spans: vec![resource] }
 }
 
-/// Returns the name of every compression, and `content` in every format that a sender may send under
-/// that name.
+/// Returns the name of every compression, and `content` in every format that a sender may send
+/// under that name.
 fn compressed(content: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let fast = Compression::fast();
     let block = snap::raw::Encoder::new().compress_vec(content).unwrap();
