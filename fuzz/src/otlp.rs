@@ -29,8 +29,9 @@ use crate::target::{Current, Finding, Target, check};
 const HTTP_STATUSES: [u16; 6] = [200, 400, 404, 405, 413, 415];
 
 /// The statuses that an OTLP/gRPC request may get: `OK`, `INVALID_ARGUMENT`, `RESOURCE_EXHAUSTED`,
-/// `UNIMPLEMENTED`, and `INTERNAL` for what is not compressed or framed as it says.
-const GRPC_STATUSES: [u16; 5] = [0, 3, 8, 12, 13];
+/// `UNIMPLEMENTED`, `INTERNAL` for what is not compressed or framed as it says, and `UNAVAILABLE`
+/// for a message that ends early.
+const GRPC_STATUSES: [u16; 6] = [0, 3, 8, 12, 13, 14];
 
 /// One in so many inputs is a request that becomes very large.
 const BOMBS: u32 = 2000;

@@ -92,9 +92,10 @@ async fn bombs_do_not_decide_the_memory() {
     let key = Key::create(&mut gateway.caller(), "bombs");
     let http = gateway.address("otlp_http");
     let grpc = format!("http://{}", gateway.address("otlp_grpc"));
-    for resources in [RESOURCES, 4 * RESOURCES] {
+    let largest: &[&str] = &COMPRESSIONS;
+    for (resources, compressions) in [(RESOURCES, largest), (4 * RESOURCES, &["gzip", "zstd"])] {
         let plain = EMPTY_RESOURCE.repeat(resources);
-        for compression in COMPRESSIONS {
+        for &compression in compressions {
             let bomb = compress(compression, &plain).expect("a bomb");
             let statuses = over_http(http, &key.secret, compression, &bomb);
             assert!(

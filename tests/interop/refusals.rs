@@ -68,7 +68,13 @@ fn assert_no_answer_lost(mut client: Command, refusals: &[Refused], too_large: &
         .into_iter()
         .flat_map(|size| {
             let too_large = if size == TOO_LARGE { too_large } else { &[] };
-            let all: Vec<_> = refusals.iter().chain(too_large).cloned().collect();
+            // Each request is sent twice in a row, so that a client uses a connection again before
+            // it can notice that the server has closed it.
+            let all: Vec<_> = refusals
+                .iter()
+                .chain(too_large)
+                .flat_map(|one| [one.clone(), one.clone()])
+                .collect();
             all.into_iter().cycle().take(TRIES).map(move |refused| (refused, size))
         })
         .collect();
@@ -102,11 +108,13 @@ fn assert_no_refusal_lost(client: impl Fn() -> Command) {
     let Key { secret, .. } = home.create_key("sender");
     let (otlp, agent) = (gateway.url("otlp_http"), gateway.url("agent"));
     let intake = format!("{agent}/stsAgent/intake/");
-    let wrong = format!("StackState {WRONG_KEY}");
+    let (good, wrong) = (format!("StackState {secret}"), format!("StackState {WRONG_KEY}"));
     let mut refusals = refusals_of_otlp(&otlp, &secret);
     refusals.extend([
         Refused::new(intake.clone(), &[], 401),
         Refused::new(intake.clone(), &[("authorization", &wrong)], 403),
+        Refused::new(format!("{agent}/none"), &[("authorization", &good)], 404),
+        Refused::new(format!("{}/metrics", gateway.url("telemetry")), &[], 405),
         Refused::new(format!("{}/api/server/info", gateway.url("management")), &[], 401),
         Refused::new(format!("{}/none", gateway.url("authorize")), &[], 404),
     ]);

@@ -11,6 +11,7 @@ use http::header::EXPECT;
 use http::request::Parts;
 use http_body::Body;
 use http_body_util::BodyExt;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 /// The largest number of bytes that are read and thrown away after a body has exceeded its limit.
@@ -135,14 +136,16 @@ where
     }
 }
 
-/// Reads the rest of a body in the background and throws it away, for at most [`MAX_DRAIN_TIME`]
-/// and [`MAX_DRAIN_BYTES`].
-fn throw_away<B>(body: B)
+/// Reads the rest of a body in the background and throws it away, for at most 10 s and 128 MiB, and
+/// until nothing arrives for 2 s. Outside a Tokio runtime, nothing is read.
+pub fn throw_away<B>(body: B)
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    if !body.is_end_stream() {
-        tokio::spawn(timeout(MAX_DRAIN_TIME, drain(body)));
+    if !body.is_end_stream()
+        && let Ok(runtime) = Handle::try_current()
+    {
+        runtime.spawn(timeout(MAX_DRAIN_TIME, drain(body)));
     }
 }
 

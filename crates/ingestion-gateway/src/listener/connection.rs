@@ -53,8 +53,7 @@ impl Server {
         let service = service_fn(move |request: Request<Incoming>| {
             let in_flight = begun.begin();
             let client = ClientAddress::of(peer.ip(), request.headers(), &trusted_proxies);
-            let mut request =
-                request.map(|body| RequestBody::new(body, idle_timeout, stop.clone()));
+            let mut request = RequestBody::of(request, idle_timeout, stop.clone());
             request.extensions_mut().insert(client);
             let response = service.clone().oneshot(request);
             async move {

@@ -6,7 +6,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::EXPECT;
+use http::{Request, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use otlp_receiver::body;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -24,9 +27,16 @@ struct Stalled;
 
 /// The body of a request as a service receives it. Reading the body fails after
 /// `limits.idle_timeout` without progress, and once the server stops, after 2 s without progress.
+///
+/// What a service leaves unread of a body of HTTP/1.1 is read in the background and thrown away, so
+/// that the connection can carry the next request. Otherwise, hyper would close the connection
+/// after the response, without saying so in the response, and the next request of the client would
+/// get no response.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
-    inner: Incoming,
+    /// The body. It is only taken when this value is dropped.
+    inner: Option<Incoming>,
+    is_thrown_away: bool,
     idle_timeout: Duration,
     stop: CancellationToken,
     /// Since when the body makes no progress.
@@ -36,9 +46,26 @@ pub(crate) struct RequestBody {
 }
 
 impl RequestBody {
-    pub(crate) fn new(inner: Incoming, idle_timeout: Duration, stop: CancellationToken) -> Self {
+    /// Takes the body of a request.
+    pub(crate) fn of(
+        request: Request<Incoming>,
+        idle_timeout: Duration,
+        stop: CancellationToken,
+    ) -> Request<Self> {
+        // HTTP/2 can refuse one request and go on with the others. A sender that expects
+        // `100 Continue` has not begun to write.
+        let is_thrown_away =
+            request.version() <= Version::HTTP_11 && !request.headers().contains_key(EXPECT);
         let (waiting_since, stopping_since, next_look) = (None, None, None);
-        Self { inner, idle_timeout, stop, waiting_since, stopping_since, next_look }
+        request.map(|inner| Self {
+            inner: Some(inner),
+            is_thrown_away,
+            idle_timeout,
+            stop,
+            waiting_since,
+            stopping_since,
+            next_look,
+        })
     }
 
     /// Waits until the body has made no progress for too long.
@@ -75,7 +102,8 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        if let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) {
             self.waiting_since = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
@@ -83,10 +111,18 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Some(rest) = self.inner.take().filter(|_| self.is_thrown_away) {
+            body::throw_away(rest);
+        }
     }
 }
