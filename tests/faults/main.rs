@@ -16,7 +16,12 @@
 //! The modules share `gateway` (the gateway under test and its files), `keys` (the assertions after
 //! a fault) and `http` (a client that never repeats a request).
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a failure here is a failed test")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failure here is a failed test, and the tests print what they measure"
+)]
 
 mod admin_tokens;
 mod bombs;
