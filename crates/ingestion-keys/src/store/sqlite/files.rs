@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
@@ -201,8 +201,8 @@ impl Files {
                 .and_then(|file| state.page.has_one_of(&file, &state.ids)),
         };
         if !belongs.is_ok_and(|belongs| belongs) && self.log.verify().is_ok() {
-            let aside = beside(self.log.path(), &format!(".{}", state.newest.revision));
-            let (path, aside) = (self.log.path(), &*aside);
+            let path = self.log.path();
+            let aside = &*free_path(beside(path, &format!(".{}", state.newest.revision)));
             match fs::rename(path, aside) {
                 Ok(()) => tracing::warn!(
                     log = %aside.display(),
@@ -340,6 +340,15 @@ fn read(file: &File, offset: u64, len: usize) -> Result<Vec<u8>, SqliteError> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Vec::new()),
         Err(source) => Err(SqliteError::Io { action: "read the database file", source }),
     }
+}
+
+/// Returns `path`, or if there is a file, `path` with a number behind it. An earlier log that was
+/// moved aside at the same revision has the last changes of another database.
+fn free_path(path: PathBuf) -> PathBuf {
+    let is_free = |path: &PathBuf| fs::symlink_metadata(path).is_err();
+    let numbered = (2..=u16::MAX).map(|number| beside(&path, &format!(".{number}")));
+    let found = std::iter::once(path.clone()).chain(numbered).find(is_free);
+    found.unwrap_or(path)
 }
 
 fn checkpoint_id(connection: &Connection) -> rusqlite::Result<CheckpointId> {
