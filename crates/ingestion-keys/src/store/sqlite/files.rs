@@ -127,12 +127,12 @@ impl Files {
         }
     }
 
-    /// Makes room on a full disk: empties the reserve, and moves the changes of the log to the
-    /// database, so that the log can be written from its beginning.
+    /// Makes room for a change that revokes keys: empties the reserve, and moves the changes of the
+    /// log to the database, so that the log can be written from its beginning.
     pub(super) fn make_room(&self, connection: &mut Connection) {
         if self.reserve.release() {
             tracing::warn!(
-                "the disk is full: the reserve beside the database is used to revoke keys"
+                "there is no room to revoke a key: the reserve beside the database is emptied for it"
             );
         }
         self.checkpoint(&mut self.lock_state(), connection);
