@@ -27,6 +27,11 @@ use tower::ServiceExt;
 /// How long a test waits for a step before it fails. No step takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Limits that are much longer than [`PATIENCE`]. A kept connection is not closed while a test is
+/// about to use it again, and a test about connections that give way does not pass by waiting.
+const LONG_LIMITS: [&str; 2] =
+    ["--set=limits.idle_timeout=600s", "--set=limits.header_read_timeout=600s"];
+
 const LISTENERS: [&str; 6] = [
     "receivers.otlp.protocols.grpc",
     "receivers.otlp.protocols.http",
@@ -115,7 +120,7 @@ impl Gateway {
         let free_ports = free_ports();
         let mut all: Vec<&str> = free_ports.iter().map(String::as_str).collect();
         all.extend(["--ready-file", ready_file.to_str().unwrap()]);
-        all.extend(arguments);
+        all.extend(LONG_LIMITS.iter().chain(arguments));
         let mut child = command(directory.path(), &all).spawn().unwrap();
         let (output, log) =
             (Lines::of(child.stdout.take().unwrap()), Lines::of(child.stderr.take().unwrap()));
