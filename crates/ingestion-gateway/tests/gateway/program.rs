@@ -239,6 +239,11 @@ impl Gateway {
         self.memory("VmHWM:")
     }
 
+    /// Returns the resident memory of the process, in bytes.
+    pub(crate) fn resident_memory(&self) -> usize {
+        self.memory("VmRSS:")
+    }
+
     fn memory(&self, line: &str) -> usize {
         let status = self.proc("status");
         let size = status.lines().find_map(|text| text.strip_prefix(line)).unwrap();
