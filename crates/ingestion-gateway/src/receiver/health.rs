@@ -29,8 +29,8 @@ pub(crate) const PATHS: [&str; 2] =
 /// request, so it must not take much memory.
 const MAX_REQUEST: usize = 1 << 10;
 
-/// How long a request may take to arrive. A request in flight keeps the place of its connection, and
-/// a caller without a key must not occupy places.
+/// How long a request may take to arrive. A request in flight keeps the place of its connection,
+/// and a caller without a key must not occupy places.
 const MAX_TIME: Duration = Duration::from_secs(2);
 
 /// Answers `grpc.health.v1.Health`.
