@@ -262,7 +262,7 @@ async fn agents_may_send_their_key_in_any_place() {
 async fn undecided_is_not_a_refusal() {
     let gateway = Gateway::start_with(&[
         "--set=storage.poll_interval=100ms",
-        "--set=storage.max_staleness=1s",
+        "--set=storage.max_staleness=5s",
     ])
     .await;
     let key = gateway.create("edge").await;

@@ -41,7 +41,7 @@ async fn check(gateway: &Gateway, listener: &str, service: &str) -> Result<Servi
 async fn the_health_is_that_of_readyz() {
     let gateway = Gateway::start_with(&[
         "--set=storage.poll_interval=100ms",
-        "--set=storage.max_staleness=1s",
+        "--set=storage.max_staleness=5s",
     ])
     .await;
     let ready = async || {
