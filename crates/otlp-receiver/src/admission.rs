@@ -128,7 +128,8 @@ impl Admitted {
         let of_all = self.admission.used.body_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         // One body of the largest size always fits, whatever its limit is.
         let limit_of_a_sender = (MAX_BODY_BYTES / 2).max(self.max_body);
-        match of_sender <= limit_of_a_sender && of_all <= 2 * limit_of_a_sender {
+        let limit = limit_of_a_sender.saturating_mul(2);
+        match of_sender <= limit_of_a_sender && of_all <= limit {
             true => Ok(()),
             false => Err(Refusal::Busy),
         }
