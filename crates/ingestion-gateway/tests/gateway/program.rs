@@ -167,6 +167,20 @@ impl Gateway {
         assert_eq!(request.send().await.unwrap().status(), StatusCode::NO_CONTENT);
     }
 
+    /// Creates a request of OTLP/HTTP with a key, for traces in protobuf.
+    pub(crate) fn post_traces(
+        &self,
+        listener: &str,
+        secret: &str,
+        encoding: &str,
+    ) -> RequestBuilder {
+        self.client
+            .post(self.url(listener, "/v1/traces"))
+            .header("content-type", "application/x-protobuf")
+            .header("content-encoding", encoding)
+            .header("authorization", format!("StackState {secret}"))
+    }
+
     /// Sends one span over OTLP/HTTP, in JSON.
     pub(crate) async fn send_http(&self, secret: &str) -> Response {
         let span = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"work"}]}]}]}"#;
@@ -232,6 +246,12 @@ impl Gateway {
             .send()
             .await
             .unwrap()
+    }
+
+    /// Returns all metrics, as Prometheus scrapes them.
+    pub(crate) async fn metrics(&self) -> String {
+        let request = self.client.get(self.url("telemetry", "/metrics"));
+        request.send().await.unwrap().text().await.unwrap()
     }
 
     /// Returns the largest resident memory of the process so far, in bytes.
