@@ -13,8 +13,8 @@ use crate::keys::{Key, Keys};
 /// The default settings. With these settings, keys never become too old during a test.
 const LONG: &[&str] = &[];
 
-/// Settings with which the gateway stops deciding soon after its last read of the database. The time
-/// is long enough for a busy machine, on which a thread may have to wait for seconds.
+/// Settings with which the gateway stops deciding soon after its last read of the database. The
+/// time is long enough for a busy machine, on which a thread may have to wait for seconds.
 const SHORT: &[&str] = &["storage.poll_interval=100ms", "storage.max_staleness=6s"];
 
 const PAGE: u64 = 4096;

@@ -24,8 +24,8 @@ pub enum TlsFailure {
     Untrusted,
     /// The server's certificate is self-signed, and it is not itself a trusted certificate.
     SelfSigned,
-    /// The server's certificate is marked as the certificate of an authority, and it is not itself a
-    /// trusted certificate.
+    /// The server's certificate is marked as the certificate of an authority, and it is not itself
+    /// a trusted certificate.
     Authority,
     /// The server's certificate cannot be accepted for another reason, for example because it has
     /// been revoked.
