@@ -165,11 +165,10 @@ impl Activity {
         if self.in_flight.load(Relaxed) != 0 || self.asked.load(Relaxed) {
             return None;
         }
-        let (closing, answering) = (self.closing.load(Relaxed), self.answering.load(Relaxed));
-        let state = match (closing, answering) {
+        let state = match (self.closing.load(Relaxed), self.writes()) {
             (true, _) => State::Closing,
-            (false, 0) => State::Quiet,
-            (false, _) => State::Answering,
+            (false, false) => State::Quiet,
+            (false, true) => State::Answering,
         };
         Some(Rank { state, begun: self.begun.load(Relaxed) })
     }
@@ -309,6 +308,10 @@ mod tests {
         let response = first.answer();
         let answering = activity.rank().unwrap();
         drop(response);
+        // The operating system takes the end of the response later.
+        activity.set_blocked(true);
+        assert_eq!(activity.rank().unwrap(), answering);
+        activity.set_blocked(false);
         let quiet = activity.rank().unwrap();
         drop(activity.begin());
         let quiet_later = activity.rank().unwrap();
