@@ -1,11 +1,9 @@
-//! A disk that is full or read-only.
+//! Files that cannot grow, and files that may only be read.
 
-use std::fs::{self, File, Permissions};
-use std::io::Write as _;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use ingestion_api::route;
 use rustix::process::{Resource, Rlimit, prlimit};
 
 use crate::gateway::TestEnv;
@@ -32,54 +30,6 @@ fn files_that_cannot_grow() {
     drop(gateway);
     let gateway = env.start();
     keys.assert_kept(&mut gateway.caller(), &[&later]);
-    gateway.stop();
-}
-
-// Scenario: the disk of the database is full. Several keys are deleted, and one is disabled. Later
-// the disk has space again.
-// Guarantee: keys can be revoked on the full disk, and are refused at once. Other changes are
-// refused with 503 and are not made. Later changes succeed again.
-#[test]
-fn keys_are_revoked_on_a_full_disk() {
-    let env = TestEnv::new(&[]);
-    let Some((gateway, disk)) = env.start_on_small_disk() else {
-        return eprintln!("skipped: this system lets no test mount a file system");
-    };
-    let mut caller = gateway.caller();
-    let revoked: Vec<_> = (0..10).map(|_| Key::create(&mut caller, "to be revoked")).collect();
-    let disabled = Key::create(&mut caller, "to be disabled");
-    let kept = Key::create(&mut caller, "kept");
-    let filler = disk.join("filler");
-    let mut file = File::create(&filler).expect("a file");
-    while file.write_all(&[0xa5; 4096]).is_ok() {}
-
-    let answer = loop {
-        // The log may still have room for some changes.
-        let answer = caller.create("no room");
-        if answer.status != 200 {
-            break answer;
-        }
-    };
-    assert_eq!(
-        (answer.status, answer.body.contains("the disk is full")),
-        (503, true),
-        "{answer:?}"
-    );
-    for key in &revoked {
-        let answer = caller.delete(key.id);
-        assert_eq!(answer.status, 204, "{}", answer.body);
-        assert_eq!(caller.export(&key.secret).status, 401);
-    }
-    let path = route::api_key(disabled.id);
-    let answer = caller.manage("PATCH", &path, r#"{"enabled": false}"#);
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    assert_eq!(caller.export(&disabled.secret).status, 401);
-    assert_eq!(caller.export(&kept.secret).status, 200);
-    fs::remove_file(&filler).expect("space");
-    drop(file);
-    Key::create(&mut caller, "later");
-    let listed: Vec<_> = caller.list().iter().filter_map(|key| key["id"].as_i64()).collect();
-    assert!(listed.contains(&kept.id) && revoked.iter().all(|key| !listed.contains(&key.id)));
     gateway.stop();
 }
 

@@ -105,30 +105,24 @@ impl TestEnv {
     }
 
     /// Starts a gateway whose database is on a small disk of its own, and returns the directory of
-    /// this disk. Returns `None` if this system lets no test mount a file system.
-    pub(crate) fn start_on_small_disk(&self) -> Option<(Gateway, PathBuf)> {
+    /// this disk.
+    pub(crate) fn start_on_small_disk(&self) -> (Gateway, PathBuf) {
         const UNSHARE: [&str; 5] = ["--user", "--map-root-user", "--mount", "sh", "-c"];
         const MOUNT: &str = r#"mount -t tmpfs -o size=4m,mode=700 none "$0" && exec "$@""#;
         let disk = self.path("disk");
         fs::create_dir(&disk).expect("a directory");
-        let unshare = |program: &Command| {
-            let mut unshare = Command::new("unshare");
-            unshare.args(UNSHARE).arg(MOUNT).arg(&disk);
-            unshare.arg(program.get_program()).args(program.get_args());
-            unshare
-        };
-        if !unshare(&Command::new("true")).status().is_ok_and(|status| status.success()) {
-            return None;
-        }
         let mut command = self.command();
         let url = format!("storage.url=sqlite://{}", disk.join("keys.db").display());
         let tokens = self.path("admin-tokens");
         let tokens = format!("management.admin_token_file={}", tokens.display());
         command.args(["--set", &url, "--set", &tokens]);
-        let gateway = self.ready(Program::start(&mut unshare(&command)));
+        let mut unshare = Command::new("unshare");
+        unshare.args(UNSHARE).arg(MOUNT).arg(&disk);
+        unshare.arg(command.get_program()).args(command.get_args());
+        let gateway = self.ready(Program::start(&mut unshare));
         let root = PathBuf::from(format!("/proc/{}/root", gateway.pid().as_raw_nonzero()));
         let disk = root.join(disk.strip_prefix("/").expect("an absolute path"));
-        Some((gateway, disk))
+        (gateway, disk)
     }
 
     /// Starts a gateway that is expected to exit with an error.

@@ -3,7 +3,8 @@
 //! | module | fault |
 //! |---|---|
 //! | `kill` | the gateway is killed in the middle of changes, many times |
-//! | `disk` | the disk is full or read-only |
+//! | `disk` | files cannot grow, or may only be read |
+//! | `small_disk` | the disk is full |
 //! | `database` | the database is missing, replaced, damaged, too new, or in use |
 //! | `admin_tokens` | the admin token file is only half written |
 //! | `memory` | a sender presents a million keys that do not exist |
@@ -15,7 +16,12 @@
 //! The modules share `gateway` (the gateway under test and its files), `keys` (the assertions after
 //! a fault) and `http` (a client that never repeats a request).
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a failure here is a failed test")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failure here is a failed test, and the tests print what they measure"
+)]
 
 mod admin_tokens;
 mod bombs;
@@ -29,3 +35,4 @@ mod kill;
 mod log;
 mod memory;
 mod silent;
+mod small_disk;

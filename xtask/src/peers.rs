@@ -8,11 +8,15 @@ use anyhow::{Context, Result};
 
 use crate::process::{root, run_with_reason, target};
 
+/// The arguments of `unshare` that mount a small file system, as a test of a full disk does.
+const MOUNT: [&str; 6] =
+    ["--user", "--map-root-user", "--mount", "sh", "-c", "mount -t tmpfs -o size=4m none /tmp"];
+
 /// The peers that were built and those that could not be built.
 pub(crate) struct Peers {
     /// The directory of the built peers.
     pub(crate) directory: PathBuf,
-    /// The test modules whose peer is missing.
+    /// The test modules whose peer, or what else they need of the system, is missing.
     pub(crate) missing: Vec<&'static str>,
 }
 
@@ -44,8 +48,14 @@ pub(crate) fn build() -> Result<Peers> {
         "use Debian, and let apt reach its package index",
         prometheus(&directory),
     );
+    let small_disk = (
+        "small_disk",
+        "mounting a file system in a user namespace",
+        "install util-linux, and let users without privileges make user namespaces",
+        run_with_reason(Command::new("unshare").args(MOUNT)),
+    );
     let mut missing = Vec::new();
-    for (peer, what, how, built) in [go, python, node, prometheus] {
+    for (peer, what, how, built) in [go, python, node, prometheus, small_disk] {
         if let Err(reason) = built {
             eprintln!("MISSING: {what}: {reason:#}\nIts tests are skipped. To run them, {how}.");
             missing.push(peer);

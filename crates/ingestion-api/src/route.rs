@@ -36,7 +36,8 @@ pub const INTERNAL_AUTHORIZE: &str = "/internal/api/security/ingestion/authorize
 /// The prefix of the paths of agents, on the agent listener.
 pub const AGENT_PREFIX: &str = "/stsAgent";
 
-/// The prefix that senders put before [`AGENT_PREFIX`] and [`REMOTE_WRITE`]. A router may remove it.
+/// The prefix that senders put before [`AGENT_PREFIX`] and [`REMOTE_WRITE`]. A router may remove
+/// it.
 pub const RECEIVER_PREFIX: &str = "/receiver";
 
 /// The path for checking the key of an agent. It follows [`AGENT_PREFIX`].

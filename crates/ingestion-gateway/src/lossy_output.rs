@@ -66,18 +66,22 @@ impl LossyOutput {
         }
     }
 
-    /// Waits until another line fits into the queue, for at most a second. The guard ends the
-    /// thread by a message that needs room in the queue, and gives up after 100 ms without room.
-    fn wait_for_room(&mut self) {
+    /// Waits until the dropped lines are reported and another line fits into the queue, for at most
+    /// a second. The guard ends the thread by a message that needs room in the queue, and gives up
+    /// after 100 ms without room.
+    fn finish_report(&mut self) {
         for _ in 0..CHECKS {
-            let dropped = self.dropped.dropped_lines();
+            let before = self.dropped.dropped_lines();
             // If the queue has no room, this empty line is dropped and counted. Otherwise it prints
-            // nothing.
-            let _ = self.lines.write(b"");
-            if self.dropped.dropped_lines() == dropped {
-                return;
+            // nothing, but may take the last room, so that the report is dropped and counted.
+            let has_room = self.lines.write(b"").is_ok() && self.dropped.dropped_lines() == before;
+            if has_room {
+                self.report_dropped_lines();
+                if self.dropped.dropped_lines() == before {
+                    return;
+                }
             }
-            // The empty line was counted as dropped, but must not be reported.
+            // One of the two lines was counted as dropped, but must not be reported.
             self.reported += 1;
             thread::sleep(CHECK_INTERVAL);
         }
@@ -97,8 +101,7 @@ impl Write for LossyOutput {
 
 impl Drop for LossyOutput {
     fn drop(&mut self) {
-        self.wait_for_room();
-        self.report_dropped_lines();
+        self.finish_report();
         let guard = self.guard.take();
         let (done, ended) = mpsc::channel();
         // If the thread hangs, dropping the guard writes to standard output, and this write might
@@ -161,5 +164,33 @@ mod tests {
         assert_eq!(written.last().unwrap(), (MAX_WAITING - 1).to_string().as_bytes());
         let report = String::from_utf8_lossy(report);
         assert!(report.contains(&format!("lines={}", MAX_WAITING + 1)), "{report}");
+    }
+
+    // Scenario: an output is closed while its queue is full. Its reader takes one line, and takes
+    // the others once the report of the dropped lines has been dropped, too.
+    // Guarantee: the number of dropped lines is reported all the same, and does not include the
+    // lines that closing has dropped.
+    #[test]
+    fn closing_reports_once_there_is_room() {
+        let ((line, lines), (go, going)) = (channel(), channel());
+        let mut output = LossyOutput::new("test", Stalled(line, going));
+        output.write_all(b"first").unwrap();
+        assert_eq!(lines.recv().unwrap(), b"first");
+        (0..MAX_WAITING + 5).for_each(|_| output.write_all(b"line").unwrap());
+        let (dropped, log) = (output.dropped.clone(), output.lines());
+        go.send(()).unwrap();
+        assert_eq!(lines.recv().unwrap(), b"line");
+        let reader = thread::spawn(move || {
+            while dropped.dropped_lines() == 5 {
+                thread::yield_now();
+            }
+            (0..2 * MAX_WAITING).for_each(|_| go.send(()).unwrap());
+        });
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(log).finish();
+        tracing::subscriber::with_default(log, || drop(output));
+        reader.join().unwrap();
+        let report = lines.iter().filter(|line| !line.is_empty()).last().unwrap();
+        let report = String::from_utf8_lossy(&report).into_owned();
+        assert!(report.contains("lines=5 ") || report.trim_end().ends_with("lines=5"), "{report}");
     }
 }

@@ -17,6 +17,11 @@ use otel_confmap::Problem;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Gives memory back to the operating system when it is free, with a thread of its own. The
+/// allocator of the C library keeps what thousands of closed connections have used.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The exit code after an invalid command line or an invalid configuration.
 const USAGE: u8 = 64;
 

@@ -325,8 +325,8 @@ pub(crate) fn legal_token(token: &[u8]) -> Result<&[u8], CredentialError> {
 /// because many tools append one to a secret. An error says which mistake it is.
 #[cfg(any(feature = "client", feature = "yaml", all(feature = "token-file", feature = "server")))]
 pub(crate) fn configured_token(text: &str) -> Result<&str, CredentialError> {
-    const SCHEMES: [&str; 6] =
-        ["StackState", "Bearer", "ApiKey", "Basic", "Token", "Authorization:"];
+    const SCHEMES: [&str; 7] =
+        ["StackState", "SUSEObservability", "Bearer", "ApiKey", "Basic", "Token", "Authorization:"];
     let token = text.trim();
     match legal_token(token.as_bytes()) {
         Ok(_) => Ok(token),

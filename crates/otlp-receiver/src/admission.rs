@@ -5,6 +5,7 @@
 mod tests;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,8 +39,14 @@ const MAX_WAIT: Duration = Duration::from_secs(2);
 pub(crate) struct Admission {
     used: Used,
     /// The senders that have requests. Requests without an identity have one share together.
-    senders: Mutex<HashMap<Option<Identity>, Arc<Used>>>,
+    senders: Mutex<HashMap<Option<Identity>, Sender>>,
     slots_of_a_sender: usize,
+}
+
+/// A sender that has requests.
+struct Sender {
+    requests: usize,
+    share: Arc<Used>,
 }
 
 /// What is used by one sender, or by all of them.
@@ -81,15 +88,19 @@ impl Admission {
 
     /// Begins to receive a request, whose body has at most `max_body` bytes.
     pub(crate) fn admit(self: &Arc<Self>, sender: Option<Identity>, max_body: usize) -> Admitted {
-        let share = Arc::clone(
-            self.senders()
-                .entry(sender.clone())
-                .or_insert_with(|| Arc::new(Used::new(self.slots_of_a_sender))),
-        );
+        let share = {
+            let mut senders = self.senders();
+            let sender = senders.entry(sender.clone()).or_insert_with(|| Sender {
+                requests: 0,
+                share: Arc::new(Used::new(self.slots_of_a_sender)),
+            });
+            sender.requests += 1;
+            Arc::clone(&sender.share)
+        };
         Admitted { admission: Arc::clone(self), sender, share, body_bytes: 0, max_body }
     }
 
-    fn senders(&self) -> MutexGuard<'_, HashMap<Option<Identity>, Arc<Used>>> {
+    fn senders(&self) -> MutexGuard<'_, HashMap<Option<Identity>, Sender>> {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -117,7 +128,8 @@ impl Admitted {
         let of_all = self.admission.used.body_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         // One body of the largest size always fits, whatever its limit is.
         let limit_of_a_sender = (MAX_BODY_BYTES / 2).max(self.max_body);
-        match of_sender <= limit_of_a_sender && of_all <= 2 * limit_of_a_sender {
+        let limit = limit_of_a_sender.saturating_mul(2);
+        match of_sender <= limit_of_a_sender && of_all <= limit {
             true => Ok(()),
             false => Err(Refusal::Busy),
         }
@@ -150,11 +162,11 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         self.admission.used.body_bytes.fetch_sub(self.body_bytes, Ordering::Relaxed);
         self.share.body_bytes.fetch_sub(self.body_bytes, Ordering::Relaxed);
-        let mut senders = self.admission.senders();
-        // The map and this request have the only references, and no others are made while the map
-        // is locked.
-        if Arc::strong_count(&self.share) == 2 {
-            senders.remove(&self.sender);
+        if let Entry::Occupied(mut sender) = self.admission.senders().entry(self.sender.take()) {
+            sender.get_mut().requests -= 1;
+            if sender.get().requests == 0 {
+                sender.remove();
+            }
         }
     }
 }

@@ -72,7 +72,7 @@
 //! | limit | for all | for a sender |
 //! |---|---|---|
 //! | bytes of bodies in memory | 64 MiB, or twice the limit of a body | half of that |
-//! | requests of more than 64 KiB, once decompressed, that are decoded | the number of processors, at least 2 and at most 4 | half of that |
+//! | requests of more than 64 KiB, once decompressed, or in `lz4`, that are decoded | the number of processors, at least 2 and at most 4 | half of that |
 //! | requests that wait to be decoded | | 256, each for 2 s |
 //!
 //! # Errors

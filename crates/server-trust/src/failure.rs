@@ -5,7 +5,7 @@ use std::io;
 
 use rustls::CertificateError;
 
-use crate::verifier::SelfSigned;
+use crate::verifier::{Authority, SelfSigned};
 
 /// The reason why the TLS handshake with a server failed, in one word. The error that it was found
 /// in has the details, for example the names of the certificate.
@@ -24,6 +24,9 @@ pub enum TlsFailure {
     Untrusted,
     /// The server's certificate is self-signed, and it is not itself a trusted certificate.
     SelfSigned,
+    /// The server's certificate is marked as the certificate of an authority, and it is not itself
+    /// a trusted certificate.
+    Authority,
     /// The server's certificate cannot be accepted for another reason, for example because it has
     /// been revoked.
     Certificate,
@@ -74,6 +77,7 @@ impl TlsFailure {
                 CertificateError::InvalidPurpose
                 | CertificateError::InvalidPurposeContext { .. } => Self::WrongPurpose,
                 CertificateError::Other(error) if error.0.is::<SelfSigned>() => Self::SelfSigned,
+                CertificateError::Other(error) if error.0.is::<Authority>() => Self::Authority,
                 CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::Untrusted,
                 _ => Self::Certificate,
             },

@@ -99,26 +99,35 @@ impl ServerCertVerifier for ServerVerifier {
 #[error("self-signed certificate")]
 pub(crate) struct SelfSigned;
 
+/// The certificate is that of an authority, and is not itself trusted.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificate is that of an authority")]
+pub(crate) struct Authority;
+
 /// Returns the error of a certificate without a known issuer, or else `error` as it is.
 fn untrusted(error: Error, certificate: &CertificateDer<'_>) -> Error {
     let Ok(certificate) = parse(certificate) else { return error };
-    let is_untrusted = match &error {
+    let is_self_signed = certificate.subject() == certificate.issuer();
+    let Error::InvalidCertificate(reason) = &error else { return error };
+    match reason {
         // The signature is wrong if a trusted certificate has the name of the issuer, but another
         // key. An older self-signed certificate of the same server is such a certificate.
-        Error::InvalidCertificate(
-            CertificateError::UnknownIssuer | CertificateError::BadSignature,
-        ) => true,
-        // webpki refuses the certificate of an authority before it looks for its issuer.
-        Error::InvalidCertificate(CertificateError::Other(_)) => certificate.is_ca(),
-        _ => false,
-    };
-    if !is_untrusted {
-        error
-    } else if certificate.subject() == certificate.issuer() {
-        CertificateError::Other(OtherError(Arc::new(SelfSigned))).into()
-    } else {
-        CertificateError::UnknownIssuer.into()
+        CertificateError::UnknownIssuer | CertificateError::BadSignature if !is_self_signed => {
+            CertificateError::UnknownIssuer.into()
+        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => self_signed(),
+        // webpki refuses the certificate of an authority before it looks for its issuer. So it is
+        // unknown whether the issuer is trusted, unless the certificate is its own issuer.
+        CertificateError::Other(_) if certificate.is_ca() && is_self_signed => self_signed(),
+        CertificateError::Other(_) if certificate.is_ca() => {
+            CertificateError::Other(OtherError(Arc::new(Authority))).into()
+        }
+        _ => error,
     }
+}
+
+fn self_signed() -> Error {
+    CertificateError::Other(OtherError(Arc::new(SelfSigned))).into()
 }
 
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Error> {

@@ -136,6 +136,23 @@ fn an_authority_is_trusted_for_what_it_issued() {
     );
 }
 
+// Scenario: a client trusts an authority. The server presents a certificate that the authority
+// issued, and that is itself marked as the certificate of an authority.
+// Guarantee: the failure does not say that the issuer is not trusted. The certificate is trusted
+// once it is itself one of the trusted certificates.
+#[test]
+fn an_issued_authority_is_trusted_only_as_itself() {
+    let root = self_signed(params());
+    let mut params = params();
+    params.distinguished_name.push(DnType::CommonName, "server");
+    let issued = params.signed_by(&KeyPair::generate().expect("a key"), &root).expect("issued");
+    let result = verify(&*verifier(&root), issued.der(), NAME, NOW);
+    assert_eq!(failure(result), TlsFailure::Authority);
+    let roots = vec![root.der().clone(), issued.der().clone()];
+    let both = server_verifier(roots, &provider()).expect("a verifier");
+    assert_eq!(verify(&*both, issued.der(), NAME, NOW), Ok(()));
+}
+
 // Scenario: a server presents a certificate that the client trusts, with the key of the certificate
 // and with another key.
 // Guarantee: the handshake succeeds with the key of the certificate only.

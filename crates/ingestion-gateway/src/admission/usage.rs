@@ -10,7 +10,6 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, StatusCode};
-use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use ingestion_keys::cache::KeyHandle;
 use opentelemetry::KeyValue;
@@ -56,15 +55,42 @@ pub(crate) async fn record(
     }
     // If the connection breaks, the future is dropped here, and the request counts as failed.
     let answer = Answer { identity: identity.clone(), recorder, is_success: false };
-    let counted = request.map(|body| {
-        Body::new(body.map_frame(move |frame| {
-            if let (Some(data), Some(handle)) = (frame.data_ref(), identity.handle::<KeyHandle>()) {
-                handle.add_bytes(data.len() as u64);
-            }
-            frame
-        }))
-    });
+    let counted = request.map(|body| Body::new(CountedBody { body, identity }));
     answer.follow(next.run(counted).await)
+}
+
+/// The body of an allowed request. Its bytes are counted as they arrive.
+struct CountedBody {
+    body: Body,
+    identity: Identity,
+}
+
+impl HttpBody for CountedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let (Some(data), Some(handle)) =
+                (frame.data_ref(), self.identity.handle::<KeyHandle>())
+        {
+            handle.add_bytes(data.len() as u64);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    // The receiver refuses a body by its length.
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// The answer to an allowed request. When this value is dropped, the answer is counted.
@@ -176,6 +202,7 @@ mod tests {
 
     use axum::{Router, middleware};
     use http::{HeaderName, HeaderValue};
+    use http_body_util::BodyExt as _;
     use opentelemetry::metrics::MeterProvider as _;
     use opentelemetry_sdk::metrics::SdkMeterProvider;
     use prometheus::Registry;

@@ -12,12 +12,12 @@ use super::{OriginPattern, print};
 pub struct CorsConfig {
     /// The origins of these pages. The list is empty by default, so no page may send.
     pub allowed_origins: Vec<OriginPattern>,
-    /// The headers of a request that these pages may set besides those that OTLP needs. The name `*`
-    /// stands for every header.
+    /// The headers of a request that these pages may set besides those that OTLP needs. The name
+    /// `*` stands for every header.
     #[serde(serialize_with = "print::list")]
     pub allowed_headers: Vec<HeaderName>,
-    /// For how many seconds a browser may keep the answer to a preflight request. With 0, the answer
-    /// does not say, and the browser decides.
+    /// For how many seconds a browser may keep the answer to a preflight request. With 0, the
+    /// answer does not say, and the browser decides.
     pub max_age: u32,
 }
 

@@ -22,11 +22,12 @@ pub struct LimitsConfig {
     pub max_connections: usize,
     /// The largest number of requests in flight on one HTTP/2 connection.
     pub max_streams: u32,
-    /// How long a client may take to send the headers of a request. A connection on which no request
-    /// has begun within this time is closed.
+    /// How long a client may take to send the headers of its first request. A connection on which
+    /// no request has begun within this time is closed.
     #[serde(serialize_with = "print::duration")]
     pub header_read_timeout: Duration,
-    /// How long a connection may be idle, and how long a body may make no progress.
+    /// How long a connection may be idle, including the time in which the headers of a further
+    /// request arrive, and how long a body may make no progress.
     #[serde(serialize_with = "print::duration")]
     pub idle_timeout: Duration,
 }

@@ -40,8 +40,8 @@ pub(super) fn section<'a>(map: &mut Map<'a>, key: &str, read: impl FnOnce(&mut M
 /// Does the same as [`section`] for a section that null switches off. For null, calls `read` with
 /// `None`.
 ///
-/// A key behind whose colon nothing is written is a problem. In YAML it is null too, but a Collector
-/// reads it as a section with all its defaults.
+/// A key behind whose colon nothing is written is a problem. In YAML it is null too, but a
+/// Collector reads it as a section with all its defaults.
 pub(super) fn switchable<'a>(
     map: &mut Map<'a>,
     key: &str,

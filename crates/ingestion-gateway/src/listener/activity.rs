@@ -37,6 +37,13 @@ pub(crate) struct Activity {
     ask: Notify,
 }
 
+/// The requests of a connection at one moment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Requests {
+    begun: u64,
+    in_flight: usize,
+}
+
 /// Says how much a connection would lose by giving way. The connection with the smallest rank gives
 /// way first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,14 +93,15 @@ impl Activity {
     /// Waits until no request is in flight and no request has begun for `timeout`. Returns at most
     /// twice `timeout` after the last request has ended.
     pub(crate) async fn idle(&self, timeout: Duration) {
-        let mut begun = self.begun.load(Relaxed);
+        let mut before = self.requests();
         loop {
             tokio::time::sleep(timeout).await;
-            let now = self.begun.load(Relaxed);
-            if now == begun && self.in_flight.load(Relaxed) == 0 {
+            let now = self.requests();
+            // A request that was in flight before may have ended only just now.
+            if now == before && now.in_flight == 0 {
                 return;
             }
-            begun = now;
+            before = now;
         }
     }
 
@@ -121,22 +129,34 @@ impl Activity {
     /// flight and none began, and every response is written. If the peer takes no byte of a
     /// response for 5 s, the response is given up.
     pub(crate) async fn finished(&self) {
-        let (mut begun, mut written) = (self.begun.load(Relaxed), self.written.load(Relaxed));
+        let (mut before, mut written) = (self.requests(), self.written.load(Relaxed));
+        let mut writes_before = self.writes();
         let mut progress = Instant::now();
         loop {
             tokio::time::sleep(QUIET).await;
-            let (begun_now, written_now) = (self.begun.load(Relaxed), self.written.load(Relaxed));
+            let (now, written_now) = (self.requests(), self.written.load(Relaxed));
             if written_now != written {
                 progress = Instant::now();
             }
-            let writes = self.answering.load(Relaxed) != 0 || self.blocked.load(Relaxed);
-            let busy = self.in_flight.load(Relaxed) != 0 || begun_now != begun;
-            let writing = writes && progress.elapsed() < UNREAD;
+            let writes = self.writes();
+            // What was under way before may have ended only just now. The connection may not have
+            // written the end of it yet.
+            let busy = now.in_flight != 0 || now != before;
+            let writing = (writes || writes_before) && progress.elapsed() < UNREAD;
             if !busy && !writing {
                 return;
             }
-            (begun, written) = (begun_now, written_now);
+            (before, written, writes_before) = (now, written_now, writes);
         }
+    }
+
+    fn requests(&self) -> Requests {
+        Requests { begun: self.begun.load(Relaxed), in_flight: self.in_flight.load(Relaxed) }
+    }
+
+    /// Returns whether a response is being written.
+    fn writes(&self) -> bool {
+        self.answering.load(Relaxed) != 0 || self.blocked.load(Relaxed)
     }
 
     /// Returns the rank of the connection, or `None` if it cannot give way: a request is in flight,
@@ -145,11 +165,10 @@ impl Activity {
         if self.in_flight.load(Relaxed) != 0 || self.asked.load(Relaxed) {
             return None;
         }
-        let (closing, answering) = (self.closing.load(Relaxed), self.answering.load(Relaxed));
-        let state = match (closing, answering) {
+        let state = match (self.closing.load(Relaxed), self.writes()) {
             (true, _) => State::Closing,
-            (false, 0) => State::Quiet,
-            (false, _) => State::Answering,
+            (false, false) => State::Quiet,
+            (false, true) => State::Answering,
         };
         Some(Rank { state, begun: self.begun.load(Relaxed) })
     }
@@ -253,6 +272,29 @@ mod tests {
         drop(response);
     }
 
+    // Scenario: a connection closes while a request is in flight. The request ends, and so does its
+    // response, at the moment of the look at the connection.
+    // Guarantee: the connection counts as finished a second later, and not before, because it may
+    // not have written the response yet.
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_has_just_ended_is_waited_for() {
+        let activity = Arc::new(Activity::default());
+        let mut finished = std::pin::pin!(activity.finished());
+        let mut has_finished =
+            || finished.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+        let request = activity.begin();
+        assert!(!has_finished());
+        for _ in 0..2 {
+            tokio::time::advance(QUIET).await;
+            assert!(!has_finished());
+        }
+        tokio::time::advance(QUIET).await;
+        drop(request.answer());
+        assert!(!has_finished());
+        tokio::time::advance(QUIET).await;
+        assert!(has_finished());
+    }
+
     // Scenario: a connection has a request in flight, writes a response, is quiet, begins another
     // request, and closes.
     // Guarantee: the connection never gives way while a request is in flight. A connection that
@@ -266,6 +308,10 @@ mod tests {
         let response = first.answer();
         let answering = activity.rank().unwrap();
         drop(response);
+        // The operating system takes the end of the response later.
+        activity.set_blocked(true);
+        assert_eq!(activity.rank().unwrap(), answering);
+        activity.set_blocked(false);
         let quiet = activity.rank().unwrap();
         drop(activity.begin());
         let quiet_later = activity.rank().unwrap();

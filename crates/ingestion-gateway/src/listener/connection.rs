@@ -73,6 +73,11 @@ impl Server {
                 poll_once(connection).await;
                 return tracing::debug!(%peer, "connection closed: it gave way to a new one");
             }
+            () = activity.nothing_begun(self.limits.header_read_timeout) => {
+                connection.as_mut().graceful_shutdown();
+                poll_once(connection).await;
+                return tracing::debug!(%peer, "connection closed: its peer has sent no request");
+            }
             () = self.reason_to_end(activity) => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
@@ -97,12 +102,10 @@ impl Server {
         }
     }
 
-    /// Waits until the connection is idle or the server stops. A connection without any request is
-    /// idle after the time that a client may take to send the headers of its first request.
+    /// Waits until the connection is idle or the server stops.
     async fn reason_to_end(&self, activity: &Activity) {
         tokio::select! {
             () = self.stop.cancelled() => {}
-            () = activity.nothing_begun(self.limits.header_read_timeout) => {}
             () = activity.idle(self.limits.idle_timeout) => {}
         }
     }
@@ -120,7 +123,8 @@ impl Server {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(header_read_timeout)
+            // hyper counts the time between two requests as a part of this time.
+            .header_read_timeout(header_read_timeout.max(idle_timeout))
             .max_buf_size(max_header_size.bytes());
         builder
             .http2()

@@ -28,14 +28,16 @@ struct Stalled;
 /// The body of a request as a service receives it. Reading the body fails after
 /// `limits.idle_timeout` without progress, and once the server stops, after 2 s without progress.
 ///
-/// What a service leaves unread of a body of HTTP/1.1 is read in the background and thrown away, so
-/// that the connection can carry the next request. Otherwise, hyper would close the connection
-/// after the response, without saying so in the response, and the next request of the client would
-/// get no response.
+/// A body of HTTP/1.1 that a service does not begin to read is read in the background and thrown
+/// away, so that the connection can carry the next request. Otherwise, hyper would close the
+/// connection after the response, without saying so in the response, and the next request of the
+/// client would get no response. A body that somebody has begun to read is left to its reader,
+/// which reads the rest of a body that it refuses.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     /// The body. It is only taken when this value is dropped.
     inner: Option<Incoming>,
+    /// Whether the body is read and thrown away when this value is dropped.
     is_thrown_away: bool,
     idle_timeout: Duration,
     stop: CancellationToken,
@@ -102,6 +104,7 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.is_thrown_away = false;
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         if let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) {
             self.waiting_since = None;

@@ -88,8 +88,8 @@ async fn bind(
         .map_err(|source| BindError { listener, endpoint: endpoint.to_string(), source })
 }
 
-/// Binds one socket to every address of this host: to IPv6, which includes IPv4, or to IPv4 alone on
-/// a host without IPv6.
+/// Binds one socket to every address of this host: to IPv6, which includes IPv4, or to IPv4 alone
+/// on a host without IPv6.
 async fn bind_every_address(port: u16) -> io::Result<TcpListener> {
     match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
         Err(error) if error.kind() != ErrorKind::AddrInUse => {

@@ -1,6 +1,8 @@
 //! The health check of gRPC, which load balancers and Kubernetes call on the OTLP port without a
 //! key.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -9,6 +11,7 @@ use axum::routing::post;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use otlp_receiver::Signal;
+use tokio::time::timeout;
 use tonic::Status;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{self, HealthServer};
@@ -25,6 +28,10 @@ pub(crate) const PATHS: [&str; 2] =
 /// The largest request, in bytes. Its only field is the name of a service. Anybody can send a
 /// request, so it must not take much memory.
 const MAX_REQUEST: usize = 1 << 10;
+
+/// How long a request may take to arrive. A request in flight keeps the place of its connection,
+/// and a caller without a key must not occupy places.
+const MAX_TIME: Duration = Duration::from_secs(2);
 
 /// Answers `grpc.health.v1.Health`.
 #[derive(Clone, Debug)]
@@ -44,9 +51,10 @@ impl Health {
             {
                 return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
             }
-            match server.oneshot(request).await {
-                Ok(response) => response.map(Body::new),
-                Err(never) => match never {},
+            match timeout(MAX_TIME, server.oneshot(request)).await {
+                Ok(Ok(response)) => response.map(Body::new),
+                Ok(Err(never)) => match never {},
+                Err(_) => Status::deadline_exceeded("the request did not arrive").into_http(),
             }
         };
         PATHS

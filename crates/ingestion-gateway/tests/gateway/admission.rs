@@ -72,15 +72,7 @@ async fn a_refused_key_is_logged_by_its_id() {
             .wait_for(&format!("a key is refused key.id={} reason=\"{reason}\"", key.id))
             .await;
         assert_eq!(gateway.log.all().matches(line.split_once("a key").unwrap().1).count(), 1);
-        let metrics = gateway
-            .client
-            .get(gateway.url("telemetry", "/metrics"))
-            .send()
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap();
+        let metrics = gateway.metrics().await;
         let is_counted = |line: &&str| {
             line.starts_with("ingestion_key_refusals_total") && line.contains(&key.id.to_string())
         };
@@ -262,7 +254,7 @@ async fn agents_may_send_their_key_in_any_place() {
 async fn undecided_is_not_a_refusal() {
     let gateway = Gateway::start_with(&[
         "--set=storage.poll_interval=100ms",
-        "--set=storage.max_staleness=1s",
+        "--set=storage.max_staleness=5s",
     ])
     .await;
     let key = gateway.create("edge").await;

@@ -12,8 +12,7 @@ impl Gateway {
 
     /// Waits until the metrics count this number of items of a kind.
     async fn counts(&self, item: &str, count: usize) -> bool {
-        let request = self.client.get(self.url("telemetry", "/metrics"));
-        let metrics = request.send().await.unwrap().text().await.unwrap();
+        let metrics = self.metrics().await;
         let item = format!("item=\"{item}\"");
         metrics.lines().any(|line| line.contains(&item) && line.ends_with(&format!(" {count}")))
     }

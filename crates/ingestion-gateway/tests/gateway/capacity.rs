@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::StatusCode;
 use tempfile::TempDir;
@@ -11,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::http2::Peer;
 use crate::program::{Gateway, Key, PATIENCE, command};
 
 /// Opens connections to a listener that never say anything.
@@ -91,6 +93,26 @@ async fn the_soft_limit_is_raised() {
     let open_files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     let numbers: Vec<_> = open_files.split_whitespace().skip(3).take(2).collect();
     assert_eq!(numbers, ["512", "512"]);
+}
+
+// Scenario: 800 connections send the preface and the settings of HTTP/2, and then close.
+// Guarantee: the gateway gives most of the memory that they used back to the operating system.
+#[tokio::test]
+async fn closed_connections_leave_no_memory_behind() {
+    let gateway = Gateway::start().await;
+    let before = gateway.resident_memory();
+    let mut peers = Vec::new();
+    for _ in 0..800 {
+        peers.push(Peer::connect(&gateway.address("otlp_grpc")).await);
+    }
+    let used = gateway.resident_memory() - before;
+    drop(peers);
+    let given_back = async {
+        while gateway.resident_memory() > before + used / 2 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(PATIENCE, given_back).await.unwrap();
 }
 
 /// Creates a command that runs the program with a limit of open files.

@@ -1,13 +1,14 @@
 //! Tests of the health check of gRPC on the OTLP listeners.
 
 use reqwest::StatusCode;
+use tokio::io::AsyncWriteExt as _;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::program::{Gateway, PATIENCE};
+use crate::program::{Gateway, Lines, PATIENCE};
 
 /// The name that means the whole server, and the names of the services of OTLP.
 const SERVICES: [&str; 4] = [
@@ -40,7 +41,7 @@ async fn check(gateway: &Gateway, listener: &str, service: &str) -> Result<Servi
 async fn the_health_is_that_of_readyz() {
     let gateway = Gateway::start_with(&[
         "--set=storage.poll_interval=100ms",
-        "--set=storage.max_staleness=1s",
+        "--set=storage.max_staleness=5s",
     ])
     .await;
     let ready = async || {
@@ -90,4 +91,16 @@ async fn a_caller_without_a_key_can_only_check() {
         let list = gateway.client.post(gateway.url(listener, "/grpc.health.v1.Health/List"));
         assert_eq!(list.send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
     }
+}
+
+// Scenario: a caller without a key begins a request to the health check, and sends no body.
+// Guarantee: the request ends long before `limits.idle_timeout`, so that it does not keep the place
+// of its connection.
+#[tokio::test]
+async fn a_caller_without_a_key_occupies_no_place() {
+    let gateway = Gateway::start().await;
+    let (reader, mut writer) = gateway.connect("otlp_grpc").await.into_split();
+    let head = "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: g\r\ncontent-type: application/grpc\r\ncontent-length: 5\r\n\r\n";
+    writer.write_all(head.as_bytes()).await.unwrap();
+    Lines::of(reader).wait_for("grpc-status: 4").await;
 }

@@ -80,15 +80,7 @@ async fn no_call_without_a_credential() {
         "{line}"
     );
     assert!(!gateway.log.all().contains("canary"));
-    let metrics = gateway
-        .client
-        .get(gateway.url("telemetry", "/metrics"))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let metrics = gateway.metrics().await;
     let counted =
         metrics.lines().filter(|line| line.starts_with("ingestion_management_refusals_total"));
     assert_eq!(

@@ -5,7 +5,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use prost::Message;
-use reqwest::StatusCode;
+use reqwest::{RequestBuilder, StatusCode};
 use tonic::Code;
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 
@@ -60,15 +60,8 @@ async fn batches_are_decoded_and_counted() {
     }
     let content = traces(10).encode_to_vec();
     let post = |encoding: &str, body: Vec<u8>| {
-        let request = gateway
-            .client
-            .post(gateway.url("otlp_http", "/v1/traces"))
-            .header("content-type", "application/x-protobuf");
-        let request = request
-            .header("content-encoding", encoding)
-            .header("user-agent", "a-sender/1")
-            .body(body);
-        request.header("authorization", format!("StackState {}", key.secret)).send()
+        let request = gateway.post_traces("otlp_http", &key.secret, encoding);
+        request.header("user-agent", "a-sender/1").body(body).send()
     };
     assert_eq!(post("identity", content.clone()).await.unwrap().status(), StatusCode::OK);
     let bodies = compressed(&content);
@@ -84,15 +77,7 @@ async fn batches_are_decoded_and_counted() {
         StatusCode::UNSUPPORTED_MEDIA_TYPE
     );
     let key_id = key.id.to_string();
-    let metrics = gateway
-        .client
-        .get(gateway.url("telemetry", "/metrics"))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let metrics = gateway.metrics().await;
     let counted = metrics
         .lines()
         .find(|line| line.starts_with("ingestion_debug_items_total") && line.contains(&key_id))
@@ -119,13 +104,8 @@ async fn batches_are_decoded_and_counted() {
 async fn too_much_is_refused() {
     let gateway = Gateway::start_with(&["--set", "limits.max_request_body_size=2MiB"]).await;
     let key = gateway.create("edge").await;
-    let post = |listener: &str, path: &str, encoding: &str, body: Vec<u8>| {
-        let request = gateway
-            .client
-            .post(gateway.url(listener, path))
-            .header("content-type", "application/x-protobuf");
-        let request = request.header("content-encoding", encoding).body(body);
-        request.header("authorization", format!("StackState {}", key.secret)).send()
+    let send = async |request: RequestBuilder, body: Vec<u8>| {
+        request.body(body).send().await.unwrap().status()
     };
     let content = traces(TOO_MANY_SPANS).encode_to_vec();
     assert!(content.len() > 20 << 20);
@@ -135,15 +115,14 @@ async fn too_much_is_refused() {
         // Without compression, the body exceeds the limit on the wire. With compression, it exceeds
         // only the limit after decompression.
         assert_eq!(
-            post("otlp_http", "/v1/traces", encoding, body).await.unwrap().status(),
+            send(gateway.post_traces("otlp_http", &key.secret, encoding), body).await,
             StatusCode::PAYLOAD_TOO_LARGE,
             "{encoding}"
         );
     }
-    assert_eq!(
-        post("agent", "/stsAgent/intake", "identity", content).await.unwrap().status(),
-        StatusCode::PAYLOAD_TOO_LARGE
-    );
+    let intake = gateway.client.post(gateway.url("agent", "/stsAgent/intake"));
+    let intake = intake.header("sts-api-key", &key.secret);
+    assert_eq!(send(intake, content).await, StatusCode::PAYLOAD_TOO_LARGE);
     for compression in [Gzip, Zstd] {
         let code = gateway.send_grpc(&key.secret, TOO_MANY_SPANS, Some(compression)).await;
         assert_eq!(code, Code::ResourceExhausted);
@@ -152,15 +131,7 @@ async fn too_much_is_refused() {
         gateway.send_grpc(&key.secret, TOO_MANY_SPANS / 2, None).await,
         Code::ResourceExhausted
     );
-    let metrics = gateway
-        .client
-        .get(gateway.url("telemetry", "/metrics"))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let metrics = gateway.metrics().await;
     assert!(!metrics.contains("ingestion_debug_items_total"), "{metrics}");
 }
 
@@ -199,15 +170,7 @@ async fn small_bodies_do_not_become_large_messages() {
             "{content_type}"
         );
     }
-    let metrics = gateway
-        .client
-        .get(gateway.url("telemetry", "/metrics"))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let metrics = gateway.metrics().await;
     let counted =
         metrics.lines().find(|line| line.starts_with("ingestion_debug_items_total")).unwrap();
     assert!(counted.ends_with(&format!(" {}", 2 * spans)), "{counted}");
@@ -227,12 +190,10 @@ async fn requests_that_are_not_otlp_are_refused() {
         let response = gateway.client.post(url(path)).body("").send().await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
     }
-    let known = |request: reqwest::RequestBuilder| {
-        request.header("authorization", format!("stackstate {key}"))
-    };
-    let status = async |request: reqwest::RequestBuilder| {
-        known(request).send().await.unwrap().status().as_u16()
-    };
+    let known =
+        |request: RequestBuilder| request.header("authorization", format!("stackstate {key}"));
+    let status =
+        async |request: RequestBuilder| known(request).send().await.unwrap().status().as_u16();
     assert_eq!(status(gateway.client.get(url("/v1/traces"))).await, 405);
     assert_eq!(status(gateway.client.post(url("/v1/nothing"))).await, 404);
     assert_eq!(

@@ -27,6 +27,11 @@ use tower::ServiceExt;
 /// How long a test waits for a step before it fails. No step takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Limits that are much longer than [`PATIENCE`]. A kept connection is not closed while a test is
+/// about to use it again, and a test about connections that give way does not pass by waiting.
+const LONG_LIMITS: [&str; 2] =
+    ["--set=limits.idle_timeout=600s", "--set=limits.header_read_timeout=600s"];
+
 const LISTENERS: [&str; 6] = [
     "receivers.otlp.protocols.grpc",
     "receivers.otlp.protocols.http",
@@ -115,7 +120,7 @@ impl Gateway {
         let free_ports = free_ports();
         let mut all: Vec<&str> = free_ports.iter().map(String::as_str).collect();
         all.extend(["--ready-file", ready_file.to_str().unwrap()]);
-        all.extend(arguments);
+        all.extend(LONG_LIMITS.iter().chain(arguments));
         let mut child = command(directory.path(), &all).spawn().unwrap();
         let (output, log) =
             (Lines::of(child.stdout.take().unwrap()), Lines::of(child.stderr.take().unwrap()));
@@ -160,6 +165,20 @@ impl Gateway {
     pub(crate) async fn delete(&self, id: i64) {
         let request = self.call(Method::DELETE, &format!("/api/security/ingestion/api_keys/{id}"));
         assert_eq!(request.send().await.unwrap().status(), StatusCode::NO_CONTENT);
+    }
+
+    /// Creates a request of OTLP/HTTP with a key, for traces in protobuf.
+    pub(crate) fn post_traces(
+        &self,
+        listener: &str,
+        secret: &str,
+        encoding: &str,
+    ) -> RequestBuilder {
+        self.client
+            .post(self.url(listener, "/v1/traces"))
+            .header("content-type", "application/x-protobuf")
+            .header("content-encoding", encoding)
+            .header("authorization", format!("StackState {secret}"))
     }
 
     /// Sends one span over OTLP/HTTP, in JSON.
@@ -229,9 +248,20 @@ impl Gateway {
             .unwrap()
     }
 
+    /// Returns all metrics, as Prometheus scrapes them.
+    pub(crate) async fn metrics(&self) -> String {
+        let request = self.client.get(self.url("telemetry", "/metrics"));
+        request.send().await.unwrap().text().await.unwrap()
+    }
+
     /// Returns the largest resident memory of the process so far, in bytes.
     pub(crate) fn peak_memory(&self) -> usize {
         self.memory("VmHWM:")
+    }
+
+    /// Returns the resident memory of the process, in bytes.
+    pub(crate) fn resident_memory(&self) -> usize {
+        self.memory("VmRSS:")
     }
 
     fn memory(&self, line: &str) -> usize {

@@ -4,6 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
 use crate::program::{Gateway, PATIENCE};
 
 /// The bytes that a client writes at a time.
@@ -43,7 +46,7 @@ async fn expect(address: String, head: String, body: usize, tries: usize, status
             assert!(line.contains(status), "{head}: try {number} with {body} bytes: {line}");
         }
     };
-    tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(client)).await.unwrap().unwrap();
+    timeout(PATIENCE, tokio::task::spawn_blocking(client)).await.unwrap().unwrap();
 }
 
 // Scenario: a sender without a key writes bodies of 64 KiB to 32 MiB, 40 of each size, and reads
@@ -87,5 +90,24 @@ async fn every_refusal_reaches_its_sender() {
     for (listener, line, headers, status) in cases {
         let head = format!("{line} HTTP/1.1\r\nhost: g\r\n{headers}");
         expect(gateway.address(listener), head, 32 << 20, 4, status).await;
+    }
+}
+
+// Scenario: senders state a length beyond the limit, and ask whether to write the body, as curl
+// does with large bodies.
+// Guarantee: the first answer is the refusal, so that nothing of the body is sent.
+#[tokio::test]
+async fn a_stated_length_is_refused_before_the_body() {
+    let gateway = Gateway::start().await;
+    let key = gateway.create("edge").await.secret;
+    for (listener, path) in [("otlp_http", "/v1/traces"), ("agent", "/stsAgent/otel/v1/traces")] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: g\r\nauthorization: StackState {key}\r\ncontent-type: application/json\r\ncontent-length: 100000000\r\nexpect: 100-continue\r\n\r\n"
+        );
+        let mut stream = gateway.connect(listener).await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 413", "{listener}");
     }
 }

@@ -108,15 +108,7 @@ async fn no_secret_is_written_anywhere() {
         for path in [KEYS, &rotated_key, "/api/security/ingestion/audit"] {
             answers += &gateway.call(Method::GET, path).send().await.unwrap().text().await.unwrap();
         }
-        answers += &gateway
-            .client
-            .get(gateway.url("telemetry", "/metrics"))
-            .send()
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap();
+        answers += &gateway.metrics().await;
         gateway.output.wait_for("discarded").await;
         gateway.signal();
         assert_eq!(gateway.ended().await.code(), Some(0));

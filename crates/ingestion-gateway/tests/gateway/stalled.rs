@@ -6,7 +6,7 @@ use std::process::Stdio;
 use reqwest::StatusCode;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -97,4 +97,33 @@ async fn a_peer_that_does_not_read_is_dropped() {
         .unwrap();
     assert_eq!(response.unwrap().status(), StatusCode::UNAUTHORIZED);
     timeout(PATIENCE, peers.join_all()).await.unwrap();
+}
+
+// Scenario: a client keeps its connection after a response. Then two other connections begin, of
+// which one stays silent and one sends half a head. Both are closed after
+// `limits.header_read_timeout`. Then the client sends its next request.
+// Guarantee: the client gets its response on the kept connection, which only `limits.idle_timeout`
+// ends. Senders often send once in 10 s to 60 s.
+#[tokio::test]
+async fn a_pause_between_two_requests_is_not_a_stall() {
+    let gateway = Gateway::start_with(&["--set=limits.header_read_timeout=200ms"]).await;
+    let request = b"GET /livez HTTP/1.1\r\nhost: g\r\n\r\n";
+    let (reader, mut kept) = gateway.connect("telemetry").await.into_split();
+    let answers = Lines::of(reader);
+    kept.write_all(request).await.unwrap();
+    answers.wait_for("alive").await;
+    for begun in [&b""[..], b"GET /livez HTTP/1.1\r\nhost:"] {
+        let mut silent = gateway.connect("telemetry").await;
+        silent.write_all(begun).await.unwrap();
+        // A reset ends the connection, too.
+        let _ = timeout(PATIENCE, silent.read_to_end(&mut Vec::new())).await.unwrap();
+    }
+    kept.write_all(&request.repeat(2)).await.unwrap();
+    timeout(PATIENCE, async {
+        while answers.all().matches("alive").count() < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
 }

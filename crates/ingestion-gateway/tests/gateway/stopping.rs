@@ -9,12 +9,8 @@ use tokio::time::timeout;
 use crate::http2::Peer;
 use crate::program::{Gateway, Lines, PATIENCE};
 
-/// A grace and limits that are much longer than [`PATIENCE`].
-const LONG_GRACE: &[&str] = &[
-    "--set=shutdown_grace=600s",
-    "--set=limits.idle_timeout=600s",
-    "--set=limits.header_read_timeout=600s",
-];
+/// A grace that is much longer than [`PATIENCE`].
+const LONG_GRACE: &[&str] = &["--set=shutdown_grace=600s"];
 
 /// Connects to a listener and writes `bytes`.
 async fn connected(gateway: &Gateway, listener: &str, bytes: &str) -> TcpStream {

@@ -23,12 +23,8 @@ async fn each_port_serves_both_transports() {
         let body = gzip(&traces(10).encode_to_vec());
         let (code, text) = gateway.call_grpc(port, &key.secret, "gzip", &body).await;
         assert_eq!((code, &text[..]), (Code::Ok, ""), "{port}");
-        let request = gateway.client.post(gateway.url(port, "/v1/traces"));
-        let request = request
-            .header("content-type", "application/x-protobuf")
-            .header("authorization", format!("StackState {}", key.secret))
-            .body(traces(10).encode_to_vec());
-        let response = request.send().await.unwrap();
+        let request = gateway.post_traces(port, &key.secret, "identity");
+        let response = request.body(traces(10).encode_to_vec()).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK, "{port}");
         assert_eq!(response.headers()["content-type"], "application/x-protobuf");
         let request = http::Request::post("/v1/traces")
@@ -39,8 +35,7 @@ async fn each_port_serves_both_transports() {
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "an empty body is not JSON");
         assert_eq!(answer.headers()["content-type"], "application/json");
     }
-    let metrics = gateway.client.get(gateway.url("telemetry", "/metrics")).send().await.unwrap();
-    let metrics = metrics.text().await.unwrap();
+    let metrics = gateway.metrics().await;
     let counted = metrics.lines().find(|line| line.starts_with("ingestion_debug_items_total"));
     assert!(counted.unwrap().ends_with(" 40"), "{counted:?}");
 }

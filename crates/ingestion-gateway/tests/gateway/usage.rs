@@ -39,8 +39,7 @@ async fn only_success_counts_as_accepted() {
     assert_ne!(gateway.send_grpc(&key.secret, 500_000, None).await, Code::Ok);
     assert_eq!(counters(&gateway, &key).await, [3, 4, 0]);
 
-    let url = gateway.url("telemetry", "/metrics");
-    let metrics = gateway.client.get(url).send().await.unwrap().text().await.unwrap();
+    let metrics = gateway.metrics().await;
     for (outcome, count) in [("accepted", 3), ("failed", 4)] {
         let labels = [format!("key_id=\"{}\"", key.id), format!("outcome=\"{outcome}\"")];
         let line = metrics.lines().find(|line| {

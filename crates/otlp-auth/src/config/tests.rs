@@ -88,6 +88,7 @@ fn refused() {
             "token: the token begins with a scheme such as `Bearer`: give only",
         ),
         ("token: 'Authorization: bearer a'", "token: the token begins with a scheme"),
+        ("token: suseobservability a", "token: the token begins with a scheme"),
         (
             "token: \"a\\nb c\\n\"",
             "token: the token has a blank inside (line 2 of the value) (line 1)",

@@ -398,10 +398,10 @@ where
     }
 }
 
-/// Reads the rest of the body of a rejected HTTP/1.1 request, up to [`DRAIN_BYTES`],
-/// [`DRAIN_TIME`] and [`DRAIN_SILENCE`]. Later versions of HTTP need no such read, because a server can reject a stream
-/// without closing the connection. If the sender expects `100 Continue`, nothing is read either,
-/// because the sender has not begun to write.
+/// Reads the rest of the body of a rejected HTTP/1.1 request, up to [`DRAIN_BYTES`], [`DRAIN_TIME`]
+/// and [`DRAIN_SILENCE`]. Later versions of HTTP need no such read, because a server can reject a
+/// stream without closing the connection. If the sender expects `100 Continue`, nothing is read
+/// either, because the sender has not begun to write.
 fn drain<B>(parts: &Parts, body: B)
 where
     B: Body + Send + 'static,

@@ -99,8 +99,8 @@ fn a_name_takes_nothing_from_the_token() {
     );
 }
 
-// Scenario: a line has a space, a tab, a scheme, a comma, a quote, NUL, a lone carriage return, or a
-// character other than ASCII.
+// Scenario: a line has a space, a tab, a scheme, a comma, a quote, NUL, a lone carriage return, or
+// a character other than ASCII.
 // Guarantee: the error gives the number of the line, where blank lines count too, and says what is
 // wrong. It shows nothing of the content of the line.
 #[test]

@@ -65,8 +65,8 @@ fn another_header_and_no_scheme() {
     assert_eq!(sent.headers()["authorization"], "Basic abc");
 }
 
-/// Scenario: a token has a line end, a carriage return or blanks around it, as when it was read from
-/// a file or from a Kubernetes secret that was made with `echo`.
+/// Scenario: a token has a line end, a carriage return or blanks around it, as when it was read
+/// from a file or from a Kubernetes secret that was made with `echo`.
 /// Guarantee: the token is sent without them.
 #[test]
 fn blanks_around_a_token_are_left_out() {

@@ -79,7 +79,7 @@ fn bytes_of_bodies_are_bounded() {
     assert!(admission.senders().is_empty());
 }
 
-// Scenario: bodies may be larger than the bound for a sender.
+// Scenario: bodies may be larger than the bound for a sender, or have any length.
 // Guarantee: one body of the largest size is received.
 #[test]
 fn one_body_always_fits() {
@@ -87,6 +87,7 @@ fn one_body_always_fits() {
     let mut admitted = admission.admit(None, MAX_BODY_BYTES);
     assert_eq!(admitted.count_body_bytes(MAX_BODY_BYTES), Ok(()));
     assert_eq!(admitted.count_body_bytes(1), Err(Refusal::Busy));
+    assert_eq!(admission.admit(None, usize::MAX).count_body_bytes(1), Ok(()));
 }
 
 // Scenario: one sender decodes as many requests as it may. It sends another large request and a

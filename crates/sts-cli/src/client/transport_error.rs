@@ -23,9 +23,12 @@ impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Send(error) if error.is_timeout() => f.write_str("no response in time"),
-            // rustls has no text for this error, only the name of a type.
+            // rustls has no texts for these errors, only the names of types.
             Self::Send(error) if TlsFailure::find(error) == Some(TlsFailure::SelfSigned) => {
                 f.write_str("invalid peer certificate: self-signed certificate")
+            }
+            Self::Send(error) if TlsFailure::find(error) == Some(TlsFailure::Authority) => {
+                f.write_str("invalid peer certificate: certificate of an authority")
             }
             // The text of a `reqwest::Error` contains the URL, which may contain a secret. The
             // direct cause of this error only says that there was no connection. So the text begins
@@ -88,6 +91,10 @@ fn tls_hint(failure: TlsFailure) -> &'static str {
         TlsFailure::SelfSigned => {
             "The certificate of the server is self-signed: if it is the right one, give this \
              certificate with --ca-cert"
+        }
+        TlsFailure::Authority => {
+            "The certificate of the server is marked as that of an authority: if it is the right \
+             one, give this certificate with --ca-cert"
         }
         TlsFailure::Certificate => "Give the server another certificate",
         TlsFailure::NotTls => {

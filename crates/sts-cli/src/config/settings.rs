@@ -199,7 +199,12 @@ impl Overrides {
         }
         let api_path = self.api_path.unwrap_or(context.api_path);
         let api_path = if api_path.is_empty() { super::default_api_path() } else { api_path };
-        let skip_ssl = self.skip_ssl.unwrap_or(context.skip_ssl);
+        // That the certificate of one server is not verified says nothing about another server.
+        let is_its_server = match &self.url {
+            Some(url) => context.url.is_empty() || is_same_server(url, &context.url),
+            None => true,
+        };
+        let skip_ssl = self.skip_ssl.unwrap_or(context.skip_ssl && is_its_server);
         validate(
             self.url.unwrap_or(context.url),
             api_path,
@@ -272,6 +277,36 @@ mod tests {
         assert!(is_same_server("http://[::1]", "http://[0:0::1]:80/"));
         assert!(!is_same_server("http://localhost", "http://127.0.0.1"));
         assert!(!is_same_server("https://sts.example", "sts.example"));
+    }
+
+    // Scenario: a context does not verify the certificate of its server. The URL is that of the
+    // context, that of the same server with a path, or that of another server. In the last case,
+    // the flag says that no certificate is verified.
+    // Guarantee: the setting of the context is used only for its server. The flag is used for every
+    // server.
+    #[test]
+    fn unverified_certificates_are_those_of_one_server() {
+        let skips = |url: Option<&str>, flag| {
+            let overrides = Overrides {
+                url: url.map(str::to_owned),
+                url_source: None,
+                api_path: None,
+                tokens: [Some(Token::Api("api".into())), None, None],
+                skip_ssl: flag,
+                ca_cert: None,
+            };
+            let context = StsContext {
+                url: "https://sts.example".to_owned(),
+                skip_ssl: true,
+                ..StsContext::default()
+            };
+            overrides.merge(context, Path::new("nowhere")).ok().unwrap().skip_ssl
+        };
+        assert!(skips(None, None));
+        assert!(skips(Some("https://STS.example/x"), None));
+        assert!(!skips(Some("https://other.example"), None));
+        assert!(!skips(None, Some(false)));
+        assert!(skips(Some("https://other.example"), Some(true)));
     }
 
     // Scenario: sts runs in a pod, once without any token and once with an API token in the

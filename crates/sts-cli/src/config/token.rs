@@ -62,9 +62,14 @@ pub(crate) fn problem(secret: &str) -> Option<&'static str> {
         let word = secret.split_once(separator).map(|(word, _)| word.trim().to_ascii_lowercase());
         move |words: &[&str]| word.is_some_and(|word| words.contains(&word.as_str()))
     };
+    // These quotes may be part of a secret. At its ends, they were pasted together with it.
+    let outer = ['\'', '`'];
     if secret.contains(['\n', '\r']) {
         Some("has a line end in it: give it as one line")
-    } else if secret.contains(['"', '\'', '`', '“', '”', '‘', '’']) {
+    } else if secret.contains(['"', '“', '”', '‘', '’'])
+        || secret.starts_with(outer)
+        || secret.ends_with(outer)
+    {
         Some("has a quote in it: give it without quotes")
     } else if word_before(':')(&HEADERS) {
         Some("begins with the name of a header: give only the text after it")
@@ -145,7 +150,7 @@ mod tests {
             let problem = problem(secret).unwrap();
             assert!(problem.starts_with(expected) && !problem.contains("canary"), "{problem}");
         }
-        for secret in ["canary", "svctok-a_b.c~d", "a:b", "a+/==", "bearer", "{json}"] {
+        for secret in ["canary", "svctok-a_b.c~d", "a:b", "a+/==", "bearer", "{json}", "can'a`ry"] {
             assert_eq!(problem(secret), None, "{secret}");
         }
     }

@@ -351,8 +351,8 @@ fn auth_replaces_a_header() {
     assert!(warnings[0].contains("the authenticator replaces the header `authorization`"));
 }
 
-/// Scenario: an exporter has settings about authentication and TLS that old Collectors read, or that
-/// no Collector reads, and settings that send the data somewhere else. Or its `auth` is empty.
+/// Scenario: an exporter has settings about authentication and TLS that old Collectors read, or
+/// that no Collector reads, and settings that send the data somewhere else. Or its `auth` is empty.
 /// Guarantee: each of them is a problem, because data would go out without its credential, without
 /// its protection, or to somebody else.
 #[test]

@@ -61,7 +61,8 @@ fn a_later_source_switches_a_listener_on() {
 // Scenario: each key of the configuration is null, and each key has no value, directly and through
 // a variable that is empty.
 // Guarantee: a key that would have no effect causes a problem with its path. Null is accepted only
-// where it switches something off, and an empty key only for a section whose settings have defaults.
+// where it switches something off, and an empty key only for a section whose settings have
+// defaults.
 #[test]
 fn a_null_without_effect_is_refused() {
     let off = [

@@ -33,6 +33,13 @@ pub(super) enum SqliteError {
         "the database file is empty and its log is not: restore the database, or remove the log too"
     )]
     Emptied,
+    /// The file is no database with a log, but there is a log beside it. SQLite would write the
+    /// pages of the log into the file.
+    #[error(
+        "the log beside the database file belongs to another database: move the log with `-wal` \
+         aside, or restore the database that it belongs to"
+    )]
+    ForeignLog,
     /// The file has a second name (a hard link). Opened by that name, it would have another log and
     /// another lock file.
     #[error("the database file has more than one name (hard links): leave it one")]
@@ -80,7 +87,9 @@ impl SqliteError {
             Self::Locked => StoreErrorKind::Locked,
             Self::Newer { .. } => StoreErrorKind::TooNew,
             Self::Foreign => StoreErrorKind::NotOurs,
-            Self::Replaced | Self::Overwritten | Self::Emptied => StoreErrorKind::Replaced,
+            Self::Replaced | Self::Overwritten | Self::Emptied | Self::ForeignLog => {
+                StoreErrorKind::Replaced
+            }
             Self::Linked => StoreErrorKind::Misconfigured,
             Self::Full => StoreErrorKind::Full,
             Self::ReadOnly => StoreErrorKind::ReadOnly,

@@ -2,9 +2,10 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use tokio::sync::watch;
 
 use super::connect;
@@ -77,12 +78,16 @@ impl Files {
         connection: &Connection,
         newest: Cursor,
     ) -> Result<Self, SqliteError> {
-        let sql = "SELECT checkpoint_id FROM last_change";
+        let id = checkpoint_id(connection)?;
+        // The log has a later id than the file if a long read of another program prevented the last
+        // checkpoint, or if the process was killed.
+        let id_of_file = id_without_log(database.path()).filter(|id_of_file| *id_of_file != id);
+        let ids = id_of_file.into_iter().chain([id]).collect();
         let state = State {
             stamp: database.stamp()?,
             rejected: None,
             page: Page::of_checkpoint_id(connection)?,
-            ids: vec![connection.query_row(sql, [], |row| row.get(0))?],
+            ids,
             newest,
             is_checkpoint_due: true,
             has_warned: false,
@@ -122,12 +127,12 @@ impl Files {
         }
     }
 
-    /// Makes room on a full disk: empties the reserve, and moves the changes of the log to the
-    /// database, so that the log can be written from its beginning.
+    /// Makes room for a change that revokes keys: empties the reserve, and moves the changes of the
+    /// log to the database, so that the log can be written from its beginning.
     pub(super) fn make_room(&self, connection: &mut Connection) {
         if self.reserve.release() {
             tracing::warn!(
-                "the disk is full: the reserve beside the database is used to revoke keys"
+                "there is no room to revoke a key: the reserve beside the database is emptied for it"
             );
         }
         self.checkpoint(&mut self.lock_state(), connection);
@@ -196,8 +201,8 @@ impl Files {
                 .and_then(|file| state.page.has_one_of(&file, &state.ids)),
         };
         if !belongs.is_ok_and(|belongs| belongs) && self.log.verify().is_ok() {
-            let aside = beside(self.log.path(), &format!(".{}", state.newest.revision));
-            let (path, aside) = (self.log.path(), &*aside);
+            let path = self.log.path();
+            let aside = &*free_path(beside(path, &format!(".{}", state.newest.revision)));
             match fs::rename(path, aside) {
                 Ok(()) => tracing::warn!(
                     log = %aside.display(),
@@ -309,6 +314,19 @@ impl Page {
     }
 }
 
+/// Fails if the log that lies beside a database file does not belong to the file. SQLite would
+/// write the pages of the log into the file, or remove the log of an empty file.
+pub(super) fn check_log_of(database: &PinnedFile) -> Result<(), SqliteError> {
+    if database.stamp()?.len == 0 {
+        return Err(SqliteError::Emptied);
+    }
+    let file = database.file();
+    // The header of a database says that there is a log before the first log is made. The header of
+    // a backup says that there is none.
+    let is_database = read(file, 0, MAGIC.len())? == MAGIC;
+    if is_database && !has_header(file)? { Err(SqliteError::ForeignLog) } else { Ok(()) }
+}
+
 /// Returns whether the file is a database with a write-ahead log.
 fn has_header(file: &File) -> Result<bool, SqliteError> {
     let header = read(file, 0, 20)?;
@@ -322,6 +340,33 @@ fn read(file: &File, offset: u64, len: usize) -> Result<Vec<u8>, SqliteError> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Vec::new()),
         Err(source) => Err(SqliteError::Io { action: "read the database file", source }),
     }
+}
+
+/// Returns `path`, or if there is a file, `path` with a number behind it. An earlier log that was
+/// moved aside at the same revision has the last changes of another database.
+fn free_path(path: PathBuf) -> PathBuf {
+    let is_free = |path: &PathBuf| fs::symlink_metadata(path).is_err();
+    let numbered = (2..=u16::MAX).map(|number| beside(&path, &format!(".{number}")));
+    let found = std::iter::once(path.clone()).chain(numbered).find(is_free);
+    found.unwrap_or(path)
+}
+
+fn checkpoint_id(connection: &Connection) -> rusqlite::Result<CheckpointId> {
+    connection.query_row("SELECT checkpoint_id FROM last_change", [], |row| row.get(0))
+}
+
+/// Returns the id that the database file has, whatever the log has. Returns `None` if the file
+/// cannot be read without its log, because the last checkpoint did not come to its end.
+fn id_without_log(path: &Path) -> Option<CheckpointId> {
+    let path = path.to_str()?.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    // SQLite reads an immutable database without its log.
+    let connection = Connection::open_with_flags(
+        format!("file:{path}?immutable=1"),
+        OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_URI,
+    );
+    checkpoint_id(&connection.ok()?).ok()
 }
 
 fn change_checkpoint_id(connection: &mut Connection) -> Result<CheckpointId, SqliteError> {

@@ -154,9 +154,8 @@ impl SqliteStore {
     fn start(path: &Path, database: PinnedFile, lock: PinnedFile) -> Result<Self, SqliteError> {
         database.has_one_name()?;
         let log_path = file::beside(path, "-wal");
-        if database.stamp()?.len == 0 && std::fs::metadata(&log_path).is_ok_and(|log| log.len() > 0)
-        {
-            return Err(SqliteError::Emptied);
+        if std::fs::metadata(&log_path).is_ok_and(|log| log.len() > 0) {
+            files::check_log_of(&database)?;
         }
         // `files` is declared before the connections, so that it is dropped after the connections.
         let files;

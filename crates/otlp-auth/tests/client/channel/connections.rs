@@ -86,8 +86,8 @@ fn a_broken_connection_is_retryable() {
 
 /// Scenario: an OTLP/gRPC client sends to the port of an HTTP server, which answers 200 over HTTP/2
 /// as to an OTLP/HTTP request, with and without a body, or which knows only HTTP/1.1.
-/// Guarantee: every call fails. If the server has no HTTP/2, the call ends with UNAVAILABLE, so that
-/// an exporter retries its batch.
+/// Guarantee: every call fails. If the server has no HTTP/2, the call ends with UNAVAILABLE, so
+/// that an exporter retries its batch.
 #[test]
 fn a_success_of_an_http_server_is_a_failure() {
     for auth in [fixed(), Tokens::new("token-0").unbound()] {

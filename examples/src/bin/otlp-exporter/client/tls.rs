@@ -68,6 +68,9 @@ pub(super) fn log_hint(error: &(dyn Error + 'static)) {
         Some(TlsFailure::SelfSigned) => {
             "the server's self-signed certificate is not trusted: name this certificate in `tls.ca_file`"
         }
+        Some(TlsFailure::Authority) => {
+            "the server's certificate is marked as that of an authority: name this certificate in `tls.ca_file`"
+        }
         Some(TlsFailure::Certificate) => "the server's certificate cannot be accepted",
         Some(TlsFailure::NotTls) => {
             "the server does not seem to use TLS: check the port of `endpoint`; for plaintext, begin it with http://"

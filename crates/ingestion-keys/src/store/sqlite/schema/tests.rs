@@ -228,13 +228,21 @@ async fn assert_everything_is_there(store: &SqliteStore) {
 
 // Scenario: databases that versions 1 and 2 wrote are opened several times.
 // Guarantee: everything in the database is read as it was written, a key can be changed, and usage
-// can be added.
+// can be added. A backup that is made before has the earlier version, and can be opened too.
 #[tokio::test]
 async fn a_database_of_an_earlier_version_is_migrated() {
     for make in [make_version_1, make_version_2] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keys.db");
         make(&path);
+        // A backup before the migration is a database of the earlier version.
+        let backup = directory.path().join("backup.db");
+        let backed_up = SqliteStore::back_up(&path, &backup, false, |_| ()).unwrap();
+        assert_eq!(backed_up.revision, 5);
+        let version = |path: &Path| identity(&Connection::open(path).unwrap()).unwrap().1;
+        assert_eq!(version(&backup), version(&path));
+        assert!(version(&backup) < VERSION);
+        assert_everything_is_there(&open(&backup)).await;
         for _ in 0..2 {
             assert_everything_is_there(&open(&path)).await;
         }

@@ -36,6 +36,8 @@ async fn a_file_that_was_written_to_is_not_ours() {
         let store = open(&path).unwrap();
         insert(&store, 2).await.unwrap();
         fs::write(&path, &content).unwrap();
+        // Two writes within one tick of the file system's clock have the same time.
+        touch(&path);
         assert_fails(insert(&store, 3).await, SqliteError::Overwritten);
         assert_fails(store.list().await, SqliteError::Overwritten);
         assert_fails(store.add_usage(UsageBatch::default()).await, SqliteError::Overwritten);
@@ -50,8 +52,8 @@ async fn a_file_that_was_written_to_is_not_ours() {
     }
 }
 
-/// Makes a change, waits for the file system's clock, and lets `write` write to the files. Then
-/// checks that the store goes on, and that every change is there after it is opened again.
+/// Makes a change, and lets `write` write to the files, several times. Checks that the store goes
+/// on, and that every change is there after it is opened again.
 async fn assert_goes_on(write: impl Fn(&Path)) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("keys.db");
@@ -86,12 +88,64 @@ async fn a_write_that_changes_no_content_is_harmless() {
     }
     assert_goes_on(|path| as_another_program(path, "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)"))
         .await;
-    assert_goes_on(|path| {
-        let file = fs::File::open(path).unwrap();
-        let time = file.metadata().unwrap().modified().unwrap();
-        file.set_modified(time + Duration::from_secs(1)).unwrap();
-    })
-    .await;
+    assert_goes_on(touch).await;
+}
+
+/// Sets the time of the last write to a time that the file did not have before.
+fn touch(path: &Path) {
+    let file = fs::File::open(path).unwrap();
+    let time = file.metadata().unwrap().modified().unwrap();
+    file.set_modified(time + Duration::from_secs(1)).unwrap();
+}
+
+// Scenario: a long read of another program prevents every checkpoint of the store, as a backup
+// does. Meanwhile the store is closed and opened again, and then the time of the last write is set.
+// Guarantee: the store goes on, and no change is lost. It still knows the id that the last
+// successful checkpoint left in the file.
+#[tokio::test]
+async fn a_long_read_over_a_restart_is_harmless() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let store = open(&path).unwrap();
+    let reader = Connection::open(&path).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM keys").unwrap();
+    insert(&store, 1).await.unwrap();
+    touch(&path);
+    let files = store.writer.files();
+    let checkpoint = move |connection: &mut Connection| -> Result<_, SqliteError> {
+        files.make_due_checkpoint(connection);
+        Ok(())
+    };
+    store.writer.run(checkpoint).await.unwrap();
+    drop(store);
+    let store = open(&path).unwrap();
+    touch(&path);
+    insert(&store, 2).await.unwrap();
+    drop((store, reader));
+    assert_eq!(open(&path).unwrap().list().await.unwrap().len(), 2);
+}
+
+// Scenario: a process is killed, so that its last changes are only in its log. Then a backup is
+// copied over the database, and the log is left beside it.
+// Guarantee: the store does not open, and says why. Neither file is changed. Without the log, the
+// backup can be opened.
+#[tokio::test]
+async fn a_backup_beside_a_foreign_log_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let [path, backup, killed] =
+        ["keys.db", "backup.db", "killed.db"].map(|name| directory.path().join(name));
+    let store = open(&path).unwrap();
+    insert(&store, 1).await.unwrap();
+    SqliteStore::back_up(&path, &backup, false, |_| ()).unwrap();
+    insert(&store, 2).await.unwrap();
+    let log = file::beside(&killed, "-wal");
+    fs::copy(file::beside(&path, "-wal"), &log).unwrap();
+    fs::copy(&backup, &killed).unwrap();
+    let before = (fs::read(&killed).unwrap(), fs::read(&log).unwrap());
+    assert_fails(open(&killed), SqliteError::ForeignLog);
+    assert!((fs::read(&killed).unwrap(), fs::read(&log).unwrap()) == before);
+    fs::remove_file(&log).unwrap();
+    assert_eq!(open(&killed).unwrap().list().await.unwrap().len(), 1);
 }
 
 // Scenario: changes are made while another program makes checkpoints of every kind.
@@ -125,7 +179,8 @@ fn checkpoints_of_another_program_lose_nothing() {
 // it or renamed to its path, the database of another store, a database of another program, and a
 // text. In each case the open database has changes that are only in its log.
 // Guarantee: the store makes no change any more, and says that it was replaced. The other file
-// stays as it is, and the log of the open database does not get into it: it is kept beside.
+// stays as it is, and the log of the open database does not get into it: it is kept beside, and an
+// earlier log there is kept too.
 // Databases of a store can be opened, and have their own content.
 #[tokio::test]
 async fn another_file_takes_its_place() {
@@ -157,12 +212,15 @@ async fn another_file_takes_its_place() {
         let store = open(&path).unwrap();
         insert(&store, 2).await.unwrap();
         let content = fs::read(source(name)).unwrap();
+        let earlier = directory.path().join("keys.db-wal.2");
+        fs::write(&earlier, "an earlier log").unwrap();
         if is_renamed {
             let new = directory.path().join("new");
             fs::write(&new, &content).unwrap();
             fs::rename(&new, &path).unwrap();
         } else {
             fs::write(&path, &content).unwrap();
+            touch(&path);
         }
         insert(&store, 3).await.unwrap_err();
         let error = timeout(PATIENCE, store.replaced()).await.unwrap();
@@ -170,9 +228,9 @@ async fn another_file_takes_its_place() {
         insert(&store, 3).await.unwrap_err();
         drop(store);
         assert!(fs::read(&path).unwrap() == content, "{name}");
-        let kept = files(directory.path());
-        let kept = kept.iter().any(|file| file.to_string_lossy().contains("keys.db-wal."));
-        assert!(kept, "{name}");
+        let log = fs::read(directory.path().join("keys.db-wal.2.2")).unwrap();
+        assert!(!log.is_empty(), "{name}");
+        assert_eq!(fs::read(&earlier).unwrap(), b"an earlier log", "{name}");
         match expected {
             Some(expected) => {
                 let keys = open(&path).unwrap().list().await.unwrap();
