@@ -20,6 +20,10 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// How long the last write of usage counters may take.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
 
+/// How long the last line of the debug exporter may take. Standard output may be a pipe that nobody
+/// reads.
+const LAST_LINE: Duration = Duration::from_secs(1);
+
 /// Runs the gateway until `stop` resolves. Then the gateway accepts no more connections, waits for
 /// requests in flight for at most `config.shutdown_grace`, and writes the usage counters.
 ///
@@ -63,27 +67,29 @@ async fn shut_down(app: &App, mut background: JoinSet<()>, grace: Duration) {
     if !app.server.shut_down(grace).await {
         tracing::warn!(?grace, "requests were still in flight after the grace: they were dropped");
     }
+    app.debug.stop();
     app.log_throttles.iter().for_each(|throttle| throttle.begin_interval());
     // If another flush is running, this flush waits until the other flush has ended.
     if tokio::time::timeout(LAST_FLUSH, flush(&app.cache, &*app.store)).await.is_err() {
         tracing::error!("the last usage counters were not written in time");
     }
+    // The task of the debug exporter is the only one that ends without being aborted.
+    if tokio::time::timeout(LAST_LINE, background.join_next()).await.is_err() {
+        tracing::warn!("the last line of the debug exporter was not written in time");
+    }
     background.shutdown().await;
     tracing::info!("stopped");
 }
 
-/// Starts the tasks that run beside the listeners. No task ends before the gateway ends.
+/// Starts the tasks that run beside the listeners. No task ends before the listeners are stopped.
 fn background_tasks(app: &App, config: &Config) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let (store, cache) = (Arc::clone(&app.store), Arc::clone(&app.cache));
     let poll_interval = config.storage.poll_interval;
     tasks.spawn(async move { match cache.follow(&*store, poll_interval).await {} });
 
-    let (debug, stop) = (Arc::clone(&app.debug), app.server.stopping().clone());
-    tasks.spawn(async move {
-        debug.print(&stop).await;
-        std::future::pending().await
-    });
+    let debug = Arc::clone(&app.debug);
+    tasks.spawn(async move { debug.print().await });
 
     let (store, cache) = (Arc::clone(&app.store), Arc::clone(&app.cache));
     let (interval, stop) = (config.usage.flush_interval, app.server.stopping().clone());

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::http2::Peer;
-use crate::program::{Gateway, Lines, PATIENCE};
+use crate::program::{Gateway, Lines, PATIENCE, client};
 
 /// A grace that is much longer than [`PATIENCE`].
 const LONG_GRACE: &[&str] = &["--set=shutdown_grace=600s"];
@@ -124,6 +124,30 @@ async fn a_request_in_flight_is_answered() {
     writer.write_all(b"0\r\n\r\n").await.unwrap();
     answer.wait_for("200 OK").await;
     assert_eq!(gateway.ended().await.code(), Some(0));
+}
+
+// Scenario: a line of the debug exporter is printed. Another sender sends a batch, and the gateway
+// gets SIGTERM before the next line is due.
+// Guarantee: the gateway prints a line for this batch before it ends.
+#[tokio::test]
+async fn the_last_batch_is_printed() {
+    let mut gateway = Gateway::start().await;
+    let keys = [gateway.create("first").await.secret, gateway.create("last").await.secret];
+    // No connection is left at the end, so that the gateway waits for nobody.
+    gateway.client = client();
+    for (key, line) in keys.iter().zip([Some("\"first\""), None]) {
+        let request = format!(
+            "POST /stsAgent/intake HTTP/1.1\r\nhost: g\r\nsts-api-key: {key}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+        let response = rest(connected(&gateway, "agent", &request).await).await;
+        assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+        if let Some(line) = line {
+            gateway.output.wait_for(line).await;
+        }
+    }
+    gateway.signal();
+    assert_eq!(gateway.ended().await.code(), Some(0));
+    gateway.output.wait_for("\"last\"").await;
 }
 
 // Scenario: a sender without a key writes a body without an end. The gateway has refused it, and

@@ -26,13 +26,15 @@ pub(crate) const DISCARDS: &str =
 pub(crate) struct DebugExporter {
     since_last_line: Mutex<Summary>,
     items: Counter<u64>,
+    /// Cancelled when no more telemetry arrives.
+    stop: CancellationToken,
 }
 
 impl DebugExporter {
     pub(crate) fn new(meter: &Meter) -> Self {
         let items = meter.u64_counter("ingestion.debug.items").with_unit("{item}");
         let items = items.with_description("Telemetry that was received and discarded").build();
-        Self { since_last_line: Mutex::default(), items }
+        Self { since_last_line: Mutex::default(), items, stop: CancellationToken::new() }
     }
 
     /// Counts `count` items that the sender `identity` has sent.
@@ -46,23 +48,34 @@ impl DebugExporter {
         self.lock().add(identity, item, count);
     }
 
-    /// Prints a line for each second in which telemetry arrived, until `stop` is cancelled.
-    pub(crate) async fn print(&self, stop: &CancellationToken) {
+    /// Lets [`print`](Self::print) end with a line for what has arrived until now.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Prints a line for each second in which telemetry arrived, until [`stop`](Self::stop) is
+    /// called. Returns when the last line is written.
+    pub(crate) async fn print(&self) {
         // Standard output may be a pipe that nobody reads, so writing must not block.
         let mut output = LossyOutput::new("debug", io::stdout());
         let mut seconds = tokio::time::interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !stop.is_cancelled() {
+        loop {
             tokio::select! {
                 _ = seconds.tick() => {}
-                () = stop.cancelled() => {}
+                () = self.stop.cancelled() => {}
             }
+            // What arrived before the stop is in the summary that is taken after this look.
+            let is_last = self.stop.is_cancelled();
             let summary = std::mem::take(&mut *self.lock());
             if !summary.is_empty() {
                 // Writing to a lossy output does not fail.
                 let _ = output.write_all(format!("{summary}\n").as_bytes());
             }
             output.report_dropped_lines();
+            if is_last {
+                break;
+            }
         }
         // Dropping the output waits until its lines are written. This wait must not occupy a thread
         // of the runtime.
