@@ -162,8 +162,8 @@ impl Target for Yaml {
     }
 }
 
-/// Returns whether the value of the variable is in a part of the block that is no secret. A mutation
-/// can turn the key of the value into another one.
+/// Returns whether the value of the variable is in a part of the block that is no secret. A
+/// mutation can turn the key of the value into another one.
 fn is_public(config: &BearerTokenAuthConfig) -> bool {
     let in_scheme = config.scheme().is_some_and(|scheme| scheme.as_str().contains(SECRET));
     in_scheme || matches!(config.source(), TokenSource::File(_))
