@@ -45,7 +45,7 @@ impl Format {
     ) -> Response<ResponseBody<B>> {
         match (self, failure) {
             (Self::Otlp(format), Failure::Refused(refusal)) => {
-                refusal.response(format).map(ResponseBody::Refusal)
+                refusal.response(format).map(ResponseBody::Receiver)
             }
             (Self::Otlp(format), Failure::Denied(reason)) => {
                 let rejection = Rejection::denied(reason.into(), extractor);

@@ -19,7 +19,8 @@ where
 {
     Empty,
     Full(Bytes),
-    Refusal(otlp_receiver::ResponseBody),
+    /// The answer of a receiver, or a refusal.
+    Receiver(otlp_receiver::ResponseBody),
     Grpc(GrpcBody),
     Http(HttpBody<B>),
 }
@@ -52,9 +53,7 @@ where
                 *this = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(content))))
             }
-            Self::Refusal(body) => {
-                Pin::new(body).poll_frame(cx).map_err(|never| match never {})
-            }
+            Self::Receiver(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             Self::Grpc(body) => body.poll_frame(cx).map(|frame| frame.map(Ok)),
             Self::Http(body) => body.poll_frame(cx).map_err(Into::into),
         }
@@ -64,7 +63,7 @@ where
         match self {
             Self::Empty => true,
             Self::Full(_) => false,
-            Self::Refusal(body) => body.is_end_stream(),
+            Self::Receiver(body) => body.is_end_stream(),
             Self::Grpc(body) => body.is_end_stream(),
             Self::Http(body) => body.is_end_stream(),
         }
@@ -74,7 +73,7 @@ where
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(content) => SizeHint::with_exact(content.len() as u64),
-            Self::Refusal(body) => body.size_hint(),
+            Self::Receiver(body) => body.size_hint(),
             Self::Grpc(_) => SizeHint::default(),
             Self::Http(body) => body.size_hint(),
         }

@@ -39,7 +39,9 @@ impl Target {
             Ok(address) => vec![SocketAddr::new(address, port)],
             Err(_) => {
                 let found = timeout(self.config.connect_timeout, lookup_host((host, port))).await;
-                found.map_err(|_| timed_out("the name of the host is not resolved in time"))??.collect()
+                found
+                    .map_err(|_| timed_out("the name of the host is not resolved in time"))??
+                    .collect()
             }
         };
         let mut error = io::Error::new(ErrorKind::NotFound, "the name of the host has no address");

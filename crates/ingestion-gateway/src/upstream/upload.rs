@@ -13,8 +13,9 @@ use super::answer::Failure;
 
 /// The body of a request. It is read when the connection to the upstream has room for it.
 ///
-/// If the upstream does not take all of a body that came over HTTP/1.1, the rest is thrown away, so
-/// that the client reads the answer before it finds its connection closed.
+/// If somebody has begun to read a body that came over HTTP/1.1, and the upstream does not take all
+/// of it, the rest is thrown away, so that the client reads the answer before it finds its
+/// connection closed. Over HTTP/2, a stream ends without its connection.
 pub(super) struct UploadBody<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -23,7 +24,8 @@ where
     inner: Option<B>,
     /// The number of bytes that may still come.
     left: u64,
-    is_thrown_away: bool,
+    is_http1: bool,
+    has_read: bool,
     progress: Arc<Progress>,
 }
 
@@ -76,16 +78,17 @@ impl<B> UploadBody<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    pub(super) fn new(
-        inner: B,
-        limit: u64,
-        is_thrown_away: bool,
-        progress: Arc<Progress>,
-    ) -> Self {
-        Self { inner: Some(inner), left: limit, is_thrown_away, progress }
+    pub(super) fn new(inner: B, limit: u64, is_http1: bool) -> Self {
+        Self {
+            inner: Some(inner),
+            left: limit,
+            is_http1,
+            has_read: false,
+            progress: Arc::default(),
+        }
     }
 
-    /// Lets another connection send the body, of which nothing is sent.
+    /// Lets a connection send the body, of which nothing is sent.
     pub(super) fn move_to(&mut self, progress: Arc<Progress>) {
         self.progress = progress;
     }
@@ -109,6 +112,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, Unsent>>> {
         let this = &mut *self;
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        this.has_read = true;
         let frame = Pin::new(inner).poll_frame(cx);
         this.progress.waits_for_client.store(frame.is_pending(), Relaxed);
         let frame = match ready!(frame) {
@@ -145,7 +149,7 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     fn drop(&mut self) {
-        if let Some(rest) = self.inner.take().filter(|_| self.is_thrown_away) {
+        if let Some(rest) = self.inner.take().filter(|_| self.is_http1 && self.has_read) {
             body::throw_away(rest);
         }
     }

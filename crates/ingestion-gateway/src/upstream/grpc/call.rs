@@ -75,8 +75,8 @@ where
     let (parts, receive) = response.into_parts();
     let is_open = !receive.is_end_stream();
     let stream = is_open.then(|| {
-        let companion = send
-            .map(|send| Companion(tokio::spawn(send_rest(upload, send, watch.another()))));
+        let companion =
+            send.map(|send| Companion(tokio::spawn(send_rest(upload, send, watch.another()))));
         Receiving { receive, has_data_ended: false, companion, watch, _place: place }
     });
     Ok(Response::from_parts(parts, GrpcBody { stream, target: Arc::clone(&pool.target) }))
@@ -160,11 +160,7 @@ where
 ///
 /// This runs in a task of its own, so that a client that does not read the answer can go on to
 /// send.
-async fn send_rest<B>(
-    mut upload: Upload<B>,
-    send: SendStream<Bytes>,
-    mut watch: Watch,
-) -> Failure
+async fn send_rest<B>(mut upload: Upload<B>, send: SendStream<Bytes>, mut watch: Watch) -> Failure
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
@@ -237,10 +233,7 @@ impl GrpcBody {
 }
 
 impl Receiving {
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Frame<Bytes>>, Failure>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Failure>> {
         if let Some(Companion(task)) = &mut self.companion
             && let Poll::Ready(ended) = Pin::new(task).poll(cx)
         {

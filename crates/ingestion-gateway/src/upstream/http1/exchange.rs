@@ -7,11 +7,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::EXPECT;
 use http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use otlp_receiver::body;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -33,25 +31,17 @@ where
     let (parts, body) = request.into_parts();
     let format = pool.target.format_of(&parts);
     let watch = pool.target.watch(&parts);
-    // Over HTTP/2, a stream ends without its connection. A client that expects `100 Continue` has
-    // not begun to send.
-    let is_thrown_away =
-        parts.version < Version::HTTP_2 && !parts.headers.contains_key(EXPECT);
+    let is_http1 = parts.version < Version::HTTP_2;
     let failure = match pool.target.check_length(&body) {
         Ok(()) => {
-            let body = UploadBody::new(body, pool.target.max_body, is_thrown_away, Arc::default());
+            let body = UploadBody::new(body, pool.target.max_body, is_http1);
             let request = pool.target.http_request(parts, body);
             match exchange(pool, request, watch).await {
                 Ok(response) => return response,
                 Err(failure) => failure,
             }
         }
-        Err(failure) => {
-            if is_thrown_away {
-                body::throw_away(body);
-            }
-            failure
-        }
+        Err(failure) => failure,
     };
     format.answer(failure, &pool.target.extractor)
 }
@@ -197,9 +187,7 @@ where
     }
 
     pub(in crate::upstream) fn size_hint(&self) -> SizeHint {
-        self.open
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), |open| open.incoming.size_hint())
+        self.open.as_ref().map_or_else(|| SizeHint::with_exact(0), |open| open.incoming.size_hint())
     }
 }
 
