@@ -47,4 +47,5 @@ pub use error::RunError;
 pub use lifecycle::run;
 pub use listener::ready::ReadyFileError;
 pub use listener::sockets::BindError;
+pub use listener::workers::Workers;
 pub use management::SetUpError;

@@ -264,8 +264,8 @@ mod tests {
         user.poll(&mut Context::from_waker(Waker::noop()))
     }
 
-    // Scenario: within one poll, a user writes and flushes three times. Then it waits, and shuts the
-    // connection down after another write.
+    // Scenario: within one poll, a user writes and flushes three times. Then it waits, and shuts
+    // the connection down after another write.
     // Guarantee: the connection gets the first three in one write at the end of the poll, and the
     // last one before it is shut down.
     #[test]
