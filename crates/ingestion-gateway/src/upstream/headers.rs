@@ -136,7 +136,7 @@ impl HeaderRules {
 }
 
 /// Removes the headers of a response that concern only the connection to the upstream.
-pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     remove_named_by_connection(headers, |_| true);
     remove_all(headers, |name| is_hop_by_hop(name.as_str()));
 }

@@ -404,7 +404,7 @@ fn a_response_loses_its_hop_by_hop_headers() {
         ],
     )
     .headers;
-    remove_hop_by_hop(&mut headers);
+    strip_hop_by_hop(&mut headers);
     assert_eq!(lines(&headers), ["content-length: 3", "retry-after: 1"]);
 }
 
