@@ -4,13 +4,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use hyper::body::Body;
 use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{SqliteOptions, SqliteStore, StoreError};
 use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
+use otlp_receiver::Receiver;
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
 
@@ -32,8 +31,9 @@ use crate::receiver::otlp::{Destination, Otlp};
 use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
 use crate::telemetry::readiness::Readiness;
+use crate::upstream::Payload;
 use crate::upstream::debug::{self, DebugExporter};
-use crate::upstream::headers::HeaderRules;
+use crate::upstream::headers::{HeaderRules, Transport};
 use crate::upstream::{Answers, ForwardGrpc, ForwardHttp, Standing, Target};
 
 /// A running gateway: its listeners accept connections.
@@ -100,18 +100,30 @@ impl App {
             .with_extractor(otlp::extractor(&config.auth))
             .with_meter(&meter);
         let targets = Targets::new(config, &cache)?;
-        let otlp = Otlp { grpc: targets.grpc(), http: targets.http(), receiver: receiver.clone() };
-        // Both listeners serve both transports, so that a sender with swapped ports loses nothing.
-        let grpc = otlp::router(otlp, health, authenticate, denial_log.clone(), usage.clone());
-        let http = match &config.receivers.otlp.protocols.http {
-            Some(config) => cors::allow_origins(grpc.clone(), &config.cors),
-            None => grpc.clone(),
+        // Each worker has its own connections to the upstreams, which both listeners use. They serve
+        // both transports, so that a sender with swapped ports loses nothing.
+        let workers = senders.runtimes.iter();
+        let otlp: Vec<Otlp<_>> = workers.map(|_| targets.otlp(&receiver)).collect();
+        let (log, recorder) = (denial_log.clone(), usage.clone());
+        let grpc = |worker: usize| {
+            let (health, authenticate) = (health.clone(), authenticate.clone());
+            otlp::router(otlp[worker].clone(), health, authenticate, log.clone(), recorder.clone())
         };
-        let authenticate = AuthenticateLayer::new(authenticator)
+        let http = |worker| match &config.receivers.otlp.protocols.http {
+            Some(config) => cors::allow_origins(grpc(worker), &config.cors),
+            None => grpc(worker),
+        };
+        let authenticate_agent = AuthenticateLayer::new(authenticator)
             .with_extractor(agent::extractor(&config.auth))
             .with_meter(&meter);
-        let agent =
-            agent::router(receiver, authenticate, denial_log, usage, Arc::clone(&debug), max_body);
+        let agent = agent::router(
+            receiver.clone(),
+            authenticate_agent,
+            denial_log,
+            usage,
+            Arc::clone(&debug),
+            max_body,
+        );
         let telemetry = telemetry.router(Arc::clone(&cache), readiness);
 
         if let (Some(socket), Some(tokens)) = (sockets.management, admin_tokens) {
@@ -122,8 +134,8 @@ impl App {
                 .serve(&control, Some(socket), |_| management.clone())
                 .map_err(RunError::Listener)?;
         }
-        server.serve(&senders, sockets.otlp_grpc, |_| grpc.clone()).map_err(RunError::Listener)?;
-        server.serve(&senders, sockets.otlp_http, |_| http.clone()).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.otlp_grpc, grpc).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.otlp_http, http).map_err(RunError::Listener)?;
         server.serve(&senders, sockets.agent, |_| agent.clone()).map_err(RunError::Listener)?;
         let authorize = authorizer.router();
         server
@@ -192,48 +204,41 @@ impl Targets {
     fn new(config: &Config, cache: &Arc<KeyCache>) -> Result<Self, RunError> {
         let cache = Arc::clone(cache);
         let standing: Arc<Standing> = Arc::new(move |identity| cache.standing(identity));
-        let max_body = config.limits.max_request_body_size.bytes();
         let extractor = otlp::extractor(&config.auth);
-        let target = |name, destination: &Option<DestinationConfig>| {
-            Ok::<_, RunError>(match destination {
-                None => Destination::Nowhere,
-                Some(DestinationConfig::Debug) => Destination::Debug,
-                Some(DestinationConfig::Forward(endpoint)) => {
-                    let auth = endpoint.auth.as_ref();
-                    let auth = auth.map(|auth| auth.client(&endpoint.endpoint)).transpose();
-                    let auth =
-                        auth.map_err(|source| RunError::UpstreamAuth { upstream: name, source })?;
-                    let rules = HeaderRules::new(auth);
-                    let (extractor, standing) = (extractor.clone(), Arc::clone(&standing));
-                    Destination::Forward(
-                        Target::new(
-                            name,
-                            endpoint,
-                            rules,
-                            Answers::Otlp,
-                            extractor,
-                            standing,
-                            max_body,
-                        )
-                        .map_err(RunError::Upstream)?,
-                    )
-                }
-            })
+        let target = |name, transport, destination: &Option<DestinationConfig>| {
+            let endpoint = match destination {
+                None => return Ok::<_, RunError>(Destination::Nowhere),
+                Some(DestinationConfig::Debug) => return Ok(Destination::Debug),
+                Some(DestinationConfig::Forward(endpoint)) => endpoint,
+            };
+            let rules = HeaderRules::new(transport, endpoint, &config.upstream.identity_headers)
+                .map_err(|source| RunError::UpstreamAuth { upstream: name, source })?;
+            let target = Target::new(
+                name,
+                endpoint,
+                rules,
+                Answers::Otlp,
+                extractor.clone(),
+                Arc::clone(&standing),
+                config.limits.max_request_body_size.bytes(),
+            );
+            Ok::<_, RunError>(Destination::Forward(target.map_err(RunError::Upstream)?))
         };
         Ok(Self {
-            otlp_grpc: target("otlp_grpc", &config.upstream.otlp_grpc)?,
-            otlp_http: target("otlp_http", &config.upstream.otlp_http)?,
+            otlp_grpc: target("otlp_grpc", Transport::Grpc, &config.upstream.otlp_grpc)?,
+            otlp_http: target("otlp_http", Transport::Http, &config.upstream.otlp_http)?,
         })
     }
 
-    fn grpc(&self) -> Destination<ForwardGrpc> {
-        self.otlp_grpc.map(|target| ForwardGrpc::new(Arc::clone(target)))
-    }
-
-    fn http<B>(&self) -> Destination<ForwardHttp<B>>
+    /// Makes the routes of one worker, with connections of their own.
+    fn otlp<B>(&self, receiver: &Receiver) -> Otlp<B>
     where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B: Payload,
     {
-        self.otlp_http.map(|target| ForwardHttp::new(Arc::clone(target)))
+        Otlp {
+            grpc: self.otlp_grpc.map(|target| ForwardGrpc::new(Arc::clone(target))),
+            http: self.otlp_http.map(|target| ForwardHttp::new(Arc::clone(target))),
+            receiver: receiver.clone(),
+        }
     }
 }

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::Router;
-use bytes::Bytes;
 use http::{Method, Request, Response};
-use hyper::body::Body;
 use otlp_auth::Identity;
 use otlp_auth::server::{AuthenticateLayer, CredentialExtractor, ServerAuthenticator};
 use otlp_receiver::{Receiver, Refusal, ResponseFormat};
@@ -21,6 +19,7 @@ use crate::admission::denial_log::DenialLog;
 use crate::admission::usage::UsageRecorder;
 use crate::config::AuthConfig;
 use crate::item::Item;
+use crate::upstream::Payload;
 use crate::upstream::debug::DebugExporter;
 use crate::upstream::{Call, ForwardGrpc, ForwardHttp, ResponseBody};
 
@@ -83,7 +82,7 @@ impl<F> Destination<F> {
 /// decoding it. The upstream may have other routes, for which a key is no permission.
 pub(crate) struct Otlp<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     pub(crate) grpc: Destination<ForwardGrpc>,
     pub(crate) http: Destination<ForwardHttp<B>>,
@@ -115,7 +114,7 @@ fn route<B>(request: &Request<B>, format: ResponseFormat) -> Result<Route, Refus
 
 impl<B> Service<Request<B>> for Otlp<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     type Response = Response<ResponseBody<B>>;
     type Error = Infallible;
@@ -156,7 +155,7 @@ where
 
 impl<B> Clone for Otlp<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     fn clone(&self) -> Self {
         Self { grpc: self.grpc.clone(), http: self.http.clone(), receiver: self.receiver.clone() }

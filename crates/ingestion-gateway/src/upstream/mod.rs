@@ -14,7 +14,7 @@ mod target;
 mod upload;
 mod watch;
 
-pub(crate) use body::ResponseBody;
+pub(crate) use body::{Payload, ResponseBody};
 pub(crate) use grpc::{Call, ForwardGrpc};
 pub(crate) use http1::ForwardHttp;
 pub(crate) use target::{Answers, Standing, Target};

@@ -8,7 +8,7 @@ use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Uri, Version};
-use http_body::Body;
+use hyper::body::Body;
 use otlp_auth::server::CredentialExtractor;
 use otlp_auth::{DenyReason, Identity};
 use otlp_receiver::{Refusal, ResponseFormat};
@@ -96,6 +96,11 @@ impl Target {
             true => Err(Failure::Refused(Refusal::TooLarge)),
             false => Ok(()),
         }
+    }
+
+    /// Removes from the trailers of a request what may not be passed on.
+    pub(super) fn clean_trailers(&self, trailers: &mut http::HeaderMap) {
+        self.rules.clean_trailers(trailers);
     }
 
     /// Makes the head of a call of gRPC as the upstream gets it.
