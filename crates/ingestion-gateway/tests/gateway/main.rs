@@ -10,6 +10,7 @@
 //! | `payload` | bodies of telemetry: compression, limits, counts |
 //! | `cors` | requests from web pages |
 //! | `health` | the health check of gRPC |
+//! | `malformed`, `malformed_http2` | requests and connections that break the rules of HTTP |
 //! | `log` | that a caller who is refused cannot fill the log |
 //! | `usage` | which answers count as accepted and which as failed |
 //! | `storage` | backups of the key database |
@@ -34,10 +35,13 @@ mod health;
 mod http2;
 mod listeners;
 mod log;
+mod malformed;
+mod malformed_http2;
 mod management;
 mod payload;
 mod process;
 mod program;
+mod raw;
 mod ready;
 mod refusals;
 mod runtimes;
