@@ -14,8 +14,8 @@ fn start(files: &Files, _ports: &Ports) -> Program {
     program
 }
 
-// Scenario: a Collector sends through Envoy over gRPC and HTTP. The gateway is undecided for a while,
-// and then killed and started again.
+// Scenario: a Collector sends through Envoy over gRPC and HTTP. The gateway is undecided for a
+// while, and then killed and started again.
 // Guarantee: everything that was sent with the good key arrives once, and nothing of the deleted
 // key, which is dropped only while the gateway decides.
 #[tokio::test(flavor = "multi_thread")]

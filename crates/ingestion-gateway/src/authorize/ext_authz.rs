@@ -122,3 +122,6 @@ fn deny(rejection: &Rejection, parts: http::request::Parts) -> CheckResponse {
 fn overwrite(name: &HeaderName, value: &HeaderValue) -> HeaderValueOption {
     HeaderValueOption::new(name, value, AppendAction::OverwriteIfExistsOrAdd)
 }
+
+#[cfg(test)]
+mod tests;
