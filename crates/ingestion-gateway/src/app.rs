@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use hyper::body::Body;
 use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::service::KeyService;
@@ -17,7 +19,7 @@ use crate::admission::denial_log::DenialLog;
 use crate::admission::log_throttle::LogThrottle;
 use crate::admission::usage::UsageRecorder;
 use crate::authorize::Authorizer;
-use crate::config::{Config, ManagementConfig};
+use crate::config::{Config, DestinationConfig, ManagementConfig};
 use crate::error::RunError;
 use crate::listener::descriptors::{self, Capacity};
 use crate::listener::ready::{self, Addresses};
@@ -26,10 +28,13 @@ use crate::listener::sockets::Sockets;
 use crate::listener::workers::Workers;
 use crate::management;
 use crate::receiver::health::Health;
+use crate::receiver::otlp::{Destination, Otlp};
 use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
 use crate::telemetry::readiness::Readiness;
 use crate::upstream::debug::{self, DebugExporter};
+use crate::upstream::headers::HeaderRules;
+use crate::upstream::{Answers, ForwardGrpc, ForwardHttp, Standing, Target};
 
 /// A running gateway: its listeners accept connections.
 pub(crate) struct App {
@@ -83,7 +88,9 @@ impl App {
         let denial_log = DenialLog::new(key_lines, &meter);
         let usage = UsageRecorder::new(&meter);
         let authorizer = Authorizer::new(Arc::clone(&cache), &config.auth, &meter);
-        tracing::warn!("{}", debug::DISCARDS);
+        if config.upstream.discards() {
+            tracing::warn!("{}", debug::DISCARDS);
+        }
         let debug = Arc::new(DebugExporter::new(&meter));
 
         let readiness = Readiness::new(Arc::clone(&cache), server.stopping().clone());
@@ -92,9 +99,10 @@ impl App {
         let authenticate = AuthenticateLayer::new(authenticator.clone())
             .with_extractor(otlp::extractor(&config.auth))
             .with_meter(&meter);
+        let targets = Targets::new(config, &cache)?;
+        let otlp = Otlp { grpc: targets.grpc(), http: targets.http(), receiver: receiver.clone() };
         // Both listeners serve both transports, so that a sender with swapped ports loses nothing.
-        let grpc =
-            otlp::router(receiver.clone(), health, authenticate, denial_log.clone(), usage.clone());
+        let grpc = otlp::router(otlp, health, authenticate, denial_log.clone(), usage.clone());
         let http = match &config.receivers.otlp.protocols.http {
             Some(config) => cors::allow_origins(grpc.clone(), &config.cors),
             None => grpc.clone(),
@@ -172,4 +180,60 @@ fn authenticator(
         None => Arc::new(FixedTokens::new(std::iter::empty::<(String, String)>())?),
     };
     Ok(receiver.or(Arc::clone(cache)))
+}
+
+/// The upstreams that requests are forwarded to.
+struct Targets {
+    otlp_grpc: Destination<Arc<Target>>,
+    otlp_http: Destination<Arc<Target>>,
+}
+
+impl Targets {
+    fn new(config: &Config, cache: &Arc<KeyCache>) -> Result<Self, RunError> {
+        let cache = Arc::clone(cache);
+        let standing: Arc<Standing> = Arc::new(move |identity| cache.standing(identity));
+        let max_body = config.limits.max_request_body_size.bytes();
+        let extractor = otlp::extractor(&config.auth);
+        let target = |name, destination: &Option<DestinationConfig>| {
+            Ok::<_, RunError>(match destination {
+                None => Destination::Nowhere,
+                Some(DestinationConfig::Debug) => Destination::Debug,
+                Some(DestinationConfig::Forward(endpoint)) => {
+                    let auth = endpoint.auth.as_ref();
+                    let auth = auth.map(|auth| auth.client(&endpoint.endpoint)).transpose();
+                    let auth =
+                        auth.map_err(|source| RunError::UpstreamAuth { upstream: name, source })?;
+                    let rules = HeaderRules::new(auth);
+                    let (extractor, standing) = (extractor.clone(), Arc::clone(&standing));
+                    Destination::Forward(
+                        Target::new(
+                            name,
+                            endpoint,
+                            rules,
+                            Answers::Otlp,
+                            extractor,
+                            standing,
+                            max_body,
+                        )
+                        .map_err(RunError::Upstream)?,
+                    )
+                }
+            })
+        };
+        Ok(Self {
+            otlp_grpc: target("otlp_grpc", &config.upstream.otlp_grpc)?,
+            otlp_http: target("otlp_http", &config.upstream.otlp_http)?,
+        })
+    }
+
+    fn grpc(&self) -> Destination<ForwardGrpc> {
+        self.otlp_grpc.map(|target| ForwardGrpc::new(Arc::clone(target)))
+    }
+
+    fn http<B>(&self) -> Destination<ForwardHttp<B>>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+    {
+        self.otlp_http.map(|target| ForwardHttp::new(Arc::clone(target)))
+    }
 }
