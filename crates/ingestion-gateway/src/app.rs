@@ -27,13 +27,14 @@ use crate::listener::server::{Group, Server};
 use crate::listener::sockets::Sockets;
 use crate::listener::workers::Workers;
 use crate::management;
+use crate::receiver::agent::Agent;
 use crate::receiver::health::Health;
 use crate::receiver::otlp::{Destination, Otlp};
 use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
 use crate::telemetry::readiness::Readiness;
 use crate::upstream::debug::{self, DebugExporter};
-use crate::upstream::headers::HeaderRules;
+use crate::upstream::headers::{HeaderRules, Transport};
 use crate::upstream::{Answers, ForwardGrpc, ForwardHttp, Standing, Target};
 
 /// A running gateway: its listeners accept connections.
@@ -101,6 +102,14 @@ impl App {
             .with_meter(&meter);
         let targets = Targets::new(config, &cache)?;
         let otlp = Otlp { grpc: targets.grpc(), http: targets.http(), receiver: receiver.clone() };
+        let agent = Agent {
+            otlp: otlp.clone(),
+            upstream: targets.agent(),
+            receiver,
+            debug: Arc::clone(&debug),
+            max_body,
+            key_places: agent::key_places(&config.auth),
+        };
         // Both listeners serve both transports, so that a sender with swapped ports loses nothing.
         let grpc = otlp::router(otlp, health, authenticate, denial_log.clone(), usage.clone());
         let http = match &config.receivers.otlp.protocols.http {
@@ -110,8 +119,7 @@ impl App {
         let authenticate = AuthenticateLayer::new(authenticator)
             .with_extractor(agent::extractor(&config.auth))
             .with_meter(&meter);
-        let agent =
-            agent::router(receiver, authenticate, denial_log, usage, Arc::clone(&debug), max_body);
+        let agent = agent::router(agent, authenticate, denial_log, usage);
         let telemetry = telemetry.router(Arc::clone(&cache), readiness);
 
         if let (Some(socket), Some(tokens)) = (sockets.management, admin_tokens) {
@@ -186,6 +194,7 @@ fn authenticator(
 struct Targets {
     otlp_grpc: Destination<Arc<Target>>,
     otlp_http: Destination<Arc<Target>>,
+    agent: Destination<Arc<Target>>,
 }
 
 impl Targets {
@@ -194,35 +203,36 @@ impl Targets {
         let standing: Arc<Standing> = Arc::new(move |identity| cache.standing(identity));
         let max_body = config.limits.max_request_body_size.bytes();
         let extractor = otlp::extractor(&config.auth);
-        let target = |name, destination: &Option<DestinationConfig>| {
+        let headers = &config.upstream.identity_headers;
+        let target = |name, transport, answers, destination: &Option<DestinationConfig>| {
             Ok::<_, RunError>(match destination {
                 None => Destination::Nowhere,
                 Some(DestinationConfig::Debug) => Destination::Debug,
                 Some(DestinationConfig::Forward(endpoint)) => {
-                    let auth = endpoint.auth.as_ref();
-                    let auth = auth.map(|auth| auth.client(&endpoint.endpoint)).transpose();
-                    let auth =
-                        auth.map_err(|source| RunError::UpstreamAuth { upstream: name, source })?;
-                    let rules = HeaderRules::new(auth);
+                    let rules = HeaderRules::new(transport, endpoint, headers)
+                        .map_err(|source| RunError::UpstreamAuth { upstream: name, source })?;
                     let (extractor, standing) = (extractor.clone(), Arc::clone(&standing));
                     Destination::Forward(
-                        Target::new(
-                            name,
-                            endpoint,
-                            rules,
-                            Answers::Otlp,
-                            extractor,
-                            standing,
-                            max_body,
-                        )
-                        .map_err(RunError::Upstream)?,
+                        Target::new(name, endpoint, rules, answers, extractor, standing, max_body)
+                            .map_err(RunError::Upstream)?,
                     )
                 }
             })
         };
         Ok(Self {
-            otlp_grpc: target("otlp_grpc", &config.upstream.otlp_grpc)?,
-            otlp_http: target("otlp_http", &config.upstream.otlp_http)?,
+            otlp_grpc: target(
+                "otlp_grpc",
+                Transport::Grpc,
+                Answers::Otlp,
+                &config.upstream.otlp_grpc,
+            )?,
+            otlp_http: target(
+                "otlp_http",
+                Transport::Http,
+                Answers::Otlp,
+                &config.upstream.otlp_http,
+            )?,
+            agent: target("agent", Transport::Http, Answers::Agent, &config.upstream.agent)?,
         })
     }
 
@@ -235,5 +245,12 @@ impl Targets {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         self.otlp_http.map(|target| ForwardHttp::new(Arc::clone(target)))
+    }
+
+    fn agent<B>(&self) -> Destination<ForwardHttp<B>>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+    {
+        self.agent.map(|target| ForwardHttp::new(Arc::clone(target)))
     }
 }

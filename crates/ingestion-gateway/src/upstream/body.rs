@@ -29,7 +29,7 @@ impl<B> ResponseBody<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    pub(super) fn full(content: Bytes) -> Self {
+    pub(crate) fn full(content: Bytes) -> Self {
         if content.is_empty() { Self::Empty } else { Self::Full(content) }
     }
 }
