@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpStream;
+use tokio_util::either::Either;
 use tower::{Service, ServiceExt as _};
 
 use super::activity::Activity;
@@ -23,6 +24,7 @@ use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use super::server::Server;
 use super::stream::Stream;
+use super::tls::ServerTls;
 use crate::config::LimitsConfig;
 
 impl Server {
@@ -36,6 +38,7 @@ impl Server {
         self,
         stream: TcpStream,
         peer: SocketAddr,
+        tls: Option<ServerTls>,
         service: S,
         place: Place,
     ) where
@@ -62,7 +65,24 @@ impl Server {
                 Ok::<_, Infallible>(response.map(|body| ResponseBody::new(body, answering)))
             }
         });
-        let stream = TokioIo::new(Stream::new(stream, Arc::clone(activity)));
+        // This limit includes the handshake.
+        let mut nothing_begun = pin!(activity.nothing_begun(self.limits.header_read_timeout));
+        let stream = Stream::new(stream, Arc::clone(activity));
+        let stream = match tls {
+            None => Either::Left(stream),
+            Some(tls) => tokio::select! {
+                shaken = tls.accept(stream) => match shaken {
+                    Ok(stream) => Either::Right(stream),
+                    Err(error) => return tracing::debug!(%error, %peer, "TLS handshake failed"),
+                },
+                () = self.stop.cancelled() => return,
+                () = activity.gives_way() => return,
+                () = nothing_begun.as_mut() => {
+                    return tracing::debug!(%peer, "connection closed: its TLS handshake took too long");
+                }
+            },
+        };
+        let stream = TokioIo::new(stream);
         let builder = self.builder();
         let mut connection = pin!(builder.serve_connection(stream, service));
         let ended = tokio::select! {
@@ -73,7 +93,7 @@ impl Server {
                 poll_once(connection).await;
                 return tracing::debug!(%peer, "connection closed: it gave way to a new one");
             }
-            () = activity.nothing_begun(self.limits.header_read_timeout) => {
+            () = nothing_begun => {
                 connection.as_mut().graceful_shutdown();
                 poll_once(connection).await;
                 return tracing::debug!(%peer, "connection closed: its peer has sent no request");

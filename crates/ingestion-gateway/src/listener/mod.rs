@@ -11,3 +11,4 @@ mod response_body;
 pub(crate) mod server;
 pub(crate) mod sockets;
 mod stream;
+pub(crate) mod tls;

@@ -19,6 +19,7 @@ use tower::Service;
 use super::connections::Connections;
 use super::request_body::RequestBody;
 use super::sockets::Socket;
+use super::tls::ServerTls;
 use crate::config::LimitsConfig;
 
 /// How long a listener waits after the operating system has refused a connection, for example
@@ -90,8 +91,9 @@ impl Server {
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
         let Some(socket) = socket else { return Ok(()) };
+        let Socket { listener, tls, .. } = socket;
         let listener = {
-            let listener = socket.listener.into_std()?;
+            let listener = listener.into_std()?;
             let _runtime = group.runtime.enter();
             TcpListener::from_std(listener)?
         };
@@ -99,7 +101,7 @@ impl Server {
         let task = async move {
             tokio::select! {
                 () = server.stop.cancelled() => {}
-                () = server.accept(listener, places, service) => {}
+                () = server.accept(listener, tls, places, service) => {}
             }
         };
         self.connections.spawn_on(task, &group.runtime);
@@ -119,8 +121,13 @@ impl Server {
         all_ended
     }
 
-    async fn accept<S, B>(&self, listener: TcpListener, connections: Arc<Connections>, service: S)
-    where
+    async fn accept<S, B>(
+        &self,
+        listener: TcpListener,
+        tls: Option<ServerTls>,
+        connections: Arc<Connections>,
+        service: S,
+    ) where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + 'static,
         S::Future: Send,
@@ -139,7 +146,8 @@ impl Server {
                 }
             };
             let place = connections.place().await;
-            self.connections.spawn(self.clone().connection(stream, peer, service.clone(), place));
+            let (tls, service) = (tls.clone(), service.clone());
+            self.connections.spawn(self.clone().connection(stream, peer, tls, service, place));
         }
     }
 }
