@@ -34,6 +34,9 @@ pub struct ServerTlsConfig {
 /// How an upstream is verified, and how this gateway identifies itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ClientTlsConfig {
+    /// Whether a credential is sent although the endpoint is plaintext. With an `https` endpoint it
+    /// is false, and with an `http` endpoint there is no other setting.
+    pub insecure: bool,
     /// The PEM file with the authorities of the upstream. Without it, the authorities of the system
     /// are trusted.
     pub ca_file: Option<PathBuf>,
@@ -91,6 +94,7 @@ impl Default for ClientTlsConfig {
     /// Returns a configuration that trusts the authorities of the system.
     fn default() -> Self {
         Self {
+            insecure: false,
             ca_file: None,
             include_system_ca_certs_pool: false,
             cert_file: None,
@@ -104,9 +108,10 @@ impl Default for ClientTlsConfig {
 }
 
 impl ClientTlsConfig {
-    /// Reads the key `tls` of an upstream. Without this key, or with null, returns `None`.
-    pub(super) fn read(upstream: &mut Map<'_>) -> Option<Self> {
-        let mut map = nullable_map(upstream)?;
+    /// Reads the key `tls` of an upstream with an `https` endpoint or with an `http` endpoint.
+    /// Without this key, or with null, returns the defaults for `https`, and nothing for `http`.
+    pub(super) fn read(upstream: &mut Map<'_>, is_https: bool) -> Option<Self> {
+        let Some(mut map) = nullable_map(upstream) else { return is_https.then(Self::default) };
         let mut tls = Self {
             ca_file: file(&mut map, "ca_file"),
             cert_file: file(&mut map, "cert_file"),
@@ -126,8 +131,20 @@ impl ClientTlsConfig {
                 node.warning("accepts every certificate: whoever is in between can read keys");
             }
         }
-        if let Some(node) = setting(&mut map, "insecure") {
-            node.problem("has no meaning here: the scheme of `endpoint`, http or https, decides");
+        let insecure = setting(&mut map, "insecure");
+        set(&mut tls.insecure, insecure.as_ref().and_then(Node::bool));
+        let others = Self { insecure: true, ..Self::default() };
+        match (is_https, tls.insecure) {
+            (true, true) => insecure
+                .as_ref()
+                .unwrap_or(map.node())
+                .problem("contradicts the `endpoint`: let it begin with http://"),
+            (false, true) if tls == others => {}
+            (false, _) => map.node().problem(
+                "contradicts the `endpoint`: let it begin with https://, or let `insecure: true` be \
+                 the only setting",
+            ),
+            (true, false) => {}
         }
         if tls.cert_file.is_some() != tls.key_file.is_some() {
             map.node().problem("a client certificate needs both `cert_file` and `key_file`");

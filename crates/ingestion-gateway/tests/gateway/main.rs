@@ -10,6 +10,7 @@
 //! | `payload` | bodies of telemetry: compression, limits, counts |
 //! | `cors` | requests from web pages |
 //! | `health` | the health check of gRPC |
+//! | `malformed`, `malformed_http2` | requests and connections that break the rules of HTTP |
 //! | `log` | that a caller who is refused cannot fill the log |
 //! | `usage` | which answers count as accepted and which as failed |
 //! | `storage` | backups of the key database |
@@ -19,6 +20,7 @@
 //! | `stopping` | which connections and requests are waited for at the end |
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
+//! | `tls` | certificates of listeners and of clients, versions, reloads, handshakes |
 //! | `process` | configuration, exit codes, restart, stopping |
 //! | `listeners` | which addresses the program listens on |
 //! | `ready` | the ready file with the addresses of all listeners |
@@ -29,15 +31,19 @@ mod admission;
 mod agent;
 mod bombs;
 mod capacity;
+mod certificates;
 mod cors;
 mod health;
 mod http2;
 mod listeners;
 mod log;
+mod malformed;
+mod malformed_http2;
 mod management;
 mod payload;
 mod process;
 mod program;
+mod raw;
 mod ready;
 mod refusals;
 mod runtimes;
@@ -45,5 +51,6 @@ mod secrets;
 mod stalled;
 mod stopping;
 mod storage;
+mod tls;
 mod transport;
 mod usage;

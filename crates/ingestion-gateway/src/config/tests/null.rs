@@ -83,6 +83,9 @@ fn a_null_without_effect_is_refused() {
         "telemetry",
         "telemetry.endpoint",
         "telemetry.tls",
+        "upstream.agent",
+        "upstream.otlp_grpc",
+        "upstream.otlp_http",
     ];
     let sections = [
         "storage",
@@ -90,9 +93,10 @@ fn a_null_without_effect_is_refused() {
         "limits",
         "usage",
         "telemetry.logs",
+        "upstream",
         "receivers.otlp.protocols.http.cors",
     ];
-    let not_built = ["upstream", "storage.password_file"];
+    let not_built = ["storage.password_file"];
     let known = keys(&serde_json::to_value(load("").unwrap().0).unwrap(), "");
     for key in known.iter().map(String::as_str).chain(not_built) {
         for (value, accepted) in [
