@@ -11,6 +11,7 @@ mod grpc;
 pub(crate) mod headers;
 mod http1;
 mod target;
+pub(crate) mod tls;
 mod upload;
 mod watch;
 
