@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `collector` | an OpenTelemetry Collector, which sends and receives |
 //! | `prometheus` | Prometheus, which writes to our gateway |
+//! | `proxies` | nginx, HAProxy, Caddy, Traefik and Envoy, which ask our gateway about each request |
 //! | `python` | the OpenTelemetry SDK for Python, which sends |
 //! | `exporter` | none; our exporter sends to our receivers |
 //! | `keys` | none; our exporter, our gateway and `sts` are used as in the README |
 //! | `refusals` | HTTP clients of Go, Node and Python, which send large bodies |
+//! | `tls` | none; our exporter and `sts` use our gateway over TLS |
 //! | `canary` | none; everything that our programs print and store is searched for keys |
 //!
 //! Every test that sends compares the number of items sent with the number received.
@@ -19,8 +21,10 @@ mod collector;
 mod exporter;
 mod keys;
 mod prometheus;
+mod proxies;
 mod python;
 mod refusals;
+mod tls;
 
 use std::path::Path;
 

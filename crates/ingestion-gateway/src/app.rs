@@ -8,8 +8,8 @@ use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{SqliteOptions, SqliteStore, StoreError};
+use otlp_auth::Identity;
 use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
-use otlp_receiver::Receiver;
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
 
@@ -18,23 +18,24 @@ use crate::admission::denial_log::DenialLog;
 use crate::admission::log_throttle::LogThrottle;
 use crate::admission::usage::UsageRecorder;
 use crate::authorize::Authorizer;
-use crate::config::{Config, DestinationConfig, ManagementConfig};
+use crate::config::{Config, ManagementConfig};
 use crate::error::RunError;
 use crate::listener::descriptors::{self, Capacity};
 use crate::listener::ready::{self, Addresses};
 use crate::listener::server::{Group, Server};
 use crate::listener::sockets::Sockets;
+use crate::listener::tls;
 use crate::listener::workers::Workers;
 use crate::management;
+use crate::receiver::agent::Agent;
 use crate::receiver::health::Health;
-use crate::receiver::otlp::{Destination, Otlp};
+use crate::receiver::otlp::Otlp;
 use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
 use crate::telemetry::readiness::Readiness;
-use crate::upstream::Payload;
+use crate::tls::{Reload, Reloads};
 use crate::upstream::debug::{self, DebugExporter};
-use crate::upstream::headers::{HeaderRules, Transport};
-use crate::upstream::{Answers, ForwardGrpc, ForwardHttp, Standing, Target};
+use crate::upstream::{ForwardGrpc, ForwardHttp, Targets};
 
 /// A running gateway: its listeners accept connections.
 pub(crate) struct App {
@@ -46,6 +47,8 @@ pub(crate) struct App {
     pub(crate) debug: Arc<DebugExporter>,
     /// The throttles of log lines about refused callers.
     pub(crate) log_throttles: [Arc<LogThrottle>; 2],
+    /// The tasks that look at the files of TLS again, until they are taken and spawned.
+    pub(crate) reloads: Vec<Reload>,
 }
 
 impl App {
@@ -74,12 +77,15 @@ impl App {
             }
             None => None,
         };
-        let sockets = Sockets::bind(config).await?;
+        let telemetry = Telemetry::new()?;
+        let meter = telemetry.meter();
+        let tls_reloads = Reloads::new(&meter);
+        let (tls, mut reloads) = tls::open_all(config, &meter, &tls_reloads)
+            .map_err(|(section, source)| RunError::Tls { section, source })?;
+        let sockets = Sockets::bind(config, tls).await?;
         let addresses = sockets.addresses();
 
         let server = Server::new(config.limits, &config.trusted_proxies);
-        let telemetry = Telemetry::new()?;
-        let meter = telemetry.meter();
         let max_body = config.limits.max_request_body_size.bytes();
         let authenticator = authenticator(config, &cache)?;
         let (key_lines, call_lines) =
@@ -87,7 +93,7 @@ impl App {
         let log_throttles = [Arc::clone(&key_lines), Arc::clone(&call_lines)];
         let denial_log = DenialLog::new(key_lines, &meter);
         let usage = UsageRecorder::new(&meter);
-        let authorizer = Authorizer::new(Arc::clone(&cache), config.auth.receiver.clone(), &meter);
+        let authorizer = Authorizer::new(Arc::clone(&cache), &config.auth, &meter);
         if config.upstream.discards() {
             tracing::warn!("{}", debug::DISCARDS);
         }
@@ -99,15 +105,34 @@ impl App {
         let authenticate = AuthenticateLayer::new(authenticator.clone())
             .with_extractor(otlp::extractor(&config.auth))
             .with_meter(&meter);
-        let targets = Targets::new(config, &cache)?;
-        // Each worker has its own connections to the upstreams, which both listeners use. They serve
-        // both transports, so that a sender with swapped ports loses nothing.
-        let workers = senders.runtimes.iter();
-        let otlp: Vec<Otlp<_>> = workers.map(|_| targets.otlp(&receiver)).collect();
-        let (log, recorder) = (denial_log.clone(), usage.clone());
+        let standing = Arc::clone(&cache);
+        let standing = Arc::new(move |identity: &Identity| standing.standing(identity));
+        let targets = Targets::open(config, &otlp::extractor(&config.auth), standing, &tls_reloads)?;
+        reloads.extend(targets.reloads);
+        // Each worker has its own connections to the upstreams, which all listeners use. The
+        // listeners of OTLP serve both transports, so that a sender with swapped ports loses nothing.
+        let key_places = agent::key_places(&config.auth);
+        let (otlp, agent): (Vec<_>, Vec<_>) = (0..senders.runtimes.len())
+            .map(|_| {
+                let otlp = Otlp {
+                    grpc: targets.otlp_grpc.map(ForwardGrpc::new),
+                    http: targets.otlp_http.map(ForwardHttp::new),
+                    receiver: receiver.clone(),
+                };
+                let agent = Agent {
+                    otlp: otlp.clone(),
+                    upstream: targets.agent.map(ForwardHttp::new),
+                    receiver: receiver.clone(),
+                    debug: Arc::clone(&debug),
+                    max_body,
+                    key_places: key_places.clone(),
+                };
+                (otlp, agent)
+            })
+            .unzip();
         let grpc = |worker: usize| {
-            let (health, authenticate) = (health.clone(), authenticate.clone());
-            otlp::router(otlp[worker].clone(), health, authenticate, log.clone(), recorder.clone())
+            let (otlp, authenticate) = (otlp[worker].clone(), authenticate.clone());
+            otlp::router(otlp, health.clone(), authenticate, denial_log.clone(), usage.clone())
         };
         let http = |worker| match &config.receivers.otlp.protocols.http {
             Some(config) => cors::allow_origins(grpc(worker), &config.cors),
@@ -116,14 +141,10 @@ impl App {
         let authenticate_agent = AuthenticateLayer::new(authenticator)
             .with_extractor(agent::extractor(&config.auth))
             .with_meter(&meter);
-        let agent = agent::router(
-            receiver.clone(),
-            authenticate_agent,
-            denial_log,
-            usage,
-            Arc::clone(&debug),
-            max_body,
-        );
+        let agent = |worker: usize| {
+            let (agent, authenticate) = (agent[worker].clone(), authenticate_agent.clone());
+            agent::router(agent, authenticate, denial_log.clone(), usage.clone())
+        };
         let telemetry = telemetry.router(Arc::clone(&cache), readiness);
 
         if let (Some(socket), Some(tokens)) = (sockets.management, admin_tokens) {
@@ -136,7 +157,7 @@ impl App {
         }
         server.serve(&senders, sockets.otlp_grpc, grpc).map_err(RunError::Listener)?;
         server.serve(&senders, sockets.otlp_http, http).map_err(RunError::Listener)?;
-        server.serve(&senders, sockets.agent, |_| agent.clone()).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.agent, agent).map_err(RunError::Listener)?;
         let authorize = authorizer.router();
         server
             .serve(&control, sockets.authorize, |_| authorize.clone())
@@ -144,7 +165,7 @@ impl App {
         server
             .serve(&control, sockets.telemetry, |_| telemetry.clone())
             .map_err(RunError::Listener)?;
-        Ok(Self { addresses, server, store, cache, service, debug, log_throttles })
+        Ok(Self { addresses, server, store, cache, service, debug, log_throttles, reloads })
     }
 }
 
@@ -192,53 +213,4 @@ fn authenticator(
         None => Arc::new(FixedTokens::new(std::iter::empty::<(String, String)>())?),
     };
     Ok(receiver.or(Arc::clone(cache)))
-}
-
-/// The upstreams that requests are forwarded to.
-struct Targets {
-    otlp_grpc: Destination<Arc<Target>>,
-    otlp_http: Destination<Arc<Target>>,
-}
-
-impl Targets {
-    fn new(config: &Config, cache: &Arc<KeyCache>) -> Result<Self, RunError> {
-        let cache = Arc::clone(cache);
-        let standing: Arc<Standing> = Arc::new(move |identity| cache.standing(identity));
-        let extractor = otlp::extractor(&config.auth);
-        let target = |name, transport, destination: &Option<DestinationConfig>| {
-            let endpoint = match destination {
-                None => return Ok::<_, RunError>(Destination::Nowhere),
-                Some(DestinationConfig::Debug) => return Ok(Destination::Debug),
-                Some(DestinationConfig::Forward(endpoint)) => endpoint,
-            };
-            let rules = HeaderRules::new(transport, endpoint, &config.upstream.identity_headers)
-                .map_err(|source| RunError::UpstreamAuth { upstream: name, source })?;
-            let target = Target::new(
-                name,
-                endpoint,
-                rules,
-                Answers::Otlp,
-                extractor.clone(),
-                Arc::clone(&standing),
-                config.limits.max_request_body_size.bytes(),
-            );
-            Ok::<_, RunError>(Destination::Forward(target.map_err(RunError::Upstream)?))
-        };
-        Ok(Self {
-            otlp_grpc: target("otlp_grpc", Transport::Grpc, &config.upstream.otlp_grpc)?,
-            otlp_http: target("otlp_http", Transport::Http, &config.upstream.otlp_http)?,
-        })
-    }
-
-    /// Makes the routes of one worker, with connections of their own.
-    fn otlp<B>(&self, receiver: &Receiver) -> Otlp<B>
-    where
-        B: Payload,
-    {
-        Otlp {
-            grpc: self.otlp_grpc.map(|target| ForwardGrpc::new(Arc::clone(target))),
-            http: self.otlp_http.map(|target| ForwardHttp::new(Arc::clone(target))),
-            receiver: receiver.clone(),
-        }
-    }
 }

@@ -13,6 +13,7 @@ use crate::admission::admin_tokens::AdminTokensError;
 use crate::listener::ready::ReadyFileError;
 use crate::listener::sockets::BindError;
 use crate::management::SetUpError;
+use crate::tls::TlsError;
 
 /// Why the gateway did not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,14 @@ pub enum RunError {
     /// The admin token file cannot be used.
     #[error(transparent)]
     AdminTokens(#[from] AdminTokensError),
+    /// The files of a `tls` section cannot be used.
+    #[error("the files of {section}.tls cannot be used")]
+    Tls {
+        /// The path of the listener or of the upstream in the configuration.
+        section: &'static str,
+        /// The cause.
+        source: TlsError,
+    },
     /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -56,10 +65,10 @@ pub enum RunError {
     #[error("the management API cannot be set up")]
     Management(#[from] SetUpError),
     /// The credential for an upstream cannot be used.
-    #[error("the credential for upstream.{upstream} cannot be used")]
+    #[error("{section}.auth cannot be used")]
     UpstreamAuth {
-        /// The key of the upstream in the configuration.
-        upstream: &'static str,
+        /// The path of the upstream in the configuration.
+        section: &'static str,
         /// The cause.
         source: BuildError,
     },
@@ -80,6 +89,7 @@ impl RunError {
             Self::Store { .. }
             | Self::Backup { .. }
             | Self::AdminTokens(_)
+            | Self::Tls { .. }
             | Self::Bind(_)
             | Self::Listener(_)
             | Self::ReadyFile(_)

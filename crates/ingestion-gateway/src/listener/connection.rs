@@ -13,6 +13,7 @@ use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_util::either::Either;
 use tower::{Service, ServiceExt as _};
 
 use super::activity::Activity;
@@ -20,10 +21,12 @@ use super::client_address::ClientAddress;
 use super::connections::Place;
 use super::protocol::Protocol;
 use super::request_body::RequestBody;
+use super::request_head;
 use super::response_body::ResponseBody;
 use super::seldom::Seldom;
 use super::server::Server;
 use super::stream::Stream;
+use super::tls::ServerTls;
 use crate::io::ReadAhead;
 
 /// Why the server ends a connection that its peer keeps open.
@@ -50,6 +53,7 @@ impl Server {
         self,
         stream: std::net::TcpStream,
         peer: SocketAddr,
+        tls: Option<ServerTls>,
         service: S,
         place: Place,
     ) where
@@ -69,7 +73,19 @@ impl Server {
         }
         let activity = place.activity();
         let stream = Stream::new(stream, Arc::clone(activity));
-        let end = pin!(Seldom::new(self.end(activity)));
+        let mut end = pin!(Seldom::new(self.end(activity)));
+        // Both are boxed, so that connections without TLS take no memory for them.
+        let stream = match tls {
+            None => Either::Left(stream),
+            Some(tls) => tokio::select! {
+                biased;
+                shaken = Box::pin(tls.accept(stream)) => match shaken {
+                    Ok(stream) => Either::Right(Box::new(stream)),
+                    Err(error) => return tracing::debug!(%error, %peer, "TLS handshake failed"),
+                },
+                end = end.as_mut() => return tracing::debug!(?end, %peer, "connection closed"),
+            },
+        };
         self.serve_stream(stream, peer, service, activity, end).await;
     }
 
@@ -148,12 +164,19 @@ impl Server {
         let (idle_timeout, stop) = (self.limits.idle_timeout, self.stop.clone());
         service_fn(move |request: Request<Incoming>| {
             let in_flight = activity.begin();
+            let refusal = request_head::refusal(&request);
             let client = ClientAddress::of(peer, request.headers(), &trusted_proxies);
             let mut request = RequestBody::of(request, idle_timeout, stop.clone());
             request.extensions_mut().insert(client);
-            let response = service.clone().oneshot(request);
+            let response = match refusal {
+                Some(status) => Err(status),
+                None => Ok(service.clone().oneshot(request)),
+            };
             async move {
-                let response = response.await?;
+                let response = match response {
+                    Ok(response) => response.await?,
+                    Err(status) => return Ok(ResponseBody::refusal(status, in_flight.answer())),
+                };
                 let answering = in_flight.answer();
                 Ok::<_, Infallible>(response.map(|body| ResponseBody::new(body, answering)))
             }

@@ -19,9 +19,8 @@ use crate::admission::denial_log::DenialLog;
 use crate::admission::usage::UsageRecorder;
 use crate::config::AuthConfig;
 use crate::item::Item;
-use crate::upstream::Payload;
 use crate::upstream::debug::DebugExporter;
-use crate::upstream::{Call, ForwardGrpc, ForwardHttp, ResponseBody};
+use crate::upstream::{Call, Destination, ForwardGrpc, ForwardHttp, Payload, ResponseBody};
 
 /// Returns an extractor that finds the key of an OTLP sender in `authorization`.
 pub(crate) fn extractor(auth: &AuthConfig) -> CredentialExtractor {
@@ -54,27 +53,6 @@ const GRPC_PATHS: [(&str, Call); 7] = [
 
 /// The paths of OTLP/HTTP that are forwarded.
 const HTTP_PATHS: [&str; 4] = ["/v1/traces", "/v1/metrics", "/v1/logs", "/v1development/profiles"];
-
-/// Where the requests of one kind go.
-#[derive(Clone, Debug)]
-pub(crate) enum Destination<F> {
-    /// They are forwarded.
-    Forward(F),
-    /// They are decoded, counted and discarded.
-    Debug,
-    /// They are refused, because no listener for this kind is on.
-    Nowhere,
-}
-
-impl<F> Destination<F> {
-    pub(crate) fn map<T>(&self, forward: impl FnOnce(&F) -> T) -> Destination<T> {
-        match self {
-            Self::Forward(to) => Destination::Forward(forward(to)),
-            Self::Debug => Destination::Debug,
-            Self::Nowhere => Destination::Nowhere,
-        }
-    }
-}
 
 /// Takes requests of OTLP over both transports to where they belong.
 ///

@@ -34,7 +34,7 @@ impl<B> ResponseBody<B>
 where
     B: Payload,
 {
-    pub(super) fn full(content: Bytes) -> Self {
+    pub(crate) fn full(content: Bytes) -> Self {
         if content.is_empty() { Self::Empty } else { Self::Full(content) }
     }
 }

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `management` | every call of the management API, with and without a credential |
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
+//! | `forward_auth` | what other proxies are answered about requests |
+//! | `authorize_outage` | that an outage never looks like a decision to many callers |
 //! | `transport` | that each OTLP port serves both transports |
 //! | `bombs` | small bodies that become large when they are decompressed |
 //! | `agent` | OTLP and Prometheus remote write on the agent listener |
@@ -20,6 +22,7 @@
 //! | `stopping` | which connections and requests are waited for at the end |
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
+//! | `tls` | certificates of listeners and of clients, versions, reloads, handshakes |
 //! | `process` | configuration, exit codes, restart, stopping |
 //! | `listeners` | which addresses the program listens on |
 //! | `ready` | the ready file with the addresses of all listeners |
@@ -28,9 +31,12 @@
 
 mod admission;
 mod agent;
+mod authorize_outage;
 mod bombs;
 mod capacity;
+mod certificates;
 mod cors;
+mod forward_auth;
 mod health;
 mod http2;
 mod listeners;
@@ -49,5 +55,6 @@ mod secrets;
 mod stalled;
 mod stopping;
 mod storage;
+mod tls;
 mod transport;
 mod usage;

@@ -131,11 +131,11 @@ where
 
     /// Makes a new connection.
     pub(super) async fn connect(&self) -> Option<Connection<B>> {
-        let Target { name, config, .. } = &*self.target;
+        let Target { section, config, .. } = &*self.target;
         match timeout(config.connect_timeout, self.handshake()).await {
             Ok(Ok(connection)) => return Some(connection),
-            Ok(Err(error)) => tracing::debug!(upstream = name, %error, "cannot connect"),
-            Err(_) => tracing::debug!(upstream = name, "cannot connect in time"),
+            Ok(Err(error)) => tracing::debug!(upstream = section, %error, "cannot connect"),
+            Err(_) => tracing::debug!(upstream = section, "cannot connect in time"),
         }
         None
     }
