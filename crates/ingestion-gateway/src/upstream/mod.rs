@@ -1,4 +1,5 @@
 //! Where accepted telemetry goes.
 
 pub(crate) mod debug;
+pub(crate) mod headers;
 pub(crate) mod tls;

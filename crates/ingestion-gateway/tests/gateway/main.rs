@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `management` | every call of the management API, with and without a credential |
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
+//! | `forward_auth` | what other proxies are answered about requests |
+//! | `authorize_outage` | that an outage never looks like a decision to many callers |
 //! | `transport` | that each OTLP port serves both transports |
 //! | `bombs` | small bodies that become large when they are decompressed |
 //! | `agent` | OTLP and Prometheus remote write on the agent listener |
@@ -29,10 +31,12 @@
 
 mod admission;
 mod agent;
+mod authorize_outage;
 mod bombs;
 mod capacity;
 mod certificates;
 mod cors;
+mod forward_auth;
 mod health;
 mod http2;
 mod listeners;
