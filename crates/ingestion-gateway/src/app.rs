@@ -10,7 +10,7 @@ use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{SqliteOptions, SqliteStore, StoreError};
 use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
 use tokio::runtime::Handle;
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::admission::admin_tokens;
 use crate::admission::denial_log::DenialLog;
@@ -30,7 +30,7 @@ use crate::receiver::health::Health;
 use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
 use crate::telemetry::readiness::Readiness;
-use crate::tls::{Reload, Reloads};
+use crate::tls::Reloads;
 use crate::upstream::debug::{self, DebugExporter};
 
 /// A running gateway: its listeners accept connections.
@@ -43,8 +43,8 @@ pub(crate) struct App {
     pub(crate) debug: Arc<DebugExporter>,
     /// The throttles of log lines about refused callers.
     pub(crate) log_throttles: [Arc<LogThrottle>; 2],
-    /// The tasks that look at the files of TLS again, until they are taken and spawned.
-    pub(crate) reloads: Vec<Reload>,
+    /// The tasks that look at the files of TLS again.
+    pub(crate) reloads: JoinSet<()>,
 }
 
 impl App {
@@ -77,6 +77,7 @@ impl App {
         let meter = telemetry.meter();
         let (tls, reloads) = tls::open_all(config, &meter, &Reloads::new(&meter))
             .map_err(|(section, source)| RunError::Tls { section, source })?;
+        let reloads = reloads.into_iter().collect();
         let sockets = Sockets::bind(config, tls).await?;
         let addresses = sockets.addresses();
 
