@@ -8,6 +8,7 @@ pub(crate) mod descriptors;
 mod protocol;
 pub(crate) mod ready;
 mod request_body;
+mod request_head;
 mod response_body;
 mod seldom;
 pub(crate) mod server;

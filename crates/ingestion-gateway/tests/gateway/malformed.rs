@@ -224,6 +224,38 @@ async fn a_giant_head_is_refused() {
     assert!(memory < 100 << 20, "{memory} bytes");
 }
 
+// Scenario: requests of HTTP/1.0 and HTTP/1.1 have a transfer coding besides `chunked`, or a
+// transfer coding that their version does not have.
+// Guarantee: each of them is refused, because nobody would decode their bodies.
+#[tokio::test]
+async fn only_chunked_is_a_transfer_coding() {
+    let target = Target::start().await;
+    let chunked = "2\r\n{}\r\n0\r\n\r\n";
+    for coding in ["gzip, chunked", "gzip\r\ntransfer-encoding: chunked", "chunked, chunked"] {
+        let rest = format!("transfer-encoding: {coding}\r\n\r\n{chunked}");
+        let statuses = target.answer_to(&rest).await;
+        assert_eq!(statuses, [501], "{coding}");
+    }
+    let old = target.head().replace("HTTP/1.1", "HTTP/1.0");
+    let request = format!("{old}transfer-encoding: chunked\r\n\r\n{chunked}{NEXT}");
+    assert_eq!(target.statuses(&request).await, [400]);
+    target.assert_served().await;
+}
+
+// Scenario: requests of HTTP/1.1 have no `host`, two of them, or one that is not a host.
+// Guarantee: each of them is refused with 400, because two readers could choose different hosts.
+#[tokio::test]
+async fn a_request_has_one_host() {
+    let target = Target::start().await;
+    for hosts in ["", "host: g\r\nhost: g\r\n", "host: g\r\nhost: other\r\n", "host: g h\r\n"] {
+        let request = target.head().replacen("host: g\r\n", hosts, 1);
+        let request = format!("{request}content-length: 2\r\n\r\n{EMPTY}{NEXT}");
+        let statuses = target.statuses(&request).await;
+        assert_eq!(statuses, [400], "{hosts:?}");
+    }
+    target.assert_served().await;
+}
+
 // Scenario: the length of a request is larger than its body, and its sender closes its side of the
 // connection. The length of another request is smaller than its body.
 // Guarantee: the first is not accepted. What is left of the second is not a part of it.
