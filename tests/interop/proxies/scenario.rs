@@ -5,6 +5,7 @@ use std::fs;
 
 use otlp_auth_examples::Accepted;
 use otlp_auth_tests::{Gateway, Home, Key, PATIENCE, Program, send};
+use rustix::process::{Signal, kill_process};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
@@ -30,8 +31,8 @@ pub(super) struct Proxy {
 
 /// Runs a Collector that sends over gRPC and HTTP through the proxy, with a good and with a deleted
 /// key. The Collector also tries to name itself in the headers of the gateway. It sends a batch
-/// while the gateway decides, one while the gateway is undecided, and one after it was killed.
-/// After each of the two outages, the gateway decides again.
+/// while the gateway decides, one while the gateway is undecided, one while it accepts connections
+/// and never answers, and one after it was killed. After each outage, the gateway decides again.
 ///
 /// Everything that was sent with the good key must arrive once, under the name and the id of the
 /// key, and without the key. The batches of the deleted key are dropped, but not during an outage.
@@ -61,6 +62,12 @@ pub(super) async fn run(proxy: &Proxy) {
     sender.send().await;
     sender.wait_until_kept();
     fs::rename(&elsewhere, &database).expect("the database is moved back");
+    sender.wait_until_settled(&good).await;
+
+    kill_process(gateway.program.pid(), Signal::STOP).expect("the gateway runs");
+    sender.send().await;
+    sender.wait_until_kept();
+    kill_process(gateway.program.pid(), Signal::CONT).expect("the gateway is stopped");
     sender.wait_until_settled(&good).await;
 
     drop(gateway);
