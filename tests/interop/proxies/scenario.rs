@@ -126,15 +126,23 @@ impl Sender {
         {
             let (kind, path) = exporter.split_once('/').unwrap_or((exporter, ""));
             let endpoint = match (kind, path) {
-                ("otlp_grpc", _) => format!("localhost:{}", ports.grpc),
-                (_, "") => format!("https://localhost:{}", ports.http),
-                _ => format!("https://localhost:{}/stsAgent/otel", ports.http),
+                ("otlp_grpc", _) => format!("endpoint: localhost:{}", ports.grpc),
+                (_, "") => format!("endpoint: https://localhost:{}", ports.http),
+                // An agent sends its key in the query, too.
+                _ => {
+                    let key = if key == "good" { good } else { deleted };
+                    let endpoint = |signal: &str| {
+                        let url = format!("https://localhost:{}/stsAgent/otel/v1/", ports.http);
+                        format!("{signal}_endpoint: \"{url}{signal}?a=b&api_key={}\"", key.secret)
+                    };
+                    SIGNALS.map(endpoint).join("\n    ")
+                }
             };
             let name = format!("{kind}/{path}{key}");
             config += &format!(
                 "  {name}:
     auth: {{authenticator: bearertokenauth/{key}}}
-    endpoint: {endpoint}
+    {endpoint}
     tls: {{ca_file: {ca}}}
     headers: {{x-ingestion-key-id: \"1\", x-ingestion-key-name: forged}}
     retry_on_failure: {{initial_interval: 200ms, max_interval: 1s, max_elapsed_time: 0s}}
