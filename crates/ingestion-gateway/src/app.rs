@@ -23,6 +23,7 @@ use crate::listener::descriptors::{self, Capacity};
 use crate::listener::ready::{self, Addresses};
 use crate::listener::server::{Group, Server};
 use crate::listener::sockets::Sockets;
+use crate::listener::workers::Workers;
 use crate::management;
 use crate::receiver::health::Health;
 use crate::receiver::{agent, cors, otlp};
@@ -44,18 +45,20 @@ pub(crate) struct App {
 
 impl App {
     /// Opens the key database, reads every key, binds every listener, and starts to serve. The
-    /// listeners for senders are served on the runtime `senders`, and all others on the current
+    /// listeners for senders are served on the threads `senders`, and all others on the current
     /// runtime, so that no sender can keep operators and other components waiting.
     pub(crate) async fn start(
         config: &Config,
         ready_file: Option<&Path>,
-        senders: &Handle,
+        senders: &Workers,
     ) -> Result<Self, RunError> {
         let (open_files, max) = (descriptors::raise_limit(), config.limits.max_connections);
         let capacity = Capacity::divide(open_files, max);
         capacity.warn(open_files, max);
-        let senders = Group { runtime: senders.clone(), max_connections: capacity.senders };
-        let control = Group { runtime: Handle::current(), max_connections: capacity.control };
+        let senders =
+            Group { runtimes: senders.handles().to_vec(), max_connections: capacity.senders };
+        let control =
+            Group { runtimes: vec![Handle::current()], max_connections: capacity.control };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (store, cache) = open_keys(config, &clock, ready_file).await?;
         let service = KeyService::new(store.clone(), Arc::clone(&cache), Arc::clone(&clock));
@@ -79,7 +82,7 @@ impl App {
         let log_throttles = [Arc::clone(&key_lines), Arc::clone(&call_lines)];
         let denial_log = DenialLog::new(key_lines, &meter);
         let usage = UsageRecorder::new(&meter);
-        let authorizer = Authorizer::new(Arc::clone(&cache), config.auth.receiver.clone(), &meter);
+        let authorizer = Authorizer::new(Arc::clone(&cache), &config.auth, &meter);
         tracing::warn!("{}", debug::DISCARDS);
         let debug = Arc::new(DebugExporter::new(&meter));
 
@@ -107,14 +110,20 @@ impl App {
             let (service, authorizer) = (service.clone(), authorizer.clone());
             let management =
                 management::router(service, authorizer, tokens, call_lines, clock, &meter)?;
-            server.serve(&control, Some(socket), management).map_err(RunError::Listener)?;
+            server
+                .serve(&control, Some(socket), |_| management.clone())
+                .map_err(RunError::Listener)?;
         }
-        server.serve(&senders, sockets.otlp_grpc, grpc).map_err(RunError::Listener)?;
-        server.serve(&senders, sockets.otlp_http, http).map_err(RunError::Listener)?;
-        server.serve(&senders, sockets.agent, agent).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.otlp_grpc, |_| grpc.clone()).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.otlp_http, |_| http.clone()).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.agent, |_| agent.clone()).map_err(RunError::Listener)?;
         let authorize = authorizer.router();
-        server.serve(&control, sockets.authorize, authorize).map_err(RunError::Listener)?;
-        server.serve(&control, sockets.telemetry, telemetry).map_err(RunError::Listener)?;
+        server
+            .serve(&control, sockets.authorize, |_| authorize.clone())
+            .map_err(RunError::Listener)?;
+        server
+            .serve(&control, sockets.telemetry, |_| telemetry.clone())
+            .map_err(RunError::Listener)?;
         Ok(Self { addresses, server, store, cache, service, debug, log_throttles })
     }
 }

@@ -7,6 +7,7 @@
 //! | [`config`] | the settings of `gateway.yaml`, one module for each section |
 //! | `app` | the composition root, which creates the parts and connects them |
 //! | `lifecycle` | [`run`]: the start, the background tasks, the order of stopping |
+//! | `io` | reads and writes of connections, gathered into few system calls |
 //! | `listener` | sockets and connections: limits, the client's address, the ready file |
 //! | `admission` | what is recorded about allowed and denied keys; the admin token file |
 //! | `receiver` | the routes that receive telemetry, for OTLP and for agents |
@@ -30,6 +31,7 @@ mod app;
 mod authorize;
 pub mod config;
 mod error;
+mod io;
 mod item;
 mod lifecycle;
 mod listener;
@@ -45,4 +47,5 @@ pub use error::RunError;
 pub use lifecycle::run;
 pub use listener::ready::ReadyFileError;
 pub use listener::sockets::BindError;
+pub use listener::workers::Workers;
 pub use management::SetUpError;

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use ingestion_keys::cache::KeyCache;
 use ingestion_keys::store::KeyStore;
-use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::admission::log_throttle;
 use crate::app::App;
 use crate::config::Config;
 use crate::error::RunError;
+use crate::listener::workers::Workers;
 
 /// The time between two removals of old tombstones, which are the records of deleted keys.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -27,7 +27,7 @@ const LAST_LINE: Duration = Duration::from_secs(1);
 /// Runs the gateway until `stop` resolves. Then the gateway accepts no more connections, waits for
 /// requests in flight for at most `config.shutdown_grace`, and writes the usage counters.
 ///
-/// The listeners for senders are served on the runtime `senders`. Everything else runs on the
+/// The listeners for senders are served on the threads `senders`. Everything else runs on the
 /// current runtime: management, authorize and telemetry, the cache of keys and the usage counters.
 /// Requests of senders therefore never delay a change of a key, or the answer to a health check,
 /// however much there is to decode.
@@ -39,7 +39,7 @@ const LAST_LINE: Duration = Duration::from_secs(1);
 pub async fn run(
     config: Config,
     ready_file: Option<&Path>,
-    senders: &Handle,
+    senders: &Workers,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let mut stop = std::pin::pin!(stop);

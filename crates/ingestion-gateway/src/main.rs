@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use cli::{Cli, Command, ConfigCommand, StorageCommand};
+use ingestion_gateway::Workers;
 use ingestion_gateway::config::Config;
 use ingestion_gateway::telemetry::logs::Logs;
 use otel_confmap::Problem;
@@ -139,7 +140,7 @@ fn serve(config: Config, mut logs: Logs, cli: &Cli) -> ExitCode {
             }
         };
         let ready_file = cli.ready_file.as_deref();
-        let gateway = ingestion_gateway::run(config, ready_file, senders.handle(), stop);
+        let gateway = ingestion_gateway::run(config, ready_file, &senders, stop);
         let ended = tokio::select! {
             ended = gateway => ended,
             () = logs.report_dropped_lines() => unreachable!("reporting never ends"),
@@ -150,18 +151,17 @@ fn serve(config: Config, mut logs: Logs, cli: &Cli) -> ExitCode {
         }
     });
     // Threads that are left wait for the lock of a database, or decode a request that was dropped.
-    senders.shutdown_timeout(LAST_THREADS);
+    senders.shut_down(LAST_THREADS);
     control.shutdown_timeout(LAST_THREADS);
     code
 }
 
-/// Creates the runtime that serves everything but senders, and the runtime that serves senders. The
+/// Creates the runtime that serves everything but senders, and the threads that serve senders. The
 /// threads of the first one are never busy with a request of a sender.
-fn runtimes() -> io::Result<(Runtime, Runtime)> {
+fn runtimes() -> io::Result<(Runtime, Workers)> {
     let mut control = Builder::new_multi_thread();
     control.worker_threads(CONTROL_THREADS).thread_name("control").enable_all();
-    let senders = Builder::new_multi_thread().thread_name("senders").enable_all().build()?;
-    Ok((control.build()?, senders))
+    Ok((control.build()?, Workers::start()?))
 }
 
 /// Logs an error with its causes, and returns the exit code.

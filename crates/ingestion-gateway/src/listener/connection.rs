@@ -1,9 +1,9 @@
-//! Serves one connection: HTTP/1.1 or HTTP/2, with limits, and with an end in order.
+//! Serves one connection, with limits, and with an end in order.
 
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -11,19 +11,34 @@ use std::task::Poll;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tower::{Service, ServiceExt as _};
 
 use super::activity::Activity;
 use super::client_address::ClientAddress;
 use super::connections::Place;
+use super::protocol::Protocol;
 use super::request_body::RequestBody;
+use super::request_head;
 use super::response_body::ResponseBody;
+use super::seldom::Seldom;
 use super::server::Server;
 use super::stream::Stream;
-use crate::config::LimitsConfig;
+use crate::io::ReadAhead;
+
+/// Why the server ends a connection that its peer keeps open.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// The server drops the requests that are still in flight.
+    Abandoned,
+    /// The connection gives way to a new one.
+    GivesWay,
+    /// No request has begun in time.
+    Silent,
+    /// The connection is idle, or the server stops.
+    InOrder,
+}
 
 impl Server {
     /// Serves a connection until its peer or the server ends it.
@@ -34,7 +49,7 @@ impl Server {
     /// after a second at the latest, whatever the peer does.
     pub(super) async fn connection<S, B>(
         self,
-        stream: TcpStream,
+        stream: std::net::TcpStream,
         peer: SocketAddr,
         service: S,
         place: Place,
@@ -44,55 +59,65 @@ impl Server {
         S::Future: Send,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
+        // The stream belongs to the runtime of this task, which is not the one that has accepted
+        // it.
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::debug!(%error, %peer, "connection dropped"),
+        };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let activity = place.activity();
-        let (begun, trusted_proxies) = (Arc::clone(activity), Arc::clone(&self.trusted_proxies));
-        let (idle_timeout, stop) = (self.limits.idle_timeout, self.stop.clone());
-        let service = service_fn(move |request: Request<Incoming>| {
-            let in_flight = begun.begin();
-            let client = ClientAddress::of(peer.ip(), request.headers(), &trusted_proxies);
-            let mut request = RequestBody::of(request, idle_timeout, stop.clone());
-            request.extensions_mut().insert(client);
-            let response = service.clone().oneshot(request);
-            async move {
-                let response = response.await?;
-                let answering = in_flight.answer();
-                Ok::<_, Infallible>(response.map(|body| ResponseBody::new(body, answering)))
-            }
-        });
-        let stream = TokioIo::new(Stream::new(stream, Arc::clone(activity)));
-        let builder = self.builder();
-        let mut connection = pin!(builder.serve_connection(stream, service));
+        let stream = Stream::new(stream, Arc::clone(activity));
+        let end = pin!(Seldom::new(self.end(activity)));
+        self.serve_stream(stream, peer, service, activity, end).await;
+    }
+
+    async fn serve_stream<T, S, B>(
+        &self,
+        stream: T,
+        peer: SocketAddr,
+        service: S,
+        activity: &Arc<Activity>,
+        mut end: Pin<&mut impl Future<Output = End>>,
+    ) where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send,
+        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        let mut stream = ReadAhead::new(stream);
+        let protocol = tokio::select! {
+            biased;
+            protocol = Protocol::of(&mut stream) => protocol,
+            end = end.as_mut() => return tracing::debug!(?end, %peer, "connection closed"),
+        };
+        let protocol = match protocol {
+            Ok(protocol) => protocol,
+            Err(error) => return tracing::debug!(%error, %peer, "connection failed"),
+        };
+        let service = self.service(service, peer.ip(), activity);
+        let mut connection = pin!(protocol.serve(stream, service, &self.limits));
         let ended = tokio::select! {
+            biased;
             ended = connection.as_mut() => ended,
-            () = self.abandon.cancelled() => return,
-            () = activity.gives_way() => {
-                connection.as_mut().graceful_shutdown();
-                poll_once(connection).await;
-                return tracing::debug!(%peer, "connection closed: it gave way to a new one");
-            }
-            () = activity.nothing_begun(self.limits.header_read_timeout) => {
-                connection.as_mut().graceful_shutdown();
-                poll_once(connection).await;
-                return tracing::debug!(%peer, "connection closed: its peer has sent no request");
-            }
-            () = self.reason_to_end(activity) => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = connection.as_mut() => ended,
-                    () = self.abandon.cancelled() => return,
-                    () = activity.gives_way() => return,
-                    // Without this branch, a peer that never reads its responses would keep its
-                    // connection open without a time limit.
-                    () = activity.stalled(self.limits.idle_timeout) => {
-                        return tracing::debug!(%peer, "connection dropped: its peer does not read the answers");
-                    }
-                    // hyper waits for the rest of a head, and for the peer of an HTTP/2 connection
-                    // to answer a ping. A silent peer never sends them.
-                    () = self.stopped_and_finished(activity) => {
-                        return tracing::debug!(%peer, "connection dropped: the gateway stops");
+            end = end => match end {
+                End::Abandoned => return,
+                End::GivesWay | End::Silent => {
+                    connection.as_mut().graceful_shutdown();
+                    poll_once(connection).await;
+                    return tracing::debug!(?end, %peer, "connection closed");
+                }
+                End::InOrder => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        biased;
+                        ended = connection => ended,
+                        why = pin!(Seldom::new(self.end_of_patience(activity))) => {
+                            return tracing::debug!(why, %peer, "connection dropped");
+                        }
                     }
                 }
             }
@@ -102,39 +127,77 @@ impl Server {
         }
     }
 
-    /// Waits until the connection is idle or the server stops.
-    async fn reason_to_end(&self, activity: &Activity) {
+    /// Returns what serves the requests of one connection.
+    fn service<S, B>(
+        &self,
+        service: S,
+        peer: IpAddr,
+        activity: &Arc<Activity>,
+    ) -> impl hyper::service::Service<
+        Request<Incoming>,
+        Response = Response<ResponseBody<B>>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + use<S, B>
+    where
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send,
+        B: Body,
+    {
+        let (activity, trusted_proxies) = (Arc::clone(activity), Arc::clone(&self.trusted_proxies));
+        let (idle_timeout, stop) = (self.limits.idle_timeout, self.stop.clone());
+        service_fn(move |request: Request<Incoming>| {
+            let in_flight = activity.begin();
+            let refusal = request_head::refusal(&request);
+            let client = ClientAddress::of(peer, request.headers(), &trusted_proxies);
+            let mut request = RequestBody::of(request, idle_timeout, stop.clone());
+            request.extensions_mut().insert(client);
+            let response = match refusal {
+                Some(status) => Err(status),
+                None => Ok(service.clone().oneshot(request)),
+            };
+            async move {
+                let response = match response {
+                    Ok(response) => response.await?,
+                    Err(status) => return Ok(ResponseBody::refusal(status, in_flight.answer())),
+                };
+                let answering = in_flight.answer();
+                Ok::<_, Infallible>(response.map(|body| ResponseBody::new(body, answering)))
+            }
+        })
+    }
+
+    /// Waits until the server has a reason to end the connection.
+    async fn end(&self, activity: &Activity) -> End {
         tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = activity.idle(self.limits.idle_timeout) => {}
+            biased;
+            () = self.abandon.cancelled() => End::Abandoned,
+            () = activity.gives_way() => End::GivesWay,
+            () = activity.nothing_begun(self.limits.header_read_timeout) => End::Silent,
+            () = self.stop.cancelled() => End::InOrder,
+            () = activity.idle(self.limits.idle_timeout) => End::InOrder,
+        }
+    }
+
+    /// Waits until a connection that ends in order is dropped. Returns the reason.
+    async fn end_of_patience(&self, activity: &Activity) -> &'static str {
+        tokio::select! {
+            biased;
+            () = self.abandon.cancelled() => "its requests were abandoned",
+            () = activity.gives_way() => "it gave way to a new one",
+            // Without this branch, a peer that never reads its responses would keep its connection
+            // open without a time limit.
+            () = activity.stalled(self.limits.idle_timeout) => "its peer does not read the answers",
+            // hyper waits for the rest of a head, and for the peer of an HTTP/2 connection to
+            // answer a ping. A silent peer never sends them.
+            () = self.stopped_and_finished(activity) => "the gateway stops",
         }
     }
 
     async fn stopped_and_finished(&self, activity: &Activity) {
         self.stop.cancelled().await;
         activity.finished().await;
-    }
-
-    fn builder(&self) -> Builder<TokioExecutor> {
-        let LimitsConfig {
-            max_header_size, max_streams, header_read_timeout, idle_timeout, ..
-        } = self.limits;
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            // hyper counts the time between two requests as a part of this time.
-            .header_read_timeout(header_read_timeout.max(idle_timeout))
-            .max_buf_size(max_header_size.bytes());
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(max_streams)
-            .max_header_list_size(u32::try_from(max_header_size.bytes()).unwrap_or(u32::MAX))
-            // Pings detect that a peer is gone.
-            .keep_alive_interval(idle_timeout)
-            .keep_alive_timeout(header_read_timeout);
-        builder
     }
 }
 

@@ -48,8 +48,8 @@ pub(crate) struct Server {
 /// What the listeners of one kind have: the threads that serve them, and a limit.
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
-    /// The runtime that accepts and serves the connections.
-    pub(crate) runtime: Handle,
+    /// The runtimes that serve the connections.
+    pub(crate) runtimes: Vec<Handle>,
     /// The largest number of open connections of each listener.
     pub(crate) max_connections: usize,
 }
@@ -70,39 +70,42 @@ impl Server {
         &self.stop
     }
 
-    /// Serves `service` in the background, on the runtime of `group`. `service` is any HTTP
+    /// Serves connections in the background, on the runtimes of `group`. `service` gets the number
+    /// of a runtime, and returns what serves the connections of this runtime, which is any HTTP
     /// service, for example an axum router. Without a socket, the listener is off, and nothing is
     /// served.
     ///
     /// # Errors
     ///
-    /// When the socket cannot be registered with the runtime.
+    /// When the socket cannot be registered with a runtime.
     pub(crate) fn serve<S, B>(
         &self,
         group: &Group,
         socket: Option<Socket>,
-        service: S,
+        service: impl FnMut(usize) -> S,
     ) -> io::Result<()>
     where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
-        S: Clone + Send + 'static,
+        S: Clone + Send + Sync + 'static,
         S::Future: Send,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
-        let Some(socket) = socket else { return Ok(()) };
+        let (Some(socket), Some(runtime)) = (socket, group.runtimes.first()) else { return Ok(()) };
         let listener = {
             let listener = socket.listener.into_std()?;
-            let _runtime = group.runtime.enter();
+            let _runtime = runtime.enter();
             TcpListener::from_std(listener)?
         };
+        let services = (0..group.runtimes.len()).map(service);
+        let threads = group.runtimes.iter().cloned().zip(services).map(Thread::new).collect();
         let (server, places) = (self.clone(), Connections::new(group.max_connections));
         let task = async move {
             tokio::select! {
                 () = server.stop.cancelled() => {}
-                () = server.accept(listener, places, service) => {}
+                () = server.accept(listener, places, threads) => {}
             }
         };
-        self.connections.spawn_on(task, &group.runtime);
+        self.connections.spawn_on(task, runtime);
         Ok(())
     }
 
@@ -119,10 +122,14 @@ impl Server {
         all_ended
     }
 
-    async fn accept<S, B>(&self, listener: TcpListener, connections: Arc<Connections>, service: S)
-    where
+    async fn accept<S, B>(
+        &self,
+        listener: TcpListener,
+        connections: Arc<Connections>,
+        mut threads: Vec<Thread<S>>,
+    ) where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
-        S: Clone + Send + 'static,
+        S: Clone + Send + Sync + 'static,
         S::Future: Send,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
@@ -138,9 +145,42 @@ impl Server {
                     continue;
                 }
             };
+            // Takes the stream from the runtime of this task.
+            let Ok(stream) = stream.into_std() else { continue };
             let place = connections.place().await;
-            self.connections.spawn(self.clone().connection(stream, peer, service.clone(), place));
+            // The others get their turns before this one gets another.
+            let next = threads.iter_mut().min_by_key(|thread| (thread.open(), thread.served));
+            let Some(thread) = next else { return };
+            thread.served += 1;
+            let (open, service) = (Arc::clone(&thread.open), thread.service.clone());
+            let connection = self.clone().connection(stream, peer, service, place);
+            let task = async move {
+                connection.await;
+                drop(open);
+            };
+            self.connections.spawn_on(task, &thread.runtime);
         }
+    }
+}
+
+/// A runtime, and what serves the connections that it gets from one listener.
+struct Thread<S> {
+    runtime: Handle,
+    service: S,
+    /// Each open connection has a clone.
+    open: Arc<()>,
+    /// The number of connections so far.
+    served: u64,
+}
+
+impl<S> Thread<S> {
+    fn new((runtime, service): (Handle, S)) -> Self {
+        Self { runtime, service, open: Arc::new(()), served: 0 }
+    }
+
+    /// Returns the number of open connections.
+    fn open(&self) -> usize {
+        Arc::strong_count(&self.open)
     }
 }
 

@@ -1,12 +1,12 @@
-//! Tests of the two runtimes: senders have threads of their own.
+//! Tests of the threads: senders have threads of their own.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
+use ingestion_gateway::Workers;
 use ingestion_gateway::config::{Config, Sources};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -31,14 +31,14 @@ async fn nobody_waits_for_senders() {
     let sources = Sources { files: Vec::new(), sets };
     let (config, _) = Config::load(&sources, &|_| None).unwrap();
 
-    let senders = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let senders = Arc::new(Workers::start_threads(1).unwrap());
     let (stop, stopped) = oneshot::channel::<()>();
-    let (handle, ready_file) = (senders.handle().clone(), path("ready.json"));
+    let (threads, ready_file) = (Arc::clone(&senders), path("ready.json"));
     let gateway = tokio::spawn({
         let ready_file = ready_file.clone();
         async move {
             let stop = async { drop(stopped.await) };
-            ingestion_gateway::run(config, Some(ready_file.as_ref()), &handle, stop).await
+            ingestion_gateway::run(config, Some(ready_file.as_ref()), &threads, stop).await
         }
     });
     let addresses: Value = timeout(PATIENCE, async {
@@ -57,9 +57,9 @@ async fn nobody_waits_for_senders() {
 
     let (release, held) = mpsc::channel::<()>();
     let (occupied, is_occupied) = oneshot::channel();
-    senders.spawn(async move {
+    senders.handles()[0].spawn(async move {
         occupied.send(()).unwrap();
-        // This blocks the only thread of the runtime.
+        // This blocks the only thread.
         let _ = held.recv();
     });
     is_occupied.await.unwrap();
@@ -87,5 +87,5 @@ async fn nobody_waits_for_senders() {
     stop.send(()).unwrap();
     timeout(PATIENCE, gateway).await.unwrap().unwrap().unwrap();
     drop(release);
-    senders.shutdown_background();
+    drop(senders);
 }

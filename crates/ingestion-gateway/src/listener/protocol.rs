@@ -1,0 +1,183 @@
+//! The protocol of a connection: HTTP/1.1 or HTTP/2, found out from its first bytes.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::{http1, http2};
+use hyper::service::{HttpService, Service};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::config::LimitsConfig;
+use crate::io::{Cork, Corked, ReadAhead};
+
+/// What a client of HTTP/2 sends first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A protocol that the gateway speaks with senders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+pin_project! {
+    /// A connection that serves requests when it is polled.
+    #[project = ServedProjection]
+    #[must_use = "futures do nothing unless polled"]
+    pub(super) enum Served<T, S: HttpService<Incoming>> {
+        Http1 {
+            #[pin]
+            connection: http1::Connection<TokioIo<ReadAhead<T>>, S>,
+        },
+        Http2 {
+            #[pin]
+            connection: Corked<Http2<T, S>, ReadAhead<T>>,
+        },
+    }
+}
+
+type Http2<T, S> = http2::Connection<TokioIo<Cork<ReadAhead<T>>>, S, TokioExecutor>;
+
+impl Protocol {
+    /// Waits for the first bytes of a connection, and tells the protocol from them. The bytes are
+    /// still there for the one that serves the connection.
+    pub(super) async fn of<T>(connection: &mut ReadAhead<T>) -> io::Result<Self>
+    where
+        T: AsyncRead + Unpin,
+    {
+        poll_fn(|cx| {
+            loop {
+                let read = connection.peek();
+                if read.starts_with(PREFACE) {
+                    return Poll::Ready(Ok(Self::Http2));
+                }
+                if !PREFACE.starts_with(read) || ready!(connection.poll_fill(cx))? == 0 {
+                    return Poll::Ready(Ok(Self::Http1));
+                }
+            }
+        })
+        .await
+    }
+
+    /// Serves a connection with `service`.
+    pub(super) fn serve<T, S, B>(
+        self,
+        connection: ReadAhead<T>,
+        service: S,
+        limits: &LimitsConfig,
+    ) -> Served<T, S>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+        S::Future: Send + 'static,
+        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        let &LimitsConfig {
+            max_header_size, max_streams, header_read_timeout, idle_timeout, ..
+        } = limits;
+        match self {
+            Self::Http1 => {
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    // hyper counts the time between two requests as a part of this time.
+                    .header_read_timeout(header_read_timeout.max(idle_timeout))
+                    .max_buf_size(max_header_size.bytes())
+                    .serve_connection(TokioIo::new(connection), service);
+                Served::Http1 { connection }
+            }
+            Self::Http2 => {
+                let max_header_size = u32::try_from(max_header_size.bytes()).unwrap_or(u32::MAX);
+                let cork = Cork::new(connection);
+                let connection = http2::Builder::new(TokioExecutor::new())
+                    .timer(TokioTimer::new())
+                    .max_concurrent_streams(max_streams)
+                    .max_header_list_size(max_header_size)
+                    // Pings detect that a peer is gone.
+                    .keep_alive_interval(idle_timeout)
+                    .keep_alive_timeout(header_read_timeout)
+                    .serve_connection(TokioIo::new(cork.clone()), service);
+                Served::Http2 { connection: Corked::new(connection, cork) }
+            }
+        }
+    }
+}
+
+impl<T, S, B> Served<T, S>
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S::Future: Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    /// Begins no further request, and ends once the requests in flight have ended.
+    pub(super) fn graceful_shutdown(self: Pin<&mut Self>) {
+        match self.project() {
+            ServedProjection::Http1 { connection } => connection.graceful_shutdown(),
+            ServedProjection::Http2 { connection } => connection.user().graceful_shutdown(),
+        }
+    }
+}
+
+impl<T, S, B> Future for Served<T, S>
+where
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S::Future: Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    type Output = hyper::Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        match self.project() {
+            ServedProjection::Http1 { connection } => connection.poll(cx),
+            ServedProjection::Http2 { connection } => connection.poll(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    // Scenario: connections begin with the preface of HTTP/2 in one piece and in single bytes, with
+    // a part of it, with requests of HTTP/1.1 of which one begins like the preface, and with
+    // nothing.
+    // Guarantee: only the whole preface means HTTP/2. Nothing of what was read is lost.
+    #[tokio::test]
+    async fn only_the_preface_means_http2() {
+        for (sent, piece, expected) in [
+            (PREFACE, 100, Protocol::Http2),
+            (PREFACE, 1, Protocol::Http2),
+            (&PREFACE[..10], 1, Protocol::Http1),
+            (b"POST / HTTP/1.1\r\n", 100, Protocol::Http1),
+            (b"PRINT / HTTP/1.1\r\n", 1, Protocol::Http1),
+            (b"", 1, Protocol::Http1),
+        ] {
+            let (ours, mut theirs) = duplex(piece);
+            let mut connection = ReadAhead::new(ours);
+            let write = async move {
+                // The other side stops reading once it knows the protocol.
+                let _ = theirs.write_all(sent).await;
+            };
+            let protocol = async {
+                let protocol = Protocol::of(&mut connection).await.unwrap();
+                let read = connection.peek().to_vec();
+                drop(connection);
+                (protocol, read)
+            };
+            let ((protocol, read), ()) = tokio::join!(protocol, write);
+            assert_eq!(protocol, expected);
+            assert!(sent.starts_with(&read) && (read.len() == sent.len() || piece == 1));
+        }
+    }
+}
