@@ -23,12 +23,14 @@ use crate::listener::descriptors::{self, Capacity};
 use crate::listener::ready::{self, Addresses};
 use crate::listener::server::{Group, Server};
 use crate::listener::sockets::Sockets;
+use crate::listener::tls;
 use crate::listener::workers::Workers;
 use crate::management;
 use crate::receiver::health::Health;
 use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
 use crate::telemetry::readiness::Readiness;
+use crate::tls::{Reload, Reloads};
 use crate::upstream::debug::{self, DebugExporter};
 
 /// A running gateway: its listeners accept connections.
@@ -41,6 +43,8 @@ pub(crate) struct App {
     pub(crate) debug: Arc<DebugExporter>,
     /// The throttles of log lines about refused callers.
     pub(crate) log_throttles: [Arc<LogThrottle>; 2],
+    /// The tasks that look at the files of TLS again, until they are taken and spawned.
+    pub(crate) reloads: Vec<Reload>,
 }
 
 impl App {
@@ -69,12 +73,14 @@ impl App {
             }
             None => None,
         };
-        let sockets = Sockets::bind(config).await?;
+        let telemetry = Telemetry::new()?;
+        let meter = telemetry.meter();
+        let (tls, reloads) = tls::open_all(config, &meter, &Reloads::new(&meter))
+            .map_err(|(section, source)| RunError::Tls { section, source })?;
+        let sockets = Sockets::bind(config, tls).await?;
         let addresses = sockets.addresses();
 
         let server = Server::new(config.limits, &config.trusted_proxies);
-        let telemetry = Telemetry::new()?;
-        let meter = telemetry.meter();
         let max_body = config.limits.max_request_body_size.bytes();
         let authenticator = authenticator(config, &cache)?;
         let (key_lines, call_lines) =
@@ -92,6 +98,8 @@ impl App {
         let authenticate = AuthenticateLayer::new(authenticator.clone())
             .with_extractor(otlp::extractor(&config.auth))
             .with_meter(&meter);
+        #[cfg(feature = "_bench")]
+        let authenticate = without_authentication(authenticate, config);
         // Both listeners serve both transports, so that a sender with swapped ports loses nothing.
         let grpc =
             otlp::router(receiver.clone(), health, authenticate, denial_log.clone(), usage.clone());
@@ -124,7 +132,7 @@ impl App {
         server
             .serve(&control, sockets.telemetry, |_| telemetry.clone())
             .map_err(RunError::Listener)?;
-        Ok(Self { addresses, server, store, cache, service, debug, log_throttles })
+        Ok(Self { addresses, server, store, cache, service, debug, log_throttles, reloads })
     }
 }
 
@@ -159,6 +167,13 @@ async fn open_store(path: &Path) -> Result<Result<SqliteStore, StoreError>, Join
     tracing::info!(path = %path.display(), "opening the key database; if another process has it, this waits for a while");
     let options = SqliteOptions::new(path);
     tokio::task::spawn_blocking(move || SqliteStore::open(&options)).await
+}
+
+/// Lets the requests of the benchmark in without looking at them, if the setting says so.
+#[cfg(feature = "_bench")]
+fn without_authentication<A>(layer: AuthenticateLayer<A>, config: &Config) -> AuthenticateLayer<A> {
+    const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    if config.auth.off { layer.with_exempt_path(EXPORT) } else { layer }
 }
 
 /// Returns an authenticator that first compares a credential with the receiver API key, and then

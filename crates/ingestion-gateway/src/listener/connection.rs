@@ -13,6 +13,7 @@ use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_util::either::Either;
 use tower::{Service, ServiceExt as _};
 
 use super::activity::Activity;
@@ -25,6 +26,7 @@ use super::response_body::ResponseBody;
 use super::seldom::Seldom;
 use super::server::Server;
 use super::stream::Stream;
+use super::tls::ServerTls;
 use crate::io::ReadAhead;
 
 /// Why the server ends a connection that its peer keeps open.
@@ -51,6 +53,7 @@ impl Server {
         self,
         stream: std::net::TcpStream,
         peer: SocketAddr,
+        tls: Option<ServerTls>,
         service: S,
         place: Place,
     ) where
@@ -70,7 +73,19 @@ impl Server {
         }
         let activity = place.activity();
         let stream = Stream::new(stream, Arc::clone(activity));
-        let end = pin!(Seldom::new(self.end(activity)));
+        let mut end = pin!(Seldom::new(self.end(activity)));
+        // Both are boxed, so that connections without TLS take no memory for them.
+        let stream = match tls {
+            None => Either::Left(stream),
+            Some(tls) => tokio::select! {
+                biased;
+                shaken = Box::pin(tls.accept(stream)) => match shaken {
+                    Ok(stream) => Either::Right(Box::new(stream)),
+                    Err(error) => return tracing::debug!(%error, %peer, "TLS handshake failed"),
+                },
+                end = end.as_mut() => return tracing::debug!(?end, %peer, "connection closed"),
+            },
+        };
         self.serve_stream(stream, peer, service, activity, end).await;
     }
 

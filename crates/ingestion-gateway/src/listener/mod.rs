@@ -14,4 +14,5 @@ mod seldom;
 pub(crate) mod server;
 pub(crate) mod sockets;
 mod stream;
+pub(crate) mod tls;
 pub(crate) mod workers;

@@ -19,6 +19,7 @@ use tower::Service;
 use super::connections::Connections;
 use super::request_body::RequestBody;
 use super::sockets::Socket;
+use super::tls::ServerTls;
 use crate::config::LimitsConfig;
 
 /// How long a listener waits after the operating system has refused a connection, for example
@@ -91,8 +92,9 @@ impl Server {
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
         let (Some(socket), Some(runtime)) = (socket, group.runtimes.first()) else { return Ok(()) };
+        let Socket { listener, tls, .. } = socket;
         let listener = {
-            let listener = socket.listener.into_std()?;
+            let listener = listener.into_std()?;
             let _runtime = runtime.enter();
             TcpListener::from_std(listener)?
         };
@@ -102,7 +104,7 @@ impl Server {
         let task = async move {
             tokio::select! {
                 () = server.stop.cancelled() => {}
-                () = server.accept(listener, places, threads) => {}
+                () = server.accept(listener, tls, places, threads) => {}
             }
         };
         self.connections.spawn_on(task, runtime);
@@ -125,6 +127,7 @@ impl Server {
     async fn accept<S, B>(
         &self,
         listener: TcpListener,
+        tls: Option<ServerTls>,
         connections: Arc<Connections>,
         mut threads: Vec<Thread<S>>,
     ) where
@@ -153,7 +156,7 @@ impl Server {
             let Some(thread) = next else { return };
             thread.served += 1;
             let (open, service) = (Arc::clone(&thread.open), thread.service.clone());
-            let connection = self.clone().connection(stream, peer, service, place);
+            let connection = self.clone().connection(stream, peer, tls.clone(), service, place);
             let task = async move {
                 connection.await;
                 drop(open);
