@@ -168,19 +168,11 @@ impl Bound {
         Self::new(case, Measure::ToPeers(peers), limit)
     }
 
-    const fn to_best(
-        case: &'static str,
-        peers: &'static [&'static str],
-        limit: f64,
-    ) -> Self {
+    const fn to_best(case: &'static str, peers: &'static [&'static str], limit: f64) -> Self {
         Self::new(case, Measure::ToBest(peers), limit)
     }
 
-    const fn to_most(
-        case: &'static str,
-        peers: &'static [&'static str],
-        limit: f64,
-    ) -> Self {
+    const fn to_most(case: &'static str, peers: &'static [&'static str], limit: f64) -> Self {
         Self::new(case, Measure::ToMost(peers), limit)
     }
 

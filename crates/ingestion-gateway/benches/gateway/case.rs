@@ -45,8 +45,8 @@ impl Case {
     /// Returns every case whose requests are let in.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         let protocols = [Protocol::Grpc, Protocol::Http].into_iter();
-        let sized = protocols
-            .flat_map(|protocol| [1, 100, 1000].map(|spans| Self::new(protocol, spans)));
+        let sized =
+            protocols.flat_map(|protocol| [1, 100, 1000].map(|spans| Self::new(protocol, spans)));
         sized.flat_map(|case| [case, Self { is_gzip: true, ..case }])
     }
 

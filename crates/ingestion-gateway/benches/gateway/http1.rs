@@ -1,14 +1,14 @@
 //! HTTP/1.1: the sender's side and the sink's.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
-use std::io;
 
-use crate::pipe::Pipe;
 use crate::job::{Job, Protocol};
 use crate::load::{Expected, Tally};
+use crate::pipe::Pipe;
 
 /// A connection of a sender: one request at a time.
 pub(crate) struct Client {
@@ -110,7 +110,9 @@ impl Client {
             tally.fail("an answer without a request");
             return true;
         };
-        tally.answer(self.job.is_expected_http(head.status), due, || format!("status {}", head.status));
+        tally.answer(self.job.is_expected_http(head.status), due, || {
+            format!("status {}", head.status)
+        });
         // An answer can come before the request has been read. Then the rest of the request is
         // still to be sent, or the connection is closed.
         if head.close {

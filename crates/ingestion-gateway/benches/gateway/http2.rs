@@ -331,10 +331,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(mut pipe: Pipe) -> Self {
-        let values = [
-            (MAX_CONCURRENT_STREAMS, 1000),
-            (INITIAL_WINDOW_SIZE, STREAM_WINDOW),
-        ];
+        let values = [(MAX_CONCURRENT_STREAMS, 1000), (INITIAL_WINDOW_SIZE, STREAM_WINDOW)];
         settings(&mut pipe.out, &values);
         let more = CONNECTION_WINDOW - DEFAULT_WINDOW as u32;
         frame(&mut pipe.out, WINDOW_UPDATE, 0, 0, &more.to_be_bytes());

@@ -208,11 +208,8 @@ impl World {
         self.expected = Expected::default();
         self.expected.body = load.is_transparent.then(|| Rc::clone(&load.jobs[0]));
         self.tally = Tally::default();
-        let mut run = Run {
-            load,
-            clients: Vec::new(),
-            depth: load.in_flight.div_ceil(load.connections),
-        };
+        let mut run =
+            Run { load, clients: Vec::new(), depth: load.in_flight.div_ceil(load.connections) };
         for number in 0..load.connections {
             let client = self.client(load, number)?;
             run.clients.push(client);
@@ -242,14 +239,7 @@ impl World {
         if received != 0 && load.jobs[0].is_refused {
             failures.insert(format!("{received} refused requests at the sink"), received);
         }
-        Ok(Measured {
-            requests,
-            elapsed,
-            cpu,
-            latencies,
-            failures,
-            reconnects: tally.reconnects,
-        })
+        Ok(Measured { requests, elapsed, cpu, latencies, failures, reconnects: tally.reconnects })
     }
 
     fn client(&mut self, load: &Load, number: usize) -> io::Result<usize> {
@@ -299,8 +289,12 @@ impl World {
     fn drain(&mut self, run: &mut Run<'_>) -> io::Result<()> {
         let end = Instant::now() + Duration::from_secs(5);
         loop {
-            let in_flight: usize =
-                run.clients.iter().filter_map(|at| self.slots[*at].as_ref()).map(Slot::in_flight).sum();
+            let in_flight: usize = run
+                .clients
+                .iter()
+                .filter_map(|at| self.slots[*at].as_ref())
+                .map(Slot::in_flight)
+                .sum();
             if in_flight == 0 {
                 return Ok(());
             }

@@ -229,9 +229,8 @@ fn otelcol(key: Option<&str>, plain: Addresses, gzip: Addresses, sink: Sink) -> 
     let Sink { grpc: grpc_sink, http: http_sink } = sink;
     let mut text = String::new();
     if let Some(key) = key {
-        text = format!(
-            "extensions:\n  bearertokenauth: {{scheme: StackState, token: \"{key}\"}}\n"
-        );
+        text =
+            format!("extensions:\n  bearertokenauth: {{scheme: StackState, token: \"{key}\"}}\n");
     }
     let auth = if key.is_some() { ", auth: {authenticator: bearertokenauth}" } else { "" };
     let (mut receivers, mut exporters, mut pipelines) =
