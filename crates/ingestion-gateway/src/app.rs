@@ -11,7 +11,7 @@ use ingestion_keys::store::{SqliteOptions, SqliteStore, StoreError};
 use otlp_auth::Identity;
 use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
 use tokio::runtime::Handle;
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::admission::admin_tokens;
 use crate::admission::denial_log::DenialLog;
@@ -33,7 +33,7 @@ use crate::receiver::otlp::Otlp;
 use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
 use crate::telemetry::readiness::Readiness;
-use crate::tls::{Reload, Reloads};
+use crate::tls::Reloads;
 use crate::upstream::debug::{self, DebugExporter};
 use crate::upstream::{ForwardGrpc, ForwardHttp, Targets};
 
@@ -47,8 +47,8 @@ pub(crate) struct App {
     pub(crate) debug: Arc<DebugExporter>,
     /// The throttles of log lines about refused callers.
     pub(crate) log_throttles: [Arc<LogThrottle>; 2],
-    /// The tasks that look at the files of TLS again, until they are taken and spawned.
-    pub(crate) reloads: Vec<Reload>,
+    /// The tasks that look at the files of TLS again.
+    pub(crate) reloads: JoinSet<()>,
 }
 
 impl App {
@@ -93,7 +93,7 @@ impl App {
         let log_throttles = [Arc::clone(&key_lines), Arc::clone(&call_lines)];
         let denial_log = DenialLog::new(key_lines, &meter);
         let usage = UsageRecorder::new(&meter);
-        let authorizer = Authorizer::new(Arc::clone(&cache), &config.auth, &meter);
+        let authorizer = Authorizer::new(Arc::clone(&cache), config, &meter);
         if config.upstream.discards() {
             tracing::warn!("{}", debug::DISCARDS);
         }
@@ -105,9 +105,12 @@ impl App {
         let authenticate = AuthenticateLayer::new(authenticator.clone())
             .with_extractor(otlp::extractor(&config.auth))
             .with_meter(&meter);
+        #[cfg(feature = "_bench")]
+        let authenticate = without_authentication(authenticate, config);
         let standing = Arc::clone(&cache);
         let standing = Arc::new(move |identity: &Identity| standing.standing(identity));
-        let targets = Targets::open(config, &otlp::extractor(&config.auth), standing, &tls_reloads)?;
+        let targets =
+            Targets::open(config, &otlp::extractor(&config.auth), standing, &tls_reloads)?;
         reloads.extend(targets.reloads);
         // Each worker has its own connections to the upstreams, which all listeners use. The
         // listeners of OTLP serve both transports, so that a sender with swapped ports loses nothing.
@@ -165,6 +168,7 @@ impl App {
         server
             .serve(&control, sockets.telemetry, |_| telemetry.clone())
             .map_err(RunError::Listener)?;
+        let reloads = reloads.into_iter().collect();
         Ok(Self { addresses, server, store, cache, service, debug, log_throttles, reloads })
     }
 }
@@ -200,6 +204,13 @@ async fn open_store(path: &Path) -> Result<Result<SqliteStore, StoreError>, Join
     tracing::info!(path = %path.display(), "opening the key database; if another process has it, this waits for a while");
     let options = SqliteOptions::new(path);
     tokio::task::spawn_blocking(move || SqliteStore::open(&options)).await
+}
+
+/// Lets the requests of the benchmark in without looking at them, if the setting says so.
+#[cfg(feature = "_bench")]
+fn without_authentication<A>(layer: AuthenticateLayer<A>, config: &Config) -> AuthenticateLayer<A> {
+    const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    if config.auth.off { layer.with_exempt_path(EXPORT) } else { layer }
 }
 
 /// Returns an authenticator that first compares a credential with the receiver API key, and then

@@ -74,6 +74,7 @@ impl Server {
         let activity = place.activity();
         let stream = Stream::new(stream, Arc::clone(activity));
         let mut end = pin!(Seldom::new(self.end(activity)));
+        let is_tls = tls.is_some();
         // Both are boxed, so that connections without TLS take no memory for them.
         let stream = match tls {
             None => Either::Left(stream),
@@ -86,13 +87,14 @@ impl Server {
                 end = end.as_mut() => return tracing::debug!(?end, %peer, "connection closed"),
             },
         };
-        self.serve_stream(stream, peer, service, activity, end).await;
+        self.serve_stream(stream, peer, is_tls, service, activity, end).await;
     }
 
     async fn serve_stream<T, S, B>(
         &self,
         stream: T,
         peer: SocketAddr,
+        is_tls: bool,
         service: S,
         activity: &Arc<Activity>,
         mut end: Pin<&mut impl Future<Output = End>>,
@@ -113,7 +115,7 @@ impl Server {
             Ok(protocol) => protocol,
             Err(error) => return tracing::debug!(%error, %peer, "connection failed"),
         };
-        let service = self.service(service, peer.ip(), activity);
+        let service = self.service(service, peer.ip(), is_tls, activity);
         let mut connection = pin!(protocol.serve(stream, service, &self.limits));
         let ended = tokio::select! {
             biased;
@@ -147,6 +149,7 @@ impl Server {
         &self,
         service: S,
         peer: IpAddr,
+        is_tls: bool,
         activity: &Arc<Activity>,
     ) -> impl hyper::service::Service<
         Request<Incoming>,
@@ -165,7 +168,8 @@ impl Server {
         service_fn(move |request: Request<Incoming>| {
             let in_flight = activity.begin();
             let refusal = request_head::refusal(&request);
-            let client = ClientAddress::of(peer, request.headers(), &trusted_proxies);
+            let mut client = ClientAddress::of(peer, request.headers(), &trusted_proxies);
+            client.1.is_tls = is_tls;
             let mut request = RequestBody::of(request, idle_timeout, stop.clone());
             request.extensions_mut().insert(client);
             let response = match refusal {
