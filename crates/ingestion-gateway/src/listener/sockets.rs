@@ -34,6 +34,8 @@ pub(crate) struct Sockets {
 /// A bound socket and its address. The operating system may have chosen the port.
 #[derive(Debug)]
 pub(crate) struct Socket {
+    /// The path of the listener in the configuration.
+    pub(crate) name: &'static str,
     pub(crate) listener: TcpListener,
     address: SocketAddr,
 }
@@ -73,7 +75,7 @@ impl Sockets {
 
 /// Binds the endpoint of a listener, if the listener is on.
 async fn bind(
-    listener: &'static str,
+    name: &'static str,
     endpoint: Option<&Endpoint>,
 ) -> Result<Option<Socket>, BindError> {
     let Some(endpoint) = endpoint else { return Ok(None) };
@@ -84,8 +86,11 @@ async fn bind(
         address => TcpListener::bind(address).await,
     };
     bound
-        .and_then(|listener| Ok(Some(Socket { address: listener.local_addr()?, listener })))
-        .map_err(|source| BindError { listener, endpoint: endpoint.to_string(), source })
+        .and_then(|listener| {
+            let address = listener.local_addr()?;
+            Ok(Some(Socket { name, listener, address }))
+        })
+        .map_err(|source| BindError { listener: name, endpoint: endpoint.to_string(), source })
 }
 
 /// Binds one socket to every address of this host: to IPv6, which includes IPv4, or to IPv4 alone
