@@ -5,10 +5,11 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
-use std::{fs, io};
+use std::time::Instant;
+use std::{fs, io, thread};
 
 use ingestion_api::route;
-use otlp_auth_tests::{Program, example};
+use otlp_auth_tests::{PATIENCE, Program, example};
 use rustix::process::{Pid, geteuid};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -180,6 +181,20 @@ impl Gateway {
             line.strip_prefix(field)?.strip_prefix(':')?.trim().strip_suffix(" kB")
         });
         memory.and_then(|kilobytes| kilobytes.parse::<usize>().ok()).expect("its memory") * 1024
+    }
+
+    /// Waits until the process has fewer than this many open descriptors.
+    pub(crate) fn wait_for_descriptors(&self, few: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        let directory = format!("/proc/{}/fd", self.pid().as_raw_nonzero());
+        loop {
+            let open = fs::read_dir(&directory).expect("the descriptors of the process").count();
+            if open < few {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{open} descriptors are open");
+            thread::yield_now();
+        }
     }
 
     pub(crate) fn caller(&self) -> Caller {

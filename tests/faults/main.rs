@@ -10,6 +10,7 @@
 //! | `memory` | a sender presents a million keys that do not exist |
 //! | `bombs` | requests become much larger when they are decompressed |
 //! | `decoding` | requests are expensive to decode |
+//! | `connections` | thousands of idle or short connections, and of requests that are reset |
 //! | `silent` | thousands of connections say nothing |
 //! | `log` | a caller is refused very often |
 //!
@@ -25,6 +26,7 @@
 
 mod admin_tokens;
 mod bombs;
+mod connections;
 mod database;
 mod decoding;
 mod disk;

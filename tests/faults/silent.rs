@@ -22,11 +22,11 @@ const CONNECT_TIME: Duration = Duration::from_secs(1);
 /// How many connections in a row may fail before no more are tried.
 const FAILURES: usize = 3;
 
-/// Lets this process have as many files as it needs for its connections.
-fn raise_limit() {
+/// Lets this process have as many files as it needs for this number of connections.
+pub(crate) fn raise_limit(connections: usize) {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("the limit is raised");
-    let needed = CONNECTIONS as u64 + 100;
+    let needed = connections as u64 + 100;
     assert!(maximum.is_none_or(|maximum| maximum >= needed), "{maximum:?} files are too few");
 }
 
@@ -77,7 +77,7 @@ fn assert_served(gateway: &Gateway, revoked: &Key, good: &Key) {
 // through on both listeners.
 #[test]
 fn silent_connections_keep_nobody_out() {
-    raise_limit();
+    raise_limit(CONNECTIONS);
     // No connection ends because of its age.
     let env = TestEnv::new(&["limits.idle_timeout=1h", "limits.header_read_timeout=1h"]);
     let gateway = env.start_with_files(FILES);

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `collector` | an OpenTelemetry Collector, which sends and receives |
 //! | `prometheus` | Prometheus, which writes to our gateway |
+//! | `proxies` | nginx, HAProxy, Caddy, Traefik and Envoy, which ask our gateway about each request |
 //! | `python` | the OpenTelemetry SDK for Python, which sends |
 //! | `exporter` | none; our exporter sends to our receivers |
 //! | `keys` | none; our exporter, our gateway and `sts` are used as in the README |
@@ -19,6 +20,7 @@ mod collector;
 mod exporter;
 mod keys;
 mod prometheus;
+mod proxies;
 mod python;
 mod refusals;
 

@@ -1,5 +1,5 @@
-//! The commands of this repository: `cargo xtask quickstart | check | test | fuzz | bench`. CI
-//! runs the same commands.
+//! The commands of this repository: `cargo xtask quickstart | check | test | fuzz | bench | peers`.
+//! CI runs the same commands.
 
 #![expect(
     clippy::print_stdout,
@@ -49,6 +49,10 @@ enum Command {
         /// The benchmarks to run; all of them if none is named
         names: Vec<bench::Name>,
     },
+    /// Build the programs of other projects that tests and benchmarks run, and print their
+    /// directory. `test` and `bench` do it themselves; with the directory in OTLP_AUTH_PEERS,
+    /// `cargo test --package otlp-auth-tests` runs a part of the tests
+    Peers,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -58,5 +62,6 @@ fn main() -> anyhow::Result<()> {
         Command::Check => check::run_checks(),
         Command::Fuzz { arguments } => fuzz::run_fuzz(&arguments),
         Command::Bench { names } => bench::run(&names),
+        Command::Peers => peers::print_directory(),
     }
 }

@@ -33,6 +33,10 @@ pub const OPENAPI: &str = "/openapi.json";
 /// listener.
 pub const INTERNAL_AUTHORIZE: &str = "/internal/api/security/ingestion/authorize";
 
+/// The path for checking the key of a request with the headers of that request. Proxies call it for
+/// each request, with any method. It is a complete path, on the authorize listener.
+pub const FORWARD_AUTH: &str = "/authorize";
+
 /// The prefix of the paths of agents, on the agent listener.
 pub const AGENT_PREFIX: &str = "/stsAgent";
 

@@ -82,7 +82,7 @@ impl App {
         let log_throttles = [Arc::clone(&key_lines), Arc::clone(&call_lines)];
         let denial_log = DenialLog::new(key_lines, &meter);
         let usage = UsageRecorder::new(&meter);
-        let authorizer = Authorizer::new(Arc::clone(&cache), config.auth.receiver.clone(), &meter);
+        let authorizer = Authorizer::new(Arc::clone(&cache), &config.auth, &meter);
         tracing::warn!("{}", debug::DISCARDS);
         let debug = Arc::new(DebugExporter::new(&meter));
 

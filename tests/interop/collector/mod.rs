@@ -33,7 +33,7 @@ const TELEMETRY: &str = r"
 ";
 
 /// A receiver without authentication, to which the test sends its telemetry.
-const OPEN_RECEIVER: &str = r#"
+pub(crate) const OPEN_RECEIVER: &str = r#"
   receivers:
     otlp:
       protocols:
@@ -41,7 +41,7 @@ const OPEN_RECEIVER: &str = r#"
 "#;
 
 /// Returns a `service` block that uses these extensions and sends all signals to these exporters.
-fn service(extensions: &str, exporters: &str) -> String {
+pub(crate) fn service(extensions: &str, exporters: &str) -> String {
     let pipeline = format!("{{receivers: [otlp], exporters: [{exporters}]}}");
     format!(
         "
@@ -56,8 +56,8 @@ fn service(extensions: &str, exporters: &str) -> String {
 }
 
 /// A running Collector and the ports of its receivers.
-struct Collector {
-    program: Program,
+pub(crate) struct Collector {
+    pub(crate) program: Program,
     grpc: u16,
     http: Option<u16>,
     _config: TestFile,
@@ -65,7 +65,7 @@ struct Collector {
 
 impl Collector {
     /// Starts a Collector with `API_KEY` in its environment, and waits until it is ready.
-    fn start(config: &str, api_key: &str) -> Self {
+    pub(crate) fn start(config: &str, api_key: &str) -> Self {
         Self::start_with(peer("otelcol").env("API_KEY", api_key), config)
     }
 
@@ -90,7 +90,7 @@ impl Collector {
         Self { program, grpc, http, _config: config }
     }
 
-    fn channel(&self) -> Channel {
+    pub(crate) fn channel(&self) -> Channel {
         Endpoint::try_from(format!("http://127.0.0.1:{}", self.grpc)).expect("a URL").connect_lazy()
     }
 }

@@ -46,7 +46,7 @@ pub(crate) async fn record(
         return next.run(request).await;
     };
     if let Some(handle) = identity.handle::<KeyHandle>()
-        && let Some(ClientAddress(address)) = request.extensions().get()
+        && let Some(ClientAddress(address, _)) = request.extensions().get()
     {
         handle.add_client(
             *address,

@@ -9,6 +9,7 @@
 mod auth;
 mod authorize;
 mod cors;
+mod identity_headers;
 mod limits;
 mod management;
 mod print;
@@ -22,6 +23,7 @@ mod tests;
 mod trusted_proxies;
 mod types;
 mod upstream;
+mod upstream_auth;
 mod usage;
 
 use std::path::Path;
@@ -34,6 +36,7 @@ use serde::Serialize;
 pub use auth::AuthConfig;
 pub use authorize::AuthorizeConfig;
 pub use cors::CorsConfig;
+pub use identity_headers::{IdentityField, IdentityHeaders};
 pub use limits::LimitsConfig;
 pub use management::ManagementConfig;
 pub use receivers::{AgentConfig, GrpcConfig, HttpConfig, OtlpConfig, Protocols, ReceiversConfig};
@@ -43,6 +46,9 @@ pub use telemetry::{LogFormat, LogsConfig, TelemetryConfig};
 pub use types::byte_size::ByteSize;
 pub use types::endpoint::Endpoint;
 pub use types::origin::OriginPattern;
+pub use types::upstream_url::UpstreamUrl;
+pub use upstream::{DestinationConfig, EndpointConfig, UpstreamConfig};
+pub use upstream_auth::UpstreamAuth;
 pub use usage::UsageConfig;
 
 use self::read::{listener, section, set, setting, switchable};
@@ -56,6 +62,8 @@ pub struct Config {
     pub receivers: ReceiversConfig,
     /// The credentials that are accepted with telemetry.
     pub auth: AuthConfig,
+    /// Where telemetry is forwarded to.
+    pub upstream: UpstreamConfig,
     /// The limits of requests and connections.
     pub limits: LimitsConfig,
     /// The proxies that are trusted to name the client's address in `X-Forwarded-For`.
@@ -109,7 +117,7 @@ impl Config {
         switchable(&mut root, "receivers", |map| receivers.read(map));
         let mut auth = AuthConfig::default();
         section(&mut root, "auth", |map| auth.read(map));
-        upstream::refuse(&mut root);
+        let upstream = UpstreamConfig::read(&mut root, &receivers, report);
         let mut limits = LimitsConfig::default();
         section(&mut root, "limits", |map| limits.read(map));
         let trusted_proxies = setting(&mut root, "trusted_proxies");
@@ -138,6 +146,7 @@ impl Config {
             storage: storage?,
             receivers,
             auth,
+            upstream,
             limits,
             trusted_proxies,
             usage,

@@ -1,15 +1,27 @@
 //! Finds the address of the client that sent a request, directly or through trusted proxies.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address of the client. Every request has this value in its extensions.
+/// The address of the client, and the peer of its connection. Every request has this value in its
+/// extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ClientAddress(pub(crate) IpAddr);
+pub(crate) struct ClientAddress(pub(crate) IpAddr, pub(crate) Peer);
+
+/// The other end of the connection on which a request came: the client, or a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// The address of the peer.
+    pub(crate) address: IpAddr,
+    /// Whether the peer is a trusted proxy.
+    pub(crate) is_trusted: bool,
+    /// Whether the connection uses TLS.
+    pub(crate) is_tls: bool,
+}
 
 impl ClientAddress {
     /// Returns the address of the peer. If the peer is a trusted proxy, returns the last address in
@@ -21,8 +33,10 @@ impl ClientAddress {
     pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let peer = peer.to_canonical();
         let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+        let from =
+            |address, is_trusted| Self(address, Peer { address: peer, is_trusted, is_tls: false });
         if !is_trusted(&peer) {
-            return Self(peer);
+            return from(peer, false);
         }
         let lines: Vec<_> =
             headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
@@ -34,7 +48,13 @@ impl ClientAddress {
                 break;
             }
         }
-        Self(client)
+        from(client, true)
+    }
+
+    /// Returns the address of a client that nothing is known about.
+    pub(crate) fn unknown() -> Self {
+        let address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self(address, Peer { address, is_trusted: false, is_tls: false })
     }
 }
 

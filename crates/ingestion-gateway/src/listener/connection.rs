@@ -21,6 +21,7 @@ use super::connections::Place;
 use super::metrics::{End, OpenConnection};
 use super::protocol::Protocol;
 use super::request_body::RequestBody;
+use super::request_head;
 use super::response_body::ResponseBody;
 use super::seldom::Seldom;
 use super::server::Server;
@@ -139,13 +140,20 @@ impl Server {
         let (idle_timeout, stop) = (self.limits.idle_timeout, self.stop.clone());
         service_fn(move |request: Request<Incoming>| {
             let in_flight = activity.begin();
+            let refusal = request_head::refusal(&request);
             let client = ClientAddress::of(peer, request.headers(), &trusted_proxies);
             let mut request =
                 RequestBody::of(request, idle_timeout, stop.clone(), Arc::clone(&activity));
             request.extensions_mut().insert(client);
-            let response = service.clone().oneshot(request);
+            let response = match refusal {
+                Some(status) => Err(status),
+                None => Ok(service.clone().oneshot(request)),
+            };
             async move {
-                let response = response.await?;
+                let response = match response {
+                    Ok(response) => response.await?,
+                    Err(status) => return Ok(ResponseBody::refusal(status, in_flight.answer())),
+                };
                 let answering = in_flight.answer();
                 Ok::<_, Infallible>(response.map(|body| ResponseBody::new(body, answering)))
             }

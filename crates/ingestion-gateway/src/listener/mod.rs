@@ -9,6 +9,7 @@ mod metrics;
 mod protocol;
 pub(crate) mod ready;
 mod request_body;
+mod request_head;
 mod response_body;
 mod seldom;
 pub(crate) mod server;

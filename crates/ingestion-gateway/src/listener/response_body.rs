@@ -3,23 +3,33 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use http::header::CONNECTION;
+use http::{HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::activity::Answering;
 
 pin_project! {
-    /// A body with a guard that lives as long as the body.
+    /// A body, which may be empty, with a guard that lives as long as the body.
     pub(crate) struct ResponseBody<B> {
         #[pin]
-        inner: B,
+        inner: Option<B>,
         _answering: Answering,
     }
 }
 
 impl<B> ResponseBody<B> {
     pub(crate) fn new(inner: B, answering: Answering) -> Self {
-        Self { inner, _answering: answering }
+        Self { inner: Some(inner), _answering: answering }
+    }
+
+    /// Creates an empty response, after which the connection is closed.
+    pub(crate) fn refusal(status: StatusCode, answering: Answering) -> Response<Self> {
+        let mut response = Response::new(Self { inner: None, _answering: answering });
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
     }
 }
 
@@ -31,14 +41,17 @@ impl<B: Body> Body for ResponseBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().inner.poll_frame(cx)
+        match self.project().inner.as_pin_mut() {
+            Some(inner) => inner.poll_frame(cx),
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }

@@ -61,7 +61,7 @@ impl ProblemResponder {
 
     fn record(&self, reason: DenyReason, request: &Parts) {
         self.refusals.add(1, &[KeyValue::new("deny.reason", reason.as_str())]);
-        let address = request.extensions.get().map(|ClientAddress(address)| *address);
+        let address = request.extensions.get().map(|ClientAddress(address, _)| *address);
         if !self.throttle.permits(address.map_or(Caller::Unknown, Caller::at), reason) {
             return;
         }

@@ -104,13 +104,18 @@ where
     super::authenticated(router, authenticate.with_responder(respond), denial_log, usage)
 }
 
+/// Returns whether the path is one of the agent listener.
+pub(crate) fn is_route(path: &str) -> bool {
+    Route::of(path) != Route::Unknown
+}
+
 /// Creates the response to a rejected request. The response to OTLP is that of every OTLP receiver,
 /// because its sender is an OTLP exporter.
 ///
 /// Agents drop their data after 403, and send their data again after 429 and 503. Agents understand
 /// 401 as "no key is configured". Other responses than those to OTLP have no body, because agents
 /// log bodies.
-fn respond(rejection: &Rejection, request: &Parts) -> http::Response<Bytes> {
+pub(crate) fn respond(rejection: &Rejection, request: &Parts) -> http::Response<Bytes> {
     if let Route::Otlp(_) = Route::of(request.uri.path()) {
         return OtlpResponder.respond(rejection, request);
     }

@@ -1,3 +1,4 @@
 //! Where accepted telemetry goes.
 
 pub(crate) mod debug;
+pub(crate) mod headers;

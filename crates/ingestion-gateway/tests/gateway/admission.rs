@@ -270,6 +270,13 @@ async fn undecided_is_not_a_refusal() {
         let response = gateway.authorize("", &json!({"apiKey": secret}).to_string()).await;
         let seconds: u32 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
         assert!((1..=5).contains(&seconds) && response.text().await.unwrap().is_empty());
+        let asked = gateway.client.get(gateway.url("authorize", "/authorize"));
+        let asked = asked.header("content-type", "application/grpc");
+        let response = asked.header("sts-api-key", secret).send().await.unwrap();
+        assert_eq!(response.status(), unavailable);
+        assert_eq!(response.headers()["grpc-status"], "14");
+        assert!(response.headers().contains_key("grpc-status-details-bin"));
+        assert!(response.headers().contains_key("retry-after"));
     }
     let refused = (
         Code::Unauthenticated,

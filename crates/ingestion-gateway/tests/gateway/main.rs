@@ -4,12 +4,15 @@
 //! |---|---|
 //! | `management` | every call of the management API, with and without a credential |
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
+//! | `forward_auth` | what other proxies are answered about requests |
+//! | `authorize_outage` | that an outage never looks like a decision to many callers |
 //! | `transport` | that each OTLP port serves both transports |
 //! | `bombs` | small bodies that become large when they are decompressed |
 //! | `agent` | OTLP and Prometheus remote write on the agent listener |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
 //! | `cors` | requests from web pages |
 //! | `health` | the health check of gRPC |
+//! | `malformed`, `malformed_http2` | requests and connections that break the rules of HTTP |
 //! | `log` | that a caller who is refused cannot fill the log |
 //! | `usage` | which answers count as accepted and which as failed |
 //! | `storage` | backups of the key database |
@@ -27,17 +30,22 @@
 
 mod admission;
 mod agent;
+mod authorize_outage;
 mod bombs;
 mod capacity;
 mod cors;
+mod forward_auth;
 mod health;
 mod http2;
 mod listeners;
 mod log;
+mod malformed;
+mod malformed_http2;
 mod management;
 mod payload;
 mod process;
 mod program;
+mod raw;
 mod ready;
 mod refusals;
 mod runtimes;

@@ -33,7 +33,7 @@ async fn every_problem_is_reported() {
         let (code, _, errors) = run_to_end(directory.path(), arguments).await;
         assert_eq!(code, 64, "{errors}");
         for path in [
-            "upstream: not built yet",
+            "upstream.otlp_grpc: is required: another upstream is set",
             "limits.max_streams: expected",
             "storage.url: PostgreSQL is not built yet",
         ] {

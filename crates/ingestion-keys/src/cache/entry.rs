@@ -93,7 +93,7 @@ impl Entry {
 
     /// Returns the reason for which the key is denied now, or `None` if the key is valid.
     #[inline]
-    fn deny_reason(&self, clock: &dyn Clock) -> Option<DenyReason> {
+    pub(super) fn deny_reason(&self, clock: &dyn Clock) -> Option<DenyReason> {
         match self.good_before {
             ALWAYS => None,
             NEVER => Some(DenyReason::Revoked),
@@ -151,7 +151,7 @@ impl Entry {
         self.identities.get_or_init(|| match self.state {
             // The name of a deleted key is not known. The counters of its identity are never
             // flushed.
-            State::Deleted => Identities::One(registry.identity(self.id, "")),
+            State::Deleted => Identities::One(registry.identity(self.id, "", digest)),
             State::Enabled | State::Disabled => registry.first_use(self.id, &self.name, digest),
         })
     }

@@ -6,8 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ingestion_api::KEY_PREFIX;
 
+use super::digest_prefix::DigestPrefix;
+
 /// The largest number of characters that are kept of a user agent.
 const USER_AGENT_LEN: usize = 128;
+
+/// The number of answers to requests with a key, since the last flush of the usage, up to which the
+/// client of every request is noted.
+const ALL_NOTED: u64 = 64;
+
+/// Of the requests with a busy key, the clients of one in this many are noted.
+const SAMPLED: u64 = 16;
 
 /// Adds answers, bytes and clients to the usage of a key. The identity of an allowed request has
 /// this value as its [handle](otlp_auth::Identity::handle).
@@ -21,7 +30,9 @@ const USER_AGENT_LEN: usize = 128;
 /// fn received(identity: &Identity, bytes: u64, from: std::net::IpAddr, user_agent: Option<&str>) {
 ///     if let Some(handle) = identity.handle::<KeyHandle>() {
 ///         handle.add_bytes(bytes);
-///         handle.add_client(from, user_agent);
+///         if handle.notes_client() {
+///             handle.add_client(from, user_agent);
+///         }
 ///     }
 /// }
 ///
@@ -39,6 +50,8 @@ pub struct KeyHandle {
     pub(super) denied: AtomicU64,
     pub(super) clients: Mutex<Vec<SeenClient>>,
     max_clients: usize,
+    /// The digest of the key, by which the cache finds the key again.
+    pub(super) digest: DigestPrefix,
 }
 
 /// A client that used the key.
@@ -51,7 +64,7 @@ pub(super) struct SeenClient {
 }
 
 impl KeyHandle {
-    pub(super) fn new(max_clients: usize) -> Self {
+    pub(super) fn new(max_clients: usize, digest: DigestPrefix) -> Self {
         Self {
             accepted: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -59,6 +72,7 @@ impl KeyHandle {
             denied: AtomicU64::new(0),
             clients: Mutex::default(),
             max_clients,
+            digest,
         }
     }
 
@@ -68,6 +82,19 @@ impl KeyHandle {
     pub fn add_answer(&self, success: bool) {
         let counter = if success { &self.accepted } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns whether the program should note the client of this request. While the key has few
+    /// requests, each of them is noted. A busy key is sampled: after 64 answers since
+    /// the last flush of the usage, one of 16 requests is noted.
+    ///
+    /// The number of answers decides, so a program that reports no answers notes every client.
+    #[inline]
+    #[must_use]
+    pub fn notes_client(&self) -> bool {
+        let answers =
+            self.accepted.load(Ordering::Relaxed).wrapping_add(self.failed.load(Ordering::Relaxed));
+        self.max_clients > 0 && (answers < ALL_NOTED || answers.is_multiple_of(SAMPLED))
     }
 
     /// Adds the bytes of an allowed request.
@@ -80,6 +107,9 @@ impl KeyHandle {
     ///
     /// A user agent that contains a key is not noted, because clients are stored and shown.
     pub fn add_client(&self, address: IpAddr, user_agent: Option<&str>) {
+        if self.max_clients == 0 {
+            return;
+        }
         let Ok(mut clients) = self.clients.try_lock() else { return };
         let user_agent = user_agent.filter(|text| !text.contains(KEY_PREFIX)).map(shortened);
         let same = |known: &SeenClient| {
@@ -87,7 +117,7 @@ impl KeyHandle {
         };
         if let Some(known) = clients.iter_mut().find(|known| same(known)) {
             known.is_fresh = true;
-        } else if self.max_clients > 0 {
+        } else {
             if clients.len() == self.max_clients {
                 clients.remove(0);
             }

@@ -87,6 +87,44 @@ fn before_the_first_snapshot_only_formats_are_decided() {
     assert_eq!(decide(&env.cache, WRONG_CHARACTER), Outcome::Deny(Malformed));
 }
 
+// Scenario: a request with each key stays open, and the key is renamed, disabled, enabled, expires,
+// is deleted, or is missing in a restored store. The cache becomes too stale to decide.
+// Guarantee: the standing of the open request is at each moment what a new request would get, and
+// does not depend on the staleness. The identity of another authenticator stays good.
+#[tokio::test]
+async fn the_standing_of_an_open_request_follows_its_key() {
+    let env = TestEnv::new();
+    let record = env.insert(1, "n").await;
+    let secret = key(1);
+    let credential = Credential::new("StackState", secret.expose_secret()).unwrap();
+    let Ok(Decision::Allow(open)) = env.cache.decide(&credential) else { panic!("it is valid") };
+    let standing = || env.cache.standing(&open);
+    assert_eq!(standing(), Ok(()));
+    let expires_at = NOW.saturating_add(Duration::from_secs(3600));
+    let mut revision = record.revision;
+    let mut states = Vec::new();
+    for (name, enabled, expires_at) in
+        [("m", true, None), ("m", false, None), ("m", true, None), ("m", true, Some(expires_at))]
+    {
+        let name = name.to_owned();
+        let update = KeyRecord { name, enabled, expires_at, revision, ..record.clone() };
+        revision = env.write(Write::Update(update)).await;
+        env.catch_up().await;
+        states.push(standing());
+    }
+    assert_eq!(states, [Ok(()), Err(Revoked), Ok(()), Ok(())]);
+    env.clock.advance(Duration::from_secs(3599));
+    assert_eq!((standing(), env.cache.fresh_for()), (Ok(()), None));
+    env.clock.advance(Duration::from_secs(1));
+    assert_eq!(standing(), Err(Expired));
+    env.write(Write::Delete(KeyRecord { revision, ..record })).await;
+    env.catch_up().await;
+    assert_eq!(standing(), Err(Revoked));
+    env.cache.catch_up(&MemoryStore::new([1; 16])).await.unwrap();
+    assert_eq!(standing(), Err(Revoked));
+    assert_eq!(env.cache.standing(&Identity::new("receiver")), Ok(()));
+}
+
 // Scenario: `decide` and `peek` are called for valid, disabled, expired, deleted and unknown keys.
 // Guarantee: `decide` and `peek` return the same verdict. The denial of a known key has the id of
 // the key. It also has the name of the key, unless the key was deleted.

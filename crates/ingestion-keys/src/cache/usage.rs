@@ -169,7 +169,7 @@ impl Registry {
 
     /// Makes the identity of a key at its first use.
     pub(super) fn first_use(&self, id: KeyId, name: &str, digest: &DigestPrefix) -> Identities {
-        let identity = self.identity(id, name);
+        let identity = self.identity(id, name, digest);
         self.count(id, digest, std::slice::from_ref(&identity));
         Identities::One(identity)
     }
@@ -184,15 +184,15 @@ impl Registry {
         cores: usize,
     ) -> Identities {
         let identities: Arc<[_]> =
-            std::iter::repeat_with(|| self.identity(id, name)).take(cores).collect();
+            std::iter::repeat_with(|| self.identity(id, name, digest)).take(cores).collect();
         self.count(id, digest, &identities);
         Identities::Each(identities)
     }
 
     /// Makes an identity of a key. Its counters are not flushed until the identity is registered.
-    pub(super) fn identity(&self, id: KeyId, name: &str) -> CountedIdentity {
+    pub(super) fn identity(&self, id: KeyId, name: &str, digest: &DigestPrefix) -> CountedIdentity {
         let identity = Identity::new(name).with_id(id.get().unsigned_abs());
-        CountedIdentity::new(identity.with_handle(KeyHandle::new(self.max_clients)))
+        CountedIdentity::new(identity.with_handle(KeyHandle::new(self.max_clients, *digest)))
     }
 
     /// Registers these identities, so that every flush reads their counters. Earlier identities of

@@ -29,6 +29,8 @@ pub use http_client::HttpClient;
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub use interceptor::Interceptor;
 
+use http::HeaderMap;
+
 use crate::generation::GenerationReceiver;
 use endpoint::UriPolicy;
 use token::CurrentToken;
@@ -126,8 +128,9 @@ impl BearerTokenAuth {
     /// ```
     /// use otlp_auth::client::BearerTokenAuth;
     ///
-    /// let auth = BearerTokenAuth::from_yaml("scheme: StackState\ntoken: \"${env:API_KEY:-iapikeyok-of-team-a}\"")?;
-    /// let auth = auth.for_endpoint("https://otlp.example.com")?;
+    /// let auth = BearerTokenAuth::from_yaml("scheme: StackState\ntoken:
+    /// \"${env:API_KEY:-iapikeyok-of-team-a}\"")?; let auth =
+    /// auth.for_endpoint("https://otlp.example.com")?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[cfg(feature = "yaml")]
@@ -152,6 +155,30 @@ impl BearerTokenAuth {
     pub fn layer(&self) -> AddCredentialLayer {
         let policy = UriPolicy { allow_plaintext: self.allow_plaintext, allow_path_alone: true };
         AddCredentialLayer::new(Arc::clone(&self.token), policy)
+    }
+
+    /// Puts the current credential on one request to the endpoint, in place of any other value of
+    /// its header. This is for clients that are not tower services, such as a proxy that passes on
+    /// the bodies of others.
+    ///
+    /// A request that is rejected is not sent again, because the response is not seen. For that,
+    /// use [`layer`](Self::layer).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use http::{HeaderMap, header::AUTHORIZATION};
+    /// use otlp_auth::client::BearerTokenAuth;
+    ///
+    /// let builder = BearerTokenAuth::builder().token("iapikeyok-of-team-a");
+    /// let auth = builder.endpoint("https://otlp.example.com").build()?;
+    /// let mut headers = HeaderMap::new();
+    /// auth.add_to(&mut headers);
+    /// assert!(headers[AUTHORIZATION].is_sensitive());
+    /// # Ok::<(), otlp_auth::client::BuildError>(())
+    /// ```
+    pub fn add_to(&self, headers: &mut HeaderMap) {
+        self.token.insert_into(headers);
     }
 
     /// Returns a tonic interceptor that puts the credential on every request.

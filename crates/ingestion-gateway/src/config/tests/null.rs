@@ -77,6 +77,9 @@ fn a_null_without_effect_is_refused() {
         "receivers.otlp.protocols.http",
         "telemetry",
         "telemetry.endpoint",
+        "upstream.agent",
+        "upstream.otlp_grpc",
+        "upstream.otlp_http",
     ];
     let sections = [
         "storage",
@@ -84,9 +87,10 @@ fn a_null_without_effect_is_refused() {
         "limits",
         "usage",
         "telemetry.logs",
+        "upstream",
         "receivers.otlp.protocols.http.cors",
     ];
-    let not_built = ["upstream", "storage.password_file", "management.tls"];
+    let not_built = ["storage.password_file", "management.tls"];
     let known = keys(&serde_json::to_value(load("").unwrap().0).unwrap(), "");
     for key in known.iter().map(String::as_str).chain(not_built) {
         for (value, accepted) in [

@@ -1,0 +1,117 @@
+//! Tests of the answers to many callers at the same time, while the keys cannot be read.
+
+use std::fs;
+use std::sync::Arc;
+
+use reqwest::{Client, StatusCode};
+use serde_json::json;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::program::{Gateway, PATIENCE};
+
+/// The number of callers of each kind. Each of them has connections of its own.
+const CALLERS: usize = 16;
+/// The number of answers that a caller must get in each state of the gateway.
+const ANSWERS: usize = 50;
+
+/// How a component asks about a key.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    /// The first extension of a Collector: with the key in a body.
+    Body,
+    /// The second extension: with the key in a header, on the agent listener.
+    Validate,
+    /// A proxy.
+    Forward,
+}
+
+struct Caller {
+    client: Client,
+    how: How,
+    url: String,
+    secret: String,
+}
+
+impl Caller {
+    async fn ask(&self) -> StatusCode {
+        let request = match self.how {
+            How::Body => self.client.post(&self.url).json(&json!({"apiKey": self.secret})),
+            How::Validate => self.client.get(&self.url).header("sts-api-key", &self.secret),
+            How::Forward => self
+                .client
+                .get(&self.url)
+                .header("authorization", format!("StackState {}", self.secret)),
+        };
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        let has_wait = response.headers().contains_key("retry-after");
+        assert_eq!(has_wait, status == StatusCode::SERVICE_UNAVAILABLE, "{:?} {status}", self.how);
+        if !matches!(self.how, How::Forward) {
+            assert!(response.text().await.unwrap().is_empty());
+        }
+        status
+    }
+
+    /// Asks until the answer is `next`, and then some more. Every answer before must be `current`.
+    async fn ask_until(&self, current: StatusCode, next: StatusCode) {
+        let mut answers = 0;
+        while answers < ANSWERS {
+            let status = self.ask().await;
+            assert!(status == next || (answers == 0 && status == current), "{status}");
+            answers += usize::from(status == next);
+        }
+    }
+}
+
+// Scenario: many components ask about a good and about a deleted key, in each of the ways in which
+// they do, without a pause. Meanwhile the database is moved away for longer than `max_staleness`,
+// and moved back.
+// Guarantee: all callers get their answers at all times. Each of them sees the definite answer,
+// then 503 with a time to come back, and then the definite answer again. Nobody ever sees the
+// answer for the other key, so no component remembers a wrong one, and no sender loses data.
+#[tokio::test]
+async fn many_callers_see_an_outage_as_an_outage() {
+    let gateway = Gateway::start_with(&[
+        "--set=storage.poll_interval=100ms",
+        "--set=storage.max_staleness=5s",
+    ])
+    .await;
+    let (good, deleted) = (gateway.create("good").await, gateway.create("deleted").await);
+    gateway.delete(deleted.id).await;
+    let (database, elsewhere) =
+        (gateway.state().join("keys.db"), gateway.state().join("elsewhere"));
+
+    let kinds = [
+        (How::Body, "authorize", "/internal/api/security/ingestion/authorize", (204, 403)),
+        (How::Validate, "agent", "/stsAgent/api/v1/validate", (200, 403)),
+        (How::Forward, "authorize", "/authorize", (204, 401)),
+    ];
+    // Everybody has seen the current state, and the database may change.
+    let barrier = Arc::new(Barrier::new(CALLERS * kinds.len() + 1));
+    let mut callers = JoinSet::new();
+    for (how, listener, path, (allowed, refused)) in kinds {
+        for number in 0..CALLERS {
+            let (key, definite) =
+                if number % 2 == 0 { (&good, allowed) } else { (&deleted, refused) };
+            let definite = StatusCode::from_u16(definite).unwrap();
+            let (url, secret) = (gateway.url(listener, path), key.secret.clone());
+            let caller = Caller { client: crate::program::client(), how, url, secret };
+            let barrier = Arc::clone(&barrier);
+            callers.spawn(async move {
+                let undecided = StatusCode::SERVICE_UNAVAILABLE;
+                caller.ask_until(definite, definite).await;
+                barrier.wait().await;
+                caller.ask_until(definite, undecided).await;
+                barrier.wait().await;
+                caller.ask_until(undecided, definite).await;
+            });
+        }
+    }
+    timeout(PATIENCE, barrier.wait()).await.unwrap();
+    fs::rename(&database, &elsewhere).unwrap();
+    timeout(PATIENCE, barrier.wait()).await.unwrap();
+    fs::rename(&elsewhere, &database).unwrap();
+    timeout(PATIENCE, callers.join_all()).await.unwrap();
+}

@@ -1,0 +1,151 @@
+//! Proxies that ask our gateway about each request: nginx, HAProxy, Caddy, Traefik and Envoy, each
+//! with its configuration from `docs/proxies.md`.
+
+mod caddy;
+mod envoy;
+mod haproxy;
+mod nginx;
+mod scenario;
+mod traefik;
+mod upstream;
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use otlp_auth_tests::{Certificate, PATIENCE};
+use tempfile::TempDir;
+
+const DOCUMENT: &str = include_str!("../../../docs/proxies.md");
+
+/// The time between two looks at something that does not say when it changes.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The ports of everything in one test.
+#[derive(Clone, Copy)]
+struct Ports {
+    /// The ports of the proxy for senders.
+    grpc: u16,
+    http: u16,
+    /// The port on which Traefik asks itself.
+    internal: u16,
+    authorize: u16,
+    upstream: u16,
+}
+
+/// The directory of a proxy: its documented configuration, and its certificate.
+struct Files {
+    directory: TempDir,
+    certificate: Certificate,
+}
+
+impl Ports {
+    /// Chooses ports that are free now, and that the operating system gives to nobody who asks for
+    /// any free port.
+    fn choose(upstream: u16) -> Self {
+        let [grpc, http, internal, authorize] = std::array::from_fn(|_| {
+            let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+            std::iter::repeat_with(|| fastrand::u16(10_000..32_000))
+                .find(is_free)
+                .expect("an endless iterator")
+        });
+        Self { grpc, http, internal, authorize, upstream }
+    }
+}
+
+impl Files {
+    /// Writes these files of the documentation, with the ports of the test.
+    fn of(names: &[&str], ports: &Ports) -> Self {
+        let files = Self {
+            directory: TempDir::new().expect("a directory"),
+            certificate: Certificate::new(),
+        };
+        let [certificate, key] = [files.certificate.cert(), files.certificate.key()]
+            .map(|path| fs::read_to_string(path).expect("a certificate and its key"));
+        let write = |name: &str, text: &str| fs::write(files.path(name), text).expect("a file");
+        write("server.pem", &certificate);
+        write("server.key", &key);
+        write("server-and-key.pem", &[certificate, key].concat());
+        names.iter().for_each(|name| write(name, &configuration(name, ports)));
+        files
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+/// Returns a file of the documentation, which is a block whose first line is a comment with its
+/// name. Replaces its ports, and where nginx may write.
+fn configuration(name: &str, ports: &Ports) -> String {
+    let mut blocks = DOCUMENT.split("\n```").filter_map(|block| Some(block.split_once('\n')?.1));
+    let names = |block: &&str| {
+        let first = block.lines().next().unwrap_or_default();
+        first.strip_prefix("# ").or_else(|| first.strip_prefix("-- ")) == Some(name)
+    };
+    let mut text = blocks.find(names).unwrap_or_default().to_owned() + "\n";
+    let Ports { grpc, http, internal, authorize, upstream } = ports;
+    for (documented, replacement) in [
+        ("127.0.0.1:14317", format!("127.0.0.1:{upstream}")),
+        ("127.0.0.1:14318", format!("127.0.0.1:{upstream}")),
+        ("127.0.0.1:17077", format!("127.0.0.1:{upstream}")),
+        ("port_value: 14317", format!("port_value: {upstream}")),
+        ("port_value: 14318", format!("port_value: {upstream}")),
+        ("127.0.0.1:7071", format!("127.0.0.1:{authorize}")),
+        ("port_value: 7071", format!("port_value: {authorize}")),
+        ("127.0.0.1:7171", format!("127.0.0.1:{internal}")),
+        ("listen 4317", format!("listen 127.0.0.1:{grpc}")),
+        ("listen 4318", format!("listen 127.0.0.1:{http}")),
+        ("bind :4317", format!("bind 127.0.0.1:{grpc}")),
+        ("bind :4318", format!("bind 127.0.0.1:{http}")),
+        ("\":4317\"", format!("\"127.0.0.1:{grpc}\"")),
+        ("\":4318\"", format!("\"127.0.0.1:{http}\"")),
+        ("localhost:4317", format!("localhost:{grpc}")),
+        ("localhost:4318", format!("localhost:{http}")),
+        ("0.0.0.0, port_value: 4317", format!("127.0.0.1, port_value: {grpc}")),
+        ("0.0.0.0, port_value: 4318", format!("127.0.0.1, port_value: {http}")),
+        ("/var/log/nginx/error.log", "stderr".to_owned()),
+    ] {
+        text = text.replace(documented, &replacement);
+    }
+    assert!(text.len() > 100, "docs/proxies.md has no {name}");
+    text
+}
+
+/// Asks on this port about a request with a key, as a proxy does, and returns the status. It is
+/// `None` while nobody listens there.
+fn ask(port: u16, key: &str) -> Option<u16> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let request = format!(
+        "GET /authorize HTTP/1.1\r\nhost: gateway\r\nauthorization: StackState {key}\r\n\
+         connection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.split(' ').nth(1)?.parse().ok()
+}
+
+/// Waits until the answer on this port has this status.
+fn wait_for_answer(port: u16, key: &str, status: u16) {
+    let deadline = Instant::now() + PATIENCE;
+    while ask(port, key) != Some(status) {
+        assert!(Instant::now() < deadline, "port {port} does not answer {status}");
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Waits until a program listens on this port.
+fn wait_until_served(port: u16) {
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < deadline, "nobody listens on port {port}");
+        std::thread::sleep(PAUSE);
+    }
+}
