@@ -81,7 +81,7 @@ impl App {
         let sockets = Sockets::bind(config, tls).await?;
         let addresses = sockets.addresses();
 
-        let server = Server::new(config.limits, &config.trusted_proxies);
+        let server = Server::new(config.limits, &config.trusted_proxies, &meter);
         let max_body = config.limits.max_request_body_size.bytes();
         let authenticator = authenticator(config, &cache)?;
         let (key_lines, call_lines) =
