@@ -15,7 +15,6 @@ use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderName, Method, Request, Response, StatusCode, Uri};
-use hyper::body::Body;
 use ingestion_api::{header, route};
 use otlp_auth::server::{
     AuthenticateLayer, CredentialExtractor, OtlpResponder, Rejection, Responder as _,

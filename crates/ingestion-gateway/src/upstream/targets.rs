@@ -38,7 +38,6 @@ impl<T> Destination<Arc<T>> {
 }
 
 /// Where the requests of each kind go.
-#[derive(Debug)]
 pub(crate) struct Targets {
     pub(crate) otlp_grpc: Destination<Arc<Target>>,
     pub(crate) otlp_http: Destination<Arc<Target>>,
