@@ -7,15 +7,13 @@ use std::sync::Arc;
 use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::service::KeyService;
-use ingestion_keys::store::{SqliteOptions, SqliteStore, StoreError};
+use ingestion_keys::store::{KeyStore, SqliteOptions, SqliteStore, StoreError};
 use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::admission::admin_tokens;
-use crate::admission::denial_log::DenialLog;
 use crate::admission::log_throttle::LogThrottle;
-use crate::admission::usage::UsageRecorder;
+use crate::admission::{Admission, admin_tokens};
 use crate::authorize::Authorizer;
 use crate::config::{Config, ManagementConfig};
 use crate::error::RunError;
@@ -29,7 +27,10 @@ use crate::management;
 use crate::receiver::health::Health;
 use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
+use crate::telemetry::keys::{self, SharedKeyUse};
 use crate::telemetry::readiness::Readiness;
+use crate::telemetry::route::Route;
+use crate::telemetry::store::MeteredStore;
 use crate::tls::Reloads;
 use crate::upstream::debug::{self, DebugExporter};
 
@@ -38,6 +39,8 @@ pub(crate) struct App {
     pub(crate) addresses: Addresses,
     pub(crate) server: Server,
     pub(crate) store: Arc<SqliteStore>,
+    /// The same store, with its errors counted.
+    pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) cache: Arc<KeyCache>,
     pub(crate) service: KeyService,
     pub(crate) debug: Arc<DebugExporter>,
@@ -64,8 +67,12 @@ impl App {
         let control =
             Group { runtimes: vec![Handle::current()], max_connections: capacity.control };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let telemetry = Telemetry::new()?;
+        let meter = telemetry.meter();
         let (store, cache) = open_keys(config, &clock, ready_file).await?;
-        let service = KeyService::new(store.clone(), Arc::clone(&cache), Arc::clone(&clock));
+        let key_store: Arc<dyn KeyStore> = Arc::new(MeteredStore::new(Arc::clone(&store), &meter));
+        let service =
+            KeyService::new(Arc::clone(&key_store), Arc::clone(&cache), Arc::clone(&clock));
         let admin_tokens = match &config.management {
             Some(management) => {
                 let default = ManagementConfig::beside(&config.storage.path).admin_token_file;
@@ -73,8 +80,6 @@ impl App {
             }
             None => None,
         };
-        let telemetry = Telemetry::new()?;
-        let meter = telemetry.meter();
         let (tls, reloads) = tls::open_all(config, &meter, &Reloads::new(&meter))
             .map_err(|(section, source)| RunError::Tls { section, source })?;
         let reloads = reloads.into_iter().collect();
@@ -87,8 +92,9 @@ impl App {
         let (key_lines, call_lines) =
             (LogThrottle::for_keys(), LogThrottle::for_management_calls());
         let log_throttles = [Arc::clone(&key_lines), Arc::clone(&call_lines)];
-        let denial_log = DenialLog::new(key_lines, &meter);
-        let usage = UsageRecorder::new(&meter);
+        let shared_key = Arc::<SharedKeyUse>::default();
+        keys::observe(&cache, Arc::clone(&shared_key), &meter);
+        let admission = Admission::new(key_lines, shared_key, &meter);
         let authorizer = Authorizer::new(Arc::clone(&cache), config, &meter);
         tracing::warn!("{}", debug::DISCARDS);
         let debug = Arc::new(DebugExporter::new(&meter));
@@ -96,24 +102,31 @@ impl App {
         let readiness = Readiness::new(Arc::clone(&cache), server.stopping().clone());
         let health = Health::new(readiness.clone());
         let receiver = otlp::receiver(Arc::clone(&debug), max_body);
-        let authenticate = AuthenticateLayer::new(authenticator.clone())
-            .with_extractor(otlp::extractor(&config.auth))
-            .with_meter(&meter);
-        #[cfg(feature = "_bench")]
-        let authenticate = without_authentication(authenticate, config);
-        // Both listeners serve both transports, so that a sender with swapped ports loses nothing.
-        let grpc =
-            otlp::router(receiver.clone(), health, authenticate, denial_log.clone(), usage.clone());
-        let http = match &config.receivers.otlp.protocols.http {
-            Some(config) => cors::allow_origins(grpc.clone(), &config.cors),
-            None => grpc.clone(),
+        // Each worker has layers of its own, so that workers do not wait for each other at a
+        // reference count.
+        let authenticate = |extractor| {
+            AuthenticateLayer::new(authenticator.clone())
+                .with_extractor(extractor)
+                .with_meter(&meter)
+                .with_routes(Route::names(), Route::index_of)
         };
-        let authenticate = AuthenticateLayer::new(authenticator)
-            .with_extractor(agent::extractor(&config.auth))
-            .with_meter(&meter);
-        let agent =
-            agent::router(receiver, authenticate, denial_log, usage, Arc::clone(&debug), max_body);
-        let telemetry = telemetry.router(Arc::clone(&cache), readiness);
+        // Both listeners serve both transports, so that a sender with swapped ports loses nothing.
+        let grpc = || {
+            let authenticate = authenticate(otlp::extractor(&config.auth));
+            #[cfg(feature = "_bench")]
+            let authenticate = without_authentication(authenticate, config);
+            otlp::router(receiver.clone(), health.clone(), authenticate, &admission.for_worker())
+        };
+        let http = || match &config.receivers.otlp.protocols.http {
+            Some(config) => cors::allow_origins(grpc(), &config.cors),
+            None => grpc(),
+        };
+        let agent = || {
+            let authenticate = authenticate(agent::extractor(&config.auth));
+            let (receiver, debug) = (receiver.clone(), Arc::clone(&debug));
+            agent::router(receiver, authenticate, &admission.for_worker(), debug, max_body)
+        };
+        let telemetry = telemetry.router(readiness);
 
         if let (Some(socket), Some(tokens)) = (sockets.management, admin_tokens) {
             let (service, authorizer) = (service.clone(), authorizer.clone());
@@ -123,9 +136,9 @@ impl App {
                 .serve(&control, Some(socket), |_| management.clone())
                 .map_err(RunError::Listener)?;
         }
-        server.serve(&senders, sockets.otlp_grpc, |_| grpc.clone()).map_err(RunError::Listener)?;
-        server.serve(&senders, sockets.otlp_http, |_| http.clone()).map_err(RunError::Listener)?;
-        server.serve(&senders, sockets.agent, |_| agent.clone()).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.otlp_grpc, |_| grpc()).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.otlp_http, |_| http()).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.agent, |_| agent()).map_err(RunError::Listener)?;
         let authorize = authorizer.router();
         server
             .serve(&control, sockets.authorize, |_| authorize.clone())
@@ -133,7 +146,17 @@ impl App {
         server
             .serve(&control, sockets.telemetry, |_| telemetry.clone())
             .map_err(RunError::Listener)?;
-        Ok(Self { addresses, server, store, cache, service, debug, log_throttles, reloads })
+        Ok(Self {
+            addresses,
+            server,
+            store,
+            keys: key_store,
+            cache,
+            service,
+            debug,
+            log_throttles,
+            reloads,
+        })
     }
 }
 

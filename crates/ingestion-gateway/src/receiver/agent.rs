@@ -23,8 +23,7 @@ use otlp_receiver::body::{self, BodyError};
 use tower::ServiceExt as _;
 
 use super::{otlp, remote_write};
-use crate::admission::denial_log::DenialLog;
-use crate::admission::usage::UsageRecorder;
+use crate::admission::Admission;
 use crate::config::AuthConfig;
 use crate::item::Item;
 use crate::upstream::debug::DebugExporter;
@@ -92,8 +91,7 @@ pub(crate) fn extractor(auth: &AuthConfig) -> CredentialExtractor {
 pub(crate) fn router<A>(
     receiver: Receiver,
     authenticate: AuthenticateLayer<A>,
-    denial_log: DenialLog,
-    usage: UsageRecorder,
+    admission: &Admission,
     debug: Arc<DebugExporter>,
     max_body: usize,
 ) -> Router
@@ -101,7 +99,8 @@ where
     A: ServerAuthenticator + 'static,
 {
     let router = Router::new().fallback(receive).with_state(Agent { receiver, debug, max_body });
-    super::authenticated(router, authenticate.with_responder(respond), denial_log, usage)
+    let authenticate = authenticate.with_responder(respond);
+    Router::new().fallback_service(admission.admit(&authenticate, router))
 }
 
 /// Returns whether the path is one of the agent listener.

@@ -7,10 +7,8 @@ use otlp_auth::Identity;
 use otlp_auth::server::{AuthenticateLayer, CredentialExtractor, ServerAuthenticator};
 use otlp_receiver::{Receiver, Refusal};
 
-use super::authenticated;
 use super::health::{self, Health};
-use crate::admission::denial_log::DenialLog;
-use crate::admission::usage::UsageRecorder;
+use crate::admission::Admission;
 use crate::config::AuthConfig;
 use crate::item::Item;
 use crate::upstream::debug::DebugExporter;
@@ -37,13 +35,13 @@ pub(crate) fn router<A>(
     receiver: Receiver,
     health: Health,
     authenticate: AuthenticateLayer<A>,
-    denial_log: DenialLog,
-    usage: UsageRecorder,
+    admission: &Admission,
 ) -> Router
 where
     A: ServerAuthenticator + 'static,
 {
     let authenticate =
         health::PATHS.into_iter().fold(authenticate, AuthenticateLayer::with_exempt_path);
-    authenticated(health.router().fallback_service(receiver), authenticate, denial_log, usage)
+    let routes = health.router().fallback_service(receiver);
+    Router::new().fallback_service(admission.admit(&authenticate, routes))
 }
