@@ -8,6 +8,7 @@ use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{KeyStore, SqliteOptions, SqliteStore, StoreError};
+use otlp_auth::Identity;
 use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
@@ -24,7 +25,9 @@ use crate::listener::sockets::Sockets;
 use crate::listener::tls;
 use crate::listener::workers::Workers;
 use crate::management;
+use crate::receiver::agent::Agent;
 use crate::receiver::health::Health;
+use crate::receiver::otlp::Otlp;
 use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
 use crate::telemetry::keys::{self, SharedKeyUse};
@@ -33,6 +36,7 @@ use crate::telemetry::route::Route;
 use crate::telemetry::store::MeteredStore;
 use crate::tls::Reloads;
 use crate::upstream::debug::{self, DebugExporter};
+use crate::upstream::{ForwardGrpc, ForwardHttp, Targets};
 
 /// A running gateway: its listeners accept connections.
 pub(crate) struct App {
@@ -80,13 +84,13 @@ impl App {
             }
             None => None,
         };
-        let (tls, reloads) = tls::open_all(config, &meter, &Reloads::new(&meter))
+        let tls_reloads = Reloads::new(&meter);
+        let (tls, mut reloads) = tls::open_all(config, &meter, &tls_reloads)
             .map_err(|(section, source)| RunError::Tls { section, source })?;
-        let reloads = reloads.into_iter().collect();
         let sockets = Sockets::bind(config, tls).await?;
         let addresses = sockets.addresses();
 
-        let server = Server::new(config.limits, &config.trusted_proxies);
+        let server = Server::new(config.limits, &config.trusted_proxies, &meter);
         let max_body = config.limits.max_request_body_size.bytes();
         let authenticator = authenticator(config, &cache)?;
         let (key_lines, call_lines) =
@@ -96,7 +100,9 @@ impl App {
         keys::observe(&cache, Arc::clone(&shared_key), &meter);
         let admission = Admission::new(key_lines, shared_key, &meter);
         let authorizer = Authorizer::new(Arc::clone(&cache), config, &meter);
-        tracing::warn!("{}", debug::DISCARDS);
+        if config.upstream.discards() {
+            tracing::warn!("{}", debug::DISCARDS);
+        }
         let debug = Arc::new(DebugExporter::new(&meter));
 
         let readiness = Readiness::new(Arc::clone(&cache), server.stopping().clone());
@@ -110,23 +116,48 @@ impl App {
                 .with_meter(&meter)
                 .with_routes(Route::names(), Route::index_of)
         };
-        // Both listeners serve both transports, so that a sender with swapped ports loses nothing.
-        let grpc = || {
+        let standing = Arc::clone(&cache);
+        let standing = Arc::new(move |identity: &Identity| standing.standing(identity));
+        let targets =
+            Targets::open(config, &otlp::extractor(&config.auth), standing, &tls_reloads, &meter)?;
+        reloads.extend(targets.reloads);
+        // Each worker has its own connections to the upstreams, which all listeners use. The
+        // listeners of OTLP serve both transports, so that a sender with swapped ports loses nothing.
+        let key_places = agent::key_places(&config.auth);
+        let (otlp, agent): (Vec<_>, Vec<_>) = (0..senders.runtimes.len())
+            .map(|_| {
+                let otlp = Otlp {
+                    grpc: targets.otlp_grpc.map(ForwardGrpc::new),
+                    http: targets.otlp_http.map(ForwardHttp::new),
+                    receiver: receiver.clone(),
+                };
+                let agent = Agent {
+                    otlp: otlp.clone(),
+                    upstream: targets.agent.map(ForwardHttp::new),
+                    receiver: receiver.clone(),
+                    debug: Arc::clone(&debug),
+                    max_body,
+                    key_places: key_places.clone(),
+                };
+                (otlp, agent)
+            })
+            .unzip();
+        let grpc = |worker: usize| {
             let authenticate = authenticate(otlp::extractor(&config.auth));
             #[cfg(feature = "_bench")]
             let authenticate = without_authentication(authenticate, config);
-            otlp::router(receiver.clone(), health.clone(), authenticate, &admission.for_worker())
+            let (otlp, health) = (otlp[worker].clone(), health.clone());
+            otlp::router(otlp, health, authenticate, &admission.for_worker())
         };
-        let http = || match &config.receivers.otlp.protocols.http {
-            Some(config) => cors::allow_origins(grpc(), &config.cors),
-            None => grpc(),
+        let http = |worker| match &config.receivers.otlp.protocols.http {
+            Some(config) => cors::allow_origins(grpc(worker), &config.cors),
+            None => grpc(worker),
         };
-        let agent = || {
+        let agent = |worker: usize| {
             let authenticate = authenticate(agent::extractor(&config.auth));
-            let (receiver, debug) = (receiver.clone(), Arc::clone(&debug));
-            agent::router(receiver, authenticate, &admission.for_worker(), debug, max_body)
+            agent::router(agent[worker].clone(), authenticate, &admission.for_worker())
         };
-        let telemetry = telemetry.router(readiness);
+        let telemetry = telemetry.router(readiness, config.upstream.discards());
 
         if let (Some(socket), Some(tokens)) = (sockets.management, admin_tokens) {
             let (service, authorizer) = (service.clone(), authorizer.clone());
@@ -136,9 +167,9 @@ impl App {
                 .serve(&control, Some(socket), |_| management.clone())
                 .map_err(RunError::Listener)?;
         }
-        server.serve(&senders, sockets.otlp_grpc, |_| grpc()).map_err(RunError::Listener)?;
-        server.serve(&senders, sockets.otlp_http, |_| http()).map_err(RunError::Listener)?;
-        server.serve(&senders, sockets.agent, |_| agent()).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.otlp_grpc, grpc).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.otlp_http, http).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.agent, agent).map_err(RunError::Listener)?;
         let authorize = authorizer.router();
         server
             .serve(&control, sockets.authorize, |_| authorize.clone())
@@ -146,6 +177,7 @@ impl App {
         server
             .serve(&control, sockets.telemetry, |_| telemetry.clone())
             .map_err(RunError::Listener)?;
+        let reloads = reloads.into_iter().collect();
         Ok(Self {
             addresses,
             server,

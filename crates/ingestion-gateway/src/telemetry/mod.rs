@@ -6,6 +6,7 @@ pub(crate) mod readiness;
 pub(crate) mod requests;
 pub(crate) mod route;
 pub(crate) mod store;
+pub(crate) mod upstream;
 
 use axum::Router;
 use axum::extract::State;
@@ -37,6 +38,8 @@ struct Health {
     /// The metrics exist only as long as their provider.
     _provider: SdkMeterProvider,
     readiness: Readiness,
+    /// Whether anything that is received is discarded.
+    discards: bool,
 }
 
 impl Telemetry {
@@ -54,9 +57,11 @@ impl Telemetry {
         self.provider.meter("ingestion-gateway")
     }
 
-    /// Creates the router of the telemetry listener.
-    pub(crate) fn router(self, readiness: Readiness) -> Router {
-        let health = Health { registry: self.registry, _provider: self.provider, readiness };
+    /// Creates the router of the telemetry listener. `discards` says whether anything that is
+    /// received is discarded, which `/readyz` then says.
+    pub(crate) fn router(self, readiness: Readiness, discards: bool) -> Router {
+        let health =
+            Health { registry: self.registry, _provider: self.provider, readiness, discards };
         Router::new()
             .route("/metrics", get(metrics))
             .route("/livez", get(async || "alive\n"))
@@ -91,7 +96,8 @@ async fn metrics(State(health): State<Health>) -> Response {
 /// Answers whether the gateway can decide about keys.
 async fn ready(State(health): State<Health>) -> Response {
     match health.readiness.check() {
-        Ok(()) => format!("ready\n{DISCARDS}\n").into_response(),
+        Ok(()) if health.discards => format!("ready\n{DISCARDS}\n").into_response(),
+        Ok(()) => "ready\n".into_response(),
         Err(why) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
         }

@@ -14,11 +14,11 @@ use super::route::Route;
 
 /// The boundaries of durations, in seconds. The semantic conventions begin at 5 ms, which is longer
 /// than most requests to an upstream nearby take.
-const BOUNDARIES: [f64; 14] =
+pub(super) const BOUNDARIES: [f64; 14] =
     [5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// The HTTP statuses for which instruments are bound. All others are looked up for each request.
-const HTTP_STATUSES: [u16; 18] =
+pub(super) const HTTP_STATUSES: [u16; 18] =
     [200, 202, 204, 400, 401, 403, 404, 405, 408, 413, 415, 429, 431, 500, 501, 502, 503, 504];
 
 /// The names of the gRPC statuses, by their codes.
