@@ -2,6 +2,7 @@
 //!
 //! | module | guards |
 //! |---|---|
+//! | `metrics` | which metrics there are, and that their document is complete |
 //! | `management` | every call of the management API, with and without a credential |
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
 //! | `forward_auth` | what other proxies are answered about requests |
@@ -39,11 +40,13 @@ mod cors;
 mod forward_auth;
 mod health;
 mod http2;
+mod limits;
 mod listeners;
 mod log;
 mod malformed;
 mod malformed_http2;
 mod management;
+mod metrics;
 mod payload;
 mod process;
 mod program;
