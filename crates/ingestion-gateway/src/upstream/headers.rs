@@ -16,7 +16,6 @@ mod recent;
 #[cfg(test)]
 mod tests;
 
-
 use http::header::{AUTHORIZATION, CONNECTION, HOST, TE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
