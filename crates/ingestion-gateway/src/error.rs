@@ -65,10 +65,10 @@ pub enum RunError {
     #[error("the management API cannot be set up")]
     Management(#[from] SetUpError),
     /// The credential for an upstream cannot be used.
-    #[error("the credential for upstream.{upstream} cannot be used")]
+    #[error("{section}.auth cannot be used")]
     UpstreamAuth {
-        /// The key of the upstream in the configuration.
-        upstream: &'static str,
+        /// The path of the upstream in the configuration.
+        section: &'static str,
         /// The cause.
         source: BuildError,
     },

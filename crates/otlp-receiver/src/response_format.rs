@@ -1,6 +1,5 @@
 //! The formats of responses, and how the format for a request is found.
 
-use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Version};
 
 use crate::encoding::Encoding;

@@ -26,14 +26,14 @@ use otlp_receiver::Receiver;
 use otlp_receiver::body::{self, BodyError};
 use tower::{Service, ServiceExt as _};
 
-use super::otlp::{self, Destination, Otlp};
+use super::otlp::{self, Otlp};
 use super::remote_write;
 use crate::admission::denial_log::DenialLog;
 use crate::admission::usage::UsageRecorder;
 use crate::config::AuthConfig;
 use crate::item::Item;
 use crate::upstream::debug::DebugExporter;
-use crate::upstream::{ForwardHttp, ResponseBody};
+use crate::upstream::{Destination, ForwardHttp, Payload, ResponseBody};
 
 const API_KEY_SCHEME: Scheme = Scheme::from_static(header::API_KEY_SCHEME);
 const STS_API_KEY: HeaderName = HeaderName::from_static(header::STS_API_KEY);
@@ -98,7 +98,7 @@ pub(crate) fn extractor(auth: &AuthConfig) -> CredentialExtractor {
 /// Takes requests on the agent listener to where they belong.
 pub(crate) struct Agent<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     pub(crate) otlp: Otlp<B>,
     pub(crate) upstream: Destination<ForwardHttp<B>>,
@@ -165,7 +165,7 @@ pub(crate) fn respond(rejection: &Rejection, request: &Parts) -> Response<Bytes>
 
 impl<B> Service<Request<B>> for Agent<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     type Response = Response<ResponseBody<B>>;
     type Error = Infallible;
@@ -227,7 +227,7 @@ where
 
 impl<B> Clone for Agent<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     fn clone(&self) -> Self {
         Self {
@@ -244,7 +244,7 @@ where
 /// Answers with a status alone, because agents log bodies.
 fn answer<B>(status: StatusCode) -> Ready<Result<Response<ResponseBody<B>>, Infallible>>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     let mut response = Response::new(ResponseBody::Empty);
     *response.status_mut() = status;
@@ -269,7 +269,7 @@ fn set_path(uri: &mut Uri, path: &str) {
 /// Counts the request of an agent, and discards it.
 async fn discard<B>(debug: &DebugExporter, max_body: usize, request: Request<B>) -> StatusCode
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     let (parts, body) = request.into_parts();
     let Some(identity) = parts.extensions.get::<Identity>() else {

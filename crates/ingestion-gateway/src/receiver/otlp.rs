@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::Router;
-use bytes::Bytes;
 use http::{Method, Request, Response};
-use hyper::body::Body;
 use otlp_auth::Identity;
 use otlp_auth::server::{AuthenticateLayer, CredentialExtractor, ServerAuthenticator};
 use otlp_receiver::{Receiver, Refusal, ResponseFormat};
@@ -22,7 +20,7 @@ use crate::admission::usage::UsageRecorder;
 use crate::config::AuthConfig;
 use crate::item::Item;
 use crate::upstream::debug::DebugExporter;
-use crate::upstream::{Call, ForwardGrpc, ForwardHttp, ResponseBody};
+use crate::upstream::{Call, Destination, ForwardGrpc, ForwardHttp, Payload, ResponseBody};
 
 /// Returns an extractor that finds the key of an OTLP sender in `authorization`.
 pub(crate) fn extractor(auth: &AuthConfig) -> CredentialExtractor {
@@ -56,34 +54,13 @@ const GRPC_PATHS: [(&str, Call); 7] = [
 /// The paths of OTLP/HTTP that are forwarded.
 const HTTP_PATHS: [&str; 4] = ["/v1/traces", "/v1/metrics", "/v1/logs", "/v1development/profiles"];
 
-/// Where the requests of one kind go.
-#[derive(Clone, Debug)]
-pub(crate) enum Destination<F> {
-    /// They are forwarded.
-    Forward(F),
-    /// They are decoded, counted and discarded.
-    Debug,
-    /// They are refused, because no listener for this kind is on.
-    Nowhere,
-}
-
-impl<F> Destination<F> {
-    pub(crate) fn map<T>(&self, forward: impl FnOnce(&F) -> T) -> Destination<T> {
-        match self {
-            Self::Forward(to) => Destination::Forward(forward(to)),
-            Self::Debug => Destination::Debug,
-            Self::Nowhere => Destination::Nowhere,
-        }
-    }
-}
-
 /// Takes requests of OTLP over both transports to where they belong.
 ///
 /// Only requests with these paths are forwarded, and a path is compared as it was sent, without
 /// decoding it. The upstream may have other routes, for which a key is no permission.
 pub(crate) struct Otlp<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     pub(crate) grpc: Destination<ForwardGrpc>,
     pub(crate) http: Destination<ForwardHttp<B>>,
@@ -115,7 +92,7 @@ fn route<B>(request: &Request<B>, format: ResponseFormat) -> Result<Route, Refus
 
 impl<B> Service<Request<B>> for Otlp<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     type Response = Response<ResponseBody<B>>;
     type Error = Infallible;
@@ -156,7 +133,7 @@ where
 
 impl<B> Clone for Otlp<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     fn clone(&self) -> Self {
         Self { grpc: self.grpc.clone(), http: self.http.clone(), receiver: self.receiver.clone() }

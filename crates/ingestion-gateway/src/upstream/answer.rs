@@ -9,7 +9,7 @@ use otlp_auth::server::{
 };
 use otlp_receiver::{Refusal, ResponseFormat};
 
-use super::body::ResponseBody;
+use super::body::{Payload, ResponseBody};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -38,7 +38,7 @@ pub(super) enum Format {
 
 impl Format {
     /// Makes the answer to a request.
-    pub(super) fn answer<B>(
+    pub(super) fn answer<B: Payload>(
         self,
         failure: Failure,
         extractor: &CredentialExtractor,
@@ -65,7 +65,7 @@ impl Format {
     }
 }
 
-fn bare<B>(status: StatusCode) -> Response<ResponseBody<B>> {
+fn bare<B: Payload>(status: StatusCode) -> Response<ResponseBody<B>> {
     let mut response = Response::new(ResponseBody::Empty);
     *response.status_mut() = status;
     response

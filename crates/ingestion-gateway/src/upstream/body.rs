@@ -5,17 +5,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
 use super::grpc::GrpcBody;
 use super::http1::HttpBody;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
+/// The body of a request that can be forwarded.
+pub(crate) trait Payload: Body<Data = Bytes> + Send + Unpin + 'static {}
+
+impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Payload for B {}
+
 /// The body of a response to a request that was to be forwarded.
 pub(crate) enum ResponseBody<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     Empty,
     Full(Bytes),
@@ -27,7 +32,7 @@ where
 
 impl<B> ResponseBody<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     pub(crate) fn full(content: Bytes) -> Self {
         if content.is_empty() { Self::Empty } else { Self::Full(content) }
@@ -36,7 +41,7 @@ where
 
 impl<B> Body for ResponseBody<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     type Data = Bytes;
     type Error = BoxError;

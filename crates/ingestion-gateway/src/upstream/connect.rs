@@ -1,15 +1,14 @@
 //! Connects to an upstream.
 
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 use super::target::Target;
 
@@ -23,16 +22,24 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// How long sent bytes may stay without an acknowledgement until a connection is broken.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
-/// A connection to an upstream.
-#[derive(Debug)]
-pub(super) enum Connection {
-    Plain(TcpStream),
-}
+/// A connection to an upstream, with or without TLS.
+pub(super) type Connection = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 impl Target {
-    /// Connects to the upstream. The name of its host is resolved anew, and its addresses are tried
+    /// Connects to the upstream. The caller limits how long this takes. The name of its host is resolved anew, and its addresses are tried
     /// one after the other.
     pub(super) async fn connect(&self) -> io::Result<Connection> {
+        let stream = self.connect_tcp().await?;
+        Ok(match &self.tls {
+            None => Either::Left(stream),
+            Some(tls) => {
+                let stream = tls.connect(self.config.endpoint.host(), stream).await?;
+                Either::Right(Box::new(stream))
+            }
+        })
+    }
+
+    async fn connect_tcp(&self) -> io::Result<TcpStream> {
         let (host, port) = (self.config.endpoint.host(), self.config.endpoint.port());
         let end = Instant::now() + self.config.connect_timeout;
         let addresses = match host.parse::<IpAddr>() {
@@ -52,7 +59,7 @@ impl Target {
             error = match timeout(share, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
                     set_options(&stream);
-                    return Ok(Connection::Plain(stream));
+                    return Ok(stream);
                 }
                 Ok(Err(error)) => error,
                 Err(_) => timed_out("the upstream does not accept the connection in time"),
@@ -78,57 +85,5 @@ fn set_options(stream: &TcpStream) {
         .and_then(|()| socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED)));
     if let Err(error) = set {
         tracing::debug!(%error, "an option of a connection to an upstream cannot be set");
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
     }
 }

@@ -11,11 +11,12 @@ mod grpc;
 pub(crate) mod headers;
 mod http1;
 mod target;
+pub(crate) mod targets;
 pub(crate) mod tls;
 mod upload;
 mod watch;
 
-pub(crate) use body::ResponseBody;
+pub(crate) use body::{Payload, ResponseBody};
 pub(crate) use grpc::{Call, ForwardGrpc};
 pub(crate) use http1::ForwardHttp;
-pub(crate) use target::{Answers, Standing, Target};
+pub(crate) use targets::{Destination, Targets};

@@ -8,22 +8,23 @@ use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Uri, Version};
-use http_body::Body;
+use hyper::body::Body;
 use otlp_auth::server::CredentialExtractor;
 use otlp_auth::{DenyReason, Identity};
 use otlp_receiver::{Refusal, ResponseFormat};
 
 use super::answer::{Failure, Format};
 use super::headers::HeaderRules;
+use super::tls::ClientTls;
 use super::watch::Watch;
-use crate::config::EndpointConfig;
+use crate::config::{EndpointConfig, UpstreamUrl};
 
 /// Tells whether the key of a request is still valid.
 pub(crate) type Standing = dyn Fn(&Identity) -> Result<(), DenyReason> + Send + Sync;
 
 /// Who is answered if the upstream does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answers {
+pub(super) enum Answers {
     /// Exporters of OTLP.
     Otlp,
     /// Agents, which expect a status alone.
@@ -32,47 +33,38 @@ pub(crate) enum Answers {
 
 /// An upstream.
 pub(crate) struct Target {
-    /// The key of the upstream in the configuration.
-    pub(super) name: &'static str,
+    /// The path of the upstream in the configuration.
+    pub(super) section: &'static str,
     pub(super) config: EndpointConfig,
-    scheme: Scheme,
-    authority: Authority,
-    host: HeaderValue,
-    rules: HeaderRules,
+    pub(super) address: Address,
+    pub(super) tls: Option<ClientTls>,
+    pub(super) rules: HeaderRules,
+    pub(super) answers: Answers,
     /// For the challenges of answers to keys that have become invalid.
     pub(super) extractor: CredentialExtractor,
-    answers: Answers,
-    standing: Arc<Standing>,
+    pub(super) standing: Arc<Standing>,
     /// The largest number of bytes of a body.
     pub(super) max_body: u64,
 }
 
-impl Target {
-    pub(crate) fn new(
-        name: &'static str,
-        config: &EndpointConfig,
-        rules: HeaderRules,
-        answers: Answers,
-        extractor: CredentialExtractor,
-        standing: Arc<Standing>,
-        max_body: usize,
-    ) -> Result<Arc<Self>, http::Error> {
-        let url = &config.endpoint;
-        let scheme = if url.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
-        Ok(Arc::new(Self {
-            name,
-            config: config.clone(),
-            scheme,
+/// What names an upstream in a request.
+pub(super) struct Address {
+    scheme: Scheme,
+    authority: Authority,
+    host: HeaderValue,
+}
+
+impl Address {
+    pub(super) fn of(url: &UpstreamUrl) -> Result<Self, http::Error> {
+        Ok(Self {
+            scheme: if url.is_tls() { Scheme::HTTPS } else { Scheme::HTTP },
             authority: url.authority().parse()?,
             host: HeaderValue::from_str(url.authority())?,
-            rules,
-            extractor,
-            answers,
-            standing,
-            max_body: max_body as u64,
-        }))
+        })
     }
+}
 
+impl Target {
     pub(super) fn response_timeout(&self) -> Duration {
         self.config.response_timeout
     }
@@ -98,13 +90,18 @@ impl Target {
         }
     }
 
+    /// Removes from the trailers of a request what may not be passed on.
+    pub(super) fn clean_trailers(&self, trailers: &mut http::HeaderMap) {
+        self.rules.clean_trailers(trailers);
+    }
+
     /// Makes the head of a call of gRPC as the upstream gets it.
     pub(super) fn grpc_head(&self, mut parts: Parts) -> Request<()> {
         self.rules.prepare(&mut parts);
         parts.headers.remove(HOST);
         let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(self.scheme.clone());
-        uri.authority = Some(self.authority.clone());
+        uri.scheme = Some(self.address.scheme.clone());
+        uri.authority = Some(self.address.authority.clone());
         uri.path_and_query = parts.uri.into_parts().path_and_query;
         let mut head = Request::new(());
         *head.method_mut() = parts.method;
@@ -118,7 +115,7 @@ impl Target {
     /// Makes the request of HTTP/1.1 as the upstream gets it.
     pub(super) fn http_request<B>(&self, mut parts: Parts, body: B) -> Request<B> {
         self.rules.prepare(&mut parts);
-        parts.headers.insert(HOST, self.host.clone());
+        parts.headers.insert(HOST, self.address.host.clone());
         let base = self.config.endpoint.base_path();
         if !base.is_empty() || parts.uri.authority().is_some() {
             let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
@@ -140,7 +137,7 @@ impl Target {
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target")
-            .field("name", &self.name)
+            .field("section", &self.section)
             .field("endpoint", &self.config.endpoint)
             .finish_non_exhaustive()
     }

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use otlp_receiver::{Refusal, body};
 
 use super::answer::Failure;
+use crate::upstream::body::Payload;
 
 /// The body of a request. It is read when the connection to the upstream has room for it.
 ///
@@ -18,7 +19,7 @@ use super::answer::Failure;
 /// connection closed. Over HTTP/2, a stream ends without its connection.
 pub(super) struct UploadBody<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     /// The body, until its end.
     inner: Option<B>,
@@ -76,7 +77,7 @@ impl Progress {
 
 impl<B> UploadBody<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     pub(super) fn new(inner: B, limit: u64, is_http1: bool) -> Self {
         Self {
@@ -101,7 +102,7 @@ where
 
 impl<B> Body for UploadBody<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     type Data = Bytes;
     type Error = Unsent;
@@ -146,7 +147,7 @@ where
 
 impl<B> Drop for UploadBody<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     fn drop(&mut self) {
         if let Some(rest) = self.inner.take().filter(|_| self.is_http1 && self.has_read) {

@@ -41,6 +41,7 @@ mod cors;
 mod forward_auth;
 mod health;
 mod http2;
+mod limits;
 mod listeners;
 mod log;
 mod malformed;

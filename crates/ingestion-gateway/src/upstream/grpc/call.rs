@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
-use http_body::{Body, Frame};
+use hyper::body::Frame;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -19,6 +19,7 @@ use super::super::watch::Watch;
 use super::Call;
 use super::pool::{Place, Pool, Stream};
 use super::upload::{Upload, UploadError};
+use crate::upstream::body::Payload;
 
 /// Forwards a call and returns its answer.
 pub(super) async fn forward<B>(
@@ -27,7 +28,7 @@ pub(super) async fn forward<B>(
     call: Call,
 ) -> Response<ResponseBody<B>>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     let (parts, body) = request.into_parts();
     let format = pool.target.format_of(&parts);
@@ -47,16 +48,12 @@ async fn exchange<B>(
     call: Call,
 ) -> Result<Response<GrpcBody>, Failure>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
-    let limit = match call {
-        Call::Unary => {
-            pool.target.check_length(&body)?;
-            Some(pool.target.max_body)
-        }
-        Call::Stream => None,
-    };
-    let mut upload = Upload::new(body, limit);
+    if call == Call::Unary {
+        pool.target.check_length(&body)?;
+    }
+    let mut upload = Upload::new(body, call, &pool.target);
     // If the body is there, it goes out together with the head.
     poll_fn(|cx| match upload.poll_read(cx) {
         Poll::Ready(Err(failure)) => Poll::Ready(Err(failure)),
@@ -119,7 +116,7 @@ async fn begin<B>(
     call: Call,
 ) -> Result<Begun, Ended>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     let is_empty = upload.is_ended() && !upload.has_read();
     let stream = pool.begin(head, is_empty).await.map_err(|_| Failure::UNAVAILABLE)?;
@@ -162,7 +159,7 @@ where
 /// send.
 async fn send_rest<B>(mut upload: Upload<B>, send: SendStream<Bytes>, mut watch: Watch) -> Failure
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     let mut send = Some(send);
     poll_fn(|cx| {

@@ -6,14 +6,13 @@ mod upload;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
 
 pub(crate) use self::call::GrpcBody;
 use self::pool::Pool;
 use super::body::ResponseBody;
 use super::target::Target;
+use crate::upstream::body::Payload;
 
 /// What a call of gRPC consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +41,7 @@ impl ForwardGrpc {
         call: Call,
     ) -> Response<ResponseBody<B>>
     where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B: Payload,
     {
         call::forward(&self.pool, request, call).await
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -185,13 +185,13 @@ impl Pool {
     }
 
     async fn connect(&self) -> Option<Open> {
-        let Target { name, config, .. } = &*self.target;
+        let Target { section, config, .. } = &*self.target;
         match timeout(config.connect_timeout, self.handshake()).await {
             Ok(Ok(open)) => return Some(open),
             Ok(Err(error)) => {
-                tracing::debug!(upstream = name, %error, "cannot connect");
+                tracing::debug!(upstream = section, %error, "cannot connect");
             }
-            Err(_) => tracing::debug!(upstream = name, "cannot connect in time"),
+            Err(_) => tracing::debug!(upstream = section, "cannot connect in time"),
         }
         None
     }
@@ -200,7 +200,7 @@ impl Pool {
     async fn handshake(&self) -> Result<Open, h2::Error> {
         let stream = self.target.connect().await;
         let stream = stream.map_err(|error| {
-            tracing::debug!(upstream = self.target.name, %error, "no connection");
+            tracing::debug!(upstream = self.target.section, %error, "no connection");
             h2::Error::from(h2::Reason::CONNECT_ERROR)
         })?;
         let cork = Cork::new(ReadAhead::new(stream));
@@ -222,10 +222,10 @@ impl Pool {
             Poll::Pending => Poll::Ready(Ok(())),
         })
         .await?;
-        let name = self.target.name;
+        let section = self.target.section;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(upstream = name, %error, "a connection has failed");
+                tracing::debug!(upstream = section, %error, "a connection has failed");
             }
         });
         let age = MAX_AGE.mul_f64(fastrand::f64().mul_add(0.1, 0.9));

@@ -1,15 +1,18 @@
 //! The body of a call on its way to the upstream.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::HeaderMap;
-use http_body::Body;
+use hyper::body::Body;
 use otlp_receiver::Refusal;
 
 use super::super::answer::Failure;
+use super::super::target::Target;
+use super::Call;
 
 /// The body of a call. At most one frame of it is held: the next one is read when the upstream has
 /// taken this one.
@@ -24,6 +27,7 @@ pub(super) struct Upload<B> {
     has_read: bool,
     /// The number of bytes that were sent.
     sent: u64,
+    target: Arc<Target>,
 }
 
 /// Who ended the upload.
@@ -35,9 +39,19 @@ pub(super) enum UploadError {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
-    pub(super) fn new(body: B, limit: Option<u64>) -> Self {
+    pub(super) fn new(body: B, call: Call, target: &Arc<Target>) -> Self {
+        let left = (call == Call::Unary).then_some(target.max_body);
         let is_ended = body.is_end_stream();
-        Self { body, left: limit, part: None, trailers: None, is_ended, has_read: false, sent: 0 }
+        Self {
+            body,
+            left,
+            part: None,
+            trailers: None,
+            is_ended,
+            has_read: false,
+            sent: 0,
+            target: Arc::clone(target),
+        }
     }
 
     /// Returns whether the whole body is read.
@@ -83,6 +97,9 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
                 }
                 Err(frame) => {
                     self.trailers = frame.into_trailers().ok();
+                    if let Some(trailers) = &mut self.trailers {
+                        self.target.clean_trailers(trailers);
+                    }
                     self.is_ended = true;
                 }
             }

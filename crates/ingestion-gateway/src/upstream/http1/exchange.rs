@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, Version};
-use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::pool::{Connection, Pool};
 use crate::upstream::answer::Failure;
+use crate::upstream::body::Payload;
 use crate::upstream::body::ResponseBody;
 use crate::upstream::headers::strip_hop_by_hop;
 use crate::upstream::upload::UploadBody;
@@ -26,7 +27,7 @@ pub(super) async fn forward<B>(
     request: Request<B>,
 ) -> Response<ResponseBody<B>>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     let (parts, body) = request.into_parts();
     let format = pool.target.format_of(&parts);
@@ -52,7 +53,7 @@ async fn exchange<B>(
     mut watch: Watch,
 ) -> Result<Response<ResponseBody<B>>, Failure>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     let place = pool.place().await.ok_or(Failure::UNAVAILABLE)?;
     let (response, connection) = loop {
@@ -85,7 +86,7 @@ where
 /// Why a request has no answer.
 enum Unanswered<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     /// Nothing of the request was sent.
     Unsent(Box<Request<UploadBody<B>>>),
@@ -100,7 +101,7 @@ async fn until_head<B>(
     watch: &mut Watch,
 ) -> Result<Response<Incoming>, Unanswered<B>>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     let (timeout, mut frames_before) = (pool.target.response_timeout(), 0);
     let mut response = pin!(connection.send.try_send_request(request));
@@ -128,7 +129,7 @@ where
 /// The answer of an upstream.
 pub(crate) struct HttpBody<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     pool: Arc<Pool<B>>,
     /// What is needed until the end of the body.
@@ -137,7 +138,7 @@ where
 
 struct Open<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     incoming: Incoming,
     connection: Connection<B>,
@@ -152,7 +153,7 @@ pub(crate) struct BrokenOff;
 
 impl<B> HttpBody<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     pub(in crate::upstream) fn poll_frame(
         &mut self,
@@ -193,7 +194,7 @@ where
 
 impl<B> Open<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     fn poll_frame(
         &mut self,

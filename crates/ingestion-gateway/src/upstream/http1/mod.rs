@@ -6,26 +6,25 @@ mod pool;
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
 
 pub(crate) use self::exchange::HttpBody;
 use self::pool::Pool;
 use super::body::ResponseBody;
 use super::target::Target;
+use crate::upstream::body::Payload;
 
 /// Forwards requests over HTTP/1.1. Clones share their connections.
 pub(crate) struct ForwardHttp<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     pool: Arc<Pool<B>>,
 }
 
 impl<B> ForwardHttp<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     pub(crate) fn new(target: Arc<Target>) -> Self {
         Self { pool: Arc::new(Pool::new(target)) }
@@ -39,7 +38,7 @@ where
 
 impl<B> Clone for ForwardHttp<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     fn clone(&self) -> Self {
         Self { pool: Arc::clone(&self.pool) }
@@ -48,7 +47,7 @@ where
 
 impl<B> fmt::Debug for ForwardHttp<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ForwardHttp").field("pool", &self.pool).finish()

@@ -8,13 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::Body;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::upstream::body::Payload;
 use crate::upstream::connect;
 use crate::upstream::target::Target;
 use crate::upstream::upload::{Progress, UploadBody};
@@ -34,7 +33,7 @@ const MAX_HEADER_SIZE: usize = 64 << 10;
 /// The connections to one upstream.
 pub(super) struct Pool<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     pub(super) target: Arc<Target>,
     places: Arc<Semaphore>,
@@ -43,7 +42,7 @@ where
 
 struct Idle<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     /// The connections, and since when each of them waits. The one that waits for longest is the
     /// first.
@@ -55,7 +54,7 @@ where
 /// A connection to an upstream. Whoever holds it drives it.
 pub(super) struct Connection<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     pub(super) send: SendRequest<UploadBody<B>>,
     driver: Pin<Box<Driver<B>>>,
@@ -67,7 +66,7 @@ type Driver<B> = http1::Connection<TokioIo<connect::Connection>, UploadBody<B>>;
 
 impl<B> Pool<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     pub(super) fn new(target: Arc<Target>) -> Self {
         let idle = Mutex::new(Idle { connections: Vec::new(), is_swept: false });
@@ -132,11 +131,11 @@ where
 
     /// Makes a new connection.
     pub(super) async fn connect(&self) -> Option<Connection<B>> {
-        let Target { name, config, .. } = &*self.target;
+        let Target { section, config, .. } = &*self.target;
         match timeout(config.connect_timeout, self.handshake()).await {
             Ok(Ok(connection)) => return Some(connection),
-            Ok(Err(error)) => tracing::debug!(upstream = name, %error, "cannot connect"),
-            Err(_) => tracing::debug!(upstream = name, "cannot connect in time"),
+            Ok(Err(error)) => tracing::debug!(upstream = section, %error, "cannot connect"),
+            Err(_) => tracing::debug!(upstream = section, "cannot connect in time"),
         }
         None
     }
@@ -163,7 +162,7 @@ where
 
 impl<B> Connection<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     /// Reads and writes what can be read and written now.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
@@ -181,7 +180,7 @@ where
 
 impl<B> fmt::Debug for Pool<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Payload,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").field("target", &self.target).finish_non_exhaustive()
