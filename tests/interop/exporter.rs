@@ -49,7 +49,7 @@ fn every_compression_arrives() {
 
 /// Writes the configuration of an exporter that begins with this text, that trusts the certificate,
 /// and that expects this name.
-fn tls_config(exporter: &str, trusted: &Certificate, name: &str) -> TestFile {
+pub(crate) fn tls_config(exporter: &str, trusted: &Certificate, name: &str) -> TestFile {
     TestFile::new(
         "exporter.yaml",
         &format!(

@@ -9,6 +9,7 @@
 //! | `exporter` | none; our exporter sends to our receivers |
 //! | `keys` | none; our exporter, our gateway and `sts` are used as in the README |
 //! | `refusals` | HTTP clients of Go, Node and Python, which send large bodies |
+//! | `tls` | none; our exporter and `sts` use our gateway over TLS |
 //! | `canary` | none; everything that our programs print and store is searched for keys |
 //!
 //! Every test that sends compares the number of items sent with the number received.
@@ -23,6 +24,7 @@ mod prometheus;
 mod proxies;
 mod python;
 mod refusals;
+mod tls;
 
 use std::path::Path;
 

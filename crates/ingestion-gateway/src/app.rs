@@ -23,12 +23,14 @@ use crate::listener::descriptors::{self, Capacity};
 use crate::listener::ready::{self, Addresses};
 use crate::listener::server::{Group, Server};
 use crate::listener::sockets::Sockets;
+use crate::listener::tls;
 use crate::listener::workers::Workers;
 use crate::management;
 use crate::receiver::health::Health;
 use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
 use crate::telemetry::readiness::Readiness;
+use crate::tls::{Reload, Reloads};
 use crate::upstream::debug::{self, DebugExporter};
 
 /// A running gateway: its listeners accept connections.
@@ -41,6 +43,8 @@ pub(crate) struct App {
     pub(crate) debug: Arc<DebugExporter>,
     /// The throttles of log lines about refused callers.
     pub(crate) log_throttles: [Arc<LogThrottle>; 2],
+    /// The tasks that look at the files of TLS again, until they are taken and spawned.
+    pub(crate) reloads: Vec<Reload>,
 }
 
 impl App {
@@ -69,11 +73,13 @@ impl App {
             }
             None => None,
         };
-        let sockets = Sockets::bind(config).await?;
-        let addresses = sockets.addresses();
-
         let telemetry = Telemetry::new()?;
         let meter = telemetry.meter();
+        let (tls, reloads) = tls::open_all(config, &meter, &Reloads::new(&meter))
+            .map_err(|(section, source)| RunError::Tls { section, source })?;
+        let sockets = Sockets::bind(config, tls).await?;
+        let addresses = sockets.addresses();
+
         let server = Server::new(config.limits, &config.trusted_proxies, &meter);
         let max_body = config.limits.max_request_body_size.bytes();
         let authenticator = authenticator(config, &cache)?;
@@ -124,7 +130,7 @@ impl App {
         server
             .serve(&control, sockets.telemetry, |_| telemetry.clone())
             .map_err(RunError::Listener)?;
-        Ok(Self { addresses, server, store, cache, service, debug, log_throttles })
+        Ok(Self { addresses, server, store, cache, service, debug, log_throttles, reloads })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::admission::admin_tokens::AdminTokensError;
 use crate::listener::ready::ReadyFileError;
 use crate::listener::sockets::BindError;
 use crate::management::SetUpError;
+use crate::tls::TlsError;
 
 /// Why the gateway did not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,14 @@ pub enum RunError {
     /// The admin token file cannot be used.
     #[error(transparent)]
     AdminTokens(#[from] AdminTokensError),
+    /// The files of a `tls` section cannot be used.
+    #[error("the files of {section}.tls cannot be used")]
+    Tls {
+        /// The path of the listener or of the upstream in the configuration.
+        section: &'static str,
+        /// The cause.
+        source: TlsError,
+    },
     /// A listener cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -68,6 +77,7 @@ impl RunError {
             Self::Store { .. }
             | Self::Backup { .. }
             | Self::AdminTokens(_)
+            | Self::Tls { .. }
             | Self::Bind(_)
             | Self::Listener(_)
             | Self::ReadyFile(_) => 69,

@@ -16,6 +16,7 @@
 //! | `management` | the management API |
 //! | [`storage`] | commands on the key database |
 //! | [`telemetry`] | the gateway's own metrics, health and log |
+//! | `tls` | certificates and keys in files, which are reloaded |
 //! | `item` | the kinds of items that are counted |
 //! | `lossy_output` | output that never blocks the program, even while nobody reads it |
 //!
@@ -40,6 +41,7 @@ mod management;
 mod receiver;
 pub mod storage;
 pub mod telemetry;
+mod tls;
 mod upstream;
 
 pub use admission::admin_tokens::AdminTokensError;
@@ -49,3 +51,4 @@ pub use listener::ready::ReadyFileError;
 pub use listener::sockets::BindError;
 pub use listener::workers::Workers;
 pub use management::SetUpError;
+pub use tls::{FileError, TlsError};

@@ -43,12 +43,12 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let mut stop = std::pin::pin!(stop);
-    let app = tokio::select! {
+    let mut app = tokio::select! {
         () = &mut stop => return Ok(()),
         app = App::start(&config, ready_file, senders) => app?,
     };
     app.addresses.announce(ready_file)?;
-    let mut background = background_tasks(&app, &config);
+    let mut background = background_tasks(&mut app, &config);
     let failed = tokio::select! {
         () = stop => None,
         ended = background.join_next() => ended.and_then(Result::err).map(RunError::from),
@@ -82,7 +82,7 @@ async fn shut_down(app: &App, mut background: JoinSet<()>, grace: Duration) {
 }
 
 /// Starts the tasks that run beside the listeners. No task ends before the listeners are stopped.
-fn background_tasks(app: &App, config: &Config) -> JoinSet<()> {
+fn background_tasks(app: &mut App, config: &Config) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let (store, cache) = (Arc::clone(&app.store), Arc::clone(&app.cache));
     let poll_interval = config.storage.poll_interval;
@@ -101,6 +101,10 @@ fn background_tasks(app: &App, config: &Config) -> JoinSet<()> {
         }
         std::future::pending().await
     });
+
+    for reload in std::mem::take(&mut app.reloads) {
+        tasks.spawn(reload);
+    }
 
     let throttles = app.log_throttles.clone();
     tasks.spawn(async move { log_throttle::begin_intervals(&throttles).await });

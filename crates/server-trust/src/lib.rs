@@ -27,10 +27,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod any_server;
 mod failure;
 mod roots;
 mod verifier;
 
+pub use any_server::any_server;
 pub use failure::TlsFailure;
 pub use roots::{RootsError, certificates_from_pem, system_roots};
 pub use verifier::server_verifier;

@@ -15,8 +15,7 @@ fn config(exporter: &str, rest: &str) -> String {
 }
 
 // Scenario: `sts` creates a key. A Collector uses the key over OTLP/HTTP, and our exporter uses it
-// over OTLP/gRPC. Then `sts` deletes the key. (A Collector sends no key over gRPC without TLS, and
-// the gateway has no TLS yet.)
+// over OTLP/gRPC. Then `sts` deletes the key. (A Collector sends no key over gRPC without TLS.)
 // Guarantee: both senders are allowed as soon as the key is created, and the gateway counts each
 // item once for this key. Once `sts` has reported the deletion, no item is accepted.
 #[tokio::test(flavor = "multi_thread")]

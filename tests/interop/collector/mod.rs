@@ -5,6 +5,7 @@ mod keys;
 mod receives;
 mod rotation;
 mod sends;
+mod tls;
 mod transports;
 mod undecided;
 

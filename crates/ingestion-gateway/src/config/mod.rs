@@ -20,6 +20,7 @@ mod storage;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod trusted_proxies;
 mod types;
 mod upstream;
@@ -43,6 +44,7 @@ pub use receivers::{AgentConfig, GrpcConfig, HttpConfig, OtlpConfig, Protocols, 
 pub use source::Sources;
 pub use storage::StorageConfig;
 pub use telemetry::{LogFormat, LogsConfig, TelemetryConfig};
+pub use tls::{ClientTlsConfig, ServerTlsConfig, TlsVersion};
 pub use types::byte_size::ByteSize;
 pub use types::endpoint::Endpoint;
 pub use types::origin::OriginPattern;

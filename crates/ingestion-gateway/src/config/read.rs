@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use otel_confmap::{Map, Node};
 
-use super::Endpoint;
+use super::{Endpoint, ServerTlsConfig};
 
 /// Part of the message about a setting that is documented but not built yet.
 pub(super) const NOT_BUILT: &str = "not built yet in this version";
@@ -91,11 +91,12 @@ pub(super) fn set<T>(setting: &mut T, given: Option<T>) {
     }
 }
 
-/// A setting of every listener, and what to do without it.
-const TLS: (&str, &str) = ("tls", "put a proxy that ends TLS in front");
-
 /// Reads the settings that every listener has.
-pub(super) fn endpoint(map: &mut Map<'_>, endpoint: &mut Endpoint) {
+pub(super) fn endpoint(
+    map: &mut Map<'_>,
+    endpoint: &mut Endpoint,
+    tls: &mut Option<ServerTlsConfig>,
+) {
     match map.get_nullable("endpoint") {
         Some(node) if node.is_null() => node.problem(format!(
             "expected host:port, found nothing: `{}: null` switches the listener off",
@@ -104,12 +105,16 @@ pub(super) fn endpoint(map: &mut Map<'_>, endpoint: &mut Endpoint) {
         Some(node) => set(endpoint, Endpoint::read(&node)),
         None => {}
     }
-    not_built(map, TLS.0, TLS.1);
+    read_tls(map, Some(endpoint), tls);
 }
 
 /// Does the same as [`endpoint`] for a listener that is off without an address, because its section
 /// has settings that do not belong to the listener.
-pub(super) fn endpoint_or_null(map: &mut Map<'_>, endpoint: &mut Option<Endpoint>) {
+pub(super) fn endpoint_or_null(
+    map: &mut Map<'_>,
+    endpoint: &mut Option<Endpoint>,
+    tls: &mut Option<ServerTlsConfig>,
+) {
     match map.get_nullable("endpoint") {
         Some(node) if node.is_empty() => {
             node.problem("expected host:port or null, which switches the listener off");
@@ -118,7 +123,18 @@ pub(super) fn endpoint_or_null(map: &mut Map<'_>, endpoint: &mut Option<Endpoint
         Some(node) => set(endpoint, Endpoint::read(&node).map(Some)),
         None => {}
     }
-    not_built(map, TLS.0, TLS.1);
+    read_tls(map, endpoint.as_ref(), tls);
+}
+
+/// Reads the TLS of a listener. Warns if other hosts can reach the listener in plaintext.
+fn read_tls(map: &mut Map<'_>, endpoint: Option<&Endpoint>, tls: &mut Option<ServerTlsConfig>) {
+    *tls = ServerTlsConfig::read(map);
+    if tls.is_none() && endpoint.is_some_and(|endpoint| !endpoint.is_loopback()) {
+        map.node().warning(
+            "is plaintext and can be reached from other hosts: set `tls`, or let only a proxy \
+             that ends TLS reach it",
+        );
+    }
 }
 
 /// Reads a duration that is longer than zero.

@@ -4,7 +4,7 @@ use otel_confmap::Map;
 use serde::Serialize;
 
 use super::read::{endpoint, listener, section, switchable};
-use super::{CorsConfig, Endpoint};
+use super::{CorsConfig, Endpoint, ServerTlsConfig};
 
 /// The listeners that receive telemetry. A listener without settings is off.
 #[derive(Clone, Debug, Serialize)]
@@ -36,6 +36,8 @@ pub struct Protocols {
 pub struct GrpcConfig {
     /// The address to listen on.
     pub endpoint: Endpoint,
+    /// The certificate of the listener. Without it, the listener is plaintext.
+    pub tls: Option<ServerTlsConfig>,
 }
 
 /// OTLP/HTTP.
@@ -43,6 +45,8 @@ pub struct GrpcConfig {
 pub struct HttpConfig {
     /// The address to listen on.
     pub endpoint: Endpoint,
+    /// The certificate of the listener. Without it, the listener is plaintext.
+    pub tls: Option<ServerTlsConfig>,
     /// The web pages whose scripts may send telemetry.
     pub cors: CorsConfig,
 }
@@ -52,13 +56,16 @@ pub struct HttpConfig {
 pub struct AgentConfig {
     /// The address to listen on.
     pub endpoint: Endpoint,
+    /// The certificate of the listener. Without it, the listener is plaintext.
+    pub tls: Option<ServerTlsConfig>,
 }
 
 impl Default for ReceiversConfig {
     fn default() -> Self {
-        let grpc = GrpcConfig { endpoint: Endpoint::loopback(4317) };
-        let http = HttpConfig { endpoint: Endpoint::loopback(4318), cors: CorsConfig::default() };
-        let agent = AgentConfig { endpoint: Endpoint::loopback(7077) };
+        let grpc = GrpcConfig { endpoint: Endpoint::loopback(4317), tls: None };
+        let endpoint = Endpoint::loopback(4318);
+        let http = HttpConfig { endpoint, tls: None, cors: CorsConfig::default() };
+        let agent = AgentConfig { endpoint: Endpoint::loopback(7077), tls: None };
         let protocols = Protocols { grpc: Some(grpc), http: Some(http) };
         Self { otlp: OtlpConfig { protocols }, agent: Some(agent) }
     }
@@ -76,7 +83,9 @@ impl ReceiversConfig {
             Some(map) => switchable(map, "protocols", |map| protocols.read(map)),
             None => *protocols = Protocols::default(),
         });
-        listener(map, "agent", agent, |agent, map| endpoint(map, &mut agent.endpoint));
+        listener(map, "agent", agent, |agent, map| {
+            endpoint(map, &mut agent.endpoint, &mut agent.tls);
+        });
     }
 
     /// Returns whether no receiver is on.
@@ -92,9 +101,11 @@ impl Protocols {
             *self = Self::default();
             return;
         };
-        listener(map, "grpc", &mut self.grpc, |grpc, map| endpoint(map, &mut grpc.endpoint));
+        listener(map, "grpc", &mut self.grpc, |grpc, map| {
+            endpoint(map, &mut grpc.endpoint, &mut grpc.tls);
+        });
         listener(map, "http", &mut self.http, |http, map| {
-            endpoint(map, &mut http.endpoint);
+            endpoint(map, &mut http.endpoint, &mut http.tls);
             section(map, "cors", |map| http.cors.read(map));
         });
     }

@@ -3,14 +3,16 @@
 use otel_confmap::Map;
 use serde::Serialize;
 
-use super::Endpoint;
 use super::read::{endpoint_or_null, one_of, section, set, setting};
+use super::{Endpoint, ServerTlsConfig};
 
 /// The gateway's own metrics, health and log.
 #[derive(Clone, Debug, Serialize)]
 pub struct TelemetryConfig {
     /// The address to listen on. The listener is off if there is none.
     pub endpoint: Option<Endpoint>,
+    /// The certificate of the listener. Without it, the listener is plaintext.
+    pub tls: Option<ServerTlsConfig>,
     /// The gateway's log.
     pub logs: LogsConfig,
 }
@@ -38,6 +40,7 @@ impl Default for TelemetryConfig {
     fn default() -> Self {
         Self {
             endpoint: Some(Endpoint::loopback(8888)),
+            tls: None,
             logs: LogsConfig { level: "info", format: LogFormat::Text },
         }
     }
@@ -50,7 +53,7 @@ impl TelemetryConfig {
             self.endpoint = None;
             return;
         };
-        endpoint_or_null(map, &mut self.endpoint);
+        endpoint_or_null(map, &mut self.endpoint, &mut self.tls);
         section(map, "logs", |map| self.logs.read(map));
     }
 }

@@ -7,7 +7,8 @@ use ingestion_api::header::STS_API_KEY;
 use otel_confmap::{Map, Node, Problem, Report, ScalarKind};
 use serde::Serialize;
 
-use super::read::{not_built, positive_duration, section, set, setting};
+use super::read::{positive_duration, section, set, setting};
+use super::tls::ClientTlsConfig;
 use super::upstream_auth::UpstreamAuth;
 use super::{IdentityHeaders, ReceiversConfig, UpstreamUrl, print};
 
@@ -49,6 +50,9 @@ pub struct EndpointConfig {
     /// The gateway's own credential for the upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<UpstreamAuth>,
+    /// How the upstream is verified. It is never `None` if the endpoint is `https`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ClientTlsConfig>,
     /// How long connecting may take, TLS included.
     #[serde(serialize_with = "print::duration")]
     pub connect_timeout: Duration,
@@ -208,6 +212,12 @@ impl DestinationConfig {
 }
 
 impl EndpointConfig {
+    /// Returns how the upstream is verified, or `None` if it is plaintext.
+    #[must_use]
+    pub fn client_tls(&self) -> Option<&ClientTlsConfig> {
+        self.tls.as_ref().filter(|_| self.endpoint.is_tls())
+    }
+
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
     const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -220,14 +230,12 @@ impl EndpointConfig {
                 None
             }
         };
-        // A connection would be plaintext.
-        if endpoint.as_ref().is_some_and(UpstreamUrl::is_tls) {
-            map.node().problem("https is not built yet: put a proxy that begins TLS in between");
-        }
-        not_built(map, "tls", "put a proxy that begins TLS in between");
+        let is_https = endpoint.as_ref().is_some_and(UpstreamUrl::is_tls);
+        let tls = ClientTlsConfig::read(map, is_https);
+        let insecure = tls.as_ref().is_some_and(|tls| tls.insecure);
         let auth = setting(map, "auth").and_then(|node| {
             let bare_header = (kind == Kind::Agent).then_some(STS_API_KEY);
-            UpstreamAuth::read(&node, bare_header, endpoint.as_ref())
+            UpstreamAuth::read(&node, bare_header, endpoint.as_ref(), insecure)
         });
         let (mut connect_timeout, mut response_timeout) =
             (Self::CONNECT_TIMEOUT, Self::RESPONSE_TIMEOUT);
@@ -239,7 +247,7 @@ impl EndpointConfig {
             &mut response_timeout,
             setting(map, "response_timeout").and_then(|node| positive_duration(&node)),
         );
-        Some(Self { endpoint: endpoint?, auth, connect_timeout, response_timeout })
+        Some(Self { endpoint: endpoint?, auth, tls, connect_timeout, response_timeout })
     }
 }
 

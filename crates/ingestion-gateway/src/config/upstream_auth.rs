@@ -16,15 +16,19 @@ pub struct UpstreamAuth {
     config: BearerTokenAuthConfig,
     /// The header that carries the token alone, if the block cannot name one.
     bare_header: Option<HeaderName>,
+    /// Whether the token may be sent over plaintext to another host.
+    allow_plaintext: bool,
 }
 
 impl UpstreamAuth {
     /// Reads a Collector's `bearertokenauth` block. With a `bare_header`, this header carries the
-    /// token alone, and the block has neither a header nor a scheme.
+    /// token alone, and the block has neither a header nor a scheme. `allow_plaintext` is for a
+    /// network that protects plaintext itself, as a service mesh does.
     pub(super) fn read(
         node: &Node<'_>,
         bare_header: Option<&'static str>,
         endpoint: Option<&UpstreamUrl>,
+        allow_plaintext: bool,
     ) -> Option<Self> {
         if let Some(header) = bare_header
             && let Some(mut map) = node.map()
@@ -43,13 +47,14 @@ impl UpstreamAuth {
                 "has the mask that `config print` shows in place of a token: give the token itself",
             );
         }
-        if let Some(url) = endpoint
+        if let Some(url) = endpoint.filter(|_| !allow_plaintext)
             && let Ok(endpoint) = Endpoint::try_from(url.to_string())
             && let Err(error) = endpoint.may_carry_credential()
         {
-            node.problem(error.to_string());
+            node.problem(format!("{error}; `tls: {{insecure: true}}` allows it"));
         }
-        Some(Self { config, bare_header: bare_header.map(HeaderName::from_static) })
+        let bare_header = bare_header.map(HeaderName::from_static);
+        Some(Self { config, bare_header, allow_plaintext })
     }
 
     /// Returns the header that carries the credential.
@@ -70,6 +75,7 @@ impl UpstreamAuth {
             Some(header) => builder.header(header.clone()).scheme(None),
             None => builder,
         };
+        let builder = if self.allow_plaintext { builder.allow_plaintext() } else { builder };
         builder.endpoint(endpoint.to_string()).build()
     }
 }

@@ -13,6 +13,7 @@ use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_util::either::Either;
 use tower::{Service, ServiceExt as _};
 
 use super::activity::Activity;
@@ -26,6 +27,7 @@ use super::response_body::ResponseBody;
 use super::seldom::Seldom;
 use super::server::Server;
 use super::stream::Stream;
+use super::tls::ServerTls;
 use crate::config::LimitsConfig;
 use crate::io::ReadAhead;
 
@@ -40,6 +42,7 @@ impl Server {
         self,
         stream: std::net::TcpStream,
         peer: SocketAddr,
+        tls: Option<ServerTls>,
         service: S,
         place: Place,
         mut counted: OpenConnection,
@@ -60,7 +63,25 @@ impl Server {
         }
         let activity = place.activity();
         let stream = Stream::new(stream, Arc::clone(activity));
-        let end = pin!(Seldom::new(self.reason_to_end(activity)));
+        let mut end = pin!(Seldom::new(self.reason_to_end(activity)));
+        // Both are boxed, so that connections without TLS take no memory for them.
+        let stream = match tls {
+            None => Either::Left(stream),
+            Some(tls) => tokio::select! {
+                biased;
+                shaken = Box::pin(tls.accept(stream)) => match shaken {
+                    Ok(stream) => Either::Right(Box::new(stream)),
+                    Err(error) => {
+                        counted.end = End::TlsHandshake;
+                        return tracing::debug!(%error, %peer, "TLS handshake failed");
+                    }
+                },
+                end = end.as_mut() => {
+                    counted.end = end;
+                    return tracing::debug!(reason = end.name(), %peer, "connection ended");
+                }
+            },
+        };
         counted.end = self.serve_stream(stream, peer, service, activity, end).await;
         tracing::debug!(reason = counted.end.name(), %peer, "connection ended");
     }

@@ -15,4 +15,5 @@ mod seldom;
 pub(crate) mod server;
 pub(crate) mod sockets;
 mod stream;
+pub(crate) mod tls;
 pub(crate) mod workers;

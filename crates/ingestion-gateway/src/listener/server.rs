@@ -21,6 +21,7 @@ use super::connections::Connections;
 use super::metrics::ConnectionMetrics;
 use super::request_body::RequestBody;
 use super::sockets::Socket;
+use super::tls::ServerTls;
 use crate::config::LimitsConfig;
 
 /// How long a listener waits after the operating system has refused a connection, for example
@@ -95,8 +96,9 @@ impl Server {
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
         let (Some(socket), Some(runtime)) = (socket, group.runtimes.first()) else { return Ok(()) };
+        let Socket { listener, tls, .. } = socket;
         let listener = {
-            let listener = socket.listener.into_std()?;
+            let listener = listener.into_std()?;
             let _runtime = runtime.enter();
             TcpListener::from_std(listener)?
         };
@@ -108,7 +110,7 @@ impl Server {
         let task = async move {
             tokio::select! {
                 () = server.stop.cancelled() => {}
-                () = server.accept(name, listener, places, threads) => {}
+                () = server.accept(name, listener, tls, places, threads) => {}
             }
         };
         self.connections.spawn_on(task, runtime);
@@ -132,6 +134,7 @@ impl Server {
         &self,
         name: &'static str,
         listener: TcpListener,
+        tls: Option<ServerTls>,
         connections: Arc<Connections>,
         mut threads: Vec<Thread<S>>,
     ) where
@@ -160,10 +163,8 @@ impl Server {
             let Some(thread) = next else { return };
             thread.served += 1;
             let (open, service) = (Arc::clone(&thread.open), thread.service.clone());
-            let connection = {
-                let counted = self.metrics.begin(name);
-                self.clone().connection(stream, peer, service, place, counted)
-            };
+            let (tls, counted) = (tls.clone(), self.metrics.begin(name));
+            let connection = self.clone().connection(stream, peer, tls, service, place, counted);
             let task = async move {
                 connection.await;
                 drop(open);

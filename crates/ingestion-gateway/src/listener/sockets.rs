@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::TcpListener;
 
 use super::ready::Addresses;
+use super::tls::{ListenerTls, ServerTls};
 use crate::config::{Config, Endpoint, Protocols};
 
 /// A listener cannot be bound.
@@ -31,18 +32,19 @@ pub(crate) struct Sockets {
     pub(crate) telemetry: Option<Socket>,
 }
 
-/// A bound socket and its address. The operating system may have chosen the port.
+/// A bound socket, its address and its TLS. The operating system may have chosen the port.
 #[derive(Debug)]
 pub(crate) struct Socket {
     /// The path of the listener in the configuration.
     pub(crate) name: &'static str,
     pub(crate) listener: TcpListener,
+    pub(crate) tls: Option<ServerTls>,
     address: SocketAddr,
 }
 
 impl Sockets {
     /// Binds the sockets of all listeners.
-    pub(crate) async fn bind(config: &Config) -> Result<Self, BindError> {
+    pub(crate) async fn bind(config: &Config, mut tls: ListenerTls) -> Result<Self, BindError> {
         let Config { receivers, management, authorize, telemetry, .. } = config;
         let Protocols { grpc, http } = &receivers.otlp.protocols;
         let grpc = grpc.as_ref().map(|grpc| &grpc.endpoint);
@@ -50,13 +52,14 @@ impl Sockets {
         let agent = receivers.agent.as_ref().map(|agent| &agent.endpoint);
         let management = management.as_ref().map(|management| &management.endpoint);
         let authorize = authorize.as_ref().map(|authorize| &authorize.endpoint);
+        let tls = &mut tls;
         Ok(Self {
-            otlp_grpc: bind("receivers.otlp.protocols.grpc", grpc).await?,
-            otlp_http: bind("receivers.otlp.protocols.http", http).await?,
-            agent: bind("receivers.agent", agent).await?,
-            management: bind("management", management).await?,
-            authorize: bind("authorize", authorize).await?,
-            telemetry: bind("telemetry", telemetry.endpoint.as_ref()).await?,
+            otlp_grpc: bind("receivers.otlp.protocols.grpc", grpc, tls).await?,
+            otlp_http: bind("receivers.otlp.protocols.http", http, tls).await?,
+            agent: bind("receivers.agent", agent, tls).await?,
+            management: bind("management", management, tls).await?,
+            authorize: bind("authorize", authorize, tls).await?,
+            telemetry: bind("telemetry", telemetry.endpoint.as_ref(), tls).await?,
         })
     }
 
@@ -77,6 +80,7 @@ impl Sockets {
 async fn bind(
     name: &'static str,
     endpoint: Option<&Endpoint>,
+    tls: &mut ListenerTls,
 ) -> Result<Option<Socket>, BindError> {
     let Some(endpoint) = endpoint else { return Ok(None) };
     let bound = match endpoint.host_and_port() {
@@ -88,7 +92,7 @@ async fn bind(
     bound
         .and_then(|listener| {
             let address = listener.local_addr()?;
-            Ok(Some(Socket { name, listener, address }))
+            Ok(Some(Socket { name, listener, tls: tls.remove(name), address }))
         })
         .map_err(|source| BindError { listener: name, endpoint: endpoint.to_string(), source })
 }
@@ -132,7 +136,7 @@ mod tests {
             let sources = Sources { files: Vec::new(), sets: sets.into() };
             let env = |name: &str| (name == "HOME").then(|| "/home/ops".to_owned());
             let (config, _) = Config::load(&sources, &env).unwrap();
-            let error = Sockets::bind(&config).await.unwrap_err();
+            let error = Sockets::bind(&config, ListenerTls::new()).await.unwrap_err();
             assert_eq!((error.listener, &error.endpoint), (failing, &endpoint));
         }
     }

@@ -16,8 +16,6 @@ mod recent;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
-
 use http::header::{AUTHORIZATION, CONNECTION, HOST, TE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};

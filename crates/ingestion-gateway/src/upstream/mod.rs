@@ -2,3 +2,4 @@
 
 pub(crate) mod debug;
 pub(crate) mod headers;
+pub(crate) mod tls;

@@ -22,6 +22,7 @@
 //! | `stopping` | which connections and requests are waited for at the end |
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
+//! | `tls` | certificates of listeners and of clients, versions, reloads, handshakes |
 //! | `process` | configuration, exit codes, restart, stopping |
 //! | `listeners` | which addresses the program listens on |
 //! | `ready` | the ready file with the addresses of all listeners |
@@ -33,6 +34,7 @@ mod agent;
 mod authorize_outage;
 mod bombs;
 mod capacity;
+mod certificates;
 mod cors;
 mod forward_auth;
 mod health;
@@ -54,5 +56,6 @@ mod secrets;
 mod stalled;
 mod stopping;
 mod storage;
+mod tls;
 mod transport;
 mod usage;

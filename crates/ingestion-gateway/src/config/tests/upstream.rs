@@ -110,6 +110,20 @@ fn mistakes_in_upstreams_are_reported() {
         ("{endpoint: 'http://c:1', auth: null}", "upstream.otlp_grpc.auth"),
         ("{endpoint: 'http://c:1', auth: {token: canary}}", "upstream.otlp_grpc.auth"),
         ("{endpoint: 'http://[::1]:1', auth: {}}", "upstream.otlp_grpc.auth"),
+        ("{endpoint: 'http://c:1', tls: {}}", "upstream.otlp_grpc.tls"),
+        ("{endpoint: 'http://c:1', tls: {ca_file: /canary}}", "upstream.otlp_grpc.tls"),
+        (
+            "{endpoint: 'http://c:1', tls: {insecure: true, ca_file: /canary}}",
+            "upstream.otlp_grpc.tls",
+        ),
+        ("{endpoint: 'https://c:1', tls: {insecure: true}}", "upstream.otlp_grpc.tls.insecure"),
+        ("{endpoint: 'https://c:1', tls: {ca_file: ''}}", "upstream.otlp_grpc.tls.ca_file"),
+        ("{endpoint: 'https://c:1', tls: {cert_file: /canary}}", "upstream.otlp_grpc.tls"),
+        ("{endpoint: 'https://c:1', tls: }", "upstream.otlp_grpc.tls"),
+        (
+            "{endpoint: 'https://c:1', tls: {server_name_override: 'a canary'}}",
+            "upstream.otlp_grpc.tls.server_name_override",
+        ),
         (
             "{endpoint: 'http://[::1]:1', auth: {token: 'a canary'}}",
             "upstream.otlp_grpc.auth.token",
@@ -163,4 +177,38 @@ fn mistakes_in_upstreams_are_reported() {
         assert!(problems[0].starts_with(&format!("{path}: ")), "{headers}: {problems:?}");
     }
     assert!(upstream("{identity_headers: false}").unwrap().identity_headers.fields().is_empty());
+}
+
+// Scenario: upstreams have an https endpoint without `tls` and with every setting of it, and an
+// http endpoint with a credential that may be sent over plaintext.
+// Guarantee: the settings are in force. Without `tls`, the authorities of the system are trusted.
+// Accepting every certificate causes a warning. The printed configuration is read as the same one.
+#[test]
+fn an_upstream_may_have_tls() {
+    let text = "upstream: {otlp_grpc: {endpoint: 'https://c:1'}, \
+                otlp_http: {endpoint: 'https://c:1', tls: {ca_file: /a, \
+                include_system_ca_certs_pool: true, cert_file: /c, key_file: /k, \
+                server_name_override: otlp.example.com, insecure_skip_verify: true, \
+                min_version: '1.3', reload_interval: 1m}}, \
+                agent: {endpoint: 'http://c:1', auth: {filename: /t}, tls: {insecure: true}}}";
+    let (config, warnings) = load(text).unwrap();
+    let tls = |to| endpoint(to).unwrap().client_tls();
+    assert_eq!(tls(&config.upstream.otlp_grpc), Some(&ClientTlsConfig::default()));
+    let expected = ClientTlsConfig {
+        insecure: false,
+        ca_file: Some("/a".into()),
+        include_system_ca_certs_pool: true,
+        cert_file: Some("/c".into()),
+        key_file: Some("/k".into()),
+        server_name_override: Some("otlp.example.com".to_owned()),
+        insecure_skip_verify: true,
+        min_version: TlsVersion::V1_3,
+        reload_interval: Duration::from_secs(60),
+    };
+    assert_eq!(tls(&config.upstream.otlp_http), Some(&expected));
+    assert_eq!(tls(&config.upstream.agent), None);
+    let warned: Vec<_> = warnings.iter().map(Problem::path).collect();
+    assert_eq!(warned, ["upstream.otlp_http.tls.insecure_skip_verify"]);
+    let printed = config.to_yaml().unwrap();
+    assert_eq!(load(&printed).unwrap().0.to_yaml().unwrap(), printed);
 }
