@@ -100,6 +100,8 @@ impl Listener {
                 "content-type: application/json\r\n",
                 authorize.as_bytes(),
             ),
+            request("GET", route::FORWARD_AUTH, &key, b""),
+            request("POST", route::FORWARD_AUTH, &format!("x-forwarded-uri: {agent}\r\n"), b""),
             self.gateway.admin_request("GET", &list, "", b""),
             self.gateway.admin_request("POST", &list, "", b"{}"),
             request("GET", "/metrics", "", b""),
@@ -113,13 +115,18 @@ impl Listener {
         let mut frames = vec![Frame { kind: 4, flags: 0, stream: 0, payload: Vec::new() }];
         let value = format!("StackState {}", self.gateway.key());
         for number in 0..rng.u32(1..=3) {
-            let is_grpc = rng.bool();
-            let (path, content_type) = match is_grpc {
-                true => (
+            let (path, content_type, message) = match rng.u8(..3) {
+                0 => (
                     "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
                     "application/grpc",
+                    vec![0; 5],
                 ),
-                false => ("/v1/logs", "application/x-protobuf"),
+                1 => (
+                    "/envoy.service.auth.v3.Authorization/Check",
+                    "application/grpc",
+                    check_request(&value),
+                ),
+                _ => ("/v1/logs", "application/x-protobuf", Vec::new()),
             };
             let headers = [
                 (":method", "POST"),
@@ -132,8 +139,7 @@ impl Listener {
             ];
             let stream = 2 * number + 1;
             frames.push(Frame { kind: HEADERS, flags: 4, stream, payload: block(&headers) });
-            let message: &[u8] = if is_grpc { &[0; 5] } else { b"" };
-            frames.push(Frame { kind: 0, flags: 1, stream, payload: message.to_owned() });
+            frames.push(Frame { kind: 0, flags: 1, stream, payload: message });
         }
         for _ in 0..rng.u8(..3) {
             let at = rng.usize(..frames.len());
@@ -225,4 +231,19 @@ fn statuses(answer: &[u8]) -> Vec<u16> {
         rest = payload.get(length..).unwrap_or_default();
     }
     statuses
+}
+
+/// Returns what Envoy sends in a gRPC message about a request with this `authorization`: nested
+/// messages with the fields `attributes`, `request`, `http`, and in it a header and the
+/// path.
+fn check_request(authorization: &str) -> Vec<u8> {
+    let field = |number: u8, content: &[u8]| {
+        let length = u8::try_from(content.len()).unwrap_or(u8::MAX);
+        [&[number << 3 | 2, length], content].concat()
+    };
+    let header = [field(1, b"authorization"), field(2, authorization.as_bytes())].concat();
+    let http = [field(3, &header), field(4, b"/v1/logs")].concat();
+    let message = field(1, &field(4, &field(2, &http)));
+    let length = u8::try_from(message.len()).unwrap_or(u8::MAX);
+    [&[0, 0, 0, 0, length], &*message].concat()
 }

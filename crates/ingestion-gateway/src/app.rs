@@ -7,15 +7,14 @@ use std::sync::Arc;
 use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::service::KeyService;
-use ingestion_keys::store::{SqliteOptions, SqliteStore, StoreError};
+use ingestion_keys::store::{KeyStore, SqliteOptions, SqliteStore, StoreError};
+use otlp_auth::Identity;
 use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
 use tokio::runtime::Handle;
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinSet};
 
-use crate::admission::admin_tokens;
-use crate::admission::denial_log::DenialLog;
 use crate::admission::log_throttle::LogThrottle;
-use crate::admission::usage::UsageRecorder;
+use crate::admission::{Admission, admin_tokens};
 use crate::authorize::Authorizer;
 use crate::config::{Config, ManagementConfig};
 use crate::error::RunError;
@@ -26,25 +25,33 @@ use crate::listener::sockets::Sockets;
 use crate::listener::tls;
 use crate::listener::workers::Workers;
 use crate::management;
+use crate::receiver::agent::Agent;
 use crate::receiver::health::Health;
+use crate::receiver::otlp::Otlp;
 use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
+use crate::telemetry::keys::{self, SharedKeyUse};
 use crate::telemetry::readiness::Readiness;
-use crate::tls::{Reload, Reloads};
+use crate::telemetry::route::Route;
+use crate::telemetry::store::MeteredStore;
+use crate::tls::Reloads;
 use crate::upstream::debug::{self, DebugExporter};
+use crate::upstream::{ForwardGrpc, ForwardHttp, Targets};
 
 /// A running gateway: its listeners accept connections.
 pub(crate) struct App {
     pub(crate) addresses: Addresses,
     pub(crate) server: Server,
     pub(crate) store: Arc<SqliteStore>,
+    /// The same store, with its errors counted.
+    pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) cache: Arc<KeyCache>,
     pub(crate) service: KeyService,
     pub(crate) debug: Arc<DebugExporter>,
     /// The throttles of log lines about refused callers.
     pub(crate) log_throttles: [Arc<LogThrottle>; 2],
-    /// The tasks that look at the files of TLS again, until they are taken and spawned.
-    pub(crate) reloads: Vec<Reload>,
+    /// The tasks that look at the files of TLS again.
+    pub(crate) reloads: JoinSet<()>,
 }
 
 impl App {
@@ -64,8 +71,12 @@ impl App {
         let control =
             Group { runtimes: vec![Handle::current()], max_connections: capacity.control };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let telemetry = Telemetry::new()?;
+        let meter = telemetry.meter();
         let (store, cache) = open_keys(config, &clock, ready_file).await?;
-        let service = KeyService::new(store.clone(), Arc::clone(&cache), Arc::clone(&clock));
+        let key_store: Arc<dyn KeyStore> = Arc::new(MeteredStore::new(Arc::clone(&store), &meter));
+        let service =
+            KeyService::new(Arc::clone(&key_store), Arc::clone(&cache), Arc::clone(&clock));
         let admin_tokens = match &config.management {
             Some(management) => {
                 let default = ManagementConfig::beside(&config.storage.path).admin_token_file;
@@ -73,9 +84,8 @@ impl App {
             }
             None => None,
         };
-        let telemetry = Telemetry::new()?;
-        let meter = telemetry.meter();
-        let (tls, reloads) = tls::open_all(config, &meter, &Reloads::new(&meter))
+        let tls_reloads = Reloads::new(&meter);
+        let (tls, mut reloads) = tls::open_all(config, &meter, &tls_reloads)
             .map_err(|(section, source)| RunError::Tls { section, source })?;
         let sockets = Sockets::bind(config, tls).await?;
         let addresses = sockets.addresses();
@@ -86,31 +96,68 @@ impl App {
         let (key_lines, call_lines) =
             (LogThrottle::for_keys(), LogThrottle::for_management_calls());
         let log_throttles = [Arc::clone(&key_lines), Arc::clone(&call_lines)];
-        let denial_log = DenialLog::new(key_lines, &meter);
-        let usage = UsageRecorder::new(&meter);
-        let authorizer = Authorizer::new(Arc::clone(&cache), &config.auth, &meter);
-        tracing::warn!("{}", debug::DISCARDS);
+        let shared_key = Arc::<SharedKeyUse>::default();
+        keys::observe(&cache, Arc::clone(&shared_key), &meter);
+        let admission = Admission::new(key_lines, shared_key, &meter);
+        let authorizer = Authorizer::new(Arc::clone(&cache), config, &meter);
+        if config.upstream.discards() {
+            tracing::warn!("{}", debug::DISCARDS);
+        }
         let debug = Arc::new(DebugExporter::new(&meter));
 
         let readiness = Readiness::new(Arc::clone(&cache), server.stopping().clone());
         let health = Health::new(readiness.clone());
         let receiver = otlp::receiver(Arc::clone(&debug), max_body);
-        let authenticate = AuthenticateLayer::new(authenticator.clone())
-            .with_extractor(otlp::extractor(&config.auth))
-            .with_meter(&meter);
-        // Both listeners serve both transports, so that a sender with swapped ports loses nothing.
-        let grpc =
-            otlp::router(receiver.clone(), health, authenticate, denial_log.clone(), usage.clone());
-        let http = match &config.receivers.otlp.protocols.http {
-            Some(config) => cors::allow_origins(grpc.clone(), &config.cors),
-            None => grpc.clone(),
+        // Each worker has layers of its own, so that workers do not wait for each other at a
+        // reference count.
+        let authenticate = |extractor| {
+            AuthenticateLayer::new(authenticator.clone())
+                .with_extractor(extractor)
+                .with_meter(&meter)
+                .with_routes(Route::names(), Route::index_of)
         };
-        let authenticate = AuthenticateLayer::new(authenticator)
-            .with_extractor(agent::extractor(&config.auth))
-            .with_meter(&meter);
-        let agent =
-            agent::router(receiver, authenticate, denial_log, usage, Arc::clone(&debug), max_body);
-        let telemetry = telemetry.router(Arc::clone(&cache), readiness);
+        let standing = Arc::clone(&cache);
+        let standing = Arc::new(move |identity: &Identity| standing.standing(identity));
+        let targets =
+            Targets::open(config, &otlp::extractor(&config.auth), standing, &tls_reloads, &meter)?;
+        reloads.extend(targets.reloads);
+        // Each worker has its own connections to the upstreams, which all listeners use. The
+        // listeners of OTLP serve both transports, so that a sender with swapped ports loses nothing.
+        let key_places = agent::key_places(&config.auth);
+        let (otlp, agent): (Vec<_>, Vec<_>) = (0..senders.runtimes.len())
+            .map(|_| {
+                let otlp = Otlp {
+                    grpc: targets.otlp_grpc.map(ForwardGrpc::new),
+                    http: targets.otlp_http.map(ForwardHttp::new),
+                    receiver: receiver.clone(),
+                };
+                let agent = Agent {
+                    otlp: otlp.clone(),
+                    upstream: targets.agent.map(ForwardHttp::new),
+                    receiver: receiver.clone(),
+                    debug: Arc::clone(&debug),
+                    max_body,
+                    key_places: key_places.clone(),
+                };
+                (otlp, agent)
+            })
+            .unzip();
+        let grpc = |worker: usize| {
+            let authenticate = authenticate(otlp::extractor(&config.auth));
+            #[cfg(feature = "_bench")]
+            let authenticate = without_authentication(authenticate, config);
+            let (otlp, health) = (otlp[worker].clone(), health.clone());
+            otlp::router(otlp, health, authenticate, &admission.for_worker())
+        };
+        let http = |worker| match &config.receivers.otlp.protocols.http {
+            Some(config) => cors::allow_origins(grpc(worker), &config.cors),
+            None => grpc(worker),
+        };
+        let agent = |worker: usize| {
+            let authenticate = authenticate(agent::extractor(&config.auth));
+            agent::router(agent[worker].clone(), authenticate, &admission.for_worker())
+        };
+        let telemetry = telemetry.router(readiness, config.upstream.discards());
 
         if let (Some(socket), Some(tokens)) = (sockets.management, admin_tokens) {
             let (service, authorizer) = (service.clone(), authorizer.clone());
@@ -120,9 +167,9 @@ impl App {
                 .serve(&control, Some(socket), |_| management.clone())
                 .map_err(RunError::Listener)?;
         }
-        server.serve(&senders, sockets.otlp_grpc, |_| grpc.clone()).map_err(RunError::Listener)?;
-        server.serve(&senders, sockets.otlp_http, |_| http.clone()).map_err(RunError::Listener)?;
-        server.serve(&senders, sockets.agent, |_| agent.clone()).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.otlp_grpc, grpc).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.otlp_http, http).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.agent, agent).map_err(RunError::Listener)?;
         let authorize = authorizer.router();
         server
             .serve(&control, sockets.authorize, |_| authorize.clone())
@@ -130,7 +177,18 @@ impl App {
         server
             .serve(&control, sockets.telemetry, |_| telemetry.clone())
             .map_err(RunError::Listener)?;
-        Ok(Self { addresses, server, store, cache, service, debug, log_throttles, reloads })
+        let reloads = reloads.into_iter().collect();
+        Ok(Self {
+            addresses,
+            server,
+            store,
+            keys: key_store,
+            cache,
+            service,
+            debug,
+            log_throttles,
+            reloads,
+        })
     }
 }
 
@@ -165,6 +223,13 @@ async fn open_store(path: &Path) -> Result<Result<SqliteStore, StoreError>, Join
     tracing::info!(path = %path.display(), "opening the key database; if another process has it, this waits for a while");
     let options = SqliteOptions::new(path);
     tokio::task::spawn_blocking(move || SqliteStore::open(&options)).await
+}
+
+/// Lets the requests of the benchmark in without looking at them, if the setting says so.
+#[cfg(feature = "_bench")]
+fn without_authentication<A>(layer: AuthenticateLayer<A>, config: &Config) -> AuthenticateLayer<A> {
+    const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    if config.auth.off { layer.with_exempt_path(EXPORT) } else { layer }
 }
 
 /// Returns an authenticator that first compares a credential with the receiver API key, and then

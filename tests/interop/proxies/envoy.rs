@@ -15,7 +15,7 @@ fn start(files: &Files, _ports: &Ports) -> Program {
 }
 
 // Scenario: a Collector sends through Envoy over gRPC and HTTP. The gateway is undecided for a
-// while, and then killed and started again.
+// while, then hangs, and is then killed and started again.
 // Guarantee: everything that was sent with the good key arrives once, and nothing of the deleted
 // key, which is dropped only while the gateway decides.
 #[tokio::test(flavor = "multi_thread")]

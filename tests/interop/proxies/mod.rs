@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use otlp_auth_tests::{Certificate, PATIENCE};
 use tempfile::TempDir;
 
-const DOCUMENT: &str = include_str!("../../../docs/proxies.md");
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/proxies.md");
 
 /// The time between two looks at something that does not say when it changes.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -84,7 +84,8 @@ impl Files {
 /// Returns a file of the documentation, which is a block whose first line is a comment with its
 /// name. Replaces its ports, and where nginx may write.
 fn configuration(name: &str, ports: &Ports) -> String {
-    let mut blocks = DOCUMENT.split("\n```").filter_map(|block| Some(block.split_once('\n')?.1));
+    let document = fs::read_to_string(DOCUMENT).expect("the documentation");
+    let mut blocks = document.split("\n```").filter_map(|block| Some(block.split_once('\n')?.1));
     let names = |block: &&str| {
         let first = block.lines().next().unwrap_or_default();
         first.strip_prefix("# ").or_else(|| first.strip_prefix("-- ")) == Some(name)

@@ -24,7 +24,8 @@ fn start(files: &Files, _ports: &Ports) -> Program {
 }
 
 // Scenario: a Collector sends through nginx, as three kinds of sender: over gRPC, over HTTP, and as
-// an agent. The gateway is undecided for a while, and then killed and started again.
+// an agent. The gateway is undecided for a while, then hangs, and is then killed and
+// started again.
 // Guarantee: everything that was sent with the good key arrives once, and nothing of the deleted
 // key, which is dropped only while the gateway decides.
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ use std::fs;
 
 use otlp_auth_examples::Accepted;
 use otlp_auth_tests::{Gateway, Home, Key, PATIENCE, Program, send};
+use rustix::process::{Signal, kill_process};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
@@ -30,8 +31,8 @@ pub(super) struct Proxy {
 
 /// Runs a Collector that sends over gRPC and HTTP through the proxy, with a good and with a deleted
 /// key. The Collector also tries to name itself in the headers of the gateway. It sends a batch
-/// while the gateway decides, one while the gateway is undecided, and one after it was killed.
-/// After each of the two outages, the gateway decides again.
+/// while the gateway decides, one while the gateway is undecided, one while it accepts connections
+/// and never answers, and one after it was killed. After each outage, the gateway decides again.
 ///
 /// Everything that was sent with the good key must arrive once, under the name and the id of the
 /// key, and without the key. The batches of the deleted key are dropped, but not during an outage.
@@ -61,6 +62,12 @@ pub(super) async fn run(proxy: &Proxy) {
     sender.send().await;
     sender.wait_until_kept();
     fs::rename(&elsewhere, &database).expect("the database is moved back");
+    sender.wait_until_settled(&good).await;
+
+    kill_process(gateway.program.pid(), Signal::STOP).expect("the gateway runs");
+    sender.send().await;
+    sender.wait_until_kept();
+    kill_process(gateway.program.pid(), Signal::CONT).expect("the gateway is stopped");
     sender.wait_until_settled(&good).await;
 
     drop(gateway);
@@ -119,15 +126,23 @@ impl Sender {
         {
             let (kind, path) = exporter.split_once('/').unwrap_or((exporter, ""));
             let endpoint = match (kind, path) {
-                ("otlp_grpc", _) => format!("localhost:{}", ports.grpc),
-                (_, "") => format!("https://localhost:{}", ports.http),
-                _ => format!("https://localhost:{}/stsAgent/otel", ports.http),
+                ("otlp_grpc", _) => format!("endpoint: localhost:{}", ports.grpc),
+                (_, "") => format!("endpoint: https://localhost:{}", ports.http),
+                // An agent sends its key in the query, too.
+                _ => {
+                    let key = if key == "good" { good } else { deleted };
+                    let endpoint = |signal: &str| {
+                        let url = format!("https://localhost:{}/stsAgent/otel/v1/", ports.http);
+                        format!("{signal}_endpoint: \"{url}{signal}?a=b&api_key={}\"", key.secret)
+                    };
+                    SIGNALS.map(endpoint).join("\n    ")
+                }
             };
             let name = format!("{kind}/{path}{key}");
             config += &format!(
                 "  {name}:
     auth: {{authenticator: bearertokenauth/{key}}}
-    endpoint: {endpoint}
+    {endpoint}
     tls: {{ca_file: {ca}}}
     headers: {{x-ingestion-key-id: \"1\", x-ingestion-key-name: forged}}
     retry_on_failure: {{initial_interval: 200ms, max_interval: 1s, max_elapsed_time: 0s}}

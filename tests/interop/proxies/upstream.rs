@@ -28,7 +28,9 @@ pub(super) async fn start() -> (u16, UnboundedReceiver<Accepted>) {
 }
 
 async fn identify(mut request: Request, next: Next) -> Response {
-    let identity = identity(request.headers()).unwrap_or_else(|| Identity::new("nobody"));
+    let has_key = request.uri().query().is_some_and(|query| query.contains("api_key"));
+    let identity = identity(request.headers()).filter(|_| !has_key);
+    let identity = identity.unwrap_or_else(|| Identity::new("nobody"));
     request.extensions_mut().insert(identity);
     // An agent sends OTLP below a prefix.
     if let Some(path) = request.uri().path().strip_prefix("/stsAgent/otel") {

@@ -21,7 +21,6 @@ use self::message::{
     HttpResponse, HttpStatus, OkHttpResponse,
 };
 use super::{Authorizer, Outcome, forward_auth};
-use crate::authorize::identity_headers::identity_headers;
 
 pub(super) const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 
@@ -54,7 +53,7 @@ impl UnaryService<CheckRequest> for Authorizer {
         let parts = parts(request);
         ready(Ok(tonic::Response::new(match self.check(&parts.headers, &parts.uri) {
             Ok(identity) => allow(
-                identity_headers(&identity),
+                self.identity_headers(&identity),
                 self.query_parameter && parts.uri.query().is_some(),
             ),
             Err(rejection) => deny(&rejection, parts),

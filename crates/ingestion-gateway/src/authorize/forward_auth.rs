@@ -16,7 +16,6 @@ use http::{HeaderName, HeaderValue, StatusCode, Uri, Version};
 use otlp_auth::server::{OtlpResponder, Rejection, Responder as _};
 
 use super::Authorizer;
-use crate::authorize::identity_headers::identity_headers;
 use crate::receiver::agent;
 
 /// The header in which a proxy sends the path and the query of the sender's request. Caddy and
@@ -31,7 +30,7 @@ pub(super) async fn answer(State(authorizer): State<Authorizer>, request: Reques
     match authorizer.check(&parts.headers, &parts.uri) {
         Ok(identity) => {
             let mut response = StatusCode::NO_CONTENT.into_response();
-            response.headers_mut().extend(identity_headers(&identity));
+            response.headers_mut().extend(authorizer.identity_headers(&identity));
             response
         }
         Err(rejection) => refuse(&rejection, parts).map(Body::from),

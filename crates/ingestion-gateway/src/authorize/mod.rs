@@ -10,14 +10,13 @@
 
 mod ext_authz;
 mod forward_auth;
-mod identity_headers;
 mod internal;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{any, post};
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use ingestion_api::route;
 use ingestion_keys::cache::KeyCache;
 use opentelemetry::KeyValue;
@@ -25,8 +24,9 @@ use opentelemetry::metrics::{Counter, Meter};
 use otlp_auth::server::{CredentialExtractor, FixedTokens, InMemoryAuthenticator, Rejection};
 use otlp_auth::{Credential, Decision, Identity, Verdict};
 
-use crate::config::AuthConfig;
+use crate::config::{Config, IdentityHeaders};
 use crate::receiver::agent;
+use crate::upstream::headers::identity_headers;
 
 /// Answers whether keys are valid. Each answer is counted in `ingestion.authorize.answers`, and not
 /// as a use of the key.
@@ -39,6 +39,7 @@ pub(crate) struct Authorizer {
     extractor: Arc<CredentialExtractor>,
     /// Whether the extractor looks into the query.
     query_parameter: bool,
+    identity_headers: Arc<IdentityHeaders>,
     answers: Counter<u64>,
 }
 
@@ -53,13 +54,14 @@ enum Outcome {
 }
 
 impl Authorizer {
-    pub(crate) fn new(cache: Arc<KeyCache>, auth: &AuthConfig, meter: &Meter) -> Self {
+    pub(crate) fn new(cache: Arc<KeyCache>, config: &Config, meter: &Meter) -> Self {
         let answers = meter.u64_counter("ingestion.authorize.answers").with_unit("{answer}");
         Self {
             cache,
-            receiver: auth.receiver.clone(),
-            extractor: Arc::new(agent::extractor(auth)),
-            query_parameter: auth.query_parameter,
+            receiver: config.auth.receiver.clone(),
+            extractor: Arc::new(agent::extractor(&config.auth)),
+            query_parameter: config.auth.query_parameter,
+            identity_headers: Arc::new(config.upstream.identity_headers.with_defaults()),
             answers: answers.with_description("Keys that others asked about").build(),
         }
     }
@@ -106,6 +108,14 @@ impl Authorizer {
             return allowed;
         }
         self.cache.peek(credential)
+    }
+
+    /// Returns the headers that tell a receiver whose request it is.
+    fn identity_headers(
+        &self,
+        identity: &Identity,
+    ) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        identity_headers(&self.identity_headers, Some(identity))
     }
 
     fn count(&self, outcome: Outcome) {

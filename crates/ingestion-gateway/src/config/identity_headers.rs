@@ -35,6 +35,12 @@ impl IdentityHeaders {
         &self.0
     }
 
+    /// Returns the default headers, and those that are configured besides.
+    pub(crate) fn with_defaults(&self) -> Self {
+        let others = self.0.iter().filter(|(name, _)| !DEFAULT.contains(name)).cloned();
+        Self(Self::default().0.into_iter().chain(others).collect())
+    }
+
     /// Returns each header that no sender may set: those that are sent, and the default ones.
     pub(crate) fn removed(&self) -> impl Iterator<Item = &HeaderName> {
         self.0.iter().map(|(name, _)| name).chain(&DEFAULT)

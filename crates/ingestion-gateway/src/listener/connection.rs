@@ -63,7 +63,8 @@ impl Server {
         }
         let activity = place.activity();
         let stream = Stream::new(stream, Arc::clone(activity));
-        let mut end = pin!(Seldom::new(self.reason_to_end(activity)));
+        let mut reason_to_end = pin!(Seldom::new(self.reason_to_end(activity)));
+        let is_tls = tls.is_some();
         // Both are boxed, so that connections without TLS take no memory for them.
         let stream = match tls {
             None => Either::Left(stream),
@@ -76,13 +77,14 @@ impl Server {
                         return tracing::debug!(%error, %peer, "TLS handshake failed");
                     }
                 },
-                end = end.as_mut() => {
+                end = reason_to_end.as_mut() => {
                     counted.end = end;
-                    return tracing::debug!(reason = end.name(), %peer, "connection ended");
+                    return tracing::debug!(reason = end.name(), %peer, "connection closed");
                 }
             },
         };
-        counted.end = self.serve_stream(stream, peer, service, activity, end).await;
+        counted.end =
+            self.serve_stream(stream, peer, is_tls, service, activity, reason_to_end).await;
         tracing::debug!(reason = counted.end.name(), %peer, "connection ended");
     }
 
@@ -90,6 +92,7 @@ impl Server {
         &self,
         stream: T,
         peer: SocketAddr,
+        is_tls: bool,
         service: S,
         activity: &Arc<Activity>,
         mut reason_to_end: Pin<&mut impl Future<Output = End>>,
@@ -114,7 +117,7 @@ impl Server {
                 return End::Failed;
             }
         };
-        let service = self.service(service, peer.ip(), activity);
+        let service = self.service(service, peer.ip(), is_tls, activity);
         let mut connection = pin!(protocol.serve(stream, service, &self.limits));
         let end = tokio::select! {
             biased;
@@ -144,6 +147,7 @@ impl Server {
         &self,
         service: S,
         peer: IpAddr,
+        is_tls: bool,
         activity: &Arc<Activity>,
     ) -> impl hyper::service::Service<
         Request<Incoming>,
@@ -162,7 +166,8 @@ impl Server {
         service_fn(move |request: Request<Incoming>| {
             let in_flight = activity.begin();
             let refusal = request_head::refusal(&request);
-            let client = ClientAddress::of(peer, request.headers(), &trusted_proxies);
+            let mut client = ClientAddress::of(peer, request.headers(), &trusted_proxies);
+            client.1.is_tls = is_tls;
             let mut request =
                 RequestBody::of(request, idle_timeout, stop.clone(), Arc::clone(&activity));
             request.extensions_mut().insert(client);

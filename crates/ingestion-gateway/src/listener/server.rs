@@ -163,8 +163,10 @@ impl Server {
             let Some(thread) = next else { return };
             thread.served += 1;
             let (open, service) = (Arc::clone(&thread.open), thread.service.clone());
-            let (tls, counted) = (tls.clone(), self.metrics.begin(name));
-            let connection = self.clone().connection(stream, peer, tls, service, place, counted);
+            let connection = {
+                let (counted, tls) = (self.metrics.begin(name), tls.clone());
+                self.clone().connection(stream, peer, tls, service, place, counted)
+            };
             let task = async move {
                 connection.await;
                 drop(open);

@@ -92,7 +92,7 @@ async fn bind(
     bound
         .and_then(|listener| {
             let address = listener.local_addr()?;
-            Ok(Some(Socket { name, listener, tls: tls.remove(name), address }))
+            Ok(Some(Socket { name, listener, address, tls: tls.remove(name) }))
         })
         .map_err(|source| BindError { listener: name, endpoint: endpoint.to_string(), source })
 }

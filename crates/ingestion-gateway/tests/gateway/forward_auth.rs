@@ -127,3 +127,20 @@ async fn a_refusal_is_what_the_sender_expects() {
     }
     assert!(!gateway.log.all().contains(&key));
 }
+
+// Scenario: the gateway is configured to tell an upstream the name of the key in another header, and
+// in another gateway to tell it nothing. A proxy asks about a request that names itself.
+// Guarantee: the answer has the default headers always, and the configured header besides.
+#[tokio::test]
+async fn configured_headers_come_besides_the_default_ones() {
+    for (set, tenant) in [("{X-Scope-OrgID: name}", "edge"), ("false", "")] {
+        let set = format!("upstream.identity_headers={set}");
+        let gateway = Gateway::start_with(&["--set", &set]).await;
+        let key = gateway.create("edge").await;
+        let headers = [("sts-api-key", key.secret.as_str()), ("x-scope-orgid", "forged")];
+        let response = ask(&gateway, Method::GET, &headers).await;
+        assert_eq!(header(&response, "x-ingestion-key-id"), key.id.to_string());
+        assert_eq!(header(&response, "x-ingestion-key-name"), "edge");
+        assert_eq!(header(&response, "x-scope-orgid"), tenant);
+    }
+}
