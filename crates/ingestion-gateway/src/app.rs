@@ -8,9 +8,10 @@ use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{SqliteOptions, SqliteStore, StoreError};
+use otlp_auth::Identity;
 use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
 use tokio::runtime::Handle;
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::admission::admin_tokens;
 use crate::admission::denial_log::DenialLog;
@@ -26,12 +27,15 @@ use crate::listener::sockets::Sockets;
 use crate::listener::tls;
 use crate::listener::workers::Workers;
 use crate::management;
+use crate::receiver::agent::Agent;
 use crate::receiver::health::Health;
+use crate::receiver::otlp::Otlp;
 use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
 use crate::telemetry::readiness::Readiness;
-use crate::tls::{Reload, Reloads};
+use crate::tls::Reloads;
 use crate::upstream::debug::{self, DebugExporter};
+use crate::upstream::{ForwardGrpc, ForwardHttp, Targets};
 
 /// A running gateway: its listeners accept connections.
 pub(crate) struct App {
@@ -43,8 +47,8 @@ pub(crate) struct App {
     pub(crate) debug: Arc<DebugExporter>,
     /// The throttles of log lines about refused callers.
     pub(crate) log_throttles: [Arc<LogThrottle>; 2],
-    /// The tasks that look at the files of TLS again, until they are taken and spawned.
-    pub(crate) reloads: Vec<Reload>,
+    /// The tasks that look at the files of TLS again.
+    pub(crate) reloads: JoinSet<()>,
 }
 
 impl App {
@@ -75,12 +79,13 @@ impl App {
         };
         let telemetry = Telemetry::new()?;
         let meter = telemetry.meter();
-        let (tls, reloads) = tls::open_all(config, &meter, &Reloads::new(&meter))
+        let tls_reloads = Reloads::new(&meter);
+        let (tls, mut reloads) = tls::open_all(config, &meter, &tls_reloads)
             .map_err(|(section, source)| RunError::Tls { section, source })?;
         let sockets = Sockets::bind(config, tls).await?;
         let addresses = sockets.addresses();
 
-        let server = Server::new(config.limits, &config.trusted_proxies);
+        let server = Server::new(config.limits, &config.trusted_proxies, &meter);
         let max_body = config.limits.max_request_body_size.bytes();
         let authenticator = authenticator(config, &cache)?;
         let (key_lines, call_lines) =
@@ -89,7 +94,9 @@ impl App {
         let denial_log = DenialLog::new(key_lines, &meter);
         let usage = UsageRecorder::new(&meter);
         let authorizer = Authorizer::new(Arc::clone(&cache), config, &meter);
-        tracing::warn!("{}", debug::DISCARDS);
+        if config.upstream.discards() {
+            tracing::warn!("{}", debug::DISCARDS);
+        }
         let debug = Arc::new(DebugExporter::new(&meter));
 
         let readiness = Readiness::new(Arc::clone(&cache), server.stopping().clone());
@@ -98,18 +105,49 @@ impl App {
         let authenticate = AuthenticateLayer::new(authenticator.clone())
             .with_extractor(otlp::extractor(&config.auth))
             .with_meter(&meter);
-        // Both listeners serve both transports, so that a sender with swapped ports loses nothing.
-        let grpc =
-            otlp::router(receiver.clone(), health, authenticate, denial_log.clone(), usage.clone());
-        let http = match &config.receivers.otlp.protocols.http {
-            Some(config) => cors::allow_origins(grpc.clone(), &config.cors),
-            None => grpc.clone(),
+        #[cfg(feature = "_bench")]
+        let authenticate = without_authentication(authenticate, config);
+        let standing = Arc::clone(&cache);
+        let standing = Arc::new(move |identity: &Identity| standing.standing(identity));
+        let targets =
+            Targets::open(config, &otlp::extractor(&config.auth), standing, &tls_reloads)?;
+        reloads.extend(targets.reloads);
+        // Each worker has its own connections to the upstreams, which all listeners use. The
+        // listeners of OTLP serve both transports, so that a sender with swapped ports loses nothing.
+        let key_places = agent::key_places(&config.auth);
+        let (otlp, agent): (Vec<_>, Vec<_>) = (0..senders.runtimes.len())
+            .map(|_| {
+                let otlp = Otlp {
+                    grpc: targets.otlp_grpc.map(ForwardGrpc::new),
+                    http: targets.otlp_http.map(ForwardHttp::new),
+                    receiver: receiver.clone(),
+                };
+                let agent = Agent {
+                    otlp: otlp.clone(),
+                    upstream: targets.agent.map(ForwardHttp::new),
+                    receiver: receiver.clone(),
+                    debug: Arc::clone(&debug),
+                    max_body,
+                    key_places: key_places.clone(),
+                };
+                (otlp, agent)
+            })
+            .unzip();
+        let grpc = |worker: usize| {
+            let (otlp, authenticate) = (otlp[worker].clone(), authenticate.clone());
+            otlp::router(otlp, health.clone(), authenticate, denial_log.clone(), usage.clone())
         };
-        let authenticate = AuthenticateLayer::new(authenticator)
+        let http = |worker| match &config.receivers.otlp.protocols.http {
+            Some(config) => cors::allow_origins(grpc(worker), &config.cors),
+            None => grpc(worker),
+        };
+        let authenticate_agent = AuthenticateLayer::new(authenticator)
             .with_extractor(agent::extractor(&config.auth))
             .with_meter(&meter);
-        let agent =
-            agent::router(receiver, authenticate, denial_log, usage, Arc::clone(&debug), max_body);
+        let agent = |worker: usize| {
+            let (agent, authenticate) = (agent[worker].clone(), authenticate_agent.clone());
+            agent::router(agent, authenticate, denial_log.clone(), usage.clone())
+        };
         let telemetry = telemetry.router(Arc::clone(&cache), readiness);
 
         if let (Some(socket), Some(tokens)) = (sockets.management, admin_tokens) {
@@ -120,9 +158,9 @@ impl App {
                 .serve(&control, Some(socket), |_| management.clone())
                 .map_err(RunError::Listener)?;
         }
-        server.serve(&senders, sockets.otlp_grpc, |_| grpc.clone()).map_err(RunError::Listener)?;
-        server.serve(&senders, sockets.otlp_http, |_| http.clone()).map_err(RunError::Listener)?;
-        server.serve(&senders, sockets.agent, |_| agent.clone()).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.otlp_grpc, grpc).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.otlp_http, http).map_err(RunError::Listener)?;
+        server.serve(&senders, sockets.agent, agent).map_err(RunError::Listener)?;
         let authorize = authorizer.router();
         server
             .serve(&control, sockets.authorize, |_| authorize.clone())
@@ -130,6 +168,7 @@ impl App {
         server
             .serve(&control, sockets.telemetry, |_| telemetry.clone())
             .map_err(RunError::Listener)?;
+        let reloads = reloads.into_iter().collect();
         Ok(Self { addresses, server, store, cache, service, debug, log_throttles, reloads })
     }
 }
@@ -165,6 +204,13 @@ async fn open_store(path: &Path) -> Result<Result<SqliteStore, StoreError>, Join
     tracing::info!(path = %path.display(), "opening the key database; if another process has it, this waits for a while");
     let options = SqliteOptions::new(path);
     tokio::task::spawn_blocking(move || SqliteStore::open(&options)).await
+}
+
+/// Lets the requests of the benchmark in without looking at them, if the setting says so.
+#[cfg(feature = "_bench")]
+fn without_authentication<A>(layer: AuthenticateLayer<A>, config: &Config) -> AuthenticateLayer<A> {
+    const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    if config.auth.off { layer.with_exempt_path(EXPORT) } else { layer }
 }
 
 /// Returns an authenticator that first compares a credential with the receiver API key, and then

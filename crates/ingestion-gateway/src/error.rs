@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ingestion_keys::store::StoreError;
 use opentelemetry_sdk::error::OTelSdkError;
+use otlp_auth::client::BuildError;
 use otlp_auth::server::FixedTokensError;
 use tokio::task::JoinError;
 
@@ -63,6 +64,17 @@ pub enum RunError {
     /// The management API cannot be set up, because of an error in this program.
     #[error("the management API cannot be set up")]
     Management(#[from] SetUpError),
+    /// The credential for an upstream cannot be used.
+    #[error("{section}.auth cannot be used")]
+    UpstreamAuth {
+        /// The path of the upstream in the configuration.
+        section: &'static str,
+        /// The cause.
+        source: BuildError,
+    },
+    /// An upstream cannot be set up, because of an error in this program.
+    #[error("an upstream cannot be set up")]
+    Upstream(#[source] http::Error),
     /// A background task ended, because of an error in this program.
     #[error("a background task of the gateway ended")]
     BackgroundTask(#[from] JoinError),
@@ -80,10 +92,13 @@ impl RunError {
             | Self::Tls { .. }
             | Self::Bind(_)
             | Self::Listener(_)
-            | Self::ReadyFile(_) => 69,
-            Self::Metrics(_) | Self::Tokens(_) | Self::Management(_) | Self::BackgroundTask(_) => {
-                70
-            }
+            | Self::ReadyFile(_)
+            | Self::UpstreamAuth { .. } => 69,
+            Self::Metrics(_)
+            | Self::Tokens(_)
+            | Self::Management(_)
+            | Self::Upstream(_)
+            | Self::BackgroundTask(_) => 70,
         }
     }
 }

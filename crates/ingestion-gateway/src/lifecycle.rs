@@ -83,7 +83,7 @@ async fn shut_down(app: &App, mut background: JoinSet<()>, grace: Duration) {
 
 /// Starts the tasks that run beside the listeners. No task ends before the listeners are stopped.
 fn background_tasks(app: &mut App, config: &Config) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
+    let mut tasks = std::mem::take(&mut app.reloads);
     let (store, cache) = (Arc::clone(&app.store), Arc::clone(&app.cache));
     let poll_interval = config.storage.poll_interval;
     tasks.spawn(async move { match cache.follow(&*store, poll_interval).await {} });
@@ -101,10 +101,6 @@ fn background_tasks(app: &mut App, config: &Config) -> JoinSet<()> {
         }
         std::future::pending().await
     });
-
-    for reload in std::mem::take(&mut app.reloads) {
-        tasks.spawn(reload);
-    }
 
     let throttles = app.log_throttles.clone();
     tasks.spawn(async move { log_throttle::begin_intervals(&throttles).await });

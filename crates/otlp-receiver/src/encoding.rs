@@ -21,10 +21,13 @@ impl Encoding {
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
         let value =
             headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        match value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-            "application/x-protobuf" => Ok(Self::Protobuf),
-            "application/json" => Ok(Self::Json),
-            _ => Err(Refusal::UnknownContentType),
+        let essence = value.split(';').next().unwrap_or_default().trim();
+        if essence.eq_ignore_ascii_case("application/x-protobuf") {
+            Ok(Self::Protobuf)
+        } else if essence.eq_ignore_ascii_case("application/json") {
+            Ok(Self::Json)
+        } else {
+            Err(Refusal::UnknownContentType)
         }
     }
 

@@ -94,6 +94,7 @@
 //! | [`NotOneMessage`](Refusal::NotOneMessage) | | `UNIMPLEMENTED` | drops the batch |
 //! | [`Malformed`](Refusal::Malformed) | 400 | `INVALID_ARGUMENT` | drops the batch |
 //! | [`EndedEarly`](Refusal::EndedEarly), [`Busy`](Refusal::Busy) | 503 with `Retry-After` | `UNAVAILABLE` with `RetryInfo` | sends the batch again |
+//! | [`UpstreamUnavailable`](Refusal::UpstreamUnavailable) | 503 with `Retry-After` | `UNAVAILABLE` with `RetryInfo` | sends the batch again |
 //! | [`Internal`](Refusal::Internal) | 500 | `INTERNAL` | drops the batch |
 
 mod admission;
@@ -108,6 +109,7 @@ mod payload;
 mod receiver;
 mod refusal;
 mod response;
+mod response_format;
 mod signal;
 mod status;
 mod transport;
@@ -117,5 +119,6 @@ pub use linger::Linger;
 pub use receiver::{Batch, Receiver, ResponseFuture};
 pub use refusal::Refusal;
 pub use response::ResponseBody;
+pub use response_format::ResponseFormat;
 pub use signal::Signal;
 pub use transport::Transport;

@@ -4,7 +4,7 @@
 mod tests;
 
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use otlp_auth::server::retry_after;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -12,6 +12,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::body::BodyError;
 use crate::encoding::Encoding;
 use crate::response::ResponseBody;
+use crate::response_format::ResponseFormat;
 use crate::{compression, status};
 
 /// Why the receiver does not accept an OTLP request.
@@ -69,6 +70,10 @@ pub enum Refusal {
     /// The body is not an OTLP request of the signal.
     #[error("the body is not an OTLP request")]
     Malformed,
+    /// The server to which the batch is passed on cannot be reached, has failed, or has not answered
+    /// in time. The response asks the sender to send the batch again.
+    #[error("the upstream is unavailable")]
+    UpstreamUnavailable,
     /// The sink cannot accept the batch, because of an error in the receiving program. The text is
     /// sent to the sender.
     #[error("{0}")]
@@ -103,7 +108,7 @@ impl Refusal {
             Self::TooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidArgument, Code::ResourceExhausted)
             }
-            Self::EndedEarly | Self::Busy => {
+            Self::EndedEarly | Self::Busy | Self::UpstreamUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, Code::Unavailable)
             }
             Self::CorruptCompression => {
@@ -127,6 +132,24 @@ impl Refusal {
     #[must_use]
     pub fn http_status(self) -> StatusCode {
         self.codes().http
+    }
+
+    /// Creates the response in this format.
+    #[must_use]
+    pub fn response(self, format: ResponseFormat) -> Response<ResponseBody> {
+        match format {
+            ResponseFormat::Grpc => self.grpc_response(),
+            ResponseFormat::Protobuf => self.http_response(Encoding::Protobuf),
+            ResponseFormat::Json => self.http_response(Encoding::Json),
+        }
+    }
+
+    /// Creates the trailers that end a response to OTLP/gRPC whose head was already sent.
+    #[must_use]
+    pub fn grpc_trailers(self) -> HeaderMap {
+        let mut trailers = self.grpc_response().into_parts().0.headers;
+        trailers.remove(CONTENT_TYPE);
+        trailers
     }
 
     /// Creates the OTLP/HTTP response. Its body is a `google.rpc.Status` in `encoding`.

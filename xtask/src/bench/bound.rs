@@ -2,10 +2,11 @@
 //!
 //! A time in nanoseconds depends on the machine and on its other users as much as on the code. So
 //! each bound compares a time with another time that was measured in the same round. The ratio is
-//! computed in each round, and the median of the ratios must be within the bound. Only the
-//! benchmark `keys` has bounds in absolute units.
+//! computed in each round, and the median of the ratios must be within the bound. Only memory,
+//! latency and the time of a start have bounds in absolute units.
 //!
 //! A bound is missed unless every round measured the case of the bound and all peers of the bound.
+//! The exception are refusals, where a peer counts only if every refusal reached its sender.
 
 use std::fmt;
 
@@ -17,6 +18,7 @@ pub(super) fn bounds(name: Name) -> Vec<Bound> {
     match name {
         Name::Verdict => verdict(),
         Name::Client => client(),
+        Name::Gateway => gateway(),
         Name::Keys => keys(),
     }
 }
@@ -69,6 +71,48 @@ fn client() -> Vec<Bound> {
     ]
 }
 
+fn gateway() -> Vec<Bound> {
+    const PROXIES: &[&str] = &["nginx", "haproxy", "envoy"];
+    const COLLECTOR: &[&str] = &["otelcol"];
+    vec![
+        Bound::to_best("grpc_1_identity", PROXIES, 1.0),
+        Bound::to_best("grpc_1_gzip", PROXIES, 1.0),
+        Bound::to_best("grpc_100_identity", PROXIES, 0.6),
+        Bound::to_best("grpc_100_gzip", PROXIES, 0.6),
+        Bound::to_best("grpc_1000_identity", PROXIES, 1.0),
+        Bound::to_best("grpc_1000_gzip", PROXIES, 1.0),
+        Bound::to_best("http_1_identity", PROXIES, 1.0),
+        Bound::to_best("http_1_gzip", PROXIES, 1.0),
+        Bound::to_best("http_100_identity", PROXIES, 1.0),
+        Bound::to_best("http_100_gzip", PROXIES, 1.0),
+        Bound::to_best("http_1000_identity", PROXIES, 1.0),
+        Bound::to_best("http_1000_gzip", PROXIES, 1.0),
+        Bound::to_most("grpc_1_identity_rps", PROXIES, 0.9),
+        Bound::to_most("grpc_1_gzip_rps", PROXIES, 0.9),
+        Bound::to_most("grpc_100_identity_rps", PROXIES, 0.9),
+        Bound::to_most("grpc_100_gzip_rps", PROXIES, 0.9),
+        Bound::to_most("grpc_1000_identity_rps", PROXIES, 0.9),
+        Bound::to_most("grpc_1000_gzip_rps", PROXIES, 0.9),
+        Bound::to_most("http_1_identity_rps", PROXIES, 1.0),
+        Bound::to_most("http_1_gzip_rps", PROXIES, 1.0),
+        Bound::to_most("http_100_identity_rps", PROXIES, 1.0),
+        Bound::to_most("http_100_gzip_rps", PROXIES, 1.0),
+        Bound::to_most("http_1000_identity_rps", PROXIES, 1.0),
+        Bound::to_most("http_1000_gzip_rps", PROXIES, 1.0),
+        Bound::to_peers("grpc_100_identity", COLLECTOR, 1.0 / 6.0),
+        Bound::to_peers("grpc_100_gzip", COLLECTOR, 1.0 / 6.0),
+        Bound::to_peers("http_100_identity", COLLECTOR, 1.0 / 10.0),
+        Bound::to_peers("http_100_gzip", COLLECTOR, 1.0 / 10.0),
+        Bound::to_cheapest("grpc_refused", 1.0),
+        Bound::to_cheapest("http_refused", 1.0),
+        Bound::at_most("auth_share", 2.0),
+        Bound::at_most("p99_added", 1000.0),
+        Bound::at_most("rss", 20.0),
+        Bound::at_most("rss_idle", 12.0),
+        Bound::at_most("start", 15.0),
+    ]
+}
+
 fn keys() -> Vec<Bound> {
     vec![
         Bound::at_most("ready_1m", 3.0),
@@ -92,6 +136,13 @@ enum Measure {
     Value,
     /// The median of the ratios of the case to the sum of these peers.
     ToPeers(&'static [&'static str]),
+    /// The median of the ratios of the case to the least of these peers.
+    ToBest(&'static [&'static str]),
+    /// The median of the ratios of the greatest of these peers to the case, where more is better.
+    ToMost(&'static [&'static str]),
+    /// The median of the ratios of the case to the least of all peers that have a result in every
+    /// round.
+    ToCheapest,
     /// The median of the ratios of the case to another case.
     ToCase(&'static str),
     /// The heap allocations of one operation, in the round that has the most allocations.
@@ -115,6 +166,18 @@ impl Bound {
 
     const fn to_peers(case: &'static str, peers: &'static [&'static str], limit: f64) -> Self {
         Self::new(case, Measure::ToPeers(peers), limit)
+    }
+
+    const fn to_best(case: &'static str, peers: &'static [&'static str], limit: f64) -> Self {
+        Self::new(case, Measure::ToBest(peers), limit)
+    }
+
+    const fn to_most(case: &'static str, peers: &'static [&'static str], limit: f64) -> Self {
+        Self::new(case, Measure::ToMost(peers), limit)
+    }
+
+    const fn to_cheapest(case: &'static str, limit: f64) -> Self {
+        Self::new(case, Measure::ToCheapest, limit)
     }
 
     const fn to_case(case: &'static str, other: &'static str, limit: f64) -> Self {
@@ -143,15 +206,27 @@ impl Bound {
         let ours = || cases.ours(self.case);
         match self.measure {
             Measure::Value => Summary::of(ours()?).map(|summary| summary.median),
-            Measure::ToPeers(peers) => {
-                let peers = peers.iter().map(|peer| cases.peer(self.case, peer));
-                median_ratio(ours()?, &peers.collect::<Option<Vec<_>>>()?)
+            Measure::ToPeers(peers) => median_ratio(ours()?, &self.peers(cases, peers)?, sum),
+            Measure::ToBest(peers) => median_ratio(ours()?, &self.peers(cases, peers)?, least),
+            Measure::ToMost(peers) => {
+                // Where more is better, the cost is the inverse.
+                let inverse = |results: &[f64]| results.iter().map(|result| 1.0 / result).collect();
+                let ours: Vec<_> = inverse(ours()?);
+                let peers: Vec<Vec<_>> =
+                    self.peers(cases, peers)?.into_iter().map(inverse).collect();
+                median_ratio(&ours, &peers.iter().map(Vec::as_slice).collect::<Vec<_>>(), least)
             }
-            Measure::ToCase(other) => median_ratio(ours()?, &[cases.ours(other)?]),
+            Measure::ToCheapest => median_ratio(ours()?, &cases.complete_peers(self.case), least),
+            Measure::ToCase(other) => median_ratio(ours()?, &[cases.ours(other)?], sum),
             Measure::Allocations => {
                 Summary::of(cases.allocations(self.case)?).map(|summary| summary.max)
             }
         }
+    }
+
+    /// Returns the results of these peers, or `None` if a round lacks one of them.
+    fn peers<'a>(&self, cases: &'a Cases, peers: &[&str]) -> Option<Vec<&'a [f64]>> {
+        peers.iter().map(|peer| cases.peer(self.case, peer)).collect()
     }
 }
 
@@ -170,6 +245,9 @@ impl fmt::Display for Outcome<'_> {
             Measure::Value => f.write_str(case)?,
             Measure::ToPeers([peer]) => write!(f, "{case} / {peer}")?,
             Measure::ToPeers(peers) => write!(f, "{case} / ({})", peers.join(" + "))?,
+            Measure::ToBest(peers) => write!(f, "{case} / the least of {}", peers.join(", "))?,
+            Measure::ToMost(peers) => write!(f, "the most of {} / {case}", peers.join(", "))?,
+            Measure::ToCheapest => write!(f, "{case} / the cheapest peer")?,
             Measure::ToCase(other) => write!(f, "{case} / {other}")?,
             Measure::Allocations => write!(f, "allocations of {case}")?,
         }
@@ -185,12 +263,26 @@ impl fmt::Display for Outcome<'_> {
     }
 }
 
-/// Divides `ours` by the sum of `others` in each round, and returns the median of these ratios.
-fn median_ratio(ours: &[f64], others: &[&[f64]]) -> Option<f64> {
-    let ratio =
-        |(round, ours): (usize, &f64)| ours / others.iter().map(|other| other[round]).sum::<f64>();
-    let ratios: Vec<_> = ours.iter().enumerate().map(ratio).collect();
+/// Divides `ours` by what `combine` makes of `others` in each round, and returns the median of
+/// these ratios.
+fn median_ratio(
+    ours: &[f64],
+    others: &[&[f64]],
+    combine: impl Fn(&mut dyn Iterator<Item = f64>) -> Option<f64>,
+) -> Option<f64> {
+    let ratio = |(round, ours): (usize, &f64)| {
+        Some(ours / combine(&mut others.iter().map(|other| other[round]))?)
+    };
+    let ratios = ours.iter().enumerate().map(ratio).collect::<Option<Vec<_>>>()?;
     Summary::of(&ratios).map(|summary| summary.median)
+}
+
+fn sum(results: &mut dyn Iterator<Item = f64>) -> Option<f64> {
+    Some(results.sum())
+}
+
+fn least(results: &mut dyn Iterator<Item = f64>) -> Option<f64> {
+    results.reduce(f64::min)
 }
 
 #[cfg(test)]
@@ -275,5 +367,35 @@ mod tests {
         };
         assert!(holds("0.01"));
         assert!(!holds("0.02"));
+    }
+
+    // Scenario: a case whose cheapest peer is another one in each round, a case where more is
+    // better, and a case where one peer has no result in one round.
+    // Guarantee: each round is compared with the best peer of that round, and a peer without a
+    // result counts only where every peer has to be measured.
+    #[test]
+    fn the_best_peer_of_each_round_counts() {
+        const PEERS: &[&str] = &["p", "q"];
+        let mut lines = Vec::new();
+        for (p, q) in [(10, 20), (40, 20)] {
+            for (case, ours) in [("cost", 10), ("rate", 40), ("refused", 10)] {
+                lines.push(format!(r#"{{"case":"{case}","value":{ours},"allocations":null}}"#));
+                lines.push(format!(
+                    r#"{{"case":"{case}","peer":"p","value":{p},"allocations":null}}"#
+                ));
+                if case != "refused" || q < p {
+                    lines.push(format!(
+                        r#"{{"case":"{case}","peer":"q","value":{q},"allocations":null}}"#
+                    ));
+                }
+            }
+        }
+        let cases = cases(2, &lines.iter().map(String::as_str).collect::<Vec<_>>());
+        let measured = |bound: Bound| bound.measure(&cases);
+        assert_eq!(measured(Bound::to_best("cost", PEERS, 1.0)), Some(1.0));
+        assert_eq!(measured(Bound::to_most("rate", PEERS, 1.0)), Some(1.0));
+        assert_eq!(measured(Bound::to_best("refused", PEERS, 1.0)), None);
+        assert_eq!(measured(Bound::to_cheapest("refused", 1.0)), Some(1.0));
+        assert_eq!(measured(Bound::to_cheapest("unknown", 1.0)), None);
     }
 }

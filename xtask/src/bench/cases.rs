@@ -106,6 +106,12 @@ impl Cases {
         self.complete(results)
     }
 
+    /// Returns the results of every peer that has a result in each round.
+    pub(super) fn complete_peers(&self, case: &str) -> Vec<&[f64]> {
+        let peers = self.by_name.get(case).into_iter().flat_map(|case| case.peers.values());
+        peers.filter_map(|results| self.complete(results)).collect()
+    }
+
     /// Returns the allocations of one operation of a case, one number for each round. Returns
     /// `None` if a round has no number.
     pub(super) fn allocations(&self, case: &str) -> Option<&[f64]> {

@@ -23,6 +23,8 @@ pub(crate) enum Name {
     Verdict,
     /// The time to put one header on a request, and the time that the server's layer adds to one
     Client,
+    /// A request through the gateway beside nginx, HAProxy, Envoy and a Collector
+    Gateway,
     /// The gateway with a million keys: start-up, memory, creating and listing
     Keys,
 }
@@ -64,6 +66,14 @@ impl Name {
                 Command::new(ours("ingestion-keys", "ring")?),
             ],
             Self::Client => vec![Command::new(ours("otlp-auth", "client")?)],
+            Self::Gateway => {
+                let peers = peers::proxies()?;
+                peers::go_peers()?;
+                let open = open_gateway()?;
+                let mut round = Command::new(ours("ingestion-gateway", "gateway")?);
+                round.args(["round", "--open-gateway"]).arg(open).arg("--peers").arg(peers);
+                vec![round]
+            }
             Self::Keys => {
                 run_command(&mut cargo([
                     "build",
@@ -84,26 +94,41 @@ impl Name {
     fn rounds(self) -> usize {
         match self {
             Self::Verdict | Self::Client => 7,
-            Self::Keys => 3,
+            Self::Gateway | Self::Keys => 3,
         }
     }
 }
 
+/// Builds the gateway with the feature that can let everything in. Returns the path of a copy,
+/// because the next build without the feature has the same path.
+fn open_gateway() -> Result<PathBuf> {
+    const NAME: &str = "ingestion-gateway";
+    run_command(&mut cargo([
+        "build",
+        "--locked",
+        "--profile",
+        "bench",
+        "--package",
+        NAME,
+        "--features",
+        "_bench",
+        "--bins",
+    ]))?;
+    let directory = target()?.join("bench");
+    std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    let (built, copy) = (target()?.join("release").join(NAME), directory.join("open-gateway"));
+    std::fs::copy(&built, &copy).with_context(|| built.display().to_string())?;
+    Ok(copy)
+}
+
 /// Builds a benchmark program of this workspace and returns its path.
 fn ours(package: &str, label: &str) -> Result<PathBuf> {
-    let arguments = [
-        "bench",
-        "--locked",
-        "--package",
-        package,
-        "--all-features",
-        "--no-run",
-        "--message-format",
-        "json",
-        "--bench",
-        label,
-    ];
-    let messages = output(&mut cargo(arguments))?;
+    let mut build = cargo(["bench", "--locked", "--package", package, "--no-run"]);
+    // The gateway is measured as it is shipped.
+    if package != "ingestion-gateway" {
+        build.arg("--all-features");
+    }
+    let messages = output(build.args(["--message-format", "json", "--bench", label]))?;
     let executables = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let path = executables
         .filter(|message| message["target"]["name"] == label)

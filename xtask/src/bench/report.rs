@@ -50,7 +50,7 @@ pub(super) fn write(path: &Path, name: Name, cases: &Cases) -> Result<()> {
             let peers: BTreeMap<_, _> =
                 case.peers.iter().map(|(peer, rounds)| (peer, Summary::of(rounds))).collect();
             json!({
-                "case": label, "unit": unit(name, label), "better": "lower",
+                "case": label, "unit": unit(name, label), "better": better(name, label),
                 "ours": Summary::of(&case.ours), "peers": peers, "allocations": Summary::of(&case.allocations).map(|allocations| allocations.max),
             })
         })
@@ -62,8 +62,21 @@ pub(super) fn write(path: &Path, name: Name, cases: &Cases) -> Result<()> {
     fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| path.display().to_string())
 }
 
+fn better(name: Name, case: &str) -> &'static str {
+    match name {
+        Name::Gateway if case.ends_with("_rps") => "higher",
+        _ => "lower",
+    }
+}
+
 fn unit(name: Name, case: &str) -> &'static str {
     match (name, case) {
+        (Name::Gateway, "auth_share") => "%",
+        (Name::Gateway, "p99_added") => "us",
+        (Name::Gateway, "rss" | "rss_idle") => "MB",
+        (Name::Gateway, "start") => "ms",
+        (Name::Gateway, _) if case.ends_with("_rps") => "requests/s",
+        (Name::Gateway, _) => "us a request",
         (Name::Keys, "rss_1m") => "MB",
         (Name::Keys, "ready_1m" | "list_10k") => "s",
         (Name::Keys, _) => "ms",

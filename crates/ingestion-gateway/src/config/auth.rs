@@ -41,6 +41,10 @@ pub struct AuthConfig {
     /// The receiver API key, which several senders share.
     #[serde(skip)]
     pub receiver: Option<Arc<FixedTokens>>,
+    /// Whether requests of OTLP are let in without being looked at.
+    #[cfg(feature = "_bench")]
+    #[serde(skip)]
+    pub off: bool,
 }
 
 impl Default for AuthConfig {
@@ -50,6 +54,8 @@ impl Default for AuthConfig {
             receiver_api_key: false,
             query_parameter: true,
             receiver: None,
+            #[cfg(feature = "_bench")]
+            off: false,
         }
     }
 }
@@ -75,6 +81,8 @@ impl AuthConfig {
             &mut self.query_parameter,
             setting(map, "query_parameter").and_then(|node| node.bool()),
         );
+        #[cfg(feature = "_bench")]
+        set(&mut self.off, setting(map, "off").and_then(|node| node.bool()));
         if let Some(node) = map.get_nullable("receiver_api_key") {
             self.read_receiver_key(&node);
         }

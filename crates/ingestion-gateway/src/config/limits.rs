@@ -18,7 +18,9 @@ pub struct LimitsConfig {
     /// The largest number of open connections of one listener. It is smaller if the process may not
     /// open enough files. A further connection takes the place of one without a request in flight:
     /// of the one with the fewest requests so far, and of several such connections, of the oldest.
-    /// If every connection has a request in flight, the further connection waits.
+    /// If every connection has a request in flight, it takes the place of one whose requests all
+    /// wait for their bodies, of which less than 4 KiB came within `header_read_timeout`. Otherwise,
+    /// the further connection waits.
     pub max_connections: usize,
     /// The largest number of requests in flight on one HTTP/2 connection.
     pub max_streams: u32,

@@ -1,8 +1,8 @@
 //! Finds out what a connection is doing: whether it is idle, whether its peer has stalled, and
 //! whether it may give way to another connection.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -26,7 +26,11 @@ pub(crate) struct Activity {
     in_flight: AtomicUsize,
     /// The number of responses whose bodies are not completely handed over to the connection.
     answering: AtomicUsize,
+    /// The number of requests that wait for their bodies.
+    awaiting: AtomicUsize,
     begun: AtomicU64,
+    /// The number of bytes of bodies that have arrived.
+    received: AtomicU64,
     written: AtomicU64,
     /// Whether the operating system takes no more bytes, because the peer does not read.
     blocked: AtomicBool,
@@ -35,6 +39,15 @@ pub(crate) struct Activity {
     /// Whether the connection was asked to give way and has not answered yet.
     asked: AtomicBool,
     ask: Notify,
+    /// Since when all requests in flight wait for their bodies.
+    slow_since: Mutex<Option<Slow>>,
+}
+
+/// The moment since which bodies have made too little progress, and how much had arrived then.
+#[derive(Clone, Copy, Debug)]
+struct Slow {
+    since: Instant,
+    received: u64,
 }
 
 /// The requests of a connection at one moment.
@@ -57,11 +70,17 @@ enum State {
     Closing,
     Quiet,
     Answering,
+    /// Requests are in flight, but their peer does not send their bodies.
+    Slow,
 }
 
 /// A guard that counts a request as in flight until the guard is dropped.
 #[derive(Debug)]
 pub(crate) struct InFlight(Arc<Activity>);
+
+/// A guard that counts a request as waiting for its body until the guard is dropped.
+#[derive(Debug)]
+pub(crate) struct Awaiting(Arc<Activity>);
 
 /// A guard that counts a response as being written until the guard is dropped.
 #[derive(Debug)]
@@ -73,6 +92,17 @@ impl Activity {
         self.begun.fetch_add(1, Relaxed);
         self.in_flight.fetch_add(1, Relaxed);
         InFlight(Arc::clone(self))
+    }
+
+    /// Counts a request as waiting for its body until the returned guard is dropped.
+    pub(crate) fn wait(self: &Arc<Self>) -> Awaiting {
+        self.awaiting.fetch_add(1, Relaxed);
+        Awaiting(Arc::clone(self))
+    }
+
+    /// Counts bytes of bodies that have arrived.
+    pub(crate) fn received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Relaxed);
     }
 
     /// Counts bytes of responses that the operating system has accepted from this process.
@@ -159,16 +189,40 @@ impl Activity {
         self.answering.load(Relaxed) != 0 || self.blocked.load(Relaxed)
     }
 
-    /// Returns the rank of the connection, or `None` if it cannot give way: a request is in flight,
-    /// or the connection was already asked.
-    pub(crate) fn rank(&self) -> Option<Rank> {
-        if self.in_flight.load(Relaxed) != 0 || self.asked.load(Relaxed) {
+    /// Looks whether every request in flight waits for its body, and too little of the bodies has
+    /// arrived within `timeout`. The time begins with the first look.
+    pub(crate) fn is_slow(&self, timeout: Duration) -> bool {
+        let in_flight = self.in_flight.load(Relaxed);
+        let mut slow_since = self.slow_since.lock().unwrap_or_else(PoisonError::into_inner);
+        if in_flight == 0 || self.awaiting.load(Relaxed) < in_flight {
+            *slow_since = None;
+            return false;
+        }
+        let (now, received) = (Instant::now(), self.received.load(Relaxed));
+        match *slow_since {
+            Some(slow) if received - slow.received < PROGRESS => now >= slow.since + timeout,
+            _ => {
+                *slow_since = Some(Slow { since: now, received });
+                false
+            }
+        }
+    }
+
+    /// Returns the rank of the connection, or `None` if it cannot give way: it was already asked,
+    /// or a request is in flight, and the connection [`is_slow`](Self::is_slow) only for a shorter
+    /// time than `timeout`.
+    pub(crate) fn rank(&self, timeout: Duration) -> Option<Rank> {
+        if self.asked.load(Relaxed) {
             return None;
         }
-        let state = match (self.closing.load(Relaxed), self.writes()) {
-            (true, _) => State::Closing,
-            (false, false) => State::Quiet,
-            (false, true) => State::Answering,
+        let state = if self.in_flight.load(Relaxed) != 0 {
+            self.is_slow(timeout).then_some(State::Slow)?
+        } else if self.closing.load(Relaxed) {
+            State::Closing
+        } else if self.writes() {
+            State::Answering
+        } else {
+            State::Quiet
         };
         Some(Rank { state, begun: self.begun.load(Relaxed) })
     }
@@ -179,11 +233,12 @@ impl Activity {
         self.ask.notify_one();
     }
 
-    /// Waits until the connection is asked to give way while no request is in flight.
-    pub(crate) async fn gives_way(&self) {
+    /// Waits until the connection is asked to give way, and can: no request is in flight, or the
+    /// connection [`is_slow`](Self::is_slow).
+    pub(crate) async fn gives_way(&self, timeout: Duration) {
         loop {
             self.ask.notified().await;
-            if self.in_flight.load(Relaxed) == 0 {
+            if self.in_flight.load(Relaxed) == 0 || self.is_slow(timeout) {
                 return;
             }
             self.asked.store(false, Relaxed);
@@ -202,6 +257,12 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Drop for Awaiting {
+    fn drop(&mut self) {
+        self.0.awaiting.fetch_sub(1, Relaxed);
     }
 }
 
@@ -304,22 +365,50 @@ mod tests {
     fn who_says_least_gives_way() {
         let (activity, silent) = (Arc::new(Activity::default()), Arc::new(Activity::default()));
         let first = activity.begin();
-        assert_eq!(activity.rank(), None);
+        assert_eq!(activity.rank(TIMEOUT), None);
         let response = first.answer();
-        let answering = activity.rank().unwrap();
+        let answering = activity.rank(TIMEOUT).unwrap();
         drop(response);
         // The operating system takes the end of the response later.
         activity.set_blocked(true);
-        assert_eq!(activity.rank().unwrap(), answering);
+        assert_eq!(activity.rank(TIMEOUT).unwrap(), answering);
         activity.set_blocked(false);
-        let quiet = activity.rank().unwrap();
+        let quiet = activity.rank(TIMEOUT).unwrap();
         drop(activity.begin());
-        let quiet_later = activity.rank().unwrap();
+        let quiet_later = activity.rank(TIMEOUT).unwrap();
         activity.set_closing();
-        let closing = activity.rank().unwrap();
-        let silent = silent.rank().unwrap();
+        let closing = activity.rank(TIMEOUT).unwrap();
+        let silent = silent.rank(TIMEOUT).unwrap();
         let mut ranks = [answering, quiet, quiet_later, closing, silent];
         ranks.sort();
         assert_eq!(ranks, [closing, silent, quiet, quiet_later, answering]);
+    }
+
+    // Scenario: a connection has two requests in flight. At first, one of them waits for its body,
+    // and then both. A timeout later, 4 KiB arrive, and then a byte in each of ten timeouts. Then
+    // the body of one request has arrived.
+    // Guarantee: the connection is slow only once both have waited for a timeout since the 4 KiB,
+    // and until one of them waits no more.
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_sends_too_little_is_slow() {
+        let activity = Arc::new(Activity::default());
+        let _requests = [activity.begin(), activity.begin()];
+        let one = activity.wait();
+        assert!(!activity.is_slow(TIMEOUT));
+        tokio::time::advance(TIMEOUT).await;
+        assert!(!activity.is_slow(TIMEOUT));
+        let other = activity.wait();
+        assert!(!activity.is_slow(TIMEOUT));
+        activity.received(4 << 10);
+        tokio::time::advance(TIMEOUT).await;
+        assert!(!activity.is_slow(TIMEOUT));
+        for _ in 0..10 {
+            activity.received(1);
+            tokio::time::advance(TIMEOUT).await;
+            assert!(activity.is_slow(TIMEOUT));
+            assert_eq!(activity.rank(TIMEOUT).unwrap().state, State::Slow);
+        }
+        drop((one, other));
+        assert_eq!((activity.is_slow(TIMEOUT), activity.rank(TIMEOUT)), (false, None));
     }
 }

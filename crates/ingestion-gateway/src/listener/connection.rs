@@ -19,6 +19,7 @@ use tower::{Service, ServiceExt as _};
 use super::activity::Activity;
 use super::client_address::ClientAddress;
 use super::connections::Place;
+use super::metrics::{End, OpenConnection};
 use super::protocol::Protocol;
 use super::request_body::RequestBody;
 use super::request_head;
@@ -27,20 +28,8 @@ use super::seldom::Seldom;
 use super::server::Server;
 use super::stream::Stream;
 use super::tls::ServerTls;
+use crate::config::LimitsConfig;
 use crate::io::ReadAhead;
-
-/// Why the server ends a connection that its peer keeps open.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    /// The server drops the requests that are still in flight.
-    Abandoned,
-    /// The connection gives way to a new one.
-    GivesWay,
-    /// No request has begun in time.
-    Silent,
-    /// The connection is idle, or the server stops.
-    InOrder,
-}
 
 impl Server {
     /// Serves a connection until its peer or the server ends it.
@@ -56,14 +45,15 @@ impl Server {
         tls: Option<ServerTls>,
         service: S,
         place: Place,
+        mut counted: OpenConnection,
     ) where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
-        S: Clone + Send + 'static,
+        S: Clone + Send + Sync + 'static,
         S::Future: Send,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
-        // The stream belongs to the runtime of this task, which is not the one that has accepted
-        // it.
+        // The stream belongs to the runtime of this task, which may be another one than the runtime
+        // that has accepted it.
         let stream = match TcpStream::from_std(stream) {
             Ok(stream) => stream,
             Err(error) => return tracing::debug!(%error, %peer, "connection dropped"),
@@ -73,7 +63,8 @@ impl Server {
         }
         let activity = place.activity();
         let stream = Stream::new(stream, Arc::clone(activity));
-        let mut end = pin!(Seldom::new(self.end(activity)));
+        let mut reason_to_end = pin!(Seldom::new(self.reason_to_end(activity)));
+        let is_tls = tls.is_some();
         // Both are boxed, so that connections without TLS take no memory for them.
         let stream = match tls {
             None => Either::Left(stream),
@@ -81,25 +72,35 @@ impl Server {
                 biased;
                 shaken = Box::pin(tls.accept(stream)) => match shaken {
                     Ok(stream) => Either::Right(Box::new(stream)),
-                    Err(error) => return tracing::debug!(%error, %peer, "TLS handshake failed"),
+                    Err(error) => {
+                        counted.end = End::Failed;
+                        return tracing::debug!(%error, %peer, "TLS handshake failed");
+                    }
                 },
-                end = end.as_mut() => return tracing::debug!(?end, %peer, "connection closed"),
+                end = reason_to_end.as_mut() => {
+                    counted.end = end;
+                    return tracing::debug!(reason = end.name(), %peer, "connection closed");
+                }
             },
         };
-        self.serve_stream(stream, peer, service, activity, end).await;
+        counted.end =
+            self.serve_stream(stream, peer, is_tls, service, activity, reason_to_end).await;
+        tracing::debug!(reason = counted.end.name(), %peer, "connection ended");
     }
 
     async fn serve_stream<T, S, B>(
         &self,
         stream: T,
         peer: SocketAddr,
+        is_tls: bool,
         service: S,
         activity: &Arc<Activity>,
-        mut end: Pin<&mut impl Future<Output = End>>,
-    ) where
+        mut reason_to_end: Pin<&mut impl Future<Output = End>>,
+    ) -> End
+    where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
-        S: Clone + Send + 'static,
+        S: Clone + Send + Sync + 'static,
         S::Future: Send,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
@@ -107,38 +108,37 @@ impl Server {
         let protocol = tokio::select! {
             biased;
             protocol = Protocol::of(&mut stream) => protocol,
-            end = end.as_mut() => return tracing::debug!(?end, %peer, "connection closed"),
+            end = reason_to_end.as_mut() => return end,
         };
         let protocol = match protocol {
             Ok(protocol) => protocol,
-            Err(error) => return tracing::debug!(%error, %peer, "connection failed"),
-        };
-        let service = self.service(service, peer.ip(), activity);
-        let mut connection = pin!(protocol.serve(stream, service, &self.limits));
-        let ended = tokio::select! {
-            biased;
-            ended = connection.as_mut() => ended,
-            end = end => match end {
-                End::Abandoned => return,
-                End::GivesWay | End::Silent => {
-                    connection.as_mut().graceful_shutdown();
-                    poll_once(connection).await;
-                    return tracing::debug!(?end, %peer, "connection closed");
-                }
-                End::InOrder => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        biased;
-                        ended = connection => ended,
-                        why = pin!(Seldom::new(self.end_of_patience(activity))) => {
-                            return tracing::debug!(why, %peer, "connection dropped");
-                        }
-                    }
-                }
+            Err(error) => {
+                tracing::debug!(%error, %peer, "connection failed");
+                return End::Failed;
             }
         };
-        if let Err(error) = ended {
-            tracing::debug!(%error, %peer, "connection failed");
+        let service = self.service(service, peer.ip(), is_tls, activity);
+        let mut connection = pin!(protocol.serve(stream, service, &self.limits));
+        let end = tokio::select! {
+            biased;
+            ended = connection.as_mut() => return protocol.end(ended, peer),
+            end = reason_to_end => end,
+        };
+        if end == End::Stopped && self.abandon.is_cancelled() {
+            return end;
+        }
+        connection.as_mut().graceful_shutdown();
+        if end == End::MaxConnections || end == End::HeaderReadTimeout {
+            poll_once(connection).await;
+            return end;
+        }
+        tokio::select! {
+            biased;
+            ended = connection => match protocol.end(ended, peer) {
+                End::Closed => end,
+                other => other,
+            },
+            end = pin!(Seldom::new(self.end_of_patience(activity))) => end,
         }
     }
 
@@ -147,6 +147,7 @@ impl Server {
         &self,
         service: S,
         peer: IpAddr,
+        is_tls: bool,
         activity: &Arc<Activity>,
     ) -> impl hyper::service::Service<
         Request<Incoming>,
@@ -165,8 +166,10 @@ impl Server {
         service_fn(move |request: Request<Incoming>| {
             let in_flight = activity.begin();
             let refusal = request_head::refusal(&request);
-            let client = ClientAddress::of(peer, request.headers(), &trusted_proxies);
-            let mut request = RequestBody::of(request, idle_timeout, stop.clone());
+            let mut client = ClientAddress::of(peer, request.headers(), &trusted_proxies);
+            client.1.is_tls = is_tls;
+            let mut request =
+                RequestBody::of(request, idle_timeout, stop.clone(), Arc::clone(&activity));
             request.extensions_mut().insert(client);
             let response = match refusal {
                 Some(status) => Err(status),
@@ -183,30 +186,32 @@ impl Server {
         })
     }
 
-    /// Waits until the server has a reason to end the connection.
-    async fn end(&self, activity: &Activity) -> End {
+    /// Waits until the server has a reason to end a connection that its peer keeps open.
+    async fn reason_to_end(&self, activity: &Activity) -> End {
+        let LimitsConfig { header_read_timeout, idle_timeout, .. } = self.limits;
         tokio::select! {
             biased;
-            () = self.abandon.cancelled() => End::Abandoned,
-            () = activity.gives_way() => End::GivesWay,
-            () = activity.nothing_begun(self.limits.header_read_timeout) => End::Silent,
-            () = self.stop.cancelled() => End::InOrder,
-            () = activity.idle(self.limits.idle_timeout) => End::InOrder,
+            () = self.abandon.cancelled() => End::Stopped,
+            () = activity.gives_way(header_read_timeout) => End::MaxConnections,
+            () = activity.nothing_begun(header_read_timeout) => End::HeaderReadTimeout,
+            () = self.stop.cancelled() => End::Stopped,
+            () = activity.idle(idle_timeout) => End::IdleTimeout,
         }
     }
 
-    /// Waits until a connection that ends in order is dropped. Returns the reason.
-    async fn end_of_patience(&self, activity: &Activity) -> &'static str {
+    /// Waits until a connection that ends in order has to be dropped.
+    async fn end_of_patience(&self, activity: &Activity) -> End {
+        let LimitsConfig { header_read_timeout, idle_timeout, .. } = self.limits;
         tokio::select! {
             biased;
-            () = self.abandon.cancelled() => "its requests were abandoned",
-            () = activity.gives_way() => "it gave way to a new one",
+            () = self.abandon.cancelled() => End::Stopped,
+            () = activity.gives_way(header_read_timeout) => End::MaxConnections,
             // Without this branch, a peer that never reads its responses would keep its connection
             // open without a time limit.
-            () = activity.stalled(self.limits.idle_timeout) => "its peer does not read the answers",
-            // hyper waits for the rest of a head, and for the peer of an HTTP/2 connection to
-            // answer a ping. A silent peer never sends them.
-            () = self.stopped_and_finished(activity) => "the gateway stops",
+            () = activity.stalled(idle_timeout) => End::Unread,
+            // hyper waits for the rest of a head, and for the peer of an HTTP/2 connection to answer
+            // a ping. A silent peer never sends them.
+            () = self.stopped_and_finished(activity) => End::Stopped,
         }
     }
 

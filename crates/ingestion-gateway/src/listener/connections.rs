@@ -21,6 +21,8 @@ const RANKED_AT_ONCE: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Connections {
     places: Arc<Semaphore>,
+    /// How long a peer may send too little of its bodies, before its connection may give way.
+    slow: Duration,
     open: Mutex<Open>,
 }
 
@@ -44,9 +46,10 @@ pub(crate) struct Place {
 }
 
 impl Connections {
-    /// Allows at most `max` open connections.
-    pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { places: Arc::new(Semaphore::new(max)), open: Mutex::default() })
+    /// Allows at most `max` open connections. A peer that sends too little of its bodies for `slow`
+    /// does not keep its place.
+    pub(crate) fn new(max: usize, slow: Duration) -> Arc<Self> {
+        Arc::new(Self { places: Arc::new(Semaphore::new(max)), slow, open: Mutex::default() })
     }
 
     /// Waits for a place for a new connection. If all places are taken, asks the connection that
@@ -73,16 +76,16 @@ impl Connections {
     }
 
     /// Asks the connection that has said least for longest to give way. Connections with a request
-    /// in flight are not asked.
+    /// in flight are asked last, and only if their peers do not send the bodies.
     pub(crate) fn ask_one_to_give_way(&self) {
         let mut open = self.open();
         if open.candidates.is_empty() {
-            open.rank_all();
+            open.rank_all(self.slow);
         }
         while let Some((rank, number)) = open.candidates.pop() {
             match open.connections.get(&number) {
                 // A connection that has said something since then keeps its place.
-                Some(activity) if activity.rank() == Some(rank) => {
+                Some(activity) if activity.rank(self.slow) == Some(rank) => {
                     return activity.ask_to_give_way();
                 }
                 _ => {}
@@ -96,9 +99,9 @@ impl Connections {
 }
 
 impl Open {
-    fn rank_all(&mut self) {
+    fn rank_all(&mut self, slow: Duration) {
         let ranked = self.connections.iter();
-        let ranked = ranked.filter_map(|(&number, activity)| Some((activity.rank()?, number)));
+        let ranked = ranked.filter_map(|(&number, activity)| Some((activity.rank(slow)?, number)));
         self.candidates.extend(ranked);
         self.candidates.sort_unstable();
         self.candidates.truncate((self.connections.len() / RANKED_AT_ONCE).max(1));
@@ -123,6 +126,8 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    const SLOW: Duration = Duration::from_secs(10);
+
     // Scenario: a listener allows three connections. The first one has answered two requests, the
     // second one has a request in flight, and the third one has answered one request. Then three
     // more connections arrive, one after the other, and each of them stays silent.
@@ -130,7 +135,7 @@ mod tests {
     // fifth to the sixth.
     #[tokio::test(start_paused = true)]
     async fn the_connection_that_has_said_least_gives_way() {
-        let connections = Connections::new(3);
+        let connections = Connections::new(3, SLOW);
         let busy = connections.place().await;
         (0..2).for_each(|_| drop(busy.activity().begin()));
         let in_flight = connections.place().await;
@@ -140,12 +145,12 @@ mod tests {
         for _ in 0..3 {
             let activity = Arc::clone(last.activity());
             let leave = async move {
-                activity.gives_way().await;
+                activity.gives_way(SLOW).await;
                 drop(last);
             };
             (last, ()) = tokio::join!(connections.place(), leave);
         }
-        assert!(busy.activity().rank().is_some(), "the busy connection was asked to give way");
+        assert!(busy.activity().rank(SLOW).is_some(), "the busy connection was asked to give way");
     }
 
     // Scenario: a listener allows one connection, which has a request in flight. A new connection
@@ -153,16 +158,34 @@ mod tests {
     // Guarantee: the new connection waits until the request has ended, and then gets the place.
     #[tokio::test(start_paused = true)]
     async fn a_request_in_flight_does_not_give_way() {
-        let connections = Connections::new(1);
+        let connections = Connections::new(1, SLOW);
         let first = connections.place().await;
         let request = first.activity().begin();
         let mut second = std::pin::pin!(connections.place());
         assert!(timeout(Duration::from_secs(600), second.as_mut()).await.is_err());
-        assert!(timeout(Duration::from_secs(600), first.activity().gives_way()).await.is_err());
+        assert!(timeout(Duration::from_secs(600), first.activity().gives_way(SLOW)).await.is_err());
         drop(request);
         assert!(timeout(Duration::from_secs(600), second.as_mut()).await.is_err());
-        first.activity().gives_way().await;
+        first.activity().gives_way(SLOW).await;
         drop(first);
         second.await;
+    }
+
+    // Scenario: a listener allows two connections. The peers of both do not send the bodies of their
+    // requests. A new connection arrives.
+    // Guarantee: after a while, the older of the two gives way.
+    #[tokio::test(start_paused = true)]
+    async fn a_request_whose_body_does_not_come_gives_way() {
+        let connections = Connections::new(2, SLOW);
+        let (first, second) = (connections.place().await, connections.place().await);
+        let requests = [first.activity().begin(), second.activity().begin()];
+        let _bodies = [first.activity().wait(), second.activity().wait()];
+        let leave = async {
+            first.activity().gives_way(SLOW).await;
+            drop(first);
+        };
+        let (_third, ()) = tokio::join!(connections.place(), leave);
+        assert!(second.activity().rank(SLOW).is_some(), "both were asked to give way");
+        drop(requests);
     }
 }

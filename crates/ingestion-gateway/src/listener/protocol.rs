@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -15,6 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::metrics::End;
 use crate::config::LimitsConfig;
 use crate::io::{Cork, Corked, ReadAhead};
 
@@ -65,6 +67,21 @@ impl Protocol {
             }
         })
         .await
+    }
+
+    /// Tells why a connection ended, which ended by itself.
+    pub(super) fn end(self, ended: hyper::Result<()>, peer: SocketAddr) -> End {
+        let Err(error) = ended else { return End::Closed };
+        let source: Option<&(dyn Error + 'static)> = error.source();
+        tracing::debug!(error = source.unwrap_or(&error), %peer, "connection failed");
+        let reason = source.and_then(|source| source.downcast_ref::<h2::Error>()?.reason());
+        match self {
+            _ if error.is_parse_too_large() => End::MaxHeaderSize,
+            Self::Http1 if error.is_timeout() => End::HeaderReadTimeout,
+            Self::Http2 if error.is_timeout() => End::IdleTimeout,
+            _ if reason == Some(h2::Reason::ENHANCE_YOUR_CALM) => End::TooManyResets,
+            _ => End::Failed,
+        }
     }
 
     /// Serves a connection with `service`.

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use otlp_receiver::body;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
+
+use super::activity::{Activity, Awaiting};
 
 /// How long a body may make no progress once the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,8 +44,9 @@ pub(crate) struct RequestBody {
     is_thrown_away: bool,
     idle_timeout: Duration,
     stop: CancellationToken,
+    activity: Arc<Activity>,
     /// Since when the body makes no progress.
-    waiting_since: Option<Instant>,
+    waiting: Option<(Instant, Awaiting)>,
     stopping_since: Option<Instant>,
     next_look: Option<Pin<Box<Sleep>>>,
 }
@@ -53,18 +57,20 @@ impl RequestBody {
         request: Request<Incoming>,
         idle_timeout: Duration,
         stop: CancellationToken,
+        activity: Arc<Activity>,
     ) -> Request<Self> {
         // HTTP/2 can refuse one request and go on with the others. A sender that expects
         // `100 Continue` has not begun to write.
         let is_thrown_away =
             request.version() <= Version::HTTP_11 && !request.headers().contains_key(EXPECT);
-        let (waiting_since, stopping_since, next_look) = (None, None, None);
+        let (waiting, stopping_since, next_look) = (None, None, None);
         request.map(|inner| Self {
             inner: Some(inner),
             is_thrown_away,
             idle_timeout,
             stop,
-            waiting_since,
+            activity,
+            waiting,
             stopping_since,
             next_look,
         })
@@ -73,20 +79,18 @@ impl RequestBody {
     /// Waits until the body has made no progress for too long.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let look = LOOK.min(self.idle_timeout);
-        let now = Instant::now();
+        let activity = &self.activity;
+        let (since, _) = self.waiting.get_or_insert_with(|| (Instant::now(), activity.wait()));
+        // The timer goes on while the body makes progress. It looks no more often for that.
         let next_look = self.next_look.get_or_insert_with(|| Box::pin(tokio::time::sleep(look)));
-        let since = *self.waiting_since.get_or_insert_with(|| {
-            next_look.as_mut().reset(now + look);
-            now
-        });
         loop {
             ready!(next_look.as_mut().poll(cx));
             let now = Instant::now();
             if self.stopping_since.is_none() && self.stop.is_cancelled() {
                 self.stopping_since = Some(now);
             }
-            let stopped = self.stopping_since.map(|stopping| stopping.max(since) + STOP_TIMEOUT);
-            let idle = since + self.idle_timeout;
+            let stopped = self.stopping_since.map(|stopping| stopping.max(*since) + STOP_TIMEOUT);
+            let idle = *since + self.idle_timeout;
             let end = stopped.map_or(idle, |stopped| stopped.min(idle));
             if now >= end {
                 return Poll::Ready(());
@@ -107,7 +111,10 @@ impl Body for RequestBody {
         self.is_thrown_away = false;
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         if let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) {
-            self.waiting_since = None;
+            self.waiting = None;
+            if let Some(Ok(frame)) = &frame {
+                self.activity.received(frame.data_ref().map_or(0, Bytes::len));
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         self.poll_stalled(cx).map(|()| Some(Err(Stalled.into())))

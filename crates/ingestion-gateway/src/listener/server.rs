@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Body;
 use ipnet::IpNet;
+use opentelemetry::metrics::Meter;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -17,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use super::connections::Connections;
+use super::metrics::ConnectionMetrics;
 use super::request_body::RequestBody;
 use super::sockets::Socket;
 use super::tls::ServerTls;
@@ -44,6 +46,7 @@ pub(crate) struct Server {
     /// Cancelled when the server drops the requests that are still in flight.
     pub(super) abandon: CancellationToken,
     connections: TaskTracker,
+    metrics: ConnectionMetrics,
 }
 
 /// What the listeners of one kind have: the threads that serve them, and a limit.
@@ -56,13 +59,14 @@ pub(crate) struct Group {
 }
 
 impl Server {
-    pub(crate) fn new(limits: LimitsConfig, trusted_proxies: &[IpNet]) -> Self {
+    pub(crate) fn new(limits: LimitsConfig, trusted_proxies: &[IpNet], meter: &Meter) -> Self {
         Self {
             limits,
             trusted_proxies: trusted_proxies.into(),
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),
             connections: TaskTracker::new(),
+            metrics: ConnectionMetrics::new(meter),
         }
     }
 
@@ -100,11 +104,13 @@ impl Server {
         };
         let services = (0..group.runtimes.len()).map(service);
         let threads = group.runtimes.iter().cloned().zip(services).map(Thread::new).collect();
-        let (server, places) = (self.clone(), Connections::new(group.max_connections));
+        let slow = self.limits.header_read_timeout;
+        let places = Connections::new(group.max_connections, slow);
+        let (server, name) = (self.clone(), socket.name);
         let task = async move {
             tokio::select! {
                 () = server.stop.cancelled() => {}
-                () = server.accept(listener, tls, places, threads) => {}
+                () = server.accept(name, listener, tls, places, threads) => {}
             }
         };
         self.connections.spawn_on(task, runtime);
@@ -126,6 +132,7 @@ impl Server {
 
     async fn accept<S, B>(
         &self,
+        name: &'static str,
         listener: TcpListener,
         tls: Option<ServerTls>,
         connections: Arc<Connections>,
@@ -156,7 +163,10 @@ impl Server {
             let Some(thread) = next else { return };
             thread.served += 1;
             let (open, service) = (Arc::clone(&thread.open), thread.service.clone());
-            let connection = self.clone().connection(stream, peer, tls.clone(), service, place);
+            let connection = {
+                let (counted, tls) = (self.metrics.begin(name), tls.clone());
+                self.clone().connection(stream, peer, tls, service, place, counted)
+            };
             let task = async move {
                 connection.await;
                 drop(open);

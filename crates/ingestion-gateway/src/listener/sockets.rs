@@ -35,6 +35,8 @@ pub(crate) struct Sockets {
 /// A bound socket, its address and its TLS. The operating system may have chosen the port.
 #[derive(Debug)]
 pub(crate) struct Socket {
+    /// The path of the listener in the configuration.
+    pub(crate) name: &'static str,
     pub(crate) listener: TcpListener,
     pub(crate) tls: Option<ServerTls>,
     address: SocketAddr,
@@ -76,7 +78,7 @@ impl Sockets {
 
 /// Binds the endpoint of a listener, if the listener is on.
 async fn bind(
-    listener: &'static str,
+    name: &'static str,
     endpoint: Option<&Endpoint>,
     tls: &mut ListenerTls,
 ) -> Result<Option<Socket>, BindError> {
@@ -88,11 +90,11 @@ async fn bind(
         address => TcpListener::bind(address).await,
     };
     bound
-        .and_then(|socket| {
-            let address = socket.local_addr()?;
-            Ok(Some(Socket { address, listener: socket, tls: tls.remove(listener) }))
+        .and_then(|listener| {
+            let address = listener.local_addr()?;
+            Ok(Some(Socket { name, listener, address, tls: tls.remove(name) }))
         })
-        .map_err(|source| BindError { listener, endpoint: endpoint.to_string(), source })
+        .map_err(|source| BindError { listener: name, endpoint: endpoint.to_string(), source })
 }
 
 /// Binds one socket to every address of this host: to IPv6, which includes IPv4, or to IPv4 alone

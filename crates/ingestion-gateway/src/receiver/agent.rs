@@ -1,17 +1,21 @@
-//! Serves StackState's agents, and Prometheus: validates keys, receives OTLP and remote write, and
-//! counts and discards everything else that agents send.
+//! Serves StackState's agents, and Prometheus: validates keys, takes OTLP to the receiver of OTLP,
+//! and forwards everything else that agents send.
+//!
+//! Without an upstream, remote write is decoded and counted, and everything else is counted.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderName, Method, StatusCode, Uri};
+use http::{HeaderName, Method, Request, Response, StatusCode, Uri};
+use hyper::body::Body;
 use ingestion_api::{header, route};
 use otlp_auth::server::{
     AuthenticateLayer, CredentialExtractor, OtlpResponder, Rejection, Responder as _,
@@ -20,25 +24,20 @@ use otlp_auth::server::{
 use otlp_auth::{DenyReason, Identity, Scheme};
 use otlp_receiver::Receiver;
 use otlp_receiver::body::{self, BodyError};
-use tower::ServiceExt as _;
+use tower::{Service, ServiceExt as _};
 
-use super::{otlp, remote_write};
+use super::otlp::{self, Otlp};
+use super::remote_write;
 use crate::admission::denial_log::DenialLog;
 use crate::admission::usage::UsageRecorder;
 use crate::config::AuthConfig;
 use crate::item::Item;
 use crate::upstream::debug::DebugExporter;
+use crate::upstream::{Destination, ForwardHttp, Payload, ResponseBody};
 
 const API_KEY_SCHEME: Scheme = Scheme::from_static(header::API_KEY_SCHEME);
 const STS_API_KEY: HeaderName = HeaderName::from_static(header::STS_API_KEY);
 const DD_API_KEY: HeaderName = HeaderName::from_static(header::DD_API_KEY);
-
-#[derive(Clone)]
-struct Agent {
-    receiver: Receiver,
-    debug: Arc<DebugExporter>,
-    max_body: usize,
-}
 
 /// What a path on the agent listener is for.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,10 +65,18 @@ impl<'a> Route<'a> {
             Some("") => Self::Otlp("/"),
             Some(otlp) if otlp.starts_with('/') => Self::Otlp(otlp),
             _ if path == route::VALIDATE => Self::Validate,
-            _ if path.starts_with('/') => Self::Intake,
+            _ if path.starts_with('/') && is_plain(path) => Self::Intake,
             _ => Self::Unknown,
         }
     }
+}
+
+/// Returns whether all servers read a path in the same way. Otherwise a path below the prefix of
+/// agents might be another one for the upstream, as `/stsAgent/../admin` is. Agents use letters,
+/// digits, `-`, `_` and `.` in their paths.
+fn is_plain(path: &str) -> bool {
+    let is_dots = |segment: &str| matches!(segment, "." | "..");
+    !path.contains(['%', ';', '\\']) && !path.split('/').any(is_dots)
 }
 
 /// Returns an extractor that finds the key wherever agents send it. Different parts of an agent use
@@ -88,19 +95,38 @@ pub(crate) fn extractor(auth: &AuthConfig) -> CredentialExtractor {
     extractor.with_query_parameter(header::QUERY_PARAMETER, paths)
 }
 
-/// Creates the router of the agent listener. `receiver` gets the OTLP requests.
+/// Takes requests on the agent listener to where they belong.
+pub(crate) struct Agent<B>
+where
+    B: Payload,
+{
+    pub(crate) otlp: Otlp<B>,
+    pub(crate) upstream: Destination<ForwardHttp<B>>,
+    pub(crate) receiver: Receiver,
+    pub(crate) debug: Arc<DebugExporter>,
+    /// The largest number of bytes of a body.
+    pub(crate) max_body: usize,
+    /// Every place in which a key may be. No key reaches an upstream, even if it is not read.
+    pub(crate) key_places: CredentialExtractor,
+}
+
+/// Returns every place in which an agent may send a key.
+pub(crate) fn key_places(auth: &AuthConfig) -> CredentialExtractor {
+    extractor(auth).with_query_parameter(header::QUERY_PARAMETER, ["/"])
+}
+
+/// Creates the router of the agent listener.
 pub(crate) fn router<A>(
-    receiver: Receiver,
+    agent: Agent<axum::body::Body>,
     authenticate: AuthenticateLayer<A>,
     denial_log: DenialLog,
     usage: UsageRecorder,
-    debug: Arc<DebugExporter>,
-    max_body: usize,
 ) -> Router
 where
     A: ServerAuthenticator + 'static,
 {
-    let router = Router::new().fallback(receive).with_state(Agent { receiver, debug, max_body });
+    let agent = agent.map_response(|response: Response<_>| response.map(axum::body::Body::new));
+    let router = Router::new().fallback_service(agent);
     super::authenticated(router, authenticate.with_responder(respond), denial_log, usage)
 }
 
@@ -115,13 +141,13 @@ pub(crate) fn is_route(path: &str) -> bool {
 /// Agents drop their data after 403, and send their data again after 429 and 503. Agents understand
 /// 401 as "no key is configured". Other responses than those to OTLP have no body, because agents
 /// log bodies.
-pub(crate) fn respond(rejection: &Rejection, request: &Parts) -> http::Response<Bytes> {
+pub(crate) fn respond(rejection: &Rejection, request: &Parts) -> Response<Bytes> {
     if let Route::Otlp(_) = Route::of(request.uri.path()) {
         return OtlpResponder.respond(rejection, request);
     }
     let was_presented =
         rejection.denial().is_some_and(|denial| denial.reason() != DenyReason::Missing);
-    let mut response = http::Response::new(Bytes::new());
+    let mut response = Response::new(Bytes::new());
     *response.status_mut() = match rejection.http_status() {
         StatusCode::UNAUTHORIZED if was_presented => StatusCode::FORBIDDEN,
         status => status,
@@ -137,47 +163,132 @@ pub(crate) fn respond(rejection: &Rejection, request: &Parts) -> http::Response<
     response
 }
 
-/// Answers an allowed request.
-async fn receive(State(agent): State<Agent>, request: Request) -> Response {
-    let (uri, method) = (request.uri().clone(), request.method());
-    match Route::of(uri.path()) {
-        Route::Otlp(path) => agent.receive_otlp(path, request).await,
-        Route::RemoteWrite => remote_write::receive(&agent.receiver, &agent.debug, request).await,
-        Route::Validate if matches!(*method, Method::GET | Method::HEAD) => {
-            StatusCode::OK.into_response()
+impl<B> Service<Request<B>> for Agent<B>
+where
+    B: Payload,
+{
+    type Response = Response<ResponseBody<B>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Answers an allowed request.
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        self.key_places.strip(&mut parts.headers, &mut parts.uri);
+        let mut request = Request::from_parts(parts, body);
+        let method = request.method();
+        let path = match Route::of(request.uri().path()) {
+            Route::Otlp(path) => {
+                let path = path.to_owned();
+                set_path(request.uri_mut(), &path);
+                return self.otlp.call(request);
+            }
+            Route::Validate if matches!(*method, Method::GET | Method::HEAD | Method::POST) => {
+                let read = body::discard(request.into_body(), self.max_body);
+                return Box::pin(async { answer(status_of(read.await)).await });
+            }
+            Route::RemoteWrite if *method != Method::POST => {
+                return Box::pin(ready(Ok(remote_write::not_post().map(ResponseBody::full))));
+            }
+            Route::RemoteWrite => route::REMOTE_WRITE.to_owned(),
+            // What a server answers to these methods is not about a resource of its own.
+            Route::Intake if !matches!(*method, Method::CONNECT | Method::TRACE) => {
+                let path = request.uri().path();
+                path.strip_prefix(route::RECEIVER_PREFIX).unwrap_or(path).to_owned()
+            }
+            // Agents conclude from 404 that the server does not have the feature.
+            _ => return Box::pin(answer(StatusCode::NOT_FOUND)),
+        };
+        match &self.upstream {
+            Destination::Forward(upstream) => {
+                set_path(request.uri_mut(), &path);
+                let forwarded = upstream.clone().forward(request);
+                Box::pin(async { Ok(forwarded.await) })
+            }
+            Destination::Debug if path == route::REMOTE_WRITE => {
+                let (receiver, debug) = (self.receiver.clone(), Arc::clone(&self.debug));
+                Box::pin(async move {
+                    let written = remote_write::receive(&receiver, &debug, request).await;
+                    Ok(written.map(ResponseBody::full))
+                })
+            }
+            Destination::Debug if *method == Method::POST => {
+                let (debug, max_body) = (Arc::clone(&self.debug), self.max_body);
+                Box::pin(async move { answer(discard(&debug, max_body, request).await).await })
+            }
+            Destination::Debug | Destination::Nowhere => Box::pin(answer(StatusCode::NOT_FOUND)),
         }
-        Route::Validate | Route::Intake if *method == Method::POST => {
-            agent.discard(request).await.into_response()
-        }
-        // Agents conclude from 404 that the server does not have the feature.
-        _ => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
-impl Agent {
-    async fn receive_otlp(self, path: &str, mut request: Request) -> Response {
-        // The end of a legal path is legal.
-        *request.uri_mut() = PathAndQuery::try_from(path).map(Uri::from).unwrap_or_default();
-        match self.receiver.oneshot(request).await {
-            Ok(response) => response.map(Body::new),
-            Err(never) => match never {},
+impl<B> Clone for Agent<B>
+where
+    B: Payload,
+{
+    fn clone(&self) -> Self {
+        Self {
+            otlp: self.otlp.clone(),
+            upstream: self.upstream.clone(),
+            receiver: self.receiver.clone(),
+            debug: Arc::clone(&self.debug),
+            max_body: self.max_body,
+            key_places: self.key_places.clone(),
         }
     }
+}
 
-    async fn discard(&self, request: Request) -> StatusCode {
-        let (parts, body) = request.into_parts();
-        let Some(identity) = parts.extensions.get::<Identity>() else {
-            return StatusCode::INTERNAL_SERVER_ERROR;
-        };
-        match body::discard(body, self.max_body).await {
-            Ok(()) => {
-                self.debug.export(identity, Item::AgentRequest, 1);
-                StatusCode::OK
-            }
-            Err(BodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
-            // Agents send the payload again after 408, and drop it after 400.
-            Err(BodyError::EndedEarly) => StatusCode::REQUEST_TIMEOUT,
-        }
+/// Answers with a status alone, because agents log bodies.
+fn answer<B>(status: StatusCode) -> Ready<Result<Response<ResponseBody<B>>, Infallible>>
+where
+    B: Payload,
+{
+    let mut response = Response::new(ResponseBody::Empty);
+    *response.status_mut() = status;
+    ready(Ok(response))
+}
+
+/// Puts a path in place of that of the URI. The query stays.
+fn set_path(uri: &mut Uri, path: &str) {
+    if uri.path() == path {
+        return;
+    }
+    let path_and_query = match uri.query() {
+        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+        None => PathAndQuery::try_from(path),
+    };
+    let mut parts = std::mem::take(uri).into_parts();
+    // The end of a legal path is legal.
+    parts.path_and_query = path_and_query.ok();
+    *uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
+/// Counts the request of an agent, and discards it.
+async fn discard<B>(debug: &DebugExporter, max_body: usize, request: Request<B>) -> StatusCode
+where
+    B: Payload,
+{
+    let (parts, body) = request.into_parts();
+    let Some(identity) = parts.extensions.get::<Identity>() else {
+        return StatusCode::INTERNAL_SERVER_ERROR;
+    };
+    let read = body::discard(body, max_body).await;
+    if read.is_ok() {
+        debug.export(identity, Item::AgentRequest, 1);
+    }
+    status_of(read)
+}
+
+/// Returns the status after which an agent does the right thing with its payload.
+fn status_of(read: Result<(), BodyError>) -> StatusCode {
+    match read {
+        Ok(()) => StatusCode::OK,
+        Err(BodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+        // Agents send the payload again after 408, and drop it after 400.
+        Err(BodyError::EndedEarly) => StatusCode::REQUEST_TIMEOUT,
     }
 }
 

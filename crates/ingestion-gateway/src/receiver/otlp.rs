@@ -1,11 +1,17 @@
-//! The OTLP receiver counts the items of batches, and gives the counts to the debug exporter.
+//! The routes of OTLP. Requests are forwarded, or their items are counted for the debug exporter.
 
+use std::convert::Infallible;
+use std::future::ready;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::Router;
+use http::{Method, Request, Response};
 use otlp_auth::Identity;
 use otlp_auth::server::{AuthenticateLayer, CredentialExtractor, ServerAuthenticator};
-use otlp_receiver::{Receiver, Refusal};
+use otlp_receiver::{Receiver, Refusal, ResponseFormat};
+use tower::{Service, ServiceExt as _};
 
 use super::authenticated;
 use super::health::{self, Health};
@@ -14,6 +20,7 @@ use crate::admission::usage::UsageRecorder;
 use crate::config::AuthConfig;
 use crate::item::Item;
 use crate::upstream::debug::DebugExporter;
+use crate::upstream::{Call, Destination, ForwardGrpc, ForwardHttp, Payload, ResponseBody};
 
 /// Returns an extractor that finds the key of an OTLP sender in `authorization`.
 pub(crate) fn extractor(auth: &AuthConfig) -> CredentialExtractor {
@@ -32,9 +39,110 @@ pub(crate) fn receiver(debug: Arc<DebugExporter>, max_body: usize) -> Receiver {
     receiver.with_max_body(max_body)
 }
 
+/// The calls of OTLP/gRPC that are forwarded: `Export` of each signal, and the streams of
+/// OpenTelemetry Arrow.
+const GRPC_PATHS: [(&str, Call); 7] = [
+    ("/opentelemetry.proto.collector.trace.v1.TraceService/Export", Call::Unary),
+    ("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Call::Unary),
+    ("/opentelemetry.proto.collector.logs.v1.LogsService/Export", Call::Unary),
+    ("/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export", Call::Unary),
+    ("/opentelemetry.proto.experimental.arrow.v1.ArrowTracesService/ArrowTraces", Call::Stream),
+    ("/opentelemetry.proto.experimental.arrow.v1.ArrowMetricsService/ArrowMetrics", Call::Stream),
+    ("/opentelemetry.proto.experimental.arrow.v1.ArrowLogsService/ArrowLogs", Call::Stream),
+];
+
+/// The paths of OTLP/HTTP that are forwarded.
+const HTTP_PATHS: [&str; 4] = ["/v1/traces", "/v1/metrics", "/v1/logs", "/v1development/profiles"];
+
+/// Takes requests of OTLP over both transports to where they belong.
+///
+/// Only requests with these paths are forwarded, and a path is compared as it was sent, without
+/// decoding it. The upstream may have other routes, for which a key is no permission.
+pub(crate) struct Otlp<B>
+where
+    B: Payload,
+{
+    pub(crate) grpc: Destination<ForwardGrpc>,
+    pub(crate) http: Destination<ForwardHttp<B>>,
+    pub(crate) receiver: Receiver,
+}
+
+/// What is forwarded.
+#[derive(Debug, PartialEq, Eq)]
+enum Route {
+    Grpc(Call),
+    Http,
+}
+
+/// Finds the route of a request.
+fn route<B>(request: &Request<B>, format: ResponseFormat) -> Result<Route, Refusal> {
+    let path = request.uri().path();
+    let call = || GRPC_PATHS.iter().find(|(known, _)| *known == path).map(|(_, call)| *call);
+    let is_post = request.method() == Method::POST;
+    // Every call of gRPC is a `POST`, so other methods are answered over HTTP.
+    if format == ResponseFormat::Grpc && is_post {
+        return call().map(Route::Grpc).ok_or(Refusal::UnknownCall);
+    }
+    if !HTTP_PATHS.contains(&path) {
+        let is_call = call().is_some();
+        return Err(if is_call { Refusal::NotGrpc } else { Refusal::UnknownPath });
+    }
+    if is_post { Ok(Route::Http) } else { Err(Refusal::NotPost) }
+}
+
+impl<B> Service<Request<B>> for Otlp<B>
+where
+    B: Payload,
+{
+    type Response = Response<ResponseBody<B>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let format = ResponseFormat::of(request.headers(), request.version());
+        let is_grpc = format == ResponseFormat::Grpc && request.method() == Method::POST;
+        let is_debug = match is_grpc {
+            true => matches!(self.grpc, Destination::Debug),
+            false => matches!(self.http, Destination::Debug),
+        };
+        if is_debug {
+            let received = self.receiver.call(request);
+            return Box::pin(async { Ok(received.await?.map(ResponseBody::Receiver)) });
+        }
+        let refusal = match (route(&request, format), &self.grpc, &self.http) {
+            (Ok(Route::Grpc(call)), Destination::Forward(grpc), _) => {
+                let forwarded = grpc.clone().forward(request, call);
+                return Box::pin(async { Ok(forwarded.await) });
+            }
+            (Ok(Route::Http), _, Destination::Forward(http)) => {
+                let forwarded = http.clone().forward(request);
+                return Box::pin(async { Ok(forwarded.await) });
+            }
+            (Ok(Route::Grpc(_)), ..) => Refusal::UnknownCall,
+            (Ok(Route::Http), ..) => Refusal::UnknownPath,
+            (Err(refusal), ..) => refusal,
+        };
+        let response = refusal.response(format).map(ResponseBody::Receiver);
+        Box::pin(ready(Ok(response)))
+    }
+}
+
+impl<B> Clone for Otlp<B>
+where
+    B: Payload,
+{
+    fn clone(&self) -> Self {
+        Self { grpc: self.grpc.clone(), http: self.http.clone(), receiver: self.receiver.clone() }
+    }
+}
+
 /// Creates the router of an OTLP listener. `health` is served without a key.
 pub(crate) fn router<A>(
-    receiver: Receiver,
+    otlp: Otlp<axum::body::Body>,
     health: Health,
     authenticate: AuthenticateLayer<A>,
     denial_log: DenialLog,
@@ -45,5 +153,6 @@ where
 {
     let authenticate =
         health::PATHS.into_iter().fold(authenticate, AuthenticateLayer::with_exempt_path);
-    authenticated(health.router().fallback_service(receiver), authenticate, denial_log, usage)
+    let otlp = otlp.map_response(|response: Response<_>| response.map(axum::body::Body::new));
+    authenticated(health.router().fallback_service(otlp), authenticate, denial_log, usage)
 }

@@ -39,6 +39,7 @@ mod cors;
 mod forward_auth;
 mod health;
 mod http2;
+mod limits;
 mod listeners;
 mod log;
 mod malformed;

@@ -30,7 +30,7 @@ enum Sender {
 }
 use Sender::{Drops, SendsAgain};
 
-const REFUSALS: [Refusal; 15] = [
+const REFUSALS: [Refusal; 16] = [
     Refusal::UnknownPath,
     Refusal::UnknownCall,
     Refusal::NotGrpc,
@@ -45,6 +45,7 @@ const REFUSALS: [Refusal; 15] = [
     Refusal::MalformedFrame,
     Refusal::NotOneMessage,
     Refusal::Malformed,
+    Refusal::UpstreamUnavailable,
     Refusal::Internal("nobody listens"),
 ];
 
@@ -52,7 +53,7 @@ const REFUSALS: [Refusal; 15] = [
 /// batch that the receiver could not receive at this time is sent again.
 fn expected(refusal: Refusal) -> Sender {
     match refusal {
-        Refusal::EndedEarly | Refusal::Busy => SendsAgain,
+        Refusal::EndedEarly | Refusal::Busy | Refusal::UpstreamUnavailable => SendsAgain,
         Refusal::UnknownPath
         | Refusal::UnknownCall
         | Refusal::NotGrpc

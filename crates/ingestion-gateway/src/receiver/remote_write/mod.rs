@@ -6,10 +6,10 @@
 
 mod message;
 
-use axum::extract::Request;
-use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use hyper::body::Body;
 use otlp_auth::Identity;
 use otlp_auth::server::retry_after;
 use otlp_receiver::{Receiver, Refusal};
@@ -31,21 +31,20 @@ const EXEMPLARS_WRITTEN: HeaderName =
     HeaderName::from_static("x-prometheus-remote-write-exemplars-written");
 
 /// Receives one request, within the limits of `receiver`.
-pub(super) async fn receive(
+pub(super) async fn receive<B>(
     receiver: &Receiver,
     debug: &DebugExporter,
-    request: Request,
-) -> Response {
-    if request.method() != Method::POST {
-        let allow = [(ALLOW, HeaderValue::from_static("POST"))];
-        return (StatusCode::METHOD_NOT_ALLOWED, allow, "use POST").into_response();
-    }
+    request: Request<B>,
+) -> Response<Bytes>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
     let Some(message) = message(request.headers()) else {
         let text = "use application/x-protobuf with a message of remote write 1.0 or 2.0";
-        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response();
+        return answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
     };
     let Some(identity) = request.extensions().get::<Identity>().cloned() else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        return answer(StatusCode::INTERNAL_SERVER_ERROR, "");
     };
     let count = move |content: &[u8]| message.count(content).map_err(|_| Refusal::Malformed);
     match receiver.decode(request, count).await {
@@ -55,6 +54,13 @@ pub(super) async fn receive(
         }
         Err(refusal) => refuse(refusal),
     }
+}
+
+/// Creates the response to a request that is not a `POST`.
+pub(super) fn not_post() -> Response<Bytes> {
+    let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, "use POST");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    response
 }
 
 /// Returns the message that the content type names. Without a parameter, it is that of version 1.0.
@@ -71,25 +77,38 @@ fn message(headers: &HeaderMap) -> Option<Message> {
     }
 }
 
-fn success(written: Written) -> Response {
-    let headers = [
+fn success(written: Written) -> Response<Bytes> {
+    let mut response = answer(StatusCode::NO_CONTENT, "");
+    response.headers_mut().extend([
         (SAMPLES_WRITTEN, HeaderValue::from(written.samples)),
         (HISTOGRAMS_WRITTEN, written.histograms.into()),
         (EXEMPLARS_WRITTEN, written.exemplars.into()),
-    ];
-    (StatusCode::NO_CONTENT, headers).into_response()
+    ]);
+    response
 }
 
 /// Creates the response to a request that is not accepted. Prometheus logs its text.
-fn refuse(refusal: Refusal) -> Response {
+fn refuse(refusal: Refusal) -> Response<Bytes> {
     let status = refusal.http_status();
     let text = match refusal {
         Refusal::Malformed => "the body is not a request of remote write".to_owned(),
         refusal => refusal.to_string(),
     };
-    let mut response = (status, text).into_response();
+    let mut response = answer(status, text);
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(RETRY_AFTER, retry_after().as_secs().into());
+    }
+    response
+}
+
+fn answer(status: StatusCode, text: impl Into<Bytes>) -> Response<Bytes> {
+    let text = text.into();
+    let is_empty = text.is_empty();
+    let mut response = Response::new(text);
+    *response.status_mut() = status;
+    if !is_empty {
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, plain);
     }
     response
 }

@@ -1,0 +1,144 @@
+//! An upstream: where it is, and what all requests to it have in common.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::HOST;
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Uri, Version};
+use hyper::body::Body;
+use otlp_auth::server::CredentialExtractor;
+use otlp_auth::{DenyReason, Identity};
+use otlp_receiver::{Refusal, ResponseFormat};
+
+use super::answer::{Failure, Format};
+use super::headers::HeaderRules;
+use super::tls::ClientTls;
+use super::watch::Watch;
+use crate::config::{EndpointConfig, UpstreamUrl};
+
+/// Tells whether the key of a request is still valid.
+pub(crate) type Standing = dyn Fn(&Identity) -> Result<(), DenyReason> + Send + Sync;
+
+/// Who is answered if the upstream does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answers {
+    /// Exporters of OTLP.
+    Otlp,
+    /// Agents, which expect a status alone.
+    Agent,
+}
+
+/// An upstream.
+pub(crate) struct Target {
+    /// The path of the upstream in the configuration.
+    pub(super) section: &'static str,
+    pub(super) config: EndpointConfig,
+    pub(super) address: Address,
+    pub(super) tls: Option<ClientTls>,
+    pub(super) rules: HeaderRules,
+    pub(super) answers: Answers,
+    /// For the challenges of answers to keys that have become invalid.
+    pub(super) extractor: CredentialExtractor,
+    pub(super) standing: Arc<Standing>,
+    /// The largest number of bytes of a body.
+    pub(super) max_body: u64,
+}
+
+/// What names an upstream in a request.
+pub(super) struct Address {
+    scheme: Scheme,
+    authority: Authority,
+    host: HeaderValue,
+}
+
+impl Address {
+    pub(super) fn of(url: &UpstreamUrl) -> Result<Self, http::Error> {
+        Ok(Self {
+            scheme: if url.is_tls() { Scheme::HTTPS } else { Scheme::HTTP },
+            authority: url.authority().parse()?,
+            host: HeaderValue::from_str(url.authority())?,
+        })
+    }
+}
+
+impl Target {
+    pub(super) fn response_timeout(&self) -> Duration {
+        self.config.response_timeout
+    }
+
+    /// Returns the form of the answer to a request.
+    pub(super) fn format_of(&self, parts: &Parts) -> Format {
+        match self.answers {
+            Answers::Otlp => Format::Otlp(ResponseFormat::of(&parts.headers, parts.version)),
+            Answers::Agent => Format::Bare,
+        }
+    }
+
+    /// Begins to watch a request.
+    pub(super) fn watch(&self, parts: &Parts) -> Watch {
+        Watch::new(parts.extensions.get().cloned(), Arc::clone(&self.standing))
+    }
+
+    /// Refuses a request that states that its body is too large.
+    pub(super) fn check_length(&self, body: &impl Body) -> Result<(), Failure> {
+        match body.size_hint().lower() > self.max_body {
+            true => Err(Failure::Refused(Refusal::TooLarge)),
+            false => Ok(()),
+        }
+    }
+
+    /// Removes from the trailers of a request what may not be passed on.
+    pub(super) fn clean_trailers(&self, trailers: &mut http::HeaderMap) {
+        self.rules.clean_trailers(trailers);
+    }
+
+    /// Makes the head of a call of gRPC as the upstream gets it.
+    pub(super) fn grpc_head(&self, mut parts: Parts) -> Request<()> {
+        self.rules.prepare(&mut parts);
+        parts.headers.remove(HOST);
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(self.address.scheme.clone());
+        uri.authority = Some(self.address.authority.clone());
+        uri.path_and_query = parts.uri.into_parts().path_and_query;
+        let mut head = Request::new(());
+        *head.method_mut() = parts.method;
+        // All parts are there, so they make a URI.
+        *head.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        *head.version_mut() = Version::HTTP_2;
+        *head.headers_mut() = parts.headers;
+        head
+    }
+
+    /// Makes the request of HTTP/1.1 as the upstream gets it.
+    pub(super) fn http_request<B>(&self, mut parts: Parts, body: B) -> Request<B> {
+        self.rules.prepare(&mut parts);
+        parts.headers.insert(HOST, self.address.host.clone());
+        let base = self.config.endpoint.base_path();
+        if !base.is_empty() || parts.uri.authority().is_some() {
+            let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+            let path = match base {
+                "" => parts.uri.path_and_query().cloned(),
+                base => PathAndQuery::try_from(format!("{base}{path}")).ok(),
+            };
+            // The two parts of the path are legal, and so are they together.
+            parts.uri = path.map(Uri::from).unwrap_or_default();
+        }
+        let mut request = Request::new(body);
+        *request.method_mut() = parts.method;
+        *request.uri_mut() = parts.uri;
+        *request.headers_mut() = parts.headers;
+        request
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("section", &self.section)
+            .field("endpoint", &self.config.endpoint)
+            .finish_non_exhaustive()
+    }
+}

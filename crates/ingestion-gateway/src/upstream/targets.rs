@@ -1,0 +1,119 @@
+//! The upstreams of the configuration.
+
+use std::sync::Arc;
+
+use otlp_auth::server::CredentialExtractor;
+
+use super::headers::{HeaderRules, Transport};
+use super::target::{Address, Answers, Standing, Target};
+use super::tls::{Alpn, ClientTls};
+use crate::config::{Config, DestinationConfig, EndpointConfig};
+use crate::error::RunError;
+use crate::tls::{Reload, Reloads};
+
+const OTLP_GRPC: &str = "upstream.otlp_grpc";
+const OTLP_HTTP: &str = "upstream.otlp_http";
+const AGENT: &str = "upstream.agent";
+
+/// Where the requests of one kind go.
+#[derive(Clone, Debug)]
+pub(crate) enum Destination<T> {
+    /// They are forwarded.
+    Forward(T),
+    /// They are decoded, counted and discarded.
+    Debug,
+    /// They are refused, because no listener for this kind is on.
+    Nowhere,
+}
+
+impl<T> Destination<Arc<T>> {
+    /// Makes what forwards the requests, if they are forwarded.
+    pub(crate) fn map<F>(&self, forward: impl FnOnce(Arc<T>) -> F) -> Destination<F> {
+        match self {
+            Self::Forward(target) => Destination::Forward(forward(Arc::clone(target))),
+            Self::Debug => Destination::Debug,
+            Self::Nowhere => Destination::Nowhere,
+        }
+    }
+}
+
+/// Where the requests of each kind go.
+#[derive(Debug)]
+pub(crate) struct Targets {
+    pub(crate) otlp_grpc: Destination<Arc<Target>>,
+    pub(crate) otlp_http: Destination<Arc<Target>>,
+    pub(crate) agent: Destination<Arc<Target>>,
+    /// The tasks that look at the files of TLS again.
+    pub(crate) reloads: Vec<Reload>,
+}
+
+impl Targets {
+    /// Opens the files that the upstreams need. `extractor` finds the keys of OTLP.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be used.
+    pub(crate) fn open(
+        config: &Config,
+        extractor: &CredentialExtractor,
+        standing: Arc<Standing>,
+        reloads: &Reloads,
+    ) -> Result<Self, RunError> {
+        let context = Context { config, extractor, standing, reloads };
+        let upstream = &config.upstream;
+        let mut tasks = Vec::new();
+        Ok(Self {
+            otlp_grpc: context.open(OTLP_GRPC, &upstream.otlp_grpc, &mut tasks)?,
+            otlp_http: context.open(OTLP_HTTP, &upstream.otlp_http, &mut tasks)?,
+            agent: context.open(AGENT, &upstream.agent, &mut tasks)?,
+            reloads: tasks,
+        })
+    }
+}
+
+/// What all upstreams have in common.
+struct Context<'a> {
+    config: &'a Config,
+    extractor: &'a CredentialExtractor,
+    standing: Arc<Standing>,
+    reloads: &'a Reloads,
+}
+
+impl Context<'_> {
+    fn open(
+        &self,
+        section: &'static str,
+        destination: &Option<DestinationConfig>,
+        tasks: &mut Vec<Reload>,
+    ) -> Result<Destination<Arc<Target>>, RunError> {
+        let endpoint = match destination {
+            None => return Ok(Destination::Nowhere),
+            Some(DestinationConfig::Debug) => return Ok(Destination::Debug),
+            Some(DestinationConfig::Forward(endpoint)) => endpoint,
+        };
+        let (transport, alpn) = match section {
+            OTLP_GRPC => (Transport::Grpc, Alpn::H2),
+            _ => (Transport::Http, Alpn::Http1),
+        };
+        let tls = endpoint.client_tls();
+        let tls = tls.map(|tls| ClientTls::open(section, tls, alpn, self.reloads)).transpose();
+        let tls = tls.map_err(|source| RunError::Tls { section, source })?;
+        let (tls, task) = tls.unzip();
+        tasks.extend(task);
+        let identity_headers = &self.config.upstream.identity_headers;
+        let rules = HeaderRules::new(transport, endpoint, identity_headers)
+            .map_err(|source| RunError::UpstreamAuth { section, source })?;
+        let target = Target {
+            section,
+            config: EndpointConfig::clone(endpoint),
+            address: Address::of(&endpoint.endpoint).map_err(RunError::Upstream)?,
+            tls,
+            rules,
+            answers: if section == AGENT { Answers::Agent } else { Answers::Otlp },
+            extractor: self.extractor.clone(),
+            standing: Arc::clone(&self.standing),
+            max_body: self.config.limits.max_request_body_size.bytes() as u64,
+        };
+        Ok(Destination::Forward(Arc::new(target)))
+    }
+}
