@@ -7,16 +7,14 @@ use std::sync::Arc;
 use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::service::KeyService;
-use ingestion_keys::store::{SqliteOptions, SqliteStore, StoreError};
+use ingestion_keys::store::{KeyStore, SqliteOptions, SqliteStore, StoreError};
 use otlp_auth::Identity;
 use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::admission::admin_tokens;
-use crate::admission::denial_log::DenialLog;
 use crate::admission::log_throttle::LogThrottle;
-use crate::admission::usage::UsageRecorder;
+use crate::admission::{Admission, admin_tokens};
 use crate::authorize::Authorizer;
 use crate::config::{Config, ManagementConfig};
 use crate::error::RunError;
@@ -32,7 +30,10 @@ use crate::receiver::health::Health;
 use crate::receiver::otlp::Otlp;
 use crate::receiver::{agent, cors, otlp};
 use crate::telemetry::Telemetry;
+use crate::telemetry::keys::{self, SharedKeyUse};
 use crate::telemetry::readiness::Readiness;
+use crate::telemetry::route::Route;
+use crate::telemetry::store::MeteredStore;
 use crate::tls::Reloads;
 use crate::upstream::debug::{self, DebugExporter};
 use crate::upstream::{ForwardGrpc, ForwardHttp, Targets};
@@ -42,6 +43,8 @@ pub(crate) struct App {
     pub(crate) addresses: Addresses,
     pub(crate) server: Server,
     pub(crate) store: Arc<SqliteStore>,
+    /// The same store, with its errors counted.
+    pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) cache: Arc<KeyCache>,
     pub(crate) service: KeyService,
     pub(crate) debug: Arc<DebugExporter>,
@@ -68,8 +71,12 @@ impl App {
         let control =
             Group { runtimes: vec![Handle::current()], max_connections: capacity.control };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let telemetry = Telemetry::new()?;
+        let meter = telemetry.meter();
         let (store, cache) = open_keys(config, &clock, ready_file).await?;
-        let service = KeyService::new(store.clone(), Arc::clone(&cache), Arc::clone(&clock));
+        let key_store: Arc<dyn KeyStore> = Arc::new(MeteredStore::new(Arc::clone(&store), &meter));
+        let service =
+            KeyService::new(Arc::clone(&key_store), Arc::clone(&cache), Arc::clone(&clock));
         let admin_tokens = match &config.management {
             Some(management) => {
                 let default = ManagementConfig::beside(&config.storage.path).admin_token_file;
@@ -77,8 +84,6 @@ impl App {
             }
             None => None,
         };
-        let telemetry = Telemetry::new()?;
-        let meter = telemetry.meter();
         let tls_reloads = Reloads::new(&meter);
         let (tls, mut reloads) = tls::open_all(config, &meter, &tls_reloads)
             .map_err(|(section, source)| RunError::Tls { section, source })?;
@@ -91,8 +96,9 @@ impl App {
         let (key_lines, call_lines) =
             (LogThrottle::for_keys(), LogThrottle::for_management_calls());
         let log_throttles = [Arc::clone(&key_lines), Arc::clone(&call_lines)];
-        let denial_log = DenialLog::new(key_lines, &meter);
-        let usage = UsageRecorder::new(&meter);
+        let shared_key = Arc::<SharedKeyUse>::default();
+        keys::observe(&cache, Arc::clone(&shared_key), &meter);
+        let admission = Admission::new(key_lines, shared_key, &meter);
         let authorizer = Authorizer::new(Arc::clone(&cache), config, &meter);
         if config.upstream.discards() {
             tracing::warn!("{}", debug::DISCARDS);
@@ -102,15 +108,18 @@ impl App {
         let readiness = Readiness::new(Arc::clone(&cache), server.stopping().clone());
         let health = Health::new(readiness.clone());
         let receiver = otlp::receiver(Arc::clone(&debug), max_body);
-        let authenticate = AuthenticateLayer::new(authenticator.clone())
-            .with_extractor(otlp::extractor(&config.auth))
-            .with_meter(&meter);
-        #[cfg(feature = "_bench")]
-        let authenticate = without_authentication(authenticate, config);
+        // Each worker has layers of its own, so that workers do not wait for each other at a
+        // reference count.
+        let authenticate = |extractor| {
+            AuthenticateLayer::new(authenticator.clone())
+                .with_extractor(extractor)
+                .with_meter(&meter)
+                .with_routes(Route::names(), Route::index_of)
+        };
         let standing = Arc::clone(&cache);
         let standing = Arc::new(move |identity: &Identity| standing.standing(identity));
         let targets =
-            Targets::open(config, &otlp::extractor(&config.auth), standing, &tls_reloads)?;
+            Targets::open(config, &otlp::extractor(&config.auth), standing, &tls_reloads, &meter)?;
         reloads.extend(targets.reloads);
         // Each worker has its own connections to the upstreams, which all listeners use. The
         // listeners of OTLP serve both transports, so that a sender with swapped ports loses nothing.
@@ -134,21 +143,21 @@ impl App {
             })
             .unzip();
         let grpc = |worker: usize| {
-            let (otlp, authenticate) = (otlp[worker].clone(), authenticate.clone());
-            otlp::router(otlp, health.clone(), authenticate, denial_log.clone(), usage.clone())
+            let authenticate = authenticate(otlp::extractor(&config.auth));
+            #[cfg(feature = "_bench")]
+            let authenticate = without_authentication(authenticate, config);
+            let (otlp, health) = (otlp[worker].clone(), health.clone());
+            otlp::router(otlp, health, authenticate, &admission.for_worker())
         };
         let http = |worker| match &config.receivers.otlp.protocols.http {
             Some(config) => cors::allow_origins(grpc(worker), &config.cors),
             None => grpc(worker),
         };
-        let authenticate_agent = AuthenticateLayer::new(authenticator)
-            .with_extractor(agent::extractor(&config.auth))
-            .with_meter(&meter);
         let agent = |worker: usize| {
-            let (agent, authenticate) = (agent[worker].clone(), authenticate_agent.clone());
-            agent::router(agent, authenticate, denial_log.clone(), usage.clone())
+            let authenticate = authenticate(agent::extractor(&config.auth));
+            agent::router(agent[worker].clone(), authenticate, &admission.for_worker())
         };
-        let telemetry = telemetry.router(Arc::clone(&cache), readiness);
+        let telemetry = telemetry.router(readiness, config.upstream.discards());
 
         if let (Some(socket), Some(tokens)) = (sockets.management, admin_tokens) {
             let (service, authorizer) = (service.clone(), authorizer.clone());
@@ -169,7 +178,17 @@ impl App {
             .serve(&control, sockets.telemetry, |_| telemetry.clone())
             .map_err(RunError::Listener)?;
         let reloads = reloads.into_iter().collect();
-        Ok(Self { addresses, server, store, cache, service, debug, log_throttles, reloads })
+        Ok(Self {
+            addresses,
+            server,
+            store,
+            keys: key_store,
+            cache,
+            service,
+            debug,
+            log_throttles,
+            reloads,
+        })
     }
 }
 

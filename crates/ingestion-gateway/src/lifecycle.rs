@@ -70,7 +70,7 @@ async fn shut_down(app: &App, mut background: JoinSet<()>, grace: Duration) {
     app.debug.stop();
     app.log_throttles.iter().for_each(|throttle| throttle.begin_interval());
     // If another flush is running, this flush waits until the other flush has ended.
-    if tokio::time::timeout(LAST_FLUSH, flush(&app.cache, &*app.store)).await.is_err() {
+    if tokio::time::timeout(LAST_FLUSH, flush(&app.cache, &*app.keys)).await.is_err() {
         tracing::error!("the last usage counters were not written in time");
     }
     // The task of the debug exporter is the only one that ends without being aborted.
@@ -84,14 +84,14 @@ async fn shut_down(app: &App, mut background: JoinSet<()>, grace: Duration) {
 /// Starts the tasks that run beside the listeners. No task ends before the listeners are stopped.
 fn background_tasks(app: &mut App, config: &Config) -> JoinSet<()> {
     let mut tasks = std::mem::take(&mut app.reloads);
-    let (store, cache) = (Arc::clone(&app.store), Arc::clone(&app.cache));
+    let (store, cache) = (Arc::clone(&app.keys), Arc::clone(&app.cache));
     let poll_interval = config.storage.poll_interval;
     tasks.spawn(async move { match cache.follow(&*store, poll_interval).await {} });
 
     let debug = Arc::clone(&app.debug);
     tasks.spawn(async move { debug.print().await });
 
-    let (store, cache) = (Arc::clone(&app.store), Arc::clone(&app.cache));
+    let (store, cache) = (Arc::clone(&app.keys), Arc::clone(&app.cache));
     let (interval, stop) = (config.usage.flush_interval, app.server.stopping().clone());
     tasks.spawn(async move {
         // A running flush is never cancelled, because the next flush would then count a part of the

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-/// The largest number of lines that wait to be written. Further lines are dropped and counted.
-const MAX_WAITING: usize = 8192;
+/// The largest number of lines that wait to be written. Further lines are dropped and counted. The
+/// queue takes 32 bytes for each of them from the start.
+const MAX_WAITING: usize = 2048;
 
 /// The maximum time for which closing the output waits until the last lines are written. This time
 /// begins after the wait for room in the queue.
@@ -21,7 +22,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Writes lines on a separate thread, so that a reader that stalls does not block the program.
 ///
-/// While nobody reads the output, up to 8192 lines wait, and further lines are dropped. When this
+/// While nobody reads the output, up to 2048 lines wait, and further lines are dropped. When this
 /// value is dropped, it waits for at most about two seconds: one second until another line fits
 /// into the queue, and one second until the queued lines are written.
 #[derive(Debug)]

@@ -45,6 +45,19 @@ pub enum AuditAction {
     Delete,
 }
 
+impl AuditAction {
+    /// Returns the label for logs: `create`, `update`, `rotate` or `delete`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Rotate => "rotate",
+            Self::Delete => "delete",
+        }
+    }
+}
+
 /// A field of a key, with its values before and after a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FieldChange {
@@ -56,6 +69,19 @@ pub enum FieldChange {
     Expiration(FromTo<Timestamp>),
     /// Whether the key is enabled.
     Enabled(FromTo<bool>),
+}
+
+impl FieldChange {
+    /// Returns the name of the field.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Name(_) => "name",
+            Self::Description(_) => "description",
+            Self::Expiration(_) => "expiration",
+            Self::Enabled(_) => "enabled",
+        }
+    }
 }
 
 /// The values of a field before and after a change.

@@ -66,7 +66,7 @@
 //!
 //! | instrument | unit | attributes |
 //! |---|---|---|
-//! | `ingestion.auth.decisions` (counter) | `{decision}` | `outcome`: `allow`, `deny`, `undecided`; `deny.reason`: see [`DenyReason`]; `transport`: `grpc`, `http` |
+//! | `ingestion.auth.decisions` (counter) | `{decision}` | `outcome`: `allow`, `deny`, `undecided`; `deny.reason`: see [`DenyReason`]; `transport`: `grpc`, `http`; `http.route`: with `with_routes` |
 //! | `ingestion.auth.duration` (histogram) | `s` | `outcome`, `transport` |
 //! | `ingestion.auth.reloads` (counter) | `{reload}` | `outcome`: `success`, `failure`; `side`: `client`, `server` |
 //! | `ingestion.auth.resends` (counter) | `{request}` | `transport` |

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ pub(crate) struct LogThrottle {
     /// The largest number of lines about one caller and one reason within an interval.
     max_lines_per_caller: usize,
     interval: Mutex<Interval>,
+    /// The number of the current interval. The first one has the number 1.
+    number: AtomicU64,
+    left_out: AtomicU64,
 }
 
 /// The lines of the current interval.
@@ -35,8 +39,12 @@ pub(crate) struct LogThrottle {
 struct Interval {
     permitted: HashMap<(Caller, DenyReason), usize>,
     permitted_sum: usize,
-    left_out: u64,
 }
+
+/// Notes in which interval lines about one caller were last asked for, so that a caller who comes
+/// back costs no lock.
+#[derive(Debug, Default)]
+pub(crate) struct LastAsked(AtomicU64);
 
 /// A refused caller, as far as it can be told apart from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,7 +84,26 @@ impl LogThrottle {
     }
 
     fn new(about: &'static str, max_lines_per_caller: usize) -> Self {
-        Self { about, max_lines_per_caller, interval: Mutex::default() }
+        let (interval, left_out) = (Mutex::default(), AtomicU64::new(0));
+        Self { about, max_lines_per_caller, interval, number: AtomicU64::new(1), left_out }
+    }
+
+    /// Does the same as [`permits`](Self::permits), for a caller about whom at most one line is
+    /// logged within an interval, and who has a place for a note. Takes no lock for further
+    /// requests within an interval.
+    pub(crate) fn permits_once(
+        &self,
+        caller: Caller,
+        reason: DenyReason,
+        last_asked: &LastAsked,
+    ) -> bool {
+        let number = self.number.load(Ordering::Relaxed);
+        if last_asked.0.load(Ordering::Relaxed) == number {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        last_asked.0.store(number, Ordering::Relaxed);
+        self.permits(caller, reason)
     }
 
     /// Returns whether a line about this caller and this reason may be logged now. If not, the line
@@ -85,7 +112,7 @@ impl LogThrottle {
         let mut interval = self.lock();
         let about_caller = interval.permitted.get(&(caller, reason)).copied().unwrap_or_default();
         if interval.permitted_sum == MAX_LINES || about_caller == self.max_lines_per_caller {
-            interval.left_out += 1;
+            self.left_out.fetch_add(1, Ordering::Relaxed);
             return false;
         }
         interval.permitted.insert((caller, reason), about_caller + 1);
@@ -95,11 +122,13 @@ impl LogThrottle {
 
     /// Begins the next interval. Logs how many lines the last interval has left out, if any.
     pub(crate) fn begin_interval(&self) {
-        let ended = std::mem::take(&mut *self.lock());
-        if ended.left_out > 0 {
+        *self.lock() = Interval::default();
+        self.number.fetch_add(1, Ordering::Relaxed);
+        let left_out = self.left_out.swap(0, Ordering::Relaxed);
+        if left_out > 0 {
             tracing::warn!(
                 about = self.about,
-                left_out = ended.left_out,
+                left_out,
                 "more callers were refused than are logged"
             );
         }
@@ -131,19 +160,39 @@ mod tests {
     #[test]
     fn lines_are_limited_by_caller_and_in_sum() {
         let throttle = LogThrottle::new("tests", 2);
+        let left_out = || throttle.left_out.load(Ordering::Relaxed);
         let permitted =
             |caller, reason| (0..5).filter(|_| throttle.permits(caller, reason)).count();
         assert_eq!(permitted(Caller::Key(1), DenyReason::Revoked), 2);
         assert_eq!(permitted(Caller::Key(1), DenyReason::Expired), 2);
         assert_eq!(permitted(Caller::Key(2), DenyReason::Expired), 2);
-        assert_eq!(throttle.lock().left_out, 9);
+        assert_eq!(left_out(), 9);
         let others = (3..1000).map(|id| permitted(Caller::Key(id), DenyReason::Revoked));
         assert_eq!(others.sum::<usize>(), MAX_LINES - 6);
         assert_eq!(throttle.lock().permitted.len(), MAX_LINES / 2);
-        assert_eq!(throttle.lock().left_out, 9 + 997 * 5 - (MAX_LINES as u64 - 6));
+        assert_eq!(left_out(), 9 + 997 * 5 - (MAX_LINES as u64 - 6));
         throttle.begin_interval();
-        assert_eq!(throttle.lock().left_out, 0);
+        assert_eq!(left_out(), 0);
         assert_eq!(permitted(Caller::Key(1), DenyReason::Revoked), 2);
+    }
+
+    // Scenario: a caller with a note is refused several times within an interval, and then in the
+    // next one. Another caller shares no note with it.
+    // Guarantee: each interval has one line about each caller. The other requests are counted as
+    // left out.
+    #[test]
+    fn a_note_permits_one_line_in_each_interval() {
+        let throttle = LogThrottle::for_keys();
+        let notes = [LastAsked::default(), LastAsked::default()];
+        for _ in 0..2 {
+            for (id, note) in notes.iter().enumerate() {
+                let caller = Caller::Key(id as u64);
+                let permits = || throttle.permits_once(caller, DenyReason::Revoked, note);
+                assert_eq!([permits(), permits(), permits()], [true, false, false]);
+            }
+            assert_eq!(throttle.left_out.load(Ordering::Relaxed), 4);
+            throttle.begin_interval();
+        }
     }
 
     // Scenario: callers have two addresses of one IPv6 network, an address of another IPv6 network,

@@ -15,7 +15,6 @@ use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderName, Method, Request, Response, StatusCode, Uri};
-use hyper::body::Body;
 use ingestion_api::{header, route};
 use otlp_auth::server::{
     AuthenticateLayer, CredentialExtractor, OtlpResponder, Rejection, Responder as _,
@@ -28,8 +27,7 @@ use tower::{Service, ServiceExt as _};
 
 use super::otlp::{self, Otlp};
 use super::remote_write;
-use crate::admission::denial_log::DenialLog;
-use crate::admission::usage::UsageRecorder;
+use crate::admission::Admission;
 use crate::config::AuthConfig;
 use crate::item::Item;
 use crate::upstream::debug::DebugExporter;
@@ -119,15 +117,15 @@ pub(crate) fn key_places(auth: &AuthConfig) -> CredentialExtractor {
 pub(crate) fn router<A>(
     agent: Agent<axum::body::Body>,
     authenticate: AuthenticateLayer<A>,
-    denial_log: DenialLog,
-    usage: UsageRecorder,
+    admission: &Admission,
 ) -> Router
 where
     A: ServerAuthenticator + 'static,
 {
     let agent = agent.map_response(|response: Response<_>| response.map(axum::body::Body::new));
     let router = Router::new().fallback_service(agent);
-    super::authenticated(router, authenticate.with_responder(respond), denial_log, usage)
+    let authenticate = authenticate.with_responder(respond);
+    Router::new().fallback_service(admission.admit(&authenticate, router))
 }
 
 /// Returns whether the path is one of the agent listener.

@@ -13,10 +13,8 @@ use otlp_auth::server::{AuthenticateLayer, CredentialExtractor, ServerAuthentica
 use otlp_receiver::{Receiver, Refusal, ResponseFormat};
 use tower::{Service, ServiceExt as _};
 
-use super::authenticated;
 use super::health::{self, Health};
-use crate::admission::denial_log::DenialLog;
-use crate::admission::usage::UsageRecorder;
+use crate::admission::Admission;
 use crate::config::AuthConfig;
 use crate::item::Item;
 use crate::upstream::debug::DebugExporter;
@@ -145,8 +143,7 @@ pub(crate) fn router<A>(
     otlp: Otlp<axum::body::Body>,
     health: Health,
     authenticate: AuthenticateLayer<A>,
-    denial_log: DenialLog,
-    usage: UsageRecorder,
+    admission: &Admission,
 ) -> Router
 where
     A: ServerAuthenticator + 'static,
@@ -154,5 +151,6 @@ where
     let authenticate =
         health::PATHS.into_iter().fold(authenticate, AuthenticateLayer::with_exempt_path);
     let otlp = otlp.map_response(|response: Response<_>| response.map(axum::body::Body::new));
-    authenticated(health.router().fallback_service(otlp), authenticate, denial_log, usage)
+    let routes = health.router().fallback_service(otlp);
+    Router::new().fallback_service(admission.admit(&authenticate, routes))
 }

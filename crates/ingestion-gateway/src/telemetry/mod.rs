@@ -1,9 +1,12 @@
 //! The gateway's own metrics and health.
 
+pub(crate) mod keys;
 pub mod logs;
 pub(crate) mod readiness;
-
-use std::sync::Arc;
+pub(crate) mod requests;
+pub(crate) mod route;
+pub(crate) mod store;
+pub(crate) mod upstream;
 
 use axum::Router;
 use axum::extract::State;
@@ -11,14 +14,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use ingestion_keys::cache::KeyCache;
 use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry_sdk::error::OTelSdkError;
-use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
 use self::readiness::Readiness;
 use crate::upstream::debug::DISCARDS;
+
+/// The largest number of series of an instrument whose attributes come from fixed sets.
+const MAX_SERIES: usize = 500;
 
 /// The metrics of this process, and the registry from which they are scraped.
 #[derive(Debug)]
@@ -33,6 +38,8 @@ struct Health {
     /// The metrics exist only as long as their provider.
     _provider: SdkMeterProvider,
     readiness: Readiness,
+    /// Whether anything that is received is discarded.
+    discards: bool,
 }
 
 impl Telemetry {
@@ -42,27 +49,36 @@ impl Telemetry {
             .with_registry(registry.clone())
             .without_target_info()
             .build()?;
-        Ok(Self { registry, provider: SdkMeterProvider::builder().with_reader(exporter).build() })
+        let provider = SdkMeterProvider::builder().with_reader(exporter).with_view(bounded).build();
+        Ok(Self { registry, provider })
     }
 
     pub(crate) fn meter(&self) -> Meter {
         self.provider.meter("ingestion-gateway")
     }
 
-    /// Creates the router of the telemetry listener. Registers a metric for the number of keys.
-    pub(crate) fn router(self, cache: Arc<KeyCache>, readiness: Readiness) -> Router {
-        let meter = self.meter();
-        let keys = meter.u64_observable_gauge("ingestion.keys").with_unit("{key}");
-        keys.with_description("Keys in memory, expired and disabled ones included")
-            .with_callback(move |gauge| gauge.observe(cache.len() as u64, &[]))
-            .build();
-        let health = Health { registry: self.registry, _provider: self.provider, readiness };
+    /// Creates the router of the telemetry listener. `discards` says whether anything that is
+    /// received is discarded, which `/readyz` then says.
+    pub(crate) fn router(self, readiness: Readiness, discards: bool) -> Router {
+        let health =
+            Health { registry: self.registry, _provider: self.provider, readiness, discards };
         Router::new()
             .route("/metrics", get(metrics))
             .route("/livez", get(async || "alive\n"))
             .route("/readyz", get(ready))
             .with_state(health)
     }
+}
+
+/// Bounds the series of an instrument whose attributes come from fixed sets. The SDK reserves
+/// memory for as many series as there may be. Instruments with the ids of keys have the SDK's
+/// bound.
+fn bounded(instrument: &Instrument) -> Option<Stream> {
+    let name = instrument.name();
+    if name.starts_with("ingestion.key.") || name == "ingestion.debug.items" {
+        return None;
+    }
+    Stream::builder().with_cardinality_limit(MAX_SERIES).build().ok()
 }
 
 async fn metrics(State(health): State<Health>) -> Response {
@@ -80,7 +96,8 @@ async fn metrics(State(health): State<Health>) -> Response {
 /// Answers whether the gateway can decide about keys.
 async fn ready(State(health): State<Health>) -> Response {
     match health.readiness.check() {
-        Ok(()) => format!("ready\n{DISCARDS}\n").into_response(),
+        Ok(()) if health.discards => format!("ready\n{DISCARDS}\n").into_response(),
+        Ok(()) => "ready\n".into_response(),
         Err(why) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
         }

@@ -25,6 +25,15 @@ pub(super) enum Failure {
 
 impl Failure {
     pub(super) const UNAVAILABLE: Self = Self::Refused(Refusal::UpstreamUnavailable);
+
+    /// Returns the label for metrics: who is the cause.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Refused(Refusal::UpstreamUnavailable) => "unavailable",
+            Self::Refused(_) => "request",
+            Self::Denied(_) => "key",
+        }
+    }
 }
 
 /// The form of an answer.

@@ -18,6 +18,7 @@ use super::headers::HeaderRules;
 use super::tls::ClientTls;
 use super::watch::Watch;
 use crate::config::{EndpointConfig, UpstreamUrl};
+use crate::telemetry::upstream::UpstreamMetrics;
 
 /// Tells whether the key of a request is still valid.
 pub(crate) type Standing = dyn Fn(&Identity) -> Result<(), DenyReason> + Send + Sync;
@@ -45,6 +46,7 @@ pub(crate) struct Target {
     pub(super) standing: Arc<Standing>,
     /// The largest number of bytes of a body.
     pub(super) max_body: u64,
+    pub(super) metrics: UpstreamMetrics,
 }
 
 /// What names an upstream in a request.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use opentelemetry::metrics::Meter;
 use otlp_auth::server::CredentialExtractor;
 
 use super::headers::{HeaderRules, Transport};
@@ -9,6 +10,7 @@ use super::target::{Address, Answers, Standing, Target};
 use super::tls::{Alpn, ClientTls};
 use crate::config::{Config, DestinationConfig, EndpointConfig};
 use crate::error::RunError;
+use crate::telemetry::upstream::UpstreamMetrics;
 use crate::tls::{Reload, Reloads};
 
 const OTLP_GRPC: &str = "upstream.otlp_grpc";
@@ -38,7 +40,6 @@ impl<T> Destination<Arc<T>> {
 }
 
 /// Where the requests of each kind go.
-#[derive(Debug)]
 pub(crate) struct Targets {
     pub(crate) otlp_grpc: Destination<Arc<Target>>,
     pub(crate) otlp_http: Destination<Arc<Target>>,
@@ -58,8 +59,9 @@ impl Targets {
         extractor: &CredentialExtractor,
         standing: Arc<Standing>,
         reloads: &Reloads,
+        meter: &Meter,
     ) -> Result<Self, RunError> {
-        let context = Context { config, extractor, standing, reloads };
+        let context = Context { config, extractor, standing, reloads, meter };
         let upstream = &config.upstream;
         let mut tasks = Vec::new();
         Ok(Self {
@@ -77,6 +79,7 @@ struct Context<'a> {
     extractor: &'a CredentialExtractor,
     standing: Arc<Standing>,
     reloads: &'a Reloads,
+    meter: &'a Meter,
 }
 
 impl Context<'_> {
@@ -103,7 +106,9 @@ impl Context<'_> {
         let identity_headers = &self.config.upstream.identity_headers;
         let rules = HeaderRules::new(transport, endpoint, identity_headers)
             .map_err(|source| RunError::UpstreamAuth { section, source })?;
+        let (is_grpc, authority) = (section == OTLP_GRPC, endpoint.endpoint.authority());
         let target = Target {
+            metrics: UpstreamMetrics::new(self.meter, is_grpc, authority),
             section,
             config: EndpointConfig::clone(endpoint),
             address: Address::of(&endpoint.endpoint).map_err(RunError::Upstream)?,

@@ -1,5 +1,6 @@
 //! Tests that a caller who is refused cannot fill the log.
 
+use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
@@ -37,6 +38,47 @@ async fn refused_calls_do_not_fill_the_log() {
         .sum();
     assert_eq!(logged + left_out, CALLS, "{log}");
     assert!(logged < CALLS / 10, "{logged} lines");
+}
+
+// Scenario: a key is created, updated, rotated and deleted through the management API. A change
+// that is not valid is refused. The names and descriptions have texts of their own.
+// Guarantee: the log has one line for each change that was made, with who made it, what was changed
+// and the id of the key. It has no name and no description.
+#[tokio::test]
+async fn changes_are_logged() {
+    let gateway = Gateway::start().await;
+    let key = gateway.create("a-name-of-a-person").await;
+    let path = format!("/api/security/ingestion/api_keys/{}", key.id);
+    let call = async |method, path: &str, body: serde_json::Value| {
+        let call = gateway.call(method, path).json(&body);
+        call.send().await.unwrap()
+    };
+    let update = serde_json::json!({"description": "a-text-of-a-person", "enabled": true});
+    assert_eq!(call(Method::PATCH, &path, update).await.status(), 200);
+    let update = serde_json::json!({"description": "a-text-of-a-person", "name": "another-name"});
+    assert_eq!(call(Method::PATCH, &path, update).await.status(), 200);
+    assert_eq!(call(Method::PATCH, &path, serde_json::json!({"name": ""})).await.status(), 400);
+    let rotated = call(Method::POST, &format!("{path}/rotate"), serde_json::json!({})).await;
+    let rotated: serde_json::Value = rotated.json().await.unwrap();
+    gateway.delete(key.id).await;
+    let log = gateway.log.wait_for("change=\"delete\"").await;
+    assert!(log.contains("who=\"token-1\""), "{log}");
+    let log = gateway.log.all();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("a key was changed")).collect();
+    let id = format!("key.id={}", key.id);
+    let successor = format!("new_key.id={}", rotated["id"]);
+    let expected = [
+        ["change=\"create\"", &id, ""],
+        ["change=\"update\"", &id, "fields=\"description\""],
+        ["change=\"update\"", &id, "fields=\"name\""],
+        ["change=\"rotate\"", &id, &successor],
+        ["change=\"delete\"", &id, ""],
+    ];
+    assert_eq!(lines.len(), expected.len(), "{lines:?}");
+    for (line, parts) in lines.iter().zip(expected) {
+        assert!(parts.iter().all(|part| line.contains(part)), "{line}: {parts:?}");
+    }
+    assert!(!log.contains("of-a-person") && !log.contains("another-name"), "{log}");
 }
 
 // Scenario: a peer without a key sends wrong frames over HTTP/2, which the HTTP library logs: 1,000

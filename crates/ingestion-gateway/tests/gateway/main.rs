@@ -2,6 +2,7 @@
 //!
 //! | module | guards |
 //! |---|---|
+//! | `metrics` | which metrics there are, and that their document is complete |
 //! | `management` | every call of the management API, with and without a credential |
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
 //! | `forward_auth` | what other proxies are answered about requests |
@@ -45,6 +46,7 @@ mod log;
 mod malformed;
 mod malformed_http2;
 mod management;
+mod metrics;
 mod payload;
 mod process;
 mod program;

@@ -59,3 +59,33 @@ async fn only_success_counts_as_accepted() {
     let listed: Value = list.send().await.unwrap().json().await.unwrap();
     assert_eq!((&listed[0]["accepted"], &listed[0]["failed"]), (&3.into(), &4.into()));
 }
+
+// Scenario: a key is used from more user agents than are kept. In another gateway, `usage.sources`
+// is 0. Both gateways are restarted.
+// Guarantee: the first gateway shows the latest user agents, the last one among them, and no more
+// than it should keep. The other gateway keeps no source at all, and counts all the same.
+#[tokio::test]
+async fn the_latest_sources_are_kept_or_none() {
+    for (sources, kept) in [("usage.sources=3", 3), ("usage.sources=0", 0)] {
+        let gateway = Gateway::start_with(&["--set", sources]).await;
+        let key = gateway.create("edge").await;
+        for number in 0..6 {
+            let request = gateway.client.post(gateway.url("agent", "/stsAgent/intake"));
+            let request = request.header("sts-api-key", &key.secret);
+            let sent = request.header("user-agent", format!("sender/{number}")).send().await;
+            assert_eq!(sent.unwrap().status(), StatusCode::OK);
+        }
+        let shown = async |gateway: &Gateway| {
+            let used = gateway.get(key.id).await;
+            assert_eq!(used["accepted"], 6);
+            let sources = used["sources"].as_array().cloned().unwrap_or_default();
+            let agents = sources.iter().map(|source| source["userAgent"].as_str().unwrap());
+            agents.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let before = shown(&gateway).await;
+        assert_eq!(before.len(), kept, "{before:?}");
+        assert!(kept == 0 || before.contains(&"sender/5".to_owned()), "{before:?}");
+        let gateway = gateway.restart().await;
+        assert_eq!(shown(&gateway).await.len(), kept);
+    }
+}

@@ -1,8 +1,9 @@
 //! Counts the answers, the bytes, the denied requests and the clients of a key.
 
+use std::any::Any;
 use std::net::IpAddr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use ingestion_api::KEY_PREFIX;
 
@@ -52,6 +53,7 @@ pub struct KeyHandle {
     max_clients: usize,
     /// The digest of the key, by which the cache finds the key again.
     pub(super) digest: DigestPrefix,
+    note: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 /// A client that used the key.
@@ -73,7 +75,18 @@ impl KeyHandle {
             clients: Mutex::default(),
             max_clients,
             digest,
+            note: OnceLock::new(),
         }
+    }
+
+    /// Returns a value that the program keeps with the key, such as instruments that are bound to
+    /// the id of the key. The first call makes the value. Returns `None` if a value of another type
+    /// was made.
+    ///
+    /// The value lives as long as the handle. A key that is busy, was renamed or changed its state
+    /// may have several handles.
+    pub fn note<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        self.note.get_or_init(|| Box::new(make())).downcast_ref()
     }
 
     /// Adds the answer to an allowed request, and says whether the answer was a success. The cache

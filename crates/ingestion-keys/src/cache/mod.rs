@@ -7,6 +7,7 @@ mod identities;
 mod key_handle;
 #[cfg(test)]
 mod tests;
+mod totals;
 mod usage;
 
 use std::collections::VecDeque;
@@ -23,6 +24,7 @@ use otlp_auth::{Credential, Decision, DenyReason, Identity, Undecided, Verdict};
 use self::digest_prefix::{DigestPrefix, Map};
 use self::entry::{Entry, State};
 pub use self::key_handle::KeyHandle;
+pub use self::totals::{UsageTotal, UsageTotals};
 pub use self::usage::PendingUsage;
 use self::usage::Registry;
 use crate::clock::{Clock, Timestamp};
@@ -189,6 +191,16 @@ impl KeyCache {
             .load(Ordering::Acquire)
             .checked_sub(nanoseconds(self.clock.monotonic()))?;
         (left > 0).then_some(Duration::from_nanos(left))
+    }
+
+    /// Returns the time since the last successful read of the store began. Returns `None` if the
+    /// store was never read.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        let fresh_until = self.fresh_until.load(Ordering::Acquire);
+        let read_at = fresh_until.checked_sub(nanoseconds(self.options.max_staleness))?;
+        let age = nanoseconds(self.clock.monotonic()).saturating_sub(read_at);
+        Some(Duration::from_nanos(age))
     }
 
     /// Checks whether the checksum of the token is right, whether the cache is fresh, and whether

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use otlp_auth::{CountedIdentity, Identity};
 use super::digest_prefix::DigestPrefix;
 use super::identities::Identities;
 use super::key_handle::{KeyHandle, SeenClient};
+use super::totals::{MAX_LISTED, UsageTotal};
 use super::{KeyCache, KeyCacheOptions};
 use crate::clock::Timestamp;
 use crate::key::{KeyClient, KeyId, StoredKey, Usage};
@@ -30,12 +31,16 @@ const MAX_CORES: usize = 64;
 /// The usage of every key that was used.
 #[derive(Default)]
 pub(super) struct Registry {
-    used: papaya::HashMap<KeyId, Arc<Mutex<KeyUse>>>,
+    pub(super) used: papaya::HashMap<KeyId, Arc<Mutex<KeyUse>>>,
     /// The keys that are not in the store any more. The usage of such a key is removed from memory
     /// at the second flush after the key was marked, because a decision that began before the mark
     /// may be counted after the first flush has read the counters.
     retired: Mutex<HashMap<KeyId, Retired>>,
     flushing: tokio::sync::Mutex<()>,
+    /// The number of used keys whose totals are told apart.
+    listed: AtomicUsize,
+    /// The totals of the keys that were not told apart and do not exist any more.
+    pub(super) forgotten: Mutex<UsageTotal>,
     max_clients: usize,
     answers_are_reported: bool,
 }
@@ -50,11 +55,15 @@ enum Retired {
 }
 
 /// The usage of one key.
-struct KeyUse {
+pub(super) struct KeyUse {
     digest: DigestPrefix,
     counted: Vec<Counted>,
     /// The usage that was taken from the counters, but may not be in the store yet.
     unflushed: Option<Box<Usage>>,
+    /// Everything that was ever taken from the counters.
+    taken: UsageTotal,
+    /// Whether the totals of this key are told apart.
+    pub(super) is_listed: bool,
 }
 
 /// An identity whose counters are flushed.
@@ -204,15 +213,26 @@ impl Registry {
                 digest: *digest,
                 counted: Vec::with_capacity(1),
                 unflushed: None,
+                taken: UsageTotal::default(),
+                is_listed: false,
             }))
         };
         let mut key = lock(used.get_or_insert_with(id, new));
+        if key.counted.is_empty() && !key.is_listed {
+            key.is_listed = self.list_one_more();
+        }
         key.counted.iter_mut().for_each(|counted| counted.replaced = true);
         key.counted.extend(
             identities
                 .iter()
                 .map(|identity| Counted { identity: identity.clone(), replaced: false }),
         );
+    }
+
+    /// Takes a place among the keys whose totals are told apart. Returns whether there was one.
+    fn list_one_more(&self) -> bool {
+        let one_more = |listed| (listed < MAX_LISTED).then_some(listed + 1);
+        self.listed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
     /// Notes that a key is not in the store any more.
@@ -227,11 +247,19 @@ impl Registry {
 
     fn forget_retired(&self) {
         let used = self.used.pin();
+        // Whoever reads the totals has this lock as well, and finds each key in one place.
+        let mut forgotten = lock(&self.forgotten);
         lock(&self.retired).retain(|id, retired| {
             match std::mem::replace(retired, Retired::SeenByFlush) {
                 Retired::Marked => true,
                 Retired::SeenByFlush => {
-                    used.remove(id);
+                    if let Some(key) = used.remove(id) {
+                        let key = lock(key);
+                        match key.is_listed {
+                            true => _ = self.listed.fetch_sub(1, Ordering::Relaxed),
+                            false => forgotten.add(key.total(self)),
+                        }
+                    }
                     false
                 }
             }
@@ -251,6 +279,7 @@ impl Registry {
                 // everything before.
                 let is_held = counted.identity.is_held();
                 let usage = counted.take(now, self.answers_are_reported);
+                key.taken.add(UsageTotal::from(&usage));
                 if usage.accepted.saturating_add(usage.failed) >= BUSY && !counted.replaced {
                     busy.push(key.digest);
                 }
@@ -276,7 +305,31 @@ impl fmt::Debug for Registry {
     }
 }
 
+impl KeyUse {
+    /// Returns the usage since the process started.
+    pub(super) fn total(&self, registry: &Registry) -> UsageTotal {
+        let mut total = self.taken;
+        for counted in &self.counted {
+            total.add(counted.total(registry.answers_are_reported));
+        }
+        total
+    }
+}
+
 impl Counted {
+    /// Returns the usage in the counters, without the clients.
+    fn total(&self, answers_are_reported: bool) -> UsageTotal {
+        let Some(handle) = self.identity.identity().handle::<KeyHandle>() else {
+            return UsageTotal::default();
+        };
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (accepted, failed) = match answers_are_reported {
+            true => (read(&handle.accepted), read(&handle.failed)),
+            false => (self.identity.uses(), 0),
+        };
+        UsageTotal { accepted, failed, bytes: read(&handle.bytes) }
+    }
+
     /// Returns the counted usage, and leaves the counters unchanged.
     fn read(&self, now: Timestamp, answers_are_reported: bool) -> Usage {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -329,7 +382,7 @@ impl Counted {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // The lock is used even if it is poisoned: the counters and lists are consistent after every
     // statement.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

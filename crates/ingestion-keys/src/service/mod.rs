@@ -292,12 +292,14 @@ where
     ) -> Result<Option<Committed>, WriteError> {
         let mut change_id = [0; 16];
         self.random(&mut change_id)?;
-        let commit = Commit { change_id, at, who: who.to_owned(), audit, writes: writes.clone() };
+        let (who_changes, what) = (who.to_owned(), audit.clone());
+        let commit = Commit { change_id, at, who: who_changes, audit, writes: writes.clone() };
         match self.store.commit(commit).await {
             Ok(committed) => {
                 let changes: Vec<_> =
                     writes.iter().map(|write| write.change(committed.revision, at)).collect();
                 self.cache.apply(&changes);
+                log(who, &what);
                 Ok(Some(committed))
             }
             Err(CommitError::Changed | CommitError::IdTaken) => Ok(None),
@@ -311,6 +313,20 @@ where
         let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
         rng.try_fill_bytes(bytes).map_err(|error| WriteError::Random(error.into()))
     }
+}
+
+/// Logs a change that was made. The line has no name and no description, because a person may have
+/// written anything there.
+fn log(who: &str, what: &AuditNote) {
+    let fields: Vec<_> = what.changes.iter().map(FieldChange::field).collect();
+    tracing::info!(
+        who,
+        change = what.action.as_str(),
+        key.id = what.key_id.get(),
+        new_key.id = what.other_key_id.map(KeyId::get),
+        fields = (!fields.is_empty()).then(|| fields.join(" ")),
+        "a key was changed"
+    );
 }
 
 fn note(action: AuditAction, key: &KeyRecord, changes: Vec<FieldChange>) -> AuditNote {

@@ -61,6 +61,26 @@ pub enum StoreErrorKind {
     Internal,
 }
 
+impl StoreErrorKind {
+    /// Returns the label for metrics, such as `locked` or `unavailable`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Locked => "locked",
+            Self::TooNew => "too_new",
+            Self::NotOurs => "not_ours",
+            Self::Replaced => "replaced",
+            Self::Misconfigured => "misconfigured",
+            Self::Full => "full",
+            Self::ReadOnly => "read_only",
+            Self::Corrupt => "corrupt",
+            Self::Unavailable => "unavailable",
+            Self::Io => "io",
+            Self::Internal => "internal",
+        }
+    }
+}
+
 /// A change was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {

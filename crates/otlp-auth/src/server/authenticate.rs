@@ -67,13 +67,13 @@ const DRAIN_SILENCE: Duration = Duration::from_secs(2);
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// let tokens = FixedTokens::new([("team-a", "iapikeyok-of-team-a")])?;
 /// let layer = AuthenticateLayer::new(tokens).with_exempt_path("/grpc.health.v1.Health/Check");
-/// let service = ServiceBuilder::new().layer(layer).service_fn(async |request: http::Request<String>| {
-///     let sender = request.extensions().get::<Identity>().map(|identity| identity.name().to_owned());
-///     Ok::<_, std::convert::Infallible>(http::Response::new(sender.unwrap_or_default()))
-/// });
+/// let service = ServiceBuilder::new().layer(layer).service_fn(async |request:
+/// http::Request<String>| { let sender = request.extensions().get::<Identity>().map(|identity|
+/// identity.name().to_owned()); Ok::<_,
+/// std::convert::Infallible>(http::Response::new(sender.unwrap_or_default())) });
 ///
-/// let request = http::Request::post("/v1/traces").header("authorization", "StackState iapikeyok-of-nobody");
-/// let response = service.oneshot(request.body(String::new())?).await?;
+/// let request = http::Request::post("/v1/traces").header("authorization", "StackState
+/// iapikeyok-of-nobody"); let response = service.oneshot(request.body(String::new())?).await?;
 /// assert_eq!(response.status(), http::StatusCode::UNAUTHORIZED);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
@@ -157,6 +157,35 @@ impl<A> AuthenticateLayer<A> {
     #[must_use]
     pub fn with_meter(self, meter: &opentelemetry::metrics::Meter) -> Self {
         self.refined(|policy| policy.reporter.count_with(meter))
+    }
+
+    /// Counts decisions by the route of the request as well, in the attribute `http.route`. `route`
+    /// returns the index of a path among `names`, or `None` for a path that is none of these
+    /// routes. The decision on such a path is counted without the attribute.
+    ///
+    /// The routes are a fixed set, because a sender can ask for any path.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use otlp_auth::server::{AuthenticateLayer, FixedTokens};
+    ///
+    /// # fn example(meter: opentelemetry::metrics::Meter) -> Result<(), Box<dyn std::error::Error>> {
+    /// const ROUTES: [&str; 2] = ["/v1/traces", "/v1/metrics"];
+    /// let layer = AuthenticateLayer::new(FixedTokens::new([("team-a", "iapikeyok-of-team-a")])?)
+    ///     .with_meter(&meter)
+    ///     .with_routes(ROUTES, |path| ROUTES.iter().position(|route| *route == path));
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn with_routes(
+        self,
+        names: impl IntoIterator<Item = &'static str>,
+        route: fn(&str) -> Option<usize>,
+    ) -> Self {
+        let routes = crate::metrics::Routes::new(names, route);
+        self.refined(|policy| policy.reporter.count_by(routes))
     }
 
     fn refined(mut self, refine: impl FnOnce(&mut Policy)) -> Self {
@@ -259,7 +288,8 @@ where
             Ok(credential) => self.layer.authenticator.authenticate(&credential),
             Err(reason) => {
                 let denial = Denial::new(reason);
-                policy.reporter.report(&Ok(Decision::Deny(denial.clone())), transport, started);
+                let verdict = Ok(Decision::Deny(denial.clone()));
+                policy.reporter.report(&verdict, transport, parts.uri.path(), started);
                 let response = policy.reject(Some(denial), &parts);
                 drain(&parts, body);
                 return ResponseFuture { state: State::Rejected { response: Some(response) } };
@@ -382,7 +412,7 @@ where
         S: Service<Request<B>>,
     {
         let Self { mut parts, body, mut service, transport, policy, started } = self;
-        policy.reporter.report(&verdict, transport, started);
+        policy.reporter.report(&verdict, transport, parts.uri.path(), started);
         let denial = match verdict {
             Ok(Decision::Allow(identity)) => {
                 parts.extensions.insert(identity);

@@ -71,7 +71,8 @@ impl<A: InMemoryAuthenticator> tonic::service::Interceptor for Interceptor<A> {
             Ok(credential) => self.authenticator.decide(&credential),
             Err(reason) => Ok(Decision::Deny(reason.into())),
         };
-        self.reporter.report(&verdict, "grpc", started);
+        // An interceptor does not see the path of the call.
+        self.reporter.report(&verdict, "grpc", "", started);
         match verdict {
             Ok(Decision::Allow(identity)) => {
                 request.extensions_mut().insert(identity);

@@ -16,13 +16,24 @@ pub(crate) struct Reporter {
     last_warning: Arc<Mutex<Option<Instant>>>,
     #[cfg(feature = "metrics")]
     decisions: Option<crate::metrics::Decisions>,
+    #[cfg(feature = "metrics")]
+    routes: crate::metrics::Routes,
 }
 
 impl Reporter {
     /// Counts with `meter` from now on.
     #[cfg(feature = "metrics")]
     pub(crate) fn count_with(&mut self, meter: &opentelemetry::metrics::Meter) {
-        self.decisions = Some(crate::metrics::Decisions::new(meter));
+        self.decisions = Some(crate::metrics::Decisions::new(meter, &self.routes));
+    }
+
+    /// Counts decisions by these routes from now on.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn count_by(&mut self, routes: crate::metrics::Routes) {
+        self.routes = routes;
+        if let Some(decisions) = &mut self.decisions {
+            decisions.count_by(&self.routes);
+        }
     }
 
     /// Returns the current time if durations are measured.
@@ -36,12 +47,13 @@ impl Reporter {
 
     #[cfg_attr(
         not(feature = "metrics"),
-        expect(unused_variables, reason = "durations are a metric")
+        expect(unused_variables, reason = "routes and durations are for metrics")
     )]
     pub(crate) fn report(
         &self,
         verdict: &Verdict,
         transport: &'static str,
+        path: &str,
         started: Option<Instant>,
     ) {
         match verdict {
@@ -64,7 +76,8 @@ impl Reporter {
         }
         #[cfg(feature = "metrics")]
         if let (Some(decisions), Some(started)) = (&self.decisions, started) {
-            decisions.count(verdict, transport, started.elapsed());
+            let route = self.routes.index(path);
+            decisions.count(verdict, transport, (&self.routes, route), started.elapsed());
         }
     }
 

@@ -22,6 +22,12 @@ impl<B> ResponseBody<B> {
         Self { inner: Some(body), rejection: Bytes::new() }
     }
 
+    /// Returns whether this is the body of a rejection, so that the inner service was not called.
+    #[must_use]
+    pub fn is_rejection(&self) -> bool {
+        self.inner.is_none()
+    }
+
     pub(super) fn rejection(body: Bytes) -> Self {
         Self { inner: None, rejection: body }
     }

@@ -52,7 +52,8 @@ pub(crate) fn exported(
     points
 }
 
-// Scenario: requests of every outcome are sent over HTTP and gRPC, and to an exempt path.
+// Scenario: requests of every outcome are sent to a route over HTTP, to an unknown path over gRPC,
+// and to an exempt path.
 // Guarantee: each decision is counted once, with exactly the documented instruments, units and
 // attributes. No attribute contains a text of the request.
 #[tokio::test]
@@ -61,7 +62,11 @@ async fn decisions_are_counted() {
     let provider = SdkMeterProvider::builder()
         .with_reader(PeriodicReader::builder(exporter.clone()).build())
         .build();
-    let layer = layer().with_exempt_path("/health").with_meter(&provider.meter("test"));
+    const ROUTES: [&str; 2] = ["/v1/logs", "/v1/traces"];
+    let layer = layer()
+        .with_exempt_path("/health")
+        .with_meter(&provider.meter("test"))
+        .with_routes(ROUTES, |path| ROUTES.iter().position(|route| *route == path));
     let service = layer.layer(service_fn(async |_: Request<String>| {
         Ok::<_, Infallible>(Response::new(String::new()))
     }));
@@ -79,7 +84,7 @@ async fn decisions_are_counted() {
         ("undecided", &[OUTAGE]),
     ];
     for (content_type, path, times) in [
-        ("application/grpc", "/v1/traces", 1),
+        ("application/grpc", "/an.unknown.Service/Export", 1),
         ("application/x-protobuf", "/v1/traces", 2),
         ("", "/health", 5),
     ] {
@@ -95,7 +100,7 @@ async fn decisions_are_counted() {
         }
     }
     let mut expected = BTreeMap::new();
-    for (transport, times) in [("grpc", 1), ("http", 2)] {
+    for (transport, times, route) in [("grpc", 1, ""), ("http", 2, "http.route=/v1/traces ")] {
         for (outcome, count) in [("allow", 2), ("deny", 8), ("undecided", 1)] {
             expected.insert(
                 format!(
@@ -106,13 +111,14 @@ async fn decisions_are_counted() {
         }
         for (outcome, count) in [("allow", 2), ("undecided", 1)] {
             expected.insert(
-                format!("ingestion.auth.decisions {{decision}} counter outcome={outcome} transport={transport}"),
+                format!("ingestion.auth.decisions {{decision}} counter {route}outcome={outcome} transport={transport}"),
                 count * times,
             );
         }
         let reasons = credentials.iter().map(|(label, _)| *label);
         for reason in reasons.filter(|label| !["allow", "undecided"].contains(label)) {
-            let attributes = format!("deny.reason={reason} outcome=deny transport={transport}");
+            let attributes =
+                format!("deny.reason={reason} {route}outcome=deny transport={transport}");
             expected.insert(
                 format!("ingestion.auth.decisions {{decision}} counter {attributes}"),
                 times,

@@ -57,7 +57,8 @@ impl DebugExporter {
     /// called. Returns when the last line is written.
     pub(crate) async fn print(&self) {
         // Standard output may be a pipe that nobody reads, so writing must not block.
-        let mut output = LossyOutput::new("debug", io::stdout());
+        // A gateway that discards nothing has no thread for it.
+        let mut output = None::<LossyOutput>;
         let mut seconds = tokio::time::interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -69,10 +70,13 @@ impl DebugExporter {
             let is_last = self.stop.is_cancelled();
             let summary = std::mem::take(&mut *self.lock());
             if !summary.is_empty() {
+                let output = output.get_or_insert_with(|| LossyOutput::new("debug", io::stdout()));
                 // Writing to a lossy output does not fail.
                 let _ = output.write_all(format!("{summary}\n").as_bytes());
             }
-            output.report_dropped_lines();
+            if let Some(output) = &mut output {
+                output.report_dropped_lines();
+            }
             if is_last {
                 break;
             }

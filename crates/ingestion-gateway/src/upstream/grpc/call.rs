@@ -34,9 +34,16 @@ where
     let format = pool.target.format_of(&parts);
     let watch = pool.target.watch(&parts);
     let head = pool.target.grpc_head(parts);
+    let (metrics, began) = (&pool.target.metrics, std::time::Instant::now());
     match exchange(pool, head, body, watch, call).await {
-        Ok(response) => response.map(ResponseBody::Grpc),
-        Err(failure) => format.answer(failure, &pool.target.extractor),
+        Ok(response) => {
+            metrics.answered(response.status(), began.elapsed());
+            response.map(ResponseBody::Grpc)
+        }
+        Err(failure) => {
+            metrics.failed(failure.label(), began.elapsed());
+            format.answer(failure, &pool.target.extractor)
+        }
     }
 }
 

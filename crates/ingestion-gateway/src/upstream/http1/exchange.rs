@@ -37,9 +37,16 @@ where
         Ok(()) => {
             let body = UploadBody::new(body, pool.target.max_body, is_http1);
             let request = pool.target.http_request(parts, body);
+            let (metrics, began) = (&pool.target.metrics, std::time::Instant::now());
             match exchange(pool, request, watch).await {
-                Ok(response) => return response,
-                Err(failure) => failure,
+                Ok(response) => {
+                    metrics.answered(response.status(), began.elapsed());
+                    return response;
+                }
+                Err(failure) => {
+                    metrics.failed(failure.label(), began.elapsed());
+                    failure
+                }
             }
         }
         Err(failure) => failure,

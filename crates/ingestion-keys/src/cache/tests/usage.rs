@@ -202,3 +202,41 @@ async fn a_busy_key_is_counted_exactly() {
     env.flush().await;
     assert_eq!(env.usage(1).await.accepted, 2 * THREADS * USES);
 }
+
+// Scenario: more keys than are listed use the gateway. Some are used before and after a flush, and
+// one listed and one unlisted key are deleted and forgotten.
+// Guarantee: the totals contain each request once, whether or not it was flushed. A deleted key is
+// not listed any more, the requests of the unlisted one stay in the sum, and the free place goes to
+// the next new key.
+#[tokio::test]
+async fn totals_survive_a_flush_and_are_bounded() {
+    let env = TestEnv::new();
+    let count = totals::MAX_LISTED as i64 + 2;
+    let mut records = Vec::new();
+    for number in 1..=count {
+        let record = env.insert(number, "n").await;
+        records.push(record);
+        env.decide(number.unsigned_abs());
+    }
+    let sums = || {
+        let totals = env.cache.usage_totals();
+        let listed: u64 = totals.keys.iter().map(|(_, total)| total.accepted).sum();
+        (totals.keys.len(), listed, totals.others.accepted)
+    };
+    assert_eq!(sums(), (totals::MAX_LISTED, totals::MAX_LISTED as u64, 2));
+    env.flush().await;
+    env.decide(1);
+    env.decide(count.unsigned_abs());
+    assert_eq!(sums(), (totals::MAX_LISTED, totals::MAX_LISTED as u64 + 1, 3));
+    for record in [records[0].clone(), records[records.len() - 1].clone()] {
+        env.write(Write::Delete(record)).await;
+    }
+    env.catch_up().await;
+    for _ in 0..3 {
+        env.flush().await;
+    }
+    assert_eq!(sums(), (totals::MAX_LISTED - 1, totals::MAX_LISTED as u64 - 1, 3));
+    env.insert(count + 1, "n").await;
+    env.decide(count.unsigned_abs() + 1);
+    assert_eq!(sums(), (totals::MAX_LISTED, totals::MAX_LISTED as u64, 3));
+}

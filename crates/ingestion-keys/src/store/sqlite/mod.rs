@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod create;
 mod error;
 mod file;
 mod files;
@@ -125,6 +126,7 @@ impl SqliteStore {
         let lock_path = file::beside(path, ".lock");
         let was_locked_before = lock_path.exists();
         let lock = PinnedFile::lock(&lock_path, options.lock_wait)?;
+        create::fill_if_empty(path);
         let opened = Self::start(path, PinnedFile::open(path)?, lock);
         let is_not_ours = matches!(opened, Err(SqliteError::Foreign | SqliteError::Newer { .. }));
         if is_not_ours && !was_locked_before {
@@ -180,7 +182,6 @@ impl SqliteStore {
         let newest = rows::cursor(&writer)?;
         let reserve = Reserve::open(&file::beside(path, ".reserve"))?;
         files = Arc::new(Files::new([database, log, lock], reserve, &writer, newest)?);
-        files.make_due_checkpoint(&mut writer);
         let reader = connect(path)?;
         reader.pragma_update(None, "query_only", true)?;
         files.verify()?;
@@ -297,6 +298,8 @@ fn write<T, E: From<rusqlite::Error> + From<SqliteError>>(
     files: &Files,
     change: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
+    // Before the first change, the file gets an id that no earlier copy of it has.
+    files.make_due_checkpoint(connection);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let changed = change(&transaction)?;
     files.verify()?;

@@ -11,6 +11,9 @@ use super::file::PinnedFile;
 /// The size of the reserve in bytes. Deleting a key writes about ten pages of 4 KiB to the log.
 const SIZE: usize = 1 << 20;
 
+/// The number of bytes that are written at once, so that the reserve takes little memory.
+const PART: usize = 64 << 10;
+
 /// A file beside the database that occupies space on the disk. When the disk is full, the file is
 /// emptied, so that SQLite has room for the change that revokes a key.
 ///
@@ -23,15 +26,14 @@ pub(super) struct Reserve {
 }
 
 impl Reserve {
-    /// Opens the file, readable only by its owner, and fills it. If the disk has no room for it,
-    /// the file stays empty.
+    /// Opens the file, readable only by its owner. If it is not full, the next
+    /// [`refill`](Self::refill) fills it.
     pub(super) fn open(path: &Path) -> Result<Self, SqliteError> {
         let file = PinnedFile::open(path)?;
         file.make_private();
         let reserve = Self { file: file.into_file(), is_released: AtomicBool::new(false) };
         if reserve.file.metadata().is_ok_and(|metadata| metadata.len() < SIZE as u64) {
             reserve.is_released.store(true, Ordering::Relaxed);
-            reserve.refill();
         }
         Ok(reserve)
     }
@@ -58,11 +60,13 @@ impl Reserve {
 
     fn fill(&self) -> io::Result<()> {
         // A file system may store zeros without using any space, and may compress what repeats.
-        let mut content = vec![0; SIZE];
-        getrandom::fill(&mut content).map_err(io::Error::other)?;
+        let mut part = vec![0; PART];
         let mut file = &self.file;
         file.rewind()?;
-        file.write_all(&content)?;
+        for _ in 0..SIZE / PART {
+            getrandom::fill(&mut part).map_err(io::Error::other)?;
+            file.write_all(&part)?;
+        }
         // The space is certain only when the file system has allocated it.
         self.file.sync_all()
     }

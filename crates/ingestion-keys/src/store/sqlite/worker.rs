@@ -31,10 +31,15 @@ pub(super) struct Worker {
 /// How often the thread that makes changes tries to fill the reserve again.
 const REFILL_INTERVAL: Duration = Duration::from_secs(60);
 
+/// The time from the start of a thread to its first look at the files. The first look makes a
+/// checkpoint and fills the reserve. Both wait for the disk, and the start of the gateway must not.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
+
 /// What the last look at the files found.
 #[derive(Debug)]
 struct Watch {
-    refilled_at: Instant,
+    /// When the reserve was last filled, or nearly so.
+    refilled_at: Option<Instant>,
     is_unusable: bool,
     /// The file that has the place of the database.
     other_file: Option<Stamp>,
@@ -48,12 +53,13 @@ impl Worker {
 
     /// Starts a thread that makes changes and watches the files.
     pub(super) fn writer(connection: Connection, files: Arc<Files>) -> Result<Self, SqliteError> {
-        let mut watch = Watch { is_unusable: false, other_file: None, refilled_at: Instant::now() };
+        let mut watch = Watch { is_unusable: false, other_file: None, refilled_at: None };
         let look = move |connection: &mut _, files: &_| watch.look(connection, files);
         Self::start("keys-writer", connection, files, look)
     }
 
-    /// Starts a thread. `look` is called about once in every [`VERIFY_INTERVAL`].
+    /// Starts a thread. `look` is called after [`FIRST_LOOK`], and then about once in every
+    /// [`VERIFY_INTERVAL`].
     fn start(
         name: &str,
         mut connection: Connection,
@@ -64,9 +70,9 @@ impl Worker {
         let run = {
             let files = Arc::clone(&files);
             move || {
-                let mut looked_at = Instant::now();
+                let (mut looked_at, mut interval) = (Instant::now(), FIRST_LOOK);
                 loop {
-                    match received.recv_timeout(VERIFY_INTERVAL) {
+                    match received.recv_timeout(interval) {
                         Ok(job) => {
                             // If a job panicked, its transaction was rolled back, and the caller of
                             // the job gets an error.
@@ -75,9 +81,9 @@ impl Worker {
                         Err(RecvTimeoutError::Timeout) => {}
                         Err(RecvTimeoutError::Disconnected) => break,
                     }
-                    if looked_at.elapsed() >= VERIFY_INTERVAL {
+                    if looked_at.elapsed() >= interval {
                         look(&mut connection, &files);
-                        looked_at = Instant::now();
+                        (looked_at, interval) = (Instant::now(), VERIFY_INTERVAL);
                     }
                 }
                 if files.other_file().is_some()
@@ -147,9 +153,9 @@ impl Watch {
         self.is_unusable = found.is_err();
         if found.is_ok() {
             files.make_due_checkpoint(connection);
-            if self.refilled_at.elapsed() >= REFILL_INTERVAL {
+            if self.refilled_at.is_none_or(|at| at.elapsed() >= REFILL_INTERVAL) {
                 files.refill_reserve();
-                self.refilled_at = Instant::now();
+                self.refilled_at = Some(Instant::now());
             }
         }
         let other_file = if found.is_err() { files.other_file() } else { None };
