@@ -10,7 +10,7 @@ use otlp_auth::Identity;
 use tokio::time::{Instant, Sleep};
 
 use super::answer::Failure;
-use super::target::Standing;
+use super::target::Target;
 
 /// The time between two looks at the key of a request.
 const LOOK: Duration = Duration::from_millis(400);
@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(400);
 /// Watches one request.
 pub(super) struct Watch {
     identity: Option<Identity>,
-    standing: Arc<Standing>,
+    pub(super) target: Arc<Target>,
     /// When the upstream must have answered.
     deadline: Option<Instant>,
     /// Made when the request waits for the first time.
@@ -26,13 +26,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(identity: Option<Identity>, standing: Arc<Standing>) -> Self {
-        Self { identity, standing, deadline: None, next_look: None }
+    pub(super) fn new(identity: Option<Identity>, target: Arc<Target>) -> Self {
+        Self { identity, target, deadline: None, next_look: None }
     }
 
     /// Watches the key of the same request in another task.
     pub(super) fn another(&self) -> Self {
-        Self::new(self.identity.clone(), Arc::clone(&self.standing))
+        Self::new(self.identity.clone(), Arc::clone(&self.target))
     }
 
     /// Expects an answer of the upstream at `deadline`. Without a deadline, the request waits for
@@ -67,7 +67,7 @@ impl Watch {
                 return Poll::Ready(Failure::UNAVAILABLE);
             }
             if let Some(identity) = &self.identity
-                && let Err(reason) = (self.standing)(identity)
+                && let Err(reason) = (self.target.standing)(identity)
             {
                 return Poll::Ready(Failure::Denied(reason));
             }
