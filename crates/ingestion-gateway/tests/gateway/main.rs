@@ -14,6 +14,9 @@
 //! | `payload` | bodies of telemetry: compression, limits, counts |
 //! | `cors` | requests from web pages |
 //! | `health` | the health check of gRPC |
+//! | `forward_http`, `forward_grpc` | what an upstream may do wrong, and what the sender sees |
+//! | `streams` | long streams and large bodies: their keys, and a side that is slow |
+//! | `smuggling` | what reaches an upstream of requests that an attacker has written |
 //! | `malformed`, `malformed_http2` | requests and connections that break the rules of HTTP |
 //! | `log` | that a caller who is refused cannot fill the log |
 //! | `usage` | which answers count as accepted and which as failed |
@@ -36,10 +39,13 @@ mod agent;
 mod agent_upstream;
 mod authorize_outage;
 mod bombs;
+mod calls;
 mod capacity;
 mod certificates;
 mod cors;
 mod forward_auth;
+mod forward_grpc;
+mod forward_http;
 mod health;
 mod http2;
 mod limits;
@@ -56,10 +62,13 @@ mod raw;
 mod ready;
 mod refusals;
 mod runtimes;
+mod scripted;
 mod secrets;
+mod smuggling;
 mod stalled;
 mod stopping;
 mod storage;
+mod streams;
 mod tls;
 mod transport;
 mod usage;
