@@ -99,7 +99,7 @@ impl App {
         let shared_key = Arc::<SharedKeyUse>::default();
         keys::observe(&cache, Arc::clone(&shared_key), &meter);
         let admission = Admission::new(key_lines, shared_key, &meter);
-        let authorizer = Authorizer::new(Arc::clone(&cache), config, &meter);
+        let authorizer = Authorizer::new(Arc::clone(&cache), config, admission.denials(), &meter);
         if config.upstream.discards() {
             tracing::warn!("{}", debug::DISCARDS);
         }

@@ -303,7 +303,8 @@ mod tests {
 
     // Scenario: paths with and without `/receiver`, below and beside the prefixes.
     // Guarantee: OTLP is recognized by its whole prefix, and its path is what follows the prefix.
-    // Other paths below the prefix of agents are for agents, and all other paths for nobody.
+    // Other paths below the prefix of agents are for agents, and all other paths for nobody, nor are
+    // those that lead out of the prefix for some servers.
     #[test]
     fn a_path_decides_what_a_request_is() {
         for (path, expected) in [
@@ -316,6 +317,12 @@ mod tests {
             ("/stsAgent/api/v1/series", Route::Intake),
             ("/stsAgent/", Route::Intake),
             ("/stsAgent", Route::Unknown),
+            ("/stsAgent/../admin", Route::Unknown),
+            ("/stsAgent/a/.", Route::Unknown),
+            ("/stsAgent/%2e%2e/admin", Route::Unknown),
+            ("/stsAgent/..;/admin", Route::Unknown),
+            ("/stsAgent/..\\admin", Route::Unknown),
+            ("/stsAgent/..a/.b.", Route::Intake),
             ("/stsAgents/intake", Route::Unknown),
             ("/prometheus/api/v1/write", Route::RemoteWrite),
             ("/prometheus/api/v1/write/", Route::Unknown),

@@ -10,6 +10,7 @@
 //! | `transport` | that each OTLP port serves both transports |
 //! | `bombs` | small bodies that become large when they are decompressed |
 //! | `agent` | OTLP and Prometheus remote write on the agent listener |
+//! | `agent_upstream` | what agents send on its way to an upstream |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
 //! | `cors` | requests from web pages |
 //! | `health` | the health check of gRPC |
@@ -35,6 +36,7 @@
 
 mod admission;
 mod agent;
+mod agent_upstream;
 mod authorize_outage;
 mod bombs;
 mod calls;
