@@ -298,8 +298,8 @@ mod tests {
 
     // Scenario: paths with and without `/receiver`, below and beside the prefixes.
     // Guarantee: OTLP is recognized by its whole prefix, and its path is what follows the prefix.
-    // Other paths below the prefix of agents are for agents, and all other paths for nobody, nor are
-    // those that lead out of the prefix for some servers.
+    // Other paths below the prefix of agents are for agents, and all other paths for nobody, nor
+    // are those that lead out of the prefix for some servers.
     #[test]
     fn a_path_decides_what_a_request_is() {
         for (path, expected) in [
