@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,17 +11,17 @@ use http::header::EXPECT;
 use http::{Request, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use otlp_receiver::body;
-use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Awaiting};
+use crate::ticker::{Alarm, passed_between};
 
 /// How long a body may make no progress once the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The time between two looks at a body that makes no progress. A body that waited for a signal
-/// instead would take a lock that all requests share.
-const LOOK: Duration = Duration::from_secs(1);
+/// The number of ticks between two looks at a body that makes no progress. A body that waited for a
+/// signal instead would take a lock that all requests share.
+const LOOK: u64 = 2;
 
 /// A body made no progress for too long.
 #[derive(Debug, thiserror::Error)]
@@ -45,10 +45,11 @@ pub(crate) struct RequestBody {
     idle_timeout: Duration,
     stop: CancellationToken,
     activity: Arc<Activity>,
-    /// Since when the body makes no progress.
-    waiting: Option<(Instant, Awaiting)>,
-    stopping_since: Option<Instant>,
-    next_look: Option<Pin<Box<Sleep>>>,
+    /// The tick since which the body makes no progress.
+    waiting: Option<(u64, Awaiting)>,
+    stopping_since: Option<u64>,
+    next_look: Option<u64>,
+    alarm: Alarm,
 }
 
 impl RequestBody {
@@ -73,29 +74,29 @@ impl RequestBody {
             waiting,
             stopping_since,
             next_look,
+            alarm: Alarm::default(),
         })
     }
 
     /// Waits until the body has made no progress for too long.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let look = LOOK.min(self.idle_timeout);
+        let now = self.alarm.set(cx, LOOK);
         let activity = &self.activity;
-        let (since, _) = self.waiting.get_or_insert_with(|| (Instant::now(), activity.wait()));
-        // The timer goes on while the body makes progress. It looks no more often for that.
-        let next_look = self.next_look.get_or_insert_with(|| Box::pin(tokio::time::sleep(look)));
-        loop {
-            ready!(next_look.as_mut().poll(cx));
-            let now = Instant::now();
-            if self.stopping_since.is_none() && self.stop.is_cancelled() {
-                self.stopping_since = Some(now);
-            }
-            let stopped = self.stopping_since.map(|stopping| stopping.max(*since) + STOP_TIMEOUT);
-            let idle = *since + self.idle_timeout;
-            let end = stopped.map_or(idle, |stopped| stopped.min(idle));
-            if now >= end {
-                return Poll::Ready(());
-            }
-            next_look.as_mut().reset(end.min(now + look));
+        let (since, _) = self.waiting.get_or_insert_with(|| (now, activity.wait()));
+        if now < *self.next_look.get_or_insert(now + LOOK) {
+            return Poll::Pending;
+        }
+        self.next_look = Some(now + LOOK);
+        if self.stopping_since.is_none() && self.stop.is_cancelled() {
+            self.stopping_since = Some(now);
+        }
+        let has_passed = |since, timeout| passed_between(since, now) >= timeout;
+        let is_stopped = self
+            .stopping_since
+            .is_some_and(|stopping| has_passed(stopping.max(*since), STOP_TIMEOUT));
+        match is_stopped || has_passed(*since, self.idle_timeout) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         }
     }
 }
