@@ -237,7 +237,8 @@ async fn otlp_and_remote_write_have_their_upstreams() {
 
 // Scenario: the upstreams are down.
 // Guarantee: an agent gets 503 with the time to come back and without a body. A sender of OTLP
-// below the prefix of agents gets 503 with a status in its encoding. The check of a key is answered.
+// below the prefix of agents gets 503 with a status in its encoding. The check of a key is
+// answered.
 #[tokio::test]
 async fn an_agent_keeps_its_payload_while_the_upstream_is_down() {
     let (upstream, otlp) =

@@ -33,7 +33,7 @@
 //! | `listeners` | which addresses the program listens on |
 //! | `ready` | the ready file with the addresses of all listeners |
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod admission;
 mod agent;
