@@ -73,7 +73,7 @@ impl Server {
                 shaken = Box::pin(tls.accept(stream)) => match shaken {
                     Ok(stream) => Either::Right(Box::new(stream)),
                     Err(error) => {
-                        counted.end = End::Failed;
+                        counted.end = End::TlsHandshake;
                         return tracing::debug!(%error, %peer, "TLS handshake failed");
                     }
                 },
@@ -121,7 +121,7 @@ impl Server {
         let mut connection = pin!(protocol.serve(stream, service, &self.limits));
         let end = tokio::select! {
             biased;
-            ended = connection.as_mut() => return protocol.end(ended, peer),
+            ended = connection.as_mut() => return Protocol::end(ended, peer),
             end = reason_to_end => end,
         };
         if end == End::Stopped && self.abandon.is_cancelled() {
@@ -134,7 +134,7 @@ impl Server {
         }
         tokio::select! {
             biased;
-            ended = connection => match protocol.end(ended, peer) {
+            ended = connection => match Protocol::end(ended, peer) {
                 End::Closed => end,
                 other => other,
             },

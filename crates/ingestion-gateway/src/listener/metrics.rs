@@ -25,6 +25,8 @@ pub(super) enum End {
     Closed,
     /// It broke, or its peer broke the protocol.
     Failed,
+    /// The handshake of TLS failed.
+    TlsHandshake,
     /// A request had too many headers.
     MaxHeaderSize,
     /// No request had begun, or its headers had not arrived, in time.
@@ -65,6 +67,7 @@ impl End {
         match self {
             Self::Closed => "closed",
             Self::Failed => "failed",
+            Self::TlsHandshake => "tls_handshake",
             Self::MaxHeaderSize => "max_header_size",
             Self::HeaderReadTimeout => "header_read_timeout",
             Self::IdleTimeout => "idle_timeout",

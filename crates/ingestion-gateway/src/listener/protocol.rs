@@ -70,17 +70,20 @@ impl Protocol {
     }
 
     /// Tells why a connection ended, which ended by itself.
-    pub(super) fn end(self, ended: hyper::Result<()>, peer: SocketAddr) -> End {
+    pub(super) fn end(ended: hyper::Result<()>, peer: SocketAddr) -> End {
         let Err(error) = ended else { return End::Closed };
         let source: Option<&(dyn Error + 'static)> = error.source();
         tracing::debug!(error = source.unwrap_or(&error), %peer, "connection failed");
         let reason = source.and_then(|source| source.downcast_ref::<h2::Error>()?.reason());
-        match self {
-            _ if error.is_parse_too_large() => End::MaxHeaderSize,
-            Self::Http1 if error.is_timeout() => End::HeaderReadTimeout,
-            Self::Http2 if error.is_timeout() => End::IdleTimeout,
-            _ if reason == Some(h2::Reason::ENHANCE_YOUR_CALM) => End::TooManyResets,
-            _ => End::Failed,
+        if error.is_parse_too_large() {
+            End::MaxHeaderSize
+        } else if error.is_timeout() {
+            // A further head has not come in time, or no answer to a ping.
+            End::IdleTimeout
+        } else if reason == Some(h2::Reason::ENHANCE_YOUR_CALM) {
+            End::TooManyResets
+        } else {
+            End::Failed
         }
     }
 
