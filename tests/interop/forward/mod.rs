@@ -3,6 +3,7 @@
 //! Senders send to the gateway, which checks their key and forwards to a Collector. The Collector
 //! answers only after the receiver behind it has accepted the data, and the receiver counts items.
 
+mod python;
 mod restart;
 mod senders;
 

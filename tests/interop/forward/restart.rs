@@ -1,11 +1,10 @@
 //! Restarts of the gateway, and of what is behind it, while senders send.
 
-use otlp_auth_tests::{Program, send};
+use otlp_auth_tests::send;
 use tokio::sync::oneshot;
 
 use super::{Chain, sender_config};
 use crate::collector::Collector;
-use crate::python;
 
 /// How often the gateway, or the Collector behind it, is restarted.
 const RESTARTS: usize = 3;
@@ -106,26 +105,4 @@ async fn a_restart_of_the_upstream_loses_nothing() {
     }
     let sent = sending.stop(&mut chain).await;
     assert!(chain.stop().total() >= sent);
-}
-
-// Scenario: the gateway is stopped and started again, three times, while the Python SDK sends over
-// each transport.
-// Guarantee: the SDK reports success, and every item is received exactly once.
-#[test]
-fn a_restart_loses_nothing_of_an_sdk() {
-    const ITEMS: usize = 60_000;
-    let mut chain = Chain::start();
-    for protocol in ["grpc", "http"] {
-        let endpoint =
-            format!("http://{}", if protocol == "grpc" { &chain.grpc } else { &chain.http });
-        let mut command = python::send(protocol, "logs", &endpoint, ITEMS, &chain.key.secret);
-        let sender = Program::start(command.args(["--timeout", "60"]));
-        for _ in 0..RESTARTS {
-            chain.wait_for_batches(5);
-            chain.restart_gateway();
-        }
-        let (code, lines) = sender.end();
-        assert_eq!(code, Some(0), "{protocol}: {lines:#?}");
-    }
-    assert_eq!(chain.stop().total(), 2 * ITEMS);
 }

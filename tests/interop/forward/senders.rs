@@ -1,12 +1,9 @@
 //! Different senders through the gateway to a Collector.
 
-use std::process::Command;
-
 use otlp_auth_tests::{Program, peer, send};
 
 use super::{Chain, sender_config};
 use crate::collector::Collector;
-use crate::python;
 
 const BATCHES: usize = 5;
 const ITEMS: usize = 7;
@@ -63,25 +60,4 @@ fn telemetrygen_on_one_side() {
         }
     }
     assert_eq!(chain.stop().total(), sent);
-}
-
-// Scenario: the Python SDK sends each signal over each transport through the gateway, once with a
-// good key and once with an unknown one.
-// Guarantee: with the good key, the SDK reports success and every item is received. With the other
-// one, it reports failure.
-#[test]
-fn the_python_sdk_on_one_side() {
-    let chain = Chain::start();
-    for protocol in ["grpc", "http"] {
-        let endpoint =
-            format!("http://{}", if protocol == "grpc" { &chain.grpc } else { &chain.http });
-        for (signal, _) in SIGNALS {
-            for (key, expected) in [(&*chain.key.secret, 0), ("svcapikey_unknown", 1)] {
-                let mut command: Command = python::send(protocol, signal, &endpoint, ITEMS, key);
-                let (code, lines) = Program::start(&mut command).end();
-                assert_eq!(code, Some(expected), "{protocol} {signal}: {lines:#?}");
-            }
-        }
-    }
-    assert_eq!(chain.stop().total(), 2 * 3 * ITEMS);
 }

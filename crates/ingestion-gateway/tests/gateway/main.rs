@@ -28,11 +28,12 @@
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
 //! | `tls` | certificates of listeners and of clients, versions, reloads, handshakes |
+//! | `upstream_tls` | which upstreams are trusted, and how the gateway identifies itself |
 //! | `process` | configuration, exit codes, restart, stopping |
 //! | `listeners` | which addresses the program listens on |
 //! | `ready` | the ready file with the addresses of all listeners |
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod admission;
 mod agent;
@@ -71,4 +72,5 @@ mod storage;
 mod streams;
 mod tls;
 mod transport;
+mod upstream_tls;
 mod usage;
