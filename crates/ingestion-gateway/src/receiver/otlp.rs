@@ -192,3 +192,63 @@ where
         Self { otlp: self.otlp.clone(), health: self.health.clone() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Scenario: requests have paths of OTLP, the same paths spelled differently, and other paths,
+    // with the methods and the formats of both transports.
+    // Guarantee: exactly the paths of OTLP are forwarded, each over its own transport and by `POST`
+    // alone. Every other request is refused.
+    #[test]
+    fn only_exact_paths_are_forwarded() {
+        use ResponseFormat::{Grpc, Json, Protobuf};
+        let route = |method: Method, path: &str, format| {
+            let request = Request::builder().method(method).uri(path).body(()).unwrap();
+            super::route(&request, format)
+        };
+        for (path, call) in GRPC_PATHS {
+            assert_eq!(route(Method::POST, path, Grpc), Ok(Route::Grpc(call)));
+            assert_eq!(route(Method::POST, path, Protobuf), Err(Refusal::NotGrpc));
+            assert_eq!(route(Method::GET, path, Grpc), Err(Refusal::NotGrpc));
+            let (service, method) = path.rsplit_once('/').unwrap();
+            for path in [
+                format!("{path}/"),
+                format!("/{path}"),
+                format!("{service}/{}", method.to_lowercase()),
+                format!("{service}%2F{method}"),
+                format!("{service}/../{}/{method}", service.trim_start_matches('/')),
+                format!("{service}/"),
+            ] {
+                assert_eq!(route(Method::POST, &path, Grpc), Err(Refusal::UnknownCall), "{path}");
+            }
+        }
+        for path in HTTP_PATHS {
+            for format in [Protobuf, Json] {
+                assert_eq!(route(Method::POST, path, format), Ok(Route::Http));
+                assert_eq!(route(Method::PUT, path, format), Err(Refusal::NotPost));
+                let with_query = format!("{path}?a=b");
+                assert_eq!(route(Method::POST, &with_query, format), Ok(Route::Http));
+            }
+            assert_eq!(route(Method::POST, path, Grpc), Err(Refusal::UnknownCall));
+            for path in [
+                format!("{path}/"),
+                format!("/{path}"),
+                format!("/.{path}"),
+                format!("/x/..{path}"),
+                path.replace("/v1", "/v1%2F"),
+                path.to_uppercase(),
+                format!("{path};a=b"),
+            ] {
+                assert_eq!(
+                    route(Method::POST, &path, Protobuf),
+                    Err(Refusal::UnknownPath),
+                    "{path}"
+                );
+            }
+        }
+        assert_eq!(route(Method::POST, "/", Json), Err(Refusal::UnknownPath));
+        assert_eq!(route(Method::OPTIONS, "/v1/traces", Json), Err(Refusal::NotPost));
+    }
+}

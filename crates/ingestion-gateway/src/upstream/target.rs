@@ -32,7 +32,9 @@ pub(super) enum Answers {
     Agent,
 }
 
-/// An upstream.
+/// An upstream. Each worker has its own clone, so that workers do not wait for each other at a
+/// reference count.
+#[derive(Clone)]
 pub(crate) struct Target {
     /// The path of the upstream in the configuration.
     pub(super) section: &'static str,
@@ -46,10 +48,11 @@ pub(crate) struct Target {
     pub(super) standing: Arc<Standing>,
     /// The largest number of bytes of a body.
     pub(super) max_body: u64,
-    pub(super) metrics: UpstreamMetrics,
+    pub(super) metrics: Arc<UpstreamMetrics>,
 }
 
 /// What names an upstream in a request.
+#[derive(Clone)]
 pub(super) struct Address {
     scheme: Scheme,
     authority: Authority,
@@ -80,8 +83,8 @@ impl Target {
     }
 
     /// Begins to watch a request.
-    pub(super) fn watch(&self, parts: &Parts) -> Watch {
-        Watch::new(parts.extensions.get().cloned(), Arc::clone(&self.standing))
+    pub(super) fn watch(self: &Arc<Self>, parts: &Parts) -> Watch {
+        Watch::new(parts.extensions.get().cloned(), Arc::clone(self))
     }
 
     /// Refuses a request that states that its body is too large.

@@ -28,11 +28,11 @@ pub(crate) enum Destination<T> {
     Nowhere,
 }
 
-impl<T> Destination<Arc<T>> {
-    /// Makes what forwards the requests, if they are forwarded.
+impl<T: Clone> Destination<T> {
+    /// Makes what forwards the requests of one worker, if they are forwarded.
     pub(crate) fn map<F>(&self, forward: impl FnOnce(Arc<T>) -> F) -> Destination<F> {
         match self {
-            Self::Forward(target) => Destination::Forward(forward(Arc::clone(target))),
+            Self::Forward(target) => Destination::Forward(forward(Arc::new(target.clone()))),
             Self::Debug => Destination::Debug,
             Self::Nowhere => Destination::Nowhere,
         }
@@ -41,9 +41,9 @@ impl<T> Destination<Arc<T>> {
 
 /// Where the requests of each kind go.
 pub(crate) struct Targets {
-    pub(crate) otlp_grpc: Destination<Arc<Target>>,
-    pub(crate) otlp_http: Destination<Arc<Target>>,
-    pub(crate) agent: Destination<Arc<Target>>,
+    pub(crate) otlp_grpc: Destination<Target>,
+    pub(crate) otlp_http: Destination<Target>,
+    pub(crate) agent: Destination<Target>,
     /// The tasks that look at the files of TLS again.
     pub(crate) reloads: Vec<Reload>,
 }
@@ -88,7 +88,7 @@ impl Context<'_> {
         section: &'static str,
         destination: &Option<DestinationConfig>,
         tasks: &mut Vec<Reload>,
-    ) -> Result<Destination<Arc<Target>>, RunError> {
+    ) -> Result<Destination<Target>, RunError> {
         let endpoint = match destination {
             None => return Ok(Destination::Nowhere),
             Some(DestinationConfig::Debug) => return Ok(Destination::Debug),
@@ -108,7 +108,7 @@ impl Context<'_> {
             .map_err(|source| RunError::UpstreamAuth { section, source })?;
         let (is_grpc, authority) = (section == OTLP_GRPC, endpoint.endpoint.authority());
         let target = Target {
-            metrics: UpstreamMetrics::new(self.meter, is_grpc, authority),
+            metrics: Arc::new(UpstreamMetrics::new(self.meter, is_grpc, authority)),
             section,
             config: EndpointConfig::clone(endpoint),
             address: Address::of(&endpoint.endpoint).map_err(RunError::Upstream)?,
@@ -119,6 +119,6 @@ impl Context<'_> {
             standing: Arc::clone(&self.standing),
             max_body: self.config.limits.max_request_body_size.bytes() as u64,
         };
-        Ok(Destination::Forward(Arc::new(target)))
+        Ok(Destination::Forward(target))
     }
 }

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 use super::super::answer::{self, Failure};
 use super::super::body::ResponseBody;
-use super::super::target::Target;
 use super::super::watch::Watch;
 use super::Call;
 use super::pool::{Place, Pool, Stream};
@@ -62,7 +61,7 @@ where
     }
     let mut upload = Upload::new(body, call, &pool.target);
     // If the body is there, it goes out together with the head.
-    poll_fn(|cx| match upload.poll_read(cx) {
+    poll_fn(|cx| match upload.poll_read(&pool.target, cx) {
         Poll::Ready(Err(failure)) => Poll::Ready(Err(failure)),
         _ => Poll::Ready(Ok(())),
     })
@@ -83,7 +82,7 @@ where
             send.map(|send| Companion(tokio::spawn(send_rest(upload, send, watch.another()))));
         Receiving { receive, has_data_ended: false, companion, watch, _place: place }
     });
-    Ok(Response::from_parts(parts, GrpcBody { stream, target: Arc::clone(&pool.target) }))
+    Ok(Response::from_parts(parts, GrpcBody { stream }))
 }
 
 /// A call whose answer has begun.
@@ -132,7 +131,7 @@ where
     let (timeout, mut sent_before) = (pool.target.response_timeout(), 0);
     let response = poll_fn(|cx| {
         if let Some(stream) = &mut send {
-            match upload.poll(stream, cx) {
+            match upload.poll(stream, &pool.target, cx) {
                 Poll::Ready(Ok(()) | Err(UploadError::Upstream)) => send = None,
                 Poll::Ready(Err(UploadError::Failed(failure))) => {
                     return Poll::Ready(Err(failure.into()));
@@ -153,7 +152,13 @@ where
             }
             sent_before = sent;
         }
-        watch.poll(cx).map(|failure| Err(failure.into()))
+        watch.poll(cx).map(|failure| {
+            if failure == Failure::UNAVAILABLE {
+                // Perhaps nobody is there any more. The next call finds out.
+                place.retire_connection();
+            }
+            Err(failure.into())
+        })
     })
     .await?;
     Ok(Begun { response, send, place })
@@ -171,7 +176,7 @@ where
     let mut send = Some(send);
     poll_fn(|cx| {
         if let Some(stream) = &mut send {
-            match upload.poll(stream, cx) {
+            match upload.poll(stream, &watch.target, cx) {
                 Poll::Ready(Ok(()) | Err(UploadError::Upstream)) => send = None,
                 Poll::Ready(Err(UploadError::Failed(failure))) => return Poll::Ready(failure),
                 Poll::Pending => {}
@@ -202,7 +207,6 @@ impl Drop for Companion {
 pub(crate) struct GrpcBody {
     /// The stream, until its end.
     stream: Option<Receiving>,
-    target: Arc<Target>,
 }
 
 struct Receiving {
@@ -224,7 +228,7 @@ impl GrpcBody {
             Ok(Some(frame)) if frame.is_data() => return Poll::Ready(Some(frame)),
             Ok(last) => last,
             Err(failure) => {
-                Some(Frame::trailers(answer::trailers(failure, &self.target.extractor)))
+                Some(Frame::trailers(answer::trailers(failure, &stream.watch.target.extractor)))
             }
         };
         self.stream = None;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -60,8 +60,16 @@ struct State {
 /// A connection that takes calls.
 struct Open {
     send: SendRequest<Bytes>,
-    streams: Arc<AtomicUsize>,
+    streams: Arc<Streams>,
     retire_at: Instant,
+}
+
+/// The calls on a connection.
+#[derive(Default)]
+struct Streams {
+    count: AtomicUsize,
+    /// Whether the connection gets no more calls.
+    is_retired: AtomicBool,
 }
 
 /// A call on a connection, before its body is sent.
@@ -73,7 +81,7 @@ pub(super) struct Stream {
 
 /// The place of a call on a connection. Dropping it frees the place.
 pub(super) struct Place {
-    streams: Arc<AtomicUsize>,
+    streams: Arc<Streams>,
     pool: Arc<Pool>,
 }
 
@@ -149,7 +157,7 @@ impl Pool {
                     let Some(head) = head.take() else { return Err(Unavailable) };
                     let (response, send) =
                         open.send.send_request(head, is_end).map_err(|_| Unavailable)?;
-                    open.streams.fetch_add(1, Relaxed);
+                    open.streams.count.fetch_add(1, Relaxed);
                     let streams = Arc::clone(&open.streams);
                     let place = Place { streams, pool: Arc::clone(self) };
                     return Ok(Some(Stream { response, send, place }));
@@ -242,7 +250,7 @@ impl Open {
     /// Returns whether the connection takes a call now (ready), later (pending), or never (an
     /// error).
     fn poll_room(&mut self, now: Instant) -> Poll<Result<(), ()>> {
-        if now >= self.retire_at {
+        if now >= self.retire_at || self.streams.is_retired.load(Relaxed) {
             return Poll::Ready(Err(()));
         }
         match self.send.poll_ready(&mut Context::from_waker(Waker::noop())) {
@@ -251,16 +259,23 @@ impl Open {
             Poll::Pending => return Poll::Pending,
         }
         let room = self.send.current_max_send_streams().min(MAX_STREAMS);
-        match self.streams.load(Relaxed) < room {
+        match self.streams.count.load(Relaxed) < room {
             true => Poll::Ready(Ok(())),
             false => Poll::Pending,
         }
     }
 }
 
+impl Place {
+    /// Lets the connection get no more calls.
+    pub(super) fn retire_connection(&self) {
+        self.streams.is_retired.store(true, Relaxed);
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        self.streams.fetch_sub(1, Relaxed);
+        self.streams.count.fetch_sub(1, Relaxed);
         if self.pool.waiting.load(Relaxed) != 0 {
             self.pool.place.notify_one();
         }

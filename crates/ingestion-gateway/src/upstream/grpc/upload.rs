@@ -1,7 +1,6 @@
 //! The body of a call on its way to the upstream.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -27,7 +26,6 @@ pub(super) struct Upload<B> {
     has_read: bool,
     /// The number of bytes that were sent.
     sent: u64,
-    target: Arc<Target>,
 }
 
 /// Who ended the upload.
@@ -39,19 +37,10 @@ pub(super) enum UploadError {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
-    pub(super) fn new(body: B, call: Call, target: &Arc<Target>) -> Self {
+    pub(super) fn new(body: B, call: Call, target: &Target) -> Self {
         let left = (call == Call::Unary).then_some(target.max_body);
         let is_ended = body.is_end_stream();
-        Self {
-            body,
-            left,
-            part: None,
-            trailers: None,
-            is_ended,
-            has_read: false,
-            sent: 0,
-            target: Arc::clone(target),
-        }
+        Self { body, left, part: None, trailers: None, is_ended, has_read: false, sent: 0 }
     }
 
     /// Returns whether the whole body is read.
@@ -75,7 +64,11 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     }
 
     /// Reads the next part of the body, unless there is a part that is not sent yet.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    pub(super) fn poll_read(
+        &mut self,
+        target: &Target,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Failure>> {
         while self.waits_for_client() {
             let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
                 self.is_ended = true;
@@ -98,7 +91,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
                 Err(frame) => {
                     self.trailers = frame.into_trailers().ok();
                     if let Some(trailers) = &mut self.trailers {
-                        self.target.clean_trailers(trailers);
+                        target.clean_trailers(trailers);
                     }
                     self.is_ended = true;
                 }
@@ -111,10 +104,11 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     pub(super) fn poll(
         &mut self,
         stream: &mut SendStream<Bytes>,
+        target: &Target,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), UploadError>> {
         loop {
-            if let Err(failure) = ready!(self.poll_read(cx)) {
+            if let Err(failure) = ready!(self.poll_read(target, cx)) {
                 stream.send_reset(Reason::CANCEL);
                 return Poll::Ready(Err(UploadError::Failed(failure)));
             }
