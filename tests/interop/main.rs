@@ -6,6 +6,7 @@
 //! | `prometheus` | Prometheus, which writes to our gateway |
 //! | `proxies` | nginx, HAProxy, Caddy, Traefik and Envoy, which ask our gateway about each request |
 //! | `python` | the OpenTelemetry SDK for Python, which sends |
+//! | `forward` | Collectors on both sides of our gateway, telemetrygen, the SDK for Python; restarts |
 //! | `exporter` | none; our exporter sends to our receivers |
 //! | `keys` | none; our exporter, our gateway and `sts` are used as in the README |
 //! | `refusals` | HTTP clients of Go, Node and Python, which send large bodies |
@@ -19,6 +20,7 @@
 mod canary;
 mod collector;
 mod exporter;
+mod forward;
 mod keys;
 mod prometheus;
 mod proxies;

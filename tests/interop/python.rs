@@ -67,7 +67,13 @@ fn swapped_ports_lose_nothing() {
 }
 
 /// Returns a command that sends items of a signal with the Python SDK.
-fn send(protocol: &str, signal: &str, endpoint: &str, items: usize, key: &str) -> Command {
+pub(crate) fn send(
+    protocol: &str,
+    signal: &str,
+    endpoint: &str,
+    items: usize,
+    key: &str,
+) -> Command {
     let mut command = peer("python/bin/python");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/python/send.py"));
     command.args(["--protocol", protocol, "--signal", signal, "--endpoint", endpoint]);

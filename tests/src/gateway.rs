@@ -173,7 +173,7 @@ impl Gateway {
     /// Does the same as [`ready`](Self::ready) for a gateway that writes its ready file to this
     /// path.
     pub fn ready_with(mut program: Program, ready_file: &Path) -> Self {
-        program.wait_for("otlp_grpc");
+        program.wait_for("listener::ready");
         let text = fs::read(ready_file).expect("the ready file");
         Self { program, addresses: serde_json::from_slice(&text).expect("JSON") }
     }

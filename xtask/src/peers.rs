@@ -29,7 +29,7 @@ pub(crate) struct Peers {
 pub(crate) fn build() -> Result<Peers> {
     let directory = directory()?;
     let go: Peer<'_> = (
-        &["collector", "proxies"],
+        &["collector", "forward", "proxies"],
         "the OpenTelemetry Collector",
         "install Go 1.26 or later, and let it reach its module proxy",
         go(&directory),

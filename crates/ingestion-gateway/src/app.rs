@@ -12,6 +12,8 @@ use otlp_auth::Identity;
 use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
+use tower::Layer as _;
+use tower::util::option_layer;
 
 use crate::admission::log_throttle::LogThrottle;
 use crate::admission::{Admission, admin_tokens};
@@ -99,7 +101,7 @@ impl App {
         let shared_key = Arc::<SharedKeyUse>::default();
         keys::observe(&cache, Arc::clone(&shared_key), &meter);
         let admission = Admission::new(key_lines, shared_key, &meter);
-        let authorizer = Authorizer::new(Arc::clone(&cache), config, &meter);
+        let authorizer = Authorizer::new(Arc::clone(&cache), config, admission.denials(), &meter);
         if config.upstream.discards() {
             tracing::warn!("{}", debug::DISCARDS);
         }
@@ -147,15 +149,14 @@ impl App {
             #[cfg(feature = "_bench")]
             let authenticate = without_authentication(authenticate, config);
             let (otlp, health) = (otlp[worker].clone(), health.clone());
-            otlp::router(otlp, health, authenticate, &admission.for_worker())
+            otlp::service(otlp, health, authenticate, &admission.for_worker())
         };
-        let http = |worker| match &config.receivers.otlp.protocols.http {
-            Some(config) => cors::allow_origins(grpc(worker), &config.cors),
-            None => grpc(worker),
-        };
+        let http = config.receivers.otlp.protocols.http.as_ref();
+        let cors = http.and_then(|http| cors::layer(&http.cors));
+        let http = |worker| option_layer(cors.clone()).layer(grpc(worker));
         let agent = |worker: usize| {
             let authenticate = authenticate(agent::extractor(&config.auth));
-            agent::router(agent[worker].clone(), authenticate, &admission.for_worker())
+            agent::service(agent[worker].clone(), authenticate, &admission.for_worker())
         };
         let telemetry = telemetry.router(readiness, config.upstream.discards());
 

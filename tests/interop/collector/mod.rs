@@ -27,7 +27,7 @@ const DOCUMENTED: &str = r#"
 
 /// Settings with which the Collector logs every event in one line and opens no port for its
 /// metrics.
-const TELEMETRY: &str = r"
+pub(crate) const TELEMETRY: &str = r"
     telemetry:
       metrics: {level: none}
       logs: {disable_stacktrace: true, disable_zap_resource: true, sampling: {enabled: false}}
@@ -59,8 +59,8 @@ pub(crate) fn service(extensions: &str, exporters: &str) -> String {
 /// A running Collector and the ports of its receivers.
 pub(crate) struct Collector {
     pub(crate) program: Program,
-    grpc: u16,
-    http: Option<u16>,
+    pub(crate) grpc: u16,
+    pub(crate) http: Option<u16>,
     _config: TestFile,
 }
 

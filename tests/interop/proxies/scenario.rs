@@ -36,6 +36,7 @@ pub(super) struct Proxy {
 ///
 /// Everything that was sent with the good key must arrive once, under the name and the id of the
 /// key, and without the key. The batches of the deleted key are dropped, but not during an outage.
+/// The proxy logs no key.
 pub(super) async fn run(proxy: &Proxy) {
     let (upstream, batches) = upstream::start().await;
     let ports = Ports::choose(upstream);
@@ -45,7 +46,7 @@ pub(super) async fn run(proxy: &Proxy) {
     let (good, deleted) = (home.create_key(NAME.0), home.create_key("deleted"));
     home.delete_key(&deleted);
     let files = Files::of(proxy.files, &ports);
-    let _program = (proxy.start)(&files, &ports);
+    let program = (proxy.start)(&files, &ports);
     let exporters: &[&str] = match proxy.has_agents {
         true => &["otlp_grpc", "otlp_http", "otlp_http/agent"],
         false => &["otlp_grpc", "otlp_http"],
@@ -82,6 +83,11 @@ pub(super) async fn run(proxy: &Proxy) {
     assert_eq!(lines.iter().find(lost), None);
     assert!(sender.batches.try_recv().is_err(), "more arrived than was sent");
     gateway.program.stop();
+    kill_process(program.pid(), Signal::TERM).expect("the proxy runs");
+    let (_, lines) = program.end();
+    let secrets = [&good.secret, &deleted.secret];
+    let shown = |line: &&String| secrets.iter().any(|secret| line.contains(secret.as_str()));
+    assert_eq!(lines.iter().find(shown), None);
 }
 
 fn start_gateway(home: &Home, ports: &Ports) -> Gateway {

@@ -144,7 +144,8 @@ impl Denials {
         Self { throttle, refusals }
     }
 
-    fn record(&self, denial: &Denial) {
+    /// Counts and logs the denial of a request, if its key is known.
+    pub(crate) fn record(&self, denial: &Denial) {
         let Some((identity, id)) = denial.identity().and_then(|it| Some((it, it.id()?))) else {
             return;
         };

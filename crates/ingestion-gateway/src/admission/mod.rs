@@ -47,6 +47,12 @@ impl Admission {
         Self { denials: self.denials.clone(), metrics: Arc::new(self.metrics.for_worker()) }
     }
 
+    /// Returns what counts and logs the requests that the gateway denies but does not receive,
+    /// because a proxy asked about them.
+    pub(crate) fn denials(&self) -> Denials {
+        self.denials.clone()
+    }
+
     /// Puts `authenticate` in front of a service. Measures every request, records the usage of the
     /// keys that `authenticate` allows, and logs the keys that `authenticate` denies.
     pub(crate) fn admit<S, A>(

@@ -24,6 +24,7 @@ use opentelemetry::metrics::{Counter, Meter};
 use otlp_auth::server::{CredentialExtractor, FixedTokens, InMemoryAuthenticator, Rejection};
 use otlp_auth::{Credential, Decision, Identity, Verdict};
 
+use crate::admission::denial_log::Denials;
 use crate::config::{Config, IdentityHeaders};
 use crate::receiver::agent;
 use crate::upstream::headers::identity_headers;
@@ -40,6 +41,7 @@ pub(crate) struct Authorizer {
     /// Whether the extractor looks into the query.
     query_parameter: bool,
     identity_headers: Arc<IdentityHeaders>,
+    denials: Denials,
     answers: Counter<u64>,
 }
 
@@ -54,7 +56,12 @@ enum Outcome {
 }
 
 impl Authorizer {
-    pub(crate) fn new(cache: Arc<KeyCache>, config: &Config, meter: &Meter) -> Self {
+    pub(crate) fn new(
+        cache: Arc<KeyCache>,
+        config: &Config,
+        denials: Denials,
+        meter: &Meter,
+    ) -> Self {
         let answers = meter.u64_counter("ingestion.authorize.answers").with_unit("{answer}");
         Self {
             cache,
@@ -62,6 +69,7 @@ impl Authorizer {
             extractor: Arc::new(agent::extractor(&config.auth)),
             query_parameter: config.auth.query_parameter,
             identity_headers: Arc::new(config.upstream.identity_headers.with_defaults()),
+            denials,
             answers: answers.with_description("Keys that others asked about").build(),
         }
     }
@@ -90,6 +98,7 @@ impl Authorizer {
             }
             Ok(Decision::Deny(denial)) => {
                 self.count(Outcome::Deny);
+                self.denials.record(&denial);
                 Err(Rejection::denied(denial, &self.extractor))
             }
             Err(_) => {

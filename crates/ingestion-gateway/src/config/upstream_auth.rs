@@ -1,6 +1,7 @@
 //! `auth` of an upstream: the gateway's own credential.
 
 use http::HeaderName;
+use opentelemetry::metrics::Meter;
 use otel_confmap::Node;
 use otlp_auth::client::{BearerTokenAuth, BuildError, Endpoint};
 use otlp_auth::config::{BearerTokenAuthConfig, TokenSource};
@@ -69,8 +70,12 @@ impl UpstreamAuth {
     /// # Errors
     ///
     /// When the file cannot be used.
-    pub(crate) fn client(&self, endpoint: &UpstreamUrl) -> Result<BearerTokenAuth, BuildError> {
-        let builder = BearerTokenAuth::builder().config(&self.config);
+    pub(crate) fn client(
+        &self,
+        endpoint: &UpstreamUrl,
+        meter: &Meter,
+    ) -> Result<BearerTokenAuth, BuildError> {
+        let builder = BearerTokenAuth::builder().config(&self.config).meter(meter);
         let builder = match &self.bare_header {
             Some(header) => builder.header(header.clone()).scheme(None),
             None => builder,

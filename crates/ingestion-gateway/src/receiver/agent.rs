@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::Router;
 use bytes::Bytes;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
@@ -18,16 +17,15 @@ use http::{HeaderName, Method, Request, Response, StatusCode, Uri};
 use ingestion_api::{header, route};
 use otlp_auth::server::{
     AuthenticateLayer, CredentialExtractor, OtlpResponder, Rejection, Responder as _,
-    ServerAuthenticator,
 };
 use otlp_auth::{DenyReason, Identity, Scheme};
 use otlp_receiver::Receiver;
 use otlp_receiver::body::{self, BodyError};
-use tower::{Service, ServiceExt as _};
+use tower::Service;
 
 use super::otlp::{self, Otlp};
 use super::remote_write;
-use crate::admission::Admission;
+use crate::admission::{Admission, Admitted};
 use crate::config::AuthConfig;
 use crate::item::Item;
 use crate::upstream::debug::DebugExporter;
@@ -113,19 +111,16 @@ pub(crate) fn key_places(auth: &AuthConfig) -> CredentialExtractor {
     extractor(auth).with_query_parameter(header::QUERY_PARAMETER, ["/"])
 }
 
-/// Creates the router of the agent listener.
-pub(crate) fn router<A>(
-    agent: Agent<axum::body::Body>,
+/// Creates the service of the agent listener.
+pub(crate) fn service<B, A>(
+    agent: Agent<B>,
     authenticate: AuthenticateLayer<A>,
     admission: &Admission,
-) -> Router
+) -> Admitted<Agent<B>, A>
 where
-    A: ServerAuthenticator + 'static,
+    B: Payload,
 {
-    let agent = agent.map_response(|response: Response<_>| response.map(axum::body::Body::new));
-    let router = Router::new().fallback_service(agent);
-    let authenticate = authenticate.with_responder(respond);
-    Router::new().fallback_service(admission.admit(&authenticate, router))
+    admission.admit(&authenticate.with_responder(respond), agent)
 }
 
 /// Returns whether the path is one of the agent listener.
@@ -303,7 +298,8 @@ mod tests {
 
     // Scenario: paths with and without `/receiver`, below and beside the prefixes.
     // Guarantee: OTLP is recognized by its whole prefix, and its path is what follows the prefix.
-    // Other paths below the prefix of agents are for agents, and all other paths for nobody.
+    // Other paths below the prefix of agents are for agents, and all other paths for nobody, nor
+    // are those that lead out of the prefix for some servers.
     #[test]
     fn a_path_decides_what_a_request_is() {
         for (path, expected) in [
@@ -316,6 +312,12 @@ mod tests {
             ("/stsAgent/api/v1/series", Route::Intake),
             ("/stsAgent/", Route::Intake),
             ("/stsAgent", Route::Unknown),
+            ("/stsAgent/../admin", Route::Unknown),
+            ("/stsAgent/a/.", Route::Unknown),
+            ("/stsAgent/%2e%2e/admin", Route::Unknown),
+            ("/stsAgent/..;/admin", Route::Unknown),
+            ("/stsAgent/..\\admin", Route::Unknown),
+            ("/stsAgent/..a/.b.", Route::Intake),
             ("/stsAgents/intake", Route::Unknown),
             ("/prometheus/api/v1/write", Route::RemoteWrite),
             ("/prometheus/api/v1/write/", Route::Unknown),

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, Method};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -20,13 +19,13 @@ const HEADERS: [HeaderName; 5] = [
     HeaderName::from_static("x-requested-with"),
 ];
 
-/// Allows web pages of the configured origins to send telemetry. The layer must be in front of the
+/// Returns the layer that allows web pages of the configured origins to send telemetry. The layer must be in front of the
 /// authenticator, because browsers ask for permission without a credential, and because a script
 /// can read a refusal only if the refusal has the headers of this layer too.
-pub(crate) fn allow_origins(router: Router, config: &CorsConfig) -> Router {
+pub(crate) fn layer(config: &CorsConfig) -> Option<CorsLayer> {
     let CorsConfig { allowed_origins, allowed_headers, max_age } = config;
     if allowed_origins.is_empty() {
-        return router;
+        return None;
     }
     let headers = match allowed_headers.iter().any(|name| name == "*") {
         // A literal `*` in the answer would not include `Authorization`.
@@ -43,7 +42,7 @@ pub(crate) fn allow_origins(router: Router, config: &CorsConfig) -> Router {
         // them if it does not allow credentials.
         false => cors.allow_origin(listed(allowed_origins.clone())).allow_credentials(true),
     };
-    router.layer(match max_age {
+    Some(match max_age {
         0 => cors,
         seconds => cors.max_age(Duration::from_secs((*seconds).into())),
     })

@@ -9,12 +9,12 @@ use std::task::{Context, Poll};
 use axum::Router;
 use http::{Method, Request, Response};
 use otlp_auth::Identity;
-use otlp_auth::server::{AuthenticateLayer, CredentialExtractor, ServerAuthenticator};
+use otlp_auth::server::{AuthenticateLayer, CredentialExtractor};
 use otlp_receiver::{Receiver, Refusal, ResponseFormat};
-use tower::{Service, ServiceExt as _};
+use tower::{BoxError, Service};
 
 use super::health::{self, Health};
-use crate::admission::Admission;
+use crate::admission::{Admission, Admitted};
 use crate::config::AuthConfig;
 use crate::item::Item;
 use crate::upstream::debug::DebugExporter;
@@ -138,19 +138,57 @@ where
     }
 }
 
-/// Creates the router of an OTLP listener. `health` is served without a key.
-pub(crate) fn router<A>(
-    otlp: Otlp<axum::body::Body>,
+/// The routes of an OTLP listener: OTLP, and the health check, which needs no key.
+pub(crate) struct Routes<B>
+where
+    B: Payload,
+{
+    otlp: Otlp<B>,
+    health: Router,
+}
+
+/// Creates the service of an OTLP listener.
+pub(crate) fn service<B, A>(
+    otlp: Otlp<B>,
     health: Health,
     authenticate: AuthenticateLayer<A>,
     admission: &Admission,
-) -> Router
+) -> Admitted<Routes<B>, A>
 where
-    A: ServerAuthenticator + 'static,
+    B: Payload<Error: Into<BoxError>>,
 {
     let authenticate =
         health::PATHS.into_iter().fold(authenticate, AuthenticateLayer::with_exempt_path);
-    let otlp = otlp.map_response(|response: Response<_>| response.map(axum::body::Body::new));
-    let routes = health.router().fallback_service(otlp);
-    Router::new().fallback_service(admission.admit(&authenticate, routes))
+    admission.admit(&authenticate, Routes { otlp, health: health.router() })
+}
+
+impl<B> Service<Request<B>> for Routes<B>
+where
+    B: Payload<Error: Into<BoxError>>,
+{
+    type Response = Response<ResponseBody<B>>;
+    type Error = Infallible;
+    type Future = <Otlp<B> as Service<Request<B>>>::Future;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if !health::PATHS.contains(&request.uri().path()) {
+            return self.otlp.call(request);
+        }
+        // A router is always ready.
+        let checked = self.health.call(request);
+        Box::pin(async { Ok(checked.await?.map(ResponseBody::Boxed)) })
+    }
+}
+
+impl<B> Clone for Routes<B>
+where
+    B: Payload,
+{
+    fn clone(&self) -> Self {
+        Self { otlp: self.otlp.clone(), health: self.health.clone() }
+    }
 }

@@ -26,6 +26,8 @@ where
     Full(Bytes),
     /// The answer of a receiver, or a refusal.
     Receiver(otlp_receiver::ResponseBody),
+    /// The answer of a route that has nothing to do with the upstream.
+    Boxed(axum::body::Body),
     Grpc(GrpcBody),
     Http(HttpBody<B>),
 }
@@ -59,6 +61,7 @@ where
                 Poll::Ready(Some(Ok(Frame::data(content))))
             }
             Self::Receiver(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            Self::Boxed(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Grpc(body) => body.poll_frame(cx).map(|frame| frame.map(Ok)),
             Self::Http(body) => body.poll_frame(cx).map_err(Into::into),
         }
@@ -69,6 +72,7 @@ where
             Self::Empty => true,
             Self::Full(_) => false,
             Self::Receiver(body) => body.is_end_stream(),
+            Self::Boxed(body) => body.is_end_stream(),
             Self::Grpc(body) => body.is_end_stream(),
             Self::Http(body) => body.is_end_stream(),
         }
@@ -79,6 +83,7 @@ where
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(content) => SizeHint::with_exact(content.len() as u64),
             Self::Receiver(body) => body.size_hint(),
+            Self::Boxed(body) => body.size_hint(),
             Self::Grpc(_) => SizeHint::default(),
             Self::Http(body) => body.size_hint(),
         }

@@ -20,6 +20,7 @@ use http::header::{AUTHORIZATION, CONNECTION, HOST, TE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ingestion_api::header::{DD_API_KEY, STS_API_KEY};
+use opentelemetry::metrics::Meter;
 use otlp_auth::Identity;
 use otlp_auth::client::{BearerTokenAuth, BuildError};
 
@@ -67,6 +68,7 @@ impl HeaderRules {
         transport: Transport,
         endpoint: &EndpointConfig,
         identity: &IdentityHeaders,
+        meter: &Meter,
     ) -> Result<Self, BuildError> {
         let auth = endpoint.auth.as_ref();
         let credentials = [
@@ -82,7 +84,7 @@ impl HeaderRules {
             transport,
             identity: identity.clone(),
             ours,
-            auth: auth.map(|auth| auth.client(&endpoint.endpoint)).transpose()?,
+            auth: auth.map(|auth| auth.client(&endpoint.endpoint, meter)).transpose()?,
         })
     }
 

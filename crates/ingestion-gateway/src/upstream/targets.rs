@@ -104,7 +104,7 @@ impl Context<'_> {
         let (tls, task) = tls.unzip();
         tasks.extend(task);
         let identity_headers = &self.config.upstream.identity_headers;
-        let rules = HeaderRules::new(transport, endpoint, identity_headers)
+        let rules = HeaderRules::new(transport, endpoint, identity_headers, self.meter)
             .map_err(|source| RunError::UpstreamAuth { section, source })?;
         let (is_grpc, authority) = (section == OTLP_GRPC, endpoint.endpoint.authority());
         let target = Target {

@@ -128,6 +128,29 @@ async fn a_refusal_is_what_the_sender_expects() {
     assert!(!gateway.log.all().contains(&key));
 }
 
+// Scenario: a proxy asks twice about requests with a deleted key.
+// Guarantee: the log has one line with the id of the key and the reason, as for a request that the
+// gateway receives itself, and the metric counts both. Neither has the key.
+#[tokio::test]
+async fn a_refused_key_is_logged_by_its_id() {
+    let gateway = Gateway::start().await;
+    let key = gateway.create("deleted").await;
+    gateway.delete(key.id).await;
+    for _ in 0..2 {
+        let response = ask(&gateway, Method::GET, &[("dd-api-key", key.secret.as_str())]).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    }
+    let line = format!("a key is refused key.id={} reason=\"revoked\"", key.id);
+    gateway.log.wait_for(&line).await;
+    assert_eq!(gateway.log.all().matches(&line).count(), 1);
+    let metrics = gateway.metrics().await;
+    let of_key = |line: &&str| {
+        line.starts_with("ingestion_key_refusals_total") && line.contains(&key.id.to_string())
+    };
+    assert!(metrics.lines().find(of_key).unwrap().ends_with(" 2"));
+    assert!(!gateway.log.all().contains(&key.secret) && !metrics.contains(&key.secret));
+}
+
 // Scenario: the gateway is configured to tell an upstream the name of the key in another header, and
 // in another gateway to tell it nothing. A proxy asks about a request that names itself.
 // Guarantee: the answer has the default headers always, and the configured header besides.

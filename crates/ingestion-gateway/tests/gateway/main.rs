@@ -10,9 +10,13 @@
 //! | `transport` | that each OTLP port serves both transports |
 //! | `bombs` | small bodies that become large when they are decompressed |
 //! | `agent` | OTLP and Prometheus remote write on the agent listener |
+//! | `agent_upstream` | what agents send on its way to an upstream |
 //! | `payload` | bodies of telemetry: compression, limits, counts |
 //! | `cors` | requests from web pages |
 //! | `health` | the health check of gRPC |
+//! | `forward_http`, `forward_grpc` | what an upstream may do wrong, and what the sender sees |
+//! | `streams` | long streams and large bodies: their keys, and a side that is slow |
+//! | `smuggling` | what reaches an upstream of requests that an attacker has written |
 //! | `malformed`, `malformed_http2` | requests and connections that break the rules of HTTP |
 //! | `log` | that a caller who is refused cannot fill the log |
 //! | `usage` | which answers count as accepted and which as failed |
@@ -24,20 +28,25 @@
 //! | `secrets` | that no secret is written anywhere |
 //! | `stalled` | peers that do not read responses or do not finish requests |
 //! | `tls` | certificates of listeners and of clients, versions, reloads, handshakes |
+//! | `upstream_tls` | which upstreams are trusted, and how the gateway identifies itself |
 //! | `process` | configuration, exit codes, restart, stopping |
 //! | `listeners` | which addresses the program listens on |
 //! | `ready` | the ready file with the addresses of all listeners |
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod admission;
 mod agent;
+mod agent_upstream;
 mod authorize_outage;
 mod bombs;
+mod calls;
 mod capacity;
 mod certificates;
 mod cors;
 mod forward_auth;
+mod forward_grpc;
+mod forward_http;
 mod health;
 mod http2;
 mod limits;
@@ -54,10 +63,14 @@ mod raw;
 mod ready;
 mod refusals;
 mod runtimes;
+mod scripted;
 mod secrets;
+mod smuggling;
 mod stalled;
 mod stopping;
 mod storage;
+mod streams;
 mod tls;
 mod transport;
+mod upstream_tls;
 mod usage;

@@ -102,3 +102,42 @@ async fn requests_are_measured_by_route_and_status() {
     let active = metrics.lines().find(|line| line.starts_with("http_server_active_requests{"));
     assert!(active.is_some_and(|line| line.ends_with(" 0")), "{metrics}");
 }
+
+// Scenario: the upstreams of HTTP and gRPC are at a port where nobody listens. A key sends to both.
+// Guarantee: the time until each upstream failed is measured by the upstream, with the cause. The
+// requests are measured as answered with 503 and `UNAVAILABLE`, and count as failed.
+#[tokio::test]
+async fn upstreams_are_measured() {
+    // Nobody listens on a port that was bound and is closed again.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gateway = Gateway::start_with(&[
+        "--set",
+        &format!("upstream.otlp_http.endpoint=http://{closed}"),
+        "--set",
+        &format!("upstream.otlp_grpc.endpoint=http://{closed}"),
+        "--set",
+        "upstream.agent=debug",
+    ])
+    .await;
+    let key = gateway.create("edge").await;
+    assert_eq!(gateway.send_http(&key.secret).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(gateway.send_grpc(&key.secret, 1, None).await, Code::Unavailable);
+    let (metrics, port) = (gateway.metrics().await, closed.port().to_string());
+    let unavailable = ("error_type", "unavailable");
+    for (name, labels) in [
+        ("http_client_request_duration_seconds_count", [("server_port", &*port), unavailable]),
+        ("rpc_client_call_duration_seconds_count", [("server_port", &*port), unavailable]),
+        (
+            "http_server_request_duration_seconds_count",
+            [("http_route", "/v1/traces"), ("http_response_status_code", "503")],
+        ),
+        (
+            "rpc_server_call_duration_seconds_count",
+            [("rpc_system_name", "grpc"), ("rpc_response_status_code", "UNAVAILABLE")],
+        ),
+        ("ingestion_key_requests_total", [("key_id", &*key.id.to_string()), ("outcome", "failed")]),
+    ] {
+        let expected = if name == "ingestion_key_requests_total" { 2.0 } else { 1.0 };
+        assert_eq!(value(&metrics, name, &labels), Some(expected), "{name}\n{metrics}");
+    }
+}

@@ -124,7 +124,7 @@ impl Gateway {
         let mut child = command(directory.path(), &all).spawn().unwrap();
         let (output, log) =
             (Lines::of(child.stdout.take().unwrap()), Lines::of(child.stderr.take().unwrap()));
-        log.wait_for("otlp_grpc").await;
+        log.wait_for("listener::ready").await;
         let addresses = serde_json::from_slice(&std::fs::read(&ready_file).unwrap()).unwrap();
         let state = state(&directory);
         // There is no token if the management API is off.

@@ -212,3 +212,14 @@ fn an_upstream_may_have_tls() {
     let printed = config.to_yaml().unwrap();
     assert_eq!(load(&printed).unwrap().0.to_yaml().unwrap(), printed);
 }
+
+// Scenario: the configuration in the page about running the gateway is read.
+// Guarantee: it is valid without a warning, and nothing is discarded.
+#[test]
+fn the_documented_upstreams_are_valid() {
+    let page = include_str!("../../../../../docs/run-the-gateway.md");
+    let block = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let (config, warnings) = load(&block.replace("RECEIVER_API_KEY", "KEY")).unwrap();
+    assert!(warnings.is_empty() && !config.upstream.discards(), "{warnings:?}");
+    assert!(endpoint(&config.upstream.agent).unwrap().auth.is_some());
+}

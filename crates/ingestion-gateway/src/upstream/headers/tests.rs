@@ -1,5 +1,7 @@
 use http::Request;
 use http::header::CONTENT_TYPE;
+use opentelemetry::metrics::MeterProvider as _;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
 use proptest::prelude::*;
 
 use super::*;
@@ -27,7 +29,8 @@ fn with_auth(key: &str, auth: &str, identity: &IdentityHeaders) -> HeaderRules {
     };
     let mut forwards = [otlp_grpc, otlp_http, agent].into_iter().flatten().filter_map(is_forward);
     let transport = if key == "otlp_grpc" { Transport::Grpc } else { Transport::Http };
-    HeaderRules::new(transport, &forwards.next().unwrap(), identity).unwrap()
+    let meter = SdkMeterProvider::default().meter("test");
+    HeaderRules::new(transport, &forwards.next().unwrap(), identity, &meter).unwrap()
 }
 
 fn rules(transport: Transport) -> HeaderRules {
