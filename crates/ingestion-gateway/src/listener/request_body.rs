@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -42,23 +42,41 @@ pub(crate) struct RequestBody {
     inner: Option<Incoming>,
     /// Whether the body is read and thrown away when this value is dropped.
     is_thrown_away: bool,
-    idle_timeout: Duration,
-    stop: CancellationToken,
-    activity: Arc<Activity>,
+    bodies: Arc<Bodies>,
     /// Since when the body makes no progress.
     waiting: Option<(Instant, Awaiting)>,
     stopping_since: Option<Instant>,
     next_look: Option<Pin<Box<Sleep>>>,
 }
 
-impl RequestBody {
-    /// Takes the body of a request.
-    pub(crate) fn of(
-        request: Request<Incoming>,
+/// What the bodies of the requests of one connection share.
+#[derive(Debug)]
+pub(crate) struct Bodies {
+    idle_timeout: Duration,
+    stop: CancellationToken,
+    activity: Arc<Activity>,
+    /// The timer of a body that has ended, for the next one. It goes on, because beginning a new one
+    /// would cost more than a look too many.
+    timer: Mutex<Option<Pin<Box<Sleep>>>>,
+}
+
+impl Bodies {
+    pub(crate) fn new(
+        activity: Arc<Activity>,
         idle_timeout: Duration,
         stop: CancellationToken,
-        activity: Arc<Activity>,
-    ) -> Request<Self> {
+    ) -> Arc<Self> {
+        Arc::new(Self { idle_timeout, stop, activity, timer: Mutex::default() })
+    }
+
+    fn timer(&self) -> MutexGuard<'_, Option<Pin<Box<Sleep>>>> {
+        self.timer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RequestBody {
+    /// Takes the body of a request.
+    pub(crate) fn of(request: Request<Incoming>, bodies: Arc<Bodies>) -> Request<Self> {
         // HTTP/2 can refuse one request and go on with the others. A sender that expects
         // `100 Continue` has not begun to write.
         let is_thrown_away =
@@ -67,9 +85,7 @@ impl RequestBody {
         request.map(|inner| Self {
             inner: Some(inner),
             is_thrown_away,
-            idle_timeout,
-            stop,
-            activity,
+            bodies,
             waiting,
             stopping_since,
             next_look,
@@ -78,19 +94,22 @@ impl RequestBody {
 
     /// Waits until the body has made no progress for too long.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let look = LOOK.min(self.idle_timeout);
-        let activity = &self.activity;
+        let Bodies { idle_timeout, stop, activity, .. } = &*self.bodies;
+        let look = LOOK.min(*idle_timeout);
         let (since, _) = self.waiting.get_or_insert_with(|| (Instant::now(), activity.wait()));
         // The timer goes on while the body makes progress. It looks no more often for that.
-        let next_look = self.next_look.get_or_insert_with(|| Box::pin(tokio::time::sleep(look)));
+        let next_look = self.next_look.get_or_insert_with(|| {
+            let timer = self.bodies.timer().take();
+            timer.unwrap_or_else(|| Box::pin(tokio::time::sleep(look)))
+        });
         loop {
             ready!(next_look.as_mut().poll(cx));
             let now = Instant::now();
-            if self.stopping_since.is_none() && self.stop.is_cancelled() {
+            if self.stopping_since.is_none() && stop.is_cancelled() {
                 self.stopping_since = Some(now);
             }
             let stopped = self.stopping_since.map(|stopping| stopping.max(*since) + STOP_TIMEOUT);
-            let idle = *since + self.idle_timeout;
+            let idle = *since + *idle_timeout;
             let end = stopped.map_or(idle, |stopped| stopped.min(idle));
             if now >= end {
                 return Poll::Ready(());
@@ -113,7 +132,7 @@ impl Body for RequestBody {
         if let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) {
             self.waiting = None;
             if let Some(Ok(frame)) = &frame {
-                self.activity.received(frame.data_ref().map_or(0, Bytes::len));
+                self.bodies.activity.received(frame.data_ref().map_or(0, Bytes::len));
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
@@ -131,6 +150,9 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
+        if let Some(timer) = self.next_look.take() {
+            *self.bodies.timer() = Some(timer);
+        }
         if let Some(rest) = self.inner.take().filter(|_| self.is_thrown_away) {
             body::throw_away(rest);
         }
