@@ -179,8 +179,9 @@ impl Target for Listener {
             if status == 200 {
                 current.accept();
             }
-            // 503 is the answer to a body that ends early.
-            check(status < 500 || status == 503, || format!("{listener} answered {status}"))?;
+            // 501 is the answer to an unknown transfer coding, and 503 to a body that ends early.
+            let is_known = status < 500 || [501, 503].contains(&status);
+            check(is_known, || format!("{listener} answered {status}"))?;
         }
         self.count += 1;
         if self.count.is_multiple_of(BETWEEN_CHECKS) { self.gateway.check() } else { Ok(()) }

@@ -12,7 +12,11 @@ use crate::http::Client;
 use crate::keys::Key;
 use crate::silent::raise_limit;
 
-/// How many connections are idle at the same time. The default of `limits.max_connections` allows
+/// The listeners for senders, and the path of logs on each.
+const LISTENERS: [(&str, &str); 3] =
+    [("otlp_http", "/v1/logs"), ("otlp_grpc", "/v1/logs"), ("agent", "/stsAgent/otel/v1/logs")];
+
+/// How many connections are idle at the same time. A process that may open 20,000 files allows half
 /// as many on each listener.
 const IDLE: usize = 10_000;
 
@@ -46,12 +50,12 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Returns the headers of an export without any item, for HTTP/2.
-fn headers(key: &str) -> Vec<u8> {
+fn headers(path: &str, key: &str) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in [
         (":method", "POST"),
         (":scheme", "http"),
-        (":path", "/v1/logs"),
+        (":path", path),
         ("content-type", "application/x-protobuf"),
         ("authorization", &*format!("StackState {key}")),
     ] {
@@ -66,10 +70,10 @@ fn headers(key: &str) -> Vec<u8> {
 }
 
 /// Opens a connection of HTTP/2, sends an export on it, and waits for the headers of the answer.
-fn open_http2(address: SocketAddr, key: &str) -> TcpStream {
+fn open_http2(address: SocketAddr, path: &str, key: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-    let request = frame(HEADERS, END_HEADERS | END_STREAM, 1, &headers(key));
+    let request = frame(HEADERS, END_HEADERS | END_STREAM, 1, &headers(path, key));
     stream.write_all(&[PREFACE, &request].concat()).expect("a request");
     let mut head = [0; 9];
     loop {
@@ -98,7 +102,7 @@ fn assert_served(gateway: &Gateway, key: &Key) {
 }
 
 // Scenario: 10,000 connections send one export each and then nothing more, half of them over
-// HTTP/1.1 and half over HTTP/2, half on each listener.
+// HTTP/1.1 and half over HTTP/2, a third on each listener.
 // Guarantee: all of them stay open at the same time, each costs less than 32 KiB, and a further
 // sender is served. Once they are closed, their memory is free for others.
 #[test]
@@ -110,21 +114,23 @@ fn ten_thousand_idle_connections() {
     let before = gateway.memory("VmRSS");
     let (mut http1, mut http2) = (Vec::new(), Vec::new());
     for number in 0..IDLE / 2 {
-        let listener = if number % 2 == 0 { "otlp_http" } else { "otlp_grpc" };
+        let (listener, path) = LISTENERS[number % LISTENERS.len()];
         let address = gateway.address(listener);
+        let request = telemetry(&key.secret);
+        let request = String::from_utf8(request).expect("text").replacen("/v1/logs", path, 1);
         let mut client = Client::new(address);
-        let answer = client.call(&telemetry(&key.secret)).expect("an answer");
+        let answer = client.call(request.as_bytes()).expect("an answer");
         assert_eq!(answer.status, 200, "{}", answer.body);
-        http1.push(client);
-        http2.push(open_http2(address, &key.secret));
+        http1.push((client, request));
+        http2.push(open_http2(address, path, &key.secret));
     }
     let used = gateway.memory("VmRSS") - before;
     println!("{} bytes for each idle connection", used / IDLE);
     assert!(used < IDLE * IDLE_MEMORY, "{} bytes for each connection", used / IDLE);
     assert_served(&gateway, &key);
     // A sample of the oldest connections still carries requests.
-    for client in http1.iter_mut().step_by(100) {
-        assert_eq!(client.call(&telemetry(&key.secret)).expect("an answer").status, 200);
+    for (client, request) in http1.iter_mut().step_by(100) {
+        assert_eq!(client.call(request.as_bytes()).expect("an answer").status, 200);
     }
     drop((http1, http2));
     assert_served(&gateway, &key);
@@ -156,7 +162,7 @@ fn connections_that_come_and_go_leave_nothing() {
                                 let answer = Client::new(address).call(&telemetry(&key.secret));
                                 assert_eq!(answer.expect("an answer").status, 200);
                             }
-                            _ => drop(open_http2(address, &key.secret)),
+                            _ => drop(open_http2(address, "/v1/logs", &key.secret)),
                         }
                     }
                 });
@@ -183,7 +189,7 @@ fn rapid_resets_stop_nobody_else() {
     let gateway = env.start();
     let mut caller = gateway.caller();
     let [attacker, good] = ["attacker", "good"].map(|name| Key::create(&mut caller, name));
-    let block = headers(&attacker.secret);
+    let block = headers("/v1/logs", &attacker.secret);
     let mut attack = PREFACE.to_vec();
     for number in 0..u32::try_from(RESETS_AT_A_TIME).expect("a small number") {
         let stream = 2 * number + 1;

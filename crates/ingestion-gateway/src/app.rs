@@ -92,8 +92,7 @@ impl App {
             None => None,
         };
         let tls_reloads = Reloads::new(&meter);
-        let (tls, mut reloads) = tls::open_all(config, &meter, &tls_reloads)
-            .map_err(|(section, source)| RunError::Tls { section, source })?;
+        let (tls, mut reloads) = tls::open_all(config, &meter, &tls_reloads)?;
         let sockets = Sockets::bind(config, tls).await?;
         let addresses = sockets.addresses();
 

@@ -43,7 +43,7 @@ pub enum RunError {
         /// The path of the listener or of the upstream in the configuration.
         section: &'static str,
         /// The cause.
-        source: TlsError,
+        source: Box<TlsError>,
     },
     /// A listener cannot be bound.
     #[error(transparent)]

@@ -3,6 +3,8 @@
 pub(crate) mod admin_tokens;
 pub(crate) mod denial_log;
 pub(crate) mod log_throttle;
+#[cfg(test)]
+mod tests;
 pub(crate) mod usage;
 
 use std::sync::Arc;

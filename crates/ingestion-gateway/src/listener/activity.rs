@@ -135,10 +135,11 @@ impl Activity {
         }
     }
 
-    /// Waits for `timeout`, and then for ever if a request has begun within that time.
+    /// Waits for `timeout`, and then for ever if a request has begun within that time, or if the
+    /// write side is closed, because what was sent is no request.
     pub(crate) async fn nothing_begun(&self, timeout: Duration) {
         tokio::time::sleep(timeout).await;
-        if self.begun.load(Relaxed) != 0 {
+        if self.begun.load(Relaxed) != 0 || self.closing.load(Relaxed) {
             std::future::pending().await
         }
     }

@@ -21,7 +21,7 @@ use super::client_address::ClientAddress;
 use super::connections::Place;
 use super::metrics::{End, OpenConnection};
 use super::protocol::Protocol;
-use super::request_body::RequestBody;
+use super::request_body::{Bodies, RequestBody};
 use super::request_head;
 use super::response_body::ResponseBody;
 use super::seldom::Seldom;
@@ -162,14 +162,14 @@ impl Server {
         B: Body,
     {
         let (activity, trusted_proxies) = (Arc::clone(activity), Arc::clone(&self.trusted_proxies));
-        let (idle_timeout, stop) = (self.limits.idle_timeout, self.stop.clone());
+        let bodies = Arc::clone(&activity);
+        let bodies = Bodies::new(bodies, self.limits.idle_timeout, self.stop.clone());
         service_fn(move |request: Request<Incoming>| {
             let in_flight = activity.begin();
             let refusal = request_head::refusal(&request);
             let mut client = ClientAddress::of(peer, request.headers(), &trusted_proxies);
             client.1.is_tls = is_tls;
-            let mut request =
-                RequestBody::of(request, idle_timeout, stop.clone(), Arc::clone(&activity));
+            let mut request = RequestBody::of(request, Arc::clone(&bodies));
             request.extensions_mut().insert(client);
             let response = match refusal {
                 Some(status) => Err(status),

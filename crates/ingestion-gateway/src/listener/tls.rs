@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::config::{Config, Protocols, ServerTlsConfig};
+use crate::error::RunError;
 use crate::tls::{self, Contents, Reload, Reloads, TlsError};
 
 /// The protocols that are offered to clients (ALPN). OTLP/gRPC needs HTTP/2, and many senders of
@@ -37,12 +38,12 @@ pub(crate) type ListenerTls = HashMap<&'static str, ServerTls>;
 ///
 /// # Errors
 ///
-/// Returns the path of the first listener whose files cannot be used, and the reason.
+/// When the files of a listener cannot be used.
 pub(crate) fn open_all(
     config: &Config,
     meter: &Meter,
     reloads: &Reloads,
-) -> Result<(ListenerTls, Vec<Reload>), (&'static str, TlsError)> {
+) -> Result<(ListenerTls, Vec<Reload>), RunError> {
     let Config { receivers, management, authorize, telemetry, .. } = config;
     let Protocols { grpc, http } = &receivers.otlp.protocols;
     let listeners = [
@@ -57,8 +58,8 @@ pub(crate) fn open_all(
     let mut tasks = Vec::new();
     for (listener, config) in listeners {
         let Some(config) = config else { continue };
-        let (tls, reload) =
-            ServerTls::open(listener, config, meter, reloads).map_err(|error| (listener, error))?;
+        let (tls, reload) = ServerTls::open(listener, config, meter, reloads)
+            .map_err(|source| RunError::Tls { section: listener, source: source.into() })?;
         all.insert(listener, tls);
         tasks.push(reload);
     }

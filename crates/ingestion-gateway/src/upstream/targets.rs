@@ -125,7 +125,7 @@ impl Context<'_> {
         };
         let tls = endpoint.client_tls();
         let tls = tls.map(|tls| ClientTls::open(section, tls, alpn, self.reloads)).transpose();
-        let tls = tls.map_err(|source| RunError::Tls { section, source })?;
+        let tls = tls.map_err(|source| RunError::Tls { section, source: source.into() })?;
         let (tls, task) = tls.unzip();
         tasks.extend(task);
         let identity_headers = &self.config.upstream.identity_headers;

@@ -17,10 +17,10 @@ use crate::program::{Gateway, Key, PATIENCE};
 use crate::scripted::{GrpcConnection, Upstream};
 
 /// The bytes that are sent to a side that does not read them.
-const LARGE: usize = 64 << 20;
+const LARGE: usize = 32 << 20;
 
 /// The memory that the gateway may take for them.
-const MAX_GROWTH: usize = 24 << 20;
+const MAX_GROWTH: usize = 12 << 20;
 
 /// The bytes that are sent at a time.
 const CHUNK: usize = 64 << 10;
@@ -160,7 +160,7 @@ async fn a_body_ends_with_its_key() {
     assert!(!rest.ends_with(b"0\r\n\r\n"), "the body seems complete");
 }
 
-// Scenario: over each transport, a sender writes 64 MiB to an upstream that does not read. Then
+// Scenario: over each transport, a sender writes 32 MiB to an upstream that does not read. Then
 // the upstream reads.
 // Guarantee: the gateway stops reading, and its memory stays small. Then everything arrives.
 #[tokio::test]
@@ -223,7 +223,7 @@ async fn a_slow_upstream_slows_down_the_sender() {
     forwarding.assert_small(before);
 }
 
-// Scenario: over each transport, an upstream writes a response of 64 MiB to a sender that does not
+// Scenario: over each transport, an upstream writes a response of 32 MiB to a sender that does not
 // read. Then the sender reads.
 // Guarantee: the gateway stops reading, and its memory stays small. Then everything arrives.
 #[tokio::test]

@@ -128,9 +128,8 @@ impl BearerTokenAuth {
     /// ```
     /// use otlp_auth::client::BearerTokenAuth;
     ///
-    /// let auth = BearerTokenAuth::from_yaml("scheme: StackState\ntoken:
-    /// \"${env:API_KEY:-iapikeyok-of-team-a}\"")?; let auth =
-    /// auth.for_endpoint("https://otlp.example.com")?;
+    /// let auth = BearerTokenAuth::from_yaml("scheme: StackState\ntoken: \"${env:API_KEY:-iapikeyok-of-team-a}\"")?;
+    /// let auth = auth.for_endpoint("https://otlp.example.com")?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[cfg(feature = "yaml")]

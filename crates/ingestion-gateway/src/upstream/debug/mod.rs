@@ -18,8 +18,7 @@ use crate::item::Item;
 use crate::lossy_output::LossyOutput;
 
 /// The warning that is logged at the start and shown by `/readyz`.
-pub(crate) const DISCARDS: &str =
-    "no upstream is configured: what is received is decoded, counted, printed and discarded";
+pub(crate) const DISCARDS: &str = "what has no upstream is decoded, counted, printed and discarded";
 
 /// Counts telemetry for a metric, and for a line on standard output each second.
 #[derive(Debug)]

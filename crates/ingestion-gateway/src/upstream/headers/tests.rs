@@ -7,6 +7,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::{Config, DestinationConfig, Sources, UpstreamConfig};
 
+/// Names of headers, and their values.
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 /// Returns the configuration of upstreams.
 fn config(upstream: &str) -> UpstreamConfig {
     let sets = vec![format!("upstream={upstream}")];
@@ -86,7 +89,7 @@ const ADDED: [&str; 4] = [
 // and so are the headers of the body and everything else.
 #[test]
 fn hop_by_hop_headers_are_removed() {
-    let cases: [(&[(&str, &str)], &[&str]); 6] = [
+    let cases: [(Headers<'_>, &[&str]); 6] = [
         (&[("connection", "keep-alive"), ("keep-alive", "timeout=5")], &[]),
         (
             &[
@@ -181,7 +184,7 @@ fn forged_headers_are_removed() {
 // that the client has asked for.
 #[test]
 fn forwarding_headers_are_set() {
-    let cases: [(ClientAddress, &str, &[(&str, &str)], [&str; 3]); 6] = [
+    let cases: [(ClientAddress, &str, Headers<'_>, [&str; 3]); 6] = [
         (
             peer(false, false),
             "/",
