@@ -26,8 +26,8 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 pub(super) type Connection = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 impl Target {
-    /// Connects to the upstream. The caller limits how long this takes. The name of its host is resolved anew, and its addresses are tried
-    /// one after the other.
+    /// Connects to the upstream. The caller limits how long this takes. The name of its host is
+    /// resolved anew, and its addresses are tried one after the other.
     pub(super) async fn connect(&self) -> io::Result<Connection> {
         let stream = self.connect_tcp().await?;
         Ok(match &self.tls {
@@ -67,6 +67,11 @@ impl Target {
         }
         Err(error)
     }
+}
+
+/// Makes the error of a connection that is not there when `connect_timeout` is over.
+pub(super) fn not_in_time() -> io::Error {
+    timed_out("the upstream does not answer within `connect_timeout`")
 }
 
 fn timed_out(message: &'static str) -> io::Error {
