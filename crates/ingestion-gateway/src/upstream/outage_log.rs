@@ -16,7 +16,7 @@ pub(super) struct OutageLog {
 
 impl OutageLog {
     /// Logs that the connection to this upstream failed.
-    pub(super) fn record(&self, upstream: &'static str, error: &dyn Error) {
+    pub(super) fn record(&self, upstream: &str, error: &(dyn Error + 'static)) {
         if self.permits(Instant::now()) {
             tracing::warn!(
                 upstream,
