@@ -209,8 +209,8 @@ impl Server {
             // Without this branch, a peer that never reads its responses would keep its connection
             // open without a time limit.
             () = activity.stalled(idle_timeout) => End::Unread,
-            // hyper waits for the rest of a head, and for the peer of an HTTP/2 connection to answer
-            // a ping. A silent peer never sends them.
+            // hyper waits for the rest of a head, and for the peer of an HTTP/2 connection to
+            // answer a ping. A silent peer never sends them.
             () = self.stopped_and_finished(activity) => End::Stopped,
         }
     }
