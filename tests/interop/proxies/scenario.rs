@@ -5,7 +5,7 @@ use std::fs;
 
 use otlp_auth_examples::Accepted;
 use otlp_auth_tests::{Gateway, Home, Key, PATIENCE, Program, send};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
@@ -65,7 +65,7 @@ pub(super) async fn run(proxy: &Proxy) {
     fs::rename(&elsewhere, &database).expect("the database is moved back");
     sender.wait_until_settled(&good).await;
 
-    kill_process(gateway.program.pid(), Signal::STOP).expect("the gateway runs");
+    stop(gateway.program.pid());
     sender.send().await;
     sender.wait_until_kept();
     kill_process(gateway.program.pid(), Signal::CONT).expect("the gateway is stopped");
@@ -88,6 +88,14 @@ pub(super) async fn run(proxy: &Proxy) {
     let secrets = [&good.secret, &deleted.secret];
     let shown = |line: &&String| secrets.iter().any(|secret| line.contains(secret.as_str()));
     assert_eq!(lines.iter().find(shown), None);
+}
+
+/// Stops a child process and waits until it has stopped. The signal alone does not stop it at once:
+/// on a busy machine, its other threads go on until one of them has taken the signal.
+fn stop(process: Pid) {
+    kill_process(process, Signal::STOP).expect("the gateway runs");
+    let status = waitpid(Some(process), WaitOptions::UNTRACED).expect("the gateway is our child");
+    assert!(status.is_some_and(|(_, status)| status.stopped()));
 }
 
 fn start_gateway(home: &Home, ports: &Ports) -> Gateway {

@@ -23,6 +23,10 @@ use crate::io::{Cork, Corked, ReadAhead};
 /// What a client of HTTP/2 sends first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// The largest buffer of a connection of HTTP/1.1. A smaller one would divide bodies of common
+/// sizes into more parts, each of which is written by itself.
+const MAX_BUFFER: usize = 64 << 10;
+
 /// A protocol that the gateway speaks with senders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
@@ -109,7 +113,8 @@ impl Protocol {
                     .timer(TokioTimer::new())
                     // hyper counts the time between two requests as a part of this time.
                     .header_read_timeout(header_read_timeout.max(idle_timeout))
-                    .max_buf_size(max_header_size.bytes())
+                    .max_header_size(max_header_size.bytes())
+                    .max_buf_size(MAX_BUFFER.max(max_header_size.bytes()))
                     .serve_connection(TokioIo::new(connection), service);
                 Served::Http1 { connection }
             }
