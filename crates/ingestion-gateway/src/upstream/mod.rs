@@ -20,4 +20,4 @@ mod watch;
 pub(crate) use body::{Payload, ResponseBody};
 pub(crate) use grpc::{Call, ForwardGrpc};
 pub(crate) use http1::ForwardHttp;
-pub(crate) use targets::{Destination, Targets};
+pub(crate) use targets::Destination;

@@ -36,7 +36,7 @@ const MAX_SEND_BUFFER: usize = 128 << 10;
 const MAX_HEADER_LIST: u32 = 64 << 10;
 
 /// The largest number of connections.
-const MAX_CONNECTIONS: usize = 32;
+pub(in crate::upstream) const MAX_CONNECTIONS: usize = 32;
 
 /// The age at which a connection gets no more calls, so that the name of the upstream is resolved
 /// again, and new instances of the upstream get their share. A tenth of it is random, so that the
