@@ -30,7 +30,8 @@ pub(super) struct Proxy {
 }
 
 /// Runs a Collector that sends over gRPC and HTTP through the proxy, with a good and with a deleted
-/// key. The Collector also tries to name itself in the headers of the gateway. It sends a batch
+/// key, in each of two headers. The Collector also tries to name itself in the headers of the
+/// gateway. It sends a batch
 /// while the gateway decides, one while the gateway is undecided, one while it accepts connections
 /// and never answers, and one after it was killed. After each outage, the gateway decides again.
 ///
@@ -158,9 +159,10 @@ impl Sender {
     auth: {{authenticator: bearertokenauth/{key}}}
     {endpoint}
     tls: {{ca_file: {ca}}}
-    headers: {{x-ingestion-key-id: \"1\", x-ingestion-key-name: forged}}
+    headers: {{sts-api-key: {token}, x-ingestion-key-id: \"1\", x-ingestion-key-name: forged}}
     retry_on_failure: {{initial_interval: 200ms, max_interval: 1s, max_elapsed_time: 0s}}
 ",
+                token = if key == "good" { &good.secret } else { &deleted.secret },
                 ca = files.certificate.cert().display()
             );
             names.push(name);
