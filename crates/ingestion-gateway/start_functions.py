@@ -41,7 +41,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def ptrace(request, process, data=0):
-    libc.ptrace(ctypes.c_long(request), process, ctypes.c_void_p(0), ctypes.cast(data, ctypes.c_void_p))
+    data = ctypes.cast(data, ctypes.c_void_p)
+    libc.ptrace(ctypes.c_long(request), process, ctypes.c_void_p(0), data)
 
 
 def functions(program):
