@@ -138,7 +138,11 @@ impl Server {
                 End::Closed => end,
                 other => other,
             },
-            end = pin!(Seldom::new(self.end_of_patience(activity))) => end,
+            why = pin!(Seldom::new(self.end_of_patience(activity))) => match why {
+                // The peer may have read everything, and keeps its side open.
+                End::Unread if activity.is_closing() => end,
+                why => why,
+            },
         }
     }
 
