@@ -120,6 +120,11 @@ impl Activity {
         self.closing.store(true, Relaxed);
     }
 
+    /// Returns whether the write side is closed.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Relaxed)
+    }
+
     /// Waits until no request is in flight and no request has begun for `timeout`. Returns at most
     /// twice `timeout` after the last request has ended.
     pub(crate) async fn idle(&self, timeout: Duration) {
@@ -139,7 +144,7 @@ impl Activity {
     /// write side is closed, because what was sent is no request.
     pub(crate) async fn nothing_begun(&self, timeout: Duration) {
         tokio::time::sleep(timeout).await;
-        if self.begun.load(Relaxed) != 0 || self.closing.load(Relaxed) {
+        if self.begun.load(Relaxed) != 0 || self.is_closing() {
             std::future::pending().await
         }
     }
@@ -218,7 +223,7 @@ impl Activity {
         }
         let state = if self.in_flight.load(Relaxed) != 0 {
             self.is_slow(timeout).then_some(State::Slow)?
-        } else if self.closing.load(Relaxed) {
+        } else if self.is_closing() {
             State::Closing
         } else if self.writes() {
             State::Answering

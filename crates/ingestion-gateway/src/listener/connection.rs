@@ -138,7 +138,11 @@ impl Server {
                 End::Closed => end,
                 other => other,
             },
-            end = pin!(Seldom::new(self.end_of_patience(activity))) => end,
+            why = pin!(Seldom::new(self.end_of_patience(activity))) => match why {
+                // The peer may have read everything, and keeps its side open.
+                End::Unread if activity.is_closing() => end,
+                why => why,
+            },
         }
     }
 
@@ -209,8 +213,8 @@ impl Server {
             // Without this branch, a peer that never reads its responses would keep its connection
             // open without a time limit.
             () = activity.stalled(idle_timeout) => End::Unread,
-            // hyper waits for the rest of a head, and for the peer of an HTTP/2 connection to answer
-            // a ping. A silent peer never sends them.
+            // hyper waits for the rest of a head, and for the peer of an HTTP/2 connection to
+            // answer a ping. A silent peer never sends them.
             () = self.stopped_and_finished(activity) => End::Stopped,
         }
     }

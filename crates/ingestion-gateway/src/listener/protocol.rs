@@ -23,8 +23,8 @@ use crate::io::{Cork, Corked, ReadAhead};
 /// What a client of HTTP/2 sends first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The largest buffer of a connection of HTTP/1.1. A smaller one would divide bodies of common sizes
-/// into more parts, each of which is written by itself.
+/// The largest buffer of a connection of HTTP/1.1. A smaller one would divide bodies of common
+/// sizes into more parts, each of which is written by itself.
 const MAX_BUFFER: usize = 64 << 10;
 
 /// A protocol that the gateway speaks with senders.

@@ -62,8 +62,8 @@ pub(crate) struct Bodies {
     idle_timeout: Duration,
     stop: CancellationToken,
     activity: Arc<Activity>,
-    /// The timer of a body that has ended, for the next one. It goes on, because beginning a new one
-    /// would cost more than a look too many.
+    /// The timer of a body that has ended, for the next one. It goes on, because beginning a new
+    /// one would cost more than a look too many.
     timer: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 

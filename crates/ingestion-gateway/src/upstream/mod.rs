@@ -10,6 +10,7 @@ pub(crate) mod debug;
 mod grpc;
 pub(crate) mod headers;
 mod http1;
+mod outage_log;
 mod target;
 pub(crate) mod targets;
 pub(crate) mod tls;

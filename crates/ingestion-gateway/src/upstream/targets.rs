@@ -134,6 +134,7 @@ impl Context<'_> {
         let (is_grpc, authority) = (section == OTLP_GRPC, endpoint.endpoint.authority());
         let target = Target {
             metrics: Arc::new(UpstreamMetrics::new(self.meter, is_grpc, authority)),
+            outages: Arc::default(),
             section,
             config: EndpointConfig::clone(endpoint),
             address: Address::of(&endpoint.endpoint).map_err(RunError::Upstream)?,

@@ -287,7 +287,8 @@ async fn a_connection_that_goes_away_costs_no_call() {
 }
 
 // Scenario: a sender cancels calls in the middle of their messages, with `CANCEL`, and with
-// `NO_ERROR`, as some proxies do. Another one closes its connection while it waits for the response.
+// `NO_ERROR`, as some proxies do. Another one closes its connection while it waits for the
+// response.
 // Guarantee: the upstream sees that each call is cancelled, and never its regular end.
 #[tokio::test]
 async fn a_sender_that_goes_away_cancels_its_call() {

@@ -33,20 +33,20 @@ async fn read_to_end(stream: &mut TcpStream) -> String {
 // headers gets 431.
 #[tokio::test]
 async fn each_limit_is_counted() {
-    let limits = ["--set=limits.header_read_timeout=200ms", "--set=limits.idle_timeout=1s"];
-    let gateway = Gateway::start_with(&limits).await;
+    let hasty = Gateway::start_with(&["--set=limits.header_read_timeout=200ms"]).await;
+    let gateway = Gateway::start_with(&["--set=limits.idle_timeout=1s"]).await;
     let huge = format!("GET / HTTP/1.1\r\nhost: g\r\nx: {}\r\n\r\n", "x".repeat(20 << 10));
-    for (sent, reason, answer) in [
-        ("", "header_read_timeout", ""),
-        ("GET / HTTP/1.1\r\nhost: g\r\n\r\n", "idle_timeout", "HTTP/1.1 401 "),
-        (&huge, "max_header_size", "HTTP/1.1 431 "),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\njunk and more junk", "failed", ""),
+    for (gateway, sent, reason, answer) in [
+        (&hasty, "", "header_read_timeout", ""),
+        (&gateway, "GET / HTTP/1.1\r\nhost: g\r\n\r\n", "idle_timeout", "HTTP/1.1 401 "),
+        (&gateway, &huge, "max_header_size", "HTTP/1.1 431 "),
+        (&gateway, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\njunk and more junk", "failed", ""),
     ] {
         let mut stream = gateway.connect("otlp_grpc").await;
         stream.write_all(sent.as_bytes()).await.unwrap();
         let read = read_to_end(&mut stream).await;
         assert!(read.starts_with(answer), "{reason}: {read}");
-        wait_for(&gateway, "receivers.otlp.protocols.grpc", reason, 1).await;
+        wait_for(gateway, "receivers.otlp.protocols.grpc", reason, 1).await;
     }
 }
 

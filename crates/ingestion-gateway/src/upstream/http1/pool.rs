@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::upstream::body::Payload;
-use crate::upstream::connect;
+use crate::upstream::connect::{self, not_in_time};
 use crate::upstream::target::Target;
 use crate::upstream::upload::{Progress, UploadBody};
 
@@ -134,13 +134,15 @@ where
 
     /// Makes a new connection.
     pub(super) async fn connect(&self) -> Option<Connection<B>> {
-        let Target { section, config, .. } = &*self.target;
-        match timeout(config.connect_timeout, self.handshake()).await {
-            Ok(Ok(connection)) => return Some(connection),
-            Ok(Err(error)) => tracing::debug!(upstream = section, %error, "cannot connect"),
-            Err(_) => tracing::debug!(upstream = section, "cannot connect in time"),
+        let Target { section, config, outages, .. } = &*self.target;
+        let connected = timeout(config.connect_timeout, self.handshake()).await;
+        match connected.unwrap_or_else(|_| Err(not_in_time())) {
+            Ok(connection) => Some(connection),
+            Err(error) => {
+                outages.record(section, &error);
+                None
+            }
         }
-        None
     }
 
     async fn handshake(&self) -> io::Result<Connection<B>> {
