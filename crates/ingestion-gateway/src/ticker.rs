@@ -174,8 +174,8 @@ mod tests {
 
     // Scenario: two tasks wait for 100 ticks, one with an alarm for each second tick, and one with
     // an alarm for each tenth. After a pause of an hour, another task waits.
-    // Guarantee: each task is woken as often as it has asked for, even after the pause, in which the
-    // ticker has stopped.
+    // Guarantee: each task is woken as often as it has asked for, even after the pause, in which
+    // the ticker has stopped.
     #[tokio::test(start_paused = true)]
     async fn tasks_are_woken_again_and_again() {
         let end = TICK * 100 + TICK / 2;

@@ -16,8 +16,8 @@ use super::Call;
 /// The number of bytes of a body that are sent even if the upstream has no room for them yet.
 const EARLY_BYTES: u64 = 64 << 10;
 
-/// The body of a call. Beyond its first bytes, at most one frame of it is held: the next one is read
-/// when the upstream has taken this one.
+/// The body of a call. Beyond its first bytes, at most one frame of it is held: the next one is
+/// read when the upstream has taken this one.
 pub(super) struct Upload<B> {
     body: B,
     /// The number of bytes that may still come, unless there is no limit.
@@ -133,8 +133,9 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         }
     }
 
-    /// Sends a part of the body, which has no room yet while the call has not begun on the wire: `h2`
-    /// grants room only after it has written the head. Without this, the head would be written alone.
+    /// Sends a part of the body, which has no room yet while the call has not begun on the wire:
+    /// `h2` grants room only after it has written the head. Without this, the head would be written
+    /// alone.
     fn send_early(
         &mut self,
         part: Bytes,
