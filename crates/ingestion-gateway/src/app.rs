@@ -123,7 +123,8 @@ impl App {
             Targets::open(config, &otlp::extractor(&config.auth), standing, &tls_reloads, &meter)?;
         reloads.extend(targets.reloads);
         // Each worker has its own connections to the upstreams, which all listeners use. The
-        // listeners of OTLP serve both transports, so that a sender with swapped ports loses nothing.
+        // listeners of OTLP serve both transports, so that a sender with swapped ports loses
+        // nothing.
         let key_places = agent::key_places(&config.auth);
         let (otlp, agent): (Vec<_>, Vec<_>) = (0..senders.runtimes.len())
             .map(|_| {

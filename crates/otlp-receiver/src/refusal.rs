@@ -70,8 +70,8 @@ pub enum Refusal {
     /// The body is not an OTLP request of the signal.
     #[error("the body is not an OTLP request")]
     Malformed,
-    /// The server to which the batch is passed on cannot be reached, has failed, or has not answered
-    /// in time. The response asks the sender to send the batch again.
+    /// The server to which the batch is passed on cannot be reached, has failed, or has not
+    /// answered in time. The response asks the sender to send the batch again.
     #[error("the upstream is unavailable")]
     UpstreamUnavailable,
     /// The sink cannot accept the batch, because of an error in the receiving program. The text is

@@ -31,6 +31,9 @@ const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 const PRIORITY: u8 = 0x20;
 
+/// The code of a reset by a peer that has not looked at the stream.
+const REFUSED_STREAM: u32 = 7;
+
 const HEADER_TABLE_SIZE: u16 = 1;
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 const INITIAL_WINDOW_SIZE: u16 = 4;
@@ -233,8 +236,12 @@ impl Client {
                     RST_STREAM => {
                         let code = frame.number();
                         if let Some(at) = self.streams.iter().position(|known| known.id == stream) {
-                            self.streams.swap_remove(at);
-                            tally.fail(&format!("a stream was reset with {code}"));
+                            let stream = self.streams.swap_remove(at);
+                            if code == REFUSED_STREAM {
+                                self.backlog.push_front(stream.due);
+                            } else {
+                                tally.fail(&format!("a stream was reset with {code}"));
+                            }
                         }
                     }
                     SETTINGS if flags & ACK == 0 => {
@@ -245,7 +252,13 @@ impl Client {
                         let payload: [u8; 8] = frame.payload.try_into().unwrap_or_default();
                         self::frame(&mut self.pipe.out, PING, ACK, 0, &payload);
                     }
-                    GOAWAY => self.going_away = true,
+                    GOAWAY => {
+                        self.going_away = true;
+                        // The peer has not looked at later streams. Another connection takes them.
+                        let last = frame.number() & 0x7fff_ffff;
+                        let unread = self.streams.extract_if(.., |stream| stream.id > last);
+                        self.backlog.extend(unread.map(|stream| stream.due));
+                    }
                     WINDOW_UPDATE => {
                         let more = i64::from(frame.number());
                         if stream == 0 {

@@ -19,8 +19,8 @@ pub struct LimitsConfig {
     /// open enough files. A further connection takes the place of one without a request in flight:
     /// of the one with the fewest requests so far, and of several such connections, of the oldest.
     /// If every connection has a request in flight, it takes the place of one whose requests all
-    /// wait for their bodies, of which less than 4 KiB came within `header_read_timeout`. Otherwise,
-    /// the further connection waits.
+    /// wait for their bodies, of which less than 4 KiB came within `header_read_timeout`.
+    /// Otherwise, the further connection waits.
     pub max_connections: usize,
     /// The largest number of requests in flight on one HTTP/2 connection.
     pub max_streams: u32,

@@ -171,8 +171,8 @@ mod tests {
         second.await;
     }
 
-    // Scenario: a listener allows two connections. The peers of both do not send the bodies of their
-    // requests. A new connection arrives.
+    // Scenario: a listener allows two connections. The peers of both do not send the bodies of
+    // their requests. A new connection arrives.
     // Guarantee: after a while, the older of the two gives way.
     #[tokio::test(start_paused = true)]
     async fn a_request_whose_body_does_not_come_gives_way() {

@@ -28,6 +28,11 @@ const LOOK: Duration = Duration::from_secs(1);
 #[error("the body makes no progress")]
 struct Stalled;
 
+/// The sender has reset the stream of a body before its end.
+#[derive(Debug, thiserror::Error)]
+#[error("the body was cut short")]
+struct CutShort;
+
 /// The body of a request as a service receives it. Reading the body fails after
 /// `limits.idle_timeout` without progress, and once the server stops, after 2 s without progress.
 ///
@@ -42,6 +47,8 @@ pub(crate) struct RequestBody {
     inner: Option<Incoming>,
     /// Whether the body is read and thrown away when this value is dropped.
     is_thrown_away: bool,
+    /// Whether the body shows whether it has arrived to its end.
+    shows_end: bool,
     bodies: Arc<Bodies>,
     /// Since when the body makes no progress.
     waiting: Option<(Instant, Awaiting)>,
@@ -55,8 +62,8 @@ pub(crate) struct Bodies {
     idle_timeout: Duration,
     stop: CancellationToken,
     activity: Arc<Activity>,
-    /// The timer of a body that has ended, for the next one. It goes on, because beginning a new one
-    /// would cost more than a look too many.
+    /// The timer of a body that has ended, for the next one. It goes on, because beginning a new
+    /// one would cost more than a look too many.
     timer: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
@@ -81,10 +88,12 @@ impl RequestBody {
         // `100 Continue` has not begun to write.
         let is_thrown_away =
             request.version() <= Version::HTTP_11 && !request.headers().contains_key(EXPECT);
+        let shows_end = request.version() == Version::HTTP_2;
         let (waiting, stopping_since, next_look) = (None, None, None);
         request.map(|inner| Self {
             inner: Some(inner),
             is_thrown_away,
+            shows_end,
             bodies,
             waiting,
             stopping_since,
@@ -131,8 +140,16 @@ impl Body for RequestBody {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         if let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) {
             self.waiting = None;
-            if let Some(Ok(frame)) = &frame {
-                self.bodies.activity.received(frame.data_ref().map_or(0, Bytes::len));
+            match &frame {
+                Some(Ok(frame)) => {
+                    self.bodies.activity.received(frame.data_ref().map_or(0, Bytes::len));
+                }
+                // hyper takes a stream that was reset with `NO_ERROR` for one that has ended. Some
+                // proxies reset a stream so when their own client goes away.
+                None if self.shows_end && !self.is_end_stream() => {
+                    return Poll::Ready(Some(Err(CutShort.into())));
+                }
+                _ => {}
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }

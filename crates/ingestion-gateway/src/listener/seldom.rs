@@ -52,7 +52,8 @@ impl<F: Future> Future for Seldom<F> {
         if !this.bell.is_rung.load(Ordering::Acquire) {
             return Poll::Pending;
         }
-        this.bell.is_rung.store(false, Ordering::Release);
+        // Not a mere store, which could undo a ring whose cause the future does not see yet.
+        this.bell.is_rung.swap(false, Ordering::AcqRel);
         this.future.poll(&mut Context::from_waker(this.waker))
     }
 }

@@ -19,9 +19,9 @@ const HEADERS: [HeaderName; 5] = [
     HeaderName::from_static("x-requested-with"),
 ];
 
-/// Returns the layer that allows web pages of the configured origins to send telemetry. The layer must be in front of the
-/// authenticator, because browsers ask for permission without a credential, and because a script
-/// can read a refusal only if the refusal has the headers of this layer too.
+/// Returns the layer that allows web pages of the configured origins to send telemetry. The layer
+/// must be in front of the authenticator, because browsers ask for permission without a credential,
+/// and because a script can read a refusal only if the refusal has the headers of this layer too.
 pub(crate) fn layer(config: &CorsConfig) -> Option<CorsLayer> {
     let CorsConfig { allowed_origins, allowed_headers, max_age } = config;
     if allowed_origins.is_empty() {

@@ -69,7 +69,7 @@ pub(crate) fn observe(cache: &Arc<KeyCache>, shared: Arc<SharedKeyUse>, meter: &
         .with_callback(move |counter| {
             each_key(&of, None, |key, total| {
                 if total.bytes > 0 {
-                    counter.observe(total.bytes, &[key.clone()]);
+                    counter.observe(total.bytes, std::slice::from_ref(key));
                 }
             });
         })

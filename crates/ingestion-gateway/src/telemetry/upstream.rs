@@ -14,15 +14,15 @@ use super::requests::{BOUNDARIES, HTTP_STATUSES};
 pub(crate) struct UpstreamMetrics {
     duration: Histogram<f64>,
     common: Vec<KeyValue>,
-    /// Whether the status of a response tells how the request ended. The status of a gRPC call comes
-    /// after its response.
+    /// Whether the status of a response tells how the request ended. The status of a gRPC call
+    /// comes after its response.
     has_status: bool,
     bound: [OnceLock<BoundHistogram<f64>>; HTTP_STATUSES.len()],
 }
 
 impl UpstreamMetrics {
-    /// Creates the instrument of the upstream at `authority`, which gets calls of gRPC or other HTTP
-    /// requests.
+    /// Creates the instrument of the upstream at `authority`, which gets calls of gRPC or other
+    /// HTTP requests.
     pub(crate) fn new(meter: &Meter, is_grpc: bool, authority: &str) -> Self {
         let (name, description) = match is_grpc {
             true => ("rpc.client.call.duration", "Time until upstreams answer gRPC calls"),

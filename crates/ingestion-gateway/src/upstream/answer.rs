@@ -11,7 +11,7 @@ use otlp_receiver::{Refusal, ResponseFormat};
 
 use super::body::{Payload, ResponseBody};
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Why the gateway answers a request itself, or ends the answer of the upstream.

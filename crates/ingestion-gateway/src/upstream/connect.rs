@@ -26,8 +26,8 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 pub(super) type Connection = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 impl Target {
-    /// Connects to the upstream. The caller limits how long this takes. The name of its host is resolved anew, and its addresses are tried
-    /// one after the other.
+    /// Connects to the upstream. The name of its host is resolved anew, and its addresses are tried
+    /// one after the other. The caller limits how long this takes.
     pub(super) async fn connect(&self) -> io::Result<Connection> {
         let stream = self.connect_tcp().await?;
         Ok(match &self.tls {

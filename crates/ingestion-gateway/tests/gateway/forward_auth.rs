@@ -151,8 +151,8 @@ async fn a_refused_key_is_logged_by_its_id() {
     assert!(!gateway.log.all().contains(&key.secret) && !metrics.contains(&key.secret));
 }
 
-// Scenario: the gateway is configured to tell an upstream the name of the key in another header, and
-// in another gateway to tell it nothing. A proxy asks about a request that names itself.
+// Scenario: the gateway is configured to tell an upstream the name of the key in another header,
+// and in another gateway to tell it nothing. A proxy asks about a request that names itself.
 // Guarantee: the answer has the default headers always, and the configured header besides.
 #[tokio::test]
 async fn configured_headers_come_besides_the_default_ones() {

@@ -169,9 +169,9 @@ async fn an_upstream_that_is_not_there_is_unavailable() {
 }
 
 // Scenario: an upstream takes the whole call and then resets it, closes the connection, or never
-// answers, before or after it has begun its response.
-// Guarantee: the sender never sees success. Before the response begins, it is told to try again
-// later.
+// answers, before or after it has begun its response. Or its response ends without a status.
+// Guarantee: the sender never sees success. Before the response begins, and if it has no status,
+// the sender is told to try again later.
 #[tokio::test]
 async fn a_call_that_breaks_off_is_not_a_success() {
     let forwarding = Forwarding::start(&["--set=upstream.otlp_grpc.response_timeout=2s"]).await;
@@ -184,6 +184,7 @@ async fn a_call_that_breaks_off_is_not_a_success() {
         ResetLater,
         CloseLater,
         SilenceLater,
+        NoStatus,
     }
     for fault in [
         Fault::Reset(Reason::INTERNAL_ERROR),
@@ -194,6 +195,7 @@ async fn a_call_that_breaks_off_is_not_a_success() {
         Fault::ResetLater,
         Fault::CloseLater,
         Fault::SilenceLater,
+        Fault::NoStatus,
     ] {
         let mut call = client.open(TRACES, &forwarding.key).await;
         call.messages.send_data(EMPTY, true).unwrap();
@@ -218,6 +220,7 @@ async fn a_call_that_breaks_off_is_not_a_success() {
                             tokio::task::yield_now().await;
                             break;
                         }
+                        Fault::NoStatus => call.begin().send_data(EMPTY, true).unwrap(),
                         Fault::SilenceLater => std::mem::forget((call.begin(), call)),
                     }
                 }
@@ -228,7 +231,7 @@ async fn a_call_that_breaks_off_is_not_a_success() {
             () = upstream => unreachable!("the upstream never ends"),
         };
         match fault {
-            Fault::Reset(_) | Fault::Close | Fault::Silence => {
+            Fault::Reset(_) | Fault::Close | Fault::Silence | Fault::NoStatus => {
                 assert_eq!(end.status, Status::UNAVAILABLE, "{fault:?}");
             }
             _ => assert_ne!(end.status, Status::OK, "{fault:?}"),
@@ -282,20 +285,27 @@ async fn a_connection_that_goes_away_costs_no_call() {
     }
 }
 
-// Scenario: a sender cancels a call in the middle of its message. Another one closes its connection
-// while it waits for the response.
+// Scenario: a sender cancels calls in the middle of their messages, with `CANCEL`, and with
+// `NO_ERROR`, as some proxies do. Another one closes its connection while it waits for the
+// response.
 // Guarantee: the upstream sees that each call is cancelled, and never its regular end.
 #[tokio::test]
 async fn a_sender_that_goes_away_cancels_its_call() {
     let forwarding = Forwarding::start(&[]).await;
     let client = forwarding.client().await;
-    let mut call = client.open(TRACES, &forwarding.key).await;
-    call.messages.send_data(Bytes::from_static(&[0, 0, 0]), false).unwrap();
-    let mut connection = forwarding.upstream.accept_grpc().await;
-    let mut forwarded = connection.call().await.unwrap();
-    assert_eq!(forwarded.data().await.unwrap().unwrap(), &[0, 0, 0][..]);
-    call.messages.send_reset(Reason::CANCEL);
-    assert!(forwarded.body().await.is_err(), "a cancelled call ended regularly");
+    let mut connection = None;
+    for reason in [Reason::CANCEL, Reason::NO_ERROR] {
+        let mut call = client.open(TRACES, &forwarding.key).await;
+        call.messages.send_data(Bytes::from_static(&[0, 0, 0]), false).unwrap();
+        if connection.is_none() {
+            connection = Some(forwarding.upstream.accept_grpc().await);
+        }
+        let mut forwarded = connection.as_mut().unwrap().call().await.unwrap();
+        assert_eq!(forwarded.data().await.unwrap().unwrap(), &[0, 0, 0][..]);
+        call.messages.send_reset(reason);
+        assert!(forwarded.body().await.is_err(), "a call with {reason} ended regularly");
+    }
+    let mut connection = connection.unwrap();
 
     let mut call = client.open(TRACES, &forwarding.key).await;
     call.messages.send_data(EMPTY, true).unwrap();

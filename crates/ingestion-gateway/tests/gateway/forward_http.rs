@@ -121,6 +121,7 @@ async fn an_upstream_without_an_answer_is_unavailable() {
         "HTTP/2.0 200 OK\r\n\r\n",
         "\0\0\x12\x04\0\0\0\0\0",
         "220 mail.example ESMTP\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
         &endless,
     ] {
         let upstream = async {
@@ -299,6 +300,32 @@ async fn a_sender_that_goes_away_leaves_no_whole_request() {
     connection.arrived().await.unwrap();
     drop(stream);
     assert_eq!(connection.rest().await, b"");
+}
+
+// Scenario: over HTTP/2, senders reset their streams in the middle of the body, with `CANCEL`, and
+// with `NO_ERROR`, as some proxies do.
+// Guarantee: the upstream never sees a complete request. Its connection ends.
+#[tokio::test]
+async fn a_body_that_is_reset_is_not_complete() {
+    let forwarding = Forwarding::start(&[]).await;
+    let stream = forwarding.gateway.connect("otlp_http").await;
+    let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+    let driver = tokio::spawn(connection);
+    for reason in [h2::Reason::CANCEL, h2::Reason::NO_ERROR] {
+        send = timeout(PATIENCE, send.ready()).await.unwrap().unwrap();
+        let request = http::Request::post("http://g/v1/traces")
+            .header("content-type", "application/json")
+            .header("authorization", format!("StackState {}", forwarding.key));
+        let (_response, mut body) = send.send_request(request.body(()).unwrap(), false).unwrap();
+        body.send_data("{".into(), false).unwrap();
+        let mut upstream = forwarding.upstream.accept().await;
+        let head = upstream.arrived_head().await.unwrap();
+        assert_eq!(head.all("transfer-encoding"), ["chunked"]);
+        body.send_reset(reason);
+        let rest = upstream.rest().await;
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "{reason}: the body seems complete");
+    }
+    driver.abort();
 }
 
 // Scenario: an upstream closes each connection after the answer without having said so. A sender

@@ -67,13 +67,15 @@ const DRAIN_SILENCE: Duration = Duration::from_secs(2);
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// let tokens = FixedTokens::new([("team-a", "iapikeyok-of-team-a")])?;
 /// let layer = AuthenticateLayer::new(tokens).with_exempt_path("/grpc.health.v1.Health/Check");
-/// let service = ServiceBuilder::new().layer(layer).service_fn(async |request:
-/// http::Request<String>| { let sender = request.extensions().get::<Identity>().map(|identity|
-/// identity.name().to_owned()); Ok::<_,
-/// std::convert::Infallible>(http::Response::new(sender.unwrap_or_default())) });
+/// let service = ServiceBuilder::new().layer(layer).service_fn(async |request: http::Request<_>| {
+///     let sender = request.extensions().get::<Identity>().map(|sender| sender.name().to_owned());
+///     Ok::<_, std::convert::Infallible>(http::Response::new(sender.unwrap_or_default()))
+/// });
 ///
-/// let request = http::Request::post("/v1/traces").header("authorization", "StackState
-/// iapikeyok-of-nobody"); let response = service.oneshot(request.body(String::new())?).await?;
+/// let request = http::Request::post("/v1/traces")
+///     .header("authorization", "StackState iapikeyok-of-nobody")
+///     .body(String::new())?;
+/// let response = service.oneshot(request).await?;
 /// assert_eq!(response.status(), http::StatusCode::UNAUTHORIZED);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;

@@ -7,12 +7,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Frame;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::super::answer::{self, Failure};
+use super::super::answer::{self, Failure, GRPC_STATUS};
 use super::super::body::ResponseBody;
 use super::super::watch::Watch;
 use super::Call;
@@ -75,12 +75,17 @@ where
         begun = begin(pool, head, &mut upload, &mut watch, call).await;
     }
     let Begun { response, send, place } = begun.map_err(|ended| ended.failure)?;
+    if send.is_some() {
+        // The sender may take its time for the rest of the body.
+        watch.expect_at(None);
+    }
     let (parts, receive) = response.into_parts();
     let is_open = !receive.is_end_stream();
+    let awaits_status = parts.status == StatusCode::OK && !parts.headers.contains_key(GRPC_STATUS);
     let stream = is_open.then(|| {
         let companion =
             send.map(|send| Companion(tokio::spawn(send_rest(upload, send, watch.another()))));
-        Receiving { receive, has_data_ended: false, companion, watch, _place: place }
+        Receiving { receive, awaits_status, has_data_ended: false, companion, watch, _place: place }
     });
     Ok(Response::from_parts(parts, GrpcBody { stream }))
 }
@@ -142,7 +147,7 @@ where
         if let Poll::Ready(answered) = Pin::new(&mut response).poll(cx) {
             return Poll::Ready(answered.map_err(|error| Ended::by(&error)));
         }
-        // A stream may be silent for any time.
+        // On a stream, the upstream may be silent for any time.
         if call == Call::Unary {
             let sent = upload.sent();
             if send.is_some() && upload.waits_for_client() {
@@ -202,8 +207,8 @@ impl Drop for Companion {
 
 /// The answer of an upstream to a call.
 ///
-/// If it breaks off, trailers end it and ask the client to send again, because a client takes a
-/// stream that is reset for an error of its own.
+/// If it breaks off, or ends without a status, trailers end it and ask the client to send again. A
+/// client takes a stream that is reset, or has no status, for an error of its own.
 pub(crate) struct GrpcBody {
     /// The stream, until its end.
     stream: Option<Receiving>,
@@ -211,6 +216,8 @@ pub(crate) struct GrpcBody {
 
 struct Receiving {
     receive: RecvStream,
+    /// Whether the answer must not end without trailers.
+    awaits_status: bool,
     has_data_ended: bool,
     companion: Option<Companion>,
     watch: Watch,
@@ -261,6 +268,7 @@ impl Receiving {
             }
         }
         match self.receive.poll_trailers(cx) {
+            Poll::Ready(Ok(None)) if self.awaits_status => Poll::Ready(Err(Failure::UNAVAILABLE)),
             Poll::Ready(Ok(trailers)) => Poll::Ready(Ok(trailers.map(Frame::trailers))),
             Poll::Ready(Err(_)) => Poll::Ready(Err(Failure::UNAVAILABLE)),
             Poll::Pending => self.watch.poll(cx).map(Err),

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
@@ -80,6 +80,10 @@ where
             Err(Unanswered::Failed(failure)) => return Err(failure),
         }
     };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // Nobody has asked for another protocol. A sender would take this for a refusal.
+        return Err(Failure::UNAVAILABLE);
+    }
     let (mut parts, incoming) = response.into_parts();
     parts.version = Version::HTTP_11;
     strip_hop_by_hop(&mut parts.headers);

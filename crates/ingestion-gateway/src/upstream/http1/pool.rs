@@ -57,9 +57,10 @@ where
     B: Payload,
 {
     pub(super) send: SendRequest<UploadBody<B>>,
-    driver: Pin<Box<Driver<B>>>,
+    /// What reads and writes, until the connection is closed. It is dropped then, because it may
+    /// hold a request that it has not begun to send, and only a dropped one gives the request back.
+    driver: Option<Pin<Box<Driver<B>>>>,
     pub(super) progress: Arc<Progress>,
-    is_closed: bool,
 }
 
 type Driver<B> = http1::Connection<TokioIo<connect::Connection>, UploadBody<B>>;
@@ -145,8 +146,8 @@ where
         let mut builder = http1::Builder::new();
         builder.max_header_size(MAX_HEADER_SIZE);
         let (send, driver) = builder.handshake(stream).await.map_err(io::Error::other)?;
-        let (driver, progress) = (Box::pin(driver), Arc::default());
-        let mut connection = Connection { send, driver, progress, is_closed: false };
+        let (driver, progress) = (Some(Box::pin(driver)), Arc::default());
+        let mut connection = Connection { send, driver, progress };
         poll_fn(|cx| {
             connection.drive(cx);
             Poll::Ready(())
@@ -166,15 +167,15 @@ where
 {
     /// Reads and writes what can be read and written now.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.is_closed {
-            self.is_closed = self.driver.as_mut().poll(cx).is_ready();
+        if self.driver.as_mut().is_some_and(|driver| driver.as_mut().poll(cx).is_ready()) {
+            self.driver = None;
         }
     }
 
     /// Returns whether the connection can carry another request.
     fn is_usable(&mut self, cx: &mut Context<'_>) -> bool {
         self.drive(cx);
-        !self.is_closed && self.send.is_ready()
+        self.driver.is_some() && self.send.is_ready()
     }
 }
 

@@ -8,8 +8,8 @@ use super::error::SqliteError;
 use super::file::{self, PinnedFile};
 use super::schema;
 
-/// Gives an empty file at `path` the schema of this version. If the file is not empty, or the log of
-/// an earlier database is there, does nothing.
+/// Gives an empty file at `path` the schema of this version. If the file is not empty, or the log
+/// of an earlier database is there, does nothing.
 ///
 /// The database is made beside its place, without waiting for the disk, and gets its name once it
 /// is complete and on the disk. A new database that SQLite makes in its place waits for the disk
@@ -17,7 +17,8 @@ use super::schema;
 /// no database, and no change was acknowledged: SQLite writes the directory to the disk before the
 /// first change.
 ///
-/// This is only faster. If it fails, the database is made in its place, where a failure is reported.
+/// This is only faster. If it fails, the database is made in its place, where a failure is
+/// reported.
 pub(super) fn fill_if_empty(path: &Path) {
     let is_empty = fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0);
     if !is_empty || file::beside(path, "-wal").exists() {
