@@ -38,7 +38,8 @@ use crate::telemetry::route::Route;
 use crate::telemetry::store::MeteredStore;
 use crate::tls::Reloads;
 use crate::upstream::debug::{self, DebugExporter};
-use crate::upstream::{ForwardGrpc, ForwardHttp, Targets};
+use crate::upstream::targets::{self, Targets};
+use crate::upstream::{ForwardGrpc, ForwardHttp};
 
 /// A running gateway: its listeners accept connections.
 pub(crate) struct App {
@@ -66,7 +67,11 @@ impl App {
         senders: &Workers,
     ) -> Result<Self, RunError> {
         let (open_files, max) = (descriptors::raise_limit(), config.limits.max_connections);
-        let capacity = Capacity::divide(open_files, max);
+        let workers = senders.handles().len();
+        let to_upstreams = targets::max_connections(&config.upstream) * workers;
+        let capacity = Capacity::divide(open_files, max, to_upstreams);
+        let http_connections =
+            targets::http_connections(capacity.upstreams / workers.max(1), &config.upstream);
         capacity.warn(open_files, max);
         let senders =
             Group { runtimes: senders.handles().to_vec(), max_connections: capacity.senders };
@@ -126,16 +131,17 @@ impl App {
         // listeners of OTLP serve both transports, so that a sender with swapped ports loses
         // nothing.
         let key_places = agent::key_places(&config.auth);
+        let forward_http = |target| ForwardHttp::new(target, http_connections);
         let (otlp, agent): (Vec<_>, Vec<_>) = (0..senders.runtimes.len())
             .map(|_| {
                 let otlp = Otlp {
                     grpc: targets.otlp_grpc.map(ForwardGrpc::new),
-                    http: targets.otlp_http.map(ForwardHttp::new),
+                    http: targets.otlp_http.map(forward_http),
                     receiver: receiver.clone(),
                 };
                 let agent = Agent {
                     otlp: otlp.clone(),
-                    upstream: targets.agent.map(ForwardHttp::new),
+                    upstream: targets.agent.map(forward_http),
                     receiver: receiver.clone(),
                     debug: Arc::clone(&debug),
                     max_body,

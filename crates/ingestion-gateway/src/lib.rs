@@ -18,6 +18,7 @@
 //! | [`telemetry`] | the gateway's own metrics, health and log |
 //! | `tls` | certificates and keys in files, which are reloaded |
 //! | `item` | the kinds of items that are counted |
+//! | `ticker` | wakes waiting requests a few times a second |
 //! | `lossy_output` | output that never blocks the program, even while nobody reads it |
 //!
 //! # Errors
@@ -41,6 +42,7 @@ mod management;
 mod receiver;
 pub mod storage;
 pub mod telemetry;
+mod ticker;
 mod tls;
 mod upstream;
 

@@ -156,11 +156,12 @@ fn upstream_config(port: u16, grpc: u16, http: u16) -> String {
 
 /// Returns the configuration of a Collector that sends to the gateway over both transports, and
 /// tries again soon. The key is in a header, because a Collector sends `bearertokenauth` over gRPC
-/// only with TLS.
-fn sender_config(chain: &Chain) -> String {
+/// only with TLS. Without a queue, the Collector answers a batch once it is received on both ways.
+fn sender_config(chain: &Chain, has_queue: bool) -> String {
     let (grpc, http, key) = (&chain.grpc, &chain.http, &chain.key.secret);
     let rest = format!(
-        "headers: {{authorization: \"StackState {key}\"}}, retry_on_failure: {{initial_interval: 100ms, max_interval: 1s}}"
+        "headers: {{authorization: \"StackState {key}\"}}, sending_queue: {{enabled: {has_queue}}}, \
+         retry_on_failure: {{initial_interval: 100ms, max_interval: 1s}}"
     );
     let exporters = format!(
         "

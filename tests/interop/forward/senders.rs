@@ -18,7 +18,7 @@ const SIGNALS: [(&str, &str); 3] =
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_on_both_sides() {
     let mut chain = Chain::start();
-    let sender = Collector::start(&sender_config(&chain), "");
+    let sender = Collector::start(&sender_config(&chain, true), "");
     for _ in 0..BATCHES {
         send(&sender.channel(), ITEMS).await;
     }

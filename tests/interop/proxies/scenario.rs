@@ -5,7 +5,7 @@ use std::fs;
 
 use otlp_auth_examples::Accepted;
 use otlp_auth_tests::{Gateway, Home, Key, PATIENCE, Program, send};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
@@ -30,7 +30,8 @@ pub(super) struct Proxy {
 }
 
 /// Runs a Collector that sends over gRPC and HTTP through the proxy, with a good and with a deleted
-/// key. The Collector also tries to name itself in the headers of the gateway. It sends a batch
+/// key, in each of two headers. The Collector also tries to name itself in the headers of the
+/// gateway. It sends a batch
 /// while the gateway decides, one while the gateway is undecided, one while it accepts connections
 /// and never answers, and one after it was killed. After each outage, the gateway decides again.
 ///
@@ -65,7 +66,7 @@ pub(super) async fn run(proxy: &Proxy) {
     fs::rename(&elsewhere, &database).expect("the database is moved back");
     sender.wait_until_settled(&good).await;
 
-    kill_process(gateway.program.pid(), Signal::STOP).expect("the gateway runs");
+    stop(gateway.program.pid());
     sender.send().await;
     sender.wait_until_kept();
     kill_process(gateway.program.pid(), Signal::CONT).expect("the gateway is stopped");
@@ -88,6 +89,14 @@ pub(super) async fn run(proxy: &Proxy) {
     let secrets = [&good.secret, &deleted.secret];
     let shown = |line: &&String| secrets.iter().any(|secret| line.contains(secret.as_str()));
     assert_eq!(lines.iter().find(shown), None);
+}
+
+/// Stops a child process and waits until it has stopped. The signal alone does not stop it at once:
+/// on a busy machine, its other threads go on until one of them has taken the signal.
+fn stop(process: Pid) {
+    kill_process(process, Signal::STOP).expect("the gateway runs");
+    let status = waitpid(Some(process), WaitOptions::UNTRACED).expect("the gateway is our child");
+    assert!(status.is_some_and(|(_, status)| status.stopped()));
 }
 
 fn start_gateway(home: &Home, ports: &Ports) -> Gateway {
@@ -150,9 +159,10 @@ impl Sender {
     auth: {{authenticator: bearertokenauth/{key}}}
     {endpoint}
     tls: {{ca_file: {ca}}}
-    headers: {{x-ingestion-key-id: \"1\", x-ingestion-key-name: forged}}
+    headers: {{sts-api-key: {token}, x-ingestion-key-id: \"1\", x-ingestion-key-name: forged}}
     retry_on_failure: {{initial_interval: 200ms, max_interval: 1s, max_elapsed_time: 0s}}
 ",
+                token = if key == "good" { &good.secret } else { &deleted.secret },
                 ca = files.certificate.cert().display()
             );
             names.push(name);

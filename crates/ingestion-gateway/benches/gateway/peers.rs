@@ -15,6 +15,8 @@ type Addresses = [SocketAddr; 2];
 /// Starts the peer of this name from the directory of the peers.
 pub(crate) fn start(name: &str, programs: &Path, sink: Sink) -> Middle {
     let directory = tempfile::tempdir().unwrap();
+    // The peer runs in a directory of its own.
+    let programs = fs::canonicalize(programs).expect("the directory of the peers");
     let program = programs.join(name.trim_end_matches("_auth"));
     let config = directory.path().join("config.yaml");
     let path = directory.path().display().to_string();

@@ -124,6 +124,9 @@ pub(super) fn endpoint_or_null(
         None => {}
     }
     read_tls(map, endpoint.as_ref(), tls);
+    if endpoint.is_none() && tls.is_some() {
+        map.node().warning("`tls` has no effect: the listener is off");
+    }
 }
 
 /// Reads the TLS of a listener. Warns if other hosts can reach the listener in plaintext.

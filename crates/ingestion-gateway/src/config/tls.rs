@@ -109,9 +109,12 @@ impl Default for ClientTlsConfig {
 
 impl ClientTlsConfig {
     /// Reads the key `tls` of an upstream with an `https` endpoint or with an `http` endpoint.
-    /// Without this key, or with null, returns the defaults for `https`, and nothing for `http`.
-    pub(super) fn read(upstream: &mut Map<'_>, is_https: bool) -> Option<Self> {
-        let Some(mut map) = nullable_map(upstream) else { return is_https.then(Self::default) };
+    /// Without this key, or with null, returns the defaults for `https`, and nothing for `http`. If
+    /// the endpoint has a problem, `is_https` is `None`, and nothing is compared with it.
+    pub(super) fn read(upstream: &mut Map<'_>, is_https: Option<bool>) -> Option<Self> {
+        let Some(mut map) = nullable_map(upstream) else {
+            return is_https.unwrap_or_default().then(Self::default);
+        };
         let mut tls = Self {
             ca_file: file(&mut map, "ca_file"),
             cert_file: file(&mut map, "cert_file"),
@@ -135,16 +138,16 @@ impl ClientTlsConfig {
         set(&mut tls.insecure, insecure.as_ref().and_then(Node::bool));
         let others = Self { insecure: true, ..Self::default() };
         match (is_https, tls.insecure) {
-            (true, true) => insecure
+            (Some(true), true) => insecure
                 .as_ref()
                 .unwrap_or(map.node())
                 .problem("contradicts the `endpoint`: let it begin with http://"),
-            (false, true) if tls == others => {}
-            (false, _) => map.node().problem(
+            (Some(false), true) if tls == others => {}
+            (Some(false), _) => map.node().problem(
                 "contradicts the `endpoint`: let it begin with https://, or let `insecure: true` be \
                  the only setting",
             ),
-            (true, false) => {}
+            (Some(true), false) | (None, _) => {}
         }
         if tls.cert_file.is_some() != tls.key_file.is_some() {
             map.node().problem("a client certificate needs both `cert_file` and `key_file`");

@@ -230,7 +230,7 @@ impl EndpointConfig {
                 None
             }
         };
-        let is_https = endpoint.as_ref().is_some_and(UpstreamUrl::is_tls);
+        let is_https = endpoint.as_ref().map(UpstreamUrl::is_tls);
         let tls = ClientTlsConfig::read(map, is_https);
         let insecure = tls.as_ref().is_some_and(|tls| tls.insecure);
         let auth = setting(map, "auth").and_then(|node| {

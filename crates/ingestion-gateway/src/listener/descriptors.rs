@@ -13,13 +13,15 @@ const SENDERS: usize = 3;
 /// The number of other listeners: management, authorize and telemetry.
 const CONTROL: usize = 3;
 
-/// The largest number of open connections of each listener.
+/// The largest number of open connections of each listener, and of those to the upstreams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capacity {
     /// For each listener for senders.
     pub(crate) senders: usize,
     /// For each other listener. Senders cannot use this part.
     pub(crate) control: usize,
+    /// For all upstreams and workers together.
+    pub(crate) upstreams: usize,
 }
 
 /// Raises the soft limit of open files to the hard limit. Returns the limit that is in force, or
@@ -36,22 +38,29 @@ pub(crate) fn raise_limit() -> Option<u64> {
 }
 
 impl Capacity {
-    /// Divides `open_files` among the listeners, of which each gets at most `max_connections`. If
-    /// there are too few, the listeners that are not for senders get a quarter of them.
-    pub(crate) fn divide(open_files: Option<u64>, max_connections: usize) -> Self {
+    /// Divides `open_files` among the listeners, of which each gets at most `max_connections`, and
+    /// the upstreams, which together get at most `upstreams`. If there are too few, the listeners
+    /// that are not for senders get a quarter of them, and the upstreams a third of the rest.
+    pub(crate) fn divide(
+        open_files: Option<u64>,
+        max_connections: usize,
+        upstreams: usize,
+    ) -> Self {
         let open_files = open_files.and_then(|files| usize::try_from(files).ok());
         let left = open_files.unwrap_or(usize::MAX).saturating_sub(RESERVED);
-        if left / (SENDERS + CONTROL) >= max_connections {
-            return Self { senders: max_connections, control: max_connections };
+        if left.saturating_sub(upstreams) / (SENDERS + CONTROL) >= max_connections {
+            return Self { senders: max_connections, control: max_connections, upstreams };
         }
         let control = (left / 4 / CONTROL).clamp(1, max_connections);
-        let senders = left.saturating_sub(control * CONTROL) / SENDERS;
-        Self { senders: senders.clamp(1, max_connections), control }
+        let rest = left.saturating_sub(control * CONTROL);
+        let upstreams = upstreams.min(rest / 3);
+        let senders = (rest - upstreams) / SENDERS;
+        Self { senders: senders.clamp(1, max_connections), control, upstreams }
     }
 
     /// Warns if a listener gets fewer connections than are configured.
     pub(crate) fn warn(self, open_files: Option<u64>, max_connections: usize) {
-        let Self { senders, control } = self;
+        let Self { senders, control, .. } = self;
         if senders.min(control) < max_connections {
             let open_files = open_files.unwrap_or(u64::MAX);
             tracing::warn!(
@@ -69,21 +78,26 @@ mod tests {
     use super::*;
 
     // Scenario: listeners for which 10,000 connections are configured share different numbers of
-    // descriptors.
-    // Guarantee: the connections of all listeners and the reserved descriptors are never more than
-    // there are, except that each listener may have one connection. With enough descriptors, each
-    // listener gets what is configured.
+    // descriptors, with and without upstreams.
+    // Guarantee: the connections of all listeners and upstreams and the reserved descriptors are
+    // never more than there are, except that each listener may have one connection. With enough
+    // descriptors, each listener gets what is configured.
     #[test]
     fn connections_leave_descriptors_for_everything_else() {
-        let capacity = |open_files| Capacity::divide(open_files, 10_000);
-        for open_files in [0, 64, 256, 1024, 4096, 20_000, 60_063, 60_064, 1 << 20] {
-            let Capacity { senders, control } = capacity(Some(open_files));
-            let used = senders * SENDERS + control * CONTROL;
-            assert!(used <= 6 || used + RESERVED <= open_files as usize, "{open_files}: {used}");
-            assert!(senders >= 1 && control >= 1);
+        for max in [0, 2000] {
+            let capacity = |open_files| Capacity::divide(open_files, 10_000, max);
+            for open_files in [0, 64, 256, 1024, 4096, 20_000, 60_063, 60_064, 1 << 20] {
+                let Capacity { senders, control, upstreams } = capacity(Some(open_files));
+                let used = senders * SENDERS + control * CONTROL + upstreams;
+                assert!(used <= 6 || used + RESERVED <= open_files as usize, "{open_files}");
+                assert!(senders >= 1 && control >= 1 && upstreams <= max);
+            }
+            let configured = Capacity { senders: 10_000, control: 10_000, upstreams: max };
+            let enough = 60_064 + max as u64;
+            assert_eq!((capacity(Some(enough)), capacity(None)), (configured, configured));
         }
-        assert_eq!(capacity(Some(1024)), Capacity { senders: 240, control: 80 });
-        let configured = Capacity { senders: 10_000, control: 10_000 };
-        assert_eq!((capacity(Some(60_064)), capacity(None)), (configured, configured));
+        let capacity = |upstreams| Capacity::divide(Some(1024), 10_000, upstreams);
+        assert_eq!(capacity(0), Capacity { senders: 240, control: 80, upstreams: 0 });
+        assert_eq!(capacity(2000), Capacity { senders: 160, control: 80, upstreams: 240 });
     }
 }

@@ -66,10 +66,12 @@ fn read(path: &Path) -> Result<SecretSlice<u8>, FileError> {
     let failed = |source| FileError::Read { path: path.to_owned(), source };
     // The type of the file is checked before it is opened, because opening a FIFO waits for its
     // writer.
-    if !fs::metadata(path).map_err(failed)?.is_file() {
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
         return Err(FileError::NotAFile { path: path.to_owned() });
     }
-    let mut bytes = Vec::new();
+    // A buffer that grows while a key is read leaves copies of the key behind.
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(MAX_LEN)).unwrap_or(0));
     File::open(path)
         .and_then(|file| file.take(MAX_LEN + 1).read_to_end(&mut bytes))
         .map_err(failed)?;

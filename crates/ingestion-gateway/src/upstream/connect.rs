@@ -69,6 +69,11 @@ impl Target {
     }
 }
 
+/// Makes the error of a connection that is not there when `connect_timeout` is over.
+pub(super) fn not_in_time() -> io::Error {
+    timed_out("the upstream does not answer within `connect_timeout`")
+}
+
 fn timed_out(message: &'static str) -> io::Error {
     io::Error::new(ErrorKind::TimedOut, message)
 }

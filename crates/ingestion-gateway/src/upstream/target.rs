@@ -15,6 +15,7 @@ use otlp_receiver::{Refusal, ResponseFormat};
 
 use super::answer::{Failure, Format};
 use super::headers::HeaderRules;
+use super::outage_log::OutageLog;
 use super::tls::ClientTls;
 use super::watch::Watch;
 use crate::config::{EndpointConfig, UpstreamUrl};
@@ -49,6 +50,7 @@ pub(crate) struct Target {
     /// The largest number of bytes of a body.
     pub(super) max_body: u64,
     pub(super) metrics: Arc<UpstreamMetrics>,
+    pub(super) outages: Arc<OutageLog>,
 }
 
 /// What names an upstream in a request.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use opentelemetry::metrics::Meter;
 use otlp_auth::server::CredentialExtractor;
 
+use super::grpc;
 use super::headers::{HeaderRules, Transport};
 use super::target::{Address, Answers, Standing, Target};
 use super::tls::{Alpn, ClientTls};
-use crate::config::{Config, DestinationConfig, EndpointConfig};
+use crate::config::{Config, DestinationConfig, EndpointConfig, UpstreamConfig};
 use crate::error::RunError;
 use crate::telemetry::upstream::UpstreamMetrics;
 use crate::tls::{Reload, Reloads};
@@ -16,6 +17,30 @@ use crate::tls::{Reload, Reloads};
 const OTLP_GRPC: &str = "upstream.otlp_grpc";
 const OTLP_HTTP: &str = "upstream.otlp_http";
 const AGENT: &str = "upstream.agent";
+
+/// The largest number of connections of a worker to an upstream of HTTP/1.1.
+const MAX_HTTP_CONNECTIONS: usize = 640;
+
+/// The smallest number of these connections, however few files the process may open.
+const MIN_HTTP_CONNECTIONS: usize = 5;
+
+/// Returns how many connections each worker may have to all upstreams together.
+pub(crate) fn max_connections(config: &UpstreamConfig) -> usize {
+    let of = |destination: &Option<_>, max| match destination {
+        Some(DestinationConfig::Forward(_)) => max,
+        _ => 0,
+    };
+    of(&config.otlp_grpc, grpc::MAX_CONNECTIONS)
+        + of(&config.otlp_http, MAX_HTTP_CONNECTIONS)
+        + of(&config.agent, MAX_HTTP_CONNECTIONS)
+}
+
+/// Returns how many connections a worker may have to an upstream of HTTP/1.1, if it may have
+/// `granted` of [`max_connections`] together.
+pub(crate) fn http_connections(granted: usize, config: &UpstreamConfig) -> usize {
+    let share = MAX_HTTP_CONNECTIONS * granted / max_connections(config).max(1);
+    share.clamp(MIN_HTTP_CONNECTIONS, MAX_HTTP_CONNECTIONS)
+}
 
 /// Where the requests of one kind go.
 #[derive(Clone, Debug)]
@@ -109,6 +134,7 @@ impl Context<'_> {
         let (is_grpc, authority) = (section == OTLP_GRPC, endpoint.endpoint.authority());
         let target = Target {
             metrics: Arc::new(UpstreamMetrics::new(self.meter, is_grpc, authority)),
+            outages: Arc::default(),
             section,
             config: EndpointConfig::clone(endpoint),
             address: Address::of(&endpoint.endpoint).map_err(RunError::Upstream)?,

@@ -1,33 +1,40 @@
 //! Watches a request that is open: whether its key is still valid, and whether the upstream answers
 //! in time.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use otlp_auth::Identity;
-use tokio::time::{Instant, Sleep};
 
 use super::answer::Failure;
 use super::target::Target;
+use crate::ticker::{Alarm, passed_between};
 
-/// The time between two looks at the key of a request.
-const LOOK: Duration = Duration::from_millis(400);
+/// The number of ticks between two looks at a request.
+const LOOK: u64 = 2;
 
 /// Watches one request.
 pub(super) struct Watch {
     identity: Option<Identity>,
     pub(super) target: Arc<Target>,
-    /// When the upstream must have answered.
-    deadline: Option<Instant>,
-    /// Made when the request waits for the first time.
-    next_look: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
+    next_look: Option<u64>,
+    awaits: Awaits,
+}
+
+/// What the next step of a request depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaits {
+    /// The client, which may take its time.
+    Client,
+    /// The upstream, since this tick.
+    Upstream { since: Option<u64> },
 }
 
 impl Watch {
     pub(super) fn new(identity: Option<Identity>, target: Arc<Target>) -> Self {
-        Self { identity, target, deadline: None, next_look: None }
+        let alarm = Alarm::default();
+        Self { identity, target, alarm, next_look: None, awaits: Awaits::Client }
     }
 
     /// Watches the key of the same request in another task.
@@ -35,43 +42,37 @@ impl Watch {
         Self::new(self.identity.clone(), Arc::clone(&self.target))
     }
 
-    /// Expects an answer of the upstream at `deadline`. Without a deadline, the request waits for
-    /// its client.
-    pub(super) fn expect_at(&mut self, deadline: Option<Instant>) {
-        self.deadline = deadline;
-        if let (Some(look), Some(deadline)) = (&mut self.next_look, deadline)
-            && deadline < look.deadline()
-        {
-            look.as_mut().reset(deadline);
-        }
+    /// Notes that the request waits for its client.
+    pub(super) fn await_client(&mut self) {
+        self.awaits = Awaits::Client;
     }
 
-    /// Returns whether an answer of the upstream is expected.
-    pub(super) fn expects(&self) -> bool {
-        self.deadline.is_some()
+    /// Notes that the request waits for the upstream. With `has_progressed`, the time that the
+    /// upstream has begins anew.
+    pub(super) fn await_upstream(&mut self, has_progressed: bool) {
+        if has_progressed || self.awaits == Awaits::Client {
+            self.awaits = Awaits::Upstream { since: None };
+        }
     }
 
     /// Waits until the request must end.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
-        let next = |deadline: Option<Instant>| {
-            let look = Instant::now() + LOOK;
-            deadline.map_or(look, |deadline| deadline.min(look))
-        };
-        let deadline = self.deadline;
-        let look = self
-            .next_look
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next(deadline))));
-        loop {
-            ready!(look.as_mut().poll(cx));
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Poll::Ready(Failure::UNAVAILABLE);
-            }
-            if let Some(identity) = &self.identity
-                && let Err(reason) = (self.target.standing)(identity)
-            {
-                return Poll::Ready(Failure::Denied(reason));
-            }
-            look.as_mut().reset(next(deadline));
+        let now = self.alarm.set(cx, LOOK);
+        if let Awaits::Upstream { since: since @ None } = &mut self.awaits {
+            *since = Some(now);
+        }
+        if now < *self.next_look.get_or_insert(now + LOOK) {
+            return Poll::Pending;
+        }
+        self.next_look = Some(now + LOOK);
+        if let Awaits::Upstream { since: Some(since) } = self.awaits
+            && passed_between(since, now) >= self.target.response_timeout()
+        {
+            return Poll::Ready(Failure::UNAVAILABLE);
+        }
+        match self.identity.as_ref().map(|identity| (self.target.standing)(identity)) {
+            Some(Err(reason)) => Poll::Ready(Failure::Denied(reason)),
+            _ => Poll::Pending,
         }
     }
 }
@@ -80,17 +81,18 @@ impl Watch {
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use std::task::Waker;
+    use std::time::Duration;
 
     use opentelemetry::metrics::MeterProvider as _;
     use opentelemetry_sdk::metrics::SdkMeterProvider;
     use otlp_auth::DenyReason;
     use otlp_auth::server::CredentialExtractor;
-    use otlp_receiver::Refusal;
 
     use super::*;
     use crate::config::{Config, Sources};
     use crate::tls::Reloads;
-    use crate::upstream::{Destination, Targets};
+    use crate::upstream::Destination;
+    use crate::upstream::targets::Targets;
 
     /// Makes an upstream at which keys are valid until `is_deleted` is set.
     fn target(is_deleted: Arc<AtomicBool>) -> Arc<Target> {
@@ -113,7 +115,9 @@ mod tests {
         }
     }
 
-    fn poll(watch: &mut Watch) -> Poll<Failure> {
+    /// Polls a watch after a second.
+    async fn poll(watch: &mut Watch) -> Poll<Failure> {
+        tokio::time::sleep(Duration::from_secs(1)).await;
         watch.poll(&mut Context::from_waker(Waker::noop()))
     }
 
@@ -124,35 +128,37 @@ mod tests {
         let is_deleted = Arc::<AtomicBool>::default();
         let mut watch = Watch::new(Some(Identity::new("edge")), target(Arc::clone(&is_deleted)));
         for _ in 0..60 {
-            assert!(poll(&mut watch).is_pending());
-            tokio::time::advance(Duration::from_secs(1)).await;
+            assert!(poll(&mut watch).await.is_pending());
         }
-        assert!(poll(&mut watch).is_pending());
         is_deleted.store(true, Relaxed);
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(poll(&mut watch), Poll::Ready(Failure::Denied(DenyReason::Revoked)));
+        assert_eq!(poll(&mut watch).await, Poll::Ready(Failure::Denied(DenyReason::Revoked)));
     }
 
     // Scenario: a request waits for its client, then for the upstream, again for its client, and
-    // then for the upstream until the deadline.
-    // Guarantee: the request ends at the last deadline. No deadline counts while it waits for its
-    // client.
+    // then for the upstream, which makes progress once and then none.
+    // Guarantee: the request ends once the upstream has made no progress for the configured time.
+    // No time counts while the request waits for its client.
     #[tokio::test(start_paused = true)]
-    async fn only_the_upstream_has_a_deadline() {
-        let timeout = Duration::from_millis(100);
-        let mut watch = Watch::new(Some(Identity::new("edge")), target(Arc::default()));
-        for _ in 0..2 {
-            watch.expect_at(None);
-            assert!(poll(&mut watch).is_pending());
-            tokio::time::advance(timeout * 20).await;
-            assert!(poll(&mut watch).is_pending());
-            watch.expect_at(Some(Instant::now() + timeout));
-            assert!(poll(&mut watch).is_pending());
-            tokio::time::advance(timeout / 2).await;
-            assert!(poll(&mut watch).is_pending());
+    async fn only_the_upstream_has_a_time_limit() {
+        let target = target(Arc::default());
+        assert_eq!(target.response_timeout(), Duration::from_secs(30));
+        let mut watch = Watch::new(Some(Identity::new("edge")), target);
+        for has_progressed in [false, false, true] {
+            if !has_progressed {
+                watch.await_client();
+                for _ in 0..100 {
+                    assert!(poll(&mut watch).await.is_pending());
+                }
+            }
+            watch.await_upstream(has_progressed);
+            for _ in 0..28 {
+                assert!(poll(&mut watch).await.is_pending());
+            }
         }
-        tokio::time::advance(timeout / 2).await;
-        let unavailable = Failure::Refused(Refusal::UpstreamUnavailable);
-        assert_eq!(poll(&mut watch), Poll::Ready(unavailable));
+        let mut polls = 0;
+        while poll(&mut watch).await.is_pending() {
+            polls += 1;
+        }
+        assert!((1..=5).contains(&polls), "{polls}");
     }
 }

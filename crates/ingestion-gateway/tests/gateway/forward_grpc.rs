@@ -86,7 +86,8 @@ async fn a_call_passes_as_it_is() {
 async fn an_answer_of_the_upstream_passes() {
     let forwarding = Forwarding::start(&[]).await;
     let client = forwarding.client().await;
-    let first = client.open(TRACES, &forwarding.key).await;
+    let mut first = client.open(TRACES, &forwarding.key).await;
+    first.messages.send_data(EMPTY, true).unwrap();
     let mut connection = forwarding.upstream.accept_grpc().await;
     connection.call().await.unwrap().finish("0");
     assert_eq!(first.end().await.status, Status::OK);
@@ -240,14 +241,14 @@ async fn a_call_that_breaks_off_is_not_a_success() {
     forwarding.assert_served().await;
 }
 
-// Scenario: an upstream refuses a call without having looked at it. The sender has not sent any
+// Scenario: an upstream refuses a stream without having looked at it. The sender has not sent any
 // message yet.
-// Guarantee: the call reaches the upstream again, and the sender sees only the success.
+// Guarantee: the stream reaches the upstream again, and the sender sees only the success.
 #[tokio::test]
 async fn a_call_that_was_not_begun_is_tried_again() {
     let forwarding = Forwarding::start(&[]).await;
     let client = forwarding.client().await;
-    let mut call = client.open(TRACES, &forwarding.key).await;
+    let mut call = client.open(ARROW, &forwarding.key).await;
     let mut connection = forwarding.upstream.accept_grpc().await;
     connection.call().await.unwrap().reset(Reason::REFUSED_STREAM);
     let mut again = connection.call().await.unwrap();

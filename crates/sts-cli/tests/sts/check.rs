@@ -183,7 +183,7 @@ fn endpoints_do_not_accept_the_key() {
     assert_eq!(outcome_of(|| empty(403), "--agent"), "refused (403 Forbidden)");
     assert_eq!(
         outcome_of(|| empty(503), "--agent"),
-        "the endpoint could not decide (503 Service Unavailable): try again later"
+        "the endpoint cannot accept or refuse it now (503 Service Unavailable): try again later"
     );
     assert_eq!(
         outcome_of(|| empty(302), "--otlp-http"),
@@ -194,9 +194,11 @@ fn endpoints_do_not_accept_the_key() {
         "refused (gRPC status 16, credential refused)"
     );
     assert_eq!(
-        outcome_of(|| grpc("14", ""), "--otlp-grpc"),
-        "the endpoint could not decide (gRPC status 14, ): try again later"
+        outcome_of(|| grpc("14", "the%20upstream%20is%20unavailable"), "--otlp-grpc"),
+        "the endpoint cannot accept or refuse it now (gRPC status 14, the upstream is unavailable): \
+         try again later"
     );
+    assert_eq!(outcome_of(|| grpc("16", ""), "--otlp-grpc"), "refused (gRPC status 16)");
     let trailers_only =
         || Response::builder().header("grpc-status", "16").body(Body::empty()).unwrap();
     assert_eq!(outcome_of(trailers_only, "--otlp-grpc"), "refused (gRPC status 16)");

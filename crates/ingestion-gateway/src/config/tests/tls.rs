@@ -112,3 +112,14 @@ fn a_plaintext_listener_for_other_hosts_causes_a_warning() {
         }
     }
 }
+
+// Scenario: the listener of `telemetry` is off, and has `tls`.
+// Guarantee: a warning says that `tls` has no effect.
+#[test]
+fn tls_of_a_listener_that_is_off_causes_a_warning() {
+    let text = "telemetry: {endpoint: null, tls: {cert_file: /c, key_file: /k}}";
+    let (_, warnings) = load(text).unwrap();
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings[0].path(), "telemetry");
+    assert!(warnings[0].message().contains("no effect"));
+}

@@ -104,6 +104,10 @@ fn mistakes_in_upstreams_are_reported() {
         ("{endpoint: canary}", "upstream.otlp_grpc.endpoint"),
         ("{endpoint: 'http://c:1/canary'}", "upstream.otlp_grpc.endpoint"),
         ("{endpoint: 'http://canary@c:1'}", "upstream.otlp_grpc.endpoint"),
+        (
+            "{endpoint: 'https://c:1/canary', tls: {ca_file: /canary}}",
+            "upstream.otlp_grpc.endpoint",
+        ),
         ("{endpoint: 'http://c:1', timeout: 1s}", "upstream.otlp_grpc.timeout"),
         ("{endpoint: 'http://c:1', connect_timeout: 0s}", "upstream.otlp_grpc.connect_timeout"),
         ("{endpoint: 'http://c:1', response_timeout: 5}", "upstream.otlp_grpc.response_timeout"),

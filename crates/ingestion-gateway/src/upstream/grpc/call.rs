@@ -10,7 +10,6 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response, StatusCode};
 use hyper::body::Frame;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::super::answer::{self, Failure, GRPC_STATUS};
 use super::super::body::ResponseBody;
@@ -60,10 +59,12 @@ where
         pool.target.check_length(&body)?;
     }
     let mut upload = Upload::new(body, call, &pool.target);
-    // If the body is there, it goes out together with the head.
+    // A unary call is nothing without its message. Its head goes out together with the body, and it
+    // takes no place at the upstream before. The head of a stream goes out at once.
     poll_fn(|cx| match upload.poll_read(&pool.target, cx) {
-        Poll::Ready(Err(failure)) => Poll::Ready(Err(failure)),
-        _ => Poll::Ready(Ok(())),
+        Poll::Ready(read) => Poll::Ready(read),
+        Poll::Pending if call == Call::Stream => Poll::Ready(Ok(())),
+        Poll::Pending => watch.poll(cx).map(Err),
     })
     .await?;
     // Only a call whose body is not read from can be made again.
@@ -77,7 +78,7 @@ where
     let Begun { response, send, place } = begun.map_err(|ended| ended.failure)?;
     if send.is_some() {
         // The sender may take its time for the rest of the body.
-        watch.expect_at(None);
+        watch.await_client();
     }
     let (parts, receive) = response.into_parts();
     let is_open = !receive.is_end_stream();
@@ -133,7 +134,7 @@ where
     let stream = pool.begin(head, is_empty).await.map_err(|_| Failure::UNAVAILABLE)?;
     let Stream { mut response, send, place } = stream;
     let mut send = (!is_empty).then_some(send);
-    let (timeout, mut sent_before) = (pool.target.response_timeout(), 0);
+    let mut sent_before = 0;
     let response = poll_fn(|cx| {
         if let Some(stream) = &mut send {
             match upload.poll(stream, &pool.target, cx) {
@@ -151,9 +152,9 @@ where
         if call == Call::Unary {
             let sent = upload.sent();
             if send.is_some() && upload.waits_for_client() {
-                watch.expect_at(None);
-            } else if !watch.expects() || sent != sent_before {
-                watch.expect_at(Some(Instant::now() + timeout));
+                watch.await_client();
+            } else {
+                watch.await_upstream(sent != sent_before);
             }
             sent_before = sent;
         }

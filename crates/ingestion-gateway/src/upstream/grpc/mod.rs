@@ -9,6 +9,7 @@ use std::sync::Arc;
 use http::{Request, Response};
 
 pub(crate) use self::call::GrpcBody;
+pub(super) use self::pool::MAX_CONNECTIONS;
 use self::pool::Pool;
 use super::body::ResponseBody;
 use super::target::Target;

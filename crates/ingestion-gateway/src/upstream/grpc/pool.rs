@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::io::{Cork, Corked, ReadAhead};
+use crate::upstream::connect::not_in_time;
 use crate::upstream::target::Target;
 
 /// The largest number of calls on one connection, even if the upstream allows more. All of them
@@ -34,7 +36,7 @@ const MAX_SEND_BUFFER: usize = 128 << 10;
 const MAX_HEADER_LIST: u32 = 64 << 10;
 
 /// The largest number of connections.
-const MAX_CONNECTIONS: usize = 32;
+pub(in crate::upstream) const MAX_CONNECTIONS: usize = 32;
 
 /// The age at which a connection gets no more calls, so that the name of the upstream is resolved
 /// again, and new instances of the upstream get their share. A tenth of it is random, so that the
@@ -193,25 +195,20 @@ impl Pool {
     }
 
     async fn connect(&self) -> Option<Open> {
-        let Target { section, config, .. } = &*self.target;
-        match timeout(config.connect_timeout, self.handshake()).await {
-            Ok(Ok(open)) => return Some(open),
-            Ok(Err(error)) => {
-                tracing::debug!(upstream = section, %error, "cannot connect");
+        let Target { section, config, outages, .. } = &*self.target;
+        let connected = timeout(config.connect_timeout, self.handshake()).await;
+        match connected.unwrap_or_else(|_| Err(not_in_time())) {
+            Ok(open) => Some(open),
+            Err(error) => {
+                outages.record(section, &error);
+                None
             }
-            Err(_) => tracing::debug!(upstream = section, "cannot connect in time"),
         }
-        None
     }
 
     /// Connects, and waits until the upstream has said how many calls it allows.
-    async fn handshake(&self) -> Result<Open, h2::Error> {
-        let stream = self.target.connect().await;
-        let stream = stream.map_err(|error| {
-            tracing::debug!(upstream = self.target.section, %error, "no connection");
-            h2::Error::from(h2::Reason::CONNECT_ERROR)
-        })?;
-        let cork = Cork::new(ReadAhead::new(stream));
+    async fn handshake(&self) -> io::Result<Open> {
+        let cork = Cork::new(ReadAhead::new(self.target.connect().await?));
         let (send, connection) = Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -220,7 +217,8 @@ impl Pool {
             .enable_push(false)
             .initial_max_send_streams(0)
             .handshake::<_, Bytes>(cork.clone())
-            .await?;
+            .await
+            .map_err(io::Error::other)?;
         let mut connection = Box::pin(Corked::new(connection, cork));
         poll_fn(|cx| match connection.as_mut().poll(cx) {
             Poll::Ready(ended) => {
@@ -229,7 +227,8 @@ impl Pool {
             Poll::Pending if send.current_max_send_streams() == 0 => Poll::Pending,
             Poll::Pending => Poll::Ready(Ok(())),
         })
-        .await?;
+        .await
+        .map_err(io::Error::other)?;
         let section = self.target.section;
         tokio::spawn(async move {
             if let Err(error) = connection.await {

@@ -13,8 +13,11 @@ use super::super::answer::Failure;
 use super::super::target::Target;
 use super::Call;
 
-/// The body of a call. At most one frame of it is held: the next one is read when the upstream has
-/// taken this one.
+/// The number of bytes of a body that are sent even if the upstream has no room for them yet.
+const EARLY_BYTES: u64 = 64 << 10;
+
+/// The body of a call. Beyond its first bytes, at most one frame of it is held: the next one is read
+/// when the upstream has taken this one.
 pub(super) struct Upload<B> {
     body: B,
     /// The number of bytes that may still come, unless there is no limit.
@@ -130,6 +133,18 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         }
     }
 
+    /// Sends a part of the body, which has no room yet while the call has not begun on the wire: `h2`
+    /// grants room only after it has written the head. Without this, the head would be written alone.
+    fn send_early(
+        &mut self,
+        part: Bytes,
+        is_last: bool,
+        stream: &mut SendStream<Bytes>,
+    ) -> Result<(), UploadError> {
+        self.sent += part.len() as u64;
+        stream.send_data(part, is_last).map_err(|_| UploadError::Upstream)
+    }
+
     /// Sends a part of the body as far as the upstream takes it. What is left is kept.
     fn poll_send(
         &mut self,
@@ -138,6 +153,9 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         stream: &mut SendStream<Bytes>,
         cx: &mut Context<'_>,
     ) -> Result<Poll<()>, UploadError> {
+        if self.sent + part.len() as u64 <= EARLY_BYTES {
+            return self.send_early(part, is_last, stream).map(Poll::Ready);
+        }
         stream.reserve_capacity(part.len());
         loop {
             if stream.capacity() == 0 && !part.is_empty() {

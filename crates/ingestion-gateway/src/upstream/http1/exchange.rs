@@ -4,14 +4,12 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
 
 use super::pool::{Connection, Pool};
 use crate::upstream::answer::Failure;
@@ -72,7 +70,7 @@ where
         };
         connection.progress.begin();
         request.body_mut().move_to(Arc::clone(&connection.progress));
-        match until_head(pool, &mut connection, request, &mut watch).await {
+        match until_head(&mut connection, request, &mut watch).await {
             Ok(response) => break (response, connection),
             // Nothing was sent, because the connection was already closed.
             Err(Unanswered::Unsent(unsent)) if !is_new => request = *unsent,
@@ -106,7 +104,6 @@ where
 
 /// Sends a request, and waits for the head of its answer.
 async fn until_head<B>(
-    pool: &Pool<B>,
     connection: &mut Connection<B>,
     request: Request<UploadBody<B>>,
     watch: &mut Watch,
@@ -114,7 +111,7 @@ async fn until_head<B>(
 where
     B: Payload,
 {
-    let (timeout, mut frames_before) = (pool.target.response_timeout(), 0);
+    let mut frames_before = connection.progress.frames();
     let mut response = pin!(connection.send.try_send_request(request));
     poll_fn(|cx| {
         connection.drive(cx);
@@ -127,9 +124,9 @@ where
         }
         let frames = progress.frames();
         if progress.waits_for_client() {
-            watch.expect_at(None);
-        } else if !watch.expects() || frames != frames_before {
-            watch.expect_at(Some(Instant::now() + timeout));
+            watch.await_client();
+        } else {
+            watch.await_upstream(frames != frames_before);
         }
         frames_before = frames;
         watch.poll(cx).map(|failure| Err(Unanswered::Failed(failure)))
@@ -171,7 +168,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let Some(open) = &mut self.open else { return Poll::Ready(None) };
-        let frame = match ready!(open.poll_frame(cx, self.pool.target.response_timeout())) {
+        let frame = match ready!(open.poll_frame(cx)) {
             Some(Ok(frame)) if !open.incoming.is_end_stream() => {
                 return Poll::Ready(Some(Ok(frame)));
             }
@@ -210,7 +207,6 @@ where
     fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-        timeout: Duration,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
         if frame.is_pending() {
@@ -220,13 +216,11 @@ where
         }
         match frame {
             Poll::Ready(frame) => {
-                self.watch.expect_at(None);
+                self.watch.await_upstream(true);
                 Poll::Ready(frame.map(|frame| frame.map_err(|_| BrokenOff)))
             }
             Poll::Pending => {
-                if !self.watch.expects() {
-                    self.watch.expect_at(Some(Instant::now() + timeout));
-                }
+                self.watch.await_upstream(false);
                 self.watch.poll(cx).map(|_| Some(Err(BrokenOff)))
             }
         }

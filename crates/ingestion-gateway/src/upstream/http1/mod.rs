@@ -26,8 +26,9 @@ impl<B> ForwardHttp<B>
 where
     B: Payload,
 {
-    pub(crate) fn new(target: Arc<Target>) -> Self {
-        Self { pool: Arc::new(Pool::new(target)) }
+    /// Forwards to `target` over at most so many connections.
+    pub(crate) fn new(target: Arc<Target>, max_connections: usize) -> Self {
+        Self { pool: Arc::new(Pool::new(target, max_connections)) }
     }
 
     /// Forwards a request and returns its answer.

@@ -14,15 +14,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::upstream::body::Payload;
-use crate::upstream::connect;
+use crate::upstream::connect::{self, not_in_time};
 use crate::upstream::target::Target;
 use crate::upstream::upload::{Progress, UploadBody};
 
-/// The largest number of requests at a time. Each of them has a connection.
-const MAX_REQUESTS: usize = 512;
-
-/// The largest number of connections that wait for a request.
-const MAX_IDLE: usize = 128;
+/// Of so many requests, one connection that waits for a request is kept.
+const REQUESTS_PER_IDLE: usize = 4;
 
 /// How long a connection waits for a request. Most servers keep one for longer.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -37,6 +34,8 @@ where
 {
     pub(super) target: Arc<Target>,
     places: Arc<Semaphore>,
+    /// The largest number of connections that wait for a request.
+    max_idle: usize,
     idle: Mutex<Idle<B>>,
 }
 
@@ -69,9 +68,12 @@ impl<B> Pool<B>
 where
     B: Payload,
 {
-    pub(super) fn new(target: Arc<Target>) -> Self {
+    /// Allows as many requests at a time as there are connections for.
+    pub(super) fn new(target: Arc<Target>, max_connections: usize) -> Self {
+        let max_idle = max_connections / (REQUESTS_PER_IDLE + 1);
+        let places = Arc::new(Semaphore::new((max_connections - max_idle).max(1)));
         let idle = Mutex::new(Idle { connections: Vec::new(), is_swept: false });
-        Self { target, places: Arc::new(Semaphore::new(MAX_REQUESTS)), idle }
+        Self { target, places, max_idle, idle }
     }
 
     /// Waits for a place among the requests.
@@ -99,7 +101,7 @@ where
             return;
         }
         let mut idle = self.lock();
-        if idle.connections.len() < MAX_IDLE {
+        if idle.connections.len() < self.max_idle {
             idle.connections.push((connection, Instant::now()));
         }
         if !idle.is_swept {
@@ -132,13 +134,15 @@ where
 
     /// Makes a new connection.
     pub(super) async fn connect(&self) -> Option<Connection<B>> {
-        let Target { section, config, .. } = &*self.target;
-        match timeout(config.connect_timeout, self.handshake()).await {
-            Ok(Ok(connection)) => return Some(connection),
-            Ok(Err(error)) => tracing::debug!(upstream = section, %error, "cannot connect"),
-            Err(_) => tracing::debug!(upstream = section, "cannot connect in time"),
+        let Target { section, config, outages, .. } = &*self.target;
+        let connected = timeout(config.connect_timeout, self.handshake()).await;
+        match connected.unwrap_or_else(|_| Err(not_in_time())) {
+            Ok(connection) => Some(connection),
+            Err(error) => {
+                outages.record(section, &error);
+                None
+            }
         }
-        None
     }
 
     async fn handshake(&self) -> io::Result<Connection<B>> {

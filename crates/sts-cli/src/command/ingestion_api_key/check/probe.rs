@@ -6,6 +6,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, TE};
 use http::{HeaderValue, StatusCode};
 use ingestion_api::{header, route};
 use otlp_auth::Credential;
+use percent_encoding::percent_decode;
 use reqwest::{RequestBuilder, Url};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -38,8 +39,8 @@ pub(super) enum Target {
 pub(super) enum Outcome {
     Accepted,
     Refused(String),
-    /// The endpoint could not decide whether to accept the key. Senders of telemetry retry in this
-    /// case.
+    /// The endpoint cannot decide about the key, or cannot pass telemetry on. Senders of telemetry
+    /// retry in this case.
     Undecided(String),
     /// An endpoint of the requested kind does not send such a response.
     Unexpected(String),
@@ -155,7 +156,10 @@ impl fmt::Display for Outcome {
             Self::Accepted => f.write_str("accepted"),
             Self::Refused(response) => write!(f, "refused ({response})"),
             Self::Undecided(response) => {
-                write!(f, "the endpoint could not decide ({response}): try again later")
+                write!(
+                    f,
+                    "the endpoint cannot accept or refuse it now ({response}): try again later"
+                )
             }
             Self::Unexpected(response) => {
                 write!(f, "unexpected response ({response}): check the URL")
@@ -194,12 +198,15 @@ fn media_type(response: &Response) -> String {
 fn grpc_outcome(response: &Response) -> Outcome {
     let field = |name| {
         let value = response.trailers.get(name).or_else(|| response.headers.get(name));
-        value.map(|value| escape(&String::from_utf8_lossy(value.as_bytes())).into_owned())
+        // gRPC percent-encodes messages.
+        let text = value.map(|value| percent_decode(value.as_bytes()).decode_utf8_lossy());
+        text.map(|text| escape(&text).into_owned())
     };
     let Some(code) = field("grpc-status") else {
         return Outcome::Unexpected("no gRPC status".to_owned());
     };
-    let message = field("grpc-message").map(|message| format!(", {message}")).unwrap_or_default();
+    let message = field("grpc-message").filter(|message| !message.is_empty());
+    let message = message.map(|message| format!(", {message}")).unwrap_or_default();
     let text = format!("gRPC status {code}{message}");
     match code.as_str() {
         "0" => Outcome::Accepted,
