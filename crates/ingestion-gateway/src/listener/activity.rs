@@ -121,19 +121,20 @@ impl Activity {
     }
 
     /// Returns whether the write side is closed.
-    pub(crate) fn is_closing(&self) -> bool {
+    fn is_closing(&self) -> bool {
         self.closing.load(Relaxed)
     }
 
     /// Waits until no request is in flight and no request has begun for `timeout`. Returns at most
-    /// twice `timeout` after the last request has ended.
+    /// twice `timeout` after the last request has ended. A connection whose write side is closed is
+    /// not idle; it has an end of its own.
     pub(crate) async fn idle(&self, timeout: Duration) {
         let mut before = self.requests();
         loop {
             tokio::time::sleep(timeout).await;
             let now = self.requests();
             // A request that was in flight before may have ended only just now.
-            if now == before && now.in_flight == 0 {
+            if now == before && now.in_flight == 0 && !self.is_closing() {
                 return;
             }
             before = now;

@@ -138,11 +138,7 @@ impl Server {
                 End::Closed => end,
                 other => other,
             },
-            why = pin!(Seldom::new(self.end_of_patience(activity))) => match why {
-                // The peer may have read everything, and keeps its side open.
-                End::Unread if activity.is_closing() => end,
-                why => why,
-            },
+            end = pin!(Seldom::new(self.end_of_patience(activity))) => end,
         }
     }
 

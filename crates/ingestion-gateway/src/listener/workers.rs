@@ -10,9 +10,6 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
-/// The time between two ticks. It is shorter than what any timer of a request waits for.
-const TICK: Duration = Duration::from_millis(200);
-
 /// The threads that serve senders, each with a runtime of its own. A connection stays on one thread
 /// for as long as it is open, and so does everything that its requests use. Therefore, no request
 /// has to wake another thread, and threads share no queue.
@@ -51,12 +48,7 @@ impl Workers {
             handles.push(runtime.handle().clone());
             let (stop, running) = (stop.clone(), running.clone());
             thread::Builder::new().name(format!("senders-{number}")).spawn(move || {
-                runtime.block_on(async {
-                    tokio::select! {
-                        () = stop.cancelled() => {}
-                        () = tick() => {}
-                    }
-                });
+                runtime.block_on(stop.cancelled());
                 runtime.shutdown_background();
                 drop(running);
             })?;
@@ -76,17 +68,6 @@ impl Workers {
         self.stop.cancel();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = ended.recv_timeout(timeout);
-    }
-}
-
-/// Wakes the runtime again and again.
-///
-/// A timer that is due before the runtime knows to wake up writes to the runtime's event descriptor
-/// and makes it poll once more, and requests have such timers. With ticks, the runtime always wakes
-/// up earlier than that.
-async fn tick() {
-    loop {
-        tokio::time::sleep(TICK).await;
     }
 }
 
