@@ -8,6 +8,7 @@ mod restart;
 mod senders;
 
 use otlp_auth_tests::{Gateway, Home, Items, Key, Program};
+use rustix::process::{Signal, kill_process};
 
 use crate::collector::{Collector, TELEMETRY};
 use crate::{KEY, TestFile, start_receiver};
@@ -70,7 +71,9 @@ impl Chain {
     fn stop_upstream(&mut self) -> (u16, u16) {
         let upstream = self.upstream.take().expect("a Collector");
         let ports = (upstream.grpc, upstream.http.expect("an HTTP receiver"));
-        upstream.program.stop();
+        kill_process(upstream.program.pid(), Signal::TERM).expect("the Collector runs");
+        // It may report that it was interrupted.
+        let _ = upstream.program.end();
         ports
     }
 
@@ -154,15 +157,19 @@ fn upstream_config(port: u16, grpc: u16, http: u16) -> String {
     )
 }
 
-/// Returns the configuration of a Collector that sends to the gateway over both transports, and
+/// The exporters of [`sender_config`], one for each transport.
+const EXPORTERS: [&str; 2] = ["otlp/gateway", "otlphttp/gateway"];
+
+/// Returns the configuration of a Collector that sends to the gateway with these exporters, and
 /// tries again soon. The key is in a header, because a Collector sends `bearertokenauth` over gRPC
-/// only with TLS. Without a queue, the Collector answers a batch once it is received on both ways.
-fn sender_config(chain: &Chain, has_queue: bool) -> String {
+/// only with TLS. The Collector has no queue: it answers a batch once every exporter has sent it.
+fn sender_config(chain: &Chain, exporters: &[&str]) -> String {
     let (grpc, http, key) = (&chain.grpc, &chain.http, &chain.key.secret);
     let rest = format!(
-        "headers: {{authorization: \"StackState {key}\"}}, sending_queue: {{enabled: {has_queue}}}, \
+        "headers: {{authorization: \"StackState {key}\"}}, sending_queue: {{enabled: false}}, \
          retry_on_failure: {{initial_interval: 100ms, max_interval: 1s}}"
     );
+    let service = crate::collector::service("", &exporters.join(", "));
     let exporters = format!(
         "
   exporters:
@@ -170,6 +177,5 @@ fn sender_config(chain: &Chain, has_queue: bool) -> String {
     otlphttp/gateway: {{endpoint: \"http://{http}\", {rest}}}
 "
     );
-    let service = crate::collector::service("", "otlp/gateway, otlphttp/gateway");
     [crate::collector::OPEN_RECEIVER, &exporters, &service].concat()
 }

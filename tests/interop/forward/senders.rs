@@ -2,7 +2,7 @@
 
 use otlp_auth_tests::{Program, peer, send};
 
-use super::{Chain, sender_config};
+use super::{Chain, EXPORTERS, sender_config};
 use crate::collector::Collector;
 
 const BATCHES: usize = 5;
@@ -18,7 +18,7 @@ const SIGNALS: [(&str, &str); 3] =
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_on_both_sides() {
     let mut chain = Chain::start();
-    let sender = Collector::start(&sender_config(&chain, true), "");
+    let sender = Collector::start(&sender_config(&chain, &EXPORTERS), "");
     for _ in 0..BATCHES {
         send(&sender.channel(), ITEMS).await;
     }
