@@ -56,12 +56,10 @@ const HTTP_PATHS: [&str; 4] = ["/v1/traces", "/v1/metrics", "/v1/logs", "/v1deve
 ///
 /// Only requests with these paths are forwarded, and a path is compared as it was sent, without
 /// decoding it. The upstream may have other routes, for which a key is no permission.
-pub(crate) struct Otlp<B>
-where
-    B: Payload,
-{
+#[derive(Clone)]
+pub(crate) struct Otlp {
     pub(crate) grpc: Destination<ForwardGrpc>,
-    pub(crate) http: Destination<ForwardHttp<B>>,
+    pub(crate) http: Destination<ForwardHttp>,
     pub(crate) receiver: Receiver,
 }
 
@@ -88,11 +86,11 @@ fn route<B>(request: &Request<B>, format: ResponseFormat) -> Result<Route, Refus
     if is_post { Ok(Route::Http) } else { Err(Refusal::NotPost) }
 }
 
-impl<B> Service<Request<B>> for Otlp<B>
+impl<B> Service<Request<B>> for Otlp
 where
     B: Payload,
 {
-    type Response = Response<ResponseBody<B>>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
@@ -129,46 +127,32 @@ where
     }
 }
 
-impl<B> Clone for Otlp<B>
-where
-    B: Payload,
-{
-    fn clone(&self) -> Self {
-        Self { grpc: self.grpc.clone(), http: self.http.clone(), receiver: self.receiver.clone() }
-    }
-}
-
 /// The routes of an OTLP listener: OTLP, and the health check, which needs no key.
-pub(crate) struct Routes<B>
-where
-    B: Payload,
-{
-    otlp: Otlp<B>,
+#[derive(Clone)]
+pub(crate) struct Routes {
+    otlp: Otlp,
     health: Router,
 }
 
 /// Creates the service of an OTLP listener.
-pub(crate) fn service<B, A>(
-    otlp: Otlp<B>,
+pub(crate) fn service<A>(
+    otlp: Otlp,
     health: Health,
     authenticate: AuthenticateLayer<A>,
     admission: &Admission,
-) -> Admitted<Routes<B>, A>
-where
-    B: Payload<Error: Into<BoxError>>,
-{
+) -> Admitted<Routes, A> {
     let authenticate =
         health::PATHS.into_iter().fold(authenticate, AuthenticateLayer::with_exempt_path);
     admission.admit(&authenticate, Routes { otlp, health: health.router() })
 }
 
-impl<B> Service<Request<B>> for Routes<B>
+impl<B> Service<Request<B>> for Routes
 where
     B: Payload<Error: Into<BoxError>>,
 {
-    type Response = Response<ResponseBody<B>>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = <Otlp<B> as Service<Request<B>>>::Future;
+    type Future = <Otlp as Service<Request<B>>>::Future;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -181,15 +165,6 @@ where
         // A router is always ready.
         let checked = self.health.call(request);
         Box::pin(async { Ok(checked.await?.map(ResponseBody::Boxed)) })
-    }
-}
-
-impl<B> Clone for Routes<B>
-where
-    B: Payload,
-{
-    fn clone(&self) -> Self {
-        Self { otlp: self.otlp.clone(), health: self.health.clone() }
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) async fn forward<B>(
     pool: &Arc<Pool>,
     request: Request<B>,
     call: Call,
-) -> Response<ResponseBody<B>>
+) -> Response<ResponseBody>
 where
     B: Payload,
 {

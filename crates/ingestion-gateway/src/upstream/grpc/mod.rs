@@ -36,11 +36,7 @@ impl ForwardGrpc {
     }
 
     /// Forwards a call and returns its answer.
-    pub(crate) async fn forward<B>(
-        self,
-        request: Request<B>,
-        call: Call,
-    ) -> Response<ResponseBody<B>>
+    pub(crate) async fn forward<B>(self, request: Request<B>, call: Call) -> Response<ResponseBody>
     where
         B: Payload,
     {
