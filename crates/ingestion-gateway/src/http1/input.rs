@@ -15,10 +15,6 @@ use crate::io::spare;
 pub(crate) struct Input(Bytes);
 
 impl Input {
-    pub(crate) fn new(unused: Bytes) -> Self {
-        Self(unused)
-    }
-
     pub(crate) fn bytes(&self) -> &Bytes {
         &self.0
     }

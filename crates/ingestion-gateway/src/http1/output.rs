@@ -63,6 +63,22 @@ impl Output {
         }
     }
 
+    /// Adds a part of a body that is written in chunks.
+    pub(crate) fn add_chunk(&mut self, part: Bytes) {
+        // An empty chunk would be the end.
+        if !part.is_empty() {
+            let size = format!("{:x}\r\n", part.len());
+            self.add_text(|text| text.extend_from_slice(size.as_bytes()));
+            self.add(part);
+            self.add_text(|text| text.extend_from_slice(b"\r\n"));
+        }
+    }
+
+    /// Ends a body that is written in chunks.
+    pub(crate) fn end_chunks(&mut self) {
+        self.add_text(|text| text.extend_from_slice(b"0\r\n\r\n"));
+    }
+
     fn push(&mut self, part: Bytes) {
         self.len += part.len();
         self.parts.push_back(part);

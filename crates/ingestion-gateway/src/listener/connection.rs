@@ -6,30 +6,30 @@ use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
-use hyper::body::{Body, Incoming};
-use hyper::service::service_fn;
-use tokio::io::{AsyncRead, AsyncWrite};
+use http::{Request, Response, StatusCode};
+use hyper::body::Body;
+use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
 use tokio_util::either::Either;
+use tower::util::Oneshot;
 use tower::{Service, ServiceExt as _};
 
-use super::activity::Activity;
+use super::activity::{Activity, InFlight};
 use super::client_address::ClientAddress;
 use super::connections::Place;
 use super::metrics::{End, OpenConnection};
 use super::protocol::Protocol;
-use super::request_body::{Bodies, RequestBody};
+use super::request_body::{Bodies, RequestBody, Source};
 use super::request_head;
 use super::response_body::ResponseBody;
 use super::seldom::Seldom;
 use super::server::Server;
-use super::stream::Stream;
+use super::stream::{Connection, Stream};
 use super::tls::ServerTls;
 use crate::config::LimitsConfig;
-use crate::io::ReadAhead;
+use crate::http1::input::Input;
 
 impl Server {
     /// Serves a connection until its peer or the server ends it.
@@ -88,9 +88,9 @@ impl Server {
         tracing::debug!(reason = counted.end.name(), %peer, "connection ended");
     }
 
-    async fn serve_stream<T, S, B>(
+    async fn serve_stream<S, B>(
         &self,
-        stream: T,
+        mut stream: Connection,
         peer: SocketAddr,
         is_tls: bool,
         service: S,
@@ -98,16 +98,15 @@ impl Server {
         mut reason_to_end: Pin<&mut impl Future<Output = End>>,
     ) -> End
     where
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + Sync + 'static,
         S::Future: Send,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
-        let mut stream = ReadAhead::new(stream);
+        let mut input = Input::default();
         let protocol = tokio::select! {
             biased;
-            protocol = Protocol::of(&mut stream) => protocol,
+            protocol = Protocol::of(&mut stream, &mut input) => protocol,
             end = reason_to_end.as_mut() => return end,
         };
         let protocol = match protocol {
@@ -118,7 +117,7 @@ impl Server {
             }
         };
         let service = self.service(service, peer.ip(), is_tls, activity);
-        let mut connection = pin!(protocol.serve(stream, service, &self.limits));
+        let mut connection = pin!(protocol.serve(stream, input, service, &self.limits));
         let end = tokio::select! {
             biased;
             ended = connection.as_mut() => return Protocol::end(ended, peer),
@@ -149,12 +148,7 @@ impl Server {
         peer: IpAddr,
         is_tls: bool,
         activity: &Arc<Activity>,
-    ) -> impl hyper::service::Service<
-        Request<Incoming>,
-        Response = Response<ResponseBody<B>>,
-        Error = Infallible,
-        Future: Send + 'static,
-    > + use<S, B>
+    ) -> impl Fn(Request<Source>) -> ResponseFuture<S> + Clone + use<S, B>
     where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + 'static,
@@ -164,26 +158,16 @@ impl Server {
         let (activity, trusted_proxies) = (Arc::clone(activity), Arc::clone(&self.trusted_proxies));
         let bodies = Arc::clone(&activity);
         let bodies = Bodies::new(bodies, self.limits.idle_timeout, self.stop.clone());
-        service_fn(move |request: Request<Incoming>| {
-            let in_flight = activity.begin();
+        move |request| {
+            let in_flight = Some(activity.begin());
             let refusal = request_head::refusal(&request);
             let mut client = ClientAddress::of(peer, request.headers(), &trusted_proxies);
             client.1.is_tls = is_tls;
             let mut request = RequestBody::of(request, Arc::clone(&bodies));
             request.extensions_mut().insert(client);
-            let response = match refusal {
-                Some(status) => Err(status),
-                None => Ok(service.clone().oneshot(request)),
-            };
-            async move {
-                let response = match response {
-                    Ok(response) => response.await?,
-                    Err(status) => return Ok(ResponseBody::refusal(status, in_flight.answer())),
-                };
-                let answering = in_flight.answer();
-                Ok::<_, Infallible>(response.map(|body| ResponseBody::new(body, answering)))
-            }
-        })
+            let response = refusal.is_none().then(|| service.clone().oneshot(request));
+            ResponseFuture { response, refusal, in_flight }
+        }
     }
 
     /// Waits until the server has a reason to end a connection that its peer keeps open.
@@ -218,6 +202,40 @@ impl Server {
     async fn stopped_and_finished(&self, activity: &Activity) {
         self.stop.cancelled().await;
         activity.finished().await;
+    }
+}
+
+pin_project! {
+    /// The response to a request, which counts as in flight until then.
+    pub(super) struct ResponseFuture<S: Service<Request<RequestBody>>> {
+        #[pin]
+        response: Option<Oneshot<S, Request<RequestBody>>>,
+        // The status of a request that is refused.
+        refusal: Option<StatusCode>,
+        in_flight: Option<InFlight>,
+    }
+}
+
+impl<S, B> Future for ResponseFuture<S>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+{
+    type Output = Result<Response<ResponseBody<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = match this.response.as_pin_mut() {
+            Some(response) => Some(ready!(response.poll(cx))?),
+            None => None,
+        };
+        let Some(in_flight) = this.in_flight.take() else {
+            unreachable!("a future is not polled after it has ended")
+        };
+        let answering = in_flight.answer();
+        Poll::Ready(Ok(match response {
+            Some(response) => response.map(|body| ResponseBody::new(body, answering)),
+            None => ResponseBody::refusal(this.refusal.unwrap_or_default(), answering),
+        }))
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod client_address;
 mod connection;
 mod connections;
 pub(crate) mod descriptors;
+mod http1;
 mod metrics;
 mod protocol;
 pub(crate) mod ready;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Awaiting};
+use super::http1;
 
 /// How long a body may make no progress once the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -44,7 +45,7 @@ struct CutShort;
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     /// The body. It is only taken when this value is dropped.
-    inner: Option<Incoming>,
+    inner: Option<Source>,
     /// Whether the body is read and thrown away when this value is dropped.
     is_thrown_away: bool,
     /// Whether the body shows whether it has arrived to its end.
@@ -54,6 +55,14 @@ pub(crate) struct RequestBody {
     waiting: Option<(Instant, Awaiting)>,
     stopping_since: Option<Instant>,
     next_look: Option<Pin<Box<Sleep>>>,
+}
+
+/// Where a body comes from.
+#[derive(Debug)]
+pub(super) enum Source {
+    Hyper(Incoming),
+    /// A plain request of HTTP/1.1.
+    Http1(http1::Body),
 }
 
 /// What the bodies of the requests of one connection share.
@@ -83,7 +92,7 @@ impl Bodies {
 
 impl RequestBody {
     /// Takes the body of a request.
-    pub(crate) fn of(request: Request<Incoming>, bodies: Arc<Bodies>) -> Request<Self> {
+    pub(super) fn of(request: Request<Source>, bodies: Arc<Bodies>) -> Request<Self> {
         // HTTP/2 can refuse one request and go on with the others. A sender that expects
         // `100 Continue` has not begun to write.
         let is_thrown_away =
@@ -151,7 +160,7 @@ impl Body for RequestBody {
                 }
                 _ => {}
             }
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+            return Poll::Ready(frame);
         }
         self.poll_stalled(cx).map(|()| Some(Err(Stalled.into())))
     }
@@ -165,13 +174,48 @@ impl Body for RequestBody {
     }
 }
 
+impl Body for Source {
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match &mut *self {
+            Self::Hyper(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Http1(body) => {
+                body.poll_part(cx).map(|part| part.map(|part| Ok(Frame::data(part?))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Hyper(body) => body.is_end_stream(),
+            Self::Http1(body) => body.left() == 0,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Hyper(body) => body.size_hint(),
+            Self::Http1(body) => SizeHint::with_exact(body.left()),
+        }
+    }
+}
+
 impl Drop for RequestBody {
     fn drop(&mut self) {
         if let Some(timer) = self.next_look.take() {
             *self.bodies.timer() = Some(timer);
         }
-        if let Some(rest) = self.inner.take().filter(|_| self.is_thrown_away) {
-            body::throw_away(rest);
+        let Some(mut rest) = self.inner.take().filter(|_| self.is_thrown_away) else { return };
+        if let Source::Http1(body) = &mut rest
+            && body.skip_arrived()
+        {
+            return;
         }
+        body::throw_away(rest);
     }
 }

@@ -147,15 +147,12 @@ where
     }
 
     fn add(&mut self, part: Bytes) -> Result<(), Failure> {
-        if let Some(left) = &mut self.length {
-            *left = left.checked_sub(part.len() as u64).ok_or(ENDED_EARLY)?;
-            self.output.add(part);
-        } else if !part.is_empty() {
-            // An empty chunk would be the end.
-            let size = format!("{:x}\r\n", part.len());
-            self.output.add_text(|text| text.extend_from_slice(size.as_bytes()));
-            self.output.add(part);
-            self.output.add_text(|text| text.extend_from_slice(b"\r\n"));
+        match &mut self.length {
+            Some(left) => {
+                *left = left.checked_sub(part.len() as u64).ok_or(ENDED_EARLY)?;
+                self.output.add(part);
+            }
+            None => self.output.add_chunk(part),
         }
         Ok(())
     }
@@ -163,7 +160,7 @@ where
     fn end(&mut self) -> Result<(), Failure> {
         self.body = None;
         match self.length {
-            None => self.output.add_text(|text| text.extend_from_slice(b"0\r\n\r\n")),
+            None => self.output.end_chunks(),
             Some(0) => {}
             Some(_) => return Err(ENDED_EARLY),
         }
