@@ -6,22 +6,24 @@ use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
-use hyper::body::{Body, Incoming};
-use hyper::service::service_fn;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use hyper::body::Body;
+use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::either::Either;
+use tower::util::Oneshot;
 use tower::{Service, ServiceExt as _};
 
-use super::activity::Activity;
+use super::activity::{Activity, InFlight};
 use super::client_address::ClientAddress;
 use super::connections::Place;
 use super::metrics::{End, OpenConnection};
 use super::protocol::Protocol;
-use super::request_body::{Bodies, RequestBody};
+use super::request_body::{Bodies, RequestBody, Source};
 use super::request_head;
 use super::response_body::ResponseBody;
 use super::seldom::Seldom;
@@ -50,7 +52,7 @@ impl Server {
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + Sync + 'static,
         S::Future: Send,
-        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
         // The stream belongs to the runtime of this task, which may be another one than the runtime
         // that has accepted it.
@@ -102,7 +104,7 @@ impl Server {
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + Sync + 'static,
         S::Future: Send,
-        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
         let mut stream = ReadAhead::new(stream);
         let protocol = tokio::select! {
@@ -117,8 +119,8 @@ impl Server {
                 return End::Failed;
             }
         };
-        let service = self.service(service, peer.ip(), is_tls, activity);
-        let mut connection = pin!(protocol.serve(stream, service, &self.limits));
+        let handler = self.handler(service, peer.ip(), is_tls, activity);
+        let mut connection = pin!(protocol.serve(stream, handler, &self.limits, activity));
         let end = tokio::select! {
             biased;
             ended = connection.as_mut() => return Protocol::end(ended, peer),
@@ -142,19 +144,14 @@ impl Server {
         }
     }
 
-    /// Returns what serves the requests of one connection.
-    fn service<S, B>(
+    /// Returns what answers the requests of one connection.
+    fn handler<S, B>(
         &self,
         service: S,
         peer: IpAddr,
         is_tls: bool,
         activity: &Arc<Activity>,
-    ) -> impl hyper::service::Service<
-        Request<Incoming>,
-        Response = Response<ResponseBody<B>>,
-        Error = Infallible,
-        Future: Send + 'static,
-    > + use<S, B>
+    ) -> impl Fn(Request<Source>) -> Answer<S> + use<S, B>
     where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + 'static,
@@ -164,26 +161,19 @@ impl Server {
         let (activity, trusted_proxies) = (Arc::clone(activity), Arc::clone(&self.trusted_proxies));
         let bodies = Arc::clone(&activity);
         let bodies = Bodies::new(bodies, self.limits.idle_timeout, self.stop.clone());
-        service_fn(move |request: Request<Incoming>| {
+        move |request| {
             let in_flight = activity.begin();
             let refusal = request_head::refusal(&request);
             let mut client = ClientAddress::of(peer, request.headers(), &trusted_proxies);
             client.1.is_tls = is_tls;
             let mut request = RequestBody::of(request, Arc::clone(&bodies));
             request.extensions_mut().insert(client);
-            let response = match refusal {
-                Some(status) => Err(status),
-                None => Ok(service.clone().oneshot(request)),
-            };
-            async move {
-                let response = match response {
-                    Ok(response) => response.await?,
-                    Err(status) => return Ok(ResponseBody::refusal(status, in_flight.answer())),
-                };
-                let answering = in_flight.answer();
-                Ok::<_, Infallible>(response.map(|body| ResponseBody::new(body, answering)))
+            let in_flight = Some(in_flight);
+            match refusal {
+                Some(status) => Answer::Refused { status, in_flight },
+                None => Answer::Served { response: service.clone().oneshot(request), in_flight },
             }
-        })
+        }
     }
 
     /// Waits until the server has a reason to end a connection that its peer keeps open.
@@ -218,6 +208,46 @@ impl Server {
     async fn stopped_and_finished(&self, activity: &Activity) {
         self.stop.cancelled().await;
         activity.finished().await;
+    }
+}
+
+pin_project! {
+    /// Resolves to the response to a request, which is in flight until then.
+    #[project = AnswerProjection]
+    enum Answer<S>
+    where
+        S: Service<Request<RequestBody>>,
+    {
+        Served {
+            #[pin]
+            response: Oneshot<S, Request<RequestBody>>,
+            in_flight: Option<InFlight>,
+        },
+        Refused { status: StatusCode, in_flight: Option<InFlight> },
+    }
+}
+
+impl<S, B> Future for Answer<S>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+{
+    type Output = Result<Response<ResponseBody<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (response, in_flight) = match self.project() {
+            AnswerProjection::Served { response, in_flight } => {
+                (Ok(ready!(response.poll(cx))?), in_flight)
+            }
+            AnswerProjection::Refused { status, in_flight } => (Err(*status), in_flight),
+        };
+        let Some(in_flight) = in_flight.take() else {
+            unreachable!("a future is not polled after it has ended")
+        };
+        let answering = in_flight.answer();
+        Poll::Ready(Ok(match response {
+            Ok(response) => response.map(|body| ResponseBody::new(body, answering)),
+            Err(status) => ResponseBody::refusal(status, answering),
+        }))
     }
 }
 

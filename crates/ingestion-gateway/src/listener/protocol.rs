@@ -6,17 +6,22 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::{HttpService, Service};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::activity::Activity;
+use super::http2::{self, Http2};
 use super::metrics::End;
+use super::request_body::Source;
 use crate::config::LimitsConfig;
 use crate::io::{Cork, Corked, ReadAhead};
 
@@ -38,19 +43,32 @@ pin_project! {
     /// A connection that serves requests when it is polled.
     #[project = ServedProjection]
     #[must_use = "futures do nothing unless polled"]
-    pub(super) enum Served<T, S: HttpService<Incoming>> {
+    pub(super) enum Served<T, H, F, B>
+    where
+        Handler<H>: HttpService<Incoming>,
+    {
         Http1 {
             #[pin]
-            connection: http1::Connection<TokioIo<ReadAhead<T>>, S>,
+            connection: http1::Connection<TokioIo<ReadAhead<T>>, Handler<H>>,
         },
         Http2 {
             #[pin]
-            connection: Corked<Http2<T, S>, ReadAhead<T>>,
+            connection: Corked<Http2<Cork<ReadAhead<T>>, H, F, B>, ReadAhead<T>>,
         },
     }
 }
 
-type Http2<T, S> = http2::Connection<TokioIo<Cork<ReadAhead<T>>>, S, TokioExecutor>;
+/// What answers the requests of a connection, as `hyper` calls it.
+pub(super) struct Handler<H>(H);
+
+/// Why a connection has failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    #[error(transparent)]
+    Http1(#[from] hyper::Error),
+    #[error(transparent)]
+    Http2(#[from] http2::Failed),
+}
 
 impl Protocol {
     /// Waits for the first bytes of a connection, and tells the protocol from them. The bytes are
@@ -74,39 +92,39 @@ impl Protocol {
     }
 
     /// Tells why a connection ended, which ended by itself.
-    pub(super) fn end(ended: hyper::Result<()>, peer: SocketAddr) -> End {
-        let Err(error) = ended else { return End::Closed };
-        let source: Option<&(dyn Error + 'static)> = error.source();
-        tracing::debug!(error = source.unwrap_or(&error), %peer, "connection failed");
-        let reason = source.and_then(|source| source.downcast_ref::<h2::Error>()?.reason());
-        if error.is_parse_too_large() {
-            End::MaxHeaderSize
-        } else if error.is_timeout() {
-            // A further head has not come in time, or no answer to a ping.
-            End::IdleTimeout
-        } else if reason == Some(h2::Reason::ENHANCE_YOUR_CALM) {
-            End::TooManyResets
-        } else {
-            End::Failed
+    pub(super) fn end(ended: Result<(), Failed>, peer: SocketAddr) -> End {
+        let Err(failed) = ended else { return End::Closed };
+        let source = failed.source();
+        tracing::debug!(error = source.unwrap_or(&failed), %peer, "connection failed");
+        match failed {
+            Failed::Http1(error) if error.is_parse_too_large() => End::MaxHeaderSize,
+            // A further head has not come in time.
+            Failed::Http1(error) if error.is_timeout() => End::IdleTimeout,
+            Failed::Http2(http2::Failed::Silent) => End::IdleTimeout,
+            Failed::Http2(http2::Failed::Broken(error))
+                if error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) =>
+            {
+                End::TooManyResets
+            }
+            Failed::Http1(_) | Failed::Http2(_) => End::Failed,
         }
     }
 
-    /// Serves a connection with `service`.
-    pub(super) fn serve<T, S, B>(
+    /// Serves a connection with `handler`.
+    pub(super) fn serve<T, H, F, B>(
         self,
         connection: ReadAhead<T>,
-        service: S,
+        handler: H,
         limits: &LimitsConfig,
-    ) -> Served<T, S>
+        activity: &Arc<Activity>,
+    ) -> Served<T, H, F, B>
     where
         T: AsyncRead + AsyncWrite + Unpin + 'static,
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-        S::Future: Send + 'static,
-        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+        H: Fn(Request<Source>) -> F,
+        F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
-        let &LimitsConfig {
-            max_header_size, max_streams, header_read_timeout, idle_timeout, ..
-        } = limits;
+        let &LimitsConfig { max_header_size, header_read_timeout, idle_timeout, .. } = limits;
         match self {
             Self::Http1 => {
                 let connection = http1::Builder::new()
@@ -115,55 +133,63 @@ impl Protocol {
                     .header_read_timeout(header_read_timeout.max(idle_timeout))
                     .max_header_size(max_header_size.bytes())
                     .max_buf_size(MAX_BUFFER.max(max_header_size.bytes()))
-                    .serve_connection(TokioIo::new(connection), service);
+                    .serve_connection(TokioIo::new(connection), Handler(handler));
                 Served::Http1 { connection }
             }
             Self::Http2 => {
-                let max_header_size = u32::try_from(max_header_size.bytes()).unwrap_or(u32::MAX);
                 let cork = Cork::new(connection);
-                let connection = http2::Builder::new(TokioExecutor::new())
-                    .timer(TokioTimer::new())
-                    .max_concurrent_streams(max_streams)
-                    .max_header_list_size(max_header_size)
-                    // Pings detect that a peer is gone.
-                    .keep_alive_interval(idle_timeout)
-                    .keep_alive_timeout(header_read_timeout)
-                    .serve_connection(TokioIo::new(cork.clone()), service);
+                let connection = Http2::new(cork.clone(), handler, limits, Arc::clone(activity));
                 Served::Http2 { connection: Corked::new(connection, cork) }
             }
         }
     }
 }
 
-impl<T, S, B> Served<T, S>
+impl<H, F, B> Service<Request<Incoming>> for Handler<H>
+where
+    H: Fn(Request<Source>) -> F,
+    F: Future<Output = Result<Response<B>, Infallible>>,
+{
+    type Response = Response<B>;
+    type Error = Infallible;
+    type Future = F;
+
+    fn call(&self, request: Request<Incoming>) -> F {
+        self.0(request.map(Source::Http1))
+    }
+}
+
+impl<T, H, F, B> Served<T, H, F, B>
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-    S::Future: Send + 'static,
-    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    H: Fn(Request<Source>) -> F,
+    F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     /// Begins no further request, and ends once the requests in flight have ended.
     pub(super) fn graceful_shutdown(self: Pin<&mut Self>) {
         match self.project() {
             ServedProjection::Http1 { connection } => connection.graceful_shutdown(),
-            ServedProjection::Http2 { connection } => connection.user().graceful_shutdown(),
+            ServedProjection::Http2 { connection } => {
+                connection.user().get_mut().graceful_shutdown();
+            }
         }
     }
 }
 
-impl<T, S, B> Future for Served<T, S>
+impl<T, H, F, B> Future for Served<T, H, F, B>
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-    S::Future: Send + 'static,
-    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    H: Fn(Request<Source>) -> F,
+    F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
-    type Output = hyper::Result<()>;
+    type Output = Result<(), Failed>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
         match self.project() {
-            ServedProjection::Http1 { connection } => connection.poll(cx),
-            ServedProjection::Http2 { connection } => connection.poll(cx),
+            ServedProjection::Http1 { connection } => connection.poll(cx).map_err(Into::into),
+            ServedProjection::Http2 { connection } => connection.poll(cx).map_err(Into::into),
         }
     }
 }
