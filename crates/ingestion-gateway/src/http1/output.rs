@@ -32,13 +32,13 @@ pub(crate) struct Output {
 
 impl Output {
     /// Returns the number of bytes that wait.
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.text.len() - self.written + self.len
     }
 
     /// Returns whether the connection has everything.
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0 && !self.is_unflushed
+        self.waiting() == 0 && !self.is_unflushed
     }
 
     /// Adds a text, which `write` writes.
@@ -93,7 +93,7 @@ impl Output {
     where
         T: AsyncWrite + Unpin,
     {
-        while self.len() != 0 {
+        while self.waiting() != 0 {
             let connection = Pin::new(&mut *connection);
             let text = self.text.get(self.written..).unwrap_or_default();
             let written = match self.parts.front() {

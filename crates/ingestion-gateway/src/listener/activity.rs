@@ -105,6 +105,11 @@ impl Activity {
         self.received.fetch_add(bytes as u64, Relaxed);
     }
 
+    /// Returns numbers that change when a request or a part of a body arrives.
+    pub(crate) fn arrived(&self) -> (u64, u64) {
+        (self.begun.load(Relaxed), self.received.load(Relaxed))
+    }
+
     /// Counts bytes of responses that the operating system has accepted from this process.
     pub(crate) fn wrote(&self, bytes: usize) {
         self.written.fetch_add(bytes as u64, Relaxed);

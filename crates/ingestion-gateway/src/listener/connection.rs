@@ -8,6 +8,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use hyper::body::Body;
 use pin_project_lite::pin_project;
@@ -50,7 +51,7 @@ impl Server {
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + Sync + 'static,
         S::Future: Send,
-        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
         // The stream belongs to the runtime of this task, which may be another one than the runtime
         // that has accepted it.
@@ -101,7 +102,7 @@ impl Server {
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + Sync + 'static,
         S::Future: Send,
-        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
         let mut input = Input::default();
         let protocol = tokio::select! {
@@ -116,8 +117,8 @@ impl Server {
                 return End::Failed;
             }
         };
-        let service = self.service(service, peer.ip(), is_tls, activity);
-        let mut connection = pin!(protocol.serve(stream, input, service, &self.limits));
+        let handler = self.handler(service, peer.ip(), is_tls, activity);
+        let mut connection = pin!(protocol.serve(stream, input, handler, &self.limits, activity));
         let end = tokio::select! {
             biased;
             ended = connection.as_mut() => return Protocol::end(ended, peer),
@@ -141,14 +142,14 @@ impl Server {
         }
     }
 
-    /// Returns what serves the requests of one connection.
-    fn service<S, B>(
+    /// Returns what answers the requests of one connection.
+    fn handler<S, B>(
         &self,
         service: S,
         peer: IpAddr,
         is_tls: bool,
         activity: &Arc<Activity>,
-    ) -> impl Fn(Request<Source>) -> ResponseFuture<S> + Clone + use<S, B>
+    ) -> impl Fn(Request<Source>) -> Answer<S> + Clone + use<S, B>
     where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + 'static,
@@ -159,14 +160,17 @@ impl Server {
         let bodies = Arc::clone(&activity);
         let bodies = Bodies::new(bodies, self.limits.idle_timeout, self.stop.clone());
         move |request| {
-            let in_flight = Some(activity.begin());
+            let in_flight = activity.begin();
             let refusal = request_head::refusal(&request);
             let mut client = ClientAddress::of(peer, request.headers(), &trusted_proxies);
             client.1.is_tls = is_tls;
             let mut request = RequestBody::of(request, Arc::clone(&bodies));
             request.extensions_mut().insert(client);
-            let response = refusal.is_none().then(|| service.clone().oneshot(request));
-            ResponseFuture { response, refusal, in_flight }
+            let in_flight = Some(in_flight);
+            match refusal {
+                Some(status) => Answer::Refused { status, in_flight },
+                None => Answer::Served { response: service.clone().oneshot(request), in_flight },
+            }
         }
     }
 
@@ -206,35 +210,41 @@ impl Server {
 }
 
 pin_project! {
-    /// The response to a request, which counts as in flight until then.
-    pub(super) struct ResponseFuture<S: Service<Request<RequestBody>>> {
-        #[pin]
-        response: Option<Oneshot<S, Request<RequestBody>>>,
-        // The status of a request that is refused.
-        refusal: Option<StatusCode>,
-        in_flight: Option<InFlight>,
+    /// Resolves to the response to a request, which is in flight until then.
+    #[project = AnswerProjection]
+    enum Answer<S>
+    where
+        S: Service<Request<RequestBody>>,
+    {
+        Served {
+            #[pin]
+            response: Oneshot<S, Request<RequestBody>>,
+            in_flight: Option<InFlight>,
+        },
+        Refused { status: StatusCode, in_flight: Option<InFlight> },
     }
 }
 
-impl<S, B> Future for ResponseFuture<S>
+impl<S, B> Future for Answer<S>
 where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
 {
     type Output = Result<Response<ResponseBody<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let response = match this.response.as_pin_mut() {
-            Some(response) => Some(ready!(response.poll(cx))?),
-            None => None,
+        let (response, in_flight) = match self.project() {
+            AnswerProjection::Served { response, in_flight } => {
+                (Ok(ready!(response.poll(cx))?), in_flight)
+            }
+            AnswerProjection::Refused { status, in_flight } => (Err(*status), in_flight),
         };
-        let Some(in_flight) = this.in_flight.take() else {
+        let Some(in_flight) = in_flight.take() else {
             unreachable!("a future is not polled after it has ended")
         };
         let answering = in_flight.answer();
         Poll::Ready(Ok(match response {
-            Some(response) => response.map(|body| ResponseBody::new(body, answering)),
-            None => ResponseBody::refusal(this.refusal.unwrap_or_default(), answering),
+            Ok(response) => response.map(|body| ResponseBody::new(body, answering)),
+            Err(status) => ResponseBody::refusal(status, answering),
         }))
     }
 }

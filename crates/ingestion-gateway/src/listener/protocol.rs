@@ -6,18 +6,21 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
-use hyper::server::conn::{http1, http2};
-use hyper::service::Service;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::server::conn::http1;
+use hyper::service::{HttpService, Service};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::io::AsyncRead;
-use tower::BoxError;
 
-use super::http1::{Ended, Http1};
+use super::activity::Activity;
+use super::http1::{Ended, PlainHttp1};
+use super::http2::{self, Http2};
 use super::metrics::End;
 use super::request_body::Source;
 use super::stream::Connection;
@@ -40,51 +43,43 @@ pub(super) enum Protocol {
 }
 
 pin_project! {
-    /// A connection that serves requests when it is polled. `C` makes the future `F` of a response.
+    /// A connection that serves requests when it is polled.
     #[project = ServedProjection]
     #[must_use = "futures do nothing unless polled"]
-    pub(super) enum Served<C, F, B>
+    pub(super) enum Served<H, F, B>
     where
-        C: Fn(Request<Source>) -> F,
-        F: Future<Output = Result<Response<B>, Infallible>>,
-        B: Body,
+        Handler<H>: HttpService<Incoming>,
     {
         Plain {
             #[pin]
-            connection: Http1<C, F, B>,
+            connection: PlainHttp1<H, F, B>,
             limits: LimitsConfig,
         },
         Http1 {
             #[pin]
-            connection: http1::Connection<TokioIo<ReadAhead<Connection>>, HyperService<C>>,
+            connection: http1::Connection<TokioIo<ReadAhead<Connection>>, Handler<H>>,
         },
         Http2 {
             #[pin]
-            connection: Corked<Http2<C>, ReadAhead<Connection>>,
+            connection: Corked<Http2<Cork<ReadAhead<Connection>>, H, F, B>, ReadAhead<Connection>>,
         },
-        Broken,
+        // What serves the connection is being replaced.
+        None,
     }
 }
 
-type Http2<C> =
-    http2::Connection<TokioIo<Cork<ReadAhead<Connection>>>, HyperService<C>, TokioExecutor>;
+/// What answers the requests of a connection, as `hyper` calls it.
+pub(super) struct Handler<H>(H);
 
-/// Lets `hyper` call what makes the futures of responses.
-#[derive(Clone)]
-pub(super) struct HyperService<C>(C);
-
-impl<C, F, B> Service<Request<Incoming>> for HyperService<C>
-where
-    C: Fn(Request<Source>) -> F,
-    F: Future<Output = Result<Response<B>, Infallible>>,
-{
-    type Response = Response<B>;
-    type Error = Infallible;
-    type Future = F;
-
-    fn call(&self, request: Request<Incoming>) -> F {
-        (self.0)(request.map(Source::Hyper))
-    }
+/// Why a connection has failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    #[error(transparent)]
+    Plain(#[from] io::Error),
+    #[error(transparent)]
+    Http1(#[from] hyper::Error),
+    #[error(transparent)]
+    Http2(#[from] http2::Failed),
 }
 
 impl Protocol {
@@ -108,80 +103,84 @@ impl Protocol {
     }
 
     /// Tells why a connection ended, which ended by itself.
-    pub(super) fn end(ended: Result<(), BoxError>, peer: SocketAddr) -> End {
-        let Err(error) = ended else { return End::Closed };
-        let source: Option<&(dyn Error + 'static)> = error.source();
-        tracing::debug!(error = source.unwrap_or(&*error), %peer, "connection failed");
-        let reason = source.and_then(|source| source.downcast_ref::<h2::Error>()?.reason());
-        let Some(error) = error.downcast_ref::<hyper::Error>() else { return End::Failed };
-        if error.is_parse_too_large() {
-            End::MaxHeaderSize
-        } else if error.is_timeout() {
-            // A further head has not come in time, or no answer to a ping.
-            End::IdleTimeout
-        } else if reason == Some(h2::Reason::ENHANCE_YOUR_CALM) {
-            End::TooManyResets
-        } else {
-            End::Failed
+    pub(super) fn end(ended: Result<(), Failed>, peer: SocketAddr) -> End {
+        let Err(failed) = ended else { return End::Closed };
+        let source = failed.source();
+        tracing::debug!(error = source.unwrap_or(&failed), %peer, "connection failed");
+        match failed {
+            Failed::Http1(error) if error.is_parse_too_large() => End::MaxHeaderSize,
+            // A further head has not come in time.
+            Failed::Http1(error) if error.is_timeout() => End::IdleTimeout,
+            Failed::Http2(http2::Failed::Silent) => End::IdleTimeout,
+            Failed::Http2(http2::Failed::Broken(error))
+                if error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) =>
+            {
+                End::TooManyResets
+            }
+            Failed::Plain(_) | Failed::Http1(_) | Failed::Http2(_) => End::Failed,
         }
     }
 
-    /// Serves a connection, of which `input` is already read.
-    pub(super) fn serve<C, F, B>(
+    /// Serves a connection with `handler`. Of its stream, `input` is already read.
+    pub(super) fn serve<H, F, B>(
         self,
         stream: Connection,
         input: Input,
-        call: C,
+        handler: H,
         limits: &LimitsConfig,
-    ) -> Served<C, F, B>
+        activity: &Arc<Activity>,
+    ) -> Served<H, F, B>
     where
-        C: Fn(Request<Source>) -> F + Clone,
+        H: Fn(Request<Source>) -> F + Clone,
         F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
-        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
         match self {
             Self::Http1 => {
                 let max_head = limits.max_header_size.bytes();
-                let connection = Http1::new(stream, input, max_head, call);
+                let connection = PlainHttp1::new(stream, input, max_head, handler);
                 Served::Plain { connection, limits: *limits }
             }
             Self::Http2 => {
-                let max_header_size =
-                    u32::try_from(limits.max_header_size.bytes()).unwrap_or(u32::MAX);
                 let cork = Cork::new(ReadAhead::after(input.bytes(), stream));
-                let connection = http2::Builder::new(TokioExecutor::new())
-                    .timer(TokioTimer::new())
-                    .max_concurrent_streams(limits.max_streams)
-                    .max_header_list_size(max_header_size)
-                    // Pings detect that a peer is gone.
-                    .keep_alive_interval(limits.idle_timeout)
-                    .keep_alive_timeout(limits.header_read_timeout)
-                    .serve_connection(TokioIo::new(cork.clone()), HyperService(call));
+                let connection = Http2::new(cork.clone(), handler, limits, Arc::clone(activity));
                 Served::Http2 { connection: Corked::new(connection, cork) }
             }
         }
     }
 }
 
-impl<C, F, B> Served<C, F, B>
+impl<H, F, B> Service<Request<Incoming>> for Handler<H>
 where
-    C: Fn(Request<Source>) -> F + Clone,
-    F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
-    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    H: Fn(Request<Source>) -> F,
+    F: Future<Output = Result<Response<B>, Infallible>>,
 {
-    /// Serves a connection of HTTP/1.1 whose requests are not all plain.
-    fn http1(stream: Connection, input: &Input, call: C, limits: &LimitsConfig) -> Self {
+    type Response = Response<B>;
+    type Error = Infallible;
+    type Future = F;
+
+    fn call(&self, request: Request<Incoming>) -> F {
+        self.0(request.map(Source::Http1))
+    }
+}
+
+impl<H, F, B> Served<H, F, B>
+where
+    H: Fn(Request<Source>) -> F + Clone,
+    F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    /// Serves a connection of HTTP/1.1 on which a request is not plain.
+    fn http1(stream: Connection, input: &Input, handler: H, limits: &LimitsConfig) -> Self {
         let &LimitsConfig { max_header_size, header_read_timeout, idle_timeout, .. } = limits;
+        let stream = TokioIo::new(ReadAhead::after(input.bytes(), stream));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             // hyper counts the time between two requests as a part of this time.
             .header_read_timeout(header_read_timeout.max(idle_timeout))
             .max_header_size(max_header_size.bytes())
             .max_buf_size(MAX_BUFFER.max(max_header_size.bytes()))
-            .serve_connection(
-                TokioIo::new(ReadAhead::after(input.bytes(), stream)),
-                HyperService(call),
-            );
+            .serve_connection(stream, Handler(handler));
         Self::Http1 { connection }
     }
 
@@ -190,30 +189,29 @@ where
         match self.project() {
             ServedProjection::Plain { connection, .. } => connection.graceful_shutdown(),
             ServedProjection::Http1 { connection } => connection.graceful_shutdown(),
-            ServedProjection::Http2 { connection } => connection.user().graceful_shutdown(),
-            ServedProjection::Broken => {}
+            ServedProjection::Http2 { connection } => {
+                connection.user().get_mut().graceful_shutdown();
+            }
+            ServedProjection::None => {}
         }
     }
 }
 
-impl<C, F, B> Future for Served<C, F, B>
+impl<H, F, B> Future for Served<H, F, B>
 where
-    C: Fn(Request<Source>) -> F + Clone,
+    H: Fn(Request<Source>) -> F + Clone,
     F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
-    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
-    type Output = Result<(), BoxError>;
+    type Output = Result<(), Failed>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
         loop {
-            let (shared, call, limits) = match self.as_mut().project() {
+            let (parts, limits) = match self.as_mut().project() {
                 ServedProjection::Plain { mut connection, limits } => {
                     match ready!(connection.as_mut().poll(cx))? {
                         Ended::Closed => return Poll::Ready(Ok(())),
-                        Ended::NotPlain => {
-                            let (shared, call) = connection.parts();
-                            (shared, call, *limits)
-                        }
+                        Ended::NotPlain => (connection.parts(), *limits),
                     }
                 }
                 ServedProjection::Http1 { connection } => {
@@ -222,11 +220,13 @@ where
                 ServedProjection::Http2 { connection } => {
                     return connection.poll(cx).map_err(Into::into);
                 }
-                ServedProjection::Broken => return Poll::Ready(Ok(())),
+                ServedProjection::None => return Poll::Ready(Ok(())),
             };
-            self.set(Self::Broken);
-            let Some((stream, input)) = shared.into_parts() else { return Poll::Ready(Ok(())) };
-            self.set(Self::http1(stream, &input, call, &limits));
+            let (shared, handler) = parts;
+            self.set(Self::None);
+            // Nothing else has a part in the stream between two requests.
+            let Some((stream, input)) = shared.into_parts() else { continue };
+            self.set(Self::http1(stream, &input, handler, &limits));
         }
     }
 }

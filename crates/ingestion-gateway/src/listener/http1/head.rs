@@ -1,8 +1,5 @@
 //! The heads of requests and responses.
 
-use std::cell::RefCell;
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HeaderMap, HeaderName, TRANSFER_ENCODING, UPGRADE,
@@ -11,6 +8,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
 
 use crate::http1::headers::{self, BodyLength};
+use crate::listener::date;
 
 /// A header that a browser sends to ask for HTTP/2.
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -83,7 +81,7 @@ pub(super) fn write(
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if !headers.contains_key(DATE) {
-        with_date(|date| headers::write_line(&DATE, date, text));
+        headers::write_line(&DATE, date::now().as_bytes(), text);
     }
     headers::write(headers, text);
 }
@@ -91,21 +89,4 @@ pub(super) fn write(
 /// Returns whether a response with this status never has a body.
 pub(super) fn has_no_body(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-}
-
-thread_local! {
-    /// The second for which the text of the date was made, and the text.
-    static NOW: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
-}
-
-/// Calls `write` with the current time as responses tell it (RFC 9110, section 5.6.7).
-fn with_date(write: impl FnOnce(&[u8])) {
-    let now = SystemTime::now();
-    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    NOW.with_borrow_mut(|(known, text)| {
-        if *known != second {
-            (*known, *text) = (second, httpdate::fmt_http_date(now));
-        }
-        write(text.as_bytes());
-    });
 }

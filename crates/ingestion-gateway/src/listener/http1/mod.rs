@@ -12,12 +12,12 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 
 use self::stream::Next;
-pub(super) use self::stream::{Body, Shared};
+pub(super) use self::stream::{PlainBody, Shared};
 use super::request_body::Source;
 use super::stream::Connection;
 use crate::http1::headers;
@@ -28,10 +28,10 @@ use crate::http1::output::Output;
 const GATHERED: usize = 64 << 10;
 
 pin_project! {
-    /// A connection that serves plain requests, each with a future that `call` returns.
+    /// A connection that serves plain requests, each with a future that `handler` returns.
     #[must_use = "futures do nothing unless polled"]
-    pub(super) struct Http1<C, F, B> {
-        call: C,
+    pub(super) struct PlainHttp1<H, F, B> {
+        handler: H,
         shared: Shared,
         max_head: usize,
         output: Output,
@@ -67,17 +67,17 @@ pub(super) enum Ended {
     NotPlain,
 }
 
-impl<C, F, B> Http1<C, F, B>
+impl<H, F, B> PlainHttp1<H, F, B>
 where
-    C: Fn(Request<Source>) -> F + Clone,
+    H: Fn(Request<Source>) -> F + Clone,
     F: Future<Output = Result<Response<B>, Infallible>>,
-    B: hyper::body::Body<Data: Buf, Error: Into<Box<dyn Error + Send + Sync>>>,
+    B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
 {
     /// Serves `stream`, of which `input` is already read. A head that is larger than `max_head`
     /// bytes is not plain.
-    pub(super) fn new(stream: Connection, input: Input, max_head: usize, call: C) -> Self {
+    pub(super) fn new(stream: Connection, input: Input, max_head: usize, handler: H) -> Self {
         Self {
-            call,
+            handler,
             shared: Shared::new(stream, input),
             max_head,
             output: Output::default(),
@@ -96,9 +96,9 @@ where
 
     /// Returns what is needed to serve the connection in another way, as soon as this value is
     /// dropped.
-    pub(super) fn parts(self: Pin<&mut Self>) -> (Shared, C) {
+    pub(super) fn parts(self: Pin<&mut Self>) -> (Shared, H) {
         let this = self.project();
-        (this.shared.clone(), this.call.clone())
+        (this.shared.clone(), this.handler.clone())
     }
 
     /// Serves requests until the connection ends.
@@ -110,7 +110,8 @@ where
                 State::Idle => match ready!(this.shared.poll_next(*this.max_head, cx))? {
                     Next::Request(parts, body) => {
                         *this.is_last = headers::has_connection_option(&parts.headers, "close");
-                        let future = (this.call)(Request::from_parts(parts, Source::Http1(body)));
+                        let future =
+                            (this.handler)(Request::from_parts(parts, Source::Plain(body)));
                         this.response.set(Some(future));
                         *this.state = State::Deciding;
                     }
@@ -172,9 +173,9 @@ fn gather<B>(
     cx: &mut Context<'_>,
 ) -> io::Result<Poll<()>>
 where
-    B: hyper::body::Body<Data: Buf, Error: Into<Box<dyn Error + Send + Sync>>>,
+    B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
 {
-    while output.len() < GATHERED {
+    while output.waiting() < GATHERED {
         let Some(reader) = body.as_mut().as_pin_mut() else { break };
         let frame = match reader.is_end_stream() {
             true => None,
@@ -193,8 +194,7 @@ where
             break;
         };
         // Trailers are not passed on over HTTP/1.1.
-        let Ok(mut data) = frame.into_data() else { continue };
-        let part: Bytes = data.copy_to_bytes(data.remaining());
+        let Ok(part) = frame.into_data() else { continue };
         match left {
             None => output.add_chunk(part),
             Some(left) => {

@@ -41,9 +41,10 @@ enum BodyState {
 }
 
 /// What a connection has next.
+#[expect(clippy::large_enum_variant, reason = "a box would cost every request an allocation")]
 pub(super) enum Next {
     /// A request that this connection serves.
-    Request(Parts, Body),
+    Request(Parts, PlainBody),
     /// The peer has closed its side.
     Closed,
     /// Something else, of which nothing is taken.
@@ -53,7 +54,7 @@ pub(super) enum Next {
 /// The body of a request, which is read from the connection. Only what is left of a body has the
 /// stream, so that the next request can follow once a body is read, whether or not it is dropped.
 #[derive(Debug)]
-pub(in crate::listener) struct Body(Option<Shared>);
+pub(crate) struct PlainBody(Option<Shared>);
 
 impl Shared {
     pub(super) fn new(stream: Connection, input: Input) -> Self {
@@ -88,10 +89,10 @@ impl Shared {
         };
         inner.input.take(length);
         let body = match left {
-            0 => Body(None),
+            0 => PlainBody(None),
             left => {
                 inner.body = BodyState::Left(left);
-                Body(Some(self.clone()))
+                PlainBody(Some(self.clone()))
             }
         };
         Poll::Ready(Ok(Next::Request(parts, body)))
@@ -172,7 +173,7 @@ impl Inner {
     }
 }
 
-impl Body {
+impl PlainBody {
     /// Reads the next part. Returns `None` at the end of the body.
     pub(in crate::listener) fn poll_part(
         &mut self,
@@ -197,14 +198,13 @@ impl Body {
         Poll::Ready(Some(Ok(part)))
     }
 
-    /// Throws away what has already arrived. Returns whether this was everything.
-    pub(in crate::listener) fn skip_arrived(&mut self) -> bool {
+    /// Throws away what has already arrived.
+    pub(in crate::listener) fn skip_arrived(&mut self) {
         self.0.take_if(|shared| {
             let mut inner = shared.lock();
             inner.take_part();
             inner.body == BodyState::Read
         });
-        self.0.is_none()
     }
 
     /// Returns how many bytes are still to be read.
@@ -216,7 +216,7 @@ impl Body {
     }
 }
 
-impl Drop for Body {
+impl Drop for PlainBody {
     fn drop(&mut self) {
         if let Some(shared) = &self.0 {
             let mut inner = shared.lock();

@@ -85,9 +85,9 @@ where
 
     /// Waits until the body has begun, and gathers what has come of it.
     pub(super) fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let before = self.output.len();
+        let before = self.output.waiting();
         let gathered = self.poll_gather(cx);
-        if gathered.is_pending() && self.output.len() > before {
+        if gathered.is_pending() && self.output.waiting() > before {
             return Poll::Ready(Ok(()));
         }
         gathered
@@ -104,9 +104,9 @@ where
     {
         loop {
             let gathered = self.poll_gather(cx).map_err(UploadError::Body)?;
-            let before = self.output.len();
+            let before = self.output.waiting();
             let written = self.output.poll_write(connection, cx);
-            self.sent += (before - self.output.len()) as u64;
+            self.sent += (before - self.output.waiting()) as u64;
             ready!(written).map_err(|_: io::Error| UploadError::Connection)?;
             ready!(gathered);
             if self.is_sent() {
@@ -118,7 +118,7 @@ where
     /// Reads the body until enough of it waits to be written. Is ready then, and at its end.
     fn poll_gather(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.waits_for_client = false;
-        while let Some(body) = self.body.as_mut().filter(|_| self.output.len() < GATHERED) {
+        while let Some(body) = self.body.as_mut().filter(|_| self.output.waiting() < GATHERED) {
             if body.is_end_stream() {
                 self.end()?;
                 break;
