@@ -115,7 +115,7 @@ where
                 return Box::pin(async { Ok(forwarded.await) });
             }
             (Ok(Route::Http), _, Destination::Forward(http)) => {
-                let forwarded = http.clone().forward(request);
+                let forwarded = http.forward(request);
                 return Box::pin(async { Ok(forwarded.await) });
             }
             (Ok(Route::Grpc(_)), ..) => Refusal::UnknownCall,
