@@ -154,3 +154,58 @@ impl Drop for Output {
         self.release();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::io::{AsyncReadExt as _, duplex};
+
+    use super::*;
+
+    // Scenario: an output gets a text, parts of many sizes, texts between them, and chunks. The
+    // peer reads slowly.
+    // Guarantee: the peer gets every byte once and in order, and the output knows how many wait.
+    #[tokio::test]
+    async fn everything_is_written_in_order() {
+        let (mut output, mut sent) = (Output::default(), Vec::new());
+        let mut expect = |output: &Output, bytes: &[u8]| {
+            sent.extend_from_slice(bytes);
+            assert_eq!(output.waiting(), sent.len());
+        };
+        output.add_text(|text| text.extend_from_slice(b"head\r\n\r\n"));
+        expect(&output, b"head\r\n\r\n");
+        for size in [0, 1, COPIED, COPIED + 1, 1, 100_000].into_iter().chain([5000; 2 * SLICES]) {
+            let part = vec![u8::try_from(size % 251).unwrap(); size];
+            output.add(part.clone().into());
+            expect(&output, &part);
+        }
+        output.add_chunk(Bytes::new());
+        output.add_chunk(Bytes::from_static(b"a chunk of 20 bytes."));
+        expect(&output, b"14\r\na chunk of 20 bytes.\r\n");
+        output.end_chunks();
+        expect(&output, b"0\r\n\r\n");
+        let (mut ours, mut theirs) = duplex(777);
+        let write = async {
+            std::future::poll_fn(|cx| output.poll_write(&mut ours, cx)).await.unwrap();
+            assert!(output.is_empty());
+            drop(ours);
+        };
+        let mut received = Vec::new();
+        let (read, ()) = tokio::join!(theirs.read_to_end(&mut received), write);
+        read.unwrap();
+        assert!(received == sent);
+    }
+
+    // Scenario: a peer is gone.
+    // Guarantee: writing fails.
+    #[test]
+    fn a_peer_that_is_gone_is_an_error() {
+        let (mut ours, theirs) = duplex(10);
+        drop(theirs);
+        let mut output = Output::default();
+        output.add(Bytes::from_static(b"part"));
+        let written = output.poll_write(&mut ours, &mut Context::from_waker(Waker::noop()));
+        assert!(matches!(written, Poll::Ready(Err(_))));
+    }
+}
