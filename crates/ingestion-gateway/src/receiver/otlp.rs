@@ -88,19 +88,32 @@ fn route<B>(request: &Request<B>, format: ResponseFormat) -> Result<Route, Refus
     if is_post { Ok(Route::Http) } else { Err(Refusal::NotPost) }
 }
 
+/// Resolves to the answer to a request. It is boxed, because it is moved several times before it is
+/// polled, and the answers of some routes take a few KiB.
+type Answer<B> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, Infallible>> + Send>>;
+
 impl<B> Service<Request<B>> for Otlp<B>
 where
     B: Payload,
 {
     type Response = Response<ResponseBody<B>>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Answer<B>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Answer<B> {
+        self.answer(request)
+    }
+}
+
+impl<B> Otlp<B>
+where
+    B: Payload,
+{
+    fn answer(&self, request: Request<B>) -> Answer<B> {
         let format = ResponseFormat::of(request.headers(), request.version());
         let is_grpc = format == ResponseFormat::Grpc && request.method() == Method::POST;
         let is_debug = match is_grpc {
@@ -108,7 +121,7 @@ where
             false => matches!(self.http, Destination::Debug),
         };
         if is_debug {
-            let received = self.receiver.call(request);
+            let received = self.receiver.clone().call(request);
             return Box::pin(async { Ok(received.await?.map(ResponseBody::Receiver)) });
         }
         let refusal = match (route(&request, format), &self.grpc, &self.http) {
@@ -138,14 +151,11 @@ where
     }
 }
 
-/// The routes of an OTLP listener: OTLP, and the health check, which needs no key.
-pub(crate) struct Routes<B>
+/// The routes of an OTLP listener: OTLP, and the health check, which needs no key. Clones share
+/// them, because each request takes some.
+pub(crate) struct Routes<B>(Arc<(Otlp<B>, Router)>)
 where
-    B: Payload,
-{
-    otlp: Otlp<B>,
-    health: Router,
-}
+    B: Payload;
 
 /// Creates the service of an OTLP listener.
 pub(crate) fn service<B, A>(
@@ -159,7 +169,7 @@ where
 {
     let authenticate =
         health::PATHS.into_iter().fold(authenticate, AuthenticateLayer::with_exempt_path);
-    admission.admit(&authenticate, Routes { otlp, health: health.router() })
+    admission.admit(&authenticate, Routes(Arc::new((otlp, health.router()))))
 }
 
 impl<B> Service<Request<B>> for Routes<B>
@@ -168,18 +178,19 @@ where
 {
     type Response = Response<ResponseBody<B>>;
     type Error = Infallible;
-    type Future = <Otlp<B> as Service<Request<B>>>::Future;
+    type Future = Answer<B>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Answer<B> {
+        let (otlp, health) = &*self.0;
         if !health::PATHS.contains(&request.uri().path()) {
-            return self.otlp.call(request);
+            return otlp.answer(request);
         }
         // A router is always ready.
-        let checked = self.health.call(request);
+        let checked = health.clone().call(request);
         Box::pin(async { Ok(checked.await?.map(ResponseBody::Boxed)) })
     }
 }
@@ -189,7 +200,7 @@ where
     B: Payload,
 {
     fn clone(&self) -> Self {
-        Self { otlp: self.otlp.clone(), health: self.health.clone() }
+        Self(Arc::clone(&self.0))
     }
 }
 

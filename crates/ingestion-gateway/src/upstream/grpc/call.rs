@@ -73,7 +73,8 @@ where
     if let (Err(Ended { was_refused: true, .. }), Some(head)) = (&begun, again)
         && !upload.has_read()
     {
-        begun = begin(pool, head, &mut upload, &mut watch, call).await;
+        // This is rare, and would take its memory in each call.
+        begun = Box::pin(begin(pool, head, &mut upload, &mut watch, call)).await;
     }
     let Begun { response, send, place } = begun.map_err(|ended| ended.failure)?;
     if send.is_some() {

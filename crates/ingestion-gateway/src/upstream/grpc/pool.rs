@@ -114,6 +114,16 @@ impl Pool {
         if let Some(stream) = self.try_begin(&mut head, is_end)? {
             return Ok(stream);
         }
+        // This is rare, and would take its memory in each call.
+        Box::pin(self.begin_later(head, is_end)).await
+    }
+
+    /// Begins a call once a connection has room for it.
+    async fn begin_later(
+        self: &Arc<Self>,
+        mut head: Option<Request<()>>,
+        is_end: bool,
+    ) -> Result<Stream, Unavailable> {
         let wait = async {
             loop {
                 let place = self.place.notified();
