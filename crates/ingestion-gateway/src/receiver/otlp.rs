@@ -126,8 +126,7 @@ where
         }
         let refusal = match (route(&request, format), &self.grpc, &self.http) {
             (Ok(Route::Grpc(call)), Destination::Forward(grpc), _) => {
-                let forwarded = grpc.clone().forward(request, call);
-                return Box::pin(async { Ok(forwarded.await) });
+                return Box::pin(grpc.forward(request, call));
             }
             (Ok(Route::Http), _, Destination::Forward(http)) => {
                 let forwarded = http.clone().forward(request);
