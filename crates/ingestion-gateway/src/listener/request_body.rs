@@ -102,9 +102,9 @@ impl RequestBody {
         if self.stopping_since.is_none() && stop.is_cancelled() {
             self.stopping_since = Some(now);
         }
-        let is_cut = self.stopping_since.is_some_and(|stopping| {
-            passed_between(stopping.max(*since), now) >= STOP_TIMEOUT
-        });
+        let is_cut = self
+            .stopping_since
+            .is_some_and(|stopping| passed_between(stopping.max(*since), now) >= STOP_TIMEOUT);
         match is_cut || passed_between(*since, now) >= *idle_timeout {
             true => Poll::Ready(()),
             false => Poll::Pending,

@@ -90,7 +90,8 @@ fn route<B>(request: &Request<B>, format: ResponseFormat) -> Result<Route, Refus
 
 /// Resolves to the answer to a request. It is boxed, because it is moved several times before it is
 /// polled, and the answers of some routes take a few KiB.
-type Answer<B> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, Infallible>> + Send>>;
+type Answer<B> =
+    Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, Infallible>> + Send>>;
 
 impl<B> Service<Request<B>> for Otlp<B>
 where

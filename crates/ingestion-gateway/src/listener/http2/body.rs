@@ -47,7 +47,9 @@ impl Body for Http2Body {
             }
             self.has_data_ended = true;
         }
-        self.stream.poll_trailers(cx).map(|trailers| Some(trailers.transpose()?.map(Frame::trailers)))
+        self.stream
+            .poll_trailers(cx)
+            .map(|trailers| Some(trailers.transpose()?.map(Frame::trailers)))
     }
 
     fn is_end_stream(&self) -> bool {

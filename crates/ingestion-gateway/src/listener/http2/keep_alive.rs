@@ -20,7 +20,8 @@ pub(super) async fn peer_is_gone(
         let before = activity.arrived();
         sleep(interval).await;
         // A ping fails only when the connection ends.
-        if activity.arrived() == before && timeout(patience, pings.ping(Ping::opaque())).await.is_err()
+        if activity.arrived() == before
+            && timeout(patience, pings.ping(Ping::opaque())).await.is_err()
         {
             return;
         }

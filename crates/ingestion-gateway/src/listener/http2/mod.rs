@@ -73,10 +73,12 @@ enum State<T> {
 
 type Gone = Seldom<Pin<Box<dyn Future<Output = ()> + Send>>>;
 
+type Memory<F, B> = Pin<Box<Option<Exchange<F, B>>>>;
+
 /// A place for a request.
 struct Place<F, B> {
     /// The memory for a request, and the request if there is one.
-    exchange: Option<Pin<Box<Option<Exchange<F, B>>>>>,
+    exchange: Option<Memory<F, B>>,
     /// Wakes the request.
     waker: Waker,
 }

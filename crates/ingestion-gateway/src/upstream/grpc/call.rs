@@ -109,7 +109,14 @@ impl Begun {
                 let companion = send
                     .map(|send| Companion(tokio::spawn(send_rest(upload, send, watch.another()))));
                 let has_data_ended = false;
-                Receiving { receive, awaits_status, has_data_ended, companion, watch, _place: place }
+                Receiving {
+                    receive,
+                    awaits_status,
+                    has_data_ended,
+                    companion,
+                    watch,
+                    _place: place,
+                }
             });
             GrpcBody { stream }
         })
