@@ -33,6 +33,7 @@ mod app;
 mod authorize;
 pub mod config;
 mod error;
+mod http1;
 mod io;
 mod item;
 mod lifecycle;

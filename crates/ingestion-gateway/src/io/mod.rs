@@ -2,7 +2,7 @@
 
 mod cork;
 mod read_ahead;
-mod spare;
+pub(crate) mod spare;
 
 pub(crate) use cork::{Cork, Corked};
 pub(crate) use read_ahead::ReadAhead;

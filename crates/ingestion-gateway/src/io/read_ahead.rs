@@ -11,9 +11,6 @@ use super::spare::{self, READ_BYTES};
 
 /// A connection that reads up to 64 KiB at once. A codec asks for at most 16 KiB at a time, which
 /// would be a system call each time.
-///
-/// What was read can be looked at before it is taken, so that the protocol of a connection can be
-/// found out.
 #[derive(Debug)]
 pub(crate) struct ReadAhead<T> {
     inner: T,
@@ -29,8 +26,22 @@ impl<T> ReadAhead<T> {
         Self { inner, buffer: Vec::new(), start: 0, end: 0 }
     }
 
+    /// Reads ahead from `inner`, from which `read` was already read.
+    pub(crate) fn after(read: &[u8], inner: T) -> Self {
+        let mut connection = Self::new(inner);
+        if !read.is_empty() {
+            connection.buffer = spare::take_for_reading();
+            connection.buffer.resize(READ_BYTES.max(read.len()), 0);
+            if let Some(start) = connection.buffer.get_mut(..read.len()) {
+                start.copy_from_slice(read);
+            }
+            connection.end = read.len();
+        }
+        connection
+    }
+
     /// Returns what was read and not yet taken.
-    pub(crate) fn peek(&self) -> &[u8] {
+    fn peek(&self) -> &[u8] {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
@@ -43,7 +54,7 @@ impl<T> ReadAhead<T> {
 impl<T: AsyncRead + Unpin> ReadAhead<T> {
     /// Reads more behind what was not yet taken. Returns the number of bytes, which is 0 at the
     /// end of the connection, or if the buffer is full.
-    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.buffer.is_empty() {
             self.buffer = spare::take_for_reading();
         }

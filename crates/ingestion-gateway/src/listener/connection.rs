@@ -12,7 +12,6 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use hyper::body::Body;
 use pin_project_lite::pin_project;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::either::Either;
 use tower::util::Oneshot;
@@ -28,10 +27,10 @@ use super::request_head;
 use super::response_body::ResponseBody;
 use super::seldom::Seldom;
 use super::server::Server;
-use super::stream::Stream;
+use super::stream::{Connection, Stream};
 use super::tls::ServerTls;
 use crate::config::LimitsConfig;
-use crate::io::ReadAhead;
+use crate::http1::input::Input;
 
 impl Server {
     /// Serves a connection until its peer or the server ends it.
@@ -90,9 +89,9 @@ impl Server {
         tracing::debug!(reason = counted.end.name(), %peer, "connection ended");
     }
 
-    async fn serve_stream<T, S, B>(
+    async fn serve_stream<S, B>(
         &self,
-        stream: T,
+        mut stream: Connection,
         peer: SocketAddr,
         is_tls: bool,
         service: S,
@@ -100,16 +99,15 @@ impl Server {
         mut reason_to_end: Pin<&mut impl Future<Output = End>>,
     ) -> End
     where
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + Sync + 'static,
         S::Future: Send,
         B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
-        let mut stream = ReadAhead::new(stream);
+        let mut input = Input::default();
         let protocol = tokio::select! {
             biased;
-            protocol = Protocol::of(&mut stream) => protocol,
+            protocol = Protocol::of(&mut stream, &mut input) => protocol,
             end = reason_to_end.as_mut() => return end,
         };
         let protocol = match protocol {
@@ -120,7 +118,7 @@ impl Server {
             }
         };
         let handler = self.handler(service, peer.ip(), is_tls, activity);
-        let mut connection = pin!(protocol.serve(stream, handler, &self.limits, activity));
+        let mut connection = pin!(protocol.serve(stream, input, handler, &self.limits, activity));
         let end = tokio::select! {
             biased;
             ended = connection.as_mut() => return Protocol::end(ended, peer),
@@ -151,7 +149,7 @@ impl Server {
         peer: IpAddr,
         is_tls: bool,
         activity: &Arc<Activity>,
-    ) -> impl Fn(Request<Source>) -> Answer<S> + use<S, B>
+    ) -> impl Fn(Request<Source>) -> Answer<S> + Clone + use<S, B>
     where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + 'static,

@@ -6,6 +6,7 @@ mod connection;
 mod connections;
 mod date;
 pub(crate) mod descriptors;
+mod http1;
 mod http2;
 mod metrics;
 mod protocol;

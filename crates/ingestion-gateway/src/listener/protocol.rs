@@ -16,13 +16,16 @@ use hyper::server::conn::http1;
 use hyper::service::{HttpService, Service};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncRead;
 
 use super::activity::Activity;
+use super::http1::{Ended, PlainHttp1};
 use super::http2::{self, Http2};
 use super::metrics::End;
 use super::request_body::Source;
+use super::stream::Connection;
 use crate::config::LimitsConfig;
+use crate::http1::input::Input;
 use crate::io::{Cork, Corked, ReadAhead};
 
 /// What a client of HTTP/2 sends first.
@@ -43,18 +46,25 @@ pin_project! {
     /// A connection that serves requests when it is polled.
     #[project = ServedProjection]
     #[must_use = "futures do nothing unless polled"]
-    pub(super) enum Served<T, H, F, B>
+    pub(super) enum Served<H, F, B>
     where
         Handler<H>: HttpService<Incoming>,
     {
+        Plain {
+            #[pin]
+            connection: PlainHttp1<H, F, B>,
+            limits: LimitsConfig,
+        },
         Http1 {
             #[pin]
-            connection: http1::Connection<TokioIo<ReadAhead<T>>, Handler<H>>,
+            connection: http1::Connection<TokioIo<ReadAhead<Connection>>, Handler<H>>,
         },
         Http2 {
             #[pin]
-            connection: Corked<Http2<Cork<ReadAhead<T>>, H, F, B>, ReadAhead<T>>,
+            connection: Corked<Http2<Cork<ReadAhead<Connection>>, H, F, B>, ReadAhead<Connection>>,
         },
+        // What serves the connection is being replaced.
+        None,
     }
 }
 
@@ -65,25 +75,26 @@ pub(super) struct Handler<H>(H);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failed {
     #[error(transparent)]
+    Plain(#[from] io::Error),
+    #[error(transparent)]
     Http1(#[from] hyper::Error),
     #[error(transparent)]
     Http2(#[from] http2::Failed),
 }
 
 impl Protocol {
-    /// Waits for the first bytes of a connection, and tells the protocol from them. The bytes are
-    /// still there for the one that serves the connection.
-    pub(super) async fn of<T>(connection: &mut ReadAhead<T>) -> io::Result<Self>
+    /// Waits for the first bytes of a connection, and tells the protocol from them.
+    pub(super) async fn of<T>(stream: &mut T, input: &mut Input) -> io::Result<Self>
     where
         T: AsyncRead + Unpin,
     {
         poll_fn(|cx| {
             loop {
-                let read = connection.peek();
+                let read = input.bytes();
                 if read.starts_with(PREFACE) {
                     return Poll::Ready(Ok(Self::Http2));
                 }
-                if !PREFACE.starts_with(read) || ready!(connection.poll_fill(cx))? == 0 {
+                if !PREFACE.starts_with(read) || ready!(input.poll_fill(stream, cx))? == 0 {
                     return Poll::Ready(Ok(Self::Http1));
                 }
             }
@@ -106,38 +117,32 @@ impl Protocol {
             {
                 End::TooManyResets
             }
-            Failed::Http1(_) | Failed::Http2(_) => End::Failed,
+            Failed::Plain(_) | Failed::Http1(_) | Failed::Http2(_) => End::Failed,
         }
     }
 
-    /// Serves a connection with `handler`.
-    pub(super) fn serve<T, H, F, B>(
+    /// Serves a connection with `handler`. Of its stream, `input` is already read.
+    pub(super) fn serve<H, F, B>(
         self,
-        connection: ReadAhead<T>,
+        stream: Connection,
+        input: Input,
         handler: H,
         limits: &LimitsConfig,
         activity: &Arc<Activity>,
-    ) -> Served<T, H, F, B>
+    ) -> Served<H, F, B>
     where
-        T: AsyncRead + AsyncWrite + Unpin + 'static,
-        H: Fn(Request<Source>) -> F,
+        H: Fn(Request<Source>) -> F + Clone,
         F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
         B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
-        let &LimitsConfig { max_header_size, header_read_timeout, idle_timeout, .. } = limits;
         match self {
             Self::Http1 => {
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    // hyper counts the time between two requests as a part of this time.
-                    .header_read_timeout(header_read_timeout.max(idle_timeout))
-                    .max_header_size(max_header_size.bytes())
-                    .max_buf_size(MAX_BUFFER.max(max_header_size.bytes()))
-                    .serve_connection(TokioIo::new(connection), Handler(handler));
-                Served::Http1 { connection }
+                let max_head = limits.max_header_size.bytes();
+                let connection = PlainHttp1::new(stream, input, max_head, handler);
+                Served::Plain { connection, limits: *limits }
             }
             Self::Http2 => {
-                let cork = Cork::new(connection);
+                let cork = Cork::new(ReadAhead::after(input.bytes(), stream));
                 let connection = Http2::new(cork.clone(), handler, limits, Arc::clone(activity));
                 Served::Http2 { connection: Corked::new(connection, cork) }
             }
@@ -159,37 +164,69 @@ where
     }
 }
 
-impl<T, H, F, B> Served<T, H, F, B>
+impl<H, F, B> Served<H, F, B>
 where
-    T: AsyncRead + AsyncWrite + Unpin + 'static,
-    H: Fn(Request<Source>) -> F,
+    H: Fn(Request<Source>) -> F + Clone,
     F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
+    /// Serves a connection of HTTP/1.1 on which a request is not plain.
+    fn http1(stream: Connection, input: &Input, handler: H, limits: &LimitsConfig) -> Self {
+        let &LimitsConfig { max_header_size, header_read_timeout, idle_timeout, .. } = limits;
+        let stream = TokioIo::new(ReadAhead::after(input.bytes(), stream));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // hyper counts the time between two requests as a part of this time.
+            .header_read_timeout(header_read_timeout.max(idle_timeout))
+            .max_header_size(max_header_size.bytes())
+            .max_buf_size(MAX_BUFFER.max(max_header_size.bytes()))
+            .serve_connection(stream, Handler(handler));
+        Self::Http1 { connection }
+    }
+
     /// Begins no further request, and ends once the requests in flight have ended.
     pub(super) fn graceful_shutdown(self: Pin<&mut Self>) {
         match self.project() {
+            ServedProjection::Plain { connection, .. } => connection.graceful_shutdown(),
             ServedProjection::Http1 { connection } => connection.graceful_shutdown(),
             ServedProjection::Http2 { connection } => {
                 connection.user().get_mut().graceful_shutdown();
             }
+            ServedProjection::None => {}
         }
     }
 }
 
-impl<T, H, F, B> Future for Served<T, H, F, B>
+impl<H, F, B> Future for Served<H, F, B>
 where
-    T: AsyncRead + AsyncWrite + Unpin + 'static,
-    H: Fn(Request<Source>) -> F,
+    H: Fn(Request<Source>) -> F + Clone,
     F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     type Output = Result<(), Failed>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
-        match self.project() {
-            ServedProjection::Http1 { connection } => connection.poll(cx).map_err(Into::into),
-            ServedProjection::Http2 { connection } => connection.poll(cx).map_err(Into::into),
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        loop {
+            let (parts, limits) = match self.as_mut().project() {
+                ServedProjection::Plain { mut connection, limits } => {
+                    match ready!(connection.as_mut().poll(cx))? {
+                        Ended::Closed => return Poll::Ready(Ok(())),
+                        Ended::NotPlain => (connection.parts(), *limits),
+                    }
+                }
+                ServedProjection::Http1 { connection } => {
+                    return connection.poll(cx).map_err(Into::into);
+                }
+                ServedProjection::Http2 { connection } => {
+                    return connection.poll(cx).map_err(Into::into);
+                }
+                ServedProjection::None => return Poll::Ready(Ok(())),
+            };
+            let (shared, handler) = parts;
+            self.set(Self::None);
+            // Nothing else has a part in the stream between two requests.
+            let Some((stream, input)) = shared.into_parts() else { continue };
+            self.set(Self::http1(stream, &input, handler, &limits));
         }
     }
 }
@@ -215,16 +252,15 @@ mod tests {
             (b"", 1, Protocol::Http1),
         ] {
             let (ours, mut theirs) = duplex(piece);
-            let mut connection = ReadAhead::new(ours);
+            let (mut stream, mut input) = (ours, Input::default());
             let write = async move {
                 // The other side stops reading once it knows the protocol.
                 let _ = theirs.write_all(sent).await;
             };
             let protocol = async {
-                let protocol = Protocol::of(&mut connection).await.unwrap();
-                let read = connection.peek().to_vec();
-                drop(connection);
-                (protocol, read)
+                let protocol = Protocol::of(&mut stream, &mut input).await.unwrap();
+                drop(stream);
+                (protocol, input.bytes().clone())
             };
             let ((protocol, read), ()) = tokio::join!(protocol, write);
             assert_eq!(protocol, expected);

@@ -14,6 +14,7 @@ use otlp_receiver::body;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Awaiting};
+use super::http1;
 use super::http2::Http2Body;
 use crate::ticker::{Alarm, passed_between};
 
@@ -32,6 +33,9 @@ struct Stalled;
 /// Where a body comes from.
 #[derive(Debug)]
 pub(crate) enum Source {
+    /// A plain request of HTTP/1.1.
+    Plain(http1::PlainBody),
+    /// Any other request of HTTP/1.1.
     Http1(Incoming),
     Http2(Http2Body),
 }
@@ -121,6 +125,9 @@ impl Body for Source {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
+            Self::Plain(body) => {
+                body.poll_part(cx).map(|part| part.map(|part| Ok(Frame::data(part?))))
+            }
             Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
@@ -128,6 +135,7 @@ impl Body for Source {
 
     fn is_end_stream(&self) -> bool {
         match self {
+            Self::Plain(body) => body.left() == 0,
             Self::Http1(body) => body.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
         }
@@ -135,6 +143,7 @@ impl Body for Source {
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            Self::Plain(body) => SizeHint::with_exact(body.left()),
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
         }
@@ -172,8 +181,10 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let Some(rest) = self.inner.take().filter(|_| self.is_thrown_away) {
-            body::throw_away(rest);
+        let Some(mut rest) = self.inner.take().filter(|_| self.is_thrown_away) else { return };
+        if let Source::Plain(body) = &mut rest {
+            body.skip_arrived();
         }
+        body::throw_away(rest);
     }
 }

@@ -8,8 +8,14 @@ use std::task::{Context, Poll};
 use otlp_receiver::Linger;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 use super::activity::Activity;
+
+/// The stream of a connection, with or without TLS. TLS is boxed, so that connections without it
+/// take no memory for it.
+pub(super) type Connection = Either<Stream, Box<TlsStream<Stream>>>;
 
 /// A TCP stream that counts what is written, and lingers when it is closed.
 #[derive(Debug)]

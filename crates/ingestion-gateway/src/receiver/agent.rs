@@ -92,12 +92,10 @@ pub(crate) fn extractor(auth: &AuthConfig) -> CredentialExtractor {
 }
 
 /// Takes requests on the agent listener to where they belong.
-pub(crate) struct Agent<B>
-where
-    B: Payload,
-{
-    pub(crate) otlp: Otlp<B>,
-    pub(crate) upstream: Destination<ForwardHttp<B>>,
+#[derive(Clone)]
+pub(crate) struct Agent {
+    pub(crate) otlp: Otlp,
+    pub(crate) upstream: Destination<ForwardHttp>,
     pub(crate) receiver: Receiver,
     pub(crate) debug: Arc<DebugExporter>,
     /// The largest number of bytes of a body.
@@ -112,14 +110,11 @@ pub(crate) fn key_places(auth: &AuthConfig) -> CredentialExtractor {
 }
 
 /// Creates the service of the agent listener.
-pub(crate) fn service<B, A>(
-    agent: Agent<B>,
+pub(crate) fn service<A>(
+    agent: Agent,
     authenticate: AuthenticateLayer<A>,
     admission: &Admission,
-) -> Admitted<Agent<B>, A>
-where
-    B: Payload,
-{
+) -> Admitted<Agent, A> {
     admission.admit(&authenticate.with_responder(respond), agent)
 }
 
@@ -156,11 +151,11 @@ pub(crate) fn respond(rejection: &Rejection, request: &Parts) -> Response<Bytes>
     response
 }
 
-impl<B> Service<Request<B>> for Agent<B>
+impl<B> Service<Request<B>> for Agent
 where
     B: Payload,
 {
-    type Response = Response<ResponseBody<B>>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
@@ -218,27 +213,8 @@ where
     }
 }
 
-impl<B> Clone for Agent<B>
-where
-    B: Payload,
-{
-    fn clone(&self) -> Self {
-        Self {
-            otlp: self.otlp.clone(),
-            upstream: self.upstream.clone(),
-            receiver: self.receiver.clone(),
-            debug: Arc::clone(&self.debug),
-            max_body: self.max_body,
-            key_places: self.key_places.clone(),
-        }
-    }
-}
-
 /// Answers with a status alone, because agents log bodies.
-fn answer<B>(status: StatusCode) -> Ready<Result<Response<ResponseBody<B>>, Infallible>>
-where
-    B: Payload,
-{
+fn answer(status: StatusCode) -> Ready<Result<Response<ResponseBody>, Infallible>> {
     let mut response = Response::new(ResponseBody::Empty);
     *response.status_mut() = status;
     ready(Ok(response))

@@ -56,12 +56,10 @@ const HTTP_PATHS: [&str; 4] = ["/v1/traces", "/v1/metrics", "/v1/logs", "/v1deve
 ///
 /// Only requests with these paths are forwarded, and a path is compared as it was sent, without
 /// decoding it. The upstream may have other routes, for which a key is no permission.
-pub(crate) struct Otlp<B>
-where
-    B: Payload,
-{
+#[derive(Clone)]
+pub(crate) struct Otlp {
     pub(crate) grpc: Destination<ForwardGrpc>,
-    pub(crate) http: Destination<ForwardHttp<B>>,
+    pub(crate) http: Destination<ForwardHttp>,
     pub(crate) receiver: Receiver,
 }
 
@@ -90,31 +88,30 @@ fn route<B>(request: &Request<B>, format: ResponseFormat) -> Result<Route, Refus
 
 /// Resolves to the answer to a request. It is boxed, because it is moved several times before it is
 /// polled, and the answers of some routes take a few KiB.
-type Answer<B> =
-    Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, Infallible>> + Send>>;
+type Answer = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
 
-impl<B> Service<Request<B>> for Otlp<B>
+impl<B> Service<Request<B>> for Otlp
 where
     B: Payload,
 {
-    type Response = Response<ResponseBody<B>>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Answer<B>;
+    type Future = Answer;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Answer<B> {
+    fn call(&mut self, request: Request<B>) -> Answer {
         self.answer(request)
     }
 }
 
-impl<B> Otlp<B>
-where
-    B: Payload,
-{
-    fn answer(&self, request: Request<B>) -> Answer<B> {
+impl Otlp {
+    fn answer<B>(&self, request: Request<B>) -> Answer
+    where
+        B: Payload,
+    {
         let format = ResponseFormat::of(request.headers(), request.version());
         let is_grpc = format == ResponseFormat::Grpc && request.method() == Method::POST;
         let is_debug = match is_grpc {
@@ -142,49 +139,36 @@ where
     }
 }
 
-impl<B> Clone for Otlp<B>
-where
-    B: Payload,
-{
-    fn clone(&self) -> Self {
-        Self { grpc: self.grpc.clone(), http: self.http.clone(), receiver: self.receiver.clone() }
-    }
-}
-
 /// The routes of an OTLP listener: OTLP, and the health check, which needs no key. Clones share
 /// them, because each request takes some.
-pub(crate) struct Routes<B>(Arc<(Otlp<B>, Router)>)
-where
-    B: Payload;
+#[derive(Clone)]
+pub(crate) struct Routes(Arc<(Otlp, Router)>);
 
 /// Creates the service of an OTLP listener.
-pub(crate) fn service<B, A>(
-    otlp: Otlp<B>,
+pub(crate) fn service<A>(
+    otlp: Otlp,
     health: Health,
     authenticate: AuthenticateLayer<A>,
     admission: &Admission,
-) -> Admitted<Routes<B>, A>
-where
-    B: Payload<Error: Into<BoxError>>,
-{
+) -> Admitted<Routes, A> {
     let authenticate =
         health::PATHS.into_iter().fold(authenticate, AuthenticateLayer::with_exempt_path);
     admission.admit(&authenticate, Routes(Arc::new((otlp, health.router()))))
 }
 
-impl<B> Service<Request<B>> for Routes<B>
+impl<B> Service<Request<B>> for Routes
 where
     B: Payload<Error: Into<BoxError>>,
 {
-    type Response = Response<ResponseBody<B>>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Answer<B>;
+    type Future = Answer;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Answer<B> {
+    fn call(&mut self, request: Request<B>) -> Answer {
         let (otlp, health) = &*self.0;
         if !health::PATHS.contains(&request.uri().path()) {
             return otlp.answer(request);
@@ -192,15 +176,6 @@ where
         // A router is always ready.
         let checked = health.clone().call(request);
         Box::pin(async { Ok(checked.await?.map(ResponseBody::Boxed)) })
-    }
-}
-
-impl<B> Clone for Routes<B>
-where
-    B: Payload,
-{
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
     }
 }
 

@@ -9,7 +9,7 @@ use otlp_auth::server::{
 };
 use otlp_receiver::{Refusal, ResponseFormat};
 
-use super::body::{Payload, ResponseBody};
+use super::body::ResponseBody;
 
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -47,11 +47,11 @@ pub(super) enum Format {
 
 impl Format {
     /// Makes the answer to a request.
-    pub(super) fn answer<B: Payload>(
+    pub(super) fn answer(
         self,
         failure: Failure,
         extractor: &CredentialExtractor,
-    ) -> Response<ResponseBody<B>> {
+    ) -> Response<ResponseBody> {
         match (self, failure) {
             (Self::Otlp(format), Failure::Refused(refusal)) => {
                 refusal.response(format).map(ResponseBody::Receiver)
@@ -74,7 +74,7 @@ impl Format {
     }
 }
 
-fn bare<B: Payload>(status: StatusCode) -> Response<ResponseBody<B>> {
+fn bare(status: StatusCode) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::Empty);
     *response.status_mut() = status;
     response

@@ -18,10 +18,7 @@ pub(crate) trait Payload: Body<Data = Bytes> + Send + Unpin + 'static {}
 impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Payload for B {}
 
 /// The body of a response to a request that was to be forwarded.
-pub(crate) enum ResponseBody<B>
-where
-    B: Payload,
-{
+pub(crate) enum ResponseBody {
     Empty,
     Full(Bytes),
     /// The answer of a receiver, or a refusal.
@@ -29,22 +26,16 @@ where
     /// The answer of a route that has nothing to do with the upstream.
     Boxed(axum::body::Body),
     Grpc(GrpcBody),
-    Http(HttpBody<B>),
+    Http(HttpBody),
 }
 
-impl<B> ResponseBody<B>
-where
-    B: Payload,
-{
+impl ResponseBody {
     pub(crate) fn full(content: Bytes) -> Self {
         if content.is_empty() { Self::Empty } else { Self::Full(content) }
     }
 }
 
-impl<B> Body for ResponseBody<B>
-where
-    B: Payload,
-{
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BoxError;
 

@@ -14,7 +14,6 @@ mod outage_log;
 mod target;
 pub(crate) mod targets;
 pub(crate) mod tls;
-mod upload;
 mod watch;
 
 pub(crate) use body::{Payload, ResponseBody};

@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Uri, Version};
+use http::{HeaderValue, Method, Request, Uri, Version};
 use hyper::body::Body;
 use otlp_auth::server::CredentialExtractor;
 use otlp_auth::{DenyReason, Identity};
@@ -19,6 +19,7 @@ use super::outage_log::OutageLog;
 use super::tls::ClientTls;
 use super::watch::Watch;
 use crate::config::{EndpointConfig, UpstreamUrl};
+use crate::http1;
 use crate::telemetry::upstream::UpstreamMetrics;
 
 /// Tells whether the key of a request is still valid.
@@ -119,25 +120,24 @@ impl Target {
         head
     }
 
-    /// Makes the request of HTTP/1.1 as the upstream gets it.
-    pub(super) fn http_request<B>(&self, mut parts: Parts, body: B) -> Request<B> {
+    /// Writes the head of a request of HTTP/1.1 as the upstream gets it. Without a length, the body
+    /// comes in chunks.
+    pub(super) fn write_head(&self, mut parts: Parts, length: Option<u64>, text: &mut Vec<u8>) {
         self.rules.prepare(&mut parts);
-        parts.headers.insert(HOST, self.address.host.clone());
-        let base = self.config.endpoint.base_path();
-        if !base.is_empty() || parts.uri.authority().is_some() {
-            let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-            let path = match base {
-                "" => parts.uri.path_and_query().cloned(),
-                base => PathAndQuery::try_from(format!("{base}{path}")).ok(),
-            };
-            // The two parts of the path are legal, and so are they together.
-            parts.uri = path.map(Uri::from).unwrap_or_default();
+        for name in [HOST, CONTENT_LENGTH] {
+            parts.headers.remove(name);
         }
-        let mut request = Request::new(body);
-        *request.method_mut() = parts.method;
-        *request.uri_mut() = parts.uri;
-        *request.headers_mut() = parts.headers;
-        request
+        let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        for part in [parts.method.as_str(), " ", self.config.endpoint.base_path(), path] {
+            text.extend_from_slice(part.as_bytes());
+        }
+        text.extend_from_slice(b" HTTP/1.1\r\n");
+        http1::headers::write_line(&HOST, self.address.host.as_bytes(), text);
+        // A request of another method without a length has no body (RFC 9110, section 8.6).
+        if length != Some(0) || [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method) {
+            http1::headers::write_length(length, text);
+        }
+        http1::headers::write(&parts.headers, text);
     }
 }
 

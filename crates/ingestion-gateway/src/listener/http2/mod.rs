@@ -73,6 +73,7 @@ enum State<T> {
 
 type Gone = Seldom<Pin<Box<dyn Future<Output = ()> + Send>>>;
 
+/// The memory for a request, which is pinned and used again.
 type Memory<F, B> = Pin<Box<Option<Exchange<F, B>>>>;
 
 /// A place for a request.

@@ -28,7 +28,7 @@ pub(super) fn forward<B>(
     pool: Arc<Pool>,
     request: Request<B>,
     call: Call,
-) -> impl Future<Output = Result<Response<ResponseBody<B>>, Infallible>> + Send + 'static
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + Send + 'static
 where
     B: Payload,
 {

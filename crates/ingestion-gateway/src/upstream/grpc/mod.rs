@@ -41,7 +41,7 @@ impl ForwardGrpc {
         &self,
         request: Request<B>,
         call: Call,
-    ) -> impl Future<Output = Result<Response<ResponseBody<B>>, Infallible>> + Send + 'static + use<B>
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + Send + 'static + use<B>
     where
         B: Payload,
     {

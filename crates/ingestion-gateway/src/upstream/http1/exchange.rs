@@ -1,155 +1,182 @@
 //! One request, and its answer.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
-use hyper::body::{Body, Frame, SizeHint};
+use http::{Method, Request, Response, Version};
+use hyper::body::{Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::pool::{Connection, Pool};
+use super::connection::{Connection, Head, NoAnswer, Remaining};
+use super::pool::Pool;
+use super::upload::{Upload, UploadError};
+use crate::http1::output::Output;
 use crate::upstream::answer::Failure;
-use crate::upstream::body::Payload;
-use crate::upstream::body::ResponseBody;
+use crate::upstream::body::{Payload, ResponseBody};
 use crate::upstream::headers::strip_hop_by_hop;
-use crate::upstream::upload::UploadBody;
 use crate::upstream::watch::Watch;
 
 /// Forwards a request and returns its answer.
-pub(super) async fn forward<B>(
-    pool: &Arc<Pool<B>>,
-    request: Request<B>,
-) -> Response<ResponseBody<B>>
+pub(super) async fn forward<B>(pool: &Arc<Pool>, request: Request<B>) -> Response<ResponseBody>
 where
     B: Payload,
 {
     let (parts, body) = request.into_parts();
-    let format = pool.target.format_of(&parts);
-    let watch = pool.target.watch(&parts);
-    let is_http1 = parts.version < Version::HTTP_2;
-    let failure = match pool.target.check_length(&body) {
+    let target = &pool.target;
+    let format = target.format_of(&parts);
+    let checked = target.check_length(&body);
+    let failure = match checked {
         Ok(()) => {
-            let body = UploadBody::new(body, pool.target.max_body, is_http1);
-            let request = pool.target.http_request(parts, body);
-            let (metrics, began) = (&pool.target.metrics, std::time::Instant::now());
-            match exchange(pool, request, watch).await {
+            let watch = target.watch(&parts);
+            let (is_http1, is_head) =
+                (parts.version < Version::HTTP_2, parts.method == Method::HEAD);
+            let length = body.size_hint().exact();
+            let mut output = Output::default();
+            output.add_text(|text| target.write_head(parts, length, text));
+            let upload = Upload::new(output, body, target.max_body, is_http1);
+            let began = Instant::now();
+            match exchange(pool, upload, watch, is_head).await {
                 Ok(response) => {
-                    metrics.answered(response.status(), began.elapsed());
+                    target.metrics.answered(response.status(), began.elapsed());
                     return response;
                 }
                 Err(failure) => {
-                    metrics.failed(failure.label(), began.elapsed());
+                    target.metrics.failed(failure.label(), began.elapsed());
                     failure
                 }
             }
         }
         Err(failure) => failure,
     };
-    format.answer(failure, &pool.target.extractor)
+    format.answer(failure, &target.extractor)
 }
 
 async fn exchange<B>(
-    pool: &Arc<Pool<B>>,
-    mut request: Request<UploadBody<B>>,
+    pool: &Arc<Pool>,
+    mut upload: Upload<B>,
     mut watch: Watch,
-) -> Result<Response<ResponseBody<B>>, Failure>
+    is_head: bool,
+) -> Result<Response<ResponseBody>, Failure>
 where
     B: Payload,
 {
+    // A request whose body does not come takes no connection from others.
+    poll_fn(|cx| match upload.poll_begin(cx) {
+        Poll::Ready(begun) => Poll::Ready(begun),
+        Poll::Pending => watch.poll(cx).map(Err),
+    })
+    .await?;
     let place = pool.place().await.ok_or(Failure::UNAVAILABLE)?;
-    let (response, connection) = loop {
+    let (head, connection) = loop {
         let idle = poll_fn(|cx| Poll::Ready(pool.take(cx))).await;
         let is_new = idle.is_none();
         let mut connection = match idle {
             Some(connection) => connection,
             None => pool.connect().await.ok_or(Failure::UNAVAILABLE)?,
         };
-        connection.progress.begin();
-        request.body_mut().move_to(Arc::clone(&connection.progress));
-        match until_head(&mut connection, request, &mut watch).await {
-            Ok(response) => break (response, connection),
+        match until_head(&mut connection, &mut upload, &mut watch, is_head).await {
+            Ok(head) => break (head, connection),
             // Nothing was sent, because the connection was already closed.
-            Err(Unanswered::Unsent(unsent)) if !is_new => request = *unsent,
-            Err(Unanswered::Unsent(_)) => return Err(Failure::UNAVAILABLE),
+            Err(Unanswered::Unsent) if !is_new => {}
+            Err(Unanswered::Unsent) => return Err(Failure::UNAVAILABLE),
             Err(Unanswered::Failed(failure)) => return Err(failure),
         }
     };
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        // Nobody has asked for another protocol. A sender would take this for a refusal.
-        return Err(Failure::UNAVAILABLE);
-    }
-    let (mut parts, incoming) = response.into_parts();
-    parts.version = Version::HTTP_11;
-    strip_hop_by_hop(&mut parts.headers);
-    let open = Open { incoming, connection, watch, _place: place };
-    let mut body = HttpBody { pool: Arc::clone(pool), open: Some(open) };
-    let is_empty = poll_fn(|cx| Poll::Ready(body.is_empty(cx))).await;
-    let body = if is_empty { ResponseBody::Empty } else { ResponseBody::Http(body) };
-    Ok(Response::from_parts(parts, body))
+    Ok(answer(pool, connection, head, upload.is_sent(), watch, place))
 }
 
 /// Why a request has no answer.
-enum Unanswered<B>
-where
-    B: Payload,
-{
+enum Unanswered {
     /// Nothing of the request was sent.
-    Unsent(Box<Request<UploadBody<B>>>),
+    Unsent,
     Failed(Failure),
 }
 
 /// Sends a request, and waits for the head of its answer.
 async fn until_head<B>(
-    connection: &mut Connection<B>,
-    request: Request<UploadBody<B>>,
+    connection: &mut Connection,
+    upload: &mut Upload<B>,
     watch: &mut Watch,
-) -> Result<Response<Incoming>, Unanswered<B>>
+    is_head: bool,
+) -> Result<Head, Unanswered>
 where
     B: Payload,
 {
-    let mut frames_before = connection.progress.frames();
-    let mut response = pin!(connection.send.try_send_request(request));
+    let (mut sent_before, mut is_broken) = (0, false);
     poll_fn(|cx| {
-        connection.drive(cx);
-        let progress = &connection.progress;
-        if let Poll::Ready(answered) = response.as_mut().poll(cx) {
-            return Poll::Ready(answered.map_err(|mut error| match error.take_message() {
-                Some(request) => Unanswered::Unsent(Box::new(request)),
-                None => Unanswered::Failed(progress.failure().unwrap_or(Failure::UNAVAILABLE)),
-            }));
+        if !is_broken && !upload.is_sent() {
+            match upload.poll_send(&mut connection.stream, cx) {
+                Poll::Ready(Err(UploadError::Body(failure))) => {
+                    return Poll::Ready(Err(Unanswered::Failed(failure)));
+                }
+                Poll::Ready(Err(UploadError::Connection)) if upload.sent() == 0 => {
+                    return Poll::Ready(Err(Unanswered::Unsent));
+                }
+                Poll::Ready(Err(UploadError::Connection)) => is_broken = true,
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
         }
-        let frames = progress.frames();
-        if progress.waits_for_client() {
+        if let Poll::Ready(head) = connection.poll_head(is_head, cx) {
+            let unavailable = |NoAnswer| Unanswered::Failed(Failure::UNAVAILABLE);
+            return Poll::Ready(head.map_err(unavailable));
+        }
+        if upload.waits_for_client() {
             watch.await_client();
         } else {
-            watch.await_upstream(frames != frames_before);
+            watch.await_upstream(upload.sent() != sent_before);
         }
-        frames_before = frames;
+        sent_before = upload.sent();
         watch.poll(cx).map(|failure| Err(Unanswered::Failed(failure)))
     })
     .await
 }
 
-/// The answer of an upstream.
-pub(crate) struct HttpBody<B>
-where
-    B: Payload,
-{
-    pool: Arc<Pool<B>>,
-    /// What is needed until the end of the body.
-    open: Option<Open<B>>,
+/// Makes the response. Only after a whole request, the connection can carry another one.
+fn answer(
+    pool: &Arc<Pool>,
+    mut connection: Connection,
+    mut head: Head,
+    is_sent: bool,
+    watch: Watch,
+    place: OwnedSemaphorePermit,
+) -> Response<ResponseBody> {
+    strip_hop_by_hop(&mut head.headers);
+    head.is_reusable &= is_sent;
+    let body = match head.body {
+        // Most answers have come completely.
+        Remaining::Bytes(length) if length <= connection.input.bytes().len() as u64 => {
+            let content = connection.input.take(usize::try_from(length).unwrap_or(usize::MAX));
+            if head.is_reusable {
+                pool.put(connection);
+            }
+            ResponseBody::full(content)
+        }
+        remaining => {
+            let is_reusable = head.is_reusable;
+            let open = Open { connection, remaining, is_reusable, watch, _place: place };
+            ResponseBody::Http(HttpBody { pool: Arc::clone(pool), open: Some(open) })
+        }
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
 }
 
-struct Open<B>
-where
-    B: Payload,
-{
-    incoming: Incoming,
-    connection: Connection<B>,
+/// The answer of an upstream.
+pub(crate) struct HttpBody {
+    pool: Arc<Pool>,
+    /// What is needed until the end of the body.
+    open: Option<Open>,
+}
+
+struct Open {
+    connection: Connection,
+    remaining: Remaining,
+    is_reusable: bool,
     watch: Watch,
     _place: OwnedSemaphorePermit,
 }
@@ -159,36 +186,24 @@ where
 #[error("the answer of the upstream has broken off")]
 pub(crate) struct BrokenOff;
 
-impl<B> HttpBody<B>
-where
-    B: Payload,
-{
+impl HttpBody {
     pub(in crate::upstream) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let Some(open) = &mut self.open else { return Poll::Ready(None) };
-        let frame = match ready!(open.poll_frame(cx)) {
-            Some(Ok(frame)) if !open.incoming.is_end_stream() => {
-                return Poll::Ready(Some(Ok(frame)));
-            }
-            frame => frame,
-        };
+        let part = ready!(open.poll_part(cx));
+        if matches!(part, Ok(Some(_))) && open.remaining != Remaining::Bytes(0) {
+            return Poll::Ready(part.transpose().map(|part| part.map(Frame::data)));
+        }
         // The end of the body. Only a whole body leaves the connection for others.
         if let Some(open) = self.open.take()
-            && !matches!(frame, Some(Err(_)))
+            && part.is_ok()
+            && open.is_reusable
         {
-            self.pool.put(open.connection, cx);
+            self.pool.put(open.connection);
         }
-        Poll::Ready(frame)
-    }
-
-    /// Returns whether nothing is left of the body.
-    fn is_empty(&mut self, cx: &mut Context<'_>) -> bool {
-        if let Some(open) = self.open.take_if(|open| open.incoming.is_end_stream()) {
-            self.pool.put(open.connection, cx);
-        }
-        self.open.is_none()
+        Poll::Ready(part.transpose().map(|part| part.map(Frame::data)))
     }
 
     pub(in crate::upstream) fn is_end_stream(&self) -> bool {
@@ -196,32 +211,24 @@ where
     }
 
     pub(in crate::upstream) fn size_hint(&self) -> SizeHint {
-        self.open.as_ref().map_or_else(|| SizeHint::with_exact(0), |open| open.incoming.size_hint())
+        match self.open.as_ref().map(|open| open.remaining) {
+            None => SizeHint::with_exact(0),
+            Some(Remaining::Bytes(left)) => SizeHint::with_exact(left),
+            Some(_) => SizeHint::default(),
+        }
     }
 }
 
-impl<B> Open<B>
-where
-    B: Payload,
-{
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
-        if frame.is_pending() {
-            // The connection reads only what somebody waits for.
-            self.connection.drive(cx);
-            frame = Pin::new(&mut self.incoming).poll_frame(cx);
-        }
-        match frame {
-            Poll::Ready(frame) => {
+impl Open {
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BrokenOff>> {
+        match self.connection.poll_part(&mut self.remaining, cx) {
+            Poll::Ready(part) => {
                 self.watch.await_upstream(true);
-                Poll::Ready(frame.map(|frame| frame.map_err(|_| BrokenOff)))
+                Poll::Ready(part.map_err(|NoAnswer| BrokenOff))
             }
             Poll::Pending => {
                 self.watch.await_upstream(false);
-                self.watch.poll(cx).map(|_| Some(Err(BrokenOff)))
+                self.watch.poll(cx).map(|_| Err(BrokenOff))
             }
         }
     }
