@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{Method, Response, Version};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::coop::unconstrained;
 
 use super::connection::{Connection, Head, NoAnswer, Remaining};
 use super::pool::Pool;
@@ -83,7 +84,8 @@ where
         .await?;
         let place = pool.place().await.ok_or(Failure::UNAVAILABLE)?;
         loop {
-            let idle = poll_fn(|cx| Poll::Ready(pool.take(cx))).await;
+            // Without its budget, a task would take any connection for an open one.
+            let idle = unconstrained(poll_fn(|cx| Poll::Ready(pool.take(cx)))).await;
             let is_new = idle.is_none();
             let mut connection = match idle {
                 Some(connection) => connection,

@@ -35,7 +35,7 @@ struct Idle {
     /// The connections, each with the number of sweeps before it began to wait. The one that waits
     /// for longest is the first.
     connections: Vec<(Connection, u64)>,
-    /// The number of sweeps so far. It is a clock that costs nothing to read.
+    /// A number that grows with each sweep. It is a clock that costs nothing to read.
     sweeps: u64,
     /// Whether a task closes the connections that have waited for too long.
     is_swept: bool,
@@ -46,7 +46,8 @@ impl Pool {
     pub(super) fn new(target: Arc<Target>, max_connections: usize) -> Self {
         let max_idle = max_connections / (REQUESTS_PER_IDLE + 1);
         let places = Arc::new(Semaphore::new((max_connections - max_idle).max(1)));
-        let idle = Mutex::new(Idle { connections: Vec::new(), sweeps: 0, is_swept: false });
+        let idle =
+            Mutex::new(Idle { connections: Vec::new(), sweeps: LAST_SWEEP, is_swept: false });
         Self { target, places, max_idle, idle }
     }
 
