@@ -15,6 +15,8 @@ mod process;
 mod quickstart;
 mod test;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -55,13 +57,14 @@ enum Command {
     Peers,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
-        Command::Quickstart => quickstart::run_quickstart(),
-        Command::Test => test::run_tests(),
-        Command::Check => check::run_checks(),
-        Command::Fuzz { arguments } => fuzz::run_fuzz(&arguments),
-        Command::Bench { names } => bench::run(&names),
-        Command::Peers => peers::print_directory(),
+        Command::Quickstart => quickstart::run_quickstart()?,
+        Command::Test => test::run_tests()?,
+        Command::Check => check::run_checks()?,
+        Command::Fuzz { arguments } => fuzz::run_fuzz(&arguments)?,
+        Command::Bench { names } => return bench::run(&names),
+        Command::Peers => peers::print_directory()?,
     }
+    Ok(ExitCode::SUCCESS)
 }

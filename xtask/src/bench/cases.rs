@@ -14,7 +14,8 @@ pub(super) struct Cases {
     by_name: BTreeMap<String, Case>,
 }
 
-/// The results of one case, one for each round.
+/// The results of one case: as many for each program, in the order of their turns. A round may have
+/// several turns.
 #[derive(Default)]
 pub(super) struct Case {
     pub(super) ours: Vec<f64>,
@@ -92,34 +93,41 @@ impl Cases {
         self.by_name.iter().map(|(name, case)| (name.as_str(), case))
     }
 
-    /// Returns our results of a case, one for each round. Returns `None` if a round has no result.
+    /// Returns our results of a case, one for each turn. Returns `None` if a turn has no result.
     pub(super) fn ours(&self, case: &str) -> Option<&[f64]> {
-        self.complete(&self.by_name.get(case)?.ours)
+        let case = self.by_name.get(case)?;
+        self.complete(case, &case.ours)
     }
 
-    /// Returns the results of a peer in any version, one for each round. Returns `None` if a round
-    /// has no result.
+    /// Returns the results of a peer in any version, one for each turn. Returns `None` if a turn has
+    /// no result.
     pub(super) fn peer(&self, case: &str, peer: &str) -> Option<&[f64]> {
-        let mut peers = self.by_name.get(case)?.peers.iter();
+        let case = self.by_name.get(case)?;
         let is_peer = |name: &str| name.split('@').next() == Some(peer);
-        let (_, results) = peers.find(|(name, _)| is_peer(name))?;
-        self.complete(results)
+        let (_, results) = case.peers.iter().find(|(name, _)| is_peer(name))?;
+        self.complete(case, results)
     }
 
-    /// Returns the results of every peer that has a result in each round.
+    /// Returns the results of every peer that has a result in each turn.
     pub(super) fn complete_peers(&self, case: &str) -> Vec<&[f64]> {
-        let peers = self.by_name.get(case).into_iter().flat_map(|case| case.peers.values());
-        peers.filter_map(|results| self.complete(results)).collect()
+        let Some(case) = self.by_name.get(case) else { return Vec::new() };
+        case.peers.values().filter_map(|results| self.complete(case, results)).collect()
     }
 
-    /// Returns the allocations of one operation of a case, one number for each round. Returns
-    /// `None` if a round has no number.
+    /// Returns the allocations of one operation of a case, one number for each turn. Returns `None`
+    /// if a turn has no number.
     pub(super) fn allocations(&self, case: &str) -> Option<&[f64]> {
-        self.complete(&self.by_name.get(case)?.allocations)
+        let case = self.by_name.get(case)?;
+        self.complete(case, &case.allocations)
     }
 
-    fn complete<'a>(&self, results: &'a [f64]) -> Option<&'a [f64]> {
-        (results.len() == self.rounds).then_some(results)
+    /// Returns the results if there is one for each turn. Each round has the same number of turns:
+    /// that of the program with the most results.
+    fn complete<'a>(&self, case: &Case, results: &'a [f64]) -> Option<&'a [f64]> {
+        let all = case.peers.values().chain([&case.ours]);
+        let turns = all.map(Vec::len).max().unwrap_or_default();
+        (turns > 0 && turns.is_multiple_of(self.rounds) && results.len() == turns)
+            .then_some(results)
     }
 }
 
