@@ -87,3 +87,62 @@ fn begins_with_digit(line: &[u8]) -> bool {
 fn trailers<'a>() -> [httparse::Header<'a>; 32] {
     [httparse::EMPTY_HEADER; 32]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes a body that arrives in pieces. Returns its parts together, and what is left.
+    fn read(pieces: &[&[u8]]) -> Result<(Vec<u8>, Bytes), Invalid> {
+        let (mut chunks, mut body, mut arrived) = (Chunks::new(), Vec::new(), Vec::new());
+        let mut input = Input::default();
+        for piece in pieces {
+            arrived.clear();
+            arrived.extend_from_slice(input.bytes());
+            arrived.extend_from_slice(piece);
+            input = Input::of(&arrived);
+            while let Some(part) = chunks.take(&mut input)? {
+                body.extend_from_slice(&part);
+            }
+        }
+        assert!(chunks.is_end(), "the body has no end");
+        Ok((body, input.bytes().clone()))
+    }
+
+    // Scenario: a body comes in three chunks with an extension and trailers, and something follows.
+    // It arrives at once, byte by byte, and cut in two at each place.
+    // Guarantee: the content is that of the chunks, and nothing of what follows is taken.
+    #[test]
+    fn a_body_is_the_content_of_its_chunks() {
+        let sent = b"5\r\nhello\r\n1;a=b\r\n,\r\n0B \r\n0123456789a\r\n0\r\nx: y\r\n\r\nHTTP";
+        let (end, byte_by_byte) = (sent.len() - 4, sent.chunks(1).collect::<Vec<_>>());
+        assert_eq!(read(&[sent]).unwrap(), (b"hello,0123456789a".to_vec(), "HTTP".into()));
+        assert_eq!(read(&byte_by_byte[..end]).unwrap().0, b"hello,0123456789a");
+        for cut in 1..end {
+            let (body, left) = read(&[&sent[..cut], &sent[cut..]]).unwrap();
+            assert_eq!((&*body, &*left), (&b"hello,0123456789a"[..], &b"HTTP"[..]), "{cut}");
+        }
+    }
+
+    // Scenario: bodies have a size without digits, of 17 digits, or with a sign, a chunk that is
+    // longer than its size, a size line or trailers without an end.
+    // Guarantee: each of them is invalid.
+    #[test]
+    fn what_can_be_read_differently_is_invalid() {
+        let line = [b"1;".as_slice(), &vec![b'x'; MAX_SIZE_LINE]].concat();
+        let trailers = [b"0\r\nx: ".as_slice(), &vec![b'x'; MAX_TRAILERS]].concat();
+        for sent in [
+            b"\r\n\r\n".as_slice(),
+            b"00000000000000001\r\nx\r\n0\r\n\r\n",
+            b"+1\r\nx\r\n0\r\n\r\n",
+            b"-1\r\nx\r\n0\r\n\r\n",
+            b"1\nx\r\n0\r\n\r\n",
+            b"1\r\nxx\r\n0\r\n\r\n",
+            b"1\r\nx\n0\r\n\r\n",
+            &line,
+            &trailers,
+        ] {
+            assert_eq!(read(&[sent]), Err(Invalid), "{:?}", String::from_utf8_lossy(sent));
+        }
+    }
+}

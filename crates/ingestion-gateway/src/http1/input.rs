@@ -50,3 +50,44 @@ impl Input {
         read
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    impl Input {
+        /// Makes an input that has read `bytes`.
+        pub(crate) fn of(bytes: &[u8]) -> Self {
+            Self(Bytes::copy_from_slice(bytes))
+        }
+    }
+
+    // Scenario: a connection has three pieces. The first one is used in part before the second is
+    // read, and completely before the third is. A part of each is kept.
+    // Guarantee: every byte is there once and in order, and what is kept stays as it is, although
+    // the connections of a thread lend their buffers to each other.
+    #[test]
+    fn what_is_kept_stays_as_it_is() {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut connection: &[u8] = b"";
+        let mut input = Input::default();
+        let mut fill = |input: &mut Input, mut piece: &'static [u8]| {
+            let filled = input.poll_fill(&mut piece, cx).map(Result::unwrap);
+            // Another connection of the same thread reads.
+            let other = Input::default().poll_fill(&mut &[b'#'; 1000][..], cx).map(Result::unwrap);
+            assert_eq!(other, Poll::Ready(1000));
+            filled
+        };
+        assert_eq!(fill(&mut input, b"one two"), Poll::Ready(7));
+        let one = input.take(4);
+        assert_eq!(fill(&mut input, b" three"), Poll::Ready(6));
+        let two = input.take(usize::MAX);
+        assert!(input.is_empty());
+        assert_eq!(fill(&mut input, b"four"), Poll::Ready(4));
+        let four = input.take(10);
+        assert_eq!([one, two, four], ["one ", "two three", "four"]);
+        assert_eq!(input.poll_fill(&mut connection, cx).map(Result::unwrap), Poll::Ready(0));
+    }
+}

@@ -11,6 +11,9 @@ use bytes::BytesMut;
 /// The number of empty buffers of each kind that a thread keeps.
 const KEPT: usize = 4;
 
+/// The largest capacity of a buffer that is kept, in bytes.
+const MAX_KEPT: usize = 512 << 10;
+
 /// The number of buffers that a thread keeps of those whose parts may be in use.
 const KEPT_SHARED: usize = 8;
 
@@ -68,7 +71,7 @@ pub(crate) fn give_back_written(mut buffer: Vec<u8>) {
 }
 
 fn keep(kept: &mut Vec<Vec<u8>>, buffer: Vec<u8>) {
-    if kept.len() < KEPT && buffer.capacity() != 0 {
+    if kept.len() < KEPT && (1..=MAX_KEPT).contains(&buffer.capacity()) {
         kept.push(buffer);
     }
 }

@@ -224,8 +224,7 @@ where
             };
             let (shared, handler) = parts;
             self.set(Self::None);
-            // Nothing else has a part in the stream between two requests.
-            let Some((stream, input)) = shared.into_parts() else { continue };
+            let Some((stream, input)) = shared.take() else { continue };
             self.set(Self::http1(stream, &input, handler, &limits));
         }
     }

@@ -1,8 +1,8 @@
-//! Refuses heads of HTTP/1 requests that hyper accepts, but that two readers could read
+//! Refuses heads of requests that were accepted so far, but that two readers could read
 //! differently, or that nobody could pass on.
 
 use http::header::{HOST, TRANSFER_ENCODING};
-use http::{HeaderValue, Request, StatusCode, Version};
+use http::{HeaderValue, Method, Request, StatusCode, Version};
 
 /// Returns the status with which the gateway refuses this request, if it does.
 ///
@@ -11,7 +11,9 @@ use http::{HeaderValue, Request, StatusCode, Version};
 /// (RFC 9112, section 3.2). HTTP/2 has neither of these headers to be read differently.
 pub(super) fn refusal<B>(request: &Request<B>) -> Option<StatusCode> {
     if request.version() > Version::HTTP_11 {
-        return None;
+        // It would ask for a tunnel through a stream.
+        let is_tunnel = request.method() == Method::CONNECT;
+        return is_tunnel.then_some(StatusCode::METHOD_NOT_ALLOWED);
     }
     let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
     if codings.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
@@ -37,9 +39,10 @@ fn is_host(value: &HeaderValue) -> bool {
 mod tests {
     use super::*;
 
-    // Scenario: requests of each version have different hosts and transfer codings.
+    // Scenario: requests of each version have different hosts and transfer codings. One of HTTP/2
+    // asks for a tunnel.
     // Guarantee: a request of HTTP/1.1 needs one host, and `chunked` is the only coding. HTTP/1.0
-    // needs no host, and HTTP/2 has its own rules.
+    // needs no host, and HTTP/2 has its own rules. Nobody gets a tunnel.
     #[test]
     fn one_host_and_one_coding() {
         let refused = |version, headers: &[(&str, &str)]| {
@@ -67,5 +70,7 @@ mod tests {
         ] {
             assert_eq!(refused(version, headers), expected, "{version:?} {headers:?}");
         }
+        let tunnel = Request::connect("g:1").version(Version::HTTP_2).body(()).unwrap();
+        assert_eq!(refusal(&tunnel), Some(StatusCode::METHOD_NOT_ALLOWED));
     }
 }

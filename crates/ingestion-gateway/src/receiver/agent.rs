@@ -194,7 +194,7 @@ where
         match &self.upstream {
             Destination::Forward(upstream) => {
                 set_path(request.uri_mut(), &path);
-                let forwarded = upstream.clone().forward(request);
+                let forwarded = upstream.forward(request);
                 Box::pin(async { Ok(forwarded.await) })
             }
             Destination::Debug if path == route::REMOTE_WRITE => {

@@ -86,19 +86,32 @@ fn route<B>(request: &Request<B>, format: ResponseFormat) -> Result<Route, Refus
     if is_post { Ok(Route::Http) } else { Err(Refusal::NotPost) }
 }
 
+/// Resolves to the answer to a request. It is boxed, because it is moved several times before it is
+/// polled, and the answers of some routes take a few KiB.
+type Answer = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
+
 impl<B> Service<Request<B>> for Otlp
 where
     B: Payload,
 {
     type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Answer;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Answer {
+        self.answer(request)
+    }
+}
+
+impl Otlp {
+    fn answer<B>(&self, request: Request<B>) -> Answer
+    where
+        B: Payload,
+    {
         let format = ResponseFormat::of(request.headers(), request.version());
         let is_grpc = format == ResponseFormat::Grpc && request.method() == Method::POST;
         let is_debug = match is_grpc {
@@ -106,16 +119,15 @@ where
             false => matches!(self.http, Destination::Debug),
         };
         if is_debug {
-            let received = self.receiver.call(request);
+            let received = self.receiver.clone().call(request);
             return Box::pin(async { Ok(received.await?.map(ResponseBody::Receiver)) });
         }
         let refusal = match (route(&request, format), &self.grpc, &self.http) {
             (Ok(Route::Grpc(call)), Destination::Forward(grpc), _) => {
-                let forwarded = grpc.clone().forward(request, call);
-                return Box::pin(async { Ok(forwarded.await) });
+                return Box::pin(grpc.forward(request, call));
             }
             (Ok(Route::Http), _, Destination::Forward(http)) => {
-                let forwarded = http.clone().forward(request);
+                let forwarded = http.forward(request);
                 return Box::pin(async { Ok(forwarded.await) });
             }
             (Ok(Route::Grpc(_)), ..) => Refusal::UnknownCall,
@@ -127,12 +139,10 @@ where
     }
 }
 
-/// The routes of an OTLP listener: OTLP, and the health check, which needs no key.
+/// The routes of an OTLP listener: OTLP, and the health check, which needs no key. Clones share
+/// them, because each request takes some.
 #[derive(Clone)]
-pub(crate) struct Routes {
-    otlp: Otlp,
-    health: Router,
-}
+pub(crate) struct Routes(Arc<(Otlp, Router)>);
 
 /// Creates the service of an OTLP listener.
 pub(crate) fn service<A>(
@@ -143,7 +153,7 @@ pub(crate) fn service<A>(
 ) -> Admitted<Routes, A> {
     let authenticate =
         health::PATHS.into_iter().fold(authenticate, AuthenticateLayer::with_exempt_path);
-    admission.admit(&authenticate, Routes { otlp, health: health.router() })
+    admission.admit(&authenticate, Routes(Arc::new((otlp, health.router()))))
 }
 
 impl<B> Service<Request<B>> for Routes
@@ -152,18 +162,19 @@ where
 {
     type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = <Otlp as Service<Request<B>>>::Future;
+    type Future = Answer;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Answer {
+        let (otlp, health) = &*self.0;
         if !health::PATHS.contains(&request.uri().path()) {
-            return self.otlp.call(request);
+            return otlp.answer(request);
         }
         // A router is always ready.
-        let checked = self.health.call(request);
+        let checked = health.clone().call(request);
         Box::pin(async { Ok(checked.await?.map(ResponseBody::Boxed)) })
     }
 }

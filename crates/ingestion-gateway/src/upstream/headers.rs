@@ -241,7 +241,16 @@ fn host(parts: &Parts) -> Option<HeaderValue> {
 /// Adds the peer to the addresses that a trusted proxy has written, or writes it in place of those
 /// that anybody else has written, which are already removed.
 fn set_forwarding(headers: &mut HeaderMap, peer: Peer, host: Option<HeaderValue>) {
+    let scheme = HeaderValue::from_static(if peer.is_tls { "https" } else { "http" });
     let address = recent::address(peer.address);
+    if !peer.is_trusted {
+        headers.insert(FORWARDED_FOR, address);
+        headers.insert(FORWARDED_PROTO, scheme);
+        if let Some(host) = host {
+            headers.insert(FORWARDED_HOST, host);
+        }
+        return;
+    }
     let address = match headers.contains_key(FORWARDED_FOR) {
         true => joined(headers, &address),
         false => Some(address),
@@ -249,14 +258,9 @@ fn set_forwarding(headers: &mut HeaderMap, peer: Peer, host: Option<HeaderValue>
     if let Some(address) = address {
         headers.insert(FORWARDED_FOR, address);
     }
-    if !headers.contains_key(FORWARDED_PROTO) {
-        let scheme = if peer.is_tls { "https" } else { "http" };
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    }
-    if let Some(host) = host
-        && !headers.contains_key(FORWARDED_HOST)
-    {
-        headers.insert(FORWARDED_HOST, host);
+    headers.entry(FORWARDED_PROTO).or_insert(scheme);
+    if let Some(host) = host {
+        headers.entry(FORWARDED_HOST).or_insert(host);
     }
 }
 

@@ -57,6 +57,7 @@ mod malformed_http2;
 mod management;
 mod metrics;
 mod payload;
+mod plain_http1;
 mod process;
 mod program;
 mod raw;

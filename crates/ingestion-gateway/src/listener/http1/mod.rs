@@ -24,9 +24,6 @@ use crate::http1::headers;
 use crate::http1::input::Input;
 use crate::http1::output::Output;
 
-/// How much of a body is gathered before it is written.
-const GATHERED: usize = 64 << 10;
-
 pin_project! {
     /// A connection that serves plain requests, each with a future that `handler` returns.
     #[must_use = "futures do nothing unless polled"]
@@ -138,16 +135,21 @@ where
                     this.output
                         .add_text(|text| head::write(parts.status, headers, length, is_last, text));
                     this.body.set((!has_no_body).then_some(body));
-                    *this.state = State::Writing(length);
+                    let mut left = length;
+                    // What there is of the body is written together with the head.
+                    let _ = gather(this.body.as_mut(), &mut left, this.output, cx)?;
+                    *this.state = State::Writing(left);
                 }
                 State::Writing(mut left) => {
+                    ready!(this.shared.poll_write(this.output, cx))?;
+                    if this.body.is_none() {
+                        *this.state = State::Finishing;
+                        continue;
+                    }
                     let gathered = gather(this.body.as_mut(), &mut left, this.output, cx);
                     *this.state = State::Writing(left);
-                    let gathered = gathered?;
-                    ready!(this.shared.poll_write(this.output, cx))?;
-                    ready!(gathered);
-                    if this.body.is_none() && this.output.is_empty() {
-                        *this.state = State::Finishing;
+                    if gathered?.is_pending() && this.output.is_empty() {
+                        return Poll::Pending;
                     }
                 }
                 State::Finishing => {
@@ -175,7 +177,7 @@ fn gather<B>(
 where
     B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
 {
-    while output.waiting() < GATHERED {
+    while !output.is_full() {
         let Some(reader) = body.as_mut().as_pin_mut() else { break };
         let frame = match reader.is_end_stream() {
             true => None,

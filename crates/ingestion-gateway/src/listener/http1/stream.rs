@@ -23,7 +23,8 @@ use crate::listener::stream::Connection;
 pub(in crate::listener) struct Shared(Arc<Mutex<Inner>>);
 
 struct Inner {
-    stream: Connection,
+    /// The stream, until something else serves it.
+    stream: Option<Connection>,
     input: Input,
     body: BodyState,
     /// The task of the connection, which waits for the end of the body.
@@ -59,7 +60,7 @@ pub(crate) struct PlainBody(Option<Shared>);
 impl Shared {
     pub(super) fn new(stream: Connection, input: Input) -> Self {
         let body = BodyState::Read;
-        Self(Arc::new(Mutex::new(Inner { stream, input, body, waiting: None })))
+        Self(Arc::new(Mutex::new(Inner { stream: Some(stream), input, body, waiting: None })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -74,7 +75,7 @@ impl Shared {
     ) -> Poll<io::Result<Next>> {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        if inner.input.is_empty() && ready!(inner.input.poll_fill(&mut inner.stream, cx))? == 0 {
+        if inner.input.is_empty() && ready!(inner.poll_fill(cx))? == 0 {
             return Poll::Ready(Ok(Next::Closed));
         }
         let bytes = inner.input.bytes().clone();
@@ -102,10 +103,14 @@ impl Shared {
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        if inner.body != BodyState::Read || !inner.input.is_empty() {
+        if let BodyState::Left(_) = inner.body {
+            inner.waiting = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        match ready!(inner.input.poll_fill(&mut inner.stream, cx)) {
+        if !inner.input.is_empty() {
+            return Poll::Pending;
+        }
+        match ready!(inner.poll_fill(cx)) {
             Ok(1..) => Poll::Pending,
             Ok(0) | Err(_) => Poll::Ready(()),
         }
@@ -136,22 +141,35 @@ impl Shared {
         output: &mut Output,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        output.poll_write(&mut self.lock().stream, cx)
+        match &mut self.lock().stream {
+            Some(stream) => output.poll_write(stream, cx),
+            None => Poll::Ready(Err(ErrorKind::NotConnected.into())),
+        }
     }
 
     pub(super) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.lock().stream).poll_shutdown(cx)
+        match &mut self.lock().stream {
+            Some(stream) => Pin::new(stream).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
-    /// Returns the stream, and what was read from it, if nothing else uses it.
-    pub(in crate::listener) fn into_parts(self) -> Option<(Connection, Input)> {
-        let inner = Arc::into_inner(self.0)?;
-        let inner = inner.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Some((inner.stream, inner.input))
+    /// Takes the stream, and what was read from it, so that something else can serve it.
+    pub(in crate::listener) fn take(&self) -> Option<(Connection, Input)> {
+        let mut inner = self.lock();
+        let stream = inner.stream.take()?;
+        Some((stream, std::mem::take(&mut inner.input)))
     }
 }
 
 impl Inner {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Some(stream) => self.input.poll_fill(stream, cx),
+            None => Poll::Ready(Ok(0)),
+        }
+    }
+
     fn wake(&mut self) {
         if let Some(waiting) = self.waiting.take() {
             waiting.wake();
@@ -184,7 +202,7 @@ impl PlainBody {
             let mut inner = shared.lock();
             let inner = &mut *inner;
             if inner.input.is_empty() {
-                match ready!(inner.input.poll_fill(&mut inner.stream, cx)) {
+                match ready!(inner.poll_fill(cx)) {
                     Ok(1..) => {}
                     Ok(0) => return Poll::Ready(Some(Err(ErrorKind::UnexpectedEof.into()))),
                     Err(error) => return Poll::Ready(Some(Err(error))),

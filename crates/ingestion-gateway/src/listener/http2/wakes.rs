@@ -108,3 +108,50 @@ impl Wake for Bell {
         self.wakes.wake(self.place);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    // Scenario: the connection and a request are woken while their task waits, while it is polled,
+    // and at the end of a poll that does not come to them.
+    // Guarantee: nobody is forgotten. The task is woken once when it waits, once if somebody is
+    // left at the end of a poll, and not while it is polled.
+    #[test]
+    fn nobody_who_was_woken_is_forgotten() {
+        let (wakes, task) = (Arc::<Wakes>::default(), Arc::<Task>::default());
+        let waker = Waker::from(Arc::clone(&task));
+        let (connection, request) = (wakes.of_connection(), wakes.of_request(7));
+        let woken = || task.0.swap(0, Ordering::Relaxed);
+        let mut taken = Woken::default();
+        wakes.begin(&waker);
+        connection.wake_by_ref();
+        wakes.take(&mut taken);
+        assert!(mem::take(&mut taken.connection) && taken.requests.is_empty());
+        wakes.end(&mut taken);
+        assert_eq!(woken(), 0);
+        request.wake_by_ref();
+        connection.wake_by_ref();
+        assert_eq!(woken(), 1);
+        wakes.begin(&waker);
+        wakes.take(&mut taken);
+        assert_eq!((taken.connection, &taken.requests[..]), (true, &[7][..]));
+        // The poll ends without polling them.
+        wakes.end(&mut taken);
+        assert_eq!(woken(), 1);
+        wakes.begin(&waker);
+        wakes.take(&mut taken);
+        assert_eq!((taken.connection, &taken.requests[..]), (true, &[7][..]));
+    }
+}

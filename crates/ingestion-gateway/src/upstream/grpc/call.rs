@@ -1,5 +1,6 @@
 //! One call: the request on its way to the upstream, and the answer on its way back.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,76 +20,66 @@ use super::pool::{Place, Pool, Stream};
 use super::upload::{Upload, UploadError};
 use crate::upstream::body::Payload;
 
-/// Forwards a call and returns its answer.
-pub(super) async fn forward<B>(
-    pool: &Arc<Pool>,
+/// Forwards a call and resolves to its answer.
+///
+/// A future keeps twice what it passes on to another one, so everything is made here, and used
+/// where it is.
+pub(super) fn forward<B>(
+    pool: Arc<Pool>,
     request: Request<B>,
     call: Call,
-) -> Response<ResponseBody>
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + Send + 'static
 where
     B: Payload,
 {
     let (parts, body) = request.into_parts();
     let format = pool.target.format_of(&parts);
-    let watch = pool.target.watch(&parts);
-    let head = pool.target.grpc_head(parts);
-    let (metrics, began) = (&pool.target.metrics, std::time::Instant::now());
-    match exchange(pool, head, body, watch, call).await {
-        Ok(response) => {
-            metrics.answered(response.status(), began.elapsed());
-            response.map(ResponseBody::Grpc)
-        }
-        Err(failure) => {
-            metrics.failed(failure.label(), began.elapsed());
-            format.answer(failure, &pool.target.extractor)
-        }
-    }
-}
-
-async fn exchange<B>(
-    pool: &Arc<Pool>,
-    head: Request<()>,
-    body: B,
-    mut watch: Watch,
-    call: Call,
-) -> Result<Response<GrpcBody>, Failure>
-where
-    B: Payload,
-{
-    if call == Call::Unary {
-        pool.target.check_length(&body)?;
-    }
+    let mut watch = pool.target.watch(&parts);
+    let mut head = Some(pool.target.grpc_head(parts));
+    let began = std::time::Instant::now();
+    let length = pool.target.check_length(&body);
     let mut upload = Upload::new(body, call, &pool.target);
-    // A unary call is nothing without its message. Its head goes out together with the body, and it
-    // takes no place at the upstream before. The head of a stream goes out at once.
-    poll_fn(|cx| match upload.poll_read(&pool.target, cx) {
-        Poll::Ready(read) => Poll::Ready(read),
-        Poll::Pending if call == Call::Stream => Poll::Ready(Ok(())),
-        Poll::Pending => watch.poll(cx).map(Err),
-    })
-    .await?;
-    // Only a call whose body is not read from can be made again.
-    let again = (!upload.has_read()).then(|| head.clone());
-    let mut begun = begin(pool, head, &mut upload, &mut watch, call).await;
-    if let (Err(Ended { was_refused: true, .. }), Some(head)) = (&begun, again)
-        && !upload.has_read()
-    {
-        begun = begin(pool, head, &mut upload, &mut watch, call).await;
+    async move {
+        let exchange = async {
+            if call == Call::Unary {
+                length?;
+            }
+            // A unary call is nothing without its message. Its head goes out together with the
+            // body, and it takes no place at the upstream before. The head of a stream goes out at
+            // once.
+            poll_fn(|cx| match upload.poll_read(&pool.target, cx) {
+                Poll::Ready(read) => Poll::Ready(read),
+                Poll::Pending if call == Call::Stream => Poll::Ready(Ok(())),
+                Poll::Pending => watch.poll(cx).map(Err),
+            })
+            .await?;
+            // Only a call whose body is not read from can be made again.
+            let mut again = if upload.has_read() { None } else { head.clone() };
+            loop {
+                let begun = begin(&pool, &mut head, &mut upload, &mut watch, call).await;
+                match begun {
+                    Ok(begun) => return Ok(begun),
+                    Err(Ended { was_refused: true, .. })
+                        if again.is_some() && !upload.has_read() =>
+                    {
+                        head = again.take();
+                    }
+                    Err(ended) => return Err(ended.failure),
+                }
+            }
+        };
+        let metrics = &pool.target.metrics;
+        Ok(match exchange.await {
+            Ok(begun) => {
+                metrics.answered(begun.response.status(), began.elapsed());
+                begun.answer(upload, watch).map(ResponseBody::Grpc)
+            }
+            Err(failure) => {
+                metrics.failed(failure.label(), began.elapsed());
+                format.answer(failure, &pool.target.extractor)
+            }
+        })
     }
-    let Begun { response, send, place } = begun.map_err(|ended| ended.failure)?;
-    if send.is_some() {
-        // The sender may take its time for the rest of the body.
-        watch.await_client();
-    }
-    let (parts, receive) = response.into_parts();
-    let is_open = !receive.is_end_stream();
-    let awaits_status = parts.status == StatusCode::OK && !parts.headers.contains_key(GRPC_STATUS);
-    let stream = is_open.then(|| {
-        let companion =
-            send.map(|send| Companion(tokio::spawn(send_rest(upload, send, watch.another()))));
-        Receiving { receive, awaits_status, has_data_ended: false, companion, watch, _place: place }
-    });
-    Ok(Response::from_parts(parts, GrpcBody { stream }))
 }
 
 /// A call whose answer has begun.
@@ -97,6 +88,39 @@ struct Begun {
     /// Where the rest of the body goes, if it is not sent to its end.
     send: Option<SendStream<Bytes>>,
     place: Place,
+}
+
+impl Begun {
+    /// Makes the answer, and lets the rest of the body be sent.
+    fn answer<B>(self, upload: Upload<B>, mut watch: Watch) -> Response<GrpcBody>
+    where
+        B: Payload,
+    {
+        let Self { response, send, place } = self;
+        if send.is_some() {
+            // The sender may take its time for the rest of the body.
+            watch.await_client();
+        }
+        let awaits_status =
+            response.status() == StatusCode::OK && !response.headers().contains_key(GRPC_STATUS);
+        response.map(|receive| {
+            let is_open = !receive.is_end_stream();
+            let stream = is_open.then(|| {
+                let companion = send
+                    .map(|send| Companion(tokio::spawn(send_rest(upload, send, watch.another()))));
+                let has_data_ended = false;
+                Receiving {
+                    receive,
+                    awaits_status,
+                    has_data_ended,
+                    companion,
+                    watch,
+                    _place: place,
+                }
+            });
+            GrpcBody { stream }
+        })
+    }
 }
 
 /// A call that has ended without an answer.
@@ -122,7 +146,7 @@ impl Ended {
 /// Sends a call, and waits for the head of its answer.
 async fn begin<B>(
     pool: &Arc<Pool>,
-    head: Request<()>,
+    head: &mut Option<Request<()>>,
     upload: &mut Upload<B>,
     watch: &mut Watch,
     call: Call,

@@ -4,6 +4,7 @@ mod call;
 mod pool;
 mod upload;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::{Request, Response};
@@ -35,11 +36,15 @@ impl ForwardGrpc {
         Self { pool: Arc::new(Pool::new(target)) }
     }
 
-    /// Forwards a call and returns its answer.
-    pub(crate) async fn forward<B>(self, request: Request<B>, call: Call) -> Response<ResponseBody>
+    /// Forwards a call and resolves to its answer.
+    pub(crate) fn forward<B>(
+        &self,
+        request: Request<B>,
+        call: Call,
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + Send + 'static + use<B>
     where
         B: Payload,
     {
-        call::forward(&self.pool, request, call).await
+        call::forward(Arc::clone(&self.pool), request, call)
     }
 }

@@ -103,17 +103,27 @@ impl Pool {
         Self { target, state, place, waiting: AtomicUsize::new(0) }
     }
 
-    /// Begins a call. Without a free connection, connects first.
+    /// Begins a call. Without a free connection, connects first. Takes the head if there is a
+    /// connection.
     pub(super) async fn begin(
         self: &Arc<Self>,
-        head: Request<()>,
+        head: &mut Option<Request<()>>,
         is_end: bool,
     ) -> Result<Stream, Unavailable> {
-        let mut head = Some(head);
         // The connection that a call has waited for may be full, or broken, when its turn comes.
-        if let Some(stream) = self.try_begin(&mut head, is_end)? {
+        if let Some(stream) = self.try_begin(head, is_end)? {
             return Ok(stream);
         }
+        // This is rare, and would take its memory in each call.
+        Box::pin(self.begin_later(head, is_end)).await
+    }
+
+    /// Begins a call once a connection has room for it.
+    async fn begin_later(
+        self: &Arc<Self>,
+        head: &mut Option<Request<()>>,
+        is_end: bool,
+    ) -> Result<Stream, Unavailable> {
         let wait = async {
             loop {
                 let place = self.place.notified();
@@ -132,7 +142,7 @@ impl Pool {
                         place.await;
                     }
                 }
-                if let Some(stream) = self.try_begin(&mut head, is_end)? {
+                if let Some(stream) = self.try_begin(head, is_end)? {
                     return Ok(stream);
                 }
             }

@@ -1,4 +1,4 @@
-//! One request, and its answer.
+//! One request on its way to the upstream, and the answer on its way back.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -6,9 +6,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, Version};
+use http::request::Parts;
+use http::{Method, Response, Version};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::coop::unconstrained;
 
 use super::connection::{Connection, Head, NoAnswer, Remaining};
 use super::pool::Pool;
@@ -17,97 +19,96 @@ use crate::http1::output::Output;
 use crate::upstream::answer::Failure;
 use crate::upstream::body::{Payload, ResponseBody};
 use crate::upstream::headers::strip_hop_by_hop;
+use crate::upstream::target::Target;
 use crate::upstream::watch::Watch;
 
-/// Forwards a request and returns its answer.
-pub(super) async fn forward<B>(pool: &Arc<Pool>, request: Request<B>) -> Response<ResponseBody>
+/// A request that is being forwarded.
+pub(super) struct Exchange<B>
 where
     B: Payload,
 {
-    let (parts, body) = request.into_parts();
-    let target = &pool.target;
-    let format = target.format_of(&parts);
-    let checked = target.check_length(&body);
-    let failure = match checked {
-        Ok(()) => {
-            let watch = target.watch(&parts);
-            let (is_http1, is_head) =
-                (parts.version < Version::HTTP_2, parts.method == Method::HEAD);
-            let length = body.size_hint().exact();
-            let mut output = Output::default();
-            output.add_text(|text| target.write_head(parts, length, text));
-            let upload = Upload::new(output, body, target.max_body, is_http1);
-            let began = Instant::now();
-            match exchange(pool, upload, watch, is_head).await {
-                Ok(response) => {
-                    target.metrics.answered(response.status(), began.elapsed());
-                    return response;
-                }
-                Err(failure) => {
-                    target.metrics.failed(failure.label(), began.elapsed());
-                    failure
-                }
+    upload: Upload<B>,
+    watch: Watch,
+    /// Whether the request is a `HEAD`, whose answer has no body.
+    is_head: bool,
+    /// The number of bytes that were sent when the watch was last told.
+    sent_before: u64,
+    /// Whether the connection takes nothing more. The upstream may have answered.
+    is_broken: bool,
+}
+
+impl<B> Exchange<B>
+where
+    B: Payload,
+{
+    /// Prepares a request.
+    ///
+    /// # Errors
+    ///
+    /// When the body is known to be too large.
+    pub(super) fn new(target: &Arc<Target>, parts: Parts, body: B) -> Result<Self, Failure> {
+        target.check_length(&body)?;
+        let watch = target.watch(&parts);
+        let (is_http1, is_head) = (parts.version < Version::HTTP_2, parts.method == Method::HEAD);
+        let (length, mut output) = (body.size_hint().exact(), Output::default());
+        output.add_text(|text| target.write_head(parts, length, text));
+        let upload = Upload::new(output, body, target.max_body, is_http1);
+        Ok(Self { upload, watch, is_head, sent_before: 0, is_broken: false })
+    }
+
+    /// Forwards the request and returns its answer.
+    pub(super) async fn run(mut self, pool: Arc<Pool>) -> Result<Response<ResponseBody>, Failure> {
+        let (metrics, began) = (&pool.target.metrics, Instant::now());
+        match self.until_head(&pool).await {
+            Ok((head, connection, place)) => {
+                metrics.answered(head.status, began.elapsed());
+                let Self { upload, watch, .. } = self;
+                Ok(answer(&pool, connection, head, upload.is_sent(), watch, place))
+            }
+            Err(failure) => {
+                metrics.failed(failure.label(), began.elapsed());
+                Err(failure)
             }
         }
-        Err(failure) => failure,
-    };
-    format.answer(failure, &target.extractor)
-}
+    }
 
-async fn exchange<B>(
-    pool: &Arc<Pool>,
-    mut upload: Upload<B>,
-    mut watch: Watch,
-    is_head: bool,
-) -> Result<Response<ResponseBody>, Failure>
-where
-    B: Payload,
-{
-    // A request whose body does not come takes no connection from others.
-    poll_fn(|cx| match upload.poll_begin(cx) {
-        Poll::Ready(begun) => Poll::Ready(begun),
-        Poll::Pending => watch.poll(cx).map(Err),
-    })
-    .await?;
-    let place = pool.place().await.ok_or(Failure::UNAVAILABLE)?;
-    let (head, connection) = loop {
-        let idle = poll_fn(|cx| Poll::Ready(pool.take(cx))).await;
-        let is_new = idle.is_none();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => pool.connect().await.ok_or(Failure::UNAVAILABLE)?,
-        };
-        match until_head(&mut connection, &mut upload, &mut watch, is_head).await {
-            Ok(head) => break (head, connection),
-            // Nothing was sent, because the connection was already closed.
-            Err(Unanswered::Unsent) if !is_new => {}
-            Err(Unanswered::Unsent) => return Err(Failure::UNAVAILABLE),
-            Err(Unanswered::Failed(failure)) => return Err(failure),
+    async fn until_head(
+        &mut self,
+        pool: &Arc<Pool>,
+    ) -> Result<(Head, Connection, OwnedSemaphorePermit), Failure> {
+        // A request whose body does not come takes no connection from others.
+        poll_fn(|cx| match self.upload.poll_begin(cx) {
+            Poll::Ready(begun) => Poll::Ready(begun),
+            Poll::Pending => self.watch.poll(cx).map(Err),
+        })
+        .await?;
+        let place = pool.place().await.ok_or(Failure::UNAVAILABLE)?;
+        loop {
+            // Without its budget, a task would take any connection for an open one.
+            let idle = unconstrained(poll_fn(|cx| Poll::Ready(pool.take(cx)))).await;
+            let is_new = idle.is_none();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => pool.connect().await.ok_or(Failure::UNAVAILABLE)?,
+            };
+            match poll_fn(|cx| self.poll_head(&mut connection, cx)).await {
+                Ok(head) => return Ok((head, connection, place)),
+                // Nothing was sent, because the connection was already closed.
+                Err(Unanswered::Unsent) if !is_new => {}
+                Err(Unanswered::Unsent) => return Err(Failure::UNAVAILABLE),
+                Err(Unanswered::Failed(failure)) => return Err(failure),
+            }
         }
-    };
-    Ok(answer(pool, connection, head, upload.is_sent(), watch, place))
-}
+    }
 
-/// Why a request has no answer.
-enum Unanswered {
-    /// Nothing of the request was sent.
-    Unsent,
-    Failed(Failure),
-}
-
-/// Sends a request, and waits for the head of its answer.
-async fn until_head<B>(
-    connection: &mut Connection,
-    upload: &mut Upload<B>,
-    watch: &mut Watch,
-    is_head: bool,
-) -> Result<Head, Unanswered>
-where
-    B: Payload,
-{
-    let (mut sent_before, mut is_broken) = (0, false);
-    poll_fn(|cx| {
-        if !is_broken && !upload.is_sent() {
+    /// Sends the request, and waits for the head of its answer.
+    fn poll_head(
+        &mut self,
+        connection: &mut Connection,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Head, Unanswered>> {
+        let Self { upload, watch, is_head, sent_before, is_broken } = self;
+        if !*is_broken && !upload.is_sent() {
             match upload.poll_send(&mut connection.stream, cx) {
                 Poll::Ready(Err(UploadError::Body(failure))) => {
                     return Poll::Ready(Err(Unanswered::Failed(failure)));
@@ -115,23 +116,29 @@ where
                 Poll::Ready(Err(UploadError::Connection)) if upload.sent() == 0 => {
                     return Poll::Ready(Err(Unanswered::Unsent));
                 }
-                Poll::Ready(Err(UploadError::Connection)) => is_broken = true,
+                Poll::Ready(Err(UploadError::Connection)) => *is_broken = true,
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
-        if let Poll::Ready(head) = connection.poll_head(is_head, cx) {
+        if let Poll::Ready(head) = connection.poll_head(*is_head, cx) {
             let unavailable = |NoAnswer| Unanswered::Failed(Failure::UNAVAILABLE);
             return Poll::Ready(head.map_err(unavailable));
         }
         if upload.waits_for_client() {
             watch.await_client();
         } else {
-            watch.await_upstream(upload.sent() != sent_before);
+            watch.await_upstream(upload.sent() != *sent_before);
         }
-        sent_before = upload.sent();
+        *sent_before = upload.sent();
         watch.poll(cx).map(|failure| Err(Unanswered::Failed(failure)))
-    })
-    .await
+    }
+}
+
+/// Why a request has no answer.
+enum Unanswered {
+    /// Nothing of the request was sent.
+    Unsent,
+    Failed(Failure),
 }
 
 /// Makes the response. Only after a whole request, the connection can carry another one.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 
+use self::exchange::Exchange;
 pub(crate) use self::exchange::HttpBody;
 use self::pool::Pool;
 use super::body::ResponseBody;
@@ -29,11 +30,24 @@ impl ForwardHttp {
     }
 
     /// Forwards a request and returns its answer.
-    pub(crate) async fn forward<B>(self, request: Request<B>) -> Response<ResponseBody>
+    pub(crate) fn forward<B>(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Response<ResponseBody>> + Send + use<B>
     where
         B: Payload,
     {
-        exchange::forward(&self.pool, request).await
+        let (pool, (parts, body)) = (Arc::clone(&self.pool), request.into_parts());
+        let format = pool.target.format_of(&parts);
+        // What is awaited has no more than it needs, because it is moved.
+        let exchange = Exchange::new(&pool.target, parts, body);
+        async move {
+            let answered = match exchange {
+                Ok(exchange) => exchange.run(Arc::clone(&pool)).await,
+                Err(failure) => Err(failure),
+            };
+            answered.unwrap_or_else(|failure| format.answer(failure, &pool.target.extractor))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::connection::Connection;
 use crate::upstream::connect::not_in_time;
@@ -15,8 +15,12 @@ use crate::upstream::target::Target;
 /// Of so many requests, one connection that waits for a request is kept.
 const REQUESTS_PER_IDLE: usize = 4;
 
-/// How long a connection waits for a request. Most servers keep one for longer.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// The time between two sweeps.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// The sweep at which a connection that waits for a request is closed, so after 10 to 15 s. Most
+/// servers keep one for longer.
+const LAST_SWEEP: u64 = 3;
 
 /// The connections to one upstream.
 pub(super) struct Pool {
@@ -28,9 +32,11 @@ pub(super) struct Pool {
 }
 
 struct Idle {
-    /// The connections, and since when each of them waits. The one that waits for longest is the
-    /// first.
-    connections: Vec<(Connection, Instant)>,
+    /// The connections, each with the number of sweeps before it began to wait. The one that waits
+    /// for longest is the first.
+    connections: Vec<(Connection, u64)>,
+    /// A number that grows with each sweep. It is a clock that costs nothing to read.
+    sweeps: u64,
     /// Whether a task closes the connections that have waited for too long.
     is_swept: bool,
 }
@@ -40,7 +46,8 @@ impl Pool {
     pub(super) fn new(target: Arc<Target>, max_connections: usize) -> Self {
         let max_idle = max_connections / (REQUESTS_PER_IDLE + 1);
         let places = Arc::new(Semaphore::new((max_connections - max_idle).max(1)));
-        let idle = Mutex::new(Idle { connections: Vec::new(), is_swept: false });
+        let idle =
+            Mutex::new(Idle { connections: Vec::new(), sweeps: LAST_SWEEP, is_swept: false });
         Self { target, places, max_idle, idle }
     }
 
@@ -56,8 +63,8 @@ impl Pool {
     /// Takes a connection that has waited for a request and is still open.
     pub(super) fn take(&self, cx: &mut Context<'_>) -> Option<Connection> {
         loop {
-            let (mut connection, since) = self.lock().connections.pop()?;
-            if since.elapsed() < IDLE_TIMEOUT && connection.is_open(cx) {
+            let (mut connection, _) = self.lock().connections.pop()?;
+            if connection.is_open(cx) {
                 return Some(connection);
             }
         }
@@ -67,7 +74,8 @@ impl Pool {
     pub(super) fn put(self: &Arc<Self>, connection: Connection) {
         let mut idle = self.lock();
         if idle.connections.len() < self.max_idle {
-            idle.connections.push((connection, Instant::now()));
+            let sweeps = idle.sweeps;
+            idle.connections.push((connection, sweeps));
         }
         if !idle.is_swept {
             idle.is_swept = true;
@@ -79,21 +87,16 @@ impl Pool {
     /// Closes connections that have waited for too long, until none is left.
     async fn sweep(self: Arc<Self>) {
         loop {
-            let next = {
-                let mut idle = self.lock();
-                let fresh = |(_, since): &(_, Instant)| since.elapsed() < IDLE_TIMEOUT;
-                let first = idle.connections.iter().position(fresh);
-                let end = first.unwrap_or(idle.connections.len());
-                idle.connections.drain(..end);
-                match idle.connections.first() {
-                    Some((_, since)) => *since + IDLE_TIMEOUT,
-                    None => {
-                        idle.is_swept = false;
-                        return;
-                    }
-                }
-            };
-            sleep_until(next).await;
+            sleep(SWEEP).await;
+            let mut idle = self.lock();
+            idle.sweeps += 1;
+            let end = idle.sweeps.saturating_sub(LAST_SWEEP);
+            let old = idle.connections.iter().take_while(|(_, since)| *since <= end).count();
+            idle.connections.drain(..old);
+            if idle.connections.is_empty() {
+                idle.is_swept = false;
+                return;
+            }
         }
     }
 

@@ -12,9 +12,6 @@ use crate::http1::output::Output;
 use crate::upstream::answer::Failure;
 use crate::upstream::body::Payload;
 
-/// How much of a body is gathered before it is written.
-const GATHERED: usize = 64 << 10;
-
 const ENDED_EARLY: Failure = Failure::Refused(Refusal::EndedEarly);
 
 /// A request on its way to an upstream. Its body is read when what was read before is written.
@@ -93,7 +90,8 @@ where
         gathered
     }
 
-    /// Sends the request to its end.
+    /// Sends the request to its end. More of the body is read only once the connection has taken
+    /// everything before.
     pub(super) fn poll_send<T>(
         &mut self,
         connection: &mut T,
@@ -102,31 +100,32 @@ where
     where
         T: AsyncWrite + Unpin,
     {
+        self.waits_for_client = false;
         loop {
-            let gathered = self.poll_gather(cx).map_err(UploadError::Body)?;
             let before = self.output.waiting();
             let written = self.output.poll_write(connection, cx);
             self.sent += (before - self.output.waiting()) as u64;
             ready!(written).map_err(|_: io::Error| UploadError::Connection)?;
-            ready!(gathered);
             if self.is_sent() {
                 return Poll::Ready(Ok(()));
+            }
+            let gathered = self.poll_gather(cx).map_err(UploadError::Body)?;
+            if gathered.is_pending() && self.output.is_empty() {
+                self.waits_for_client = true;
+                return Poll::Pending;
             }
         }
     }
 
     /// Reads the body until enough of it waits to be written. Is ready then, and at its end.
     fn poll_gather(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        self.waits_for_client = false;
-        while let Some(body) = self.body.as_mut().filter(|_| self.output.waiting() < GATHERED) {
+        while let Some(body) = self.body.as_mut().filter(|_| !self.output.is_full()) {
             if body.is_end_stream() {
                 self.end()?;
                 break;
             }
             self.has_read = true;
-            let frame = Pin::new(body).poll_frame(cx);
-            self.waits_for_client = frame.is_pending();
-            match ready!(frame) {
+            match ready!(Pin::new(body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     // Trailers are not passed on over HTTP/1.1.
                     let Ok(part) = frame.into_data() else { continue };
