@@ -157,7 +157,7 @@ impl App {
         };
         let grpc = |worker| {
             let authenticate = authenticate_otlp();
-            #[cfg(feature = "_bench")]
+            #[cfg(all(feature = "_bench", not(debug_assertions)))]
             let authenticate = without_authentication(authenticate, config);
             otlp(worker, authenticate)
         };
@@ -238,7 +238,7 @@ async fn open_store(path: &Path) -> Result<Result<SqliteStore, StoreError>, Join
 
 /// Lets the requests of the benchmark in without looking at them, if the setting says so. Only the
 /// listener for gRPC does, so that the benchmark compares two listeners of one process.
-#[cfg(feature = "_bench")]
+#[cfg(all(feature = "_bench", not(debug_assertions)))]
 fn without_authentication<A>(layer: AuthenticateLayer<A>, config: &Config) -> AuthenticateLayer<A> {
     const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
     if config.auth.off { layer.with_exempt_path(EXPORT) } else { layer }

@@ -42,7 +42,7 @@ pub struct AuthConfig {
     #[serde(skip)]
     pub receiver: Option<Arc<FixedTokens>>,
     /// Whether the listener `receivers.otlp.protocols.grpc` lets traces in without a key.
-    #[cfg(feature = "_bench")]
+    #[cfg(all(feature = "_bench", not(debug_assertions)))]
     #[serde(skip)]
     pub off: bool,
 }
@@ -54,7 +54,7 @@ impl Default for AuthConfig {
             receiver_api_key: false,
             query_parameter: true,
             receiver: None,
-            #[cfg(feature = "_bench")]
+            #[cfg(all(feature = "_bench", not(debug_assertions)))]
             off: false,
         }
     }
@@ -81,7 +81,7 @@ impl AuthConfig {
             &mut self.query_parameter,
             setting(map, "query_parameter").and_then(|node| node.bool()),
         );
-        #[cfg(feature = "_bench")]
+        #[cfg(all(feature = "_bench", not(debug_assertions)))]
         set(&mut self.off, setting(map, "off").and_then(|node| node.bool()));
         if let Some(node) = map.get_nullable("receiver_api_key") {
             self.read_receiver_key(&node);

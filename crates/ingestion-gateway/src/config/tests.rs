@@ -237,6 +237,14 @@ fn all_problems_are_reported() {
     assert_eq!(found, expected);
 }
 
+// Scenario: authentication is switched off, as the benchmark does with a build of its own. This
+// build may have every feature.
+// Guarantee: there is no such setting.
+#[test]
+fn authentication_cannot_be_switched_off() {
+    assert_eq!(paths("auth: {off: true}"), ["auth.off"]);
+}
+
 // Scenario: the permission for web pages has mistakes in every setting, or no origin to which its
 // other settings could apply.
 // Guarantee: each mistake is reported with its path.
