@@ -1,7 +1,7 @@
 //! Tells the linker to place the functions that a start and a request run next to each other.
 //!
-//! The kernel maps the code of a program in pieces of 64 KiB, and these functions are
-//! spread over almost all of them: most of the program would be resident before the first request
+//! The kernel maps the code of a program in pieces of 64 KiB, and these functions are spread over
+//! almost all of them: most of the program would be resident before the first request
 //! (`docs/adr/0031`). The list is no more than a wish: a name that no longer exists is ignored.
 //! `start_functions.py` writes it.
 
