@@ -1,5 +1,5 @@
-//! Refuses heads of requests that were accepted so far, but that two readers could read differently,
-//! or that nobody could pass on.
+//! Refuses heads of requests that were accepted so far, but that two readers could read
+//! differently, or that nobody could pass on.
 
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request, StatusCode, Version};

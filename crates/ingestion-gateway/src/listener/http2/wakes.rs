@@ -126,8 +126,8 @@ mod tests {
 
     // Scenario: the connection and a request are woken while their task waits, while it is polled,
     // and at the end of a poll that does not come to them.
-    // Guarantee: nobody is forgotten. The task is woken once when it waits, once if somebody is left
-    // at the end of a poll, and not while it is polled.
+    // Guarantee: nobody is forgotten. The task is woken once when it waits, once if somebody is
+    // left at the end of a poll, and not while it is polled.
     #[test]
     fn nobody_who_was_woken_is_forgotten() {
         let (wakes, task) = (Arc::<Wakes>::default(), Arc::<Task>::default());

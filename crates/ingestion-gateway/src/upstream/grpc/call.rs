@@ -22,8 +22,8 @@ use crate::upstream::body::Payload;
 
 /// Forwards a call and resolves to its answer.
 ///
-/// A future keeps twice what it passes on to another one, so everything is made here, and used where
-/// it is.
+/// A future keeps twice what it passes on to another one, so everything is made here, and used
+/// where it is.
 pub(super) fn forward<B>(
     pool: Arc<Pool>,
     request: Request<B>,
