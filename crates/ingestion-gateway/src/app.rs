@@ -150,16 +150,20 @@ impl App {
                 (otlp, agent)
             })
             .unzip();
-        let grpc = |worker: usize| {
-            let authenticate = authenticate(otlp::extractor(&config.auth));
-            #[cfg(feature = "_bench")]
-            let authenticate = without_authentication(authenticate, config);
+        let authenticate_otlp = || authenticate(otlp::extractor(&config.auth));
+        let otlp = |worker: usize, authenticate| {
             let (otlp, health) = (otlp[worker].clone(), health.clone());
             otlp::service(otlp, health, authenticate, &admission.for_worker())
         };
+        let grpc = |worker| {
+            let authenticate = authenticate_otlp();
+            #[cfg(feature = "_bench")]
+            let authenticate = without_authentication(authenticate, config);
+            otlp(worker, authenticate)
+        };
         let http = config.receivers.otlp.protocols.http.as_ref();
         let cors = http.and_then(|http| cors::layer(&http.cors));
-        let http = |worker| option_layer(cors.clone()).layer(grpc(worker));
+        let http = |worker| option_layer(cors.clone()).layer(otlp(worker, authenticate_otlp()));
         let agent = |worker: usize| {
             let authenticate = authenticate(agent::extractor(&config.auth));
             agent::service(agent[worker].clone(), authenticate, &admission.for_worker())
@@ -232,7 +236,8 @@ async fn open_store(path: &Path) -> Result<Result<SqliteStore, StoreError>, Join
     tokio::task::spawn_blocking(move || SqliteStore::open(&options)).await
 }
 
-/// Lets the requests of the benchmark in without looking at them, if the setting says so.
+/// Lets the requests of the benchmark in without looking at them, if the setting says so. Only the
+/// listener for gRPC does, so that the benchmark compares two listeners of one process.
 #[cfg(feature = "_bench")]
 fn without_authentication<A>(layer: AuthenticateLayer<A>, config: &Config) -> AuthenticateLayer<A> {
     const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";

@@ -135,18 +135,21 @@ fn ask(port: u16, key: &str) -> Option<u16> {
 
 /// Waits until the answer on this port has this status.
 fn wait_for_answer(port: u16, key: &str, status: u16) {
-    let deadline = Instant::now() + PATIENCE;
-    while ask(port, key) != Some(status) {
-        assert!(Instant::now() < deadline, "port {port} does not answer {status}");
-        std::thread::sleep(PAUSE);
-    }
+    let what = format!("an answer {status} on port {port}");
+    wait_until(&what, || ask(port, key) == Some(status));
 }
 
 /// Waits until a program listens on this port.
 fn wait_until_served(port: u16) {
+    let what = format!("a listener on port {port}");
+    wait_until(&what, || TcpStream::connect(("127.0.0.1", port)).is_ok());
+}
+
+/// Asks again and again, because the other program does not tell when it is ready.
+fn wait_until(what: &str, mut is_there: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < deadline, "nobody listens on port {port}");
+    while !is_there() {
+        assert!(Instant::now() < deadline, "there is not {what}");
         std::thread::sleep(PAUSE);
     }
 }

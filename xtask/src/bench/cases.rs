@@ -99,8 +99,8 @@ impl Cases {
         self.complete(case, &case.ours)
     }
 
-    /// Returns the results of a peer in any version, one for each turn. Returns `None` if a turn has
-    /// no result.
+    /// Returns the results of a peer in any version, one for each turn. Returns `None` if a turn
+    /// has no result.
     pub(super) fn peer(&self, case: &str, peer: &str) -> Option<&[f64]> {
         let case = self.by_name.get(case)?;
         let is_peer = |name: &str| name.split('@').next() == Some(peer);

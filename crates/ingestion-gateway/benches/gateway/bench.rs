@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use crate::case::Case;
 use crate::gateway;
 use crate::job::Protocol;
@@ -12,17 +14,31 @@ use crate::load::{Load, Measured, World};
 use crate::peers;
 use crate::processes::Middle;
 
-/// How long one program gets the load of one case.
-const DURATION: Duration = Duration::from_millis(700);
+/// How long a program gets the load of a case before it is the turn of the next one. The turns are
+/// short, because what else the machine does changes from one second to the next.
+const TURN: Duration = Duration::from_millis(240);
+
+/// How many turns each program gets in a case.
+const TURNS: usize = 3;
+
+/// How long each side of a difference gets the load before it is the turn of the other side.
+/// Other programs take the processor for 4 ms several times a second. Most slices have none of it.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// How many differences a median is taken of.
+const SLICES: usize = 41;
 
 /// The proxies that the gateway is compared with in every case.
 const PROXIES: [&str; 3] = ["nginx", "haproxy", "envoy"];
 
+/// Collectors without and with authentication. They are measured where a bound names them.
+const COLLECTORS: [&str; 2] = ["otelcol", "otelcol_auth"];
+
 /// Connections while the memory is measured.
 const CONNECTIONS: usize = 64;
 
-/// How many times a median is taken of, for the cases whose results vary much.
-const TIMES: usize = 9;
+/// How many starts a median is taken of.
+const STARTS: usize = 15;
 
 /// The programs that a round needs.
 pub(crate) struct Programs {
@@ -32,57 +48,87 @@ pub(crate) struct Programs {
     pub(crate) peers: PathBuf,
 }
 
-/// Measures every case once, and prints the results.
-pub(crate) fn round(programs: &Programs) {
-    let mut world = World::new().unwrap();
-    start_and_memory(&mut world, programs);
-    auth_share(&mut world, programs);
+/// A part of a round.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// `start` and `rss_idle`
+    Start,
+    /// `rss`
+    Memory,
+    /// `auth_share`
+    Share,
+    /// `p99_added`
+    Latency,
+    /// What a request costs
+    Requests,
+}
 
-    let sink = world.sink;
-    let ours = gateway::start("ours", &programs.gateway, sink, &[]);
-    let peer = |name: &&str| peers::start(name, &programs.peers, sink);
-    let proxies: Vec<_> = PROXIES.iter().map(peer).collect();
-    let collectors: Vec<_> = ["otelcol", "otelcol_auth"].iter().map(peer).collect();
-    let all = || std::iter::once(&ours).chain(&proxies);
-    for case in Case::all() {
-        for middle in all().chain(&collectors) {
-            let measured = run(&mut world, &case, middle);
-            report(&case.name(), middle, checked(&measured, &case, middle).microseconds());
+/// Measures these parts, and prints the results.
+pub(crate) fn round(programs: &Programs, parts: &[Part]) {
+    let mut world = World::new().unwrap();
+    for part in parts {
+        match part {
+            Part::Start => start(programs),
+            Part::Memory => memory(&mut world, programs),
+            Part::Share => auth_share(&mut world, programs),
+            Part::Latency => p99_added(&mut world, programs),
+            Part::Requests => requests(&mut world, programs),
         }
     }
-    let mut rates = [0.0; 2];
+}
+
+/// Starts the gateway and these peers.
+fn start_all(world: &World, programs: &Programs, peers: &[&str]) -> Vec<Middle> {
+    let ours = gateway::start("ours", &programs.gateway, world.sink, &[]);
+    let peers = peers.iter().map(|name| peers::start(name, &programs.peers, world.sink));
+    std::iter::once(ours).chain(peers).collect()
+}
+
+/// Measures what a request costs in every case, with the gateway and its peers in turn.
+fn requests(world: &mut World, programs: &Programs) {
+    let middles = start_all(world, programs, &[&PROXIES[..], &COLLECTORS].concat());
+    let (proxies, collectors) = middles.split_at(1 + PROXIES.len());
+    for case in Case::all() {
+        let collectors = if case.spans == 100 { collectors } else { &[] };
+        for _ in 0..TURNS {
+            for middle in proxies.iter().chain(collectors) {
+                let measured = run(world, &case, middle);
+                report(&case.name(), middle, checked(&measured, &case, middle).microseconds());
+            }
+        }
+    }
     for case in Case::all() {
         let (name, case) = (format!("{}_rps", case.name()), case.saturated());
-        for middle in all() {
-            let measured = run(&mut world, &case, middle);
-            let cost = checked(&measured, &case, middle).microseconds();
-            report(&name, middle, 1e6 / cost);
-            if middle.version.is_none() && case.spans == 100 && !case.is_gzip {
-                rates[case.protocol as usize] = measured.rate();
+        for _ in 0..TURNS {
+            for middle in proxies {
+                let measured = run(world, &case, middle);
+                let cost = checked(&measured, &case, middle).microseconds();
+                report(&name, middle, 1e6 / cost);
             }
+            let load = case.load(world.sink.address(case.protocol), &[keys::key(0)], TURN);
+            let measured = world.run(&load, || Duration::ZERO).unwrap();
+            report_peer(&name, "none", None, measured.rate());
         }
-        let load = case.load(sink.address(case.protocol), &[keys::key(0)], DURATION);
-        let measured = world.run(&load, || Duration::ZERO).unwrap();
-        report_peer(&name, "none", None, measured.rate());
     }
     for case in Case::refused() {
-        for middle in all().chain(&collectors[1..]) {
-            let measured = run(&mut world, &case, middle);
-            if middle.version.is_none() || measured.failures.is_empty() {
-                let cost = checked(&measured, &case, middle).microseconds();
-                report(&case.name(), middle, cost);
-            } else {
-                // A refusal that does not arrive costs little and is worth nothing.
-                eprintln!("{} by {}: {:?}", case.name(), middle.name, measured.failures);
+        for _ in 0..TURNS {
+            for middle in proxies.iter().chain(&collectors[1..]) {
+                let measured = run(world, &case, middle);
+                if middle.version.is_none() || measured.failures.is_empty() {
+                    let cost = checked(&measured, &case, middle).microseconds();
+                    report(&case.name(), middle, cost);
+                } else {
+                    // A refusal that does not arrive costs little and is worth nothing.
+                    eprintln!("{} by {}: {:?}", case.name(), middle.name, measured.failures);
+                }
             }
         }
     }
-    p99_added(&mut world, &ours, rates);
 }
 
 fn run(world: &mut World, case: &Case, middle: &Middle) -> Measured {
     let address = middle.address(case.protocol, case.is_gzip);
-    let load = case.load(address, &middle.keys, DURATION);
+    let load = case.load(address, &middle.keys, TURN);
     let load = Load { is_transparent: middle.is_transparent(), ..load };
     world.run(&load, || middle.process.cpu()).unwrap()
 }
@@ -95,9 +141,9 @@ fn checked<'a>(measured: &'a Measured, case: &Case, middle: &Middle) -> &'a Meas
     measured
 }
 
-/// Measures how long a start takes, the memory after it, and the memory under many connections.
-fn start_and_memory(world: &mut World, programs: &Programs) {
-    let starts = (0..TIMES).map(|_| {
+/// Measures how long a start takes, and the memory after it.
+fn start(programs: &Programs) {
+    let starts = (0..STARTS).map(|_| {
         let (_process, elapsed) = gateway::start_idle(&programs.gateway);
         elapsed.as_secs_f64() * 1e3
     });
@@ -105,17 +151,16 @@ fn start_and_memory(world: &mut World, programs: &Programs) {
     let (process, _) = gateway::start_idle(&programs.gateway);
     thread::sleep(Duration::from_millis(500));
     report_ours("rss_idle", process.resident_megabytes());
-    drop(process);
+}
 
-    let ours = gateway::start("ours", &programs.gateway, world.sink, &[]);
-    let peers = PROXIES.iter().chain(&["otelcol", "otelcol_auth"]);
-    let peers: Vec<_> = peers.map(|name| peers::start(name, &programs.peers, world.sink)).collect();
-    for middle in std::iter::once(&ours).chain(&peers) {
+/// Measures the memory under many connections.
+fn memory(world: &mut World, programs: &Programs) {
+    for middle in &start_all(world, programs, &[&PROXIES[..], &COLLECTORS].concat()) {
         let mut most = 0.0_f64;
         for protocol in [Protocol::Grpc, Protocol::Http] {
             let case = Case { connections: CONNECTIONS, ..Case::new(protocol, 100) };
             let case = case.with_in_flight(CONNECTIONS);
-            let load = case.load(middle.address(protocol, false), &middle.keys, DURATION);
+            let load = case.load(middle.address(protocol, false), &middle.keys, TURN);
             let load = Load { is_transparent: middle.is_transparent(), ..load };
             // The connections are open while the processor time is read.
             let read = || {
@@ -129,48 +174,58 @@ fn start_and_memory(world: &mut World, programs: &Programs) {
     }
 }
 
-/// Measures the part of the processor time that goes into authentication, with a million keys.
+/// Measures the part of the processor time that goes into authentication, with a million keys. One
+/// listener of the gateway authenticates, and the other one does not.
 fn auth_share(world: &mut World, programs: &Programs) {
     let case = Case::new(Protocol::Grpc, 100);
-    let keys: Vec<_> =
-        (0..case.connections as u64).map(|number| keys::key(number * 237_911)).collect();
-    let database = keys::million();
-    let start = |name: &str, settings: &[String]| {
-        let keys = (database.as_path(), keys.clone());
-        gateway::start_with_keys(name, &programs.open_gateway, world.sink, settings, keys)
+    let keys = (0..case.connections as u64).map(|number| keys::key(number * 237_911)).collect();
+    let keys = (keys::million(), keys);
+    let settings = ["auth.off=true".to_owned()];
+    let gateway =
+        gateway::start_with_keys("ours", &programs.open_gateway, world.sink, &settings, keys);
+    let [open, closed] = gateway.addresses;
+    let mut cost = |address| {
+        let load = case.load(address, &gateway.keys, SLICE);
+        let measured = world.run(&load, || gateway.process.cpu()).unwrap();
+        checked(&measured, &case, &gateway).microseconds()
     };
-    let closed = start("with authentication", &[]);
-    let open = start("without authentication", &["auth.off=true".to_owned()]);
-    let mut shares = Vec::new();
-    for _ in 0..TIMES {
-        let [closed, open] = [&closed, &open].map(|middle| {
-            let load = case.load(middle.address(case.protocol, false), &middle.keys, DURATION / 2);
-            let measured = world.run(&load, || middle.process.cpu()).unwrap();
-            checked(&measured, &case, middle).microseconds()
-        });
-        shares.push((closed - open) / closed * 100.0);
-    }
-    report_ours("auth_share", median(shares));
+    let shares = (0..SLICES).map(|_| {
+        let (closed, open) = (cost(closed), cost(open));
+        (closed - open) / closed * 100.0
+    });
+    report_ours("auth_share", median(shares.collect()));
 }
 
-/// Measures how much later an answer comes through the gateway than without it, while the gateway
+/// Measures how much later an answer comes through a program than without it, while the program
 /// gets half as many requests as it can answer. The larger one of both transports counts.
-fn p99_added(world: &mut World, ours: &Middle, rates: [f64; 2]) {
-    let added = [Protocol::Grpc, Protocol::Http].map(|protocol| {
+fn p99_added(world: &mut World, programs: &Programs) {
+    let middles = start_all(world, programs, &PROXIES);
+    let mut most = vec![0.0_f64; middles.len()];
+    for protocol in [Protocol::Grpc, Protocol::Http] {
         let case = Case::new(protocol, 100).saturated();
-        let rate = Some(rates[protocol as usize] / 2.0);
-        let [mut with, mut without] = [Vec::new(), Vec::new()];
-        for _ in 0..TIMES {
-            let load = case.load(ours.address(protocol, false), &ours.keys, DURATION / 2);
-            let measured = world.run(&Load { rate, ..load }, || Duration::ZERO).unwrap();
-            with.push(checked(&measured, &case, ours).p99());
-            let load = case.load(world.sink.address(protocol), &ours.keys, DURATION / 2);
-            let measured = world.run(&Load { rate, ..load }, || Duration::ZERO).unwrap();
-            without.push(measured.p99());
+        let rates: Vec<_> =
+            middles.iter().map(|middle| run(world, &case, middle).rate() / 2.0).collect();
+        let mut added: Vec<_> = middles.iter().map(|_| Vec::new()).collect();
+        let sink = world.sink.address(protocol);
+        for _ in 0..SLICES {
+            for ((middle, rate), added) in middles.iter().zip(&rates).zip(&mut added) {
+                let mut p99 = |address| {
+                    let load = case.load(address, &middle.keys, SLICE);
+                    let load = Load { rate: Some(*rate), ..load };
+                    let measured = world.run(&load, || Duration::ZERO).unwrap();
+                    checked(&measured, &case, middle).latency(0.99)
+                };
+                let with = p99(middle.address(protocol, false));
+                added.push(with - p99(sink));
+            }
         }
-        (median(with) - median(without)).max(0.0)
-    });
-    report_ours("p99_added", added[0].max(added[1]));
+        for (most, added) in most.iter_mut().zip(added) {
+            *most = most.max(median(added));
+        }
+    }
+    for (middle, most) in middles.iter().zip(most) {
+        report("p99_added", middle, most);
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -16,7 +16,7 @@ const CONNECTIONS: usize = 4;
 const MANY: usize = 16;
 
 /// How long the load lasts before the measurement begins.
-const WARM_UP: Duration = Duration::from_millis(150);
+const WARM_UP: Duration = Duration::from_millis(60);
 
 /// A request, and how many of them are in flight.
 #[derive(Clone, Copy)]

@@ -48,6 +48,9 @@ pub(crate) struct Compare {
     /// Requests in flight over all connections; over HTTP/1.1 each one has its own
     #[arg(long, default_value_t = 4)]
     in_flight: usize,
+    /// Requests a second, which are due at fixed moments; adds a latency to the table
+    #[arg(long)]
+    rate: Option<f64>,
 }
 
 impl Compare {
@@ -85,11 +88,13 @@ impl Compare {
                 for (middle, results) in middles.iter().zip(&mut results) {
                     let address = middle.address(case.protocol, case.is_gzip);
                     let load = case.load(address, &middle.keys, duration);
-                    let load = Load { is_transparent: middle.is_transparent(), ..load };
+                    let is_transparent = middle.is_transparent();
+                    let load = Load { rate: self.rate, is_transparent, ..load };
                     results.push(world.run(&load, || middle.process.cpu()).unwrap());
                 }
                 if self.peers.iter().any(|name| name == "none") && !case.is_refused {
                     let load = case.load(sink.address(case.protocol), &[key(0)], duration);
+                    let load = Load { rate: self.rate, ..load };
                     none.push(world.run(&load, || Duration::ZERO).unwrap());
                 }
             }
@@ -143,6 +148,12 @@ fn print(case: &str, program: &str, results: &[Measured], first: &[f64]) {
     }
     let reconnects: u64 = results.iter().map(|measured| measured.reconnects).sum();
     let mut remarks = String::new();
+    if results.iter().all(|measured| !measured.latencies.is_empty()) {
+        let [p50, p99] = [0.5, 0.99].map(|part| {
+            median(&sorted(results.iter().map(|measured| measured.latency(part)).collect()))
+        });
+        remarks += &format!(" latency {p50:.0} us, p99 {p99:.0} us");
+    }
     if reconnects > 0 {
         remarks += &format!(" {reconnects} connections closed");
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ pub(crate) fn start_with_keys(
     program: &Path,
     sink: Sink,
     settings: &[String],
-    (database, keys): (&Path, Vec<String>),
+    (database, keys): (PathBuf, Vec<String>),
 ) -> Middle {
     let directory = tempfile::tempdir().unwrap();
     fs::copy(database, directory.path().join("keys.db")).unwrap();

@@ -128,9 +128,9 @@ impl Measured {
         self.cpu.as_secs_f64() * 1e6 / self.requests as f64
     }
 
-    /// Returns the latency that 99 of 100 requests did not exceed, in microseconds.
-    pub(crate) fn p99(&self) -> f64 {
-        self.latencies[self.latencies.len() * 99 / 100] as f64 / 1e3
+    /// Returns the latency that this part of the requests did not exceed, in microseconds.
+    pub(crate) fn latency(&self, part: f64) -> f64 {
+        self.latencies[(self.latencies.len() as f64 * part) as usize] as f64 / 1e3
     }
 
     /// Returns the answers a second.

@@ -29,7 +29,7 @@ mod processes;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum as _};
 
 #[derive(Parser)]
 struct Cli {
@@ -42,7 +42,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measure every case once and print one JSON object for each result
+    /// Measure every case and print one JSON object for each result
     Round {
         /// The build of the gateway that can let everything in
         #[arg(long)]
@@ -50,6 +50,9 @@ enum Command {
         /// The directory of the peers
         #[arg(long)]
         peers: PathBuf,
+        /// Only these parts
+        #[arg(long, value_delimiter = ',')]
+        parts: Vec<bench::Part>,
     },
     Compare(compare::Compare),
 }
@@ -58,11 +61,12 @@ fn main() {
     let cli = Cli::parse();
     processes::run_on_own_processor();
     match cli.command {
-        Command::Round { open_gateway, peers } => bench::round(&bench::Programs {
-            gateway: bench::shipped_gateway().to_owned(),
-            open_gateway,
-            peers,
-        }),
+        Command::Round { open_gateway, peers, parts } => {
+            let gateway = bench::shipped_gateway().to_owned();
+            let programs = bench::Programs { gateway, open_gateway, peers };
+            let all = bench::Part::value_variants();
+            bench::round(&programs, if parts.is_empty() { all } else { &parts });
+        }
         Command::Compare(compare) => compare.run(),
     }
 }

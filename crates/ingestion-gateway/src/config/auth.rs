@@ -41,7 +41,7 @@ pub struct AuthConfig {
     /// The receiver API key, which several senders share.
     #[serde(skip)]
     pub receiver: Option<Arc<FixedTokens>>,
-    /// Whether requests of OTLP are let in without being looked at.
+    /// Whether the listener `receivers.otlp.protocols.grpc` lets traces in without a key.
     #[cfg(feature = "_bench")]
     #[serde(skip)]
     pub off: bool,

@@ -11,8 +11,8 @@ use tokio::io::AsyncWrite;
 
 use crate::io::spare;
 
-/// The largest part of a body that is copied, so that fewer buffers are written, and so that a small
-/// part does not keep the large buffer that it was read into.
+/// The largest part of a body that is copied, so that fewer buffers are written, and a small part
+/// does not keep the large buffer that it was read into.
 const COPIED: usize = 2 << 10;
 
 /// The largest number of buffers that are written at once.

@@ -3,11 +3,16 @@
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use socket2::SockRef;
 use tokio::net::TcpListener;
 
 use super::ready::Addresses;
 use super::tls::{ListenerTls, ServerTls};
 use crate::config::{Config, Endpoint, Protocols};
+
+/// How many connections may wait until they are accepted. The kernel may allow fewer
+/// (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
 
 /// A listener cannot be bound.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +96,8 @@ async fn bind(
     };
     bound
         .and_then(|listener| {
+            // A second call replaces the number of the runtime, which is small.
+            SockRef::from(&listener).listen(BACKLOG)?;
             let address = listener.local_addr()?;
             Ok(Some(Socket { name, listener, address, tls: tls.remove(name) }))
         })
@@ -110,6 +117,8 @@ async fn bind_every_address(port: u16) -> io::Result<TcpListener> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::config::Sources;
 
@@ -139,5 +148,22 @@ mod tests {
             let error = Sockets::bind(&config, ListenerTls::new()).await.unwrap_err();
             assert_eq!((error.listener, &error.endpoint), (failing, &endpoint));
         }
+    }
+
+    // Scenario: after a restart, 500 senders connect before the first of them is accepted.
+    // Guarantee: all connections are established.
+    #[tokio::test]
+    async fn many_connections_can_wait() {
+        let sets = ["management.endpoint=127.0.0.1:0".to_owned()];
+        let sources = Sources { files: Vec::new(), sets: sets.into() };
+        let env = |name: &str| (name == "HOME").then(|| "/home/ops".to_owned());
+        let (config, _) = Config::load(&sources, &env).unwrap();
+        let endpoint = config.management.as_ref().map(|management| &management.endpoint);
+        let socket = bind("management", endpoint, &mut ListenerTls::new()).await;
+        let socket = socket.unwrap().unwrap();
+        let patience = Duration::from_secs(10);
+        let connect = |_| std::net::TcpStream::connect_timeout(&socket.address, patience).unwrap();
+        let connections: Vec<_> = (0..500).map(connect).collect();
+        drop(connections);
     }
 }

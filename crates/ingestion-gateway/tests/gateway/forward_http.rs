@@ -234,6 +234,8 @@ async fn an_answer_of_the_upstream_passes() {
     let chunked =
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4;x=y\r\nbody\r\n0\r\n\r\n";
     assert_eq!(forwarding.answer_to(chunked).await.body, b"body");
+    let same = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\ncontent-length: 4\r\n\r\nbody";
+    assert_eq!(forwarding.answer_to(same).await.body, b"body");
 }
 
 // Scenario: an upstream writes more than its answer: a second answer that nobody asked for.

@@ -5,6 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::http2::{END_HEADERS, END_STREAM, HEADERS, Peer, block, frame};
 use crate::program::{Gateway, PATIENCE};
 
 /// Waits until the metrics have a number of connections of a listener that ended for a reason.
@@ -48,6 +49,21 @@ async fn each_limit_is_counted() {
         assert!(read.starts_with(answer), "{reason}: {read}");
         wait_for(gateway, "receivers.otlp.protocols.grpc", reason, 1).await;
     }
+}
+
+// Scenario: a sender opens calls that break the rules of HTTP/2 on one connection, until the gateway
+// has reset too many of them.
+// Guarantee: the gateway ends the connection, and counts it by this reason.
+#[tokio::test]
+async fn too_many_resets_are_counted() {
+    let gateway = Gateway::start().await;
+    let mut peer = Peer::connect(&gateway.address("otlp_grpc")).await;
+    let without_path = block(&[(":method", "POST"), (":scheme", "http"), (":authority", "g")]);
+    let calls = (1..5000).step_by(2);
+    let calls = calls.map(|stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &without_path));
+    peer.write_bytes(&calls.flatten().collect::<Vec<_>>()).await;
+    peer.wait_for_end().await;
+    wait_for(&gateway, "receivers.otlp.protocols.grpc", "too_many_resets", 1).await;
 }
 
 // Scenario: a listener allows two connections. A sender with a valid key holds both with requests

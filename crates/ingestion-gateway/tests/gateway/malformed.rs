@@ -199,6 +199,28 @@ async fn a_malformed_head_is_refused() {
     target.assert_served().await;
 }
 
+// Scenario: the listener for agents gets requests whose end or head two readers could read
+// differently. They carry a good key, and another request follows each of them.
+// Guarantee: each request is refused with 400, and nothing after it is read as a request.
+#[tokio::test]
+async fn agents_are_read_as_strictly() {
+    let target = Target::start().await;
+    let head = target.head().replacen("/v1/traces", "/stsAgent/intake", 1);
+    for header in [
+        "content-length: 2\r\ncontent-length: 3\r\n",
+        "content-length: +2\r\n",
+        "content-length : 2\r\n",
+        "transfer-encoding: xchunked\r\n",
+        "x: a\r\n content-length: 2\r\n",
+        "x\r\n",
+    ] {
+        let request = format!("{head}{header}\r\n{EMPTY}{NEXT}");
+        let statuses = target.gateway.statuses("agent", request.as_bytes()).await;
+        assert_eq!(statuses, [400], "{header:?}");
+    }
+    target.assert_served().await;
+}
+
 // Scenario: heads are larger than `limits.max_header_size`, in one header, in many, and in the
 // target. One never ends.
 // Guarantee: each is refused with 431 or 414, or the connection is closed. The gateway keeps

@@ -120,6 +120,40 @@ async fn every_listener_serves_tls() {
     }
 }
 
+// Scenario: behind a handshake, clients send requests that two readers could read differently, each
+// with another request behind it, and junk in place of frames of HTTP/2.
+// Guarantee: each request is refused with 400 and nothing after it is read as a request, junk ends
+// the connection, and the gateway still serves.
+#[tokio::test]
+async fn malformed_requests_are_refused_behind_tls() {
+    let authority = Authority::new();
+    let option = authority.issue("gateway").option("receivers.otlp.protocols.http", "");
+    let gateway = Gateway::start_with(&[&option]).await;
+    let head = "POST /v1/traces HTTP/1.1\r\nhost: g\r\n";
+    let next = "{}GET /smuggled HTTP/1.1\r\nhost: g\r\nconnection: close\r\n\r\n";
+    for (protocol, sent, refusals) in [
+        (HTTP1, format!("{head}content-length: 2\r\ncontent-length: 3\r\n\r\n{next}"), 1),
+        (HTTP1, format!("{head}transfer-encoding: xchunked\r\n\r\n{next}"), 1),
+        (HTTP1, format!("{head}x: a\r\n content-length: 2\r\n\r\n{next}"), 1),
+        (H2, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\njunk and more junk".to_owned(), 0),
+    ] {
+        let tls = authority.client(None, DEFAULT_VERSIONS, &[protocol]);
+        let stream = gateway.connect("otlp_http").await;
+        let name = "localhost".try_into().unwrap();
+        let mut stream = TlsConnector::from(tls).connect(name, stream).await.unwrap();
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        let mut read = Vec::new();
+        // The gateway may close the connection without an alert.
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut read)).await.unwrap();
+        let read = String::from_utf8_lossy(&read);
+        assert_eq!(read.matches("HTTP/1.1 ").count(), refusals, "{sent:?}: {read}");
+        assert_eq!(read.matches("HTTP/1.1 400 ").count(), refusals, "{sent:?}: {read}");
+    }
+    let tls = authority.client(None, DEFAULT_VERSIONS, &[HTTP1]);
+    let served = get(&gateway, &tls, "otlp_http", "/v1/traces").await.unwrap();
+    assert_eq!(served.status(), StatusCode::UNAUTHORIZED);
+}
+
 // Scenario: a client offers TLS 1.1 at most. Another one offers TLS 1.2 at most, to a listener with
 // `min_version: "1.3"`.
 // Guarantee: both are refused with a fatal alert.

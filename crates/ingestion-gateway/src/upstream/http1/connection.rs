@@ -163,7 +163,11 @@ impl Head {
             if headers.contains_key(TRANSFER_ENCODING) && headers.remove(CONTENT_LENGTH).is_some() {
                 is_reusable = false;
             }
-            match headers::body_length(&headers).map_err(|_| NoAnswer)? {
+            let length = headers::body_length(&headers).or_else(|_| {
+                unite_lengths(&mut headers);
+                headers::body_length(&headers)
+            });
+            match length.map_err(|_| NoAnswer)? {
                 BodyLength::Bytes(length) => Remaining::Bytes(length),
                 BodyLength::Chunks => Remaining::Chunks(Chunks::new()),
                 BodyLength::Unknown => {
@@ -173,5 +177,14 @@ impl Head {
             }
         };
         Ok(Self { status, headers, body, is_reusable })
+    }
+}
+
+/// Makes one length of lengths that are all the same (RFC 9112, section 6.3).
+fn unite_lengths(headers: &mut HeaderMap) {
+    if let Some(length) = headers.get(CONTENT_LENGTH).cloned()
+        && headers.get_all(CONTENT_LENGTH).iter().all(|other| other == length)
+    {
+        headers.insert(CONTENT_LENGTH, length);
     }
 }
