@@ -51,8 +51,8 @@ async fn each_limit_is_counted() {
     }
 }
 
-// Scenario: a sender opens calls that break the rules of HTTP/2 on one connection, until the gateway
-// has reset too many of them.
+// Scenario: a sender opens calls that break the rules of HTTP/2 on one connection, until the
+// gateway has reset too many of them.
 // Guarantee: the gateway ends the connection, and counts it by this reason.
 #[tokio::test]
 async fn too_many_resets_are_counted() {
