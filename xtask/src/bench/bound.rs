@@ -78,7 +78,7 @@ fn gateway() -> Vec<Bound> {
         Bound::to_best("grpc_1_identity", PROXIES, 1.0),
         Bound::to_best("grpc_1_gzip", PROXIES, 1.0),
         Bound::to_best("grpc_100_identity", PROXIES, 0.6),
-        Bound::to_best("grpc_100_gzip", PROXIES, 1.0),
+        Bound::to_best("grpc_100_gzip", PROXIES, 0.6),
         Bound::to_best("grpc_1000_identity", PROXIES, 1.0),
         Bound::to_best("grpc_1000_gzip", PROXIES, 1.0),
         Bound::to_best("http_1_identity", PROXIES, 1.0),
@@ -136,13 +136,11 @@ enum Measure {
     Value,
     /// The median of the ratios of the case to the sum of these peers.
     ToPeers(&'static [&'static str]),
-    /// The median of the ratios of the case to the best of these peers: the one to which the median
-    /// is the greatest. The best peer of each turn would be the luckiest one.
+    /// The median of the ratios of the case to the least of these peers.
     ToBest(&'static [&'static str]),
-    /// The same where more is better: the median of the ratios of the best of these peers to the
-    /// case.
+    /// The median of the ratios of the greatest of these peers to the case, where more is better.
     ToMost(&'static [&'static str]),
-    /// The median of the ratios of the case to the best of all peers that have a result in every
+    /// The median of the ratios of the case to the least of all peers that have a result in every
     /// turn.
     ToCheapest,
     /// The median of the ratios of the case to another case.
@@ -205,28 +203,21 @@ impl Bound {
 
     /// Returns the measured value, or `None` if a round lacks one of the results.
     fn measure(&self, cases: &Cases) -> Option<f64> {
-        let ours = cases.ours(self.case)?;
+        let ours = || cases.ours(self.case);
         match self.measure {
-            Measure::Value => Summary::of(ours).map(|summary| summary.median),
-            Measure::ToPeers(peers) => {
-                let peers = self.peers(cases, peers)?;
-                let sum: Vec<f64> =
-                    (0..ours.len()).map(|turn| peers.iter().map(|peer| peer[turn]).sum()).collect();
-                median_ratio(ours, &sum)
-            }
-            Measure::ToBest(peers) => {
-                let peers = self.peers(cases, peers)?;
-                greatest(peers.into_iter().map(|peer| median_ratio(ours, peer)))
-            }
+            Measure::Value => Summary::of(ours()?).map(|summary| summary.median),
+            Measure::ToPeers(peers) => median_ratio(ours()?, &self.peers(cases, peers)?, sum),
+            Measure::ToBest(peers) => median_ratio(ours()?, &self.peers(cases, peers)?, least),
             Measure::ToMost(peers) => {
-                let peers = self.peers(cases, peers)?;
-                greatest(peers.into_iter().map(|peer| median_ratio(peer, ours)))
+                // Where more is better, the cost is the inverse.
+                let inverse = |results: &[f64]| results.iter().map(|result| 1.0 / result).collect();
+                let ours: Vec<_> = inverse(ours()?);
+                let peers: Vec<Vec<_>> =
+                    self.peers(cases, peers)?.into_iter().map(inverse).collect();
+                median_ratio(&ours, &peers.iter().map(Vec::as_slice).collect::<Vec<_>>(), least)
             }
-            Measure::ToCheapest => {
-                let peers = cases.complete_peers(self.case);
-                greatest(peers.into_iter().map(|peer| median_ratio(ours, peer)))
-            }
-            Measure::ToCase(other) => median_ratio(ours, cases.ours(other)?),
+            Measure::ToCheapest => median_ratio(ours()?, &cases.complete_peers(self.case), least),
+            Measure::ToCase(other) => median_ratio(ours()?, &[cases.ours(other)?], sum),
             Measure::Allocations => {
                 Summary::of(cases.allocations(self.case)?).map(|summary| summary.max)
             }
@@ -254,8 +245,8 @@ impl fmt::Display for Outcome<'_> {
             Measure::Value => f.write_str(case)?,
             Measure::ToPeers([peer]) => write!(f, "{case} / {peer}")?,
             Measure::ToPeers(peers) => write!(f, "{case} / ({})", peers.join(" + "))?,
-            Measure::ToBest(peers) => write!(f, "{case} / the best of {}", peers.join(", "))?,
-            Measure::ToMost(peers) => write!(f, "the best of {} / {case}", peers.join(", "))?,
+            Measure::ToBest(peers) => write!(f, "{case} / the least of {}", peers.join(", "))?,
+            Measure::ToMost(peers) => write!(f, "the most of {} / {case}", peers.join(", "))?,
             Measure::ToCheapest => write!(f, "{case} / the cheapest peer")?,
             Measure::ToCase(other) => write!(f, "{case} / {other}")?,
             Measure::Allocations => write!(f, "allocations of {case}")?,
@@ -272,16 +263,26 @@ impl fmt::Display for Outcome<'_> {
     }
 }
 
-/// Divides these results by those of the same turns, and returns the median of the ratios. Returns
-/// `None` without results.
-fn median_ratio(results: &[f64], others: &[f64]) -> Option<f64> {
-    let ratios: Vec<_> = results.iter().zip(others).map(|(one, other)| one / other).collect();
+/// Divides `ours` by what `combine` makes of `others` in each turn, and returns the median of these
+/// ratios.
+fn median_ratio(
+    ours: &[f64],
+    others: &[&[f64]],
+    combine: impl Fn(&mut dyn Iterator<Item = f64>) -> Option<f64>,
+) -> Option<f64> {
+    let ratio = |(turn, ours): (usize, &f64)| {
+        Some(ours / combine(&mut others.iter().map(|other| other[turn]))?)
+    };
+    let ratios = ours.iter().enumerate().map(ratio).collect::<Option<Vec<_>>>()?;
     Summary::of(&ratios).map(|summary| summary.median)
 }
 
-/// Returns the greatest of these ratios, or `None` if there is none or one is missing.
-fn greatest(ratios: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    ratios.reduce(|one, other| Some(one?.max(other?))).flatten()
+fn sum(results: &mut dyn Iterator<Item = f64>) -> Option<f64> {
+    Some(results.sum())
+}
+
+fn least(results: &mut dyn Iterator<Item = f64>) -> Option<f64> {
+    results.reduce(f64::min)
 }
 
 #[cfg(test)]
@@ -368,15 +369,15 @@ mod tests {
         assert!(!holds("0.02"));
     }
 
-    // Scenario: two turns in one round; a case with two peers, a case where more is better, and a
-    // case where one peer has no result in one turn.
-    // Guarantee: the peer counts to which the median of the ratios is the greatest, and a peer
-    // without a result counts only where every peer has to be measured.
+    // Scenario: a round of two turns. A case has another cheapest peer in each turn, in a case more
+    // is better, and in a case one peer has no result in one turn.
+    // Guarantee: each turn is compared with the best peer of that turn, and a peer without a result
+    // counts only where every peer has to be measured.
     #[test]
-    fn the_best_peer_counts() {
+    fn the_best_peer_of_each_turn_counts() {
         const PEERS: &[&str] = &["p", "q"];
         let mut lines = Vec::new();
-        for (p, q) in [(10, 20), (40, 20), (40, 20)] {
+        for (p, q) in [(10, 20), (40, 20)] {
             for (case, ours) in [("cost", 10), ("rate", 40), ("refused", 10)] {
                 lines.push(format!(r#"{{"case":"{case}","value":{ours},"allocations":null}}"#));
                 lines.push(format!(
@@ -391,10 +392,10 @@ mod tests {
         }
         let cases = cases(1, &lines.iter().map(String::as_str).collect::<Vec<_>>());
         let measured = |bound: Bound| bound.measure(&cases);
-        assert_eq!(measured(Bound::to_best("cost", PEERS, 1.0)), Some(0.5));
+        assert_eq!(measured(Bound::to_best("cost", PEERS, 1.0)), Some(1.0));
         assert_eq!(measured(Bound::to_most("rate", PEERS, 1.0)), Some(1.0));
         assert_eq!(measured(Bound::to_best("refused", PEERS, 1.0)), None);
-        assert_eq!(measured(Bound::to_cheapest("refused", 1.0)), Some(0.25));
+        assert_eq!(measured(Bound::to_cheapest("refused", 1.0)), Some(1.0));
         assert_eq!(measured(Bound::to_cheapest("unknown", 1.0)), None);
     }
 }
