@@ -180,6 +180,27 @@ async fn http2_does_not_become_two_requests() {
     }
 }
 
+// Scenario: over HTTP/2, a request ends with its headers.
+// Guarantee: the upstream gets a request of HTTP/1.1 with a length of 0, and no chunks.
+#[tokio::test]
+async fn http2_without_a_body_has_a_length() {
+    let mut target = Target::start(&[]).await;
+    let headers = block(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "g"),
+        (":path", "/v1/traces"),
+        ("content-type", "application/json"),
+        ("authorization", &format!("StackState {}", target.key)),
+    ]);
+    let mut peer = Peer::connect(&target.gateway.address("otlp_http")).await;
+    peer.write_bytes(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &headers)).await;
+    assert_eq!(peer.outcome(1).await, Outcome::Accepted);
+    let arrived = target.arrivals().await;
+    assert_eq!(arrived[0].all("content-length"), ["0"]);
+    assert_eq!(arrived[0].all("transfer-encoding"), [""; 0]);
+}
+
 // Scenario: a sender presents identity headers of its own, in several spellings and several times,
 // and names ours, and the credential, in `connection`.
 // Guarantee: the upstream gets the identity of the key, once, and no credential.

@@ -57,6 +57,8 @@ impl Body for Http2Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+        // Without this, a request without a body would seem to have one of unknown length.
+        let left = if self.is_end_stream() { Some(0) } else { self.left };
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
