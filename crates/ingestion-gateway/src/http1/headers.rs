@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 /// The largest number of header lines of a head.
 pub(crate) const MAX_LINES: usize = 100;
@@ -92,6 +92,11 @@ fn is_chunked(coding: &HeaderValue) -> bool {
 fn digits(value: &HeaderValue) -> Option<u64> {
     let is_number = value.as_bytes().iter().all(u8::is_ascii_digit);
     value.to_str().ok().filter(|_| is_number)?.parse().ok()
+}
+
+/// Returns whether a response with this status never has a body (RFC 9112, section 6.3).
+pub(crate) fn has_no_body(status: StatusCode) -> bool {
+    status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Returns whether `Connection` names an option. Names have no case.

@@ -74,7 +74,7 @@ pub(super) fn write(
     for name in [TRANSFER_ENCODING, CONTENT_LENGTH] {
         headers.remove(name);
     }
-    if !has_no_body(status) {
+    if !headers::has_no_body(status) {
         headers::write_length(length, text);
     }
     if closes {
@@ -84,9 +84,4 @@ pub(super) fn write(
         headers::write_line(&DATE, date::now().as_bytes(), text);
     }
     headers::write(headers, text);
-}
-
-/// Returns whether a response with this status never has a body.
-pub(super) fn has_no_body(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }

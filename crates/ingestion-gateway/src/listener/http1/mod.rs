@@ -91,8 +91,7 @@ where
         *self.project().is_shutting_down = true;
     }
 
-    /// Returns what is needed to serve the connection in another way, as soon as this value is
-    /// dropped.
+    /// Returns what is needed to serve the connection in another way.
     pub(super) fn parts(self: Pin<&mut Self>) -> (Shared, H) {
         let this = self.project();
         (this.shared.clone(), this.handler.clone())
@@ -129,7 +128,7 @@ where
                     *this.is_last |= *this.is_shutting_down
                         || headers::has_connection_option(&parts.headers, "close")
                         || this.shared.is_body_lost();
-                    let has_no_body = head::has_no_body(parts.status);
+                    let has_no_body = headers::has_no_body(parts.status);
                     let length = if has_no_body { Some(0) } else { body.size_hint().exact() };
                     let (is_last, headers) = (*this.is_last, &mut parts.headers);
                     this.output

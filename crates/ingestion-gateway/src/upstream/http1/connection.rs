@@ -151,11 +151,8 @@ impl Head {
             true => headers::has_connection_option(&headers, "keep-alive"),
             false => !headers::has_connection_option(&headers, "close"),
         };
-        let has_no_body = is_head
-            || status.is_informational()
-            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let mut is_reusable = keeps;
-        let body = if has_no_body {
+        let body = if is_head || headers::has_no_body(status) {
             Remaining::Bytes(0)
         } else {
             // A length beside chunks does not count (RFC 9112, section 6.3), but the upstream may

@@ -52,7 +52,7 @@ where
         let (is_http1, is_head) = (parts.version < Version::HTTP_2, parts.method == Method::HEAD);
         let (length, mut output) = (body.size_hint().exact(), Output::default());
         output.add_text(|text| target.write_head(parts, length, text));
-        let upload = Upload::new(output, body, target.max_body, is_http1);
+        let upload = Upload::new(output, body, length, target.max_body, is_http1);
         Ok(Self { upload, watch, is_head, sent_before: 0, is_broken: false })
     }
 

@@ -50,9 +50,14 @@ impl<B> Upload<B>
 where
     B: Payload,
 {
-    /// Begins with `output`, which has the head. The body may have `limit` bytes.
-    pub(super) fn new(output: Output, body: B, limit: u64, is_http1: bool) -> Self {
-        let length = body.size_hint().exact();
+    /// Begins with `output`, which has the head with this length. The body may have `limit` bytes.
+    pub(super) fn new(
+        output: Output,
+        body: B,
+        length: Option<u64>,
+        limit: u64,
+        is_http1: bool,
+    ) -> Self {
         Self {
             output,
             body: Some(body),
