@@ -5,8 +5,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::http2::{END_HEADERS, END_STREAM, HEADERS, Peer, block, frame};
+use crate::http2::{DATA, END_HEADERS, END_STREAM, HEADERS, Peer, block, frame};
 use crate::program::{Gateway, PATIENCE};
+use crate::scripted::Upstream;
 
 /// Waits until the metrics have a number of connections of a listener that ended for a reason.
 async fn wait_for(gateway: &Gateway, listener: &str, reason: &str, count: u64) {
@@ -49,6 +50,37 @@ async fn each_limit_is_counted() {
         assert!(read.starts_with(answer), "{reason}: {read}");
         wait_for(gateway, "receivers.otlp.protocols.grpc", reason, 1).await;
     }
+}
+
+// Scenario: the upstream does not answer a call. Its sender says nothing more, and answers no ping.
+// Guarantee: the gateway ends the connection, although a call is in flight, and counts it as idle.
+#[tokio::test]
+async fn a_peer_that_answers_no_ping_is_gone() {
+    let upstream = Upstream::bind().await;
+    let gateway = Gateway::start_with(&[
+        &upstream.setting("otlp_grpc"),
+        "--set=upstream.otlp_http=debug",
+        "--set=upstream.agent=debug",
+        "--set=limits.idle_timeout=1s",
+        "--set=limits.header_read_timeout=1s",
+    ])
+    .await;
+    let headers = block(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/opentelemetry.proto.collector.trace.v1.TraceService/Export"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+        ("authorization", &format!("StackState {}", gateway.create("edge").await.secret)),
+    ]);
+    let mut peer = Peer::connect(&gateway.address("otlp_grpc")).await;
+    let call =
+        [frame(HEADERS, END_HEADERS, 1, &headers), frame(DATA, END_STREAM, 1, &[0, 0, 0, 0, 0])];
+    peer.write_bytes(&call.concat()).await;
+    let mut connection = upstream.accept_grpc().await;
+    let _unanswered = connection.call().await.unwrap();
+    peer.wait_for_end().await;
+    wait_for(&gateway, "receivers.otlp.protocols.grpc", "idle_timeout", 1).await;
 }
 
 // Scenario: a sender opens calls that break the rules of HTTP/2 on one connection, until the
