@@ -15,6 +15,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
+//! | `postgres` | [`store`]`::PostgresStore`, for many processes that share their keys |
 //! | `sqlite` | [`store`]`::SqliteStore`, with SQLite compiled in |
 //! | `testing` | a store in memory, the contract suite of stores, and a clock that a test moves |
 //!

@@ -8,6 +8,8 @@ pub mod contract;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod snapshot;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -21,6 +23,8 @@ use tokio::sync::watch;
 pub use error::{CommitError, StoreError, StoreErrorKind};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresOptions, PostgresStore, PostgresUrlError};
 pub use snapshot::{Snapshot, SnapshotChunk, SnapshotSender};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{BackedUp, BackupProgress, SqliteOptions, SqliteStore};

@@ -1,0 +1,236 @@
+//! Where a PostgreSQL database is, and how to connect to it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use tokio_postgres::Config;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+
+/// How long a connection may take until the database has accepted it, for each host of the URL.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After this time without a byte from the database, the operating system asks whether the other
+/// end is still there.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+
+/// The time between two such questions.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// After this many questions without an answer, the connection is closed.
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// How long sent bytes may stay without an acknowledgement of the other end.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The options for using a PostgreSQL database: a URL and a password.
+///
+/// The URL has the form `postgres://user@host:port/database?parameter=value`, as libpq reads it.
+/// It may name several hosts with commas, `postgres://user@one:5432,two:5432/database`: the first
+/// one that can be written to is used, so that a standby takes over when it was promoted.
+///
+/// The parameters are those of [`tokio_postgres::Config`], and in addition:
+///
+/// | parameter | means |
+/// |---|---|
+/// | `sslmode` | `disable`, `prefer` (the default), `require`, `verify-ca` or `verify-full`. Only `verify-full` makes sure that the server is the right one. With `sslrootcert`, `require` means `verify-ca`, as for libpq |
+/// | `sslrootcert` | the path of a PEM file with the certificates that are trusted. The default is the certificates that the system trusts, which `system` says too |
+///
+/// # Examples
+///
+/// ```
+/// use ingestion_keys::store::PostgresOptions;
+///
+/// let options = PostgresOptions::parse("postgres://keys:secret@db:5432/keys?sslmode=verify-full")?;
+/// assert_eq!(options.to_string(), "postgres://keys@db:5432/keys?sslmode=verify-full");
+/// assert!(PostgresOptions::parse("postgres://db/keys?sslmode=sometimes").is_err());
+/// # Ok::<(), ingestion_keys::store::PostgresUrlError>(())
+/// ```
+#[derive(Clone)]
+pub struct PostgresOptions {
+    pub(super) config: Config,
+    pub(super) trust: Trust,
+    /// The URL without its password.
+    shown: String,
+}
+
+/// Which servers are trusted, if the connection uses TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Every server.
+    Any,
+    /// A server with a certificate of a trusted authority.
+    Authority { roots: Roots, checks_name: bool },
+}
+
+/// The authorities that are trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Roots {
+    /// The authorities that the system trusts.
+    System,
+    /// The certificates in this PEM file.
+    File(PathBuf),
+}
+
+/// A URL of a PostgreSQL database cannot be used. The message does not contain the URL.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PostgresUrlError {
+    /// The URL begins with neither `postgres://` nor `postgresql://`.
+    #[error("expected postgres://user@host:port/database")]
+    Scheme,
+    /// The URL names no host.
+    #[error("the URL names no host: expected postgres://user@host:port/database")]
+    NoHost,
+    /// The value of `sslmode` is not one of the five modes.
+    #[error("`sslmode` must be disable, prefer, require, verify-ca or verify-full")]
+    SslMode,
+    /// Another part of the URL is wrong.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl PostgresOptions {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is not that of a PostgreSQL database, or a parameter is wrong or unknown.
+    pub fn parse(url: &str) -> Result<Self, PostgresUrlError> {
+        let rest = url
+            .strip_prefix("postgres://")
+            .or_else(|| url.strip_prefix("postgresql://"))
+            .ok_or(PostgresUrlError::Scheme)?;
+        let (base, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (mut mode, mut root_file) = (Mode::Prefer, None);
+        // These two parameters are read here, and all others by `tokio_postgres`.
+        let mut others: Vec<&str> = Vec::new();
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            match parameter.split_once('=') {
+                Some(("sslmode", value)) => mode = Mode::named(value)?,
+                Some(("sslrootcert", value)) => root_file = Some(decoded(value)?),
+                _ => others.push(parameter),
+            }
+        }
+        let for_library = format!("postgres://{base}?{}", others.join("&"));
+        let mut config: Config = for_library.parse().map_err(reason)?;
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            return Err(PostgresUrlError::NoHost);
+        }
+        config.ssl_mode(match mode {
+            Mode::Disable => SslMode::Disable,
+            Mode::Prefer => SslMode::Prefer,
+            Mode::Require | Mode::VerifyCa | Mode::VerifyFull => SslMode::Require,
+        });
+        let roots = match &root_file {
+            Some(path) if path != "system" => Roots::File(PathBuf::from(path)),
+            _ => Roots::System,
+        };
+        let trust = match mode {
+            Mode::VerifyFull => Trust::Authority { roots, checks_name: true },
+            Mode::VerifyCa => Trust::Authority { roots, checks_name: false },
+            Mode::Require if root_file.is_some() => Trust::Authority { roots, checks_name: false },
+            Mode::Disable | Mode::Prefer | Mode::Require => Trust::Any,
+        };
+        set_defaults(&mut config);
+        Ok(Self { config, trust, shown: without_password(url) })
+    }
+
+    /// Sets the password, in place of the password in the URL.
+    #[must_use]
+    pub fn with_password(mut self, password: &[u8]) -> Self {
+        self.config.password(password);
+        self
+    }
+
+    /// Returns whether the options have a password.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        self.config.get_password().is_some()
+    }
+}
+
+/// The values of `sslmode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Disable,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+impl Mode {
+    fn named(name: &str) -> Result<Self, PostgresUrlError> {
+        match name {
+            "disable" => Ok(Self::Disable),
+            "prefer" => Ok(Self::Prefer),
+            "require" => Ok(Self::Require),
+            "verify-ca" => Ok(Self::VerifyCa),
+            "verify-full" => Ok(Self::VerifyFull),
+            _ => Err(PostgresUrlError::SslMode),
+        }
+    }
+}
+
+/// Sets what the URL does not say. A database that is gone is noticed within half a minute, and a
+/// server that cannot be written to, such as a standby, is not used.
+fn set_defaults(config: &mut Config) {
+    if config.get_application_name().is_none() {
+        config.application_name("ingestion-gateway");
+    }
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT_TIMEOUT);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(TCP_USER_TIMEOUT);
+    }
+    config
+        .keepalives_idle(KEEPALIVE_IDLE)
+        .keepalives_interval(KEEPALIVE_INTERVAL)
+        .keepalives_retries(KEEPALIVE_RETRIES)
+        .target_session_attrs(TargetSessionAttrs::ReadWrite);
+}
+
+/// Says what `tokio_postgres` found wrong. Its messages name a parameter and no value.
+fn reason(error: tokio_postgres::Error) -> PostgresUrlError {
+    let cause = std::error::Error::source(&error).map(ToString::to_string);
+    PostgresUrlError::Other(cause.unwrap_or_else(|| "the URL cannot be understood".to_owned()))
+}
+
+fn decoded(value: &str) -> Result<String, PostgresUrlError> {
+    let decoded = percent_decode_str(value).decode_utf8();
+    let not_text = |_| PostgresUrlError::Other("`sslrootcert` is not UTF-8".to_owned());
+    decoded.map(Into::into).map_err(not_text)
+}
+
+/// Removes the password from a URL: the one before `@`, and the parameter `password`.
+fn without_password(url: &str) -> String {
+    let (base, query) = url.split_once('?').map_or((url, None), |(url, query)| (url, Some(query)));
+    let (scheme, rest) = base.split_once("://").unwrap_or(("postgres", base));
+    let shown = match rest.rsplit_once('@') {
+        Some((user, place)) => {
+            let user = user.split_once(':').map_or(user, |(name, _)| name);
+            format!("{scheme}://{user}@{place}")
+        }
+        None => format!("{scheme}://{rest}"),
+    };
+    let kept: Vec<&str> = query
+        .unwrap_or_default()
+        .split('&')
+        .filter(|parameter| !parameter.is_empty() && !parameter.starts_with("password="))
+        .collect();
+    if kept.is_empty() { shown } else { format!("{shown}?{}", kept.join("&")) }
+}
+
+impl fmt::Display for PostgresOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for PostgresOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PostgresOptions").field(&self.shown).finish()
+    }
+}
