@@ -3,6 +3,8 @@
 //! A store has no rules about which changes are allowed. It makes each [`Commit`] completely or not
 //! at all, and numbers the changes in the order in which it makes them.
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod audit_text;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 mod error;
@@ -37,6 +39,15 @@ use crate::key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
 /// revoked. Later it is denied as unknown. The store and the cache both remember deleted keys for
 /// this duration.
 pub const TOMBSTONE_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// The largest number of changes that are read after a cursor. For more changes, the caller has
+/// to read a snapshot.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+const MAX_CHANGES: usize = 100_000;
+
+/// The number of keys in one chunk of a snapshot.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+const CHUNK: usize = 4096;
 
 /// A store of keys.
 ///
