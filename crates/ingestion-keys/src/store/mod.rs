@@ -15,6 +15,8 @@ mod postgres;
 mod snapshot;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+mod transfer;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -30,6 +32,8 @@ pub use postgres::{PostgresOptions, PostgresStore, PostgresUrlError};
 pub use snapshot::{Snapshot, SnapshotChunk, SnapshotSender};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{BackedUp, BackupProgress, SqliteOptions, SqliteStore};
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+pub use transfer::{Copied, CopyError, CopyProgress};
 
 use crate::audit::{AuditEntry, AuditNote};
 use crate::clock::Timestamp;
@@ -166,7 +170,7 @@ pub type ChangeId = [u8; 16];
 /// A position in the history of one store: a revision, and the id of the change with this revision.
 /// A store that was restored from a backup has another history, in which another change may have
 /// the same revision. The ids of the two changes differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
     /// The revision.
     pub revision: i64,
@@ -184,7 +188,7 @@ pub enum Changes {
 }
 
 /// The state of a key after its last change, as far as a cache needs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Change {
     /// The revision of the last change of the key.
     pub revision: i64,
@@ -197,7 +201,7 @@ pub struct Change {
 }
 
 /// The state of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KeyState {
     /// The key exists.
     Live {

@@ -64,7 +64,16 @@ async fn write(transaction: &Transaction<'_>, commit: &Commit) -> Result<Committ
         duplicate_name |= rows::write(transaction, write, revision, commit.at).await?;
     }
     audit::write(transaction, commit, revision).await?;
+    announce(transaction, revision).await?;
+    Ok(Committed { revision, duplicate_name })
+}
+
+/// Tells every process of a new revision when the transaction is committed.
+pub(super) async fn announce(
+    transaction: &Transaction<'_>,
+    revision: i64,
+) -> Result<(), PostgresError> {
     let sql = "SELECT pg_notify('ingestion_keys', $1::bigint::text)";
     transaction.execute_typed(sql, &[(&revision, Type::INT8)]).await?;
-    Ok(Committed { revision, duplicate_name })
+    Ok(())
 }

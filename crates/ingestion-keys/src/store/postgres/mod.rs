@@ -3,6 +3,8 @@
 mod audit;
 mod change;
 mod connector;
+#[cfg(feature = "sqlite")]
+mod copy;
 mod error;
 mod follower;
 mod options;

@@ -161,19 +161,24 @@ pub(super) async fn clients(
     let sql = "SELECT address, user_agent, last_used_at FROM ingestion_keys.clients \
          WHERE key_id = $1 ORDER BY last_used_at DESC, address, user_agent";
     let rows = client.query_typed(sql, &[(&id.get(), Type::INT8)]).await?;
-    let client = |row: &Row| {
-        let (address, user_agent): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
-        Ok(KeyClient {
-            address: address.parse().map_err(|_| PostgresError::Row { table: "clients" })?,
-            user_agent: (!user_agent.is_empty()).then(|| user_agent.to_owned()),
-            last_used_at: Timestamp::from_millis(row.try_get(2)?),
-        })
-    };
-    rows.iter().map(client).collect()
+    rows.iter().map(|row| self::client(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)).collect()
+}
+
+/// Makes a client from the values of its columns.
+pub(super) fn client(
+    address: &str,
+    user_agent: &str,
+    last_used_at: i64,
+) -> Result<KeyClient, PostgresError> {
+    Ok(KeyClient {
+        address: address.parse().map_err(|_| PostgresError::Row { table: "clients" })?,
+        user_agent: (!user_agent.is_empty()).then(|| user_agent.to_owned()),
+        last_used_at: Timestamp::from_millis(last_used_at),
+    })
 }
 
 /// Converts a count to a signed integer, because PostgreSQL has no unsigned integers.
-fn to_integer(count: u64) -> i64 {
+pub(super) fn to_integer(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 

@@ -4,6 +4,8 @@ mod audit;
 mod backup;
 mod create;
 mod error;
+#[cfg(feature = "postgres")]
+mod export;
 mod file;
 mod files;
 mod reserve;
