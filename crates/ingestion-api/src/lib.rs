@@ -35,9 +35,9 @@ mod server_info;
 pub use audit::{AuditAction, AuditEntry, AuditPage, AuditQuery, FieldChange};
 pub use error_body::{ApiError, ErrorBody, ErrorsResponse};
 pub use key_format::{IngestionKey, KEY_LEN, KEY_PATTERN, KEY_PREFIX, KeyFormatError};
-pub use key_item::{GeneratedKey, IngestionApiKey, KeySource, KeyStatus};
+pub use key_item::{GeneratedKey, IngestionApiKey, KeyRole, KeySource, KeyStatus};
 pub use request::{
-    AuthorizeQuery, AuthorizeRequest, GenerateRequest, RotateRequest, UpdateRequest,
+    AuthorizeQuery, AuthorizeRequest, GenerateRequest, ListQuery, RotateRequest, UpdateRequest,
 };
 pub use server_info::{ServerInfo, Version};
 

@@ -112,11 +112,44 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
+/// What a key is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum KeyRole {
+    /// The key is for sending telemetry. It cannot follow a gateway.
+    #[default]
+    Ingestion,
+    /// The key is the token of a process that follows a gateway and decides on keys itself. It is
+    /// not accepted with telemetry.
+    Follower,
+}
+
+impl KeyRole {
+    /// All roles.
+    pub(crate) const ALL: [Self; 2] = [Self::Ingestion, Self::Follower];
+
+    /// Returns the name of the role: `ingestion` or `follower`. The name belongs to the format of a
+    /// database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingestion => "ingestion",
+            Self::Follower => "follower",
+        }
+    }
+
+    /// Returns the role with this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+}
+
 /// A key in a store, without its usage.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyRecord {
     /// The id.
     pub id: KeyId,
+    /// What the key is for. It never changes.
+    pub role: KeyRole,
     /// The digest by which a presented key is recognised.
     pub digest: KeyDigest,
     /// The first four characters of the key after its prefix. People tell keys apart by these

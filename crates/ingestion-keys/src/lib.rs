@@ -37,4 +37,4 @@ pub mod service;
 mod sha256_block;
 pub mod store;
 
-pub use key::{KeyClient, KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
+pub use key::{KeyClient, KeyDigest, KeyId, KeyRecord, KeyRole, StoredKey, Usage};

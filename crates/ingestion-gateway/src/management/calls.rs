@@ -9,7 +9,8 @@ use http::request::Parts;
 use http::{StatusCode, Uri};
 use ingestion_api::{
     AuditPage, AuditQuery, AuthorizeQuery, AuthorizeRequest, ErrorBody, GenerateRequest,
-    GeneratedKey, IngestionApiKey, RotateRequest, ServerInfo, UpdateRequest, Version, route,
+    GeneratedKey, IngestionApiKey, ListQuery, RotateRequest, ServerInfo, UpdateRequest, Version,
+    route,
 };
 use ingestion_keys::KeyId;
 use otlp_auth::Identity;
@@ -52,10 +53,18 @@ pub(super) async fn openapi(State(management): State<Management>) -> Response {
     ([(CONTENT_TYPE, json::JSON)], management.document).into_response()
 }
 
-/// Lists all keys, without their secrets
-#[utoipa::path(get, path = route::API_KEYS, responses((status = 200, description = "The keys", body = [IngestionApiKey])))]
-pub(super) async fn list(State(management): State<Management>) -> Answer {
-    let keys = management.service.list().await?;
+/// Lists all keys of a role, without their secrets
+#[utoipa::path(
+    get, path = route::API_KEYS, params(ListQuery),
+    responses(
+        (status = 200, description = "The keys", body = [IngestionApiKey]),
+        (status = 400, description = "The query is invalid", body = ErrorBody),
+    ),
+)]
+pub(super) async fn list(State(management): State<Management>, uri: Uri) -> Answer {
+    let query = Query::<ListQuery>::try_from_uri(&uri);
+    let Query(query) = query.map_err(|_| wire::unknown_role())?;
+    let keys = management.service.list(wire::role(query.role)?).await?;
     let keys: Vec<_> = keys.into_iter().map(wire::listed_key).collect();
     Ok(json::response(StatusCode::OK, &keys))
 }
@@ -75,7 +84,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Answer {
     let request: GenerateRequest = json::read(body).await?;
-    let issued = management.service.create(who.name(), wire::new_key(request)).await?;
+    let issued = management.service.create(who.name(), wire::new_key(request)?).await?;
     Ok(json::response(StatusCode::OK, &wire::generated_key(issued)))
 }
 

@@ -2,20 +2,38 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use ingestion_api::{
     AuditAction, AuditEntry, AuditPage, FieldChange, GenerateRequest, GeneratedKey,
-    IngestionApiKey, KeySource, KeyStatus, RotateRequest, UpdateRequest,
+    IngestionApiKey, KeyRole, KeySource, KeyStatus, RotateRequest, UpdateRequest,
 };
 use ingestion_keys::clock::Timestamp;
 use ingestion_keys::service::{self, IssuedKey, Key, KeyUpdate, NewKey, Rotation};
 use ingestion_keys::{KeyClient, KeyId, audit};
 
-pub(super) fn new_key(request: GenerateRequest) -> NewKey {
-    NewKey {
+use super::problem::Problem;
+
+/// Converts the role of a request. Without one, a key is for ingestion.
+pub(super) fn role(role: Option<KeyRole>) -> Result<ingestion_keys::KeyRole, Problem> {
+    match role {
+        None | Some(KeyRole::Ingestion) => Ok(ingestion_keys::KeyRole::Ingestion),
+        Some(KeyRole::Follower) => Ok(ingestion_keys::KeyRole::Follower),
+        Some(KeyRole::Unknown) => Err(unknown_role()),
+    }
+}
+
+pub(super) fn unknown_role() -> Problem {
+    let message = "`role`: expected ingestion or follower";
+    Problem::new(StatusCode::BAD_REQUEST, "InvalidRequest", message)
+}
+
+pub(super) fn new_key(request: GenerateRequest) -> Result<NewKey, Problem> {
+    Ok(NewKey {
+        role: role(request.role)?,
         name: request.name,
         description: request.description,
         expires_at: request.expiration.map(Timestamp::from_millis),
-    }
+    })
 }
 
 pub(super) fn key_update(request: UpdateRequest) -> KeyUpdate {
@@ -40,7 +58,12 @@ pub(super) fn listed_key(key: Key) -> IngestionApiKey {
 }
 
 pub(super) fn single_key(Key { record, usage, status }: Key) -> IngestionApiKey {
+    let role = match record.role {
+        ingestion_keys::KeyRole::Ingestion => None,
+        ingestion_keys::KeyRole::Follower => Some(KeyRole::Follower),
+    };
     IngestionApiKey {
+        role,
         id: record.id.get(),
         last_update_timestamp: record.updated_at.as_millis(),
         name: record.name,
@@ -99,6 +122,7 @@ fn field_change(change: audit::FieldChange) -> FieldChange {
         FieldChange { field, from: values.from.map(&text), to: values.to.map(&text) }
     }
     match change {
+        audit::FieldChange::Role(values) => texts("role", values, |role| role.as_str().to_owned()),
         audit::FieldChange::Name(values) => texts("name", values, |name| name),
         audit::FieldChange::Description(values) => texts("description", values, |text| text),
         audit::FieldChange::Expiration(values) => {

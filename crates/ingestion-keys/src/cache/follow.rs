@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::entry::State;
 use super::{KeyCache, nanoseconds};
 use crate::clock::Timestamp;
+use crate::key::KeyRole;
 use crate::store::{Changes, Cursor, KeyStore, SnapshotChunk, StoreError};
 
 /// If the wall clock moves this much more or less than the monotonic clock, somebody has set the
@@ -99,18 +100,21 @@ impl KeyCache {
         // in force until now, and is removed here.
         let mut writer = self.lock();
         let epoch = writer.epoch;
-        let keys = self.keys.pin();
-        keys.retain(|_, entry| {
-            let stays = entry.epoch == epoch;
-            if !stays {
-                self.usage.retire(entry.id);
-            }
-            stays
-        });
-        writer.tombstones.retain(|(_, digest)| {
-            keys.get(digest).is_some_and(|entry| entry.state == State::Deleted)
-        });
-        writer.tombstones.make_contiguous().sort_by_key(|(at, _)| *at);
+        for role in KeyRole::ALL {
+            let keys = self.entries(role).pin();
+            keys.retain(|_, entry| {
+                let stays = entry.epoch == epoch;
+                if !stays {
+                    self.usage.retire(entry.id);
+                }
+                stays
+            });
+            let tombstones = &mut writer.tombstones[role as usize];
+            tombstones.retain(|(_, digest)| {
+                keys.get(digest).is_some_and(|entry| entry.state == State::Deleted)
+            });
+            tombstones.make_contiguous().sort_by_key(|(at, _)| *at);
+        }
         Ok(cursor)
     }
 

@@ -108,11 +108,13 @@ async fn since(store: &Store, cursor: Cursor) -> (Vec<Change>, Cursor) {
     }
 }
 
-/// Scenario: a key with every optional field and a key without optional fields are inserted.
+/// Scenario: a key of a follower with every optional field and a key without optional fields are
+/// inserted.
 /// Guarantee: both keys are read as they were written, ordered by id. Each key has the revision of
 /// the change that inserted it.
 pub async fn inserted_keys_are_read(store: &Store) {
     let full = KeyRecord {
+        role: KeyRole::Follower,
         description: Some("'; DROP TABLE keys; --\n\u{1f980}".to_owned()),
         expires_at: Some(Timestamp::from_millis(KeyId::END - 1)),
         enabled: false,
@@ -184,10 +186,11 @@ pub async fn a_key_that_changed_is_not_changed(store: &Store) {
     }
 }
 
-/// Scenario: keys are inserted with three kinds of names: a name that no key has, a name that
-/// another key has, and a name that only a deleted key had.
-/// Guarantee: only the name that another key has is reported as a duplicate. Names are compared
-/// byte by byte.
+/// Scenario: keys are inserted with four kinds of names: a name that no key has, a name that
+/// another key has, a name that only a key of another role has, and a name that only a deleted key
+/// had.
+/// Guarantee: only the name that another key of the same role has is reported as a duplicate. Names
+/// are compared byte by byte.
 pub async fn equal_names_are_reported(store: &Store) {
     let insert = async |number, name: &str| {
         store
@@ -202,14 +205,21 @@ pub async fn equal_names_are_reported(store: &Store) {
     let keys = store.list().await.unwrap();
     store.commit(commit(2, vec![Write::Delete(keys[1].record.clone())])).await.unwrap();
     assert!(!insert(4, "Edge").await);
+    let follower = KeyRecord { role: KeyRole::Follower, ..record(5, "edge") };
+    let inserted = store.commit(commit(3, vec![Write::Insert(follower)])).await.unwrap();
+    assert!(!inserted.duplicate_name);
 }
 
-/// Scenario: keys are inserted and deleted after a cursor was taken.
-/// Guarantee: the changed keys are returned in the order of the changes. There are no changes after
-/// the new cursor.
+/// Scenario: a key and the token of a follower are inserted after a cursor was taken, and the token
+/// is deleted.
+/// Guarantee: the changed keys are returned in the order of the changes, each with its role. There
+/// are no changes after the new cursor.
 pub async fn changes_follow_a_cursor(store: &Store) {
     let start = cursor(store).await;
-    let first = insert(store, 2, "first").await;
+    let first = KeyRecord { role: KeyRole::Follower, ..record(2, "first") };
+    let revision =
+        store.commit(commit(1, vec![Write::Insert(first.clone())])).await.unwrap().revision;
+    let first = KeyRecord { revision, ..first };
     let second = insert(store, 1, "second").await;
     let (changes, after) = since(store, start).await;
     assert_eq!(changes, [Change::from(&first), Change::from(&second)]);
@@ -220,6 +230,7 @@ pub async fn changes_follow_a_cursor(store: &Store) {
     let deleted = Change {
         revision,
         id: first.id,
+        role: KeyRole::Follower,
         digest: first.digest,
         state: KeyState::Deleted { at: NOW },
     };
@@ -260,12 +271,15 @@ pub async fn a_cursor_of_another_history_is_not_followed(store: &Store) {
     assert_eq!(since(store, now).await, (vec![], now));
 }
 
-/// Scenario: a snapshot is taken of an empty store, and of a store with a tombstone and more keys
-/// than fit into one chunk.
-/// Guarantee: the snapshot has each key and tombstone once, and the cursor of the last change.
+/// Scenario: a snapshot is taken of an empty store, and of a store with more keys than fit into one
+/// chunk, a tombstone of a key, and the token of a follower.
+/// Guarantee: the snapshot has each key and tombstone once with its role, and the cursor of the last
+/// change.
 pub async fn a_snapshot_has_everything(store: &Store) {
     assert!(whole(store).await.0.is_empty());
-    let writes = (1..=5000).map(|number| Write::Insert(record(number, "n"))).collect();
+    let role = |number| if number == 2 { KeyRole::Follower } else { KeyRole::Ingestion };
+    let with_role = |number| KeyRecord { role: role(number), ..record(number, "n") };
+    let writes = (1..=5000).map(|number| Write::Insert(with_role(number))).collect();
     store.commit(commit(1, writes)).await.unwrap();
     let last = store.get(id(5000)).await.unwrap().unwrap().record;
     let revision =
@@ -274,6 +288,7 @@ pub async fn a_snapshot_has_everything(store: &Store) {
     assert_eq!(cursor, Cursor { revision, change_id: [2; 16] });
     let by_id: BTreeMap<_, _> = changes.iter().map(|change| (change.id, &change.state)).collect();
     assert_eq!((changes.len(), by_id.len()), (5000, 5000));
+    assert!(changes.iter().all(|change| change.role == role(change.id.get())));
     assert_eq!(by_id[&last.id], &KeyState::Deleted { at: NOW });
     assert!(
         matches!(by_id[&id(1)], KeyState::Live { name, expires_at: None, enabled: true } if name == "n")
@@ -281,12 +296,13 @@ pub async fn a_snapshot_has_everything(store: &Store) {
 }
 
 /// Scenario: three changes are made. One of the changes writes two keys, and its audit note has
-/// four changed fields.
+/// five changed fields.
 /// Guarantee: the log has one entry for each change, oldest first. Each entry has everything that
 /// is in the audit note of its change. There are no gaps between pages of the log.
 pub async fn the_audit_has_every_change(store: &Store) {
     let key = insert(store, 1, "old").await;
     let changes = vec![
+        FieldChange::Role(FromTo { from: None, to: Some(KeyRole::Follower) }),
         FieldChange::Name(FromTo { from: None, to: Some("a \"b\"".to_owned()) }),
         FieldChange::Description(FromTo { from: Some(String::new()), to: None }),
         FieldChange::Expiration(FromTo { from: None, to: Some(NOW) }),

@@ -30,6 +30,7 @@ pub(super) fn run(session: &Session<'_>, args: &CreateArgs) -> Result<(), Failur
         name: args.name.clone(),
         description: args.description.clone().filter(|description| !description.is_empty()),
         expiration: args.expiration.map(Expiration::as_millis),
+        role: None,
     })?;
     print_new_key(&session.printer, &key)?;
     if key.duplicate_name == Some(true) {
