@@ -1,6 +1,7 @@
 //! What each command does. Each module also defines the flags of its command.
 
 mod context;
+mod follower;
 mod ingestion_api_key;
 pub(crate) mod version;
 
@@ -11,6 +12,7 @@ use crate::error::{Failure, FailureKind};
 use crate::printer::Printer;
 
 pub(crate) use context::ContextCommand;
+pub(crate) use follower::FollowerCommand;
 pub(crate) use ingestion_api_key::KeyCommand;
 
 /// What every command needs: the flags, the environment and the printer.

@@ -32,7 +32,7 @@ pub(super) fn run(session: &Session<'_>, args: &CreateArgs) -> Result<(), Failur
         expiration: args.expiration.map(Expiration::as_millis),
         role: None,
     })?;
-    print_new_key(&session.printer, &key)?;
+    print_new_key(&session.printer, &key, &INGESTION_API_KEY)?;
     if key.duplicate_name == Some(true) {
         session.printer.warning(&format!(
             "another key has the name {} too; the new key has the id {}",
@@ -43,21 +43,41 @@ pub(super) fn run(session: &Session<'_>, args: &CreateArgs) -> Result<(), Failur
     Ok(())
 }
 
+/// What a key is called in the output.
+pub(in crate::command) struct KeyName {
+    pub(in crate::command) json: &'static str,
+    pub(in crate::command) text: &'static str,
+    /// The command for these keys.
+    pub(in crate::command) command: &'static str,
+}
+
+pub(super) const INGESTION_API_KEY: KeyName = KeyName {
+    json: "ingestion-api-key",
+    text: "Ingestion API Key",
+    command: "sts ingestion-api-key",
+};
+
 /// Prints a new key with its secret. The secret cannot be printed again later.
-pub(super) fn print_new_key(printer: &Printer, key: &GeneratedKey) -> Result<(), Failure> {
+pub(in crate::command) fn print_new_key(
+    printer: &Printer,
+    key: &GeneratedKey,
+    called: &KeyName,
+) -> Result<(), Failure> {
     let secret = escape(key.api_key.expose_secret());
     let result = if printer.is_json() {
-        sorted(&json!({"ingestion-api-key": key}))
+        sorted(&json!({called.json: key}))
             .map_err(Into::into)
             .and_then(|value| printer.json(&value))
     } else if printer.is_quiet() {
         printer.line(&secret)
     } else {
-        printer.success(&format!("Ingestion API Key generated: {}\n", printer.highlight(&secret)))
+        let secret = printer.highlight(&secret);
+        printer.success(&format!("{} generated: {secret}\n", called.text))
     };
     let hint = format!(
         "The key with the id {id} was created, but nobody can read it any more: delete it with \
-         `sts ingestion-api-key delete --id {id}`",
+         `{} delete --id {id}`",
+        called.command,
         id = key.key.id
     );
     result.map_err(|error| Failure::from(error).with_hint(&hint))

@@ -59,7 +59,7 @@ pub(super) fn run(session: &Session<'_>, args: &ListArgs) -> Result<(), Failure>
 }
 
 /// Returns the name of a status.
-pub(super) fn status(status: KeyStatus) -> &'static str {
+pub(in crate::command) fn status(status: KeyStatus) -> &'static str {
     match status {
         KeyStatus::Active => "active",
         KeyStatus::Expiring => "expiring",
@@ -76,12 +76,6 @@ fn row(key: &IngestionApiKey) -> [String; 4] {
 
 fn wide_row(key: &IngestionApiKey) -> [String; 10] {
     let [id, name, ends, description] = row(key);
-    let last_use = match (key.last_used_timestamp, key.accepted) {
-        (Some(millis), _) => Some(timestamp(millis)),
-        // The server counts requests, but the key has no last use. So the key was never used.
-        (None, Some(_)) => Some("never".to_owned()),
-        (None, None) => None,
-    };
     let number = |number: Option<u64>| or_dash(number.map(|number| number.to_string()));
     let status = or_dash(key.status.map(|key| status(key).to_owned()));
     [
@@ -89,7 +83,7 @@ fn wide_row(key: &IngestionApiKey) -> [String; 10] {
         name,
         status,
         ends,
-        or_dash(last_use),
+        or_dash(last_use(key)),
         number(key.accepted),
         number(key.failed),
         number(key.denied),
@@ -98,7 +92,17 @@ fn wide_row(key: &IngestionApiKey) -> [String; 10] {
     ]
 }
 
-fn or_dash(value: Option<String>) -> String {
+/// Returns the time of the last use, if the server reports it.
+pub(in crate::command) fn last_use(key: &IngestionApiKey) -> Option<String> {
+    match (key.last_used_timestamp, key.accepted) {
+        (Some(millis), _) => Some(timestamp(millis)),
+        // The server counts requests, but the key has no last use. So the key was never used.
+        (None, Some(_)) => Some("never".to_owned()),
+        (None, None) => None,
+    }
+}
+
+pub(in crate::command) fn or_dash(value: Option<String>) -> String {
     value.unwrap_or_else(|| "-".to_owned())
 }
 

@@ -1,14 +1,14 @@
 //! `sts ingestion-api-key`. Each command has a module.
 
 mod check;
-mod create;
+pub(super) mod create;
 mod delete;
 mod describe;
-mod list;
-mod rotate;
-mod time;
+pub(super) mod list;
+pub(super) mod rotate;
+pub(super) mod time;
 mod update;
-mod value;
+pub(super) mod value;
 
 use clap::{Args, Subcommand};
 
@@ -67,7 +67,7 @@ pub(crate) enum KeyCommand {
 pub(crate) struct IdArgs {
     /// ID of the API Key
     #[arg(long, short, value_name = "int", value_parser = value::id, allow_hyphen_values = true)]
-    id: i64,
+    pub(super) id: i64,
 }
 
 impl KeyCommand {

@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use ingestion_api::RotateRequest;
 
-use super::create::print_new_key;
+use super::create::{INGESTION_API_KEY, KeyName, print_new_key};
 use super::value::{self, Expiration};
 use super::{IdArgs, Session};
+use crate::client::Server;
 use crate::error::Failure;
 
 /// The flags of `rotate`.
 #[derive(Args)]
 pub(crate) struct RotateArgs {
     #[command(flatten)]
-    key: IdArgs,
+    pub(in crate::command) key: IdArgs,
     /// How long both keys are accepted, such as 24h, 30m or 0s (default "24h")
     #[arg(long, value_name = "duration", value_parser = value::overlap, allow_hyphen_values = true)]
     overlap: Option<Duration>,
@@ -26,8 +27,18 @@ pub(crate) struct RotateArgs {
 
 pub(super) fn run(session: &Session<'_>, args: &RotateArgs) -> Result<(), Failure> {
     let server = session.connect()?;
+    rotate(session, &server, args, &INGESTION_API_KEY)
+}
+
+/// Rotates a key, and prints the new one.
+pub(in crate::command) fn rotate(
+    session: &Session<'_>,
+    server: &Server,
+    args: &RotateArgs,
+    called: &KeyName,
+) -> Result<(), Failure> {
     let key = server.rotate(args.key.id, args.to_request())?;
-    print_new_key(&session.printer, &key)?;
+    print_new_key(&session.printer, &key, called)?;
     if session.printer.shows_hints() {
         let overlap = args.overlap.map_or_else(
             || "24h".to_owned(),
