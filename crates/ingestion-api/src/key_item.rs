@@ -88,6 +88,29 @@ pub struct IngestionApiKey {
     /// for a single key has this field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sources: Option<Vec<KeySource>>,
+    /// The processes that follow the gateway that responds with this token. Only the token of a
+    /// follower has this field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<Vec<FollowerConnection>>,
+}
+
+/// A process that follows a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct FollowerConnection {
+    /// The IP address of the process.
+    pub address: String,
+    /// The time since which the process is connected, in milliseconds since the epoch.
+    pub connected_timestamp: i64,
+    /// The number of changes that the process does not have yet. It is absent until the process has
+    /// got all keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revisions_behind: Option<i64>,
+    /// The age of what the process has, in milliseconds. It is absent until the process has got all
+    /// keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub milliseconds_behind: Option<i64>,
 }
 
 /// What a key is for.

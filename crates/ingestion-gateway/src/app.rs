@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
+use ingestion_keys::cache::{FollowerTokens, KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{KeyStore, SqliteOptions, SqliteStore, StoreError};
@@ -20,6 +20,7 @@ use crate::admission::{Admission, admin_tokens};
 use crate::authorize::Authorizer;
 use crate::config::{Config, ManagementConfig};
 use crate::error::RunError;
+use crate::follow::Hub;
 use crate::listener::descriptors::{self, Capacity};
 use crate::listener::ready::{self, Addresses};
 use crate::listener::server::{Group, Server};
@@ -50,6 +51,7 @@ pub(crate) struct App {
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) cache: Arc<KeyCache>,
     pub(crate) service: KeyService,
+    pub(crate) hub: Arc<Hub>,
     pub(crate) debug: Arc<DebugExporter>,
     /// The throttles of log lines about refused callers.
     pub(crate) log_throttles: [Arc<LogThrottle>; 2],
@@ -84,6 +86,9 @@ impl App {
         let key_store: Arc<dyn KeyStore> = Arc::new(MeteredStore::new(Arc::clone(&store), &meter));
         let service =
             KeyService::new(Arc::clone(&key_store), Arc::clone(&cache), Arc::clone(&clock));
+        let server = Server::new(config.limits, &config.trusted_proxies, &meter);
+        let (followed, stopping) = (Arc::clone(&key_store), server.stopping().clone());
+        let hub = Hub::start(Arc::clone(&cache), followed, Arc::clone(&clock), stopping).await;
         let admin_tokens = match &config.management {
             Some(management) => {
                 let default = ManagementConfig::beside(&config.storage.path).admin_token_file;
@@ -96,7 +101,6 @@ impl App {
         let sockets = Sockets::bind(config, tls).await?;
         let addresses = sockets.addresses();
 
-        let server = Server::new(config.limits, &config.trusted_proxies, &meter);
         let max_body = config.limits.max_request_body_size.bytes();
         let authenticator = authenticator(config, &cache)?;
         let (key_lines, call_lines) =
@@ -172,8 +176,10 @@ impl App {
 
         if let (Some(socket), Some(tokens)) = (sockets.management, admin_tokens) {
             let (service, authorizer) = (service.clone(), authorizer.clone());
+            let (hub, tokens) =
+                (Arc::clone(&hub), (tokens, FollowerTokens::new(Arc::clone(&cache))));
             let management =
-                management::router(service, authorizer, tokens, call_lines, clock, &meter)?;
+                management::router(service, authorizer, hub, tokens, call_lines, clock, &meter)?;
             server
                 .serve(&control, Some(socket), |_| management.clone())
                 .map_err(RunError::Listener)?;
@@ -196,6 +202,7 @@ impl App {
             keys: key_store,
             cache,
             service,
+            hub,
             debug,
             log_throttles,
             reloads,

@@ -88,6 +88,9 @@ fn background_tasks(app: &mut App, config: &Config) -> JoinSet<()> {
     let poll_interval = config.storage.poll_interval;
     tasks.spawn(async move { match cache.follow(&*store, poll_interval).await {} });
 
+    let hub = Arc::clone(&app.hub);
+    tasks.spawn(async move { hub.beat().await });
+
     let debug = Arc::clone(&app.debug);
     tasks.spawn(async move { debug.print().await });
 

@@ -138,6 +138,7 @@ impl KeyRole {
     }
 
     /// Returns the role with this name.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == name)
     }

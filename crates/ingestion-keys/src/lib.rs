@@ -36,5 +36,7 @@ mod key;
 pub mod service;
 mod sha256_block;
 pub mod store;
+mod wire;
 
 pub use key::{KeyClient, KeyDigest, KeyId, KeyRecord, KeyRole, StoredKey, Usage};
+pub use wire::NotPossible;

@@ -84,7 +84,11 @@ pub(crate) struct Awaiting(Arc<Activity>);
 
 /// A guard that counts a response as being written until the guard is dropped.
 #[derive(Debug)]
-pub(crate) struct Answering(Arc<Activity>);
+pub(crate) struct Answering {
+    activity: Arc<Activity>,
+    /// The guard of a request that stays in flight until its response is written.
+    _in_flight: Option<InFlight>,
+}
 
 impl Activity {
     /// Counts a request as in flight until the returned guard is dropped.
@@ -262,7 +266,13 @@ impl InFlight {
     /// Counts the request as answered, and its response as being written.
     pub(crate) fn answer(self) -> Answering {
         self.0.answering.fetch_add(1, Relaxed);
-        Answering(Arc::clone(&self.0))
+        Answering { activity: Arc::clone(&self.0), _in_flight: None }
+    }
+
+    /// Counts the response as being written, and the request as in flight until then.
+    pub(crate) fn answer_for_long(self) -> Answering {
+        self.0.answering.fetch_add(1, Relaxed);
+        Answering { activity: Arc::clone(&self.0), _in_flight: Some(self) }
     }
 }
 
@@ -280,7 +290,7 @@ impl Drop for Awaiting {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.answering.fetch_sub(1, Relaxed);
+        self.activity.answering.fetch_sub(1, Relaxed);
     }
 }
 

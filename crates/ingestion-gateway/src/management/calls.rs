@@ -65,7 +65,8 @@ pub(super) async fn list(State(management): State<Management>, uri: Uri) -> Answ
     let query = Query::<ListQuery>::try_from_uri(&uri);
     let Query(query) = query.map_err(|_| wire::unknown_role())?;
     let keys = management.service.list(wire::role(query.role)?).await?;
-    let keys: Vec<_> = keys.into_iter().map(wire::listed_key).collect();
+    let listed = |key| wire::with_connections(wire::listed_key(key), &management.hub);
+    let keys: Vec<_> = keys.into_iter().map(listed).collect();
     Ok(json::response(StatusCode::OK, &keys))
 }
 
@@ -98,8 +99,8 @@ pub(super) async fn create(
     ),
 )]
 pub(super) async fn get(State(management): State<Management>, Id(id): Id) -> Answer {
-    let key = management.service.get(id).await?;
-    Ok(json::response(StatusCode::OK, &wire::single_key(key)))
+    let key = wire::single_key(management.service.get(id).await?);
+    Ok(json::response(StatusCode::OK, &wire::with_connections(key, &management.hub)))
 }
 
 /// Updates a key; a field that is absent keeps its value

@@ -190,7 +190,7 @@ impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
         let message = rejection.to_string();
         match rejection {
-            JsonRejection::TooLarge => {
+            JsonRejection::TooLarge(_) => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge", message)
             }
             JsonRejection::EndedEarly | JsonRejection::Invalid(_) => {

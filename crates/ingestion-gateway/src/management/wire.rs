@@ -12,6 +12,7 @@ use ingestion_keys::service::{self, IssuedKey, Key, KeyUpdate, NewKey, Rotation}
 use ingestion_keys::{KeyClient, KeyId, audit};
 
 use super::problem::Problem;
+use crate::follow::Hub;
 
 /// Converts the role of a request. Without one, a key is for ingestion.
 pub(super) fn role(role: Option<KeyRole>) -> Result<ingestion_keys::KeyRole, Problem> {
@@ -57,6 +58,13 @@ pub(super) fn listed_key(key: Key) -> IngestionApiKey {
     IngestionApiKey { sources: None, ..single_key(key) }
 }
 
+/// Adds to the token of a follower which processes are connected with it.
+pub(super) fn with_connections(key: IngestionApiKey, hub: &Hub) -> IngestionApiKey {
+    let is_token = key.role == Some(KeyRole::Follower);
+    let connections = is_token.then(|| hub.connections(key.id.unsigned_abs()));
+    IngestionApiKey { connections, ..key }
+}
+
 pub(super) fn single_key(Key { record, usage, status }: Key) -> IngestionApiKey {
     let role = match record.role {
         ingestion_keys::KeyRole::Ingestion => None,
@@ -80,6 +88,7 @@ pub(super) fn single_key(Key { record, usage, status }: Key) -> IngestionApiKey 
         key_start: Some(record.key_start),
         successor: record.successor.map(KeyId::get),
         sources: Some(usage.clients.into_iter().map(key_source).collect()),
+        connections: None,
     }
 }
 

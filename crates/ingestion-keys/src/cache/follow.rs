@@ -9,13 +9,40 @@ use super::entry::State;
 use super::{KeyCache, nanoseconds};
 use crate::clock::Timestamp;
 use crate::key::KeyRole;
-use crate::store::{Changes, Cursor, KeyStore, SnapshotChunk, StoreError};
+use crate::store::{Change, Changes, Cursor, KeyStore, SnapshotChunk, StoreError};
 
 /// If the wall clock moves this much more or less than the monotonic clock, somebody has set the
 /// wall clock.
 const JUMP: Duration = Duration::from_secs(2);
 
+/// What a cache has read from its store.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// The changes since the last time. `None` means that the cache has read a snapshot.
+    pub changes: Option<&'a [Change]>,
+    /// The cursor after these changes.
+    pub cursor: Cursor,
+    /// The time at which reading began, on the monotonic clock of the cache. The cache has every
+    /// change that was made before.
+    pub as_of: Duration,
+}
+
+/// A function that is called after a cache has read its store.
+pub(super) type Observer = Box<dyn Fn(Progress<'_>) + Send + Sync>;
+
 impl KeyCache {
+    /// Calls `observer` each time after the cache has read its store and applied what it read, and
+    /// once now if the cache has read its store before. A cache has one observer; later ones are
+    /// ignored.
+    pub async fn observe(&self, observer: impl Fn(Progress<'_>) + Send + Sync + 'static) {
+        let cursor = self.follower.lock().await;
+        if let (Some(cursor), Some(age)) = (*cursor, self.age()) {
+            let as_of = self.clock.monotonic().saturating_sub(age);
+            observer(Progress { changes: None, cursor, as_of });
+        }
+        let _was_set_before = self.observer.set(Box::new(observer));
+    }
+
     /// Reads the changes since the last call. At the first call, or if the store asks for a
     /// snapshot, reads a snapshot instead. When the call returns `Ok`, everything that was in the
     /// store when the call began is in force, and the cache is fresh as of that time.
@@ -30,17 +57,26 @@ impl KeyCache {
             Some(cursor) => store.changes_since(cursor).await?,
             None => Changes::SnapshotNeeded,
         };
-        *cursor = Some(match changes {
+        let (changes, next) = match changes {
             Changes::Since(changes, next) => {
                 self.apply(&changes);
-                next
+                (Some(changes), next)
             }
-            Changes::SnapshotNeeded => self.load(store).await?,
-        });
-        self.prune();
-        let fresh_until = nanoseconds(began.saturating_add(self.options.max_staleness));
-        self.fresh_until.fetch_max(fresh_until, Ordering::Release);
+            Changes::SnapshotNeeded => (None, self.load(store).await?),
+        };
+        *cursor = Some(next);
+        if let Some(observer) = self.observer.get() {
+            observer(Progress { changes: changes.as_deref(), cursor: next, as_of: began });
+        }
+        self.refresh(began);
         Ok(())
+    }
+
+    /// Notes that everything is in force that was in the store at this time of the monotonic clock.
+    pub(crate) fn refresh(&self, as_of: Duration) {
+        self.prune();
+        let fresh_until = nanoseconds(as_of.saturating_add(self.options.max_staleness));
+        self.fresh_until.fetch_max(fresh_until, Ordering::Release);
     }
 
     /// Catches up whenever the store has a new revision, and at least once in every
@@ -86,9 +122,7 @@ impl KeyCache {
 
     /// Replaces all entries with a snapshot of the store.
     async fn load(&self, store: &dyn KeyStore) -> Result<Cursor, StoreError> {
-        // A new epoch starts before the snapshot begins. A change that is applied from now on has
-        // the new epoch, and is kept even if the snapshot does not contain the changed key.
-        self.lock().epoch += 1;
+        self.begin_snapshot();
         let mut snapshot = store.snapshot().await?;
         let cursor = loop {
             match snapshot.next().await? {
@@ -96,6 +130,19 @@ impl KeyCache {
                 SnapshotChunk::End(cursor) => break cursor,
             }
         };
+        self.end_snapshot();
+        Ok(cursor)
+    }
+
+    /// Begins to replace all entries.
+    pub(crate) fn begin_snapshot(&self) {
+        // A new epoch starts before the snapshot begins. A change that is applied from now on has
+        // the new epoch, and is kept even if the snapshot does not contain the changed key.
+        self.lock().epoch += 1;
+    }
+
+    /// Removes the keys that were not applied since [`begin_snapshot`](Self::begin_snapshot).
+    pub(crate) fn end_snapshot(&self) {
         // An entry of an earlier epoch has a key that the snapshot does not contain. The entry was
         // in force until now, and is removed here.
         let mut writer = self.lock();
@@ -115,7 +162,6 @@ impl KeyCache {
             });
             tombstones.make_contiguous().sort_by_key(|(at, _)| *at);
         }
-        Ok(cursor)
     }
 
     /// Logs a warning if the wall clock was set. The staleness of the cache does not change then,

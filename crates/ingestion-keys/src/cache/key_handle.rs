@@ -124,7 +124,7 @@ impl KeyHandle {
             return;
         }
         let Ok(mut clients) = self.clients.try_lock() else { return };
-        let user_agent = user_agent.filter(|text| !text.contains(KEY_PREFIX)).map(shortened);
+        let user_agent = user_agent.and_then(kept);
         let same = |known: &SeenClient| {
             known.address == address && known.user_agent.as_deref() == user_agent
         };
@@ -140,6 +140,8 @@ impl KeyHandle {
     }
 }
 
-fn shortened(user_agent: &str) -> &str {
-    user_agent.char_indices().nth(USER_AGENT_LEN).map_or(user_agent, |(end, _)| &user_agent[..end])
+/// Returns what is kept of a user agent: its first characters, or nothing if it contains a key.
+pub(super) fn kept(user_agent: &str) -> Option<&str> {
+    let end = user_agent.char_indices().nth(USER_AGENT_LEN).map(|(end, _)| end);
+    (!user_agent.contains(KEY_PREFIX)).then(|| &user_agent[..end.unwrap_or(user_agent.len())])
 }

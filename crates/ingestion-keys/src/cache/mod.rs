@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ingestion_api::IngestionKey;
@@ -24,11 +24,13 @@ use otlp_auth::{Credential, Decision, DenyReason, Identity, Undecided, Verdict};
 
 use self::digest_prefix::{DigestPrefix, Map};
 use self::entry::{Entry, State};
+use self::follow::Observer;
+pub use self::follow::Progress;
 pub use self::follower_tokens::FollowerTokens;
 pub use self::key_handle::KeyHandle;
 pub use self::totals::{UsageTotal, UsageTotals};
-pub use self::usage::PendingUsage;
 use self::usage::Registry;
+pub use self::usage::{PendingUsage, TooMuchUsage};
 use crate::clock::{Clock, Timestamp};
 use crate::key::{KeyDigest, KeyRole};
 use crate::store::{Change, Cursor, KeyState, TOMBSTONE_RETENTION};
@@ -51,6 +53,8 @@ pub struct KeyCache {
     usage: Registry,
     writer: Mutex<Writer>,
     follower: tokio::sync::Mutex<Option<Cursor>>,
+    /// What is called after the cache has read its store.
+    observer: OnceLock<Observer>,
     clock: Arc<dyn Clock>,
     options: KeyCacheOptions,
 }
@@ -119,6 +123,7 @@ impl KeyCache {
             usage: Registry::new(&options),
             writer: Mutex::default(),
             follower: tokio::sync::Mutex::default(),
+            observer: OnceLock::new(),
             clock,
             options,
         }

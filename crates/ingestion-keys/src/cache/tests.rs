@@ -456,3 +456,28 @@ fn decisions_go_on_while_keys_change() {
     });
     assert_eq!(env.cache.len(), 1);
 }
+
+// Scenario: an observer comes after the cache has read its store. Then a key is inserted, nothing
+// changes, and the store begins another history.
+// Guarantee: the observer is told of the position at once, and after each read of what was read.
+#[tokio::test]
+async fn an_observer_sees_every_read() {
+    let env = TestEnv::new();
+    env.insert(1, "n").await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let observer = Arc::clone(&seen);
+    let observe = move |progress: Progress<'_>| {
+        let changes = progress.changes.map(<[_]>::len);
+        observer.lock().unwrap().push((changes, progress.cursor.revision, progress.as_of));
+    };
+    let began = env.clock.monotonic();
+    env.clock.advance(Duration::from_secs(1));
+    env.cache.observe(observe).await;
+    let read = env.clock.monotonic();
+    env.insert(2, "n").await;
+    env.catch_up().await;
+    env.store.restart([1; 16]);
+    env.catch_up().await;
+    let expected = [(None, 1, began), (Some(1), 2, read), (Some(0), 2, read), (None, 0, read)];
+    assert_eq!(*seen.lock().unwrap(), expected);
+}

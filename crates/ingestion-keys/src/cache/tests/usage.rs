@@ -240,3 +240,30 @@ async fn totals_survive_a_flush_and_are_bounded() {
     env.decide(count.unsigned_abs() + 1);
     assert_eq!(sums(), (totals::MAX_LISTED, totals::MAX_LISTED as u64, 3));
 }
+
+// Scenario: a follower reports usage of a key that is also used here, and of a key that does not
+// exist. The store cannot be written at first.
+// Guarantee: the reported usage is pending until it is in the store, and is in the store once.
+#[tokio::test]
+async fn reported_usage_is_flushed_once() {
+    let env = TestEnv::new();
+    env.insert(1, "n").await;
+    env.decide(1);
+    let reported = Usage { accepted: 2, bytes: 5, last_used_at: Some(NOW), ..Usage::default() };
+    let report = [1, 2].map(|number| (KeyId::new(number).unwrap(), reported.clone()));
+    env.cache.report_usage(report.to_vec()).unwrap();
+    let pending = async || {
+        let key = env.store.get(KeyId::new(1).unwrap()).await.unwrap().unwrap();
+        env.cache.pending_usage().await.added_to(key, NOW).usage
+    };
+    let sum = Usage { accepted: 3, ..reported };
+    assert_eq!(pending().await, sum);
+    env.store.fail(true);
+    assert!(env.cache.flush_usage(&*env.store).await.is_err());
+    env.store.fail(false);
+    assert_eq!(pending().await, sum);
+    for _ in 0..2 {
+        env.flush().await;
+        assert_eq!((env.usage(1).await, pending().await), (sum.clone(), sum.clone()));
+    }
+}
