@@ -1,7 +1,7 @@
 //! `sts follower`: the tokens with which other processes follow the gateway.
 
 use clap::{Args, Subcommand};
-use ingestion_api::{GenerateRequest, IngestionApiKey, KeyRole};
+use ingestion_api::{FollowerConnection, GenerateRequest, IngestionApiKey, KeyRole};
 use serde_json::json;
 
 use super::Session;
@@ -34,8 +34,12 @@ pub(crate) enum FollowerCommand {
     )]
     Delete(IdArgs),
     /// List the tokens of followers
-    #[command(long_about = "List all tokens by name, with their last use. The tokens themselves \
-                            are not shown.")]
+    #[command(
+        long_about = "List all tokens by name, with their last use, and the followers that are \
+                            connected to this gateway. A follower may be behind by a number of \
+                            changes, and what it has may be some seconds old. The tokens themselves \
+                            are not shown."
+    )]
     List,
     /// Replace the token of a follower with a new one
     #[command(
@@ -108,20 +112,40 @@ fn list(session: &Session<'_>, server: &Server) -> Result<(), Failure> {
         let value = sorted(&json!({"follower-tokens": tokens})).map_err(std::io::Error::from)?;
         return Ok(session.printer.json(&value)?);
     }
-    let header = ["id", "name", "status", "expiration", "last use", "description"];
-    let rows = tokens.iter().map(row).collect();
-    Ok(session.printer.table(&Table { header, rows }, EMPTY, false)?)
+    let header =
+        ["id", "name", "status", "expiration", "last use", "follower", "behind", "description"];
+    let rows = tokens.iter().flat_map(rows).collect();
+    Ok(session.printer.table(&Table { header, rows }, EMPTY, true)?)
 }
 
-fn row(token: &IngestionApiKey) -> [String; 6] {
-    [
-        token.id.to_string(),
-        token.name.clone(),
-        or_dash(token.status.map(|token| status(token).to_owned())),
-        token.expiration.map(time::expiration).unwrap_or_default(),
-        or_dash(last_use(token)),
-        or_dash(token.description.clone()),
-    ]
+/// Returns a row for each follower that is connected with a token, or one row if there is none.
+fn rows(token: &IngestionApiKey) -> Vec<[String; 8]> {
+    let row = |follower: Option<&FollowerConnection>| {
+        [
+            token.id.to_string(),
+            token.name.clone(),
+            or_dash(token.status.map(|token| status(token).to_owned())),
+            token.expiration.map(time::expiration).unwrap_or_default(),
+            or_dash(last_use(token)),
+            or_dash(follower.map(|follower| follower.address.clone())),
+            or_dash(follower.map(behind)),
+            or_dash(token.description.clone()),
+        ]
+    };
+    match token.connections.as_deref() {
+        None | Some([]) => vec![row(None)],
+        Some(followers) => followers.iter().map(|follower| row(Some(follower))).collect(),
+    }
+}
+
+/// Returns how far behind a follower is: in changes, and in time.
+fn behind(follower: &FollowerConnection) -> String {
+    match (follower.revisions_behind, follower.milliseconds_behind) {
+        (Some(revisions), Some(millis)) => {
+            format!("{revisions} changes, {}.{} s", millis / 1000, millis % 1000 / 100)
+        }
+        _ => "reads all keys".to_owned(),
+    }
 }
 
 /// Fails if the key with this id is a key for ingestion.

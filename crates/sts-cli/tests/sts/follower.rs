@@ -3,7 +3,7 @@
 use crate::mock::{CREATED, KEY, LISTED, Mock, empty, json};
 use crate::sts::Sts;
 
-const TOKEN: &str = r#"{"role":"follower","id":9,"lastUpdateTimestamp":1,"name":"pipeline","status":"active","accepted":0}"#;
+const TOKEN: &str = r#"{"role":"follower","id":9,"lastUpdateTimestamp":1,"name":"pipeline","status":"active","accepted":0,"connections":[{"address":"192.0.2.1","connectedTimestamp":1,"revisionsBehind":2,"millisecondsBehind":3456},{"address":"2001:db8::1","connectedTimestamp":1}]}"#;
 
 /// Starts a server with one token, which has the id 9, and one key, which has the id 7.
 fn gateway() -> Mock {
@@ -21,7 +21,8 @@ fn gateway() -> Mock {
 }
 
 // Scenario: a token is created, listed, rotated and deleted.
-// Guarantee: the requests have the role. The token is printed once, when it is new.
+// Guarantee: the requests have the role. The token is printed once, when it is new. The list has each
+// connected follower, and how far behind it is.
 #[test]
 fn a_token_has_every_command() {
     let mock = gateway();
@@ -34,8 +35,9 @@ fn a_token_has_every_command() {
     assert!(created.contains(&format!("Follower token generated: {KEY}")), "{created}");
     assert_eq!(mock.last().body, "{\"name\":\"pipeline\",\"role\":\"follower\"}\n");
     let expected = "\
-ID | NAME     | STATUS | EXPIRATION | LAST USE | DESCRIPTION\n\
-9  | pipeline | active |            | never    | -          \n";
+ID | NAME     | STATUS | EXPIRATION | LAST USE | FOLLOWER    | BEHIND           | DESCRIPTION\n\
+9  | pipeline | active |            | never    | 192.0.2.1   | 2 changes, 3.4 s | -          \n\
+9  | pipeline | active |            | never    | 2001:db8::1 | reads all keys   | -          \n";
     assert_eq!(run(&["list"]), expected);
     assert!(run(&["list", "-o", "json"]).contains("\"follower-tokens\": ["));
     assert!(run(&["rotate", "--id", "9"]).contains(KEY));
@@ -52,7 +54,7 @@ fn a_key_for_ingestion_is_left_alone() {
     for command in ["delete", "rotate"] {
         let outcome = Sts::connected_to(&mock).run(&["follower", command, "--id", "7"]);
         assert_eq!(outcome.code, 2);
-        assert!(outcome.stderr.contains("the key 7 is not a token of a follower"), "{outcome:?}");
+        assert!(outcome.stderr.contains("The key 7 is not a token of a follower"), "{outcome:?}");
     }
     assert!(mock.request_lines().iter().all(|line| line.starts_with("GET ")));
 }
