@@ -16,6 +16,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `postgres` | [`store`]`::PostgresStore`, for many processes that share their keys |
+//! | `remote` | [`remote`]: the keys of a gateway in another process |
 //! | `sqlite` | [`store`]`::SqliteStore`, with SQLite compiled in |
 //! | `testing` | a store in memory, the contract suite of stores, and a clock that a test moves |
 //!
@@ -33,6 +34,8 @@ pub mod clock;
 #[cfg(test)]
 mod fixture;
 mod key;
+#[cfg(feature = "remote")]
+pub mod remote;
 pub mod service;
 mod sha256_block;
 pub mod store;
