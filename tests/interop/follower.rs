@@ -1,0 +1,145 @@
+//! A receiver that follows our gateway, and decides on keys itself.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Instant;
+
+use otlp_auth_tests::{Gateway, Home, Key, PATIENCE, Program, example};
+use serde_json::Value;
+
+use crate::TestFile;
+
+/// A running receiver.
+struct Receiver {
+    _program: Program,
+    port: u16,
+}
+
+impl Receiver {
+    fn start(gateway: &str, token: &Path, max_staleness: &str) -> Self {
+        let mut command = example("receiver-follower");
+        command.args(["--listen", "127.0.0.1:0", "--report-interval", "100ms"]);
+        command.args(["--max-staleness", max_staleness, "--gateway", gateway, "--token-file"]);
+        let mut program = Program::start(command.arg(token));
+        let line = program.wait_for("listening on ");
+        let port = line.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        Self { _program: program, port }
+    }
+
+    /// Sends a request with a key, and returns the status of the response.
+    fn send(&self, key: &Key) -> u16 {
+        let mut stream =
+            TcpStream::connect(("127.0.0.1", self.port)).expect("the receiver listens");
+        let request = format!(
+            "POST /v1/traces HTTP/1.1\r\nHost: receiver\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: 2\r\n\
+             Authorization: StackState {}\r\n\r\n{{}}",
+            key.secret
+        );
+        stream.write_all(request.as_bytes()).expect("the receiver reads");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).expect("a response");
+        let status = response.split(' ').nth(1).and_then(|status| status.parse().ok());
+        status.unwrap_or_else(|| panic!("no response: {response}"))
+    }
+
+    /// Sends requests with a key until the status is `status`. Until then, it is one of `before`.
+    fn wait_for(&self, key: &Key, status: u16, before: &[u16]) {
+        wait_until(|| {
+            let found = self.send(key);
+            assert!(found == status || before.contains(&found), "{found}");
+            found == status
+        });
+    }
+}
+
+fn wait_until(mut is_reached: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_reached() {
+        assert!(Instant::now() < deadline, "this was never reached");
+    }
+}
+
+/// Creates a token with `sts`, and returns its id and the file with the token.
+fn create_token(home: &Home) -> (String, TestFile) {
+    let created = follower(home, &["create", "--name", "pipeline"]);
+    let token = &created["follower-token"];
+    let file = TestFile::new("follower-token", token["apiKey"].as_str().expect("a token"));
+    (token["id"].to_string(), file)
+}
+
+/// Runs `sts follower` with these arguments, and returns its JSON output.
+fn follower(home: &Home, arguments: &[&str]) -> Value {
+    let outcome = home.sts(&[&["follower", "-o", "json"], arguments].concat());
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+    serde_json::from_str(&outcome.stdout).expect("JSON")
+}
+
+/// Starts a gateway whose management listener has this address.
+fn start_again(home: &Home, address: &str) -> Gateway {
+    let mut command = home.gateway();
+    command.args(["--set", &format!("management.endpoint={address}")]);
+    Gateway::ready(Program::start(&mut command), home)
+}
+
+// Scenario: a receiver follows a gateway. A key is created there, used at the receiver, and deleted
+// at the gateway. Then the gateway is killed, and started again.
+// Guarantee: the receiver accepts the key, refuses it once it is deleted, and never refuses a valid
+// key, whether the gateway runs or not. The list of the gateway has each use of the key, and the
+// connected receiver. After the restart the receiver learns of changes again.
+#[test]
+fn a_receiver_follows_the_gateway() {
+    let home = Home::new();
+    let gateway = Gateway::start(&home);
+    home.save_context(&gateway);
+    let address = gateway.address("management").to_owned();
+    let (_, token) = create_token(&home);
+    let receiver = Receiver::start(&gateway.url("management"), &token.path(), "10m");
+
+    let (key, other) = (home.create_key("edge"), home.create_key("other"));
+    // Before the receiver has the key, it is undecided, or the key is unknown.
+    receiver.wait_for(&key, 200, &[401, 503]);
+    receiver.wait_for(&other, 200, &[401]);
+    let used = || home.sts_key(&["describe", "--id", &key.id.to_string()]);
+    wait_until(|| used().to_string().contains("\"accepted\":1,"));
+    let listed = follower(&home, &["list"]);
+    let connections = &listed["follower-tokens"][0]["connections"];
+    assert_eq!((&connections[0]["address"], &connections[1]), (&"127.0.0.1".into(), &Value::Null));
+
+    home.delete_key(&key);
+    receiver.wait_for(&key, 401, &[200]);
+
+    drop(gateway);
+    assert_eq!((receiver.send(&other), receiver.send(&key)), (200, 401));
+    let gateway = start_again(&home, &address);
+    let new = home.create_key("new");
+    wait_until(|| {
+        assert_eq!((receiver.send(&other), receiver.send(&key)), (200, 401));
+        receiver.send(&new) == 200
+    });
+    drop(gateway);
+}
+
+// Scenario: the gateway is killed, and does not come back within the maximum staleness of the
+// receiver. Then it comes back, and the token of the receiver is deleted.
+// Guarantee: the receiver says that it does not know, and never that the key is not valid. It
+// accepts the key again once the gateway is back. Without its token it becomes undecided again.
+#[test]
+fn a_receiver_that_is_cut_off_is_undecided() {
+    let home = Home::new();
+    let gateway = Gateway::start(&home);
+    home.save_context(&gateway);
+    let address = gateway.address("management").to_owned();
+    let (id, token) = create_token(&home);
+    let key = home.create_key("edge");
+    let receiver = Receiver::start(&gateway.url("management"), &token.path(), "15s");
+    receiver.wait_for(&key, 200, &[503]);
+    drop(gateway);
+    receiver.wait_for(&key, 503, &[200]);
+    let gateway = start_again(&home, &address);
+    receiver.wait_for(&key, 200, &[503]);
+    follower(&home, &["delete", "--id", &id]);
+    receiver.wait_for(&key, 503, &[200]);
+    drop(gateway);
+}
