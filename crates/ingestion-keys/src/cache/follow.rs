@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::entry::State;
+use super::retry::Retry;
 use super::{KeyCache, nanoseconds};
 use crate::clock::Timestamp;
-use crate::store::{Changes, Cursor, KeyStore, SnapshotChunk, StoreError};
+use crate::store::{Changes, Cursor, KeyStore, SnapshotChunk, StoreError, StoreErrorKind};
 
 /// If the wall clock moves this much more or less than the monotonic clock, somebody has set the
 /// wall clock.
@@ -29,57 +30,89 @@ impl KeyCache {
             Some(cursor) => store.changes_since(cursor).await?,
             None => Changes::SnapshotNeeded,
         };
-        *cursor = Some(match changes {
+        let next = match changes {
             Changes::Since(changes, next) => {
                 self.apply(&changes);
                 next
             }
             Changes::SnapshotNeeded => self.load(store).await?,
-        });
+        };
+        self.revision.store(next.revision, Ordering::Release);
+        *cursor = Some(next);
         self.prune();
         let fresh_until = nanoseconds(began.saturating_add(self.options.max_staleness));
         self.fresh_until.fetch_max(fresh_until, Ordering::Release);
         Ok(())
     }
 
+    /// Reads the store for the first time. While the store is
+    /// [unavailable](StoreErrorKind::Unavailable), tries again, after the same pauses as
+    /// [`follow`](Self::follow).
+    ///
+    /// # Errors
+    ///
+    /// When the store fails in another way, which does not pass by itself.
+    pub async fn read_first(
+        &self,
+        store: &dyn KeyStore,
+        poll_interval: Duration,
+    ) -> Result<(), StoreError> {
+        let mut retry = Retry::new(store, poll_interval);
+        loop {
+            retry.begin();
+            match self.catch_up(store).await {
+                Ok(()) => {
+                    if retry.succeeded() {
+                        tracing::info!("the keys were read");
+                    }
+                    return Ok(());
+                }
+                Err(error) if error.kind() != StoreErrorKind::Unavailable => return Err(error),
+                Err(error) => {
+                    if retry.failed(&error) {
+                        tracing::warn!(
+                            error = &error as &dyn Error,
+                            "the keys cannot be read yet; until they are, nothing is decided \
+                             about them"
+                        );
+                    }
+                }
+            }
+            retry.wait().await;
+        }
+    }
+
     /// Catches up whenever the store has a new revision, and at least once in every
-    /// `poll_interval`. The future never ends. To stop following the store, drop the future.
+    /// `poll_interval`. If the store cannot be read, tries again after a pause. The first pause is
+    /// at most 100 ms long, and each further pause is twice as long, up to `poll_interval`. Each
+    /// pause is shorter by a random part, so that the followers of a store do not return together.
+    /// A notification of the store makes a pause shorter, too.
+    ///
+    /// The future never ends. To stop following the store, drop the future.
     pub async fn follow(&self, store: &dyn KeyStore, poll_interval: Duration) -> Infallible {
-        let mut revision = store.revision();
-        let mut failing = false;
+        let mut retry = Retry::new(store, poll_interval);
         let mut clocks = (self.clock.wall(), self.clock.monotonic());
         loop {
-            revision.mark_unchanged();
+            retry.begin();
             match self.catch_up(store).await {
-                Ok(()) if failing => {
-                    failing = false;
-                    tracing::info!("the keys can be read again");
-                }
-                Ok(()) => {}
-                Err(error) if failing => {
-                    tracing::debug!(error = &error as &dyn Error, "the keys cannot be read")
+                Ok(()) => {
+                    if retry.succeeded() {
+                        tracing::info!("the keys can be read again");
+                    }
                 }
                 Err(error) => {
-                    failing = true;
-                    let fresh_for = self.fresh_for().unwrap_or_default();
-                    tracing::error!(
-                        error = &error as &dyn Error,
-                        ?fresh_for,
-                        "the keys cannot be read; decisions go on from memory"
-                    );
+                    if retry.failed(&error) {
+                        let fresh_for = self.fresh_for().unwrap_or_default();
+                        tracing::error!(
+                            error = &error as &dyn Error,
+                            ?fresh_for,
+                            "the keys cannot be read; decisions go on from memory"
+                        );
+                    }
                 }
             }
             clocks = self.compare_clocks(clocks);
-            let notified = async {
-                // A store that is gone or fails sends no notification. Then only the poll interval
-                // ends the wait.
-                if failing || revision.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            };
-            // The result is ignored, because the loop reads the store again in both cases: after a
-            // notification and after the poll interval.
-            let _elapsed = tokio::time::timeout(poll_interval, notified).await;
+            retry.wait().await;
         }
     }
 

@@ -5,6 +5,7 @@ mod entry;
 mod follow;
 mod identities;
 mod key_handle;
+mod retry;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -13,7 +14,7 @@ mod usage;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Ready, ready};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct KeyCache {
     keys: Map<Entry>,
     /// The time until which the cache decides, in nanoseconds of the monotonic clock.
     fresh_until: AtomicU64,
+    /// The revision of the store up to which the cache has read its changes.
+    revision: AtomicI64,
     usage: Registry,
     writer: Mutex<Writer>,
     follower: tokio::sync::Mutex<Option<Cursor>>,
@@ -109,6 +112,7 @@ impl KeyCache {
         Self {
             keys: Map::default(),
             fresh_until: AtomicU64::new(0),
+            revision: AtomicI64::new(0),
             usage: Registry::new(&options),
             writer: Mutex::default(),
             follower: tokio::sync::Mutex::default(),
@@ -201,6 +205,14 @@ impl KeyCache {
         let read_at = fresh_until.checked_sub(nanoseconds(self.options.max_staleness))?;
         let age = nanoseconds(self.clock.monotonic()).saturating_sub(read_at);
         Some(Duration::from_nanos(age))
+    }
+
+    /// Returns the revision of the store up to which the cache has read the changes. Returns `None`
+    /// if the store was never read.
+    #[must_use]
+    pub fn revision(&self) -> Option<i64> {
+        let was_read = self.freshness() != Err(NotFresh::NeverRead);
+        was_read.then(|| self.revision.load(Ordering::Acquire))
     }
 
     /// Checks whether the checksum of the token is right, whether the cache is fresh, and whether

@@ -8,6 +8,7 @@ use crate::fixture::{NOW, Outcome, allow, commit, decide, key, record};
 use crate::key::{KeyId, KeyRecord, Usage};
 use crate::store::{KeyStore, MemoryStore, Write};
 
+mod follow;
 mod usage;
 
 const MAX_STALENESS: Duration = Duration::from_secs(600);
@@ -310,58 +311,6 @@ proptest! {
 /// Runs a future to its end, on a runtime without other tasks.
 fn futures<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
-}
-
-/// Waits until another task has made the condition true. Tokio's paused clock does not advance
-/// meanwhile, because this task never sleeps.
-async fn until(mut holds: impl FnMut() -> bool) {
-    while !holds() {
-        tokio::task::yield_now().await;
-    }
-}
-
-fn follow(env: &TestEnv) -> tokio::task::JoinHandle<()> {
-    let (cache, store) = (Arc::clone(&env.cache), Arc::clone(&env.store));
-    tokio::spawn(async move {
-        cache.follow(&*store, Duration::from_secs(5)).await;
-    })
-}
-
-// Scenario: a key is written to the store that a cache follows.
-// Guarantee: the key is in force before the poll interval has elapsed.
-#[tokio::test(start_paused = true)]
-async fn a_follower_is_woken() {
-    let env = TestEnv::new();
-    let follower = follow(&env);
-    let start = tokio::time::Instant::now();
-    env.write(Write::Insert(record(1, "n"))).await;
-    until(|| env.decide(1) == allow("n")).await;
-    env.write(Write::Insert(record(2, "n"))).await;
-    until(|| env.decide(2) == allow("n")).await;
-    assert_eq!(start.elapsed(), Duration::ZERO);
-    follower.abort();
-}
-
-// Scenario: the notifications of the store are lost. Later the store fails for a while.
-// Guarantee: a change is in force after the next poll. After the failure, the follower reads the
-// store again.
-#[tokio::test(start_paused = true)]
-async fn a_follower_polls() {
-    let env = TestEnv::new();
-    env.store.mute();
-    let follower = follow(&env);
-    until(|| env.cache.fresh_for().is_some()).await;
-    env.write(Write::Insert(record(1, "n"))).await;
-    tokio::time::sleep(Duration::from_millis(5001)).await;
-    assert_eq!(env.decide(1), allow("n"));
-    env.store.fail(true);
-    env.clock.advance(MAX_STALENESS);
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(env.decide(1), Outcome::Undecided);
-    env.store.fail(false);
-    tokio::time::sleep(Duration::from_millis(5001)).await;
-    assert_eq!(env.decide(1), allow("n"));
-    follower.abort();
 }
 
 // Scenario: valid, disabled, deleted, unknown and malformed keys are presented again after their
