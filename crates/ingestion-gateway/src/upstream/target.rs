@@ -9,8 +9,9 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Uri, Version};
 use hyper::body::Body;
+use ingestion_keys::cache::Standing;
+use otlp_auth::Identity;
 use otlp_auth::server::CredentialExtractor;
-use otlp_auth::{DenyReason, Identity};
 use otlp_receiver::{Refusal, ResponseFormat};
 
 use super::answer::{Failure, Format};
@@ -23,7 +24,7 @@ use crate::http1;
 use crate::telemetry::upstream::UpstreamMetrics;
 
 /// Tells whether the key of a request is still valid.
-pub(crate) type Standing = dyn Fn(&Identity) -> Result<(), DenyReason> + Send + Sync;
+pub(crate) type CheckStanding = dyn Fn(&Identity) -> Standing + Send + Sync;
 
 /// Who is answered if the upstream does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub(crate) struct Target {
     pub(super) answers: Answers,
     /// For the challenges of answers to keys that have become invalid.
     pub(super) extractor: CredentialExtractor,
-    pub(super) standing: Arc<Standing>,
+    pub(super) standing: Arc<CheckStanding>,
     /// The largest number of bytes of a body.
     pub(super) max_body: u64,
     pub(super) metrics: Arc<UpstreamMetrics>,

@@ -6,6 +6,7 @@ mod follow;
 mod identities;
 mod key_handle;
 mod retry;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -20,11 +21,12 @@ use std::time::Duration;
 
 use ingestion_api::IngestionKey;
 use otlp_auth::server::ServerAuthenticator;
-use otlp_auth::{Credential, Decision, DenyReason, Identity, Undecided, Verdict};
+use otlp_auth::{Credential, Decision, DenyReason, Undecided, Verdict};
 
 use self::digest_prefix::{DigestPrefix, Map};
 use self::entry::{Entry, State};
 pub use self::key_handle::KeyHandle;
+pub use self::standing::Standing;
 pub use self::totals::{UsageTotal, UsageTotals};
 pub use self::usage::PendingUsage;
 use self::usage::Registry;
@@ -138,37 +140,6 @@ impl KeyCache {
     /// [`Undecided`] if the cache has never read its store, or could not read it for too long.
     pub fn peek(&self, credential: &Credential<'_>) -> Verdict {
         self.verdict(credential, |entry, digest| entry.peek(&*self.clock, digest, &self.usage))
-    }
-
-    /// Checks whether the key of a request is still valid. A request that stays open for long, such
-    /// as a stream, is decided on once, at its beginning. This function finds out later that the
-    /// key was deleted or disabled, or has expired. It looks the key up in memory and counts
-    /// nothing, so it may be called several times a second for every open request.
-    ///
-    /// The identity of another authenticator is always valid here. The result does not depend on
-    /// whether the cache is undecided about new requests.
-    ///
-    /// # Errors
-    ///
-    /// The reason for which the cache denies a new request with the key.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ingestion_keys::cache::KeyCache;
-    /// use otlp_auth::Identity;
-    ///
-    /// fn may_go_on(cache: &KeyCache, identity: &Identity) -> bool {
-    ///     cache.standing(identity).is_ok()
-    /// }
-    /// ```
-    pub fn standing(&self, identity: &Identity) -> Result<(), DenyReason> {
-        let Some(handle) = identity.handle::<KeyHandle>() else { return Ok(()) };
-        match self.keys.pin().get(&handle.digest) {
-            Some(entry) => entry.deny_reason(&*self.clock).map_or(Ok(()), Err),
-            // A snapshot of the store did not contain the key, or its tombstone was removed.
-            None => Err(DenyReason::Revoked),
-        }
     }
 
     /// Returns the number of keys, including the expired and disabled keys.

@@ -1,7 +1,9 @@
 use otlp_auth::DenyReason::{Expired, Malformed, Revoked, Unknown};
+use otlp_auth::Identity;
 use otlp_auth::server::InMemoryAuthenticator;
 use proptest::prelude::*;
 
+use super::Standing::{Denied, Good};
 use super::*;
 use crate::clock::ManualClock;
 use crate::fixture::{NOW, Outcome, allow, commit, decide, key, record};
@@ -89,9 +91,10 @@ fn before_the_first_snapshot_only_formats_are_decided() {
 }
 
 // Scenario: a request with each key stays open, and the key is renamed, disabled, enabled, expires,
-// is deleted, or is missing in a restored store. The cache becomes too stale to decide.
-// Guarantee: the standing of the open request is at each moment what a new request would get, and
-// does not depend on the staleness. The identity of another authenticator stays good.
+// is deleted, or is missing in a restored store. Meanwhile the cache becomes too stale to decide,
+// and reads its store again.
+// Guarantee: the standing of the open request is at each moment what a new request would get. The
+// identity of another authenticator stays good, also while the cache is undecided.
 #[tokio::test]
 async fn the_standing_of_an_open_request_follows_its_key() {
     let env = TestEnv::new();
@@ -100,7 +103,7 @@ async fn the_standing_of_an_open_request_follows_its_key() {
     let credential = Credential::new("StackState", secret.expose_secret()).unwrap();
     let Ok(Decision::Allow(open)) = env.cache.decide(&credential) else { panic!("it is valid") };
     let standing = || env.cache.standing(&open);
-    assert_eq!(standing(), Ok(()));
+    assert_eq!(standing(), Good);
     let expires_at = NOW.saturating_add(Duration::from_secs(3600));
     let mut revision = record.revision;
     let mut states = Vec::new();
@@ -113,17 +116,20 @@ async fn the_standing_of_an_open_request_follows_its_key() {
         env.catch_up().await;
         states.push(standing());
     }
-    assert_eq!(states, [Ok(()), Err(Revoked), Ok(()), Ok(())]);
+    assert_eq!(states, [Good, Denied(Revoked), Good, Good]);
     env.clock.advance(Duration::from_secs(3599));
-    assert_eq!((standing(), env.cache.fresh_for()), (Ok(()), None));
+    let receiver = Identity::new("receiver");
+    assert_eq!((standing(), env.cache.standing(&receiver)), (Standing::Undecided, Good));
+    env.catch_up().await;
+    assert_eq!(standing(), Good);
     env.clock.advance(Duration::from_secs(1));
-    assert_eq!(standing(), Err(Expired));
+    assert_eq!(standing(), Denied(Expired));
     env.write(Write::Delete(KeyRecord { revision, ..record })).await;
     env.catch_up().await;
-    assert_eq!(standing(), Err(Revoked));
+    assert_eq!(standing(), Denied(Revoked));
     env.cache.catch_up(&MemoryStore::new([1; 16])).await.unwrap();
-    assert_eq!(standing(), Err(Revoked));
-    assert_eq!(env.cache.standing(&Identity::new("receiver")), Ok(()));
+    assert_eq!(standing(), Denied(Revoked));
+    assert_eq!(env.cache.standing(&receiver), Good);
 }
 
 // Scenario: `decide` and `peek` are called for valid, disabled, expired, deleted and unknown keys.
