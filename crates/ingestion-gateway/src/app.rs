@@ -103,7 +103,7 @@ impl App {
             (LogThrottle::for_keys(), LogThrottle::for_management_calls());
         let log_throttles = [Arc::clone(&key_lines), Arc::clone(&call_lines)];
         let shared_key = Arc::<SharedKeyUse>::default();
-        keys::observe(&cache, Arc::clone(&shared_key), &meter);
+        keys::observe(&cache, &*key_store, Arc::clone(&shared_key), &meter);
         let admission = Admission::new(key_lines, shared_key, &meter);
         let authorizer = Authorizer::new(Arc::clone(&cache), config, admission.denials(), &meter);
         if config.upstream.discards() {
