@@ -19,12 +19,20 @@ use crate::tls::TlsError;
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The key database cannot be opened or read, or another file has its place.
-    #[error("the key database {path} cannot be used")]
+    #[error("the key database {database} cannot be used")]
     Store {
-        /// The path of the database.
-        path: PathBuf,
+        /// The path of an SQLite file, or the URL of a PostgreSQL database without its password.
+        database: String,
         /// The cause.
         source: StoreError,
+    },
+    /// The password file of the key database cannot be used.
+    #[error("storage.password_file {path} cannot be used")]
+    PasswordFile {
+        /// The path of the file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
     },
     /// The key database cannot be backed up.
     #[error("the key database {path} cannot be backed up")]
@@ -34,6 +42,9 @@ pub enum RunError {
         /// The cause.
         source: StoreError,
     },
+    /// The key database is one of PostgreSQL, which has its own programs for backups.
+    #[error("storage.url names a PostgreSQL database: back it up with pg_dump")]
+    BackupOfPostgres,
     /// The admin token file cannot be used.
     #[error(transparent)]
     AdminTokens(#[from] AdminTokensError),
@@ -81,12 +92,15 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Returns the exit code of the process. The code is 69 if something that the gateway needs is
-    /// not available, and 70 after an error in this program.
+    /// Returns the exit code of the process. The code is 64 if the command does not fit the
+    /// configuration, 69 if something that the gateway needs is not available, and 70 after an
+    /// error in this program.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::BackupOfPostgres => 64,
             Self::Store { .. }
+            | Self::PasswordFile { .. }
             | Self::Backup { .. }
             | Self::AdminTokens(_)
             | Self::Tls { .. }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ingestion_keys::store::{BackedUp, BackupProgress, SqliteStore};
 
-use crate::config::Config;
+use crate::config::{Config, Database};
 use crate::error::RunError;
 
 /// Copies the key database to the new file `target`. Shows the progress on standard error if that
@@ -13,8 +13,13 @@ use crate::error::RunError;
 ///
 /// # Errors
 ///
-/// When the database cannot be read, or the copy cannot be written.
+/// When the database cannot be read, or the copy cannot be written. A PostgreSQL database is not
+/// copied.
 pub fn back_up(config: &Config, target: &Path, overwrite: bool) -> Result<BackedUp, RunError> {
+    let path = match &config.storage.database {
+        Database::Sqlite(path) => path,
+        Database::Postgres(_) => return Err(RunError::BackupOfPostgres),
+    };
     let is_shown = io::stderr().is_terminal();
     let mut shown = None;
     let progress = |progress| {
@@ -30,9 +35,9 @@ pub fn back_up(config: &Config, target: &Path, overwrite: bool) -> Result<Backed
             shown = Some(text);
         }
     };
-    let backed_up = SqliteStore::back_up(&config.storage.path, target, overwrite, progress);
+    let backed_up = SqliteStore::back_up(path, target, overwrite, progress);
     if is_shown {
         let _ = write!(io::stderr(), "\r\u{1b}[K");
     }
-    backed_up.map_err(|source| RunError::Backup { path: config.storage.path.clone(), source })
+    backed_up.map_err(|source| RunError::Backup { path: path.clone(), source })
 }
