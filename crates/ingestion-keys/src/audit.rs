@@ -4,7 +4,7 @@ use crate::clock::Timestamp;
 use crate::key::KeyId;
 
 /// An entry of the audit log: one change of one key. An entry never contains a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AuditEntry {
     /// The position of the change among all changes: later changes have larger revisions.
     pub revision: i64,
@@ -17,7 +17,7 @@ pub struct AuditEntry {
 }
 
 /// The content of a change: which key was changed, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AuditNote {
     /// The kind of change.
     pub action: AuditAction,
@@ -59,7 +59,7 @@ impl AuditAction {
 }
 
 /// A field of a key, with its values before and after a change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FieldChange {
     /// The name.
     Name(FromTo<String>),
@@ -85,7 +85,7 @@ impl FieldChange {
 }
 
 /// The values of a field before and after a change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FromTo<T> {
     /// The value before the change; `None` if the field was not set.
     pub from: Option<T>,

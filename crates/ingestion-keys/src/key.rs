@@ -1,6 +1,7 @@
 //! The types of a stored key. None of them contains the plaintext of the key.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
 use ingestion_api::IngestionKey;
@@ -99,6 +100,12 @@ impl PartialEq for KeyDigest {
 
 impl Eq for KeyDigest {}
 
+impl Hash for KeyDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
 impl fmt::Debug for KeyDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("KeyDigest").finish_non_exhaustive()
@@ -106,7 +113,7 @@ impl fmt::Debug for KeyDigest {
 }
 
 /// A key in a store, without its usage.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyRecord {
     /// The id.
     pub id: KeyId,
@@ -135,7 +142,7 @@ pub struct KeyRecord {
 }
 
 /// A key and its usage.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StoredKey {
     /// The key.
     pub record: KeyRecord,
@@ -144,7 +151,7 @@ pub struct StoredKey {
 }
 
 /// The usage of a key: how often, when and by which clients the key was used.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Usage {
     /// The number of requests that were allowed and answered with success. In a cache that does not
     /// learn the answers, every allowed request is counted here

@@ -27,11 +27,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod any_name;
 mod any_server;
 mod failure;
 mod roots;
 mod verifier;
 
+pub use any_name::any_name;
 pub use any_server::any_server;
 pub use failure::TlsFailure;
 pub use roots::{RootsError, certificates_from_pem, system_roots};

@@ -3,6 +3,8 @@
 //! A store has no rules about which changes are allowed. It makes each [`Commit`] completely or not
 //! at all, and numbers the changes in the order in which it makes them.
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod audit_text;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 mod error;
@@ -13,6 +15,8 @@ mod postgres;
 mod snapshot;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+mod transfer;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -28,6 +32,8 @@ pub use postgres::{PostgresOptions, PostgresStore, PostgresUrlError};
 pub use snapshot::{Snapshot, SnapshotChunk, SnapshotSender};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{BackedUp, BackupProgress, SqliteOptions, SqliteStore};
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+pub use transfer::{Copied, CopyError, CopyProgress};
 
 use crate::audit::{AuditEntry, AuditNote};
 use crate::clock::Timestamp;
@@ -37,6 +43,15 @@ use crate::key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
 /// revoked. Later it is denied as unknown. The store and the cache both remember deleted keys for
 /// this duration.
 pub const TOMBSTONE_RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// The largest number of changes that are read after a cursor. For more changes, the caller has
+/// to read a snapshot.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+const MAX_CHANGES: usize = 100_000;
+
+/// The number of keys in one chunk of a snapshot.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+const CHUNK: usize = 4096;
 
 /// A store of keys.
 ///
@@ -155,7 +170,7 @@ pub type ChangeId = [u8; 16];
 /// A position in the history of one store: a revision, and the id of the change with this revision.
 /// A store that was restored from a backup has another history, in which another change may have
 /// the same revision. The ids of the two changes differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
     /// The revision.
     pub revision: i64,
@@ -173,7 +188,7 @@ pub enum Changes {
 }
 
 /// The state of a key after its last change, as far as a cache needs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Change {
     /// The revision of the last change of the key.
     pub revision: i64,
@@ -186,7 +201,7 @@ pub struct Change {
 }
 
 /// The state of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KeyState {
     /// The key exists.
     Live {

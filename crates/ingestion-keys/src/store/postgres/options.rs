@@ -49,7 +49,8 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 /// ```
 #[derive(Clone)]
 pub struct PostgresOptions {
-    pub(super) config: Config,
+    /// One configuration for each host of the URL.
+    pub(super) hosts: Vec<Config>,
     pub(super) trust: Trust,
     /// The URL without its password.
     shown: String,
@@ -112,16 +113,14 @@ impl PostgresOptions {
                 _ => others.push(parameter),
             }
         }
-        let for_library = format!("postgres://{base}?{}", others.join("&"));
-        let mut config: Config = for_library.parse().map_err(reason)?;
-        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            return Err(PostgresUrlError::NoHost);
-        }
-        config.ssl_mode(match mode {
+        let ssl_mode = match mode {
             Mode::Disable => SslMode::Disable,
             Mode::Prefer => SslMode::Prefer,
             Mode::Require | Mode::VerifyCa | Mode::VerifyFull => SslMode::Require,
-        });
+        };
+        let hosts = each_host(base)
+            .map(|base| host(&format!("postgres://{base}?{}", others.join("&")), ssl_mode))
+            .collect::<Result<_, _>>()?;
         let roots = match &root_file {
             Some(path) if path != "system" => Roots::File(PathBuf::from(path)),
             _ => Roots::System,
@@ -132,21 +131,20 @@ impl PostgresOptions {
             Mode::Require if root_file.is_some() => Trust::Authority { roots, checks_name: false },
             Mode::Disable | Mode::Prefer | Mode::Require => Trust::Any,
         };
-        set_defaults(&mut config);
-        Ok(Self { config, trust, shown: without_password(url) })
+        Ok(Self { hosts, trust, shown: without_password(url) })
     }
 
     /// Sets the password, in place of the password in the URL.
     #[must_use]
     pub fn with_password(mut self, password: &[u8]) -> Self {
-        self.config.password(password);
+        self.hosts.iter_mut().for_each(|host| _ = host.password(password));
         self
     }
 
     /// Returns whether the options have a password.
     #[must_use]
     pub fn has_password(&self) -> bool {
-        self.config.get_password().is_some()
+        self.hosts.iter().any(|host| host.get_password().is_some())
     }
 }
 
@@ -173,6 +171,26 @@ impl Mode {
     }
 }
 
+/// Divides the part of a URL before its parameters, `user@one:5432,two:5432/database`, into one such
+/// part for each host.
+fn each_host(base: &str) -> impl Iterator<Item = String> {
+    let (place, database) = base.split_once('/').unwrap_or((base, ""));
+    let (user, hosts) = place.split_once('@').map_or(("", place), |(user, hosts)| (user, hosts));
+    let at = if user.is_empty() { "" } else { "@" };
+    hosts.split(',').map(move |host| format!("{user}{at}{host}/{database}"))
+}
+
+/// Reads the URL of one host.
+fn host(url: &str, ssl_mode: SslMode) -> Result<Config, PostgresUrlError> {
+    let mut config: Config = url.parse().map_err(reason)?;
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        return Err(PostgresUrlError::NoHost);
+    }
+    config.ssl_mode(ssl_mode);
+    set_defaults(&mut config);
+    Ok(config)
+}
+
 /// Sets what the URL does not say. A database that is gone is noticed within half a minute, and a
 /// server that cannot be written to, such as a standby, is not used.
 fn set_defaults(config: &mut Config) {
@@ -193,6 +211,7 @@ fn set_defaults(config: &mut Config) {
 }
 
 /// Says what `tokio_postgres` found wrong. Its messages name a parameter and no value.
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
 fn reason(error: tokio_postgres::Error) -> PostgresUrlError {
     let cause = std::error::Error::source(&error).map(ToString::to_string);
     PostgresUrlError::Other(cause.unwrap_or_else(|| "the URL cannot be understood".to_owned()))

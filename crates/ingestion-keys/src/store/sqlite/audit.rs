@@ -1,14 +1,13 @@
-//! Reads and writes the tables of the audit log. The texts in the columns `action` and `field`
-//! belong to the format of the database. These texts do not change when a name in the API or in the
-//! code changes.
+//! Reads and writes the tables of the audit log.
 
 use rusqlite::{Connection, Row, Transaction, params};
 
 use super::error::SqliteError;
 use super::rows::key_id;
-use crate::audit::{AuditAction, AuditEntry, AuditNote, FieldChange, FromTo};
+use crate::audit::{AuditEntry, AuditNote, FromTo};
 use crate::clock::Timestamp;
 use crate::key::KeyId;
+use crate::store::audit_text;
 
 /// Adds the entry of a change to the log.
 pub(super) fn write(
@@ -25,7 +24,7 @@ pub(super) fn write(
         revision,
         at.as_millis(),
         who,
-        action_name(note.action),
+        audit_text::action_name(note.action),
         note.key_id.get(),
         note.key_name,
         note.other_key_id.map(KeyId::get),
@@ -34,7 +33,7 @@ pub(super) fn write(
          VALUES (?1, ?2, ?3, ?4, ?5)";
     let mut insert = transaction.prepare_cached(sql)?;
     for (position, change) in (0_i64..).zip(&note.changes) {
-        let (field, FromTo { from, to }) = columns(change);
+        let (field, FromTo { from, to }) = audit_text::columns(change);
         insert.execute(params![revision, position, field, from, to])?;
     }
     Ok(())
@@ -63,7 +62,8 @@ pub(super) fn read(
         let field: Option<String> = row.get(7)?;
         if let (Some(field), Some(entry)) = (field, entries.last_mut()) {
             let values = FromTo { from: row.get(8)?, to: row.get(9)? };
-            entry.note.changes.push(field_change(&field, values)?);
+            let change = audit_text::field_change(&field, values);
+            entry.note.changes.push(change.map_err(|_| not_understood("audit_changes"))?);
         }
     }
     Ok(entries)
@@ -71,8 +71,9 @@ pub(super) fn read(
 
 /// Reads an entry without its changed fields.
 fn entry(row: &Row<'_>) -> Result<AuditEntry, SqliteError> {
+    let action = audit_text::action(row.get_ref(3)?.as_str().unwrap_or_default());
     let note = AuditNote {
-        action: action(row.get_ref(3)?.as_str().unwrap_or_default())?,
+        action: action.map_err(|_| not_understood("audit"))?,
         key_id: key_id(row.get(4)?)?,
         key_name: row.get(5)?,
         other_key_id: row.get::<_, Option<_>>(6)?.map(key_id).transpose()?,
@@ -82,59 +83,6 @@ fn entry(row: &Row<'_>) -> Result<AuditEntry, SqliteError> {
     Ok(AuditEntry { revision: row.get(0)?, at, who: row.get(2)?, note })
 }
 
-fn action_name(action: AuditAction) -> &'static str {
-    match action {
-        AuditAction::Create => "create",
-        AuditAction::Update => "update",
-        AuditAction::Rotate => "rotate",
-        AuditAction::Delete => "delete",
-    }
-}
-
-fn action(name: &str) -> Result<AuditAction, SqliteError> {
-    match name {
-        "create" => Ok(AuditAction::Create),
-        "update" => Ok(AuditAction::Update),
-        "rotate" => Ok(AuditAction::Rotate),
-        "delete" => Ok(AuditAction::Delete),
-        _ => Err(SqliteError::Row { table: "audit" }),
-    }
-}
-
-/// Returns the values of the columns `field`, `old_value` and `new_value` for a change.
-fn columns(change: &FieldChange) -> (&'static str, FromTo<String>) {
-    fn texts<T>(values: &FromTo<T>, text: impl Fn(&T) -> String) -> FromTo<String> {
-        FromTo { from: values.from.as_ref().map(&text), to: values.to.as_ref().map(&text) }
-    }
-    match change {
-        FieldChange::Name(values) => ("name", values.clone()),
-        FieldChange::Description(values) => ("description", values.clone()),
-        FieldChange::Expiration(values) => {
-            ("expiration", texts(values, |at| at.as_millis().to_string()))
-        }
-        FieldChange::Enabled(values) => ("enabled", texts(values, bool::to_string)),
-    }
-}
-
-fn field_change(field: &str, values: FromTo<String>) -> Result<FieldChange, SqliteError> {
-    fn parsed<T>(
-        values: FromTo<String>,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<FromTo<T>, SqliteError> {
-        let not_understood = SqliteError::Row { table: "audit_changes" };
-        let value = |text: Option<String>| text.map(|text| parse(&text).ok_or(())).transpose();
-        match (value(values.from), value(values.to)) {
-            (Ok(from), Ok(to)) => Ok(FromTo { from, to }),
-            _ => Err(not_understood),
-        }
-    }
-    Ok(match field {
-        "name" => FieldChange::Name(values),
-        "description" => FieldChange::Description(values),
-        "expiration" => FieldChange::Expiration(parsed(values, |text| {
-            text.parse().ok().map(Timestamp::from_millis)
-        })?),
-        "enabled" => FieldChange::Enabled(parsed(values, |text| text.parse().ok())?),
-        _ => return Err(SqliteError::Row { table: "audit_changes" }),
-    })
+fn not_understood(table: &'static str) -> SqliteError {
+    SqliteError::Row { table }
 }

@@ -4,6 +4,8 @@ mod audit;
 mod backup;
 mod create;
 mod error;
+#[cfg(feature = "postgres")]
+mod export;
 mod file;
 mod files;
 mod reserve;
@@ -30,8 +32,8 @@ use self::files::Files;
 use self::reserve::Reserve;
 use self::worker::Worker;
 use super::{
-    Change, Changes, Commit, CommitError, Committed, Cursor, KeyStore, Snapshot, SnapshotChunk,
-    SnapshotSender, StoreError, StoreErrorKind, UsageBatch,
+    CHUNK, Change, Changes, Commit, CommitError, Committed, Cursor, KeyStore, MAX_CHANGES,
+    Snapshot, SnapshotChunk, SnapshotSender, StoreError, StoreErrorKind, UsageBatch,
 };
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
@@ -39,13 +41,6 @@ use crate::key::{KeyId, StoredKey};
 
 /// How long a statement waits while another program has SQLite's lock on the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The largest number of changes that are read after a cursor. For more changes, the caller has
-/// to read a snapshot.
-const MAX_CHANGES: usize = 100_000;
-
-/// The number of keys in one chunk of a snapshot.
-const CHUNK: usize = 4096;
 
 /// The options for opening a database.
 #[derive(Clone, Debug)]
