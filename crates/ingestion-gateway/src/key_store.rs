@@ -38,7 +38,7 @@ pub(crate) async fn open(config: &StorageConfig) -> Result<OpenStore, RunError> 
                 Some(path) => with_password_of(options, path)?,
                 None => PostgresOptions::clone(options),
             };
-            let store = PostgresStore::new(options).map_err(unusable)?;
+            let store = PostgresStore::new(&options).map_err(unusable)?;
             Ok(OpenStore { store: Arc::new(store), file: None })
         }
     }
