@@ -1,26 +1,48 @@
 //! Tests of a gateway whose keys are in a PostgreSQL database.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use test_postgres::Postgres;
 use tokio::net::TcpSocket;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tonic::Code;
 
 use crate::calls::{ARROW, Client, Status, TRACES};
-use crate::program::{Gateway, run_to_end};
+use crate::program::{Gateway, PATIENCE, run_to_end};
 
 /// A key with the right format, which no database has.
 const KEY: &str = "iapikeyok-12345678-9ABCDEFG-HIJKLMNO-4UUaeN";
 const RECEIVER_KEY: &str = "a-shared-key-of-the-installation";
 const KEYS: &str = "/api/security/ingestion/api_keys";
 
-/// Starts a gateway whose database is at this port.
-async fn start(port: u16) -> Gateway {
-    let url = format!("--set=storage.url=postgres://keys@127.0.0.1:{port}/keys?sslmode=disable");
+/// Starts a gateway whose keys are in the database with this URL.
+async fn start(url: &str) -> Gateway {
+    let url = format!("--set=storage.url={url}");
     let receiver = format!("--set=auth.receiver_api_key={RECEIVER_KEY}");
     Gateway::start_with(&[&url, &receiver]).await
+}
+
+/// Starts a gateway whose database is at this address, where no database is.
+async fn start_without_database(address: SocketAddr) -> Gateway {
+    start(&format!("postgres://keys@{address}/keys?sslmode=disable")).await
+}
+
+/// Sends with a key until the answer has this status. Every answer before must have `before`.
+async fn until(gateway: &Gateway, key: &str, before: StatusCode, status: StatusCode) {
+    let answers = async {
+        loop {
+            match gateway.send_http(key).await.status() {
+                answer if answer == status => break,
+                answer => assert_eq!(answer, before),
+            }
+        }
+    };
+    timeout(PATIENCE, answers).await.unwrap();
 }
 
 async fn readyz(gateway: &Gateway) -> (StatusCode, String) {
@@ -59,6 +81,7 @@ async fn assert_waits(mut gateway: Gateway) {
     let forward = forward.header("authorization", format!("StackState {KEY}"));
     assert_undecided(&forward.send().await.unwrap());
 
+    let mut calls = JoinSet::new();
     for (method, path, body) in [
         (Method::GET, KEYS.to_owned(), None),
         (Method::POST, KEYS.to_owned(), Some(json!({"name": "edge"}))),
@@ -69,15 +92,18 @@ async fn assert_waits(mut gateway: Gateway) {
         (Method::GET, "/api/security/ingestion/audit".to_owned(), None),
     ] {
         let call = gateway.call(method.clone(), &path);
-        let call = body.iter().fold(call, |call, body| call.json(body));
-        let response = call.send().await.unwrap();
-        assert_undecided(&response);
-        let problem: Value = response.json().await.unwrap();
-        assert_eq!(problem["errors"][0]["_type"], "Unavailable", "{method} {path}: {problem}");
+        let call = body.iter().fold(call, |call, body| call.json(body)).send();
+        calls.spawn(async move {
+            let response = call.await.unwrap();
+            assert_undecided(&response);
+            let problem: Value = response.json().await.unwrap();
+            assert_eq!(problem["errors"][0]["_type"], "Unavailable", "{method} {path}: {problem}");
+        });
     }
     let asked = json!({"apiKey": KEY});
     let asked = gateway.call(Method::POST, "/api/security/ingestion/authorize").json(&asked);
     assert_undecided(&asked.send().await.unwrap());
+    timeout(PATIENCE, calls.join_all()).await.unwrap();
 
     // What needs no database is decided.
     assert_eq!(gateway.send_http(RECEIVER_KEY).await.status(), StatusCode::OK);
@@ -98,7 +124,7 @@ async fn a_closed_port_is_waited_for() {
     let socket = TcpSocket::new_v4().unwrap();
     // A port that is bound and does not listen belongs to nobody else, and refuses connections.
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    assert_waits(start(socket.local_addr().unwrap().port()).await).await;
+    assert_waits(start_without_database(socket.local_addr().unwrap()).await).await;
 }
 
 // Scenario: somebody accepts connections at the address of the database, and says nothing.
@@ -106,7 +132,7 @@ async fn a_closed_port_is_waited_for() {
 #[tokio::test]
 async fn a_silent_port_is_waited_for() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    assert_waits(start(silent.local_addr().unwrap().port()).await).await;
+    assert_waits(start_without_database(silent.local_addr().unwrap()).await).await;
 }
 
 // Scenario: the password file does not exist, or contains only a line end.
@@ -124,4 +150,118 @@ async fn a_password_file_that_cannot_be_used_is_named() {
         assert!(errors.contains(&expected) && errors.contains(cause), "{errors}");
         fs::write(&file, "\n").unwrap();
     }
+}
+
+// Scenario: a key is created, listed, used, rotated and deleted. Then another gateway starts on the
+// same database.
+// Guarantee: the keys are in the database. Each change is in force when it is answered, and also in
+// the other gateway.
+#[tokio::test]
+async fn keys_live_in_the_database() {
+    let server = Postgres::shared();
+    let url = server.create_database();
+    let gateway = start(&url).await;
+    assert_eq!(readyz(&gateway).await.0, StatusCode::OK);
+    let (rotated, deleted) = (gateway.create("rotated").await, gateway.create("deleted").await);
+    let listed: Value = gateway.call(Method::GET, KEYS).send().await.unwrap().json().await.unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
+    for key in [&rotated, &deleted] {
+        assert_eq!(gateway.send_http(&key.secret).await.status(), StatusCode::OK);
+        assert_eq!(gateway.send_grpc(&key.secret, 1, None).await, Code::Ok);
+    }
+    gateway.delete(deleted.id).await;
+    let path = format!("{KEYS}/{}/rotate", rotated.id);
+    let rotation = gateway.call(Method::POST, &path).json(&json!({"overlap": 0})).send();
+    let new: Value = rotation.await.unwrap().json().await.unwrap();
+    let new = new["apiKey"].as_str().unwrap();
+    for gateway in [&gateway, &start(&url).await] {
+        assert_eq!(gateway.send_http(new).await.status(), StatusCode::OK);
+        for key in [&rotated, &deleted] {
+            let refused = gateway.send_http(&key.secret).await.status();
+            assert_eq!(refused, StatusCode::UNAUTHORIZED);
+        }
+        assert!(gateway.metrics().await.contains("\ningestion_keys_lag"));
+    }
+}
+
+// Scenario: two gateways share a database. A key is created on one of them, used on the other one,
+// and deleted on the first one.
+// Guarantee: the other gateway lets the key in, and refuses it soon after the deletion. Its answer
+// is never undecided.
+#[tokio::test]
+async fn gateways_follow_each_other() {
+    let server = Postgres::shared();
+    let url = server.create_database();
+    let (one, other) = (start(&url).await, start(&url).await);
+    let key = one.create("edge").await;
+    until(&other, &key.secret, StatusCode::UNAUTHORIZED, StatusCode::OK).await;
+    one.delete(key.id).await;
+    until(&other, &key.secret, StatusCode::OK, StatusCode::UNAUTHORIZED).await;
+    assert_eq!(other.send_grpc(&key.secret, 1, None).await, Code::Unauthenticated);
+}
+
+// Scenario: a gateway creates a key and ends. Then the server of the database stops, a gateway
+// starts, and the server starts again.
+// Guarantee: the gateway is undecided about the key and not ready. When the server is back, the
+// gateway is ready and lets the key in, without a restart.
+#[tokio::test]
+async fn a_cold_start_waits_for_the_server() {
+    let server = Postgres::start();
+    let url = server.create_database();
+    let key = start(&url).await.create("edge").await.secret;
+    server.stop_fast();
+    let gateway = start(&url).await;
+    assert_undecided(&gateway.send_http(&key).await);
+    assert_eq!(readyz(&gateway).await.1, "not ready: the keys were never read\n");
+    server.start_again();
+    until(&gateway, &key, StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK).await;
+    assert_eq!(readyz(&gateway).await.0, StatusCode::OK);
+    gateway.log.wait_for("the keys were read").await;
+}
+
+// Scenario: a gateway starts while the server of its database is stopped. When the server is back,
+// it has no such database.
+// Guarantee: the gateway ends with exit code 69, as it does at the start.
+#[tokio::test]
+async fn a_database_that_does_not_exist_is_not_waited_for() {
+    let server = Postgres::start();
+    let url = server.url("nothing");
+    server.stop_fast();
+    let mut gateway = start(&url).await;
+    server.start_again();
+    assert_eq!(gateway.ended().await.code(), Some(69));
+    let line = gateway.log.wait_for("the gateway ends").await;
+    assert!(line.contains("there is no such database") && line.contains(&url), "{line}");
+}
+
+// Scenario: the database asks for a password, which is in the URL or in a file. A third gateway has
+// a wrong password.
+// Guarantee: the first two are ready. The third one ends with exit code 69 and says why. No log has
+// a password.
+#[tokio::test]
+async fn a_password_is_read_and_never_shown() {
+    let server = Postgres::options().password("p@ss word").start();
+    let url = server.url("postgres");
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("password");
+    let from_file = format!("--set=storage.password_file={}", file.display());
+    let with = |password: &str| {
+        format!("--set=storage.url={}", url.replace("postgres@", &format!("postgres:{password}@")))
+    };
+    fs::write(&file, "p@ss word\n").unwrap();
+    for arguments in
+        [vec![format!("--set=storage.url={url}"), from_file], vec![with("p%40ss%20word")]]
+    {
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let gateway = Gateway::start_with(&arguments).await;
+        assert_eq!(readyz(&gateway).await.0, StatusCode::OK);
+        gateway.create("edge").await;
+        let log = gateway.log.all();
+        assert!(!log.contains("p%40ss") && !log.contains("p@ss") && log.contains(&url), "{log}");
+    }
+    let wrong = with("canary");
+    let (code, _, errors) = run_to_end(directory.path(), &[&wrong]).await;
+    assert_eq!(code, 69, "{errors}");
+    assert!(errors.contains("refuses the user or the password"), "{errors}");
+    assert!(!errors.contains("canary"), "{errors}");
 }
