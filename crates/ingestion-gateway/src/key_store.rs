@@ -60,11 +60,29 @@ impl OpenStore {
 fn with_password_of(options: &PostgresOptions, path: &Path) -> Result<PostgresOptions, RunError> {
     let unusable = |source| RunError::PasswordFile { path: path.to_owned(), source };
     let content = SecretSlice::from(fs::read(path).map_err(unusable)?);
-    let password = content.expose_secret();
-    let without_end = password.strip_suffix(b"\r\n").or_else(|| password.strip_suffix(b"\n"));
-    let password = without_end.unwrap_or(password);
+    let password = without_line_end(content.expose_secret());
     if password.is_empty() {
         return Err(unusable(io::Error::new(ErrorKind::InvalidData, "the file is empty")));
     }
     Ok(options.clone().with_password(password))
+}
+
+fn without_line_end(text: &[u8]) -> &[u8] {
+    text.strip_suffix(b"\r\n").or_else(|| text.strip_suffix(b"\n")).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Scenario: a password file ends with a line end of either kind, with two, and with none.
+    // Guarantee: one line end does not belong to the password. Everything else does.
+    #[test]
+    fn one_line_end_is_no_part_of_a_password() {
+        for (content, expected) in
+            [("p\n", "p"), ("p\r\n", "p"), ("p\n\n", "p\n"), (" p\r", " p\r"), ("\n", "")]
+        {
+            assert_eq!(without_line_end(content.as_bytes()), expected.as_bytes());
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use test_postgres::Postgres;
+use test_postgres::{Link, Postgres};
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -25,6 +25,15 @@ async fn start(url: &str) -> Gateway {
     let url = format!("--set=storage.url={url}");
     let receiver = format!("--set=auth.receiver_api_key={RECEIVER_KEY}");
     Gateway::start_with(&[&url, &receiver]).await
+}
+
+/// Starts a gateway whose keys are in the database behind a link, and soon too old if the link is
+/// cut.
+async fn start_behind(link: &Link, url: &str) -> Gateway {
+    let (_, database) = url.rsplit_once('/').unwrap();
+    let url = format!("--set=storage.url=postgres://postgres@{}/{database}", link.address());
+    let settings = ["--set=storage.poll_interval=1s", "--set=storage.max_staleness=5s"];
+    Gateway::start_with(&[&url, settings[0], settings[1]]).await
 }
 
 /// Starts a gateway whose database is at this address, where no database is.
@@ -198,6 +207,35 @@ async fn gateways_follow_each_other() {
     one.delete(key.id).await;
     until(&other, &key.secret, StatusCode::OK, StatusCode::UNAUTHORIZED).await;
     assert_eq!(other.send_grpc(&key.secret, 1, None).await, Code::Unauthenticated);
+}
+
+// Scenario: the network between a gateway and the database is cut, and breaks down without a word.
+// Each time, another gateway deletes a key, and the network is mended after more than
+// `max_staleness`.
+// Guarantee: the first gateway decides from memory, then is undecided, and then decides again: the
+// deleted key is refused, and the other key is let in. No valid key is ever refused.
+#[tokio::test]
+async fn an_outage_of_the_network_is_no_decision() {
+    let server = Postgres::shared();
+    let url = server.create_database();
+    let link = Link::to(server.address());
+    let (behind, other) = (start_behind(&link, &url).await, start(&url).await);
+    let kept = other.create("kept").await.secret;
+    until(&behind, &kept, StatusCode::UNAUTHORIZED, StatusCode::OK).await;
+    for lose in [Link::cut, Link::freeze] {
+        let deleted = other.create("deleted").await;
+        until(&behind, &deleted.secret, StatusCode::UNAUTHORIZED, StatusCode::OK).await;
+        lose(&link);
+        other.delete(deleted.id).await;
+        until(&behind, &deleted.secret, StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE).await;
+        assert_undecided(&behind.send_http(&kept).await);
+        assert_eq!(readyz(&behind).await.1, "not ready: the keys could not be read for too long\n");
+        link.mend();
+        let undecided = StatusCode::SERVICE_UNAVAILABLE;
+        until(&behind, &deleted.secret, undecided, StatusCode::UNAUTHORIZED).await;
+        assert_eq!(behind.send_http(&kept).await.status(), StatusCode::OK);
+        assert_eq!(readyz(&behind).await.0, StatusCode::OK);
+    }
 }
 
 // Scenario: a gateway creates a key and ends. Then the server of the database stops, a gateway

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use h2::Reason;
 use reqwest::Method;
 use serde_json::json;
+use test_postgres::Postgres;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
@@ -129,6 +130,26 @@ async fn a_stream_ends_with_its_key() {
     for _ in 0..2 {
         assert_eq!(timeout(PATIENCE, body.data()).await.unwrap().unwrap().unwrap(), EMPTY);
     }
+}
+
+// Scenario: a key has an Arrow stream open through one gateway, and is deleted through another one
+// on the same PostgreSQL database.
+// Guarantee: the stream ends with `UNAUTHENTICATED`.
+#[tokio::test]
+async fn a_stream_ends_with_its_key_on_another_gateway() {
+    let server = Postgres::shared();
+    let url = format!("--set=storage.url={}", server.create_database());
+    let forwarding = Forwarding::start_with(&[&url]).await;
+    let other = Gateway::start_with(&[&url]).await;
+    let key = forwarding.gateway.create("edge").await;
+    let client = Client::connect(&forwarding.gateway, "otlp_grpc").await;
+    let call = client.open(ARROW, &key.secret).await;
+    let mut connection = forwarding.grpc.accept_grpc().await;
+    let mut stream = connection.call().await.unwrap().begin();
+    stream.send_data(EMPTY, false).unwrap();
+    other.delete(key.id).await;
+    let end = call.end().await;
+    assert_eq!((end.messages, end.status), (EMPTY.to_vec(), Status::UNAUTHENTICATED));
 }
 
 // Scenario: a key and the shared receiver API key have Arrow streams open. The database is moved
