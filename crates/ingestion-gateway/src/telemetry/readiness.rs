@@ -56,8 +56,8 @@ mod tests {
 
     use super::*;
 
-    // Scenario: the keys were not read yet. Then they are read, and then the gateway stops. The keys
-    // of another gateway are too old as soon as they are read.
+    // Scenario: the keys were not read yet. Then they are read, and then the gateway stops. The
+    // keys of another gateway are too old as soon as they are read.
     // Guarantee: a gateway is ready only as long as it has read the keys, the keys are not too old,
     // and the gateway does not stop. Otherwise it says which of these is the case.
     #[tokio::test]

@@ -55,8 +55,8 @@ async fn a_follower_polls() {
     follower.abort();
 }
 
-// Scenario: the store fails for a moment. Then it fails for a minute, and notifies its followers when
-// it can be read again.
+// Scenario: the store fails for a moment. Then it fails for a minute, and notifies its followers
+// when it can be read again.
 // Guarantee: after the first failure, the store is read again within 100 ms. After a minute of
 // failures, it is read again soon after the notification, before the poll interval has elapsed.
 #[tokio::test(start_paused = true)]
