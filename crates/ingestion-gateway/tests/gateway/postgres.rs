@@ -272,10 +272,10 @@ async fn a_database_that_does_not_exist_is_not_waited_for() {
     assert!(line.contains("there is no such database") && line.contains(&url), "{line}");
 }
 
-// Scenario: the database asks for a password, which is in the URL or in a file. A third gateway has
-// a wrong password.
-// Guarantee: the first two are ready. The third one ends with exit code 69 and says why. No log has
-// a password.
+// Scenario: the database asks for a password, which is in the URL or in a file. Other gateways have
+// a wrong password, and none.
+// Guarantee: the first two are ready. The others end with exit code 69 and say why. No log has a
+// password.
 #[tokio::test]
 async fn a_password_is_read_and_never_shown() {
     let server = Postgres::options().password("p@ss word").start();
@@ -297,9 +297,12 @@ async fn a_password_is_read_and_never_shown() {
         let log = gateway.log.all();
         assert!(!log.contains("p%40ss") && !log.contains("p@ss") && log.contains(&url), "{log}");
     }
-    let wrong = with("canary");
-    let (code, _, errors) = run_to_end(directory.path(), &[&wrong]).await;
-    assert_eq!(code, 69, "{errors}");
-    assert!(errors.contains("refuses the user or the password"), "{errors}");
-    assert!(!errors.contains("canary"), "{errors}");
+    let (wrong, none) = (with("canary"), format!("--set=storage.url={url}"));
+    for (argument, cause) in
+        [(wrong, "refuses the user or the password"), (none, "password missing")]
+    {
+        let (code, _, errors) = run_to_end(directory.path(), &[&argument]).await;
+        assert_eq!(code, 69, "{errors}");
+        assert!(errors.contains(cause) && !errors.contains("canary"), "{errors}");
+    }
 }
