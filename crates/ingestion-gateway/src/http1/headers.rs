@@ -36,10 +36,12 @@ pub(crate) fn of_lines(head: &Bytes, lines: &[httparse::Header<'_>]) -> Option<H
     Some(headers)
 }
 
-/// Writes headers as lines, and the line that ends the head.
-pub(crate) fn write(headers: &HeaderMap, text: &mut Vec<u8>) {
+/// Writes the headers that are `wanted` as lines, and the line that ends the head.
+pub(crate) fn write(headers: &HeaderMap, wanted: impl Fn(&HeaderName) -> bool, text: &mut Vec<u8>) {
     for (name, value) in headers {
-        write_line(name, value.as_bytes(), text);
+        if wanted(name) {
+            write_line(name, value.as_bytes(), text);
+        }
     }
     text.extend_from_slice(b"\r\n");
 }
