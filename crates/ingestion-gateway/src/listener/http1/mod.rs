@@ -66,7 +66,7 @@ pub(super) enum Ended {
 
 impl<H, F, B> PlainHttp1<H, F, B>
 where
-    H: Fn(Request<Source>) -> F + Clone,
+    H: FnMut(Request<Source>) -> F + Clone,
     F: Future<Output = Result<Response<B>, Infallible>>,
     B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
 {
