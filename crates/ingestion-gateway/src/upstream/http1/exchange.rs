@@ -158,7 +158,8 @@ where
             remaining => {
                 let watch = self.watch.another();
                 let open = Open { connection, remaining, is_reusable, watch, _place: place };
-                ResponseBody::Http(HttpBody { pool: Arc::clone(pool), open: Some(open) })
+                let open = Some(Box::new(open));
+                ResponseBody::Http(HttpBody { pool: Arc::clone(pool), open })
             }
         };
         let mut response = Response::new(body);
@@ -178,8 +179,8 @@ enum Unanswered {
 /// The answer of an upstream.
 pub(crate) struct HttpBody {
     pool: Arc<Pool>,
-    /// What is needed until the end of the body.
-    open: Option<Open>,
+    /// What is needed until the end of the body. Boxed, because responses are moved several times.
+    open: Option<Box<Open>>,
 }
 
 struct Open {
