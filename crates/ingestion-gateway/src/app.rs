@@ -2,25 +2,30 @@
 //! them.
 
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ingestion_keys::cache::{FollowerTokens, KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::service::KeyService;
-use ingestion_keys::store::{KeyStore, SqliteOptions, SqliteStore, StoreError};
+use ingestion_keys::store::{KeyStore, StoreError};
+use opentelemetry::metrics::Meter;
 use otlp_auth::Identity;
 use otlp_auth::server::{AuthenticateLayer, FixedTokens, ServerAuthenticator};
 use tokio::runtime::Handle;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tower::Layer as _;
 use tower::util::option_layer;
 
 use crate::admission::log_throttle::LogThrottle;
 use crate::admission::{Admission, admin_tokens};
 use crate::authorize::Authorizer;
-use crate::config::{Config, ManagementConfig};
+use crate::config::{Config, Database, ManagementConfig};
 use crate::error::RunError;
 use crate::follow::Hub;
+use crate::key_store::{self, OpenStore};
 use crate::listener::descriptors::{self, Capacity};
 use crate::listener::ready::{self, Addresses};
 use crate::listener::server::{Group, Server};
@@ -42,14 +47,23 @@ use crate::upstream::debug::{self, DebugExporter};
 use crate::upstream::targets::{self, Targets};
 use crate::upstream::{ForwardGrpc, ForwardHttp};
 
+/// How long the listeners wait until the keys were read from a PostgreSQL database. If it takes
+/// longer, the database is down or has very many keys, and the listeners begin without keys.
+const FIRST_READ: Duration = Duration::from_secs(2);
+
+/// Reads the keys for the first time.
+pub(crate) type FirstRead = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+
 /// A running gateway: its listeners accept connections.
 pub(crate) struct App {
     pub(crate) addresses: Addresses,
     pub(crate) server: Server,
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: OpenStore,
     /// The same store, with its errors counted.
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) cache: Arc<KeyCache>,
+    /// What is left of reading the keys for the first time.
+    pub(crate) first_read: Option<FirstRead>,
     pub(crate) service: KeyService,
     pub(crate) hub: Arc<Hub>,
     pub(crate) debug: Arc<DebugExporter>,
@@ -60,8 +74,10 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Opens the key database, reads every key, binds every listener, and starts to serve. The
-    /// listeners for senders are served on the threads `senders`, and all others on the current
+    /// Opens the key database, reads every key, binds every listener, and starts to serve. A
+    /// PostgreSQL database that is down is not waited for.
+    ///
+    /// The listeners for senders are served on the threads `senders`, and all others on the current
     /// runtime, so that no sender can keep operators and other components waiting.
     pub(crate) async fn start(
         config: &Config,
@@ -82,16 +98,17 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let telemetry = Telemetry::new()?;
         let meter = telemetry.meter();
-        let (store, cache) = open_keys(config, &clock, ready_file).await?;
-        let key_store: Arc<dyn KeyStore> = Arc::new(MeteredStore::new(Arc::clone(&store), &meter));
+        let Keys { store, metered: key_store, cache, first_read } =
+            open_keys(config, &clock, &meter, ready_file).await?;
         let service =
             KeyService::new(Arc::clone(&key_store), Arc::clone(&cache), Arc::clone(&clock));
         let server = Server::new(config.limits, &config.trusted_proxies, &meter);
         let (followed, stopping) = (Arc::clone(&key_store), server.stopping().clone());
-        let hub = Hub::start(Arc::clone(&cache), followed, Arc::clone(&clock), stopping).await;
+        let hub = Hub::start(Arc::clone(&cache), followed, Arc::clone(&clock), stopping);
         let admin_tokens = match &config.management {
             Some(management) => {
-                let default = ManagementConfig::beside(&config.storage.path).admin_token_file;
+                let default = ManagementConfig::default_in(config.storage.directory());
+                let default = default.admin_token_file;
                 Some(admin_tokens::open(&management.admin_token_file, &default)?)
             }
             None => None,
@@ -107,7 +124,7 @@ impl App {
             (LogThrottle::for_keys(), LogThrottle::for_management_calls());
         let log_throttles = [Arc::clone(&key_lines), Arc::clone(&call_lines)];
         let shared_key = Arc::<SharedKeyUse>::default();
-        keys::observe(&cache, Arc::clone(&shared_key), &meter);
+        keys::observe(&cache, &*key_store, Arc::clone(&shared_key), &meter);
         let admission = Admission::new(key_lines, shared_key, &meter);
         let authorizer = Authorizer::new(Arc::clone(&cache), config, admission.denials(), &meter);
         if config.upstream.discards() {
@@ -201,6 +218,7 @@ impl App {
             store,
             keys: key_store,
             cache,
+            first_read,
             service,
             hub,
             debug,
@@ -210,7 +228,18 @@ impl App {
     }
 }
 
+/// The key database, and the keys in memory.
+struct Keys {
+    store: OpenStore,
+    metered: Arc<dyn KeyStore>,
+    cache: Arc<KeyCache>,
+    first_read: Option<FirstRead>,
+}
+
 /// Opens the key database and reads every key into memory.
+///
+/// An SQLite database that cannot be read ends the start. So does a PostgreSQL database, unless it
+/// is only unavailable: then what is left of the first read is returned.
 ///
 /// Also removes the ready file of an earlier run, but only once the database is locked. Before
 /// that, the ready file may belong to a gateway that is still running. If both the database and the
@@ -218,29 +247,40 @@ impl App {
 async fn open_keys(
     config: &Config,
     clock: &Arc<dyn Clock>,
+    meter: &Meter,
     ready_file: Option<&Path>,
-) -> Result<(Arc<SqliteStore>, Arc<KeyCache>), RunError> {
-    let unusable = |source| RunError::Store { path: config.storage.path.clone(), source };
-    let store = Arc::new(open_store(&config.storage.path).await?.map_err(unusable)?);
+) -> Result<Keys, RunError> {
+    let storage = &config.storage;
+    let unusable = |source| RunError::Store { database: storage.database.to_string(), source };
+    let store = key_store::open(storage).await?;
     let prepared = ready_file.map(ready::prepare).transpose();
+    let metered: Arc<dyn KeyStore> = Arc::new(MeteredStore::new(Arc::clone(&store.store), meter));
     let options = KeyCacheOptions {
-        max_staleness: config.storage.max_staleness,
+        max_staleness: storage.max_staleness,
         max_clients: config.usage.sources,
         retain_clients: config.usage.retain,
         answers_are_reported: true,
     };
     let cache = Arc::new(KeyCache::new(Arc::clone(clock), options));
-    cache.catch_up(&*store).await.map_err(unusable)?;
+    let mut first_read = None;
+    match &storage.database {
+        Database::Sqlite(_) => cache.catch_up(&*metered).await.map_err(unusable)?,
+        Database::Postgres(_) => {
+            let (keys, from) = (Arc::clone(&cache), Arc::clone(&metered));
+            let poll_interval = storage.poll_interval;
+            let mut read: FirstRead =
+                Box::pin(async move { keys.read_first(&*from, poll_interval).await });
+            match timeout(FIRST_READ, &mut read).await {
+                Ok(read) => read.map_err(unusable)?,
+                Err(_) => {
+                    tracing::warn!("the keys were not read yet: the listeners begin without them");
+                    first_read = Some(read);
+                }
+            }
+        }
+    }
     prepared?;
-    Ok((store, cache))
-}
-
-/// Opens the database on a blocking thread, because opening waits while another process has locked
-/// the database.
-async fn open_store(path: &Path) -> Result<Result<SqliteStore, StoreError>, JoinError> {
-    tracing::info!(path = %path.display(), "opening the key database; if another process has it, this waits for a while");
-    let options = SqliteOptions::new(path);
-    tokio::task::spawn_blocking(move || SqliteStore::open(&options)).await
+    Ok(Keys { store, metered, cache, first_read })
 }
 
 /// Lets the requests of the benchmark in without looking at them, if the setting says so. Only the

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use ingestion_keys::store::StoreError;
+use ingestion_keys::store::{CopyError, StoreError};
 use opentelemetry_sdk::error::OTelSdkError;
 use otlp_auth::client::BuildError;
 use otlp_auth::server::FixedTokensError;
@@ -19,12 +19,20 @@ use crate::tls::TlsError;
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The key database cannot be opened or read, or another file has its place.
-    #[error("the key database {path} cannot be used")]
+    #[error("the key database {database} cannot be used")]
     Store {
-        /// The path of the database.
-        path: PathBuf,
+        /// The path of an SQLite file, or the URL of a PostgreSQL database without its password.
+        database: String,
         /// The cause.
         source: StoreError,
+    },
+    /// The password file of the key database cannot be used.
+    #[error("storage.password_file {path} cannot be used")]
+    PasswordFile {
+        /// The path of the file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
     },
     /// The key database cannot be backed up.
     #[error("the key database {path} cannot be backed up")]
@@ -34,6 +42,28 @@ pub enum RunError {
         /// The cause.
         source: StoreError,
     },
+    /// The key database cannot be copied.
+    #[error("the key database was not copied to {to}")]
+    Copy {
+        /// The URL of the target without its password.
+        to: String,
+        /// The cause.
+        source: CopyError,
+    },
+    /// There is no key database to be copied.
+    #[error("there is no key database {path}")]
+    NoSource {
+        /// The path of the database.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The threads of a command cannot be started.
+    #[error("the threads of the command cannot be started")]
+    Runtime(#[source] io::Error),
+    /// The command is not for a database of this kind.
+    #[error("{0}")]
+    OtherKind(&'static str),
     /// The admin token file cannot be used.
     #[error(transparent)]
     AdminTokens(#[from] AdminTokensError),
@@ -81,13 +111,18 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Returns the exit code of the process. The code is 69 if something that the gateway needs is
-    /// not available, and 70 after an error in this program.
+    /// Returns the exit code of the process. The code is 64 if the command does not fit the
+    /// configuration, 69 if something that the gateway needs is not available, and 70 after an
+    /// error in this program.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::OtherKind(_) => 64,
             Self::Store { .. }
+            | Self::PasswordFile { .. }
             | Self::Backup { .. }
+            | Self::Copy { .. }
+            | Self::NoSource { .. }
             | Self::AdminTokens(_)
             | Self::Tls { .. }
             | Self::Bind(_)
@@ -95,6 +130,7 @@ impl RunError {
             | Self::ReadyFile(_)
             | Self::UpstreamAuth { .. } => 69,
             Self::Metrics(_)
+            | Self::Runtime(_)
             | Self::Tokens(_)
             | Self::Management(_)
             | Self::Upstream(_)

@@ -7,6 +7,7 @@
 //! | [`config`] | the settings of `gateway.yaml`, one module for each section |
 //! | `app` | the composition root, which creates the parts and connects them |
 //! | `lifecycle` | [`run`]: the start, the background tasks, the order of stopping |
+//! | `key_store` | opens the key database |
 //! | `io` | reads and writes of connections, gathered into few system calls |
 //! | `listener` | sockets and connections: limits, the client's address, the ready file |
 //! | `admission` | what is recorded about allowed and denied keys; the admin token file |
@@ -38,6 +39,7 @@ mod follow;
 mod http1;
 mod io;
 mod item;
+mod key_store;
 mod lifecycle;
 mod listener;
 mod lossy_output;

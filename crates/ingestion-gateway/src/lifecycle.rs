@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingestion_keys::cache::KeyCache;
-use ingestion_keys::store::KeyStore;
+use ingestion_keys::store::{KeyStore, StoreError};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::admission::log_throttle;
@@ -34,8 +35,8 @@ const LAST_LINE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// When the gateway cannot start, when another file takes the place of its database, or when one of
-/// its background tasks panics.
+/// When the gateway cannot start, when its database turns out to be unusable or another file takes
+/// the place of the database, or when one of its background tasks panics.
 pub async fn run(
     config: Config,
     ready_file: Option<&Path>,
@@ -48,21 +49,22 @@ pub async fn run(
         app = App::start(&config, ready_file, senders) => app?,
     };
     app.addresses.announce(ready_file)?;
-    let mut background = background_tasks(&mut app, &config);
+    let (unusable, is_unusable) = oneshot::channel();
+    let mut background = background_tasks(&mut app, &config, unusable);
+    let of_store =
+        |source| RunError::Store { database: config.storage.database.to_string(), source };
     let failed = tokio::select! {
         () = stop => None,
         ended = background.join_next() => ended.and_then(Result::err).map(RunError::from),
-        // After a restart, the gateway would use the other file.
-        source = app.store.replaced() => {
-            Some(RunError::Store { path: config.storage.path.clone(), source })
-        }
+        Ok(source) = is_unusable => Some(of_store(source)),
+        source = app.store.replaced() => Some(of_store(source)),
     };
-    shut_down(&app, background, config.shutdown_grace).await;
+    shut_down(app, background, config.shutdown_grace).await;
     failed.map_or(Ok(()), Err)
 }
 
 /// Stops the listeners first, then writes the usage counters, and then stops the background tasks.
-async fn shut_down(app: &App, mut background: JoinSet<()>, grace: Duration) {
+async fn shut_down(app: App, mut background: JoinSet<()>, grace: Duration) {
     tracing::info!(?grace, "stopping");
     if !app.server.shut_down(grace).await {
         tracing::warn!(?grace, "requests were still in flight after the grace: they were dropped");
@@ -82,11 +84,28 @@ async fn shut_down(app: &App, mut background: JoinSet<()>, grace: Duration) {
 }
 
 /// Starts the tasks that run beside the listeners. No task ends before the listeners are stopped.
-fn background_tasks(app: &mut App, config: &Config) -> JoinSet<()> {
+///
+/// If the first read of the keys is not over, it goes on. If it fails because the database cannot
+/// be used at all, `unusable` gets the error, which would have ended the start.
+fn background_tasks(
+    app: &mut App,
+    config: &Config,
+    unusable: oneshot::Sender<StoreError>,
+) -> JoinSet<()> {
     let mut tasks = std::mem::take(&mut app.reloads);
     let (store, cache) = (Arc::clone(&app.keys), Arc::clone(&app.cache));
     let poll_interval = config.storage.poll_interval;
-    tasks.spawn(async move { match cache.follow(&*store, poll_interval).await {} });
+    let first_read = app.first_read.take();
+    tasks.spawn(async move {
+        if let Some(first_read) = first_read
+            && let Err(error) = first_read.await
+        {
+            // The receiver waits for the error until the gateway stops.
+            let _ = unusable.send(error);
+            return std::future::pending().await;
+        }
+        match cache.follow(&*store, poll_interval).await {}
+    });
 
     let hub = Arc::clone(&app.hub);
     tasks.spawn(async move { hub.beat().await });

@@ -48,8 +48,9 @@ pub trait Clock: Debug + Send + Sync + 'static {
     fn wall(&self) -> Timestamp;
 
     /// Returns the time since some moment in the past. This clock never goes backwards, and it
-    /// continues to run while the process is stopped. It is read for every decision. A resolution
-    /// of milliseconds is enough.
+    /// continues to run while the process is stopped. Otherwise a process that continues after a
+    /// long stop would decide from keys that are too old. The clock is read for every decision. A
+    /// resolution of milliseconds is enough.
     fn monotonic(&self) -> Duration;
 }
 
@@ -67,6 +68,12 @@ impl Clock for SystemClock {
 
     /// Reads the coarse clock of Linux, which is a few milliseconds behind. Unlike `Instant::now`,
     /// this does not read a hardware counter.
+    ///
+    /// The clock runs while the process is stopped, but not while the whole machine is suspended.
+    /// `CLOCK_BOOTTIME` would run then, too. It is not used, because it has no coarse variant:
+    /// reading it would make every decision slower. A machine on which a gateway runs is hardly
+    /// ever suspended. If it is, the keys are read at most one poll interval after it continues,
+    /// because the timers of the process stand still during the suspension, too.
     #[cfg(target_os = "linux")]
     fn monotonic(&self) -> Duration {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);

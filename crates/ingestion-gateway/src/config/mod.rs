@@ -3,8 +3,7 @@
 //!
 //! Each section of `gateway.yaml` has a module here. The syntax is that of the OpenTelemetry
 //! Collector ([`otel_confmap`]). All problems are reported at once, each with the path of its
-//! setting. No message contains the value of a setting. A setting that is documented but not built
-//! yet causes an error that says so.
+//! setting. No message contains the value of a setting.
 
 mod auth;
 mod authorize;
@@ -27,7 +26,6 @@ mod upstream;
 mod upstream_auth;
 mod usage;
 
-use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -42,7 +40,7 @@ pub use limits::LimitsConfig;
 pub use management::ManagementConfig;
 pub use receivers::{AgentConfig, GrpcConfig, HttpConfig, OtlpConfig, Protocols, ReceiversConfig};
 pub use source::Sources;
-pub use storage::StorageConfig;
+pub use storage::{Database, DatabaseError, StorageConfig};
 pub use telemetry::{LogFormat, LogsConfig, TelemetryConfig};
 pub use tls::{ClientTlsConfig, ServerTlsConfig, TlsVersion};
 pub use types::byte_size::ByteSize;
@@ -127,9 +125,15 @@ impl Config {
             trusted_proxies.map(|node| trusted_proxies::read(&node)).unwrap_or_default();
         let mut usage = UsageConfig::default();
         section(&mut root, "usage", |map| usage.read(map));
-        let database = storage.as_ref().map(|storage| storage.path.as_path());
-        let mut management = Some(ManagementConfig::beside(database.unwrap_or(Path::new("/"))));
-        listener(&mut root, "management", &mut management, ManagementConfig::read);
+        let directory = storage.as_ref().and_then(StorageConfig::directory);
+        let mut management = Some(ManagementConfig::default_in(directory));
+        let mut names_file = false;
+        listener(&mut root, "management", &mut management, |management, map| {
+            names_file = management.read(map);
+        });
+        if let Some(storage) = storage.as_ref().filter(|_| management.is_some() && !names_file) {
+            management::check_default_file(storage, report);
+        }
         let mut authorize = Some(AuthorizeConfig::default());
         listener(&mut root, "authorize", &mut authorize, AuthorizeConfig::read);
         let mut telemetry = TelemetryConfig::default();

@@ -6,9 +6,6 @@ use otel_confmap::{Map, Node};
 
 use super::{Endpoint, ServerTlsConfig};
 
-/// Part of the message about a setting that is documented but not built yet.
-pub(super) const NOT_BUILT: &str = "not built yet in this version";
-
 /// Part of the message about a null that would have no effect.
 const DEFAULT: &str = "remove the key to keep the default";
 
@@ -74,13 +71,6 @@ fn read_map<'a>(node: &Node<'a>, read: impl FnOnce(&mut Map<'a>)) {
     if let Some(mut map) = node.map() {
         read(&mut map);
         map.deny_unknown();
-    }
-}
-
-/// Reports a key that is documented but not built yet, whatever its value is.
-pub(super) fn not_built(map: &mut Map<'_>, key: &str, hint: &str) {
-    if let Some(node) = map.get_nullable(key) {
-        node.problem(format!("{NOT_BUILT}: {hint}"));
     }
 }
 

@@ -1,4 +1,5 @@
 mod null;
+mod storage;
 mod tls;
 mod upstream;
 
@@ -32,8 +33,8 @@ fn everything_has_a_default() {
     let (config, warnings) = load("").unwrap();
     assert!(warnings.is_empty());
     assert_eq!(
-        config.storage.path,
-        PathBuf::from("/home/ops/.local/state/ingestion-gateway/keys.db")
+        config.storage.database.to_string(),
+        "/home/ops/.local/state/ingestion-gateway/keys.db"
     );
     assert_eq!(
         config.management.as_ref().unwrap().admin_token_file,
@@ -140,7 +141,7 @@ fn the_documented_file_has_every_setting() {
     let uncommented = uncommented.collect::<Vec<_>>().join("\n");
     let (config, _) = load(&uncommented.replace("RECEIVER_API_KEY", "KEY")).unwrap();
     assert!(config.auth.receiver.is_some());
-    assert_eq!(config.storage.path, PathBuf::from("/var/lib/ingestion-gateway/keys.db"));
+    assert_eq!(config.storage.database.to_string(), "/var/lib/ingestion-gateway/keys.db");
     for path in null::keys(&serde_json::to_value(&config).unwrap(), "") {
         let key = path.rsplit('.').next().unwrap();
         let named = |line: &str| line.trim_start().starts_with(&format!("{key}:"));
@@ -277,19 +278,6 @@ fn mistakes_in_cors_are_reported() {
     assert_eq!(paths("{exposed_headers: [X-Scope]}"), ["cors.exposed_headers"]);
 }
 
-// Scenario: a configuration has settings that are documented but not built yet.
-// Guarantee: each of these settings causes an error that says so.
-#[test]
-fn later_settings_are_refused() {
-    let text = "storage: {url: 'postgres://db/keys', password_file: /p}";
-    let problems = load(text).unwrap_err();
-    assert_eq!(problems.len(), 2, "{problems:?}");
-    assert!(
-        problems.iter().all(|problem| problem.message().contains("not built yet")),
-        "{problems:?}"
-    );
-}
-
 // Scenario: two files and `--set` options give different values to the same settings. Other `--set`
 // options are malformed.
 // Guarantee: a later source overrides an earlier source, setting by setting. Every option that
@@ -318,7 +306,7 @@ fn later_sources_override() {
         (config.shutdown_grace, config.telemetry.logs.level),
         (Duration::from_secs(2), "debug")
     );
-    assert_eq!(config.storage.path, PathBuf::from("/state/ingestion-gateway/keys.db"));
+    assert_eq!(config.storage.database.to_string(), "/state/ingestion-gateway/keys.db");
     let problems =
         load(&["nonsense", "a-b=1", "limits.max_streams=[", "limits.max_streams=1\nx: 2"])
             .unwrap_err();

@@ -61,7 +61,7 @@ pub(super) enum Event {
 
 impl Hub {
     /// Makes a hub that sends what `cache` reads from `store` from now on.
-    pub(crate) async fn start(
+    pub(crate) fn start(
         cache: Arc<KeyCache>,
         store: Arc<dyn KeyStore>,
         clock: Arc<dyn Clock>,
@@ -86,7 +86,7 @@ impl Hub {
                 hub.send(progress);
             }
         };
-        hub.cache.observe(observe).await;
+        hub.cache.observe(observe);
         hub
     }
 

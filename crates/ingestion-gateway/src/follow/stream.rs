@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use ingestion_api::FollowPosition;
+use ingestion_keys::cache::Standing;
 use ingestion_keys::store::{Change, Changes, Cursor, Snapshot, SnapshotChunk, StoreError};
 use otlp_auth::Identity;
 use tokio::sync::broadcast;
@@ -171,9 +172,10 @@ impl Follower {
         }
     }
 
-    /// Returns whether the token of the follower is still valid.
+    /// Returns whether the token of the follower is still valid, as far as is known. While the
+    /// gateway is undecided, followers are told how old its keys are.
     fn is_welcome(&self) -> bool {
-        self.hub.cache.standing(&self.identity).is_ok()
+        !matches!(self.hub.cache.standing(&self.identity), Standing::Denied(_))
     }
 
     fn reach(&mut self, position: FollowPosition) {

@@ -38,7 +38,7 @@ impl TestEnv {
         let service = KeyService::new(dynamic, Arc::clone(&cache), Arc::clone(&clock));
         let dynamic: Arc<dyn KeyStore> = Arc::clone(&store) as _;
         let stopping = CancellationToken::new();
-        let hub = Hub::start(Arc::clone(&cache), dynamic, clock, stopping).await;
+        let hub = Hub::start(Arc::clone(&cache), dynamic, clock, stopping);
         Self { hub, store, cache, service, _directory: directory }
     }
 

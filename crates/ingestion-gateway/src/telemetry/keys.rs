@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ingestion_keys::cache::{KeyCache, UsageTotal};
+use ingestion_keys::store::KeyStore;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
@@ -27,7 +28,12 @@ impl SharedKeyUse {
 }
 
 /// Registers the metrics of keys with `meter`.
-pub(crate) fn observe(cache: &Arc<KeyCache>, shared: Arc<SharedKeyUse>, meter: &Meter) {
+pub(crate) fn observe(
+    cache: &Arc<KeyCache>,
+    store: &dyn KeyStore,
+    shared: Arc<SharedKeyUse>,
+    meter: &Meter,
+) {
     let keys = meter.u64_observable_gauge("ingestion.keys").with_unit("{key}");
     let of = Arc::clone(cache);
     keys.with_description("Keys in memory, expired and disabled ones included")
@@ -39,6 +45,17 @@ pub(crate) fn observe(cache: &Arc<KeyCache>, shared: Arc<SharedKeyUse>, meter: &
         .with_callback(move |gauge| {
             if let Some(age) = of.age() {
                 gauge.observe(age.as_secs_f64(), &[]);
+            }
+        })
+        .build();
+    let lag = meter.u64_observable_gauge("ingestion.keys.lag").with_unit("{revision}");
+    let (of, newest) = (Arc::clone(cache), store.revision());
+    lag.with_description("Changes that the key store told of and that are not in memory yet")
+        .with_callback(move |gauge| {
+            if let Some(revision) = of.revision() {
+                // A store that was restored from a backup has a smaller revision than the keys.
+                let lag = newest.borrow().saturating_sub(revision);
+                gauge.observe(u64::try_from(lag).unwrap_or_default(), &[]);
             }
         })
         .build();

@@ -19,6 +19,9 @@ pub(crate) enum NotReady {
     /// The gateway stops.
     #[error("stopping")]
     Stopping,
+    /// The keys were not read yet, because the key database cannot be reached.
+    #[error("the keys were never read")]
+    NeverRead,
     /// Decisions would come from keys that are too old.
     #[error("the keys could not be read for too long")]
     Stale,
@@ -35,32 +38,44 @@ impl Readiness {
         if self.stopping.is_cancelled() {
             return Err(NotReady::Stopping);
         }
-        self.cache.fresh_for().map(|_| ()).ok_or(NotReady::Stale)
+        match (self.cache.fresh_for(), self.cache.revision()) {
+            (Some(_), _) => Ok(()),
+            (None, Some(_)) => Err(NotReady::Stale),
+            (None, None) => Err(NotReady::NeverRead),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use ingestion_keys::cache::KeyCacheOptions;
     use ingestion_keys::clock::SystemClock;
     use ingestion_keys::store::{SqliteOptions, SqliteStore};
 
     use super::*;
 
-    // Scenario: the keys were not read yet. Then they are read, and then the gateway stops.
-    // Guarantee: the gateway is ready only as long as it has read the keys and does not stop.
+    // Scenario: the keys were not read yet. Then they are read, and then the gateway stops. The
+    // keys of another gateway are too old as soon as they are read.
+    // Guarantee: a gateway is ready only as long as it has read the keys, the keys are not too old,
+    // and the gateway does not stop. Otherwise it says which of these is the case.
     #[tokio::test]
-    async fn a_gateway_that_stops_is_not_ready() {
-        let options = KeyCacheOptions::default();
-        let cache = Arc::new(KeyCache::new(Arc::new(SystemClock), options));
-        let stopping = CancellationToken::new();
-        let readiness = Readiness::new(Arc::clone(&cache), stopping.clone());
-        assert_eq!(readiness.check(), Err(NotReady::Stale));
+    async fn a_gateway_is_ready_while_it_can_decide() {
         let directory = tempfile::tempdir().unwrap();
         let options = SqliteOptions::new(directory.path().join("keys.db"));
-        cache.catch_up(&SqliteStore::open(&options).unwrap()).await.unwrap();
-        assert_eq!(readiness.check(), Ok(()));
-        stopping.cancel();
-        assert_eq!(readiness.check(), Err(NotReady::Stopping));
+        let store = SqliteStore::open(&options).unwrap();
+        let options = KeyCacheOptions::default();
+        let too_old = KeyCacheOptions { max_staleness: Duration::ZERO, ..options };
+        for (options, expected) in [(options, Ok(())), (too_old, Err(NotReady::Stale))] {
+            let cache = Arc::new(KeyCache::new(Arc::new(SystemClock), options));
+            let stopping = CancellationToken::new();
+            let readiness = Readiness::new(Arc::clone(&cache), stopping.clone());
+            assert_eq!(readiness.check(), Err(NotReady::NeverRead));
+            cache.catch_up(&store).await.unwrap();
+            assert_eq!(readiness.check(), expected);
+            stopping.cancel();
+            assert_eq!(readiness.check(), Err(NotReady::Stopping));
+        }
     }
 }

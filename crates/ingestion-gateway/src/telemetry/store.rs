@@ -15,13 +15,13 @@ use tokio::sync::watch;
 
 /// A store whose errors are counted. It does what its inner store does.
 #[derive(Debug)]
-pub(crate) struct MeteredStore<S> {
-    inner: Arc<S>,
+pub(crate) struct MeteredStore {
+    inner: Arc<dyn KeyStore>,
     errors: Counter<u64>,
 }
 
-impl<S> MeteredStore<S> {
-    pub(crate) fn new(inner: Arc<S>, meter: &Meter) -> Self {
+impl MeteredStore {
+    pub(crate) fn new(inner: Arc<dyn KeyStore>, meter: &Meter) -> Self {
         let errors = meter.u64_counter("ingestion.store.errors").with_unit("{error}");
         let errors = errors.with_description("Failed operations of the key store").build();
         Self { inner, errors }
@@ -47,7 +47,7 @@ impl<S> MeteredStore<S> {
 }
 
 #[async_trait]
-impl<S: KeyStore> KeyStore for MeteredStore<S> {
+impl KeyStore for MeteredStore {
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         self.inner.commit(commit).await.inspect_err(|error| {
             if let CommitError::Store(error) = error {

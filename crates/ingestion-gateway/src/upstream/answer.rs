@@ -2,7 +2,7 @@
 
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version};
 use otlp_auth::DenyReason;
 use otlp_auth::server::{
     CredentialExtractor, OtlpResponder, Rejection, Responder as _, retry_after,
@@ -12,7 +12,6 @@ use otlp_receiver::{Refusal, ResponseFormat};
 use super::body::ResponseBody;
 
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Why the gateway answers a request itself, or ends the answer of the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +20,8 @@ pub(super) enum Failure {
     Refused(Refusal),
     /// The key of the request has become invalid while the request was open.
     Denied(DenyReason),
+    /// While the request was open, the keys have become too old to know whether its key is valid.
+    Undecided,
 }
 
 impl Failure {
@@ -32,6 +33,7 @@ impl Failure {
             Self::Refused(Refusal::UpstreamUnavailable) => "unavailable",
             Self::Refused(_) => "request",
             Self::Denied(_) => "key",
+            Self::Undecided => "undecided",
         }
     }
 }
@@ -57,27 +59,29 @@ impl Format {
                 refusal.response(format).map(ResponseBody::Receiver)
             }
             (Self::Otlp(format), Failure::Denied(reason)) => {
-                let rejection = Rejection::denied(reason.into(), extractor);
-                OtlpResponder.respond(&rejection, &head(format)).map(ResponseBody::full)
+                reject(&Rejection::denied(reason.into(), extractor), format)
             }
-            (Self::Bare, Failure::Refused(refusal)) => {
-                let status = refusal.http_status();
-                let mut response = bare(status);
-                if status == StatusCode::SERVICE_UNAVAILABLE {
-                    response.headers_mut().insert(RETRY_AFTER, retry_after().as_secs().into());
-                }
-                response
-            }
+            (Self::Otlp(format), Failure::Undecided) => reject(&Rejection::undecided(), format),
+            (Self::Bare, Failure::Refused(refusal)) => bare(refusal.http_status()),
+            (Self::Bare, Failure::Undecided) => bare(StatusCode::SERVICE_UNAVAILABLE),
             // Agents understand 401 as "no key is configured".
             (Self::Bare, Failure::Denied(_)) => bare(StatusCode::FORBIDDEN),
         }
     }
 }
 
+/// Makes an answer without a body. A sender that should try again is told when.
 fn bare(status: StatusCode) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::Empty);
     *response.status_mut() = status;
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, retry_after().as_secs().into());
+    }
     response
+}
+
+fn reject(rejection: &Rejection, format: ResponseFormat) -> Response<ResponseBody> {
+    OtlpResponder.respond(rejection, &head(format)).map(ResponseBody::full)
 }
 
 /// Makes the head of a request that is answered in this format.
@@ -90,15 +94,12 @@ fn head(format: ResponseFormat) -> Parts {
 
 /// Makes the trailers that end a call of gRPC whose head was already sent.
 pub(super) fn trailers(failure: Failure, extractor: &CredentialExtractor) -> HeaderMap {
-    match failure {
-        Failure::Refused(refusal) => refusal.grpc_trailers(),
-        Failure::Denied(reason) => {
-            let rejection = Rejection::denied(reason.into(), extractor);
-            let message = HeaderValue::from_static(rejection.message());
-            HeaderMap::from_iter([
-                (GRPC_STATUS, rejection.grpc_code().into()),
-                (GRPC_MESSAGE, message),
-            ])
-        }
-    }
+    let rejection = match failure {
+        Failure::Refused(refusal) => return refusal.grpc_trailers(),
+        Failure::Denied(reason) => Rejection::denied(reason.into(), extractor),
+        Failure::Undecided => Rejection::undecided(),
+    };
+    let mut trailers = reject(&rejection, ResponseFormat::Grpc).into_parts().0.headers;
+    trailers.remove(CONTENT_TYPE);
+    trailers
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
 use hyper::body::Body;
+use ingestion_keys::cache::Standing;
+use otlp_auth::Identity;
 use otlp_auth::server::CredentialExtractor;
-use otlp_auth::{DenyReason, Identity};
 use otlp_receiver::{Refusal, ResponseFormat};
 
 use super::answer::{Failure, Format};
@@ -23,7 +24,7 @@ use crate::http1;
 use crate::telemetry::upstream::UpstreamMetrics;
 
 /// Tells whether the key of a request is still valid.
-pub(crate) type Standing = dyn Fn(&Identity) -> Result<(), DenyReason> + Send + Sync;
+pub(crate) type CheckStanding = dyn Fn(&Identity) -> Standing + Send + Sync;
 
 /// Who is answered if the upstream does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub(crate) struct Target {
     pub(super) answers: Answers,
     /// For the challenges of answers to keys that have become invalid.
     pub(super) extractor: CredentialExtractor,
-    pub(super) standing: Arc<Standing>,
+    pub(super) standing: Arc<CheckStanding>,
     /// The largest number of bytes of a body.
     pub(super) max_body: u64,
     pub(super) metrics: Arc<UpstreamMetrics>,
@@ -105,7 +106,9 @@ impl Target {
 
     /// Makes the head of a call of gRPC as the upstream gets it.
     pub(super) fn grpc_head(&self, mut parts: Parts) -> Request<()> {
-        self.rules.prepare(&mut parts);
+        self.rules.prepare(&mut parts, |headers, name, value| {
+            headers.insert(name, value);
+        });
         parts.headers.remove(HOST);
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(self.address.scheme.clone());
@@ -123,10 +126,6 @@ impl Target {
     /// Writes the head of a request of HTTP/1.1 as the upstream gets it. Without a length, the body
     /// comes in chunks.
     pub(super) fn write_head(&self, mut parts: Parts, length: Option<u64>, text: &mut Vec<u8>) {
-        self.rules.prepare(&mut parts);
-        for name in [HOST, CONTENT_LENGTH] {
-            parts.headers.remove(name);
-        }
         let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         for part in [parts.method.as_str(), " ", self.config.endpoint.base_path(), path] {
             text.extend_from_slice(part.as_bytes());
@@ -137,7 +136,11 @@ impl Target {
         if length != Some(0) || [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method) {
             http1::headers::write_length(length, text);
         }
-        http1::headers::write(&parts.headers, text);
+        self.rules.prepare(&mut parts, |_, name, value| {
+            http1::headers::write_line(&name, value.as_bytes(), text);
+        });
+        let is_ours = |name: &HeaderName| *name == HOST || *name == CONTENT_LENGTH;
+        http1::headers::write(&parts.headers, |name| !is_ours(name), text);
     }
 }
 

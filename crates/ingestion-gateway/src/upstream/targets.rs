@@ -7,7 +7,7 @@ use otlp_auth::server::CredentialExtractor;
 
 use super::grpc;
 use super::headers::{HeaderRules, Transport};
-use super::target::{Address, Answers, Standing, Target};
+use super::target::{Address, Answers, CheckStanding, Target};
 use super::tls::{Alpn, ClientTls};
 use crate::config::{Config, DestinationConfig, EndpointConfig, UpstreamConfig};
 use crate::error::RunError;
@@ -82,7 +82,7 @@ impl Targets {
     pub(crate) fn open(
         config: &Config,
         extractor: &CredentialExtractor,
-        standing: Arc<Standing>,
+        standing: Arc<CheckStanding>,
         reloads: &Reloads,
         meter: &Meter,
     ) -> Result<Self, RunError> {
@@ -102,7 +102,7 @@ impl Targets {
 struct Context<'a> {
     config: &'a Config,
     extractor: &'a CredentialExtractor,
-    standing: Arc<Standing>,
+    standing: Arc<CheckStanding>,
     reloads: &'a Reloads,
     meter: &'a Meter,
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use ingestion_keys::cache::Standing;
 use otlp_auth::Identity;
 
 use super::answer::Failure;
@@ -37,7 +38,7 @@ impl Watch {
         Self { identity, target, alarm, next_look: None, awaits: Awaits::Client }
     }
 
-    /// Watches the key of the same request in another task.
+    /// Watches the same request elsewhere, from now on.
     pub(super) fn another(&self) -> Self {
         Self::new(self.identity.clone(), Arc::clone(&self.target))
     }
@@ -71,15 +72,16 @@ impl Watch {
             return Poll::Ready(Failure::UNAVAILABLE);
         }
         match self.identity.as_ref().map(|identity| (self.target.standing)(identity)) {
-            Some(Err(reason)) => Poll::Ready(Failure::Denied(reason)),
-            _ => Poll::Pending,
+            Some(Standing::Denied(reason)) => Poll::Ready(Failure::Denied(reason)),
+            Some(Standing::Undecided) => Poll::Ready(Failure::Undecided),
+            Some(Standing::Good) | None => Poll::Pending,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::sync::Mutex;
     use std::task::Waker;
     use std::time::Duration;
 
@@ -94,18 +96,15 @@ mod tests {
     use crate::upstream::Destination;
     use crate::upstream::targets::Targets;
 
-    /// Makes an upstream at which keys are valid until `is_deleted` is set.
-    fn target(is_deleted: Arc<AtomicBool>) -> Arc<Target> {
+    /// Makes an upstream at which all keys have this standing.
+    fn target(standing: Arc<Mutex<Standing>>) -> Arc<Target> {
         let sets = ["otlp_grpc.endpoint=http://127.0.0.1:1", "otlp_http=debug", "agent=debug"];
         let sets = sets.map(|set| format!("upstream.{set}"));
         let sources = Sources { files: Vec::new(), sets: sets.into() };
         let env = |name: &str| (name == "HOME").then(|| "/home/ops".to_owned());
         let (config, _) = Config::load(&sources, &env).unwrap();
         let meter = SdkMeterProvider::default().meter("test");
-        let standing = move |_: &Identity| match is_deleted.load(Relaxed) {
-            true => Err(DenyReason::Revoked),
-            false => Ok(()),
-        };
+        let standing = move |_: &Identity| *standing.lock().unwrap();
         let (extractor, reloads) = (CredentialExtractor::default(), Reloads::new(&meter));
         let targets =
             Targets::open(&config, &extractor, Arc::new(standing), &reloads, &meter).unwrap();
@@ -121,17 +120,23 @@ mod tests {
         watch.poll(&mut Context::from_waker(Waker::noop()))
     }
 
-    // Scenario: a request is open for a minute. Then its key is deleted.
-    // Guarantee: the request ends within a second after the deletion, and not before.
+    // Scenario: two requests are open for a minute. Then the key of the first one is deleted. When
+    // the second one is looked at, the keys have become too old to know.
+    // Guarantee: each request ends within a second, and not before. The second one is not denied.
     #[tokio::test(start_paused = true)]
     async fn a_request_ends_with_its_key() {
-        let is_deleted = Arc::<AtomicBool>::default();
-        let mut watch = Watch::new(Some(Identity::new("edge")), target(Arc::clone(&is_deleted)));
-        for _ in 0..60 {
-            assert!(poll(&mut watch).await.is_pending());
+        for (becomes, failure) in [
+            (Standing::Denied(DenyReason::Revoked), Failure::Denied(DenyReason::Revoked)),
+            (Standing::Undecided, Failure::Undecided),
+        ] {
+            let standing = Arc::new(Mutex::new(Standing::Good));
+            let mut watch = Watch::new(Some(Identity::new("edge")), target(Arc::clone(&standing)));
+            for _ in 0..60 {
+                assert!(poll(&mut watch).await.is_pending());
+            }
+            *standing.lock().unwrap() = becomes;
+            assert_eq!(poll(&mut watch).await, Poll::Ready(failure));
         }
-        is_deleted.store(true, Relaxed);
-        assert_eq!(poll(&mut watch).await, Poll::Ready(Failure::Denied(DenyReason::Revoked)));
     }
 
     // Scenario: a request waits for its client, then for the upstream, again for its client, and
@@ -140,7 +145,7 @@ mod tests {
     // No time counts while the request waits for its client.
     #[tokio::test(start_paused = true)]
     async fn only_the_upstream_has_a_time_limit() {
-        let target = target(Arc::default());
+        let target = target(Arc::new(Mutex::new(Standing::Good)));
         assert_eq!(target.response_timeout(), Duration::from_secs(30));
         let mut watch = Watch::new(Some(Identity::new("edge")), target);
         for has_progressed in [false, false, true] {

@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::program::{Gateway, PATIENCE};
+use crate::program::{Gateway, Lines, PATIENCE};
 
 /// The number of callers of each kind. Each of them has connections of its own.
 const CALLERS: usize = 16;
@@ -114,4 +116,52 @@ async fn many_callers_see_an_outage_as_an_outage() {
     timeout(PATIENCE, barrier.wait()).await.unwrap();
     fs::rename(&elsewhere, &database).unwrap();
     timeout(PATIENCE, callers.join_all()).await.unwrap();
+}
+
+// Scenario: the process of the gateway is stopped for longer than `max_staleness`. Meanwhile the
+// database is moved away, and a sender and a component write their requests. Then the process
+// continues.
+// Guarantee: both are told to try again, although the gateway still has the key in memory.
+#[tokio::test]
+async fn a_stopped_process_does_not_decide_from_old_keys() {
+    const STALENESS: Duration = Duration::from_secs(2);
+    let gateway = Gateway::start_with(&[
+        "--set=storage.poll_interval=100ms",
+        &format!("--set=storage.max_staleness={}s", STALENESS.as_secs()),
+    ])
+    .await;
+    let key = gateway.create("edge").await.secret;
+    assert_eq!(gateway.validate(&key).await, StatusCode::OK);
+    let body = json!({"apiKey": key}).to_string();
+    let requests = [
+        (
+            "otlp_http",
+            format!(
+                "POST /v1/traces HTTP/1.1\r\nhost: g\r\nauthorization: StackState {key}\r\ncontent-length: 0\r\n\r\n"
+            ),
+        ),
+        (
+            "authorize",
+            format!(
+                "POST /internal/api/security/ingestion/authorize HTTP/1.1\r\nhost: g\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            ),
+        ),
+    ];
+    // The clock of the gateway is a few milliseconds behind.
+    let streams = gateway.pause(STALENESS + Duration::from_millis(100), async {
+        fs::rename(gateway.state().join("keys.db"), gateway.state().join("elsewhere")).unwrap();
+        let mut streams = Vec::new();
+        for (listener, request) in requests {
+            let mut stream = gateway.connect(listener).await;
+            stream.write_all(request.as_bytes()).await.unwrap();
+            streams.push(stream);
+        }
+        streams
+    });
+    for stream in streams.await {
+        let answer = Lines::of(stream);
+        let status = answer.wait_for("HTTP/1.1").await;
+        assert!(status.starts_with("HTTP/1.1 503"), "{status}");
+    }
 }

@@ -22,6 +22,7 @@
 //! | `log` | that a caller who is refused cannot fill the log |
 //! | `usage` | which answers count as accepted and which as failed |
 //! | `storage` | backups of the key database |
+//! | `postgres` | keys in a PostgreSQL database, also while it is down |
 //! | `refusals` | refusals that a sender has to be able to read while it still writes |
 //! | `runtimes` | that management and health do not wait for senders |
 //! | `capacity` | how many connections there may be, and which of them give way |
@@ -60,6 +61,7 @@ mod management;
 mod metrics;
 mod payload;
 mod plain_http1;
+mod postgres;
 mod process;
 mod program;
 mod raw;

@@ -26,16 +26,23 @@ async fn every_problem_is_reported() {
     .unwrap();
     let file = file.to_str().unwrap();
     for arguments in [
-        &["--config", file, "--set", "storage.url=postgres://db", "config", "check"][..],
-        &["--config", file, "--set", "storage.url=postgres://db"],
-        &["--config", file, "run", "--set", "storage.url=postgres://db"],
+        &[
+            "--config",
+            file,
+            "--set",
+            "storage.url=postgres://db?sslmode=perhaps",
+            "config",
+            "check",
+        ][..],
+        &["--config", file, "--set", "storage.url=postgres://db?sslmode=perhaps"],
+        &["--config", file, "run", "--set", "storage.url=postgres://db?sslmode=perhaps"],
     ] {
         let (code, _, errors) = run_to_end(directory.path(), arguments).await;
         assert_eq!(code, 64, "{errors}");
         for path in [
             "upstream.otlp_grpc: is required: another upstream is set",
             "limits.max_streams: expected",
-            "storage.url: PostgreSQL is not built yet",
+            "storage.url: `sslmode` must be",
         ] {
             assert!(errors.contains(path), "{path}: {errors}");
         }

@@ -88,8 +88,12 @@ pub(crate) fn client() -> reqwest::Client {
 
 /// Sends SIGTERM, as an operator does.
 pub(crate) fn terminate(child: &Child) {
+    send_signal(child, Signal::TERM);
+}
+
+fn send_signal(child: &Child, signal: Signal) {
     let pid = i32::try_from(child.id().unwrap()).unwrap();
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
 
 /// Returns the arguments that give every listener a free port.
@@ -291,6 +295,14 @@ impl Gateway {
 
     pub(crate) fn signal(&self) {
         terminate(&self.child);
+    }
+
+    /// Stops the process for this time, during `meanwhile`, and lets it continue.
+    pub(crate) async fn pause<T>(&self, time: Duration, meanwhile: impl Future<Output = T>) -> T {
+        send_signal(&self.child, Signal::STOP);
+        let (done, ()) = tokio::join!(meanwhile, tokio::time::sleep(time));
+        send_signal(&self.child, Signal::CONT);
+        done
     }
 
     pub(crate) async fn ended(&mut self) -> ExitStatus {

@@ -1,6 +1,7 @@
 //! Tests of long streams and large bodies: who ends them, and what they cost while one side is
 //! slow.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use h2::Reason;
 use reqwest::Method;
 use serde_json::json;
+use test_postgres::Postgres;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
@@ -40,9 +42,13 @@ struct Forwarding {
 
 impl Forwarding {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    async fn start_with(more: &[&str]) -> Self {
         let (grpc, http) = (Upstream::bind().await, Upstream::bind().await);
         let settings = [grpc.setting("otlp_grpc"), http.setting("otlp_http")];
-        let arguments = [&settings.each_ref().map(String::as_str)[..], &LIMITS].concat();
+        let arguments = [&settings.each_ref().map(String::as_str)[..], &LIMITS, more].concat();
         let gateway = Gateway::start_with(&arguments).await;
         Self { gateway, grpc, http }
     }
@@ -124,6 +130,58 @@ async fn a_stream_ends_with_its_key() {
     for _ in 0..2 {
         assert_eq!(timeout(PATIENCE, body.data()).await.unwrap().unwrap().unwrap(), EMPTY);
     }
+}
+
+// Scenario: a key has an Arrow stream open through one gateway, and is deleted through another one
+// on the same PostgreSQL database.
+// Guarantee: the stream ends with `UNAUTHENTICATED`.
+#[tokio::test]
+async fn a_stream_ends_with_its_key_on_another_gateway() {
+    let server = Postgres::shared();
+    let url = format!("--set=storage.url={}", server.create_database());
+    let forwarding = Forwarding::start_with(&[&url]).await;
+    let other = Gateway::start_with(&[&url]).await;
+    let key = forwarding.gateway.create("edge").await;
+    let client = Client::connect(&forwarding.gateway, "otlp_grpc").await;
+    let call = client.open(ARROW, &key.secret).await;
+    let mut connection = forwarding.grpc.accept_grpc().await;
+    let mut stream = connection.call().await.unwrap().begin();
+    stream.send_data(EMPTY, false).unwrap();
+    other.delete(key.id).await;
+    let end = call.end().await;
+    assert_eq!((end.messages, end.status), (EMPTY.to_vec(), Status::UNAUTHENTICATED));
+}
+
+// Scenario: a key and the shared receiver API key have Arrow streams open. The database is moved
+// away for longer than `max_staleness`.
+// Guarantee: the stream of the key ends with `UNAVAILABLE` and a time to try again, because nobody
+// knows whether the key is still valid. The stream of the shared key, which is not in the database,
+// goes on.
+#[tokio::test]
+async fn a_stream_ends_when_the_keys_are_too_old() {
+    const RECEIVER: &str = "a-shared-key-of-the-installation";
+    let forwarding = Forwarding::start_with(&[
+        "--set=storage.poll_interval=100ms",
+        "--set=storage.max_staleness=5s",
+        &format!("--set=auth.receiver_api_key={RECEIVER}"),
+    ])
+    .await;
+    let gateway = &forwarding.gateway;
+    let key = gateway.create("edge").await.secret;
+    let client = Client::connect(gateway, "otlp_grpc").await;
+    let mut ends: Call = client.open(ARROW, &key).await;
+    let mut connection = forwarding.grpc.accept_grpc().await;
+    let mut stream = connection.call().await.unwrap().begin();
+    stream.send_data(EMPTY, false).unwrap();
+    let mut goes_on = client.open(ARROW, RECEIVER).await;
+    let mut kept = connection.call().await.unwrap().begin();
+    ends.messages.send_data(EMPTY, false).unwrap();
+    fs::rename(gateway.state().join("keys.db"), gateway.state().join("elsewhere")).unwrap();
+    let end = ends.end().await;
+    assert_eq!((end.messages, end.status), (EMPTY.to_vec(), Status::UNAVAILABLE));
+    kept.send_data(EMPTY, false).unwrap();
+    let mut body = goes_on.response().await;
+    assert_eq!(timeout(PATIENCE, body.data()).await.unwrap().unwrap().unwrap(), EMPTY);
 }
 
 // Scenario: a sender over OTLP/HTTP writes a body without an end, and its key is deleted.

@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::entry::State;
+use super::retry::Retry;
 use super::{KeyCache, nanoseconds};
 use crate::clock::Timestamp;
 use crate::key::KeyRole;
-use crate::store::{Change, Changes, Cursor, KeyStore, SnapshotChunk, StoreError};
+use crate::store::{Change, Changes, Cursor, KeyStore, SnapshotChunk, StoreError, StoreErrorKind};
 
 /// If the wall clock moves this much more or less than the monotonic clock, somebody has set the
 /// wall clock.
@@ -32,15 +33,16 @@ pub(super) type Observer = Box<dyn Fn(Progress<'_>) + Send + Sync>;
 
 impl KeyCache {
     /// Calls `observer` each time after the cache has read its store and applied what it read, and
-    /// once now if the cache has read its store before. A cache has one observer; later ones are
-    /// ignored.
-    pub async fn observe(&self, observer: impl Fn(Progress<'_>) + Send + Sync + 'static) {
-        let cursor = self.follower.lock().await;
+    /// once now if the cache has read its store before and does not read it now. A cache has one
+    /// observer; later ones are ignored.
+    pub fn observe(&self, observer: impl Fn(Progress<'_>) + Send + Sync + 'static) {
+        let observer = self.observer.get_or_init(|| Box::new(observer));
+        // A read that takes long, because the store is unavailable, is not waited for.
+        let Ok(cursor) = self.follower.try_lock() else { return };
         if let (Some(cursor), Some(age)) = (*cursor, self.age()) {
             let as_of = self.clock.monotonic().saturating_sub(age);
             observer(Progress { changes: None, cursor, as_of });
         }
-        let _was_set_before = self.observer.set(Box::new(observer));
     }
 
     /// Reads the changes since the last call. At the first call, or if the store asks for a
@@ -65,58 +67,90 @@ impl KeyCache {
             Changes::SnapshotNeeded => (None, self.load(store).await?),
         };
         *cursor = Some(next);
+        self.refresh(next.revision, began);
         if let Some(observer) = self.observer.get() {
             observer(Progress { changes: changes.as_deref(), cursor: next, as_of: began });
         }
-        self.refresh(began);
         Ok(())
     }
 
-    /// Notes that everything is in force that was in the store at this time of the monotonic clock.
-    pub(crate) fn refresh(&self, as_of: Duration) {
+    /// Notes that everything up to this revision is in force, and that the store had nothing newer
+    /// at this time of the monotonic clock.
+    pub(crate) fn refresh(&self, revision: i64, as_of: Duration) {
+        self.revision.store(revision, Ordering::Release);
         self.prune();
         let fresh_until = nanoseconds(as_of.saturating_add(self.options.max_staleness));
         self.fresh_until.fetch_max(fresh_until, Ordering::Release);
     }
 
+    /// Reads the store for the first time. While the store is
+    /// [unavailable](StoreErrorKind::Unavailable), tries again, after the same pauses as
+    /// [`follow`](Self::follow).
+    ///
+    /// # Errors
+    ///
+    /// When the store fails in another way, which does not pass by itself.
+    pub async fn read_first(
+        &self,
+        store: &dyn KeyStore,
+        poll_interval: Duration,
+    ) -> Result<(), StoreError> {
+        let mut retry = Retry::new(store, poll_interval);
+        loop {
+            retry.begin();
+            match self.catch_up(store).await {
+                Ok(()) => {
+                    if retry.succeeded() {
+                        tracing::info!("the keys were read");
+                    }
+                    return Ok(());
+                }
+                Err(error) if error.kind() != StoreErrorKind::Unavailable => return Err(error),
+                Err(error) => {
+                    if retry.failed(&error) {
+                        tracing::warn!(
+                            error = &error as &dyn Error,
+                            "the keys cannot be read yet; until they are, nothing is decided \
+                             about them"
+                        );
+                    }
+                }
+            }
+            retry.wait().await;
+        }
+    }
+
     /// Catches up whenever the store has a new revision, and at least once in every
-    /// `poll_interval`. The future never ends. To stop following the store, drop the future.
+    /// `poll_interval`. If the store cannot be read, tries again after a pause. The first pause is
+    /// at most 100 ms long, and each further pause is twice as long, up to `poll_interval`. Each
+    /// pause is shorter by a random part, so that the followers of a store do not return together.
+    /// A notification of the store makes a pause shorter, too.
+    ///
+    /// The future never ends. To stop following the store, drop the future.
     pub async fn follow(&self, store: &dyn KeyStore, poll_interval: Duration) -> Infallible {
-        let mut revision = store.revision();
-        let mut failing = false;
+        let mut retry = Retry::new(store, poll_interval);
         let mut clocks = (self.clock.wall(), self.clock.monotonic());
         loop {
-            revision.mark_unchanged();
+            retry.begin();
             match self.catch_up(store).await {
-                Ok(()) if failing => {
-                    failing = false;
-                    tracing::info!("the keys can be read again");
-                }
-                Ok(()) => {}
-                Err(error) if failing => {
-                    tracing::debug!(error = &error as &dyn Error, "the keys cannot be read")
+                Ok(()) => {
+                    if retry.succeeded() {
+                        tracing::info!("the keys can be read again");
+                    }
                 }
                 Err(error) => {
-                    failing = true;
-                    let fresh_for = self.fresh_for().unwrap_or_default();
-                    tracing::error!(
-                        error = &error as &dyn Error,
-                        ?fresh_for,
-                        "the keys cannot be read; decisions go on from memory"
-                    );
+                    if retry.failed(&error) {
+                        let fresh_for = self.fresh_for().unwrap_or_default();
+                        tracing::error!(
+                            error = &error as &dyn Error,
+                            ?fresh_for,
+                            "the keys cannot be read; decisions go on from memory"
+                        );
+                    }
                 }
             }
             clocks = self.compare_clocks(clocks);
-            let notified = async {
-                // A store that is gone or fails sends no notification. Then only the poll interval
-                // ends the wait.
-                if failing || revision.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            };
-            // The result is ignored, because the loop reads the store again in both cases: after a
-            // notification and after the poll interval.
-            let _elapsed = tokio::time::timeout(poll_interval, notified).await;
+            retry.wait().await;
         }
     }
 

@@ -6,6 +6,8 @@ mod follow;
 mod follower_tokens;
 mod identities;
 mod key_handle;
+mod retry;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -14,13 +16,13 @@ mod usage;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Ready, ready};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ingestion_api::IngestionKey;
-use otlp_auth::server::ServerAuthenticator;
-use otlp_auth::{Credential, Decision, DenyReason, Identity, Undecided, Verdict};
+use otlp_auth::server::{InMemoryAuthenticator as _, ServerAuthenticator};
+use otlp_auth::{Credential, Decision, DenyReason, Undecided, Verdict};
 
 use self::digest_prefix::{DigestPrefix, Map};
 use self::entry::{Entry, State};
@@ -28,6 +30,7 @@ use self::follow::Observer;
 pub use self::follow::Progress;
 pub use self::follower_tokens::FollowerTokens;
 pub use self::key_handle::KeyHandle;
+pub use self::standing::Standing;
 pub use self::totals::{UsageTotal, UsageTotals};
 use self::usage::Registry;
 pub use self::usage::{PendingUsage, TooMuchUsage};
@@ -50,6 +53,8 @@ pub struct KeyCache {
     follower_tokens: Map<Entry>,
     /// The time until which the cache decides, in nanoseconds of the monotonic clock.
     fresh_until: AtomicU64,
+    /// The revision of the store up to which the cache has read its changes.
+    revision: AtomicI64,
     usage: Registry,
     writer: Mutex<Writer>,
     follower: tokio::sync::Mutex<Option<Cursor>>,
@@ -120,6 +125,7 @@ impl KeyCache {
             keys: Map::default(),
             follower_tokens: Map::default(),
             fresh_until: AtomicU64::new(0),
+            revision: AtomicI64::new(0),
             usage: Registry::new(&options),
             writer: Mutex::default(),
             follower: tokio::sync::Mutex::default(),
@@ -148,39 +154,6 @@ impl KeyCache {
         self.verdict(&self.keys, credential, |entry, digest| {
             entry.peek(&*self.clock, digest, &self.usage)
         })
-    }
-
-    /// Checks whether the key of a request is still valid. A request that stays open for long, such
-    /// as a stream, is decided on once, at its beginning. This function finds out later that the
-    /// key was deleted or disabled, or has expired. It looks the key up in memory and counts
-    /// nothing, so it may be called several times a second for every open request.
-    ///
-    /// The identity of another authenticator is always valid here. The result does not depend on
-    /// whether the cache is undecided about new requests.
-    ///
-    /// # Errors
-    ///
-    /// The reason for which the cache denies a new request with the key.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use ingestion_keys::cache::KeyCache;
-    /// use otlp_auth::Identity;
-    ///
-    /// fn may_go_on(cache: &KeyCache, identity: &Identity) -> bool {
-    ///     cache.standing(identity).is_ok()
-    /// }
-    /// ```
-    pub fn standing(&self, identity: &Identity) -> Result<(), DenyReason> {
-        let Some(handle) = identity.handle::<KeyHandle>() else { return Ok(()) };
-        let found = KeyRole::ALL.into_iter().find_map(|role| {
-            let reason = |entry: &Entry| entry.deny_reason(&*self.clock);
-            self.entries(role).pin().get(&handle.digest).map(reason)
-        });
-        // A key is not found if a snapshot of the store did not contain it, or if its tombstone was
-        // removed.
-        found.unwrap_or(Some(DenyReason::Revoked)).map_or(Ok(()), Err)
     }
 
     /// Returns the number of keys for ingestion, including the expired and disabled keys.
@@ -218,6 +191,14 @@ impl KeyCache {
         let read_at = fresh_until.checked_sub(nanoseconds(self.options.max_staleness))?;
         let age = nanoseconds(self.clock.monotonic()).saturating_sub(read_at);
         Some(Duration::from_nanos(age))
+    }
+
+    /// Returns the revision of the store up to which the cache has read the changes. Returns `None`
+    /// if the store was never read.
+    #[must_use]
+    pub fn revision(&self) -> Option<i64> {
+        let was_read = self.freshness() != Err(NotFresh::NeverRead);
+        was_read.then(|| self.revision.load(Ordering::Acquire))
     }
 
     /// Checks whether the checksum of the token is right, whether the cache is fresh, and whether
@@ -322,6 +303,11 @@ impl ServerAuthenticator for KeyCache {
         ready(self.verdict(&self.keys, credential, |entry, digest| {
             entry.decide(&*self.clock, digest, &self.usage)
         }))
+    }
+
+    #[inline]
+    fn verdict_at_once(&self, credential: &Credential<'_>) -> Result<Verdict, Self::Future> {
+        Ok(self.decide(credential))
     }
 }
 

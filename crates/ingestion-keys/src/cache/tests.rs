@@ -1,13 +1,16 @@
 use otlp_auth::DenyReason::{Expired, Malformed, Revoked, Unknown};
+use otlp_auth::Identity;
 use otlp_auth::server::InMemoryAuthenticator;
 use proptest::prelude::*;
 
+use super::Standing::{Denied, Good};
 use super::*;
 use crate::clock::ManualClock;
 use crate::fixture::{NOW, Outcome, allow, commit, decide, key, record};
 use crate::key::{KeyId, KeyRecord, Usage};
 use crate::store::{KeyStore, MemoryStore, Write};
 
+mod follow;
 mod usage;
 
 const MAX_STALENESS: Duration = Duration::from_secs(600);
@@ -117,26 +120,27 @@ async fn a_token_of_a_follower_only_follows() {
     assert!(matches!(peeked, Ok(Decision::Deny(denial)) if denial.reason() == Unknown));
     assert!(matches!(follows(2), Err(Some(Unknown))));
     let open = follows(1).unwrap();
-    assert_eq!((open.name(), env.cache.standing(&open)), ("token", Ok(())));
+    assert_eq!((open.name(), env.cache.standing(&open)), ("token", Standing::Good));
     assert_eq!(env.cache.len(), 1);
     env.clock.advance(Duration::from_secs(60));
     assert!(matches!(follows(1), Err(Some(Expired))));
-    assert_eq!(env.cache.standing(&open), Err(Expired));
+    assert_eq!(env.cache.standing(&open), Standing::Denied(Expired));
     env.write(Write::Delete(KeyRecord { revision, ..token })).await;
     env.catch_up().await;
     assert!(matches!(follows(1), Err(Some(Revoked))));
     assert_eq!((env.decide(1), env.cache.len()), (Outcome::Deny(Unknown), 1));
-    assert_eq!(env.cache.standing(&open), Err(Revoked));
+    assert_eq!(env.cache.standing(&open), Standing::Denied(Revoked));
     env.store.restart([1; 16]);
     env.catch_up().await;
     assert!(matches!(follows(1), Err(Some(Unknown))));
-    assert_eq!(env.cache.standing(&open), Err(Revoked));
+    assert_eq!(env.cache.standing(&open), Standing::Denied(Revoked));
 }
 
 // Scenario: a request with each key stays open, and the key is renamed, disabled, enabled, expires,
-// is deleted, or is missing in a restored store. The cache becomes too stale to decide.
-// Guarantee: the standing of the open request is at each moment what a new request would get, and
-// does not depend on the staleness. The identity of another authenticator stays good.
+// is deleted, or is missing in a restored store. Meanwhile the cache becomes too stale to decide,
+// and reads its store again.
+// Guarantee: the standing of the open request is at each moment what a new request would get. The
+// identity of another authenticator stays good, also while the cache is undecided.
 #[tokio::test]
 async fn the_standing_of_an_open_request_follows_its_key() {
     let env = TestEnv::new();
@@ -145,7 +149,7 @@ async fn the_standing_of_an_open_request_follows_its_key() {
     let credential = Credential::new("StackState", secret.expose_secret()).unwrap();
     let Ok(Decision::Allow(open)) = env.cache.decide(&credential) else { panic!("it is valid") };
     let standing = || env.cache.standing(&open);
-    assert_eq!(standing(), Ok(()));
+    assert_eq!(standing(), Good);
     let expires_at = NOW.saturating_add(Duration::from_secs(3600));
     let mut revision = record.revision;
     let mut states = Vec::new();
@@ -158,17 +162,20 @@ async fn the_standing_of_an_open_request_follows_its_key() {
         env.catch_up().await;
         states.push(standing());
     }
-    assert_eq!(states, [Ok(()), Err(Revoked), Ok(()), Ok(())]);
+    assert_eq!(states, [Good, Denied(Revoked), Good, Good]);
     env.clock.advance(Duration::from_secs(3599));
-    assert_eq!((standing(), env.cache.fresh_for()), (Ok(()), None));
+    let receiver = Identity::new("receiver");
+    assert_eq!((standing(), env.cache.standing(&receiver)), (Standing::Undecided, Good));
+    env.catch_up().await;
+    assert_eq!(standing(), Good);
     env.clock.advance(Duration::from_secs(1));
-    assert_eq!(standing(), Err(Expired));
+    assert_eq!(standing(), Denied(Expired));
     env.write(Write::Delete(KeyRecord { revision, ..record })).await;
     env.catch_up().await;
-    assert_eq!(standing(), Err(Revoked));
+    assert_eq!(standing(), Denied(Revoked));
     env.cache.catch_up(&MemoryStore::new([1; 16])).await.unwrap();
-    assert_eq!(standing(), Err(Revoked));
-    assert_eq!(env.cache.standing(&Identity::new("receiver")), Ok(()));
+    assert_eq!(standing(), Denied(Revoked));
+    assert_eq!(env.cache.standing(&receiver), Good);
 }
 
 // Scenario: `decide` and `peek` are called for valid, disabled, expired, deleted and unknown keys.
@@ -358,58 +365,6 @@ fn futures<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// Waits until another task has made the condition true. Tokio's paused clock does not advance
-/// meanwhile, because this task never sleeps.
-async fn until(mut holds: impl FnMut() -> bool) {
-    while !holds() {
-        tokio::task::yield_now().await;
-    }
-}
-
-fn follow(env: &TestEnv) -> tokio::task::JoinHandle<()> {
-    let (cache, store) = (Arc::clone(&env.cache), Arc::clone(&env.store));
-    tokio::spawn(async move {
-        cache.follow(&*store, Duration::from_secs(5)).await;
-    })
-}
-
-// Scenario: a key is written to the store that a cache follows.
-// Guarantee: the key is in force before the poll interval has elapsed.
-#[tokio::test(start_paused = true)]
-async fn a_follower_is_woken() {
-    let env = TestEnv::new();
-    let follower = follow(&env);
-    let start = tokio::time::Instant::now();
-    env.write(Write::Insert(record(1, "n"))).await;
-    until(|| env.decide(1) == allow("n")).await;
-    env.write(Write::Insert(record(2, "n"))).await;
-    until(|| env.decide(2) == allow("n")).await;
-    assert_eq!(start.elapsed(), Duration::ZERO);
-    follower.abort();
-}
-
-// Scenario: the notifications of the store are lost. Later the store fails for a while.
-// Guarantee: a change is in force after the next poll. After the failure, the follower reads the
-// store again.
-#[tokio::test(start_paused = true)]
-async fn a_follower_polls() {
-    let env = TestEnv::new();
-    env.store.mute();
-    let follower = follow(&env);
-    until(|| env.cache.fresh_for().is_some()).await;
-    env.write(Write::Insert(record(1, "n"))).await;
-    tokio::time::sleep(Duration::from_millis(5001)).await;
-    assert_eq!(env.decide(1), allow("n"));
-    env.store.fail(true);
-    env.clock.advance(MAX_STALENESS);
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(env.decide(1), Outcome::Undecided);
-    env.store.fail(false);
-    tokio::time::sleep(Duration::from_millis(5001)).await;
-    assert_eq!(env.decide(1), allow("n"));
-    follower.abort();
-}
-
 // Scenario: valid, disabled, deleted, unknown and malformed keys are presented again after their
 // first use.
 // Guarantee: a decision allocates nothing, although the denial of a known key names the key.
@@ -472,7 +427,7 @@ async fn an_observer_sees_every_read() {
     };
     let began = env.clock.monotonic();
     env.clock.advance(Duration::from_secs(1));
-    env.cache.observe(observe).await;
+    env.cache.observe(observe);
     let read = env.clock.monotonic();
     env.insert(2, "n").await;
     env.catch_up().await;

@@ -107,7 +107,8 @@ impl Session<'_> {
                     }
                     self.cursor = Some(position.cursor);
                     let now = self.clock.monotonic();
-                    self.cache.refresh(as_of(asked_at, &hello, &position).min(now));
+                    let as_of = as_of(asked_at, &hello, &position).min(now);
+                    self.cache.refresh(position.cursor.revision, as_of);
                     if !std::mem::replace(&mut self.has_progressed, true) {
                         tracing::info!(
                             revision = position.cursor.revision,

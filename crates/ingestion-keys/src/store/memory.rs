@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::{
     Change, ChangeId, Changes, Commit, CommitError, Committed, Cursor, KeyState, KeyStore,
-    Snapshot, SnapshotChunk, StoreError, UsageBatch, Write,
+    Snapshot, SnapshotChunk, StoreError, StoreErrorKind, UsageBatch, Write,
 };
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
@@ -28,7 +28,10 @@ struct Content {
     tombstones: BTreeMap<KeyId, Change>,
     log: BTreeMap<i64, (ChangeId, Timestamp)>,
     audit: Vec<AuditEntry>,
-    fails: bool,
+    /// The kind of the error with which all calls fail.
+    fails: Option<StoreErrorKind>,
+    /// The number of calls that have failed.
+    failures: usize,
     mute: bool,
 }
 
@@ -43,7 +46,8 @@ impl MemoryStore {
             tombstones: BTreeMap::new(),
             log,
             audit: Vec::new(),
-            fails: false,
+            fails: None,
+            failures: 0,
             mute: false,
         };
         Self { content: Mutex::new(content), revision: watch::Sender::new(0) }
@@ -51,7 +55,24 @@ impl MemoryStore {
 
     /// Makes every call fail from now on if `fails` is true; otherwise makes calls succeed again.
     pub fn fail(&self, fails: bool) {
-        self.lock().fails = fails;
+        self.lock().fails = fails.then_some(StoreErrorKind::Unavailable);
+    }
+
+    /// Makes every call fail from now on with an error of this kind.
+    pub fn fail_with(&self, kind: StoreErrorKind) {
+        self.lock().fails = Some(kind);
+    }
+
+    /// Returns the number of calls that have failed.
+    #[must_use]
+    pub fn failures(&self) -> usize {
+        self.lock().failures
+    }
+
+    /// Wakes followers without a change, as a store does whose connection for notifications was
+    /// lost or is back.
+    pub fn wake(&self) {
+        self.revision.send_modify(|_| {});
     }
 
     /// Stops waking followers from now on, as if notifications were lost.
@@ -71,8 +92,14 @@ impl MemoryStore {
     }
 
     fn content(&self) -> Result<MutexGuard<'_, Content>, StoreError> {
-        let content = self.lock();
-        if content.fails { Err(StoreError::closed()) } else { Ok(content) }
+        let mut content = self.lock();
+        match content.fails {
+            Some(kind) => {
+                content.failures += 1;
+                Err(StoreError::new(kind, "the store fails"))
+            }
+            None => Ok(content),
+        }
     }
 }
 

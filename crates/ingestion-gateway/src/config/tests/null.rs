@@ -96,9 +96,9 @@ fn a_null_without_effect_is_refused() {
         "upstream",
         "receivers.otlp.protocols.http.cors",
     ];
-    let not_built = ["storage.password_file"];
+    let without_default = ["storage.password_file"];
     let known = keys(&serde_json::to_value(load("").unwrap().0).unwrap(), "");
-    for key in known.iter().map(String::as_str).chain(not_built) {
+    for key in known.iter().map(String::as_str).chain(without_default) {
         for (value, accepted) in [
             ("null", off.contains(&key)),
             ("~", off.contains(&key)),

@@ -21,13 +21,14 @@ use super::schema;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The settings of every connection. The database ends a statement, a wait for a lock and an open
-/// transaction that take too long, so that a process that is gone holds up no other. A change that
-/// was answered survives a crash of the database, also if the role of this connection says
+/// transaction that take too long, so that a process that is gone holds up no other. Compiling a
+/// statement would take longer than running it. A change that was answered survives a crash of the database, also if the role of this connection says
 /// otherwise.
 const SETTINGS: &str = "\
     SET statement_timeout = '5s'; \
     SET lock_timeout = '4s'; \
     SET idle_in_transaction_session_timeout = '10s'; \
+    SET jit = off; \
     SELECT set_config('synchronous_commit', 'on', false) \
     WHERE current_setting('synchronous_commit') IN ('off', 'local')";
 

@@ -1,8 +1,10 @@
 //! The errors of a PostgreSQL database. No message contains a statement, a row or a credential.
 
 use std::error::Error;
+use std::io;
 
 use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::types::{WasNull, WrongType};
 
 use crate::store::{CommitError, Committed, StoreError, StoreErrorKind};
 
@@ -12,6 +14,12 @@ pub(super) enum PostgresError {
     /// The database cannot be reached, or the connection to it broke.
     #[error("the database cannot be reached")]
     Unreachable(#[source] Box<dyn Error + Send + Sync>),
+    /// The server has a certificate that is not trusted.
+    #[error("the certificate of the database is not trusted")]
+    NotTrusted(#[source] Box<dyn Error + Send + Sync>),
+    /// The server wants something that the configuration does not have, such as a password or TLS.
+    #[error("the database cannot be used with this configuration")]
+    Configuration(#[source] Box<dyn Error + Send + Sync>),
     /// The database did not answer in time.
     #[error("the database did not answer within {} seconds", .0.as_secs())]
     TimedOut(std::time::Duration),
@@ -129,7 +137,9 @@ impl PostgresError {
             Self::Unreachable(_) | Self::TimedOut(_) | Self::Busy => StoreErrorKind::Unavailable,
             Self::Database(answer) => kind(&answer.state),
             Self::Newer { .. } => StoreErrorKind::TooNew,
-            Self::Certificates(_) => StoreErrorKind::Misconfigured,
+            Self::Certificates(_) | Self::NotTrusted(_) | Self::Configuration(_) => {
+                StoreErrorKind::Misconfigured
+            }
             Self::Row { .. } => StoreErrorKind::Corrupt,
             Self::Unexpected => StoreErrorKind::Internal,
         }
@@ -139,7 +149,11 @@ impl PostgresError {
     /// still run, or it belongs to a database that cannot be written to.
     pub(super) fn breaks_connection(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::TimedOut(_) | Self::Unexpected => true,
+            Self::Unreachable(_)
+            | Self::NotTrusted(_)
+            | Self::Configuration(_)
+            | Self::TimedOut(_)
+            | Self::Unexpected => true,
             Self::Database(answer) => {
                 answer.state == SqlState::READ_ONLY_SQL_TRANSACTION
                     || matches!(answer.state.code().get(..2), Some("08" | "57" | "XX"))
@@ -163,24 +177,34 @@ impl From<tokio_postgres::Error> for PostgresError {
         if error.is_closed() {
             return Self::Unreachable("the connection was closed".into());
         }
-        // A wrong value in a row has no cause that belongs to the connection.
         match error.into_source() {
-            Some(source) if source.is::<tokio_postgres::types::WrongType>() => {
+            Some(source) if source.is::<WrongType>() || source.is::<WasNull>() => {
                 Self::Row { table: "the database" }
             }
-            Some(source) => Self::Unreachable(source),
+            Some(source) => match source.downcast::<io::Error>() {
+                Ok(error) if is_untrusted(&error) => Self::NotTrusted(error),
+                Ok(error) => Self::Unreachable(error),
+                Err(source) => Self::Configuration(source),
+            },
             None => Self::Unexpected,
         }
     }
+}
+
+/// Returns whether the handshake of TLS failed because of the certificate of the server.
+fn is_untrusted(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 impl From<PostgresError> for StoreError {
     fn from(error: PostgresError) -> Self {
         let public = Self::new(error.kind(), error.to_string());
         match error {
-            PostgresError::Unreachable(source) | PostgresError::Certificates(source) => {
-                public.with_source(source)
-            }
+            PostgresError::Unreachable(source)
+            | PostgresError::Certificates(source)
+            | PostgresError::NotTrusted(source)
+            | PostgresError::Configuration(source) => public.with_source(source),
             PostgresError::Database(answer) => public.with_source(answer),
             _ => public,
         }

@@ -11,6 +11,8 @@ mod options;
 mod pool;
 mod rows;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 use std::time::Duration;
@@ -89,6 +91,18 @@ impl PostgresStore {
             follower: Follower::new(connector, revision.clone()),
             revision,
         })
+    }
+
+    /// Connects, and migrates the database to the schema of this version. Every other call does
+    /// this, too, when it connects. If the schema has this version already, nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be used, a newer version made the schema, or this user has no right
+    /// to change the schema.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        let mut connected = self.pool.get().await?;
+        Ok(connected.ended(Ok(()))?)
     }
 }
 

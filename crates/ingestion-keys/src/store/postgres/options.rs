@@ -253,3 +253,73 @@ impl fmt::Debug for PostgresOptions {
         f.debug_tuple("PostgresOptions").field(&self.shown).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Scenario: a URL has a password in one of two places, several hosts, and parameters of both
+    // readers.
+    // Guarantee: the password is in neither the text nor the debug output. Each host has a
+    // configuration of its own with its port, and cannot be a standby.
+    #[test]
+    fn a_url_is_read_host_by_host() {
+        for url in [
+            "postgres://u:pa%40ss@one:1,two:2/d?application_name=x&sslmode=require",
+            "postgresql://u@one:1,two:2/d?password=pa%40ss&application_name=x&sslmode=require",
+        ] {
+            let options = PostgresOptions::parse(url).unwrap();
+            assert!(options.has_password());
+            for text in [options.to_string(), format!("{options:?}")] {
+                assert!(!text.contains("pa%40ss") && !text.contains("pa@ss"), "{text}");
+                assert!(text.contains("u@one:1,two:2/d?application_name=x"), "{text}");
+            }
+            let ports: Vec<_> = options.hosts.iter().map(|host| host.get_ports()[0]).collect();
+            assert_eq!(ports, [1, 2]);
+            for host in &options.hosts {
+                assert_eq!(host.get_password(), Some(&b"pa@ss"[..]));
+                assert_eq!(host.get_application_name(), Some("x"));
+                assert_eq!(host.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+            }
+        }
+    }
+
+    // Scenario: each `sslmode` is used with and without `sslrootcert`.
+    // Guarantee: only `verify-full` checks the name. `require` with a file of certificates checks
+    // the certificate, as libpq does.
+    #[test]
+    fn each_sslmode_trusts_what_it_says() {
+        let trust = |parameters: &str| {
+            PostgresOptions::parse(&format!("postgres://u@h/d?{parameters}")).unwrap().trust
+        };
+        let authority = |roots, checks_name| Trust::Authority { roots, checks_name };
+        let file = || Roots::File(PathBuf::from("/a b.pem"));
+        for mode in ["disable", "prefer", "require"] {
+            assert_eq!(trust(&format!("sslmode={mode}")), Trust::Any, "{mode}");
+        }
+        assert_eq!(trust(""), Trust::Any);
+        assert_eq!(trust("sslmode=verify-ca"), authority(Roots::System, false));
+        assert_eq!(trust("sslmode=verify-full"), authority(Roots::System, true));
+        let with_file = |mode: &str| trust(&format!("sslmode={mode}&sslrootcert=/a%20b.pem"));
+        assert_eq!(with_file("require"), authority(file(), false));
+        assert_eq!(with_file("verify-full"), authority(file(), true));
+    }
+
+    // Scenario: URLs have another scheme, no host, or a parameter that is wrong or unknown.
+    // Guarantee: none can be used. The message names the parameter and no value.
+    #[test]
+    fn a_wrong_url_is_explained() {
+        for (url, says) in [
+            ("mysql://u@h/d", "postgres://"),
+            ("postgres:///d", "no host"),
+            ("postgres://u:secret@h/d?sslmode=secret", "`sslmode`"),
+            ("postgres://u:secret@h/d?secretly=secret", "secretly"),
+            ("postgres://u:secret@h:secret/d", "port"),
+            ("postgres://u:secret@h/d?connect_timeout=secret", "connect_timeout"),
+        ] {
+            let error = PostgresOptions::parse(url).unwrap_err().to_string();
+            assert!(error.contains(says), "{url}: {error}");
+            assert!(!error.replace("secretly", "").contains("secret"), "{error}");
+        }
+    }
+}

@@ -12,21 +12,26 @@ use crate::store::UsageBatch;
 /// processes that write the rows of the same keys in different orders would wait for each other.
 const USAGE_LOCK: i64 = i64::from_be_bytes(*b"IngUsage");
 
-/// Adds the counters of a batch to the rows of its keys. A counter that is too large stays at the
-/// largest number.
+/// Adds the counters of a batch to the rows of its keys, and inserts the rows of keys that were
+/// never used. Nobody else inserts rows meanwhile, because of the lock. A counter that is too large
+/// stays at the largest number.
 const ADD: &str = "\
-    INSERT INTO ingestion_keys.usage AS u \
-        (key_id, accepted, failed, denied, bytes, last_used_at) \
-    SELECT b.key_id, b.accepted, b.failed, b.denied, b.bytes, b.last_used_at \
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], \
-        $6::bigint[]) AS b (key_id, accepted, failed, denied, bytes, last_used_at) \
-    JOIN ingestion_keys.keys k ON k.id = b.key_id \
-    ON CONFLICT (key_id) DO UPDATE SET \
-        accepted = least(u.accepted::numeric + excluded.accepted, 9223372036854775807)::bigint, \
-        failed = least(u.failed::numeric + excluded.failed, 9223372036854775807)::bigint, \
-        denied = least(u.denied::numeric + excluded.denied, 9223372036854775807)::bigint, \
-        bytes = least(u.bytes::numeric + excluded.bytes, 9223372036854775807)::bigint, \
-        last_used_at = greatest(u.last_used_at, excluded.last_used_at)";
+    WITH b AS ( \
+        SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], \
+            $5::bigint[], $6::bigint[]) \
+            AS b (key_id, accepted, failed, denied, bytes, last_used_at) \
+    ), updated AS ( \
+        UPDATE ingestion_keys.usage AS u SET \
+            accepted = least(u.accepted, 9223372036854775807 - b.accepted) + b.accepted, \
+            failed = least(u.failed, 9223372036854775807 - b.failed) + b.failed, \
+            denied = least(u.denied, 9223372036854775807 - b.denied) + b.denied, \
+            bytes = least(u.bytes, 9223372036854775807 - b.bytes) + b.bytes, \
+            last_used_at = greatest(u.last_used_at, b.last_used_at) \
+        FROM b WHERE u.key_id = b.key_id \
+    ) \
+    INSERT INTO ingestion_keys.usage (key_id, accepted, failed, denied, bytes, last_used_at) \
+    SELECT b.* FROM b JOIN ingestion_keys.keys k ON k.id = b.key_id \
+    WHERE NOT EXISTS (SELECT 1 FROM ingestion_keys.usage u WHERE u.key_id = b.key_id)";
 
 /// Merges the clients of a batch with the known clients of its keys, and keeps the latest ones.
 const MERGE_CLIENTS: &str = "\

@@ -1,0 +1,115 @@
+//! When a follower reads its store again after a read that failed.
+
+use std::error::Error;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::store::{KeyStore, StoreError};
+
+/// The longest pause after the first read that fails. Each further failure doubles the pause.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The part of a pause that a notification does not cut short. A store that fails and notifies its
+/// followers again and again is therefore not read again and again.
+const SHORTEST: u32 = 8;
+
+/// Waits between the reads of a store, and logs when reads begin to fail and when they succeed
+/// again.
+#[derive(Debug)]
+pub(super) struct Retry {
+    revision: watch::Receiver<i64>,
+    poll_interval: Duration,
+    /// The number of reads that have failed since the last successful read.
+    failures: u32,
+}
+
+impl Retry {
+    pub(super) fn new(store: &dyn KeyStore, poll_interval: Duration) -> Self {
+        Self { revision: store.revision(), poll_interval, failures: 0 }
+    }
+
+    /// Notes that a read begins. What the store has notified its followers of until now is no
+    /// reason for a further read.
+    pub(super) fn begin(&mut self) {
+        self.revision.mark_unchanged();
+    }
+
+    /// Notes that a read succeeded. Returns whether the read before it failed.
+    pub(super) fn succeeded(&mut self) -> bool {
+        std::mem::take(&mut self.failures) > 0
+    }
+
+    /// Notes that a read failed. Returns whether the read before it succeeded. Any further failure
+    /// is only logged for debugging.
+    pub(super) fn failed(&mut self, error: &StoreError) -> bool {
+        self.failures = self.failures.saturating_add(1);
+        let begins = self.failures == 1;
+        if !begins {
+            tracing::debug!(error = error as &dyn Error, "the keys cannot be read");
+        }
+        begins
+    }
+
+    /// Waits until the store should be read again: until it has a new revision, or for at most the
+    /// poll interval. After a failure, waits for at most a random part of a pause, so that the
+    /// followers of a store that was lost do not return together.
+    pub(super) async fn wait(&mut self) {
+        let (shortest, longest) = match self.failures {
+            0 => (None, self.poll_interval),
+            failures => {
+                let pause = pause(failures, self.poll_interval);
+                // If the operating system has no random bytes, the pause is not random.
+                let random = getrandom::u32().unwrap_or(u32::MAX);
+                (Some(pause / SHORTEST), jittered(pause, random))
+            }
+        };
+        let notified = async {
+            if let Some(shortest) = shortest {
+                tokio::time::sleep(shortest).await;
+            }
+            // A store that is gone sends no notification. Then only the longest time ends the wait.
+            if self.revision.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        // The result is ignored, because the store is read again in both cases.
+        let _elapsed = tokio::time::timeout(longest, notified).await;
+    }
+}
+
+/// Returns the longest pause after this number of failures.
+fn pause(failures: u32, poll_interval: Duration) -> Duration {
+    let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    FIRST_PAUSE.saturating_mul(doubled).min(poll_interval)
+}
+
+/// Returns a time between a half of the pause and the pause.
+fn jittered(pause: Duration, random: u32) -> Duration {
+    let half = pause / 2;
+    half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Scenario: a store fails again and again, with a poll interval of 5 s and of 50 ms.
+    // Guarantee: the pauses double, from 100 ms to the poll interval. What is waited is at least a
+    // half of a pause and never more than the pause.
+    #[test]
+    fn pauses_grow_up_to_the_poll_interval() {
+        let millis = |poll_interval, failures: &[u32]| -> Vec<_> {
+            let pause = |failures| pause(failures, Duration::from_millis(poll_interval));
+            failures.iter().map(|&failures| pause(failures).as_millis()).collect()
+        };
+        assert_eq!(
+            millis(5000, &[1, 2, 3, 6, 7, 33, u32::MAX]),
+            [100, 200, 400, 3200, 5000, 5000, 5000]
+        );
+        assert_eq!(millis(50, &[1, 2, u32::MAX]), [50, 50, 50]);
+        let pause = Duration::from_millis(100);
+        let jittered = [0, u32::MAX / 2, u32::MAX].map(|random| jittered(pause, random));
+        assert_eq!(jittered.map(|wait| wait.as_millis()), [50, 75, 100]);
+    }
+}
