@@ -5,6 +5,8 @@ mod builder;
 mod connection;
 mod reporter;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

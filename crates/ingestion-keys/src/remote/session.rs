@@ -181,3 +181,24 @@ fn log(ended: &Ended, logged: &mut Option<Discriminant<Ended>>, cache: &KeyCache
 fn shortened(delay: Duration) -> Duration {
     delay.mul_f64(1.0 - fastrand::f64() / 2.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Scenario: positions are as of a time before and after the hello.
+    // Guarantee: the age is measured from the moment before the request, however long the request
+    // and the positions were on their way.
+    #[test]
+    fn the_age_counts_from_the_request() {
+        let asked_at = Duration::from_secs(100);
+        let hello = FollowHello { now: 5000, snapshot: false };
+        let cursor = FollowCursor { revision: 1, change_id: [0; 16] };
+        let at = |as_of| as_of_secs(asked_at, &hello, &FollowPosition { cursor, as_of });
+        assert_eq!([at(4000), at(5000), at(65_000), at(-200_000)], [99.0, 100.0, 160.0, 0.0]);
+    }
+
+    fn as_of_secs(asked_at: Duration, hello: &FollowHello, position: &FollowPosition) -> f64 {
+        as_of(asked_at, hello, position).as_secs_f64()
+    }
+}

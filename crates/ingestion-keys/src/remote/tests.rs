@@ -1,0 +1,198 @@
+use std::time::Duration;
+
+use ingestion_api::{
+    FollowCursor, FollowEvent, FollowHello, FollowPosition, FollowedKey, UsageReport,
+};
+use otlp_auth::DenyReason::Unknown;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::*;
+use crate::fixture::{Outcome, allow, decide, key, record};
+use crate::store::Change;
+
+/// How long a test waits for a step before it fails. No step takes this long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A gateway that answers as a test says.
+struct Scripted(TcpListener);
+
+/// A request that was received and is not answered yet.
+struct Exchange {
+    line: String,
+    authorization: String,
+    body: Vec<u8>,
+    stream: BufReader<TcpStream>,
+}
+
+impl Scripted {
+    async fn start() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    fn follower(&self) -> FollowerBuilder {
+        let url = format!("http://{}/", self.0.local_addr().unwrap());
+        Follower::builder(url).token("the-token").report_interval(Duration::from_millis(10))
+    }
+
+    /// Waits for a request with this path.
+    async fn request(&self, path: &str) -> Exchange {
+        loop {
+            let accepted = timeout(PATIENCE, self.0.accept()).await.expect("a connection");
+            let exchange = Exchange::read(accepted.unwrap().0).await;
+            if exchange.line.split([' ', '?']).nth(1) == Some(path) {
+                return exchange;
+            }
+        }
+    }
+}
+
+impl Exchange {
+    async fn read(stream: TcpStream) -> Self {
+        let mut stream = BufReader::new(stream);
+        let (mut line, mut authorization, mut length) = (String::new(), String::new(), 0);
+        stream.read_line(&mut line).await.unwrap();
+        loop {
+            let mut header = String::new();
+            stream.read_line(&mut header).await.unwrap();
+            let Some((name, value)) = header.trim_end().split_once(": ") else { break };
+            match name {
+                "authorization" => value.clone_into(&mut authorization),
+                "content-length" => length = value.parse().unwrap(),
+                _ => {}
+            }
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.unwrap();
+        Self { line, authorization, body, stream }
+    }
+
+    fn report(&self) -> UsageReport {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    async fn answer(&mut self, status: &str) {
+        let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n");
+        self.stream.write_all(head.as_bytes()).await.unwrap();
+    }
+
+    async fn send(&mut self, event: FollowEvent) {
+        let line = serde_json::to_string(&event).unwrap() + "\n";
+        self.stream.write_all(line.as_bytes()).await.unwrap();
+    }
+
+    /// Answers with these keys and a position.
+    async fn follow(&mut self, snapshot: bool, keys: &[i64], revision: i64) {
+        self.answer("200 OK").await;
+        self.send(FollowEvent::Hello(FollowHello { now: 0, snapshot })).await;
+        let followed = |&number: &i64| FollowedKey::from(&Change::from(&record(number, "n")));
+        self.send(FollowEvent::Keys(keys.iter().map(followed).collect())).await;
+        let cursor = FollowCursor { revision, change_id: [7; 16] };
+        self.send(FollowEvent::Position(FollowPosition { cursor, as_of: 0 })).await;
+    }
+}
+
+const FOLLOW: &str = "/api/security/ingestion/follow";
+const USAGE: &str = "/api/security/ingestion/follow/usage";
+
+/// Waits until the follower decides in this way on the key with this number.
+async fn wait_for(follower: &Follower, number: u64, outcome: Outcome) {
+    let reached = async {
+        while decide(&follower.cache, key(number).expose_secret()) != outcome {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, reached).await.expect("the outcome is reached");
+}
+
+// Scenario: a gateway does not accept the token at first. Then it sends a snapshot, and breaks the
+// connection. It sends a change after the cursor, and breaks the connection again. It breaks the
+// next connection in the middle of a snapshot, and then sends another whole snapshot.
+// Guarantee: the follower sends its token and its last cursor. It is undecided before the first
+// snapshot, and decides meanwhile from what it has. A part of a snapshot removes no key, and a whole
+// snapshot removes the keys that it does not have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_continues_at_its_cursor() {
+    let gateway = Scripted::start().await;
+    let follower = gateway.follower().start().await.unwrap();
+    gateway.request(FOLLOW).await.answer("401 Unauthorized").await;
+    let mut exchange = gateway.request(FOLLOW).await;
+    assert_eq!(exchange.line, format!("GET {FOLLOW} HTTP/1.1\r\n"));
+    assert_eq!(exchange.authorization, "StackState the-token");
+    assert_eq!(decide(&follower.cache, key(1).expose_secret()), Outcome::Undecided);
+    exchange.follow(true, &[1, 2], 5).await;
+    timeout(PATIENCE, follower.ready()).await.unwrap();
+    wait_for(&follower, 1, allow("n")).await;
+    drop(exchange);
+
+    let mut exchange = gateway.request(FOLLOW).await;
+    let after = format!("?after=5.{}", "07".repeat(16));
+    assert!(exchange.line.contains(&after), "{}", exchange.line);
+    assert_eq!(decide(&follower.cache, key(3).expose_secret()), Outcome::Deny(Unknown));
+    exchange.follow(false, &[3], 6).await;
+    wait_for(&follower, 3, allow("n")).await;
+    assert_eq!(decide(&follower.cache, key(2).expose_secret()), allow("n"));
+    drop(exchange);
+
+    let mut exchange = gateway.request(FOLLOW).await;
+    assert!(exchange.line.contains("?after=6."), "{}", exchange.line);
+    exchange.answer("200 OK").await;
+    exchange.send(FollowEvent::Hello(FollowHello { now: 0, snapshot: true })).await;
+    exchange.send(FollowEvent::Keys(vec![FollowedKey::from(&Change::from(&record(4, "n")))])).await;
+    wait_for(&follower, 4, allow("n")).await;
+    drop(exchange);
+
+    let mut exchange = gateway.request(FOLLOW).await;
+    assert!(exchange.line.contains("?after=6."), "{}", exchange.line);
+    assert_eq!(decide(&follower.cache, key(2).expose_secret()), allow("n"));
+    exchange.follow(true, &[1], 2).await;
+    wait_for(&follower, 2, Outcome::Deny(Unknown)).await;
+    wait_for(&follower, 4, Outcome::Deny(Unknown)).await;
+    assert_eq!(decide(&follower.cache, key(1).expose_secret()), allow("n"));
+}
+
+// Scenario: the answer to a report is lost. Then a key is used again, and the follower stops.
+// Guarantee: the report is sent again with the same number and the same usage, and the later usage
+// in a report of its own. Every use is in one of the reports.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_was_not_answered_is_sent_again() {
+    let gateway = Scripted::start().await;
+    let follower =
+        gateway.follower().report_interval(Duration::from_millis(10)).start().await.unwrap();
+    let mut stream = gateway.request(FOLLOW).await;
+    stream.follow(true, &[1], 1).await;
+    wait_for(&follower, 1, allow("n")).await;
+    let first = gateway.request(USAGE).await;
+    let lost = first.report();
+    assert_eq!((lost.number, lost.source.len()), (1, 32));
+    decide(&follower.cache, key(1).expose_secret());
+    drop(first);
+    let mut again = gateway.request(USAGE).await;
+    assert_eq!(UsageReport { timestamp: lost.timestamp, ..again.report() }, lost);
+    again.answer("204 No Content").await;
+    let stop = tokio::spawn(follower.shut_down());
+    let mut last = gateway.request(USAGE).await;
+    let rest = last.report();
+    assert_eq!((&rest.source, rest.number), (&lost.source, 2));
+    last.answer("204 No Content").await;
+    timeout(PATIENCE, stop).await.unwrap().unwrap();
+    let uses = [lost, rest].map(|report| report.keys[0].accepted);
+    assert!(uses.iter().sum::<u64>() >= 2 && uses.iter().all(|&uses| uses > 0), "{uses:?}");
+}
+
+// Scenario: a follower is built with plaintext to another host, without a token, and with files
+// that do not exist or have no certificate.
+// Guarantee: each of them is an error of the start.
+#[tokio::test]
+async fn a_follower_that_cannot_work_does_not_start() {
+    let start = async |builder: FollowerBuilder| builder.start().await.unwrap_err();
+    let https = || Follower::builder("https://gateway.example.com").token("t");
+    let plaintext = Follower::builder("http://gateway.example.com").token("t");
+    assert!(matches!(start(plaintext).await, StartError::Auth(_)));
+    let no_token = Follower::builder("https://gateway.example.com");
+    assert!(matches!(start(no_token).await, StartError::Auth(_)));
+    assert!(matches!(start(https().token_file("/none")).await, StartError::Auth(_)));
+    assert!(matches!(start(https().ca_file("/none")).await, StartError::CaFile { .. }));
+    assert!(matches!(start(https().ca_file("/dev/null")).await, StartError::Certificates(_)));
+}
