@@ -104,7 +104,10 @@ impl App {
             KeyService::new(Arc::clone(&key_store), Arc::clone(&cache), Arc::clone(&clock));
         let server = Server::new(config.limits, &config.trusted_proxies, &meter);
         let (followed, stopping) = (Arc::clone(&key_store), server.stopping().clone());
-        let hub = Hub::start(Arc::clone(&cache), followed, Arc::clone(&clock), stopping);
+        // Followers do not give way. The other half of the connections is for administrators.
+        let max_followers = capacity.control / 2;
+        let hub =
+            Hub::start(Arc::clone(&cache), followed, Arc::clone(&clock), stopping, max_followers);
         let admin_tokens = match &config.management {
             Some(management) => {
                 let default = ManagementConfig::default_in(config.storage.directory());

@@ -40,6 +40,8 @@ pub(crate) struct Hub {
     pub(super) stopping: CancellationToken,
     pub(super) readers: Arc<Semaphore>,
     pub(super) connections: Connections,
+    /// The largest number of followers.
+    pub(super) max_followers: usize,
     /// The time at which this value was made. The times that followers get are measured from here.
     origin: Duration,
     /// The last position of the cache. There is none until the cache has read its store.
@@ -60,12 +62,14 @@ pub(super) enum Event {
 }
 
 impl Hub {
-    /// Makes a hub that sends what `cache` reads from `store` from now on.
+    /// Makes a hub that sends what `cache` reads from `store` from now on, to at most
+    /// `max_followers`.
     pub(crate) fn start(
         cache: Arc<KeyCache>,
         store: Arc<dyn KeyStore>,
         clock: Arc<dyn Clock>,
         stopping: CancellationToken,
+        max_followers: usize,
     ) -> Arc<Self> {
         let origin = clock.monotonic();
         let hub = Arc::new(Self {
@@ -75,6 +79,7 @@ impl Hub {
             stopping,
             readers: Arc::new(Semaphore::new(READERS)),
             connections: Connections::default(),
+            max_followers,
             origin,
             newest: Mutex::default(),
             events: broadcast::Sender::new(WAITING),

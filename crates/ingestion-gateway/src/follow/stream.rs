@@ -34,6 +34,9 @@ const WAITING: usize = 2;
 /// A follower cannot join now.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JoinError {
+    /// There are as many followers as the gateway takes.
+    #[error("too many followers are connected")]
+    Full,
     /// Other followers are reading from the store.
     #[error("too many followers read the keys at the same time")]
     Busy,
@@ -72,6 +75,9 @@ impl Hub {
     ) -> Result<impl Stream<Item = Result<Bytes, Infallible>> + use<>, JoinError> {
         let (newest, events) = self.subscribe();
         let connected = self.connections.begin(identity.id(), address, self.clock.wall());
+        if self.connections.len() > self.max_followers {
+            return Err(JoinError::Full);
+        }
         let parts = match newest {
             Some(newest) if after == Some(newest.cursor.into()) => {
                 let hello = Lines::hello(self.now(), false).position(newest);

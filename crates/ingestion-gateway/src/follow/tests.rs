@@ -38,7 +38,7 @@ impl TestEnv {
         let service = KeyService::new(dynamic, Arc::clone(&cache), Arc::clone(&clock));
         let dynamic: Arc<dyn KeyStore> = Arc::clone(&store) as _;
         let stopping = CancellationToken::new();
-        let hub = Hub::start(Arc::clone(&cache), dynamic, clock, stopping);
+        let hub = Hub::start(Arc::clone(&cache), dynamic, clock, stopping, 2);
         Self { hub, store, cache, service, _directory: directory }
     }
 
@@ -115,4 +115,17 @@ async fn many_changes_are_read_from_the_store() {
     };
     assert_eq!(rest.iter().map(keys).sum::<usize>(), 501);
     assert_eq!(rest.iter().filter(|event| keys(event) > 0).count(), 2);
+}
+
+// Scenario: more followers come than the gateway takes. Then one of them leaves.
+// Guarantee: the follower that is too many is refused, and may come when another one has left.
+#[tokio::test]
+async fn followers_leave_room_for_administrators() {
+    let env = TestEnv::new().await;
+    let join = async || env.hub.join(None, Identity::new("pipeline"), None).await;
+    let (first, second) = (join().await.unwrap(), join().await.unwrap());
+    assert!(matches!(join().await.map(drop), Err(JoinError::Full)));
+    drop(first);
+    join().await.map(drop).unwrap();
+    drop(second);
 }

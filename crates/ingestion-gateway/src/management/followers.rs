@@ -90,7 +90,7 @@ fn invalid(message: impl Into<String>) -> Problem {
 impl From<JoinError> for Problem {
     fn from(error: JoinError) -> Self {
         match error {
-            JoinError::Busy => Self::unavailable(error.to_string()),
+            JoinError::Full | JoinError::Busy => Self::unavailable(error.to_string()),
             JoinError::Store(error) => error.into(),
         }
     }

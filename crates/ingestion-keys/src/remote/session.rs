@@ -137,6 +137,9 @@ fn as_of(asked_at: Duration, hello: &FollowHello, position: &FollowPosition) -> 
     }
 }
 
+/// The kind of a reason.
+type Kind = (Discriminant<Ended>, Option<Discriminant<RequestError>>);
+
 /// The lines of a response.
 struct Lines {
     response: Response,
@@ -167,9 +170,13 @@ impl Lines {
 
 /// Logs why a connection has ended. Of several equal reasons in a row, only the first one is an
 /// error. A gateway that ends a connection in order, for example because it stops, is no error.
-fn log(ended: &Ended, logged: &mut Option<Discriminant<Ended>>, cache: &KeyCache) {
+fn log(ended: &Ended, logged: &mut Option<Kind>, cache: &KeyCache) {
     let (error, fresh_for): (&dyn Error, _) = (ended, cache.fresh_for().unwrap_or_default());
-    let is_known = logged.replace(discriminant(ended)) == Some(discriminant(ended));
+    let kind = match ended {
+        Ended::Request(request) => (discriminant(ended), Some(discriminant(request))),
+        _ => (discriminant(ended), None),
+    };
+    let is_known = logged.replace(kind) == Some(kind);
     match ended {
         _ if is_known => tracing::debug!(error, ?fresh_for, "the gateway is not followed"),
         Ended::Closed => tracing::info!(?fresh_for, "the gateway has ended the connection"),
