@@ -1,11 +1,11 @@
 //! What a gateway and its followers send each other. A follower is a process that has all keys of a
 //! gateway in memory, and decides on requests itself.
 //!
-//! The response to [`FOLLOW`](crate::route::FOLLOW) does not end. It consists of lines. Each line is
-//! a [`FollowEvent`] in JSON. The first line is a hello. Then keys come, and a position after them.
-//! The follower has everything up to a position once it has applied all keys before the position.
-//! From then on, keys come when they change, always with a position after them. A position without
-//! keys comes every few seconds.
+//! The response to [`FOLLOW`](crate::route::FOLLOW) does not end. It consists of lines. Each line
+//! is a [`FollowEvent`] in JSON. The first line is a hello. Then keys come, and a position after
+//! them. The follower has everything up to a position once it has applied all keys before the
+//! position. From then on, keys come when they change, always with a position after them. A
+//! position without keys comes every few seconds.
 //!
 //! ```text
 //! {"hello":{"now":81000,"snapshot":true}}

@@ -60,8 +60,8 @@ impl Connections {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).connections.len()
     }
 
-    /// Returns the followers that are connected with a token, the first one first. `revision` is the
-    /// revision of the gateway, and `now` is its time.
+    /// Returns the followers that are connected with a token, the first one first. `revision` is
+    /// the revision of the gateway, and `now` is its time.
     pub(super) fn with_token(
         &self,
         token: u64,

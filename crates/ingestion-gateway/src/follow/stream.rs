@@ -65,8 +65,8 @@ struct Follower {
 }
 
 impl Hub {
-    /// Returns the stream for a follower that has everything up to `after`. The stream ends when the
-    /// follower is too slow, when its token is not valid any more, and when the gateway stops.
+    /// Returns the stream for a follower that has everything up to `after`. The stream ends when
+    /// the follower is too slow, when its token is not valid any more, and when the gateway stops.
     pub(crate) async fn join(
         self: &Arc<Self>,
         after: Option<Cursor>,
