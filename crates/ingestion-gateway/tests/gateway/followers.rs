@@ -116,8 +116,8 @@ async fn a_token_sends_no_telemetry() {
     assert_eq!(forward_auth.send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
 }
 
-// Scenario: there are a key and the token of a follower, and each role is listed. Then a key with an
-// unknown role is created, and an unknown role is listed.
+// Scenario: there are a key and the token of a follower, and each role is listed. Then a key with
+// an unknown role is created, and an unknown role is listed.
 // Guarantee: each list has the keys of its role, and the list without a role has those for
 // ingestion. An unknown role is an error.
 #[tokio::test]
@@ -142,8 +142,8 @@ async fn each_role_has_a_list() {
 
 // Scenario: a follower gets all keys. Then a key is created, and another one is deleted. Then the
 // follower comes back with its cursor, with an old cursor, and with a cursor that is not known.
-// Guarantee: the follower gets each change as it is made, and after its cursor only what it does not
-// have yet. It gets all keys if its cursor is not known. It gets no key itself and no token.
+// Guarantee: the follower gets each change as it is made, and after its cursor only what it does
+// not have yet. It gets all keys if its cursor is not known. It gets no key itself and no token.
 #[tokio::test]
 async fn a_follower_gets_every_change() {
     let gateway = Gateway::start().await;

@@ -96,9 +96,9 @@ fn before_the_first_snapshot_only_formats_are_decided() {
 
 // Scenario: the token of a follower and a key are presented with telemetry and by followers. Then
 // the token expires, is deleted, and is missing in a restored store.
-// Guarantee: the token is unknown with telemetry, and the key is unknown as the token of a follower.
-// The token is allowed for following as long as it is valid, and its standing says the same. The
-// number of keys does not include tokens.
+// Guarantee: the token is unknown with telemetry, and the key is unknown as the token of a
+// follower. The token is allowed for following as long as it is valid, and its standing says the
+// same. The number of keys does not include tokens.
 #[tokio::test]
 async fn a_token_of_a_follower_only_follows() {
     let env = TestEnv::new();

@@ -152,8 +152,8 @@ impl KeyCache {
     ///
     /// # Errors
     ///
-    /// [`TooMuchUsage`] if there is usage of too many keys that could not be written yet. Nothing is
-    /// added then.
+    /// [`TooMuchUsage`] if there is usage of too many keys that could not be written yet. Nothing
+    /// is added then.
     pub fn report_usage(&self, mut usage: Vec<(KeyId, Usage)>) -> Result<(), TooMuchUsage> {
         for client in usage.iter_mut().flat_map(|(_, usage)| &mut usage.clients) {
             client.user_agent =

@@ -94,8 +94,8 @@ fn connection(error: reqwest::Error) -> RequestError {
     RequestError::Connection(error.without_url())
 }
 
-/// Makes the configuration of TLS. Gateways are trusted if the system or the PEM text `ca` has their
-/// certificate, or the certificate of its authority.
+/// Makes the configuration of TLS. Gateways are trusted if the system or the PEM text `ca` has
+/// their certificate, or the certificate of its authority.
 fn tls(ca: Option<&[u8]>, is_plaintext: bool) -> Result<ClientConfig, StartError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = system_roots();

@@ -22,16 +22,17 @@ use crate::cache::KeyCache;
 /// How long the last report of usage may take.
 const LAST_REPORT: Duration = Duration::from_secs(5);
 
-/// Follows a gateway: gets all of its keys, and every change of them, and reports how they are used.
+/// Follows a gateway: gets all of its keys, and every change of them, and reports how they are
+/// used.
 ///
 /// The [authenticator](Self::authenticator) decides from memory, as the gateway itself does. It is
 /// undecided until the follower has got all keys, and when it could not learn for
-/// [`max_staleness`](FollowerBuilder::max_staleness) whether there are changes. While the gateway is
-/// gone, it decides from what it has. The follower connects again by itself.
+/// [`max_staleness`](FollowerBuilder::max_staleness) whether there are changes. While the gateway
+/// is gone, it decides from what it has. The follower connects again by itself.
 ///
-/// A follower needs a token of its own, which `sts follower create` makes. With this token a process
-/// can follow and report, and nothing else. The gateway sends the names of keys and their SHA-256,
-/// and never a key.
+/// A follower needs a token of its own, which `sts follower create` makes. With this token a
+/// process can follow and report, and nothing else. The gateway sends the names of keys and their
+/// SHA-256, and never a key.
 ///
 /// When this value is dropped, it follows no more, and what was not reported is lost. See
 /// [`shut_down`](Self::shut_down).
@@ -43,7 +44,8 @@ const LAST_REPORT: Duration = Duration::from_secs(5);
 /// use otlp_auth::server::AuthenticateLayer;
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let keys = Follower::builder("https://gateway:7070").token_file("follower-token").start().await?;
+/// let keys =
+///     Follower::builder("https://gateway:7070").token_file("follower-token").start().await?;
 /// let layer = AuthenticateLayer::new(keys.authenticator());
 /// // Serve with the layer. At the end:
 /// keys.shut_down().await;

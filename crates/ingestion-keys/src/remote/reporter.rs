@@ -48,7 +48,8 @@ impl Reporter {
         Ok(Self { gateway, clock, source, reports, is_failing })
     }
 
-    /// Reports the usage since the last report. Usage that cannot be reported now is reported later.
+    /// Reports the usage since the last report. Usage that cannot be reported now is reported
+    /// later.
     pub(super) async fn report(&self, cache: &KeyCache) {
         let reported = async {
             self.send_again(&mut *self.reports.lock().await).await?;

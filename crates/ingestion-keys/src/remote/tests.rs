@@ -110,8 +110,8 @@ async fn wait_for(follower: &Follower, number: u64, outcome: Outcome) {
 // connection. It sends a change after the cursor, and breaks the connection again. It breaks the
 // next connection in the middle of a snapshot, and then sends another whole snapshot.
 // Guarantee: the follower sends its token and its last cursor. It is undecided before the first
-// snapshot, and decides meanwhile from what it has. A part of a snapshot removes no key, and a whole
-// snapshot removes the keys that it does not have.
+// snapshot, and decides meanwhile from what it has. A part of a snapshot removes no key, and a
+// whole snapshot removes the keys that it does not have.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_continues_at_its_cursor() {
     let gateway = Scripted::start().await;
