@@ -269,13 +269,12 @@ async fn reported_usage_counts_once() {
     check(&gateway.get(key.id).await);
     assert_eq!(gateway.get(token.id).await["accepted"], 2);
 
-    for wrong in [
-        json!({"source": "x"}),
-        json!({"keys": [{"id": 0}]}),
-        json!({"keys": [{"id": 1, "sources": [{"address": "x", "lastUsedTimestamp": 0}]}]}),
-    ] {
-        let mut report =
-            json!({"source": "0f".repeat(16), "number": 2, "timestamp": 1, "keys": []});
+    let no_address = json!({"id": 1, "sources": [{"address": "x", "lastUsedTimestamp": 0}]});
+    for wrong in
+        [json!({"source": "x"}), json!({"keys": [{"id": 0}]}), json!({"keys": [no_address]})]
+    {
+        let source = "0f".repeat(16);
+        let mut report = json!({"source": source, "number": 2, "timestamp": 1, "keys": []});
         report.as_object_mut().unwrap().extend(wrong.as_object().unwrap().clone());
         let request = call(&gateway, Method::POST, USAGE, &token.secret).json(&report);
         assert_eq!(request.send().await.unwrap().status(), StatusCode::BAD_REQUEST, "{report}");

@@ -36,9 +36,8 @@ pub(crate) enum FollowerCommand {
     /// List the tokens of followers
     #[command(
         long_about = "List all tokens by name, with their last use, and the followers that are \
-                            connected to this gateway. A follower may be behind by a number of \
-                            changes, and what it has may be some seconds old. The tokens themselves \
-                            are not shown."
+                      connected to this gateway. A follower may be behind by a number of changes, \
+                      and what it has may be some seconds old. The tokens themselves are not shown."
     )]
     List,
     /// Replace the token of a follower with a new one
