@@ -19,8 +19,12 @@ impl Encoding {
     /// Returns the encoding that the content type of a request names. Parameters of the content
     /// type are ignored.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
-        let value =
-            headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let value = headers.get(CONTENT_TYPE);
+        // As nearly every sender writes it.
+        if value.is_some_and(|value| value == "application/x-protobuf") {
+            return Ok(Self::Protobuf);
+        }
+        let value = value.and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = value.split(';').next().unwrap_or_default().trim();
         if essence.eq_ignore_ascii_case("application/x-protobuf") {
             Ok(Self::Protobuf)

@@ -24,7 +24,7 @@ impl Transport {
     /// in headers or trailers of gRPC. A sender that speaks HTTP/1.1 would see only the HTTP
     /// status, which is always 200, and would take its batch for accepted.
     pub(crate) fn of(headers: &HeaderMap, version: Version) -> Self {
-        match is_grpc(headers) && version >= Version::HTTP_2 {
+        match version >= Version::HTTP_2 && is_grpc(headers) {
             true => Self::Grpc,
             false => Self::Http,
         }

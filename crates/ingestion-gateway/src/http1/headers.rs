@@ -7,9 +7,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 /// The largest number of header lines of a head.
 pub(crate) const MAX_LINES: usize = 100;
 
-/// The number of headers that may be added without moving the others.
-const ADDED: usize = 6;
-
 /// The length of a body as its headers state it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyLength {
@@ -24,10 +21,9 @@ pub(crate) enum BodyLength {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ambiguous;
 
-/// Makes headers of the parsed lines of `head`, with room for a few more. Their values are parts of
-/// `head`.
+/// Makes headers of the parsed lines of `head`. Their values are parts of `head`.
 pub(crate) fn of_lines(head: &Bytes, lines: &[httparse::Header<'_>]) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::with_capacity(lines.len() + ADDED);
+    let mut headers = HeaderMap::with_capacity(lines.len());
     for line in lines {
         let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
         let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value)).ok()?;
@@ -36,10 +32,12 @@ pub(crate) fn of_lines(head: &Bytes, lines: &[httparse::Header<'_>]) -> Option<H
     Some(headers)
 }
 
-/// Writes headers as lines, and the line that ends the head.
-pub(crate) fn write(headers: &HeaderMap, text: &mut Vec<u8>) {
+/// Writes the headers that are `wanted` as lines, and the line that ends the head.
+pub(crate) fn write(headers: &HeaderMap, wanted: impl Fn(&HeaderName) -> bool, text: &mut Vec<u8>) {
     for (name, value) in headers {
-        write_line(name, value.as_bytes(), text);
+        if wanted(name) {
+            write_line(name, value.as_bytes(), text);
+        }
     }
     text.extend_from_slice(b"\r\n");
 }

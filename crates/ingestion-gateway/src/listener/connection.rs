@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -145,11 +145,11 @@ impl Server {
     /// Returns what answers the requests of one connection.
     fn handler<S, B>(
         &self,
-        service: S,
+        mut service: S,
         peer: IpAddr,
         is_tls: bool,
         activity: &Arc<Activity>,
-    ) -> impl Fn(Request<Source>) -> Answer<S> + Clone + use<S, B>
+    ) -> impl FnMut(Request<Source>) -> Answer<S> + Clone + use<S, B>
     where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + 'static,
@@ -167,9 +167,19 @@ impl Server {
             let mut request = RequestBody::of(request, Arc::clone(&bodies));
             request.extensions_mut().insert(client);
             let in_flight = Some(in_flight);
-            match refusal {
-                Some(status) => Answer::Refused { status, in_flight },
-                None => Answer::Served { response: service.clone().oneshot(request), in_flight },
+            if let Some(status) = refusal {
+                return Answer::Refused { status, in_flight };
+            }
+            // Most services are always ready.
+            match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(())) => {
+                    Answer::Served { response: service.call(request), in_flight }
+                }
+                Poll::Ready(Err(never)) => match never {},
+                Poll::Pending => {
+                    let response = Box::pin(service.clone().oneshot(request));
+                    Answer::Waiting { response, in_flight }
+                }
             }
         }
     }
@@ -218,7 +228,12 @@ pin_project! {
     {
         Served {
             #[pin]
-            response: Oneshot<S, Request<RequestBody>>,
+            response: S::Future,
+            in_flight: Option<InFlight>,
+        },
+        // The service was not ready at once.
+        Waiting {
+            response: Pin<Box<Oneshot<S, Request<RequestBody>>>>,
             in_flight: Option<InFlight>,
         },
         Refused { status: StatusCode, in_flight: Option<InFlight> },
@@ -235,6 +250,9 @@ where
         let (response, in_flight) = match self.project() {
             AnswerProjection::Served { response, in_flight } => {
                 (Ok(ready!(response.poll(cx))?), in_flight)
+            }
+            AnswerProjection::Waiting { response, in_flight } => {
+                (Ok(ready!(response.as_mut().poll(cx))?), in_flight)
             }
             AnswerProjection::Refused { status, in_flight } => (Err(*status), in_flight),
         };

@@ -131,7 +131,7 @@ impl Protocol {
         activity: &Arc<Activity>,
     ) -> Served<H, F, B>
     where
-        H: Fn(Request<Source>) -> F + Clone,
+        H: FnMut(Request<Source>) -> F + Clone,
         F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
         B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
@@ -152,7 +152,7 @@ impl Protocol {
 
 impl<H, F, B> Service<Request<Incoming>> for Handler<H>
 where
-    H: Fn(Request<Source>) -> F,
+    H: FnMut(Request<Source>) -> F + Clone,
     F: Future<Output = Result<Response<B>, Infallible>>,
 {
     type Response = Response<B>;
@@ -160,13 +160,13 @@ where
     type Future = F;
 
     fn call(&self, request: Request<Incoming>) -> F {
-        self.0(request.map(Source::Http1))
+        self.0.clone()(request.map(Source::Http1))
     }
 }
 
 impl<H, F, B> Served<H, F, B>
 where
-    H: Fn(Request<Source>) -> F + Clone,
+    H: FnMut(Request<Source>) -> F + Clone,
     F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
@@ -199,7 +199,7 @@ where
 
 impl<H, F, B> Future for Served<H, F, B>
 where
-    H: Fn(Request<Source>) -> F + Clone,
+    H: FnMut(Request<Source>) -> F + Clone,
     F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {

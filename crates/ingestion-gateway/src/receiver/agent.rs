@@ -194,8 +194,7 @@ where
         match &self.upstream {
             Destination::Forward(upstream) => {
                 set_path(request.uri_mut(), &path);
-                let forwarded = upstream.forward(request);
-                Box::pin(async { Ok(forwarded.await) })
+                Box::pin(upstream.forward(request))
             }
             Destination::Debug if path == route::REMOTE_WRITE => {
                 let (receiver, debug) = (self.receiver.clone(), Arc::clone(&self.debug));

@@ -127,8 +127,7 @@ impl Otlp {
                 return Box::pin(grpc.forward(request, call));
             }
             (Ok(Route::Http), _, Destination::Forward(http)) => {
-                let forwarded = http.forward(request);
-                return Box::pin(async { Ok(forwarded.await) });
+                return Box::pin(http.forward(request));
             }
             (Ok(Route::Grpc(_)), ..) => Refusal::UnknownCall,
             (Ok(Route::Http), ..) => Refusal::UnknownPath,

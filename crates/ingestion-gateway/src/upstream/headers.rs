@@ -89,7 +89,14 @@ impl HeaderRules {
     }
 
     /// Applies the rules to the head of a request. Its URI must still be that of the client.
-    pub(crate) fn prepare(&self, parts: &mut Parts) {
+    ///
+    /// What the gateway says itself is given to `set`, with the headers. They have nothing with the
+    /// same name, except for `te` of gRPC.
+    pub(crate) fn prepare(
+        &self,
+        parts: &mut Parts,
+        mut set: impl FnMut(&mut HeaderMap, HeaderName, HeaderValue),
+    ) {
         let ClientAddress(_, peer) =
             parts.extensions.get().copied().unwrap_or_else(ClientAddress::unknown);
         // The host that the client has asked for, before any header is removed.
@@ -98,12 +105,12 @@ impl HeaderRules {
         self.remove(headers, peer.is_trusted);
         if self.transport == Transport::Grpc {
             // A server may refuse a call whose client does not say that it reads trailers.
-            headers.insert(TE, HeaderValue::from_static("trailers"));
+            set(headers, TE, HeaderValue::from_static("trailers"));
         }
-        set_forwarding(headers, peer, host);
+        set_forwarding(headers, peer, host, &mut set);
         let identity = parts.extensions.get::<Identity>();
         for (name, value) in identity_headers(&self.identity, identity) {
-            headers.insert(name, value);
+            set(headers, name, value);
         }
         if let Some(auth) = &self.auth {
             auth.add_to(headers);
@@ -240,27 +247,33 @@ fn host(parts: &Parts) -> Option<HeaderValue> {
 
 /// Adds the peer to the addresses that a trusted proxy has written, or writes it in place of those
 /// that anybody else has written, which are already removed.
-fn set_forwarding(headers: &mut HeaderMap, peer: Peer, host: Option<HeaderValue>) {
-    let scheme = HeaderValue::from_static(if peer.is_tls { "https" } else { "http" });
-    let address = recent::address(peer.address);
-    if !peer.is_trusted {
-        headers.insert(FORWARDED_FOR, address);
-        headers.insert(FORWARDED_PROTO, scheme);
-        if let Some(host) = host {
-            headers.insert(FORWARDED_HOST, host);
+fn set_forwarding(
+    headers: &mut HeaderMap,
+    peer: Peer,
+    host: Option<HeaderValue>,
+    set: &mut impl FnMut(&mut HeaderMap, HeaderName, HeaderValue),
+) {
+    let mut address = Some(recent::address(peer.address));
+    let (mut scheme, mut host) = (Some(if peer.is_tls { "https" } else { "http" }), host);
+    if peer.is_trusted {
+        if let Some(last) = &address
+            && headers.contains_key(FORWARDED_FOR)
+        {
+            address = joined(headers, last);
         }
-        return;
+        if address.is_some() {
+            headers.remove(FORWARDED_FOR);
+        }
+        scheme = scheme.filter(|_| !headers.contains_key(FORWARDED_PROTO));
+        host = host.filter(|_| !headers.contains_key(FORWARDED_HOST));
     }
-    let address = match headers.contains_key(FORWARDED_FOR) {
-        true => joined(headers, &address),
-        false => Some(address),
-    };
-    if let Some(address) = address {
-        headers.insert(FORWARDED_FOR, address);
-    }
-    headers.entry(FORWARDED_PROTO).or_insert(scheme);
-    if let Some(host) = host {
-        headers.entry(FORWARDED_HOST).or_insert(host);
+    let scheme = scheme.map(HeaderValue::from_static);
+    for (name, value) in
+        [(FORWARDED_FOR, address), (FORWARDED_PROTO, scheme), (FORWARDED_HOST, host)]
+    {
+        if let Some(value) = value {
+            set(headers, name, value);
+        }
     }
 }
 

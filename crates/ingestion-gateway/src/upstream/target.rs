@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
 use hyper::body::Body;
 use otlp_auth::server::CredentialExtractor;
 use otlp_auth::{DenyReason, Identity};
@@ -105,7 +105,9 @@ impl Target {
 
     /// Makes the head of a call of gRPC as the upstream gets it.
     pub(super) fn grpc_head(&self, mut parts: Parts) -> Request<()> {
-        self.rules.prepare(&mut parts);
+        self.rules.prepare(&mut parts, |headers, name, value| {
+            headers.insert(name, value);
+        });
         parts.headers.remove(HOST);
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(self.address.scheme.clone());
@@ -123,10 +125,6 @@ impl Target {
     /// Writes the head of a request of HTTP/1.1 as the upstream gets it. Without a length, the body
     /// comes in chunks.
     pub(super) fn write_head(&self, mut parts: Parts, length: Option<u64>, text: &mut Vec<u8>) {
-        self.rules.prepare(&mut parts);
-        for name in [HOST, CONTENT_LENGTH] {
-            parts.headers.remove(name);
-        }
         let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         for part in [parts.method.as_str(), " ", self.config.endpoint.base_path(), path] {
             text.extend_from_slice(part.as_bytes());
@@ -137,7 +135,11 @@ impl Target {
         if length != Some(0) || [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method) {
             http1::headers::write_length(length, text);
         }
-        http1::headers::write(&parts.headers, text);
+        self.rules.prepare(&mut parts, |_, name, value| {
+            http1::headers::write_line(&name, value.as_bytes(), text);
+        });
+        let is_ours = |name: &HeaderName| *name == HOST || *name == CONTENT_LENGTH;
+        http1::headers::write(&parts.headers, |name| !is_ours(name), text);
     }
 }
 

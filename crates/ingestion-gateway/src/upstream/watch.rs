@@ -37,7 +37,7 @@ impl Watch {
         Self { identity, target, alarm, next_look: None, awaits: Awaits::Client }
     }
 
-    /// Watches the key of the same request in another task.
+    /// Watches the same request elsewhere, from now on.
     pub(super) fn another(&self) -> Self {
         Self::new(self.identity.clone(), Arc::clone(&self.target))
     }

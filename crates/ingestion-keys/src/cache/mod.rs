@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ingestion_api::IngestionKey;
-use otlp_auth::server::ServerAuthenticator;
+use otlp_auth::server::{InMemoryAuthenticator as _, ServerAuthenticator};
 use otlp_auth::{Credential, Decision, DenyReason, Identity, Undecided, Verdict};
 
 use self::digest_prefix::{DigestPrefix, Map};
@@ -296,6 +296,11 @@ impl ServerAuthenticator for KeyCache {
                 entry.decide(&*self.clock, digest, &self.usage)
             }),
         )
+    }
+
+    #[inline]
+    fn verdict_at_once(&self, credential: &Credential<'_>) -> Result<Verdict, Self::Future> {
+        Ok(self.decide(credential))
     }
 }
 

@@ -287,23 +287,23 @@ where
         let started = policy.reporter.started();
         let transport = ResponseFormat::of(&parts).transport();
         let verdict = match policy.extractor.extract(&parts.headers, &parts.uri) {
-            Ok(credential) => self.layer.authenticator.authenticate(&credential),
-            Err(reason) => {
-                let denial = Denial::new(reason);
-                let verdict = Ok(Decision::Deny(denial.clone()));
-                policy.reporter.report(&verdict, transport, parts.uri.path(), started);
-                let response = policy.reject(Some(denial), &parts);
-                drain(&parts, body);
-                return ResponseFuture { state: State::Rejected { response: Some(response) } };
-            }
+            Ok(credential) => match self.layer.authenticator.verdict_at_once(&credential) {
+                Ok(verdict) => verdict,
+                Err(verdict) => {
+                    // The service that is ready is kept for this request. A clone of the service
+                    // stays in `self`, and must become ready before it is called.
+                    let clone = self.inner.clone();
+                    let service = std::mem::replace(&mut self.inner, clone);
+                    let policy = Arc::clone(policy);
+                    let pending = Pending { parts, body, service, transport, policy, started };
+                    let deciding = Box::pin(Deciding { verdict, pending: Some(pending) });
+                    return ResponseFuture { state: State::Deciding { deciding } };
+                }
+            },
+            Err(reason) => Ok(Decision::Deny(Denial::new(reason))),
         };
-        // The service that is ready is kept for this request. A clone of the service stays in
-        // `self`, and must become ready before it is called.
-        let clone = self.inner.clone();
-        let service = std::mem::replace(&mut self.inner, clone);
-        let pending =
-            Pending { parts, body, service, transport, policy: Arc::clone(policy), started };
-        ResponseFuture { state: State::Deciding { verdict, pending: Some(pending) } }
+        policy.reporter.report(&verdict, transport, parts.uri.path(), started);
+        ResponseFuture { state: policy.obey(verdict, parts, body, &mut self.inner) }
     }
 }
 
@@ -322,6 +322,35 @@ impl Policy {
         if !self.keep_credential {
             self.extractor.strip(&mut parts.headers, &mut parts.uri);
         }
+    }
+
+    /// Calls the service if the verdict allows the request; otherwise rejects the request.
+    fn obey<A, S, B>(
+        &self,
+        verdict: Verdict,
+        mut parts: Parts,
+        body: B,
+        service: &mut S,
+    ) -> State<A, S, B>
+    where
+        A: ServerAuthenticator,
+        S: Service<Request<B>>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Send,
+    {
+        let denial = match verdict {
+            Ok(Decision::Allow(identity)) => {
+                parts.extensions.insert(identity);
+                self.strip(&mut parts);
+                return State::Inner { response: service.call(Request::from_parts(parts, body)) };
+            }
+            Ok(Decision::Deny(denial)) => Some(denial),
+            Err(_) => None,
+        };
+        let response = self.reject(denial, &parts);
+        drain(&parts, body);
+        State::Rejected { response: Some(response) }
     }
 
     /// Makes the response to a request that is not allowed. Without a `denial`, the authenticator
@@ -351,13 +380,23 @@ pin_project! {
 pin_project! {
     #[project = StateProject]
     enum State<A: ServerAuthenticator, S: Service<Request<B>>, B> {
-        Deciding { #[pin] verdict: A::Future, pending: Option<Pending<S, B>> },
+        // Boxed, so that a request whose verdict is known at once is not moved with room for this.
+        Deciding { deciding: Pin<Box<Deciding<A::Future, S, B>>> },
         Inner { #[pin] response: S::Future },
         Rejected { response: Option<Response<Bytes>> },
     }
 }
 
-/// A request that waits for its verdict.
+pin_project! {
+    /// A request that waits for its verdict.
+    struct Deciding<F, S, B> {
+        #[pin]
+        verdict: F,
+        pending: Option<Pending<S, B>>,
+    }
+}
+
+/// What a request needs once its verdict is there.
 struct Pending<S, B> {
     parts: Parts,
     body: B,
@@ -381,12 +420,15 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                StateProject::Deciding { verdict, pending } => {
-                    let verdict = ready!(verdict.poll(cx));
-                    let Some(pending) = pending.take() else {
+                StateProject::Deciding { deciding } => {
+                    let deciding = deciding.as_mut().project();
+                    let verdict = ready!(deciding.verdict.poll(cx));
+                    let Some(pending) = deciding.pending.take() else {
                         unreachable!("a future is not polled after it has ended")
                     };
-                    state.set(pending.go_on(verdict));
+                    let Pending { parts, body, mut service, transport, policy, started } = pending;
+                    policy.reporter.report(&verdict, transport, parts.uri.path(), started);
+                    state.set(policy.obey(verdict, parts, body, &mut service));
                 }
                 StateProject::Inner { response } => {
                     return response.poll(cx).map_ok(|response| response.map(ResponseBody::inner));
@@ -399,34 +441,6 @@ where
                 }
             }
         }
-    }
-}
-
-impl<S, B> Pending<S, B>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Send,
-{
-    /// Calls the service if the verdict allows the request; otherwise rejects the request.
-    fn go_on<A: ServerAuthenticator>(self, verdict: Verdict) -> State<A, S, B>
-    where
-        S: Service<Request<B>>,
-    {
-        let Self { mut parts, body, mut service, transport, policy, started } = self;
-        policy.reporter.report(&verdict, transport, parts.uri.path(), started);
-        let denial = match verdict {
-            Ok(Decision::Allow(identity)) => {
-                parts.extensions.insert(identity);
-                policy.strip(&mut parts);
-                return State::Inner { response: service.call(Request::from_parts(parts, body)) };
-            }
-            Ok(Decision::Deny(denial)) => Some(denial),
-            Err(_) => None,
-        };
-        let response = policy.reject(denial, &parts);
-        drain(&parts, body);
-        State::Rejected { response: Some(response) }
     }
 }
 

@@ -46,6 +46,21 @@ pub trait ServerAuthenticator: Send + Sync {
     /// Decides on a credential that is well formed.
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future;
 
+    /// Decides on a credential that is well formed, and returns the verdict if it is known without
+    /// waiting.
+    ///
+    /// The authenticators of this crate that decide from memory return their verdict, so that the
+    /// [layer](super::AuthenticateLayer) does not have to keep the request for later.
+    ///
+    /// # Errors
+    ///
+    /// Returns the future of [`authenticate`](Self::authenticate) if the verdict is not known yet.
+    /// This is the default.
+    #[inline]
+    fn verdict_at_once(&self, credential: &Credential<'_>) -> Result<Verdict, Self::Future> {
+        Err(self.authenticate(credential))
+    }
+
     /// Asks `next` if this authenticator does not allow the request.
     ///
     /// If either authenticator allows the request, the request is allowed. Otherwise, if either is
@@ -113,6 +128,11 @@ impl<A: ServerAuthenticator + ?Sized> ServerAuthenticator for Arc<A> {
     #[inline]
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
         (**self).authenticate(credential)
+    }
+
+    #[inline]
+    fn verdict_at_once(&self, credential: &Credential<'_>) -> Result<Verdict, Self::Future> {
+        (**self).verdict_at_once(credential)
     }
 }
 

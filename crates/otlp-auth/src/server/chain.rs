@@ -39,6 +39,18 @@ impl<A: InMemoryAuthenticator, B: ServerAuthenticator> ServerAuthenticator for C
             }
         }
     }
+
+    #[inline]
+    fn verdict_at_once(&self, credential: &Credential<'_>) -> Result<Verdict, Self::Future> {
+        let first = self.first.decide(credential);
+        if let Ok(Decision::Allow(_)) = first {
+            return Ok(first);
+        }
+        match self.next.verdict_at_once(credential) {
+            Ok(next) => Ok(combine(Some(first), Some(next))),
+            Err(next) => Err(ChainFuture { first: Some(first), next: Some(next) }),
+        }
+    }
 }
 
 pin_project! {

@@ -9,7 +9,7 @@ use std::future::{Ready, ready};
 use siphasher::sip128::SipHasher13;
 
 use self::digest_table::{Digest, DigestTable};
-use super::authenticator::ServerAuthenticator;
+use super::authenticator::{InMemoryAuthenticator as _, ServerAuthenticator};
 use crate::credential::{Credential, CredentialError};
 use crate::decision::{Decision, Verdict};
 use crate::denial::DenyReason;
@@ -138,6 +138,11 @@ impl ServerAuthenticator for FixedTokens {
             Some(identity) => Ok(Decision::Allow(identity.clone())),
             None => Ok(Decision::Deny(DenyReason::Unknown.into())),
         })
+    }
+
+    #[inline]
+    fn verdict_at_once(&self, credential: &Credential<'_>) -> Result<Verdict, Self::Future> {
+        Ok(self.decide(credential))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::authenticator::ServerAuthenticator;
+use super::authenticator::{InMemoryAuthenticator as _, ServerAuthenticator};
 use super::fixed_tokens::{FixedTokens, FixedTokensError};
 use crate::credential::Credential;
 use crate::decision::Verdict;
@@ -114,6 +114,11 @@ impl ServerAuthenticator for TokenFile {
 
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
         self.current.load().authenticate(credential)
+    }
+
+    #[inline]
+    fn verdict_at_once(&self, credential: &Credential<'_>) -> Result<Verdict, Self::Future> {
+        Ok(self.decide(credential))
     }
 }
 

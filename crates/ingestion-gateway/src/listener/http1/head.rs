@@ -1,17 +1,12 @@
 //! The heads of requests and responses.
 
 use bytes::Bytes;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HeaderMap, HeaderName, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
 
 use crate::http1::headers::{self, BodyLength};
 use crate::listener::date;
-
-/// A header that a browser sends to ask for HTTP/2.
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// Returns the head of a plain request, and the length of its body. The values of the headers are
 /// parts of `bytes`.
@@ -30,10 +25,7 @@ pub(super) fn plain(bytes: &Bytes, parsed: &httparse::Request<'_, '_>) -> Option
     let path = parsed.path.filter(|path| path.starts_with('/'))?;
     let uri = Uri::from_maybe_shared(bytes.slice_ref(path.as_bytes())).ok()?;
     let headers = headers::of_lines(bytes, parsed.headers)?;
-    let asks_for_more = [EXPECT, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS]
-        .iter()
-        .any(|name| headers.contains_key(name));
-    if asks_for_more || !is_plain_connection(&headers) {
+    if !headers.iter().all(|(name, value)| is_plain(name, value)) {
         return None;
     }
     let length = match headers::body_length(&headers).ok()? {
@@ -49,19 +41,24 @@ pub(super) fn plain(bytes: &Bytes, parsed: &httparse::Request<'_, '_>) -> Option
     Some((parts, length))
 }
 
-/// Returns whether `Connection` says at most how long the connection stays open.
-fn is_plain_connection(headers: &HeaderMap) -> bool {
-    headers.get_all(CONNECTION).iter().all(|value| {
-        let value = value.as_bytes();
-        value.eq_ignore_ascii_case(b"close") || value.eq_ignore_ascii_case(b"keep-alive")
-    })
+/// Returns whether a header asks for nothing but a response. `Connection` may say how long the
+/// connection stays open. A browser asks for HTTP/2 with `HTTP2-Settings`.
+fn is_plain(name: &HeaderName, value: &HeaderValue) -> bool {
+    match name.as_str() {
+        "expect" | "http2-settings" | "transfer-encoding" | "upgrade" => false,
+        "connection" => {
+            let value = value.as_bytes();
+            value.eq_ignore_ascii_case(b"close") || value.eq_ignore_ascii_case(b"keep-alive")
+        }
+        _ => true,
+    }
 }
 
 /// Writes the head of a response whose body has this length, if it is known. With `closes`, tells
 /// that the connection is closed after it.
 pub(super) fn write(
     status: StatusCode,
-    headers: &mut HeaderMap,
+    headers: &HeaderMap,
     length: Option<u64>,
     closes: bool,
     text: &mut Vec<u8>,
@@ -71,17 +68,17 @@ pub(super) fn write(
     text.push(b' ');
     text.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
     text.extend_from_slice(b"\r\n");
-    for name in [TRANSFER_ENCODING, CONTENT_LENGTH] {
-        headers.remove(name);
-    }
     if !headers::has_no_body(status) {
         headers::write_length(length, text);
     }
     if closes {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        headers::write_line(&CONNECTION, b"close", text);
     }
     if !headers.contains_key(DATE) {
         headers::write_line(&DATE, date::now().as_bytes(), text);
     }
-    headers::write(headers, text);
+    let is_ours = |name: &HeaderName| {
+        *name == TRANSFER_ENCODING || *name == CONTENT_LENGTH || closes && *name == CONNECTION
+    };
+    headers::write(headers, |name| !is_ours(name), text);
 }

@@ -66,7 +66,7 @@ pub(super) enum Ended {
 
 impl<H, F, B> PlainHttp1<H, F, B>
 where
-    H: Fn(Request<Source>) -> F + Clone,
+    H: FnMut(Request<Source>) -> F + Clone,
     F: Future<Output = Result<Response<B>, Infallible>>,
     B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
 {
@@ -124,13 +124,13 @@ where
                     };
                     this.response.set(None);
                     let Ok(response) = response;
-                    let (mut parts, body) = response.into_parts();
+                    let (parts, body) = response.into_parts();
                     *this.is_last |= *this.is_shutting_down
                         || headers::has_connection_option(&parts.headers, "close")
                         || this.shared.is_body_lost();
                     let has_no_body = headers::has_no_body(parts.status);
                     let length = if has_no_body { Some(0) } else { body.size_hint().exact() };
-                    let (is_last, headers) = (*this.is_last, &mut parts.headers);
+                    let (is_last, headers) = (*this.is_last, &parts.headers);
                     this.output
                         .add_text(|text| head::write(parts.status, headers, length, is_last, text));
                     this.body.set((!has_no_body).then_some(body));

@@ -35,8 +35,8 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BodyState {
     Read,
-    /// So many bytes, at least one, are still to be read.
-    Left(u64),
+    /// At least one byte is still to be read.
+    Unread,
     /// Nobody reads the rest.
     Lost,
 }
@@ -55,7 +55,11 @@ pub(super) enum Next {
 /// The body of a request, which is read from the connection. Only what is left of a body has the
 /// stream, so that the next request can follow once a body is read, whether or not it is dropped.
 #[derive(Debug)]
-pub(crate) struct PlainBody(Option<Shared>);
+pub(crate) struct PlainBody {
+    shared: Option<Shared>,
+    /// The number of bytes that are still to be read.
+    left: u64,
+}
 
 impl Shared {
     pub(super) fn new(stream: Connection, input: Input) -> Self {
@@ -89,21 +93,18 @@ impl Shared {
             return Poll::Ready(Ok(Next::Other));
         };
         inner.input.take(length);
-        let body = match left {
-            0 => PlainBody(None),
-            left => {
-                inner.body = BodyState::Left(left);
-                PlainBody(Some(self.clone()))
-            }
-        };
-        Poll::Ready(Ok(Next::Request(parts, body)))
+        let shared = (left != 0).then(|| self.clone());
+        if shared.is_some() {
+            inner.body = BodyState::Unread;
+        }
+        Poll::Ready(Ok(Next::Request(parts, PlainBody { shared, left })))
     }
 
     /// Waits until the peer goes away, once everything of its request has arrived.
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        if let BodyState::Left(_) = inner.body {
+        if inner.body == BodyState::Unread {
             inner.waiting = Some(cx.waker().clone());
             return Poll::Pending;
         }
@@ -123,7 +124,7 @@ impl Shared {
         match inner.body {
             BodyState::Read => Poll::Ready(true),
             BodyState::Lost => Poll::Ready(false),
-            BodyState::Left(_) => {
+            BodyState::Unread => {
                 inner.waiting = Some(cx.waker().clone());
                 Poll::Pending
             }
@@ -176,16 +177,13 @@ impl Inner {
         }
     }
 
-    /// Takes what has arrived of the body.
-    fn take_part(&mut self) -> Bytes {
-        let BodyState::Left(left) = self.body else { return Bytes::new() };
-        let part = self.input.take(usize::try_from(left).unwrap_or(usize::MAX));
-        match left - part.len() as u64 {
-            0 => {
-                self.body = BodyState::Read;
-                self.wake();
-            }
-            left => self.body = BodyState::Left(left),
+    /// Takes what has arrived of a body of which `left` bytes are still to be read.
+    fn take_part(&mut self, left: &mut u64) -> Bytes {
+        let part = self.input.take(usize::try_from(*left).unwrap_or(usize::MAX));
+        *left -= part.len() as u64;
+        if *left == 0 {
+            self.body = BodyState::Read;
+            self.wake();
         }
         part
     }
@@ -197,8 +195,8 @@ impl PlainBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Bytes>>> {
-        let Some(shared) = &self.0 else { return Poll::Ready(None) };
-        let (part, is_read) = {
+        let Self { shared: Some(shared), left } = self else { return Poll::Ready(None) };
+        let part = {
             let mut inner = shared.lock();
             let inner = &mut *inner;
             if inner.input.is_empty() {
@@ -208,35 +206,35 @@ impl PlainBody {
                     Err(error) => return Poll::Ready(Some(Err(error))),
                 }
             }
-            (inner.take_part(), inner.body == BodyState::Read)
+            inner.take_part(left)
         };
-        if is_read {
-            self.0 = None;
-        }
+        self.end_if_read();
         Poll::Ready(Some(Ok(part)))
     }
 
     /// Throws away what has already arrived.
     pub(in crate::listener) fn skip_arrived(&mut self) {
-        self.0.take_if(|shared| {
-            let mut inner = shared.lock();
-            inner.take_part();
-            inner.body == BodyState::Read
-        });
+        if let Self { shared: Some(shared), left } = self {
+            shared.lock().take_part(left);
+        }
+        self.end_if_read();
     }
 
     /// Returns how many bytes are still to be read.
     pub(in crate::listener) fn left(&self) -> u64 {
-        match self.0.as_ref().map(|shared| shared.lock().body) {
-            Some(BodyState::Left(left)) => left,
-            _ => 0,
+        self.left
+    }
+
+    fn end_if_read(&mut self) {
+        if self.left == 0 {
+            self.shared = None;
         }
     }
 }
 
 impl Drop for PlainBody {
     fn drop(&mut self) {
-        if let Some(shared) = &self.0 {
+        if let Some(shared) = &self.shared {
             let mut inner = shared.lock();
             inner.body = BodyState::Lost;
             inner.wake();

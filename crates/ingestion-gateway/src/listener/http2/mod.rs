@@ -96,7 +96,7 @@ pub(super) enum Failed {
 impl<T, H, F, B> Http2<T, H, F, B>
 where
     T: AsyncRead + AsyncWrite + Unpin,
-    H: Fn(Request<Source>) -> F,
+    H: FnMut(Request<Source>) -> F,
     F: Future<Output = Result<Response<B>, Infallible>>,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
 {
@@ -239,7 +239,7 @@ impl<T, H, F, B> Unpin for Http2<T, H, F, B> {}
 impl<T, H, F, B> Future for Http2<T, H, F, B>
 where
     T: AsyncRead + AsyncWrite + Unpin,
-    H: Fn(Request<Source>) -> F,
+    H: FnMut(Request<Source>) -> F,
     F: Future<Output = Result<Response<B>, Infallible>>,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
 {

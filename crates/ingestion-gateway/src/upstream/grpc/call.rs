@@ -109,14 +109,14 @@ impl Begun {
                 let companion = send
                     .map(|send| Companion(tokio::spawn(send_rest(upload, send, watch.another()))));
                 let has_data_ended = false;
-                Receiving {
+                Box::new(Receiving {
                     receive,
                     awaits_status,
                     has_data_ended,
                     companion,
                     watch,
                     _place: place,
-                }
+                })
             });
             GrpcBody { stream }
         })
@@ -235,8 +235,8 @@ impl Drop for Companion {
 /// If it breaks off, or ends without a status, trailers end it and ask the client to send again. A
 /// client takes a stream that is reset, or has no status, for an error of its own.
 pub(crate) struct GrpcBody {
-    /// The stream, until its end.
-    stream: Option<Receiving>,
+    /// The stream, until its end. Boxed, because responses are moved several times.
+    stream: Option<Box<Receiving>>,
 }
 
 struct Receiving {

@@ -58,10 +58,18 @@ fn parts(uri: &str, client: ClientAddress, headers: &[(&str, &str)]) -> Parts {
     request.into_parts().0
 }
 
+/// Applies the rules, and puts what the gateway says among the headers, which do not have it.
+fn prepare(rules: &HeaderRules, parts: &mut Parts) {
+    rules.prepare(parts, |headers, name, value| {
+        assert!(name == TE || !headers.contains_key(&name), "{name} is there twice");
+        headers.insert(name, value);
+    });
+}
+
 /// Applies the rules of an HTTP upstream, and returns the lines of the headers, sorted.
 fn prepared(client: ClientAddress, headers: &[(&str, &str)]) -> Vec<String> {
     let mut parts = parts("/v1/traces", client, headers);
-    rules(Transport::Http).prepare(&mut parts);
+    prepare(&rules(Transport::Http), &mut parts);
     lines(&parts.headers)
 }
 
@@ -235,7 +243,7 @@ fn forwarding_headers_are_set() {
     ];
     for (client, uri, headers, [address, proto, host]) in cases {
         let mut parts = parts(uri, client, headers);
-        rules(Transport::Http).prepare(&mut parts);
+        prepare(&rules(Transport::Http), &mut parts);
         parts.headers.remove(HOST);
         let mut expected = vec![
             format!("x-forwarded-for: {address}"),
@@ -266,7 +274,7 @@ fn a_call_reads_trailers() {
             ],
         );
         parts.headers.extend(te.map(|te| (TE, HeaderValue::from_static(te))));
-        rules(Transport::Grpc).prepare(&mut parts);
+        prepare(&rules(Transport::Grpc), &mut parts);
         let te: Vec<_> = parts.headers.get_all(TE).iter().collect();
         assert_eq!(te, ["trailers"]);
         assert_eq!(parts.headers[CONTENT_TYPE], "application/grpc");
@@ -290,7 +298,7 @@ fn the_own_credential_is_set() {
         let rules = with_auth(key, auth, &IdentityHeaders::default());
         let forged = name.replace('-', "_");
         let mut parts = parts("/", peer(false, false), &[(name, "forged"), (&forged, "forged")]);
-        rules.prepare(&mut parts);
+        prepare(&rules, &mut parts);
         let values: Vec<_> = parts.headers.get_all(name).iter().collect();
         assert!(values == [expected] && values[0].is_sensitive(), "{auth}: {values:?}");
         assert!(name == forged || !parts.headers.contains_key(forged), "{auth}");
@@ -313,7 +321,7 @@ fn the_identity_headers_are_those_of_the_configuration() {
         let headers = config(&format!("{{identity_headers: {text}}}")).identity_headers;
         let rules = with_auth("otlp_http", "", &headers);
         let mut parts = parts("/", peer(false, false), &all.map(|name| (name, "forged")));
-        rules.prepare(&mut parts);
+        prepare(&rules, &mut parts);
         let value = |name| parts.headers.get(name).map_or("", |value| value.to_str().unwrap());
         assert_eq!(all.map(value), expected, "{text}");
     }
@@ -382,13 +390,13 @@ fn a_usual_request_allocates_nothing() {
         };
         let key = if transport == Transport::Grpc { "otlp_grpc" } else { "otlp_http" };
         let rules = with_auth(key, "{token: own}", &IdentityHeaders::default());
-        rules.prepare(&mut parts(uri, peer(false, false), &headers));
+        prepare(&rules, &mut parts(uri, peer(false, false), &headers));
         let mut second = parts(uri, peer(false, false), &headers);
         second.headers.reserve(16);
         // A server takes all values from one buffer, which it shares. Here the first clone of a
         // value makes it shared.
         drop(second.headers.clone());
-        let info = allocation_counter::measure(|| rules.prepare(&mut second));
+        let info = allocation_counter::measure(|| prepare(&rules, &mut second));
         assert_eq!(info.count_total, 0, "{transport:?}");
     }
 }

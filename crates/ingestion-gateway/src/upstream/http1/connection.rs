@@ -1,6 +1,6 @@
 //! A connection to an upstream, and the head of an answer that is read from it.
 
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -21,6 +21,8 @@ const MAX_HEAD_SIZE: usize = 64 << 10;
 pub(super) struct Connection {
     pub(super) stream: connect::Connection,
     pub(super) input: Input,
+    /// Whether the task was just promised to be woken when anything arrives.
+    is_awaited: bool,
 }
 
 /// The head of an answer.
@@ -48,13 +50,15 @@ pub(super) struct NoAnswer;
 
 impl Connection {
     pub(super) fn new(stream: connect::Connection) -> Self {
-        Self { stream, input: Input::default() }
+        Self { stream, input: Input::default(), is_awaited: false }
     }
 
     /// Returns whether a connection that waits for a request is still open. An upstream that says
-    /// anything unasked is not asked anything.
+    /// anything unasked is not asked anything. The task that asks sends its request at once.
     pub(super) fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
-        self.input.is_empty() && self.input.poll_fill(&mut self.stream, cx).is_pending()
+        self.is_awaited =
+            self.input.is_empty() && self.input.poll_fill(&mut self.stream, cx).is_pending();
+        self.is_awaited
     }
 
     /// Reads the head of the answer to a request. `is_head` says whether the request was a `HEAD`,
@@ -64,6 +68,10 @@ impl Connection {
         is_head: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Head, NoAnswer>> {
+        // The first part of the answer wakes the task, so there is no need to look for it yet.
+        if mem::take(&mut self.is_awaited) {
+            return Poll::Pending;
+        }
         loop {
             if !self.input.is_empty()
                 && let Some(head) = self.head(is_head)?

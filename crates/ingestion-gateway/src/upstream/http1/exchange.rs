@@ -57,13 +57,15 @@ where
     }
 
     /// Forwards the request and returns its answer.
-    pub(super) async fn run(mut self, pool: Arc<Pool>) -> Result<Response<ResponseBody>, Failure> {
+    pub(super) async fn run(
+        &mut self,
+        pool: &Arc<Pool>,
+    ) -> Result<Response<ResponseBody>, Failure> {
         let (metrics, began) = (&pool.target.metrics, Instant::now());
-        match self.until_head(&pool).await {
+        match self.until_head(pool).await {
             Ok((head, connection, place)) => {
                 metrics.answered(head.status, began.elapsed());
-                let Self { upload, watch, .. } = self;
-                Ok(answer(&pool, connection, head, upload.is_sent(), watch, place))
+                Ok(self.answer(pool, connection, head, place))
             }
             Err(failure) => {
                 metrics.failed(failure.label(), began.elapsed());
@@ -89,7 +91,8 @@ where
             let is_new = idle.is_none();
             let mut connection = match idle {
                 Some(connection) => connection,
-                None => pool.connect().await.ok_or(Failure::UNAVAILABLE)?,
+                // Boxed, because requests seldom need it.
+                None => Box::pin(pool.connect()).await.ok_or(Failure::UNAVAILABLE)?,
             };
             match poll_fn(|cx| self.poll_head(&mut connection, cx)).await {
                 Ok(head) => return Ok((head, connection, place)),
@@ -132,6 +135,38 @@ where
         *sent_before = upload.sent();
         watch.poll(cx).map(|failure| Err(Unanswered::Failed(failure)))
     }
+
+    /// Makes the response. Only after a whole request, the connection can carry another one.
+    fn answer(
+        &self,
+        pool: &Arc<Pool>,
+        mut connection: Connection,
+        mut head: Head,
+        place: OwnedSemaphorePermit,
+    ) -> Response<ResponseBody> {
+        strip_hop_by_hop(&mut head.headers);
+        let is_reusable = head.is_reusable && self.upload.is_sent();
+        let body = match head.body {
+            // Most answers have come completely.
+            Remaining::Bytes(length) if length <= connection.input.bytes().len() as u64 => {
+                let content = connection.input.take(usize::try_from(length).unwrap_or(usize::MAX));
+                if is_reusable {
+                    pool.put(connection);
+                }
+                ResponseBody::full(content)
+            }
+            remaining => {
+                let watch = self.watch.another();
+                let open = Open { connection, remaining, is_reusable, watch, _place: place };
+                let open = Some(Box::new(open));
+                ResponseBody::Http(HttpBody { pool: Arc::clone(pool), open })
+            }
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        response
+    }
 }
 
 /// Why a request has no answer.
@@ -141,43 +176,11 @@ enum Unanswered {
     Failed(Failure),
 }
 
-/// Makes the response. Only after a whole request, the connection can carry another one.
-fn answer(
-    pool: &Arc<Pool>,
-    mut connection: Connection,
-    mut head: Head,
-    is_sent: bool,
-    watch: Watch,
-    place: OwnedSemaphorePermit,
-) -> Response<ResponseBody> {
-    strip_hop_by_hop(&mut head.headers);
-    head.is_reusable &= is_sent;
-    let body = match head.body {
-        // Most answers have come completely.
-        Remaining::Bytes(length) if length <= connection.input.bytes().len() as u64 => {
-            let content = connection.input.take(usize::try_from(length).unwrap_or(usize::MAX));
-            if head.is_reusable {
-                pool.put(connection);
-            }
-            ResponseBody::full(content)
-        }
-        remaining => {
-            let is_reusable = head.is_reusable;
-            let open = Open { connection, remaining, is_reusable, watch, _place: place };
-            ResponseBody::Http(HttpBody { pool: Arc::clone(pool), open: Some(open) })
-        }
-    };
-    let mut response = Response::new(body);
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
-    response
-}
-
 /// The answer of an upstream.
 pub(crate) struct HttpBody {
     pool: Arc<Pool>,
-    /// What is needed until the end of the body.
-    open: Option<Open>,
+    /// What is needed until the end of the body. Boxed, because responses are moved several times.
+    open: Option<Box<Open>>,
 }
 
 struct Open {

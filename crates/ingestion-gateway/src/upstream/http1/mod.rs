@@ -5,6 +5,7 @@ mod exchange;
 mod pool;
 mod upload;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
@@ -29,24 +30,24 @@ impl ForwardHttp {
         Self { pool: Arc::new(Pool::new(target, max_connections)) }
     }
 
-    /// Forwards a request and returns its answer.
+    /// Forwards a request and resolves to its answer.
     pub(crate) fn forward<B>(
         &self,
         request: Request<B>,
-    ) -> impl Future<Output = Response<ResponseBody>> + Send + use<B>
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + Send + use<B>
     where
         B: Payload,
     {
         let (pool, (parts, body)) = (Arc::clone(&self.pool), request.into_parts());
         let format = pool.target.format_of(&parts);
-        // What is awaited has no more than it needs, because it is moved.
-        let exchange = Exchange::new(&pool.target, parts, body);
+        // The exchange stays where it is while it runs, because a move of it costs.
+        let mut exchange = Exchange::new(&pool.target, parts, body);
         async move {
-            let answered = match exchange {
-                Ok(exchange) => exchange.run(Arc::clone(&pool)).await,
-                Err(failure) => Err(failure),
+            let answered = match &mut exchange {
+                Ok(exchange) => exchange.run(&pool).await,
+                Err(failure) => Err(*failure),
             };
-            answered.unwrap_or_else(|failure| format.answer(failure, &pool.target.extractor))
+            Ok(answered.unwrap_or_else(|failure| format.answer(failure, &pool.target.extractor)))
         }
     }
 }
