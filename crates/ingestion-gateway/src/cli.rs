@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use ingestion_gateway::config::Sources;
+use ingestion_gateway::config::{Database, Sources};
 
 /// Issues ingestion API keys and admits telemetry that carries one
 #[derive(Debug, Parser)]
@@ -44,6 +44,20 @@ pub(crate) enum StorageCommand {
         #[arg(long)]
         force: bool,
     },
+    /// Copy an SQLite key database to an empty PostgreSQL database; stop its gateway first
+    Copy {
+        /// The SQLite database: sqlite:///path/to/keys.db
+        #[arg(long, value_name = "URL")]
+        from: Database,
+        /// The PostgreSQL database, which never had keys: postgres://user@host:port/database
+        #[arg(long, value_name = "URL")]
+        to: Database,
+        /// The file with the password for the PostgreSQL database
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// Create the tables of the configured PostgreSQL database, or bring them up to date
+    Migrate,
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]

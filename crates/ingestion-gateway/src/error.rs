@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use ingestion_keys::store::StoreError;
+use ingestion_keys::store::{CopyError, StoreError};
 use opentelemetry_sdk::error::OTelSdkError;
 use otlp_auth::client::BuildError;
 use otlp_auth::server::FixedTokensError;
@@ -42,9 +42,28 @@ pub enum RunError {
         /// The cause.
         source: StoreError,
     },
-    /// The key database is one of PostgreSQL, which has its own programs for backups.
-    #[error("storage.url names a PostgreSQL database: back it up with pg_dump")]
-    BackupOfPostgres,
+    /// The key database cannot be copied.
+    #[error("the key database was not copied to {to}")]
+    Copy {
+        /// The URL of the target without its password.
+        to: String,
+        /// The cause.
+        source: CopyError,
+    },
+    /// There is no key database to be copied.
+    #[error("there is no key database {path}")]
+    NoSource {
+        /// The path of the database.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The threads of a command cannot be started.
+    #[error("the threads of the command cannot be started")]
+    Runtime(#[source] io::Error),
+    /// The command is not for a database of this kind.
+    #[error("{0}")]
+    OtherKind(&'static str),
     /// The admin token file cannot be used.
     #[error(transparent)]
     AdminTokens(#[from] AdminTokensError),
@@ -98,10 +117,12 @@ impl RunError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::BackupOfPostgres => 64,
+            Self::OtherKind(_) => 64,
             Self::Store { .. }
             | Self::PasswordFile { .. }
             | Self::Backup { .. }
+            | Self::Copy { .. }
+            | Self::NoSource { .. }
             | Self::AdminTokens(_)
             | Self::Tls { .. }
             | Self::Bind(_)
@@ -109,6 +130,7 @@ impl RunError {
             | Self::ReadyFile(_)
             | Self::UpstreamAuth { .. } => 69,
             Self::Metrics(_)
+            | Self::Runtime(_)
             | Self::Tokens(_)
             | Self::Management(_)
             | Self::Upstream(_)

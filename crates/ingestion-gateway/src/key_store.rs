@@ -34,14 +34,23 @@ pub(crate) async fn open(config: &StorageConfig) -> Result<OpenStore, RunError> 
         }
         Database::Postgres(options) => {
             tracing::info!(url = %options, "the key database is shared");
-            let options = match &config.password_file {
-                Some(path) => with_password_of(options, path)?,
-                None => PostgresOptions::clone(options),
-            };
-            let store = PostgresStore::new(&options).map_err(unusable)?;
+            let store = connect_lazily(options, config.password_file.as_deref())?;
             Ok(OpenStore { store: Arc::new(store), file: None })
         }
     }
+}
+
+/// Makes a store in a PostgreSQL database, which connects when it is used.
+pub(crate) fn connect_lazily(
+    options: &PostgresOptions,
+    password_file: Option<&Path>,
+) -> Result<PostgresStore, RunError> {
+    let unusable = |source| RunError::Store { database: options.to_string(), source };
+    match password_file {
+        Some(path) => PostgresStore::new(&with_password_of(options, path)?),
+        None => PostgresStore::new(options),
+    }
+    .map_err(unusable)
 }
 
 impl OpenStore {

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use cli::{Cli, Command, ConfigCommand, StorageCommand};
-use ingestion_gateway::Workers;
 use ingestion_gateway::config::Config;
 use ingestion_gateway::telemetry::logs::Logs;
+use ingestion_gateway::{RunError, Workers, storage};
+use ingestion_keys::store::{BackedUp, Copied};
 use otel_confmap::Problem;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -94,20 +95,30 @@ fn show(config: &Config, command: ConfigCommand) -> ExitCode {
 }
 
 fn run_storage(config: &Config, command: &StorageCommand) -> ExitCode {
-    let StorageCommand::Backup { file, force } = command;
-    match ingestion_gateway::storage::back_up(config, file, *force) {
-        Ok(backup) => {
-            let text = format!(
-                "backed up to {}: revision {}, {} bytes\n",
-                file.display(),
-                backup.revision,
-                backup.len
-            );
-            match io::stdout().write_all(text.as_bytes()) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(_) => INTERNAL.into(),
-            }
+    let done = match command {
+        StorageCommand::Backup { file, force } => {
+            storage::back_up(config, file, *force).map(|BackedUp { revision, len }| {
+                format!("backed up to {}: revision {revision}, {len} bytes\n", file.display())
+            })
         }
+        StorageCommand::Copy { from, to, password_file } => {
+            wait_for(storage::copy(from, to, password_file.as_deref())).map(|copied| {
+                let Copied { keys, tombstones, changes, audit, .. } = copied;
+                format!(
+                    "copied to {to}: {keys} keys, {tombstones} deleted keys, {changes} changes, \
+                     {audit} entries of the audit log; every row was read back and compared\n\
+                     the source was not changed: set storage.url of every gateway to the copy\n"
+                )
+            })
+        }
+        StorageCommand::Migrate => wait_for(storage::migrate(config))
+            .map(|()| format!("{} is up to date\n", config.storage.database)),
+    };
+    match done {
+        Ok(text) => match io::stdout().write_all(text.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => INTERNAL.into(),
+        },
         Err(error) => {
             let mut causes = error.to_string();
             let mut source = error.source();
@@ -119,6 +130,12 @@ fn run_storage(config: &Config, command: &StorageCommand) -> ExitCode {
             error.exit_code().into()
         }
     }
+}
+
+/// Waits for a command on a runtime of its own.
+fn wait_for<T>(command: impl Future<Output = Result<T, RunError>>) -> Result<T, RunError> {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.map_err(RunError::Runtime)?.block_on(command)
 }
 
 fn serve(config: Config, mut logs: Logs, cli: &Cli) -> ExitCode {

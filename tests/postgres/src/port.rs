@@ -36,3 +36,30 @@ impl Port {
         self.address.into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use rustix::io::Errno;
+
+    use super::*;
+
+    // Scenario: a port is reserved. A socket that shares no port wants it. A listener that shares
+    // ports listens on it, and later again.
+    // Guarantee: the socket does not get it, and both listeners do. In between, clients are
+    // refused.
+    #[test]
+    fn a_port_is_reserved() {
+        let port = Port::reserve();
+        for _ in 0..2 {
+            let other =
+                socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+            assert_eq!(bind(other.unwrap(), &port.address), Err(Errno::ADDRINUSE));
+            assert!(TcpStream::connect(port.address()).is_err());
+            let listener = TcpListener::bind(port.address()).unwrap();
+            TcpStream::connect(port.address()).unwrap();
+            drop(listener);
+        }
+    }
+}

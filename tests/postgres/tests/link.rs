@@ -131,7 +131,7 @@ fn a_frozen_link_is_a_black_hole() {
 }
 
 // Scenario: a link delays by 50 ms each way. A byte goes to the server and back.
-// Guarantee: it is back after 100 ms at the earliest.
+// Guarantee: it is back after 100 ms at the earliest, on a fast and on a slow machine.
 #[test]
 fn a_link_delays_each_way() {
     let (accepted, link) = link();

@@ -40,7 +40,7 @@ pub use limits::LimitsConfig;
 pub use management::ManagementConfig;
 pub use receivers::{AgentConfig, GrpcConfig, HttpConfig, OtlpConfig, Protocols, ReceiversConfig};
 pub use source::Sources;
-pub use storage::{Database, StorageConfig};
+pub use storage::{Database, DatabaseError, StorageConfig};
 pub use telemetry::{LogFormat, LogsConfig, TelemetryConfig};
 pub use tls::{ClientTlsConfig, ServerTlsConfig, TlsVersion};
 pub use types::byte_size::ByteSize;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use ingestion_keys::store::PostgresOptions;
@@ -92,14 +93,26 @@ impl StorageConfig {
 
 impl Database {
     fn read(node: &Node<'_>) -> Option<Self> {
+        node.string()?.parse().map_err(|problem: DatabaseError| node.problem(problem.0)).ok()
+    }
+}
+
+/// What is wrong with the URL of a database. The text does not contain the URL.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DatabaseError(String);
+
+impl FromStr for Database {
+    type Err = DatabaseError;
+
+    fn from_str(text: &str) -> Result<Self, DatabaseError> {
         const EXPECTED: &str =
             "expected sqlite:///path/to/keys.db or postgres://user@host:port/database";
-        let text = node.string()?;
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            // The errors name what is wrong, and do not contain the URL.
-            let options =
-                PostgresOptions::parse(text).map_err(|error| node.problem(error.to_string()));
-            return options.ok().map(|options| Self::Postgres(Box::new(options)));
+            return match PostgresOptions::parse(text) {
+                Ok(options) => Ok(Self::Postgres(Box::new(options))),
+                Err(error) => Err(DatabaseError(error.to_string())),
+            };
         }
         let path = text
             .strip_prefix("sqlite://")
@@ -109,10 +122,7 @@ impl Database {
         // file.
         let path =
             path.map(|path| PathBuf::from(path.as_ref())).filter(|path| path.file_name().is_some());
-        if path.is_none() {
-            node.problem(EXPECTED);
-        }
-        path.map(Self::Sqlite)
+        path.map(Self::Sqlite).ok_or_else(|| DatabaseError(EXPECTED.to_owned()))
     }
 }
 

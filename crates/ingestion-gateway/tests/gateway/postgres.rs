@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -305,4 +306,69 @@ async fn a_password_is_read_and_never_shown() {
         assert_eq!(code, 69, "{errors}");
         assert!(errors.contains(cause) && !errors.contains("canary"), "{errors}");
     }
+}
+
+// Scenario: the SQLite database of a gateway is copied while the gateway runs, after it was
+// stopped, and once more. The two URLs are also given the wrong way round, and there is a source
+// that does not exist.
+// Guarantee: only the copy of the stopped gateway is made, and its keys are valid in a gateway on
+// the copy. Otherwise nothing is copied, and the message says why. No source is created.
+#[tokio::test]
+async fn keys_move_from_sqlite() {
+    let server = Postgres::shared();
+    let to = server.create_database();
+    let mut gateway = Gateway::start().await;
+    let directory = Arc::clone(&gateway.directory);
+    let (kept, deleted) = (gateway.create("kept").await, gateway.create("deleted").await);
+    gateway.delete(deleted.id).await;
+    let from = format!("sqlite://{}", gateway.state().join("keys.db").display());
+    let copy = async |from: &str, to: &str| {
+        let arguments = ["storage", "copy", "--from", from, "--to", to];
+        run_to_end(directory.path(), &arguments).await
+    };
+    let (code, _, errors) = copy(&from, &to).await;
+    assert_eq!((code, errors.contains("another process")), (69, true), "{errors}");
+    gateway.signal();
+    assert_eq!(gateway.ended().await.code(), Some(0));
+    let missing = format!("sqlite://{}/missing.db", directory.path().display());
+    for (from, to, code, expected) in [
+        (to.as_str(), from.as_str(), 64, "copies go from sqlite://"),
+        (&missing, &to, 69, "missing.db: No such file"),
+        (&from, &server.url("nothing"), 69, "there is no such database"),
+    ] {
+        let (found, _, errors) = copy(from, to).await;
+        assert_eq!((found, errors.contains(expected)), (code, true), "{errors}");
+    }
+    assert!(!directory.path().join("missing.db").exists());
+    let (code, output, errors) = copy(&from, &to).await;
+    assert_eq!((code, errors.as_str()), (0, ""));
+    let counts = "1 keys, 1 deleted keys, 4 changes, 3 entries of the audit log";
+    assert!(output.contains(counts), "{output}");
+    let (code, _, errors) = copy(&from, &to).await;
+    assert_eq!((code, errors.contains("the target is not empty")), (69, true), "{errors}");
+
+    let gateway = start(&to).await;
+    assert_eq!(gateway.send_http(&kept.secret).await.status(), StatusCode::OK);
+    assert_eq!(gateway.send_http(&deleted.secret).await.status(), StatusCode::UNAUTHORIZED);
+}
+
+// Scenario: the tables are created by the command, which then runs once more, and once with an
+// SQLite database.
+// Guarantee: the command succeeds twice with PostgreSQL, and explains itself otherwise.
+#[tokio::test]
+async fn tables_are_created_by_a_command() {
+    let server = Postgres::shared();
+    let url = server.create_database();
+    let directory = TempDir::new().unwrap();
+    let set = format!("--set=storage.url={url}");
+    for _ in 0..2 {
+        let (code, output, errors) =
+            run_to_end(directory.path(), &[&set, "storage", "migrate"]).await;
+        assert_eq!((code, errors.as_str()), (0, ""));
+        assert_eq!(output, format!("{url} is up to date\n"));
+    }
+    let (_, database) = url.rsplit_once('/').unwrap();
+    assert_eq!(server.psql(database, "SELECT count(*) FROM ingestion_keys.keys"), "0");
+    let (code, _, errors) = run_to_end(directory.path(), &["storage", "migrate"]).await;
+    assert_eq!((code, errors.contains("no PostgreSQL database")), (64, true), "{errors}");
 }
