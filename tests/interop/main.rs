@@ -10,6 +10,7 @@
 //! | `exporter` | none; our exporter sends to our receivers |
 //! | `follower` | none; a receiver follows our gateway |
 //! | `keys` | none; our exporter, our gateway and `sts` are used as in the README |
+//! | `replicas` | nginx in front of three of our gateways, and a Collector that sends |
 //! | `refusals` | HTTP clients of Go, Node and Python, which send large bodies |
 //! | `tls` | none; our exporter and `sts` use our gateway over TLS |
 //! | `canary` | none; everything that our programs print and store is searched for keys |
@@ -28,6 +29,7 @@ mod prometheus;
 mod proxies;
 mod python;
 mod refusals;
+mod replicas;
 mod tls;
 
 use std::path::Path;

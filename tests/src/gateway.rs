@@ -63,8 +63,13 @@ impl Home {
 
     /// Returns the admin token that the gateway created at its first start.
     pub fn admin_token(&self) -> String {
-        let path = self.path().join(".local/state/ingestion-gateway/admin-tokens");
-        fs::read_to_string(path).expect("the admin token file").trim_end().to_owned()
+        let text = fs::read_to_string(self.admin_token_file()).expect("the admin token file");
+        text.trim_end().to_owned()
+    }
+
+    /// The default path of the file with the admin token.
+    pub fn admin_token_file(&self) -> PathBuf {
+        self.path().join(".local/state/ingestion-gateway/admin-tokens")
     }
 
     /// Returns a command that runs a program whose environment contains only this home directory.
@@ -107,9 +112,13 @@ impl Home {
 
     /// Saves the address of this gateway and its admin token as the current context of `sts`.
     pub fn save_context(&self, gateway: &Gateway) {
-        let url = gateway.url("management");
+        self.save_context_of(&gateway.url("management"));
+    }
+
+    /// Does the same for the gateway at this URL.
+    pub fn save_context_of(&self, url: &str) {
         let outcome =
-            self.sts(&["context", "save", "--url", &url, "--api-token", &self.admin_token()]);
+            self.sts(&["context", "save", "--url", url, "--api-token", &self.admin_token()]);
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
     }
 
@@ -176,6 +185,11 @@ impl Gateway {
         program.wait_for("listener::ready");
         let text = fs::read(ready_file).expect("the ready file");
         Self { program, addresses: serde_json::from_slice(&text).expect("JSON") }
+    }
+
+    /// The addresses of all listeners.
+    pub fn addresses(&self) -> &Value {
+        &self.addresses
     }
 
     /// The address of a listener, such as `management`.

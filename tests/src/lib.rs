@@ -10,16 +10,20 @@
 )]
 
 mod certificate;
+mod cluster;
 mod compress;
 mod gateway;
 mod items;
+mod port;
 mod program;
 mod sender;
 
 pub use certificate::Certificate;
+pub use cluster::{Cluster, REPLICAS};
 pub use compress::{COMPRESSIONS, compress, grpc_frame};
 pub use gateway::{Gateway, Home, Key, Outcome};
 pub use items::{Discarded, Items, Totals};
+pub use port::free_port;
 pub use program::{Program, example, path, peer};
 pub use sender::send;
 

@@ -1,5 +1,5 @@
-//! The commands of this repository: `cargo xtask quickstart | check | test | fuzz | bench | peers`.
-//! CI runs the same commands.
+//! The commands of this repository: `cargo xtask quickstart | check | test | fuzz | cluster | bench |
+//! peers`. CI runs the same commands.
 
 #![expect(
     clippy::print_stdout,
@@ -9,6 +9,7 @@
 
 mod bench;
 mod check;
+mod cluster;
 mod fuzz;
 mod peers;
 mod process;
@@ -45,6 +46,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Three gateways that share a PostgreSQL database, with nginx in front of them, on free ports of
+    /// this machine: `deploy/` has their configuration
+    Cluster {
+        #[command(subcommand)]
+        command: cluster::Command,
+    },
     /// Run benchmarks beside their peers: print a table, write target/bench/NAME.json, and fail if
     /// a bound is missed
     Bench {
@@ -63,6 +70,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Test => test::run_tests()?,
         Command::Check => check::run_checks()?,
         Command::Fuzz { arguments } => fuzz::run_fuzz(&arguments)?,
+        Command::Cluster { command } => cluster::run_cluster(command)?,
         Command::Bench { names } => return bench::run(&names),
         Command::Peers => peers::print_directory()?,
     }

@@ -99,6 +99,13 @@ pub(crate) fn proxies() -> Result<PathBuf> {
     Ok(directory)
 }
 
+/// Unpacks nginx. Returns the directory that contains it.
+pub(crate) fn nginx() -> Result<PathBuf> {
+    let directory = directory()?;
+    debian_proxies(&directory).context("nginx comes from Debian's package index")?;
+    Ok(directory)
+}
+
 fn directory() -> Result<PathBuf> {
     let directory = target()?.join("peers");
     std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;

@@ -55,7 +55,7 @@ impl Hay {
 }
 
 /// Sends an HTTP/1.1 request and returns the whole response.
-pub(super) fn request(
+pub(crate) fn request(
     address: &str,
     method: &str,
     path: &str,

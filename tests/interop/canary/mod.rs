@@ -11,7 +11,8 @@ use otlp_auth_tests::{Gateway, Home, Key, Outcome, Program};
 
 use crate::exporter::start_exporter;
 use crate::{TestFile, WRONG_KEY};
-use hay::{Hay, request};
+use hay::Hay;
+pub(crate) use hay::request;
 
 const RECEIVER_KEY: &str = "receiver-canary-b7Qx93LmZt";
 

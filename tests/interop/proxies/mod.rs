@@ -11,11 +11,11 @@ mod upstream;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use otlp_auth_tests::{Certificate, PATIENCE};
+use otlp_auth_tests::{Certificate, PATIENCE, free_port};
 use tempfile::TempDir;
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/proxies.md");
@@ -42,15 +42,8 @@ struct Files {
 }
 
 impl Ports {
-    /// Chooses ports that are free now, and that the operating system gives to nobody who asks for
-    /// any free port.
     fn choose(upstream: u16) -> Self {
-        let [grpc, http, internal, authorize] = std::array::from_fn(|_| {
-            let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-            std::iter::repeat_with(|| fastrand::u16(10_000..32_000))
-                .find(is_free)
-                .expect("an endless iterator")
-        });
+        let [grpc, http, internal, authorize] = std::array::from_fn(|_| free_port());
         Self { grpc, http, internal, authorize, upstream }
     }
 }
@@ -119,10 +112,15 @@ fn configuration(name: &str, ports: &Ports) -> String {
     text
 }
 
-/// Asks on this port about a request with a key, as a proxy does, and returns the status. It is
+/// Returns the address of a port of this host.
+fn at(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+/// Asks at this address about a request with a key, as a proxy does, and returns the status. It is
 /// `None` while nobody listens there.
-fn ask(port: u16, key: &str) -> Option<u16> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+fn ask(address: &str, key: &str) -> Option<u16> {
+    let mut stream = TcpStream::connect(address).ok()?;
     let request = format!(
         "GET /authorize HTTP/1.1\r\nhost: gateway\r\nauthorization: StackState {key}\r\n\
          connection: close\r\n\r\n"
@@ -133,10 +131,10 @@ fn ask(port: u16, key: &str) -> Option<u16> {
     answer.split(' ').nth(1)?.parse().ok()
 }
 
-/// Waits until the answer on this port has this status.
-fn wait_for_answer(port: u16, key: &str, status: u16) {
-    let what = format!("an answer {status} on port {port}");
-    wait_until(&what, || ask(port, key) == Some(status));
+/// Waits until the answer at this address has this status.
+pub(crate) fn wait_for_answer(address: &str, key: &str, status: u16) {
+    let what = format!("an answer {status} at {address}");
+    wait_until(&what, || ask(address, key) == Some(status));
 }
 
 /// Waits until a program listens on this port.

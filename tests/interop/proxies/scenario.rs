@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
-use super::{Files, Ports, ask, upstream, wait_for_answer};
+use super::{Files, Ports, ask, at, upstream, wait_for_answer};
 use crate::collector::{Collector, OPEN_RECEIVER, service};
 
 const ITEMS: usize = 3;
@@ -60,7 +60,7 @@ pub(super) async fn run(proxy: &Proxy) {
     let database = home.path().join(".local/state/ingestion-gateway/keys.db");
     let elsewhere = home.path().join("elsewhere");
     fs::rename(&database, &elsewhere).expect("the database is moved away");
-    wait_for_answer(ports.authorize, &good.secret, 503);
+    wait_for_answer(&at(ports.authorize), &good.secret, 503);
     sender.send().await;
     sender.wait_until_kept();
     fs::rename(&elsewhere, &database).expect("the database is moved back");
@@ -73,7 +73,7 @@ pub(super) async fn run(proxy: &Proxy) {
     sender.wait_until_settled(&good).await;
 
     drop(gateway);
-    assert_eq!(ask(ports.authorize, &good.secret), None);
+    assert_eq!(ask(&at(ports.authorize), &good.secret), None);
     sender.send().await;
     sender.wait_until_kept();
     gateway = start_gateway(&home, &ports);

@@ -3,14 +3,14 @@
 use otlp_auth_tests::{Program, peer};
 
 use super::scenario::{self, Proxy};
-use super::{Files, Ports, wait_for_answer};
+use super::{Files, Ports, at, wait_for_answer};
 
 fn start(files: &Files, ports: &Ports) -> Program {
     let mut command = peer("traefik");
     command.current_dir(files.directory()).arg("--configFile=traefik.yaml");
     let program = Program::start(&mut command);
     // Before it has read its routes, it answers 404 to everything.
-    wait_for_answer(ports.internal, "no-key-of-ours", 401);
+    wait_for_answer(&at(ports.internal), "no-key-of-ours", 401);
     program
 }
 

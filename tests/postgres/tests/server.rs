@@ -179,7 +179,11 @@ fn a_server_has_a_password_and_tls() {
     assert_eq!(server.psql("postgres", encrypted), "t");
     let refused = |settings: &str| {
         let mut psql = Command::new("psql");
-        psql.arg("-w").env_remove("PGPASSWORD").env("LC_ALL", "C").stdin(Stdio::null());
+        psql.arg("-w")
+            .env_remove("PGPASSWORD")
+            .env("LC_ALL", "C")
+            .env("HOME", "/")
+            .stdin(Stdio::null());
         psql.arg(format!("{}?{settings}", server.url("postgres")));
         String::from_utf8(psql.output().unwrap().stderr).unwrap()
     };

@@ -21,7 +21,7 @@ const TURN: Duration = Duration::from_millis(240);
 /// How many turns each program gets in a case.
 const TURNS: usize = 3;
 
-/// How often a turn of a peer is repeated that had a wrong answer.
+/// How often a measurement of a peer is repeated that had a wrong answer.
 const REPEATS: usize = 3;
 
 /// How long each side of a difference gets the load before it is the turn of the other side.
@@ -126,17 +126,22 @@ fn requests(world: &mut World, programs: &Programs) {
     }
 }
 
-/// Measures one turn, in which every request must be answered as expected. Now and then a peer
-/// closes a connection to its upstream and answers the requests on it with an error: the turn of a
-/// peer is then repeated. A turn of the gateway is not.
+/// Measures one turn, in which every request must be answered as expected.
 fn turn(world: &mut World, case: &Case, middle: &Middle) -> Measured {
-    let mut measured = run(world, case, middle);
+    repeated(case, middle, || run(world, case, middle))
+}
+
+/// Returns a measurement in which every request was answered as expected. Now and then a peer
+/// closes a connection to its upstream, and answers the requests on it with an error: then the
+/// measurement of the peer is repeated. A measurement of the gateway is not.
+fn repeated(case: &Case, middle: &Middle, mut measure: impl FnMut() -> Measured) -> Measured {
+    let mut measured = measure();
     for _ in 0..REPEATS {
         if middle.version.is_none() || measured.failures.is_empty() {
             break;
         }
         eprintln!("{} through {}: {:?}", case.name(), middle.name, measured.failures);
-        measured = run(world, case, middle);
+        measured = measure();
     }
     checked(&measured, case, middle);
     measured
@@ -179,12 +184,11 @@ fn memory(world: &mut World, programs: &Programs) {
             let load = case.load(middle.address(protocol, false), &middle.keys, TURN);
             let load = Load { is_transparent: middle.is_transparent(), ..load };
             // The connections are open while the processor time is read.
-            let read = || {
+            let mut read = || {
                 most = most.max(middle.process.resident_megabytes());
                 Duration::ZERO
             };
-            let measured = world.run(&load, read).unwrap();
-            checked(&measured, &case, middle);
+            repeated(&case, middle, || world.run(&load, &mut read).unwrap());
         }
         report("rss", middle, most);
     }
@@ -228,8 +232,8 @@ fn p99_added(world: &mut World, programs: &Programs) {
                 let mut p99 = |address| {
                     let load = case.load(address, &middle.keys, SLICE);
                     let load = Load { rate: Some(*rate), ..load };
-                    let measured = world.run(&load, || Duration::ZERO).unwrap();
-                    checked(&measured, &case, middle).latency(0.99)
+                    let measure = || world.run(&load, || Duration::ZERO).unwrap();
+                    repeated(&case, middle, measure).latency(0.99)
                 };
                 let with = p99(middle.address(protocol, false));
                 added.push(with - p99(sink));

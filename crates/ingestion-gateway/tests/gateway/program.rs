@@ -300,9 +300,23 @@ impl Gateway {
     /// Stops the process for this time, during `meanwhile`, and lets it continue.
     pub(crate) async fn pause<T>(&self, time: Duration, meanwhile: impl Future<Output = T>) -> T {
         send_signal(&self.child, Signal::STOP);
+        // The threads stop one after the other, and until then each of them may still answer.
+        while !self.is_stopped() {
+            tokio::task::yield_now().await;
+        }
         let (done, ()) = tokio::join!(meanwhile, tokio::time::sleep(time));
         send_signal(&self.child, Signal::CONT);
         done
+    }
+
+    /// Returns whether all threads of the process are stopped.
+    fn is_stopped(&self) -> bool {
+        let mut threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        threads.all(|thread| {
+            // A thread may end meanwhile.
+            let status = std::fs::read_to_string(thread.unwrap().path().join("status"));
+            status.is_ok_and(|status| status.contains("State:\tT"))
+        })
     }
 
     pub(crate) async fn ended(&mut self) -> ExitStatus {

@@ -83,6 +83,9 @@ pub enum PostgresUrlError {
     /// The URL names no host.
     #[error("the URL names no host: expected postgres://user@host:port/database")]
     NoHost,
+    /// The password ends at a character that has to be encoded.
+    #[error("`?` and `@` in a user or a password are written as %3F and %40")]
+    Password,
     /// The value of `sslmode` is not one of the five modes.
     #[error("`sslmode` must be disable, prefer, require, verify-ca or verify-full")]
     SslMode,
@@ -103,6 +106,9 @@ impl PostgresOptions {
             .or_else(|| url.strip_prefix("postgresql://"))
             .ok_or(PostgresUrlError::Scheme)?;
         let (base, query) = rest.split_once('?').unwrap_or((rest, ""));
+        if !base.contains('@') && query.contains('@') {
+            return Err(PostgresUrlError::Password);
+        }
         let (mut mode, mut root_file) = (Mode::Prefer, None);
         // These two parameters are read here, and all others by `tokio_postgres`.
         let mut others: Vec<&str> = Vec::new();
@@ -237,9 +243,14 @@ fn without_password(url: &str) -> String {
     let kept: Vec<&str> = query
         .unwrap_or_default()
         .split('&')
-        .filter(|parameter| !parameter.is_empty() && !parameter.starts_with("password="))
+        .filter(|parameter| !parameter.is_empty() && !is_password(parameter))
         .collect();
     if kept.is_empty() { shown } else { format!("{shown}?{}", kept.join("&")) }
+}
+
+fn is_password(parameter: &str) -> bool {
+    let name = parameter.split('=').next().unwrap_or_default();
+    percent_decode_str(name).decode_utf8_lossy() == "password"
 }
 
 impl fmt::Display for PostgresOptions {
@@ -267,6 +278,7 @@ mod tests {
         for url in [
             "postgres://u:pa%40ss@one:1,two:2/d?application_name=x&sslmode=require",
             "postgresql://u@one:1,two:2/d?password=pa%40ss&application_name=x&sslmode=require",
+            "postgres://u@one:1,two:2/d?p%61ssword=pa%40ss&application_name=x&sslmode=require",
         ] {
             let options = PostgresOptions::parse(url).unwrap();
             assert!(options.has_password());
@@ -312,6 +324,7 @@ mod tests {
         for (url, says) in [
             ("mysql://u@h/d", "postgres://"),
             ("postgres:///d", "no host"),
+            ("postgres://u:p?secret@h/d", "%3F"),
             ("postgres://u:secret@h/d?sslmode=secret", "`sslmode`"),
             ("postgres://u:secret@h/d?secretly=secret", "secretly"),
             ("postgres://u:secret@h:secret/d", "port"),
