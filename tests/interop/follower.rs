@@ -5,26 +5,41 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Instant;
 
-use otlp_auth_tests::{Gateway, Home, Key, PATIENCE, Program, example};
+use otlp_auth_tests::{Certificate, Gateway, Home, Key, PATIENCE, Program, example};
 use serde_json::Value;
 
 use crate::TestFile;
+use crate::tls::add_tls;
 
 /// A running receiver.
 struct Receiver {
-    _program: Program,
+    program: Program,
     port: u16,
 }
 
 impl Receiver {
     fn start(gateway: &str, token: &Path, max_staleness: &str) -> Self {
+        Self::start_with(gateway, token, max_staleness, None)
+    }
+
+    /// Does the same as [`start`](Self::start), and trusts the certificates in a file.
+    fn start_with(
+        gateway: &str,
+        token: &Path,
+        max_staleness: &str,
+        ca_file: Option<&Path>,
+    ) -> Self {
         let mut command = example("receiver-follower");
         command.args(["--listen", "127.0.0.1:0", "--report-interval", "100ms"]);
         command.args(["--max-staleness", max_staleness, "--gateway", gateway, "--token-file"]);
-        let mut program = Program::start(command.arg(token));
+        command.arg(token);
+        if let Some(ca_file) = ca_file {
+            command.arg("--ca-file").arg(ca_file);
+        }
+        let mut program = Program::start(&mut command);
         let line = program.wait_for("listening on ");
         let port = line.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-        Self { _program: program, port }
+        Self { program, port }
     }
 
     /// Sends a request with a key, and returns the status of the response.
@@ -142,4 +157,28 @@ fn a_receiver_that_is_cut_off_is_undecided() {
     follower(&home, &["delete", "--id", &id]);
     receiver.wait_for(&key, 503, &[200]);
     drop(gateway);
+}
+
+// Scenario: the management listener of the gateway has TLS. A receiver knows the certificate of the
+// gateway, and another one does not.
+// Guarantee: the receiver that knows the certificate follows the gateway. The other one sends its
+// token nowhere, says why, and is undecided.
+#[test]
+fn a_receiver_follows_over_tls() {
+    let (home, certificate) = (Home::new(), Certificate::authority());
+    let mut command = home.gateway();
+    add_tls(&mut command, "management", &certificate, "");
+    let gateway = Gateway::ready(Program::start(&mut command), &home);
+    let url = format!("https://{}", gateway.address("management"));
+    let ca_cert = certificate.cert();
+    let save = ["context", "save", "--url", &url, "--api-token", &home.admin_token()];
+    let trusting = ["--ca-cert", ca_cert.to_str().expect("text")];
+    assert_eq!(home.sts(&[&save[..], &trusting].concat()).code, Some(0));
+    let (_, token) = create_token(&home);
+    let key = home.create_key("edge");
+    let receiver = Receiver::start_with(&url, &token.path(), "10m", Some(&ca_cert));
+    receiver.wait_for(&key, 200, &[503]);
+    let mut other = Receiver::start(&url, &token.path(), "10m");
+    other.program.wait_for("the gateway cannot be reached");
+    assert_eq!(other.send(&key), 503);
 }

@@ -9,6 +9,7 @@ use ingestion_keys::cache::{KeyCache, Progress};
 use ingestion_keys::clock::Clock;
 use ingestion_keys::store::KeyStore;
 use tokio::sync::{Semaphore, broadcast};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::connections::Connections;
@@ -98,6 +99,8 @@ impl Hub {
     /// Sends heartbeats. The future never ends.
     pub(crate) async fn beat(&self) {
         let mut interval = tokio::time::interval(HEARTBEAT);
+        // After the process was stopped for a while, nobody needs what was missed.
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
             let newest = self.newest();

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use server_trust::RootsError;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::Follower;
 use super::connection::Gateway;
@@ -137,18 +138,18 @@ impl FollowerBuilder {
         let reporter = Reporter::new(Arc::clone(&gateway), Arc::clone(&clock));
         let reporter = Arc::new(reporter.map_err(StartError::Random)?);
         let (ready, is_ready) = watch::channel(false);
-        let mut tasks = JoinSet::new();
+        let (mut following, mut reporting) = (JoinSet::new(), JoinSet::new());
         let followed = Arc::clone(&cache);
-        tasks.spawn(async move { session::follow(&gateway, &followed, &*clock, &ready).await });
+        following.spawn(async move { session::follow(&gateway, &followed, &*clock, &ready).await });
         let (reported, interval) = (Arc::clone(&reporter), self.report_interval);
         let used = Arc::clone(&cache);
-        tasks.spawn(async move {
-            loop {
-                tokio::time::sleep(interval).await;
+        let (stop, mut stopped) = watch::channel(false);
+        reporting.spawn(async move {
+            while timeout(interval, stopped.changed()).await.is_err() {
                 reported.report(&used).await;
             }
         });
-        Ok(Follower { cache, reporter, is_ready, tasks })
+        Ok(Follower { cache, reporter, is_ready, following, reporting, stop })
     }
 }
 

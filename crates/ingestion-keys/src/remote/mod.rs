@@ -56,7 +56,11 @@ pub struct Follower {
     cache: Arc<KeyCache>,
     reporter: Arc<Reporter>,
     is_ready: watch::Receiver<bool>,
-    tasks: JoinSet<()>,
+    /// The task that follows.
+    following: JoinSet<()>,
+    /// The task that reports usage, until `stop` has the value `true`.
+    reporting: JoinSet<()>,
+    stop: watch::Sender<bool>,
 }
 
 impl Follower {
@@ -85,8 +89,13 @@ impl Follower {
     /// Stops following, and reports the usage that was not reported yet. If the gateway does not
     /// take the report within a few seconds, the usage is lost.
     pub async fn shut_down(mut self) {
-        self.tasks.shutdown().await;
-        let report = self.reporter.report(&self.cache);
+        self.following.shutdown().await;
+        self.stop.send_replace(true);
+        let report = async {
+            // A report that is being sent is not cancelled, because it would be sent again.
+            self.reporting.join_next().await;
+            self.reporter.report(&self.cache).await;
+        };
         if tokio::time::timeout(LAST_REPORT, report).await.is_err() {
             tracing::warn!("the last usage of keys was not reported in time");
         }
