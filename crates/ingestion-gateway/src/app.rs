@@ -104,8 +104,8 @@ impl App {
             KeyService::new(Arc::clone(&key_store), Arc::clone(&cache), Arc::clone(&clock));
         let server = Server::new(config.limits, &config.trusted_proxies, &meter);
         let (followed, stopping) = (Arc::clone(&key_store), server.stopping().clone());
-        // Followers do not give way. The other half of the connections is for administrators.
-        let max_followers = capacity.control / 2;
+        // Followers do not give way. The other connections are for administrators.
+        let max_followers = capacity.control / 4 * 3;
         let hub =
             Hub::start(Arc::clone(&cache), followed, Arc::clone(&clock), stopping, max_followers);
         let admin_tokens = match &config.management {
