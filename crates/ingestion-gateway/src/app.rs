@@ -108,6 +108,7 @@ impl App {
         let max_followers = capacity.control / 4 * 3;
         let hub =
             Hub::start(Arc::clone(&cache), followed, Arc::clone(&clock), stopping, max_followers);
+        hub.observe(&meter);
         let admin_tokens = match &config.management {
             Some(management) => {
                 let default = ManagementConfig::default_in(config.storage.directory());

@@ -8,6 +8,7 @@ use ingestion_api::{FollowPosition, FollowerConnection, UsageReport};
 use ingestion_keys::cache::{KeyCache, Progress};
 use ingestion_keys::clock::Clock;
 use ingestion_keys::store::KeyStore;
+use opentelemetry::metrics::Meter;
 use tokio::sync::{Semaphore, broadcast};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -94,6 +95,16 @@ impl Hub {
         };
         hub.cache.observe(observe);
         hub
+    }
+
+    /// Measures how many followers are connected.
+    pub(crate) fn observe(&self, meter: &Meter) {
+        let followers = meter.u64_observable_gauge("ingestion.followers").with_unit("{follower}");
+        let connections = self.connections.clone();
+        followers
+            .with_description("Processes that follow the keys of this gateway")
+            .with_callback(move |gauge| gauge.observe(connections.len() as u64, &[]))
+            .build();
     }
 
     /// Sends heartbeats. The future never ends.
