@@ -149,7 +149,7 @@ fn free_ports() -> Vec<String> {
 /// Starts nginx in this directory, and waits until it listens.
 fn start_nginx(directory: &Path, configuration: &str) -> Program {
     let directories = TEMPORARY.map(|name| format!("{name}_temp_path {name};\n")).concat();
-    let text = configuration.replace("http {\n", &format!("http {{\n{directories}"));
+    let text = configuration.replace("\nhttp {\n", &format!("\nhttp {{\n{directories}"));
     fs::write(directory.join("nginx.conf"), text).expect("the configuration of nginx");
     let mut command = peer("nginx");
     command.args(["-e", "stderr", "-c", "nginx.conf", "-p"]).arg(directory);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use ingestion_gateway::config::{Database, Sources};
+use ingestion_gateway::config::Sources;
 
 /// Issues ingestion API keys and admits telemetry that carries one
 #[derive(Debug, Parser)]
@@ -48,10 +48,10 @@ pub(crate) enum StorageCommand {
     Copy {
         /// The SQLite database: sqlite:///path/to/keys.db
         #[arg(long, value_name = "URL")]
-        from: Database,
+        from: String,
         /// The PostgreSQL database, which never had keys: postgres://user@host:port/database
         #[arg(long, value_name = "URL")]
-        to: Database,
+        to: String,
         /// The file with the password for the PostgreSQL database
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,

@@ -10,6 +10,7 @@ use otlp_auth::server::FixedTokensError;
 use tokio::task::JoinError;
 
 use crate::admission::admin_tokens::AdminTokensError;
+use crate::config::DatabaseError;
 use crate::listener::ready::ReadyFileError;
 use crate::listener::sockets::BindError;
 use crate::management::SetUpError;
@@ -61,6 +62,9 @@ pub enum RunError {
     /// The threads of a command cannot be started.
     #[error("the threads of the command cannot be started")]
     Runtime(#[source] io::Error),
+    /// The URL of a database is wrong. The message does not contain the URL.
+    #[error("a URL cannot be used")]
+    Url(#[source] DatabaseError),
     /// The command is not for a database of this kind.
     #[error("{0}")]
     OtherKind(&'static str),
@@ -117,7 +121,7 @@ impl RunError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::OtherKind(_) => 64,
+            Self::OtherKind(_) | Self::Url(_) => 64,
             Self::Store { .. }
             | Self::PasswordFile { .. }
             | Self::Backup { .. }

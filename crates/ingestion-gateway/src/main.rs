@@ -102,7 +102,7 @@ fn run_storage(config: &Config, command: &StorageCommand) -> ExitCode {
             })
         }
         StorageCommand::Copy { from, to, password_file } => {
-            wait_for(storage::copy(from, to, password_file.as_deref())).map(|copied| {
+            wait_for(storage::copy(from, to, password_file.as_deref())).map(|(to, copied)| {
                 let Copied { keys, tombstones, changes, audit, .. } = copied;
                 format!(
                     "copied to {to}: {keys} keys, {tombstones} deleted keys, {changes} changes, \

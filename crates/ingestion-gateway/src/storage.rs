@@ -68,18 +68,22 @@ pub fn back_up(config: &Config, target: &Path, overwrite: bool) -> Result<Backed
 }
 
 /// Copies an SQLite database to a PostgreSQL database that never had keys. Shows the progress on
-/// standard error if that is a terminal.
+/// standard error if that is a terminal. Returns the target, whose text form has no password.
 ///
 /// # Errors
 ///
-/// When the two databases are not of these kinds, a gateway has the SQLite database open, one of
+/// When a URL is wrong, the two databases are not of these kinds, a gateway has the SQLite database open, one of
 /// them cannot be used, or the target is not empty. Nothing is copied then.
 pub async fn copy(
-    from: &Database,
-    to: &Database,
+    from: &str,
+    to: &str,
     password_file: Option<&Path>,
-) -> Result<Copied, RunError> {
-    let (Database::Sqlite(path), Database::Postgres(options)) = (from, to) else {
+) -> Result<(Database, Copied), RunError> {
+    // The URLs are not parsed by the parser of the command line, which would print a wrong one with
+    // its password.
+    let parsed = |url: &str| url.parse::<Database>().map_err(RunError::Url);
+    let (from, to) = (parsed(from)?, parsed(to)?);
+    let (Database::Sqlite(path), Database::Postgres(options)) = (&from, &to) else {
         let why = "copies go from sqlite:///path/to/keys.db to postgres://user@host:port/database";
         return Err(RunError::OtherKind(why));
     };
@@ -100,7 +104,9 @@ pub async fn copy(
         });
     };
     let failed = |source| RunError::Copy { to: to.to_string(), source };
-    target.copy_from(&source, progress).await.map_err(failed)
+    let copied = target.copy_from(&source, progress).await.map_err(failed)?;
+    drop(line);
+    Ok((to, copied))
 }
 
 /// Creates the tables of the configured PostgreSQL database, or brings them up to date. An SQLite

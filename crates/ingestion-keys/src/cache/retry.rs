@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::store::{KeyStore, StoreError};
+use crate::store::{KeyStore, StoreError, StoreErrorKind};
 
 /// The longest pause after the first read that fails. Each further failure doubles the pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -22,11 +22,13 @@ pub(super) struct Retry {
     poll_interval: Duration,
     /// The number of reads that have failed since the last successful read.
     failures: u32,
+    /// The kind of the last error.
+    kind: Option<StoreErrorKind>,
 }
 
 impl Retry {
     pub(super) fn new(store: &dyn KeyStore, poll_interval: Duration) -> Self {
-        Self { revision: store.revision(), poll_interval, failures: 0 }
+        Self { revision: store.revision(), poll_interval, failures: 0, kind: None }
     }
 
     /// Notes that a read begins. What the store has notified its followers of until now is no
@@ -40,11 +42,12 @@ impl Retry {
         std::mem::take(&mut self.failures) > 0
     }
 
-    /// Notes that a read failed. Returns whether the read before it succeeded. Any further failure
-    /// is only logged for debugging.
+    /// Notes that a read failed. Returns whether the read before it succeeded, or failed with an error
+    /// of another kind. Any further failure is only logged for debugging.
     pub(super) fn failed(&mut self, error: &StoreError) -> bool {
         self.failures = self.failures.saturating_add(1);
-        let begins = self.failures == 1;
+        let is_other = self.kind.replace(error.kind()) != Some(error.kind());
+        let begins = self.failures == 1 || is_other;
         if !begins {
             tracing::debug!(error = error as &dyn Error, "the keys cannot be read");
         }

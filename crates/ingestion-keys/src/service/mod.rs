@@ -9,6 +9,7 @@ mod validate;
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use getrandom::SysRng;
 use ingestion_api::IngestionKey;
@@ -21,16 +22,20 @@ pub use self::error::{
 };
 pub use self::types::{IssuedKey, Key, KeyStatus, KeyUpdate, NewKey, Rotation};
 use crate::audit::{AuditAction, AuditNote, AuditPage, FieldChange, FromTo};
-use crate::cache::KeyCache;
+use crate::cache::{KeyCache, PendingUsage};
 use crate::clock::{Clock, Timestamp};
 use crate::key::{KeyDigest, KeyId, KeyRecord, KeyRole, StoredKey, Usage};
 use crate::store::{
-    Commit, CommitError, Committed, KeyStore, StoreError, TOMBSTONE_RETENTION, Write,
+    Commit, CommitError, Committed, KeyStore, StoreError, StoreErrorKind, TOMBSTONE_RETENTION,
+    Write,
 };
 
 /// The largest number of attempts to make a change. An attempt fails if another change of the same
 /// key comes first, or if the random id of a new key was used before.
 const ATTEMPTS: usize = 16;
+
+/// How long a call waits for another one that reads or writes usage.
+const FLUSH_WAIT: Duration = Duration::from_secs(4);
 
 /// The largest number of entries in one page of the audit log.
 const AUDIT_LIMIT: u32 = 1000;
@@ -135,7 +140,7 @@ where
         let now = self.clock.wall();
         // The pending usage is taken before the store is read. No flush can start while `pending`
         // exists. A flush between these two steps would make usage count twice or not at all.
-        let pending = self.cache.pending_usage().await;
+        let pending = self.pending_usage().await?;
         let listed = |stored| {
             let StoredKey { record, mut usage } = pending.added_to(stored, now);
             usage.clients.clear();
@@ -152,7 +157,7 @@ where
     /// When there is no key with this id, or when the store cannot be read.
     pub async fn get(&self, id: KeyId) -> Result<Key, GetError> {
         let now = self.clock.wall();
-        let pending = self.cache.pending_usage().await;
+        let pending = self.pending_usage().await?;
         let StoredKey { record, usage } = pending.added_to(self.find(id).await?, now);
         Ok(Key::at(now, record, usage))
     }
@@ -173,7 +178,8 @@ where
         let now = self.clock.wall();
         let update = validate::update(update, now)?;
         for _ in 0..ATTEMPTS {
-            let pending = self.cache.pending_usage().await;
+            let pending = self.pending_usage().await.map_err(GetError::from);
+            let pending = pending.map_err(ChangeError::from)?;
             let found = self.find(id).await.map_err(ChangeError::from)?;
             let StoredKey { record: old, usage } = pending.added_to(found, now);
             drop(pending);
@@ -247,6 +253,15 @@ where
         self.store.prune(self.clock.wall().saturating_sub(TOMBSTONE_RETENTION)).await
     }
 
+    /// Returns the usage that is not in the store yet. A store that does not answer keeps a flush or
+    /// another call waiting, and must not keep every further call waiting behind it.
+    async fn pending_usage(&self) -> Result<PendingUsage<'_>, StoreError> {
+        let pending = tokio::time::timeout(FLUSH_WAIT, self.cache.pending_usage()).await;
+        pending.map_err(|_| {
+            StoreError::new(StoreErrorKind::Unavailable, "other calls wait for the store")
+        })
+    }
+
     async fn find(&self, id: KeyId) -> Result<StoredKey, GetError> {
         self.store.get(id).await?.ok_or(NotFound { id }.into())
     }
@@ -302,6 +317,12 @@ where
             Ok(committed) => {
                 let changes: Vec<_> =
                     writes.iter().map(|write| write.change(committed.revision, at)).collect();
+                // After a failover to a standby that lacked the last changes, the cache may have a
+                // later revision than this change, of a history that is lost. Then it reads the
+                // store first, because it would take this change for an old one.
+                if self.cache.revision().is_some_and(|known| committed.revision <= known) {
+                    self.cache.catch_up(&*self.store).await?;
+                }
                 self.cache.apply(&changes);
                 log(who, &what);
                 Ok(Some(committed))

@@ -106,11 +106,12 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     async fn audit(&self, after: i64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
 
     /// Adds usage to keys. Either the whole batch is added, or nothing. The usage of a key that
-    /// does not exist is ignored.
+    /// does not exist is ignored. Each key is in the batch once.
     ///
     /// # Errors
     ///
-    /// When the store cannot be written.
+    /// When the store cannot be written. If the connection to a store breaks before it answers, the
+    /// batch may have been added.
     async fn add_usage(&self, batch: UsageBatch) -> Result<(), StoreError>;
 
     /// Removes the tombstones and the changes that are older than this time. The last change and

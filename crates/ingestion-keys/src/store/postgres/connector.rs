@@ -1,8 +1,10 @@
 //! Connects to a PostgreSQL database.
 
+use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustls::ClientConfig;
@@ -16,9 +18,15 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::error::PostgresError;
 use super::options::{PostgresOptions, Roots, Trust};
 use super::schema;
+use crate::store::StoreErrorKind;
 
-/// How long a host of the URL may take until it has accepted a connection.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a host may take after an address of it was connected to, until the connection can be
+/// used.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(3);
+
+/// How long a connection was over before whoever waits for notifications is told. A server that
+/// ends every connection at once is therefore not connected to again and again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The settings of every connection. The database ends a statement, a wait for a lock and an open
 /// transaction that take too long, so that a process that is gone holds up no other. Compiling a
@@ -28,9 +36,10 @@ const SETTINGS: &str = "\
     SET statement_timeout = '5s'; \
     SET lock_timeout = '4s'; \
     SET idle_in_transaction_session_timeout = '10s'; \
+    SET idle_session_timeout = 0; \
     SET jit = off; \
     SELECT set_config('synchronous_commit', 'on', false) \
-    WHERE current_setting('synchronous_commit') IN ('off', 'local')";
+    WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')";
 
 /// Connects to the first host of a URL that can be written to.
 #[derive(Clone)]
@@ -38,6 +47,8 @@ pub(super) struct Connector {
     /// One configuration for each host.
     hosts: Arc<[Config]>,
     tls: MakeRustlsConnect,
+    /// Whether a connection of this process found the schema of this version.
+    has_schema: Arc<AtomicBool>,
 }
 
 /// An open connection. The connection is closed when this value is dropped.
@@ -60,31 +71,50 @@ impl Connector {
             .dangerous()
             .with_custom_certificate_verifier(verifier(&options.trust, &provider)?)
             .with_no_client_auth();
-        Ok(Self { hosts: options.hosts.as_slice().into(), tls: MakeRustlsConnect::new(config) })
+        Ok(Self {
+            hosts: options.hosts.as_slice().into(),
+            tls: MakeRustlsConnect::new(config),
+            has_schema: Arc::default(),
+        })
     }
 
     /// Opens a connection to a database with the schema of this version, and calls `notified` with the payload of each notification that comes
     /// over it. When the connection ends, calls `notified` with `None`.
     ///
-    /// Each host has the same time to answer. A host that accepts connections and says nothing does
-    /// not keep the others from being tried.
+    /// A host that accepts connections and says nothing does not keep the others from being tried. If
+    /// no host can be used and waiting for one of them may help, the error says so.
+    ///
+    /// Only the first connection of a process needs the schema of this version. When a newer version
+    /// has migrated the database, the processes that run go on.
     pub(super) async fn connect(
         &self,
         notified: impl Fn(Option<&str>) + Clone + Send + 'static,
     ) -> Result<Connected, PostgresError> {
-        let mut failed = PostgresError::Unexpected;
+        let mut failed: Option<PostgresError> = None;
         for host in &*self.hosts {
             let connect = self.connect_to(host, notified.clone());
-            match tokio::time::timeout(CONNECT_DEADLINE, connect).await {
+            let deadline =
+                host.get_connect_timeout().copied().unwrap_or_default() + HANDSHAKE_DEADLINE;
+            let error = match tokio::time::timeout(deadline, connect).await {
                 Ok(Ok(mut connected)) => {
-                    schema::migrate(&mut connected.client).await?;
+                    if !self.has_schema.load(Ordering::Acquire) {
+                        schema::migrate(&mut connected.client).await?;
+                        self.has_schema.store(true, Ordering::Release);
+                    }
                     return Ok(connected);
                 }
-                Ok(Err(error)) => failed = error,
-                Err(_) => failed = PostgresError::TimedOut(CONNECT_DEADLINE),
-            }
+                Ok(Err(error)) => error,
+                Err(_) => PostgresError::TimedOut(deadline),
+            };
+            failed = Some(match failed {
+                Some(other) if other.kind() == StoreErrorKind::Unavailable => {
+                    tracing::debug!(error = &error as &dyn Error, "another host cannot be used");
+                    other
+                }
+                _ => error,
+            });
         }
-        Err(failed)
+        Err(failed.unwrap_or(PostgresError::Unexpected))
     }
 
     async fn connect_to(
@@ -99,6 +129,7 @@ impl Connector {
                     notified(Some(notification.payload()));
                 }
             }
+            tokio::time::sleep(RECONNECT_PAUSE).await;
             notified(None);
         });
         let connected = Connected { client, task, is_usable: true };

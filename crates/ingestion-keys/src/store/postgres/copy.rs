@@ -55,8 +55,10 @@ impl PostgresStore {
             }
         };
         read_back(&transaction, &mut add).await.map_err(failed)?;
+        // A source that ends early is not complete.
+        let is_complete = written.rows() == all;
         let copied = written.end();
-        if read.end() != copied {
+        if read.end() != copied || !is_complete {
             return Err(CopyError::Differs);
         }
         transaction.commit().await.map_err(|error| failed(error.into()))?;

@@ -154,7 +154,9 @@ impl KeyStore for PostgresStore {
         let (sender, snapshot) = Snapshot::channel();
         tokio::spawn(async move {
             let sent = stream(&mut connected.client, &sender).await;
-            if let Err(error) = connected.ended(sent) {
+            // After an error, rows that nobody asked for may still be on their way.
+            connected.is_usable = sent.is_ok();
+            if let Err(error) = sent {
                 sender.send(Err(error.into())).await;
             }
         });

@@ -8,8 +8,8 @@ use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
-/// How long a connection may take until the database has accepted it, for each host of the URL.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long each address of a host may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// After this time without a byte from the database, the operating system asks whether the other
 /// end is still there.

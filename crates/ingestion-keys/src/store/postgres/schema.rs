@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, GenericClient};
 
 use super::error::PostgresError;
@@ -38,11 +39,15 @@ async fn migrate_locked(client: &mut Client) -> Result<(), PostgresError> {
     transaction.batch_execute(sql).await?;
     // The lock ends with the transaction, even if this process is killed. Unlike a lock of a
     // session, it also works behind a pooler of connections.
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK]).await?;
+    let lock = [(&MIGRATION_LOCK as _, Type::INT8)];
+    transaction.execute_typed("SELECT pg_advisory_xact_lock($1)", &lock).await?;
     let from = version(&transaction).await?;
+    if from == VERSION {
+        return Ok(());
+    }
     if from == 0 {
         let sql = "SELECT to_regnamespace('ingestion_keys') IS NOT NULL";
-        let has_schema: bool = transaction.query_one(sql, &[]).await?.try_get(0)?;
+        let has_schema: bool = transaction.query_typed_one(sql, &[]).await?.try_get(0)?;
         if !has_schema {
             transaction.batch_execute("CREATE SCHEMA ingestion_keys").await?;
         }
@@ -54,11 +59,9 @@ async fn migrate_locked(client: &mut Client) -> Result<(), PostgresError> {
         transaction.batch_execute(migration).await?;
     }
     let sql = "UPDATE ingestion_keys.schema_version SET version = $1";
-    transaction.execute(sql, &[&VERSION]).await?;
+    transaction.execute_typed(sql, &[(&VERSION, Type::INT8)]).await?;
     transaction.commit().await?;
-    if from != VERSION {
-        tracing::info!(from, to = VERSION, "the database was migrated: older versions refuse it");
-    }
+    tracing::info!(from, to = VERSION, "the database was migrated: older versions refuse it");
     Ok(())
 }
 
@@ -66,12 +69,12 @@ async fn migrate_locked(client: &mut Client) -> Result<(), PostgresError> {
 /// program made the schema.
 async fn version(client: &impl GenericClient) -> Result<i64, PostgresError> {
     let sql = "SELECT to_regclass('ingestion_keys.schema_version') IS NOT NULL";
-    let exists: bool = client.query_one(sql, &[]).await?.try_get(0)?;
+    let exists: bool = client.query_typed_one(sql, &[]).await?.try_get(0)?;
     if !exists {
         return Ok(0);
     }
     let sql = "SELECT max(version) FROM ingestion_keys.schema_version";
-    let found: Option<i64> = client.query_one(sql, &[]).await?.try_get(0)?;
+    let found: Option<i64> = client.query_typed_one(sql, &[]).await?.try_get(0)?;
     match found {
         Some(found) if found > VERSION => Err(PostgresError::Newer { found, known: VERSION }),
         found => Ok(found.unwrap_or_default()),

@@ -65,8 +65,8 @@ async fn a_follower_is_woken_and_connects_again() {
     }
 }
 
-// Scenario: the database asks whether a change was made: one that was made, one of another process
-// with the same revision, and one whose transaction was rolled back.
+// Scenario: the database is asked whether a change was made: one that was made, one of another
+// process with the same revision, and one with a later revision.
 // Guarantee: only the change that was made is found.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unanswered_change_is_looked_up() {

@@ -102,7 +102,9 @@ async fn the_host_that_can_be_written_to_is_used() {
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_are_on_disk_when_they_are_acknowledged() {
     let server = Postgres::shared();
-    for (setting, expected) in [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply")] {
+    for (setting, expected) in
+        [("off", "on"), ("local", "on"), ("remote_write", "on"), ("remote_apply", "remote_apply")]
+    {
         let url = server.create_database();
         let database = url.rsplit('/').next().unwrap();
         let sql = format!("ALTER DATABASE {database} SET synchronous_commit = {setting}");
@@ -160,4 +162,23 @@ async fn tls_is_verified_as_the_url_says() {
     let missing = PostgresOptions::parse(&(url + "&sslrootcert=/no/such.pem")).unwrap();
     let error = PostgresStore::new(&missing).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+}
+
+// Scenario: a newer version migrates the database while a store is open. Then every connection of
+// the store is ended.
+// Guarantee: the store goes on with new connections. A store that is opened now is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_schema_does_not_end_running_processes() {
+    let server = Postgres::start();
+    let url = server.create_database();
+    let store = open(&url);
+    let (_, mut cursor) = whole(&store).await;
+    let database = url.rsplit('/').next().unwrap();
+    server.psql(database, "UPDATE ingestion_keys.schema_version SET version = 1000");
+    server.kill();
+    server.start_again();
+    assert_eq!(follow(&store, &mut cursor).await, [0; 0]);
+    let revision = insert(&store, 1).await;
+    assert_eq!(follow(&store, &mut cursor).await, [revision]);
+    assert_eq!(open(&url).list().await.unwrap_err().kind(), StoreErrorKind::TooNew);
 }
