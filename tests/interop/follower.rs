@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use otlp_auth_tests::{Certificate, Gateway, Home, Key, PATIENCE, Program, example};
@@ -13,33 +14,27 @@ use crate::tls::add_tls;
 
 /// A running receiver.
 struct Receiver {
-    program: Program,
+    _program: Program,
     port: u16,
 }
 
 impl Receiver {
     fn start(gateway: &str, token: &Path, max_staleness: &str) -> Self {
-        Self::start_with(gateway, token, max_staleness, None)
+        Self::ready(&mut receiver(gateway, token, max_staleness), "")
     }
 
-    /// Does the same as [`start`](Self::start), and trusts the certificates in a file.
-    fn start_with(
-        gateway: &str,
-        token: &Path,
-        max_staleness: &str,
-        ca_file: Option<&Path>,
-    ) -> Self {
-        let mut command = example("receiver-follower");
-        command.args(["--listen", "127.0.0.1:0", "--report-interval", "100ms"]);
-        command.args(["--max-staleness", max_staleness, "--gateway", gateway, "--token-file"]);
-        command.arg(token);
-        if let Some(ca_file) = ca_file {
-            command.arg("--ca-file").arg(ca_file);
-        }
-        let mut program = Program::start(&mut command);
-        let line = program.wait_for("listening on ");
-        let port = line.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-        Self { program, port }
+    /// Starts a receiver, and waits until it listens and has printed a line that contains `text`.
+    fn ready(command: &mut Command, text: &str) -> Self {
+        let mut program = Program::start(command);
+        let (mut port, mut has_printed) = (None, false);
+        let port = program.wait_until("its port", |line| {
+            has_printed |= line.contains(text);
+            if line.starts_with("listening on ") {
+                port = line.rsplit(':').next().and_then(|port| port.parse().ok());
+            }
+            port.filter(|_| has_printed)
+        });
+        Self { _program: program, port }
     }
 
     /// Sends a request with a key, and returns the status of the response.
@@ -67,6 +62,15 @@ impl Receiver {
             found == status
         });
     }
+}
+
+/// Returns a command that runs a receiver.
+fn receiver(gateway: &str, token: &Path, max_staleness: &str) -> Command {
+    let mut command = example("receiver-follower");
+    command.args(["--listen", "127.0.0.1:0", "--report-interval", "100ms"]);
+    command.args(["--max-staleness", max_staleness, "--gateway", gateway, "--token-file"]);
+    command.arg(token);
+    command
 }
 
 fn wait_until(mut is_reached: impl FnMut() -> bool) {
@@ -176,10 +180,10 @@ fn a_receiver_follows_over_tls() {
     assert_eq!(home.sts(&[&save[..], &trusting].concat()).code, Some(0));
     let (_, token) = create_token(&home);
     let key = home.create_key("edge");
-    let receiver = Receiver::start_with(&url, &token.path(), "10m", Some(&ca_cert));
-    receiver.wait_for(&key, 200, &[503]);
-    let other = Receiver::start(&url, &token.path(), "10m");
+    let mut trusting = receiver(&url, &token.path(), "10m");
+    let trusting = Receiver::ready(trusting.arg("--ca-file").arg(&ca_cert), "");
+    trusting.wait_for(&key, 200, &[503]);
+    let mut other = receiver(&url, &token.path(), "10m");
+    let other = Receiver::ready(&mut other, "invalid peer certificate");
     assert_eq!(other.send(&key), 503);
-    let lines = other.program.stop();
-    assert!(lines.iter().any(|line| line.contains("invalid peer certificate")), "{lines:#?}");
 }
