@@ -21,8 +21,8 @@ fn gateway() -> Mock {
 }
 
 // Scenario: a token is created, listed, rotated and deleted.
-// Guarantee: the requests have the role. The token is printed once, when it is new. The list has each
-// connected follower, and how far behind it is.
+// Guarantee: the requests have the role. The token is printed once, when it is new. The list has
+// each connected follower, and how far behind it is.
 #[test]
 fn a_token_has_every_command() {
     let mock = gateway();
@@ -60,8 +60,8 @@ fn a_key_for_ingestion_is_left_alone() {
 }
 
 // Scenario: the server does not know roles, as StackState's own.
-// Guarantee: a key that it creates is not printed as a token, and the message says how to delete it.
-// No key is listed as a token.
+// Guarantee: a key that it creates is not printed as a token, and the message says how to delete
+// it. No key is listed as a token.
 #[test]
 fn a_server_without_roles_is_noticed() {
     let mock = Mock::start(|request| match request.line.split(' ').next() {

@@ -273,8 +273,8 @@ pub async fn a_cursor_of_another_history_is_not_followed(store: &Store) {
 
 /// Scenario: a snapshot is taken of an empty store, and of a store with more keys than fit into one
 /// chunk, a tombstone of a key, and the token of a follower.
-/// Guarantee: the snapshot has each key and tombstone once with its role, and the cursor of the last
-/// change.
+/// Guarantee: the snapshot has each key and tombstone once with its role, and the cursor of the
+/// last change.
 pub async fn a_snapshot_has_everything(store: &Store) {
     assert!(whole(store).await.0.is_empty());
     let role = |number| if number == 2 { KeyRole::Follower } else { KeyRole::Ingestion };

@@ -75,7 +75,8 @@ async fn begin(client: &mut tokio_postgres::Client) -> Result<Transaction<'_>, P
     Ok(transaction)
 }
 
-/// Returns whether the database never had keys, and prepares it for the copy if so. From then on, nobody else can make a change.
+/// Returns whether the database never had keys, and prepares it for the copy if so. From then on,
+/// nobody else can make a change.
 async fn take(transaction: &Transaction<'_>) -> Result<bool, PostgresError> {
     let sql = "SELECT revision FROM ingestion_keys.last_change FOR UPDATE";
     let revision: i64 = transaction.query_typed_one(sql, &[]).await?.try_get(0)?;

@@ -4,9 +4,9 @@ use super::*;
 use crate::key::{KeyClient, KeyRecord, KeyRole, Usage};
 use crate::store::{CopyError, SqliteOptions, SqliteStore};
 
-// Scenario: an SQLite database with keys, tokens of followers, a deleted token, usage and clients is
-// copied. Then it is copied again to the same database, and once more to a database that a gateway
-// has used.
+// Scenario: an SQLite database with keys, tokens of followers, a deleted token, usage and clients
+// is copied. Then it is copied again to the same database, and once more to a database that a
+// gateway has used.
 // Guarantee: the copy has everything that the source has: a follower continues from a cursor of the
 // source. The other two copies are refused, and change nothing.
 #[tokio::test(flavor = "multi_thread")]
