@@ -251,8 +251,8 @@ where
         self.store.prune(self.clock.wall().saturating_sub(TOMBSTONE_RETENTION)).await
     }
 
-    /// Returns the usage that is not in the store yet. A store that does not answer keeps a flush or
-    /// another call waiting, and must not keep every further call waiting behind it.
+    /// Returns the usage that is not in the store yet. A store that does not answer keeps a flush
+    /// or another call waiting, and must not keep every further call waiting behind it.
     async fn pending_usage(&self) -> Result<PendingUsage<'_>, StoreError> {
         let pending = tokio::time::timeout(FLUSH_WAIT, self.cache.pending_usage()).await;
         pending.map_err(|_| {

@@ -75,7 +75,8 @@ async fn begin(client: &mut tokio_postgres::Client) -> Result<Transaction<'_>, P
     Ok(transaction)
 }
 
-/// Returns whether the database never had keys, and prepares it for the copy if so. From then on, nobody else can make a change.
+/// Returns whether the database never had keys, and prepares it for the copy if so. From then on,
+/// nobody else can make a change.
 async fn take(transaction: &Transaction<'_>) -> Result<bool, PostgresError> {
     let sql = "SELECT revision FROM ingestion_keys.last_change FOR UPDATE";
     let revision: i64 = transaction.query_typed_one(sql, &[]).await?.try_get(0)?;
@@ -314,7 +315,8 @@ fn field_values(entry: &AuditEntry) -> Vec<Values> {
 
 /// Makes the last written change the last change of the database, and announces it.
 async fn finish(transaction: &Transaction<'_>) -> Result<(), PostgresError> {
-    let sql = "UPDATE ingestion_keys.last_change          SET revision = (SELECT max(revision) FROM ingestion_keys.changes) RETURNING revision";
+    let sql = "UPDATE ingestion_keys.last_change \
+         SET revision = (SELECT max(revision) FROM ingestion_keys.changes) RETURNING revision";
     let revision: i64 = transaction.query_typed_one(sql, &[]).await?.try_get(0)?;
     change::announce(transaction, revision).await
 }
@@ -325,7 +327,11 @@ async fn read_back(
     add: &mut impl FnMut(&Row),
 ) -> Result<(), PostgresError> {
     let sql = format!(
-        "SELECT s.*, c.addresses, c.user_agents, c.times FROM ({}) s LEFT JOIN LATERAL (              SELECT array_agg(address) AS addresses, array_agg(user_agent) AS user_agents,                  array_agg(last_used_at) AS times              FROM ingestion_keys.clients WHERE key_id = s.id          ) c ON true ORDER BY s.id",
+        "SELECT s.*, c.addresses, c.user_agents, c.times FROM ({}) s LEFT JOIN LATERAL ( \
+             SELECT array_agg(address) AS addresses, array_agg(user_agent) AS user_agents, \
+                 array_agg(last_used_at) AS times \
+             FROM ingestion_keys.clients WHERE key_id = s.id \
+         ) c ON true ORDER BY s.id",
         rows::STORED
     );
     each(transaction, &sql, |row| {
@@ -341,7 +347,8 @@ async fn read_back(
         Ok(())
     })
     .await?;
-    let sql = "SELECT revision, change_id, changed_at FROM ingestion_keys.changes          ORDER BY revision";
+    let sql = "SELECT revision, change_id, changed_at FROM ingestion_keys.changes \
+         ORDER BY revision";
     each(transaction, sql, |row| {
         let at = Timestamp::from_millis(row.try_get(2)?);
         add(&Row::Change(rows::cursor_columns(row, 0)?, at));
