@@ -1,5 +1,5 @@
-//! The commands of this repository: `cargo xtask quickstart | check | test | fuzz | cluster | bench |
-//! peers`. CI runs the same commands.
+//! The commands of this repository: `cargo xtask quickstart | check | test | fuzz | cluster | bench
+//! | peers`. CI runs the same commands.
 
 #![expect(
     clippy::print_stdout,
@@ -46,8 +46,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Three gateways that share a PostgreSQL database, with nginx in front of them, on free ports of
-    /// this machine: `deploy/` has their configuration
+    /// Three gateways that share a PostgreSQL database, with nginx in front of them, on free ports
+    /// of this machine: `deploy/` has their configuration
     Cluster {
         #[command(subcommand)]
         command: cluster::Command,

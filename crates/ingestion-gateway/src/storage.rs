@@ -72,8 +72,8 @@ pub fn back_up(config: &Config, target: &Path, overwrite: bool) -> Result<Backed
 ///
 /// # Errors
 ///
-/// When a URL is wrong, the two databases are not of these kinds, a gateway has the SQLite database open, one of
-/// them cannot be used, or the target is not empty. Nothing is copied then.
+/// When a URL is wrong, the two databases are not of these kinds, a gateway has the SQLite database
+/// open, one of them cannot be used, or the target is not empty. Nothing is copied then.
 pub async fn copy(
     from: &str,
     to: &str,

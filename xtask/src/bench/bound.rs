@@ -71,8 +71,8 @@ fn client() -> Vec<Bound> {
     ]
 }
 
-/// Most goals are reached, and ADR 28 says why the others are not. A limit is above its goal by what
-/// two runs on a busy machine differ by, or by what is missing to the goal.
+/// Most goals are reached, and ADR 28 says why the others are not. A limit is above its goal by
+/// what two runs on a busy machine differ by, or by what is missing to the goal.
 fn gateway() -> Vec<Bound> {
     const PROXIES: &[&str] = &["nginx", "haproxy", "envoy"];
     const COLLECTOR: &[&str] = &["otelcol"];

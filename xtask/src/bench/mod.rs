@@ -30,8 +30,8 @@ pub(crate) enum Name {
 }
 
 /// Runs the named benchmarks, or all of them. For each benchmark, prints the table and the bounds
-/// that hold, and writes `target/bench/NAME.json`. At the end, prints the bounds that were missed. A
-/// missed goal is not a failure, and is printed beside its bound.
+/// that hold, and writes `target/bench/NAME.json`. At the end, prints the bounds that were missed.
+/// A missed goal is not a failure, and is printed beside its bound.
 pub(crate) fn run(names: &[Name]) -> Result<ExitCode> {
     let names = if names.is_empty() { Name::value_variants() } else { names };
     let (mut missed, mut goals) = (Vec::new(), 0);

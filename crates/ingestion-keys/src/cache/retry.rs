@@ -42,8 +42,8 @@ impl Retry {
         std::mem::take(&mut self.failures) > 0
     }
 
-    /// Notes that a read failed. Returns whether the read before it succeeded, or failed with an error
-    /// of another kind. Any further failure is only logged for debugging.
+    /// Notes that a read failed. Returns whether the read before it succeeded, or failed with an
+    /// error of another kind. Any further failure is only logged for debugging.
     pub(super) fn failed(&mut self, error: &StoreError) -> bool {
         self.failures = self.failures.saturating_add(1);
         let is_other = self.kind.replace(error.kind()) != Some(error.kind());

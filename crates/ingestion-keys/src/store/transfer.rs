@@ -30,8 +30,8 @@ pub(super) enum Row {
     Audit(Box<AuditEntry>),
 }
 
-/// The rows of a store at one moment. The last group is followed by the end of the channel, or by an
-/// error if the store could not be read to its end.
+/// The rows of a store at one moment. The last group is followed by the end of the channel, or by
+/// an error if the store could not be read to its end.
 pub(super) type Rows = mpsc::Receiver<Result<Vec<Row>, StoreError>>;
 
 /// The sending end of [`Rows`].

@@ -30,8 +30,8 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The settings of every connection. The database ends a statement, a wait for a lock and an open
 /// transaction that take too long, so that a process that is gone holds up no other. Compiling a
-/// statement would take longer than running it. A change that was answered survives a crash of the database, also if the role of this connection says
-/// otherwise.
+/// statement would take longer than running it. A change that was answered survives a crash of the
+/// database, also if the role of this connection says otherwise.
 const SETTINGS: &str = "\
     SET statement_timeout = '5s'; \
     SET lock_timeout = '4s'; \
@@ -78,14 +78,15 @@ impl Connector {
         })
     }
 
-    /// Opens a connection to a database with the schema of this version, and calls `notified` with the payload of each notification that comes
-    /// over it. When the connection ends, calls `notified` with `None`.
+    /// Opens a connection to a database with the schema of this version, and calls `notified` with
+    /// the payload of each notification that comes over it. When the connection ends, calls
+    /// `notified` with `None`.
     ///
-    /// A host that accepts connections and says nothing does not keep the others from being tried. If
-    /// no host can be used and waiting for one of them may help, the error says so.
+    /// A host that accepts connections and says nothing does not keep the others from being tried.
+    /// If no host can be used and waiting for one of them may help, the error says so.
     ///
-    /// Only the first connection of a process needs the schema of this version. When a newer version
-    /// has migrated the database, the processes that run go on.
+    /// Only the first connection of a process needs the schema of this version. When a newer
+    /// version has migrated the database, the processes that run go on.
     pub(super) async fn connect(
         &self,
         notified: impl Fn(Option<&str>) + Clone + Send + 'static,

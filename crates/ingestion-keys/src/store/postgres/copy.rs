@@ -319,7 +319,8 @@ fn field_values(entry: &AuditEntry) -> Vec<Values> {
 
 /// Makes the last written change the last change of the database, and announces it.
 async fn finish(transaction: &Transaction<'_>) -> Result<(), PostgresError> {
-    let sql = "UPDATE ingestion_keys.last_change          SET revision = (SELECT max(revision) FROM ingestion_keys.changes) RETURNING revision";
+    let sql = "UPDATE ingestion_keys.last_change \
+         SET revision = (SELECT max(revision) FROM ingestion_keys.changes) RETURNING revision";
     let revision: i64 = transaction.query_typed_one(sql, &[]).await?.try_get(0)?;
     change::announce(transaction, revision).await
 }
@@ -330,7 +331,11 @@ async fn read_back(
     add: &mut impl FnMut(&Row),
 ) -> Result<(), PostgresError> {
     let sql = format!(
-        "SELECT s.*, c.addresses, c.user_agents, c.times FROM ({}) s LEFT JOIN LATERAL (              SELECT array_agg(address) AS addresses, array_agg(user_agent) AS user_agents,                  array_agg(last_used_at) AS times              FROM ingestion_keys.clients WHERE key_id = s.id          ) c ON true ORDER BY s.id",
+        "SELECT s.*, c.addresses, c.user_agents, c.times FROM ({}) s LEFT JOIN LATERAL ( \
+             SELECT array_agg(address) AS addresses, array_agg(user_agent) AS user_agents, \
+                 array_agg(last_used_at) AS times \
+             FROM ingestion_keys.clients WHERE key_id = s.id \
+         ) c ON true ORDER BY s.id",
         rows::STORED
     );
     each(transaction, &sql, |row| {
@@ -346,7 +351,8 @@ async fn read_back(
         Ok(())
     })
     .await?;
-    let sql = "SELECT revision, change_id, changed_at FROM ingestion_keys.changes          ORDER BY revision";
+    let sql = "SELECT revision, change_id, changed_at FROM ingestion_keys.changes \
+         ORDER BY revision";
     each(transaction, sql, |row| {
         let at = Timestamp::from_millis(row.try_get(2)?);
         add(&Row::Change(rows::cursor_columns(row, 0)?, at));

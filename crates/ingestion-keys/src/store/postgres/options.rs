@@ -177,8 +177,8 @@ impl Mode {
     }
 }
 
-/// Divides the part of a URL before its parameters, `user@one:5432,two:5432/database`, into one such
-/// part for each host.
+/// Divides the part of a URL before its parameters, `user@one:5432,two:5432/database`, into one
+/// such part for each host.
 fn each_host(base: &str) -> impl Iterator<Item = String> {
     let (place, database) = base.split_once('/').unwrap_or((base, ""));
     let (user, hosts) = place.split_once('@').map_or(("", place), |(user, hosts)| (user, hosts));
