@@ -76,7 +76,8 @@ impl Cluster {
             text = text
                 .replace(&format!("listen 127.0.0.1:{documented}"), &format!("listen {actual}"));
         }
-        // An actual port may be the documented port of another gateway, so it is not looked at again.
+        // An actual port may be the documented port of another gateway, so it is not looked at
+        // again.
         for (_, listener) in PROXIED {
             for (gateway, replica) in replicas.iter().zip(1..) {
                 text = text.replace(&format!("{listener} {replica}"), gateway.address(listener));

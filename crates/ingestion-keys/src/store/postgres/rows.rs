@@ -75,8 +75,8 @@ pub(super) fn change(row: &Row, first: usize) -> Result<Change, PostgresError> {
     })
 }
 
-/// Makes one write of a change, with one statement. Returns whether the write inserts a key with the
-/// name of another key.
+/// Makes one write of a change, with one statement. Returns whether the write inserts a key with
+/// the name of another key.
 pub(super) async fn write(
     transaction: &Transaction<'_>,
     write: &Write,

@@ -178,9 +178,9 @@ async fn a_commit_that_is_not_answered_is_found_out() {
     assert_eq!(insert(&store, 3).await, 2);
 }
 
-// Scenario: a standby that is asynchronous stops receiving changes, the primary is lost, and the standby is
-// promoted. A cache that has seen the last changes follows both hosts. Before it reads the new
-// history, a key is deleted through it.
+// Scenario: a standby that is asynchronous stops receiving changes, the primary is lost, and the
+// standby is promoted. A cache that has seen the last changes follows both hosts. Before it reads
+// the new history, a key is deleted through it.
 // Guarantee: the deletion is in force when it is answered. After the next read, the cache has what
 // the database has: a lost key is unknown, and a lost deletion is undone.
 #[tokio::test(flavor = "multi_thread")]
