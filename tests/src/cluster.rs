@@ -12,6 +12,10 @@ use crate::{Certificate, Gateway, Home, Program, free_port, peer};
 /// The number of gateways.
 pub const REPLICAS: usize = 3;
 
+/// The last digits of the documented ports, and the listeners that nginx passes requests to.
+const PROXIED: [(&str, &str); 3] =
+    [("4317", "otlp_grpc"), ("4318", "otlp_http"), ("7070", "management")];
+
 /// The directories that Debian's nginx has below `/var/lib/nginx`, where a test may not write.
 const TEMPORARY: [&str; 5] = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
 
@@ -62,17 +66,22 @@ impl Cluster {
         let [grpc, http, management] =
             std::array::from_fn(|_| format!("127.0.0.1:{}", free_port()));
         let mut text = NGINX.to_owned();
-        for (documented, listener) in
-            [("4317", "otlp_grpc"), ("4318", "otlp_http"), ("7070", "management")]
-        {
-            for (gateway, replica) in replicas.iter().zip(1..) {
+        for (documented, listener) in PROXIED {
+            for replica in 1..=REPLICAS {
                 let documented = format!("127.0.0.1:{replica}{documented}");
-                text = text.replace(&documented, gateway.address(listener));
+                text = text.replace(&documented, &format!("{listener} {replica}"));
             }
         }
         for (documented, actual) in [("4317", &grpc), ("4318", &http), ("7070", &management)] {
             text = text
                 .replace(&format!("listen 127.0.0.1:{documented}"), &format!("listen {actual}"));
+        }
+        // An actual port may be the documented port of another gateway, so it is not looked at
+        // again.
+        for (_, listener) in PROXIED {
+            for (gateway, replica) in replicas.iter().zip(1..) {
+                text = text.replace(&format!("{listener} {replica}"), gateway.address(listener));
+            }
         }
         let certificate = Certificate::new();
         for (from, to) in [(certificate.cert(), "server.pem"), (certificate.key(), "server.key")] {

@@ -121,11 +121,13 @@ fn up(files: &Files) -> Result<()> {
 fn down(files: &Files) -> Result<()> {
     let Some(running) = files.read()? else { bail!("no cluster runs") };
     let pid = running["pid"].as_u64().context("cluster.json has no process id")?;
-    let sent = Process::new("kill").arg(pid.to_string()).status().context("kill")?;
-    if !sent.success() {
-        // It was killed, and its programs with it.
+    let is_cluster = fs::read_link(format!("/proc/{pid}/exe"))
+        .is_ok_and(|program| program.file_name().is_some_and(|name| name == "cluster"));
+    if !is_cluster {
+        println!("the cluster was killed before, and its programs with it");
         return fs::remove_file(&files.addresses).context("cluster.json");
     }
+    run(Process::new("kill").arg(pid.to_string()))?;
     let deadline = Instant::now() + PATIENCE;
     while files.addresses.exists() {
         ensure!(Instant::now() < deadline, "the cluster does not end: see {}", files.log.display());

@@ -18,6 +18,9 @@ use crate::listener::workers::Workers;
 /// The time between two removals of old tombstones, which are the records of deleted keys.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
+/// The time to the next attempt after a removal that failed.
+const PRUNE_RETRY: Duration = Duration::from_secs(5 * 60);
+
 /// How long the last write of usage counters may take.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
 
@@ -130,11 +133,15 @@ fn background_tasks(
     let service = app.service.clone();
     tasks.spawn(async move {
         loop {
-            if let Err(error) = service.prune().await {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "old tombstones cannot be removed");
-            }
-            tokio::time::sleep(PRUNE_INTERVAL).await;
+            let pause = match service.prune().await {
+                Ok(()) => PRUNE_INTERVAL,
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, "old tombstones cannot be removed");
+                    PRUNE_RETRY
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
     });
     tasks

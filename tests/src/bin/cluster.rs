@@ -4,7 +4,9 @@
 
 #![expect(clippy::expect_used, reason = "a failure ends the cluster")]
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use otlp_auth_tests::Cluster;
@@ -36,7 +38,11 @@ fn main() {
     });
     // Renaming makes the file appear with its whole content.
     let new = file.with_extension("new");
-    fs::write(&new, format!("{text:#}\n")).expect("the file");
+    // The file has the admin token.
+    let mut options = OpenOptions::new();
+    let mut private =
+        options.write(true).create(true).truncate(true).mode(0o600).open(&new).expect("the file");
+    private.write_all(format!("{text:#}\n").as_bytes()).expect("the file");
     fs::rename(&new, &file).expect("the file");
     runtime.block_on(terminate.recv());
     drop(cluster);

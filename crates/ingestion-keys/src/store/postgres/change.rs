@@ -1,5 +1,6 @@
 //! Makes a change in one transaction.
 
+use futures_util::future::try_join_all;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Transaction};
 
@@ -59,10 +60,11 @@ async fn write(transaction: &Transaction<'_>, commit: &Commit) -> Result<Committ
         (&commit.at.as_millis() as _, Type::INT8),
     ];
     transaction.execute_typed(sql, &values).await?;
-    let mut duplicate_name = false;
-    for write in &commit.writes {
-        duplicate_name |= rows::write(transaction, write, revision, commit.at).await?;
-    }
+    // The statements are sent one after the other without waiting for their answers, and the
+    // database runs them in this order.
+    let writes =
+        commit.writes.iter().map(|write| rows::write(transaction, write, revision, commit.at));
+    let duplicate_name = try_join_all(writes).await?.contains(&true);
     audit::write(transaction, commit, revision).await?;
     announce(transaction, revision).await?;
     Ok(Committed { revision, duplicate_name })

@@ -145,6 +145,11 @@ impl PostgresError {
         }
     }
 
+    /// Returns whether the database ended the statement, most often because it took too long.
+    pub(super) fn is_canceled(&self) -> bool {
+        matches!(self, Self::Database(answer) if answer.state == SqlState::QUERY_CANCELED)
+    }
+
     /// Returns whether the connection must not be used again: it is broken, its last statement may
     /// still run, or it belongs to a database that cannot be written to.
     pub(super) fn breaks_connection(&self) -> bool {

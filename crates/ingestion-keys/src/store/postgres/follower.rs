@@ -46,9 +46,16 @@ impl Follower {
             Some(connected) if !connected.client.is_closed() => connected,
             _ => self.connect().await?,
         };
-        let changes = within(changes(&connected.client, cursor)).await?;
-        *place = Some(connected);
-        Ok(changes)
+        match within(changes(&connected.client, cursor)).await {
+            Ok(changes) => {
+                *place = Some(connected);
+                Ok(changes)
+            }
+            // The database ended the statement because it took too long: there are too many changes
+            // for this connection. A snapshot may take longer.
+            Err(error) if error.is_canceled() => Ok(Changes::SnapshotNeeded),
+            Err(error) => Err(error),
+        }
     }
 
     async fn connect(&self) -> Result<Connected, PostgresError> {

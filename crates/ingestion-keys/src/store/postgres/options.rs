@@ -83,8 +83,8 @@ pub enum PostgresUrlError {
     /// The URL names no host.
     #[error("the URL names no host: expected postgres://user@host:port/database")]
     NoHost,
-    /// The password ends at a character that has to be encoded.
-    #[error("`?` and `@` in a user or a password are written as %3F and %40")]
+    /// The password may end at a character that has to be encoded.
+    #[error("`?`, `@` and `&` in a user or a password are written as %3F, %40 and %26")]
     Password,
     /// The value of `sslmode` is not one of the five modes.
     #[error("`sslmode` must be disable, prefer, require, verify-ca or verify-full")]
@@ -126,7 +126,14 @@ impl PostgresOptions {
         };
         let hosts = each_host(base)
             .map(|base| host(&format!("postgres://{base}?{}", others.join("&")), ssl_mode))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<_, _>>();
+        // The name of an unknown parameter may be the rest of a password with an `&`.
+        let hosts = match hosts {
+            Err(PostgresUrlError::Other(_)) if others.iter().any(|name| is_password(name)) => {
+                return Err(PostgresUrlError::Password);
+            }
+            hosts => hosts?,
+        };
         let roots = match &root_file {
             Some(path) if path != "system" => Roots::File(PathBuf::from(path)),
             _ => Roots::System,
@@ -325,6 +332,7 @@ mod tests {
             ("mysql://u@h/d", "postgres://"),
             ("postgres:///d", "no host"),
             ("postgres://u:p?secret@h/d", "%3F"),
+            ("postgres://u@h/d?password=p&secret=x", "%26"),
             ("postgres://u:secret@h/d?sslmode=secret", "`sslmode`"),
             ("postgres://u:secret@h/d?secretly=secret", "secretly"),
             ("postgres://u:secret@h:secret/d", "port"),

@@ -77,8 +77,8 @@ pub(super) fn change(row: &Row, first: usize) -> Result<Change, PostgresError> {
     })
 }
 
-/// Makes one write of a change. Returns whether the write inserts a key with the name of another
-/// key.
+/// Makes one write of a change, with one statement. Returns whether the write inserts a key with
+/// the name of another key.
 pub(super) async fn write(
     transaction: &Transaction<'_>,
     write: &Write,
@@ -97,23 +97,14 @@ async fn insert(
     record: &KeyRecord,
     revision: i64,
 ) -> Result<bool, CommitFailure> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM ingestion_keys.keys WHERE id = $1) \
-         OR EXISTS (SELECT 1 FROM ingestion_keys.audit WHERE key_id = $1), \
-         EXISTS (SELECT 1 FROM ingestion_keys.keys WHERE name = $2 AND role = $3)";
-    let id = record.id.get();
-    let role = record.role.as_str();
-    let values =
-        [(&id as _, Type::INT8), (&record.name as _, Type::TEXT), (&role as _, Type::TEXT)];
-    let row = transaction.query_typed_one(sql, &values).await?;
-    let (taken, duplicate_name): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
-    if taken {
-        return Err(CommitFailure::IdTaken);
-    }
     let sql = "INSERT INTO ingestion_keys.keys (id, digest, key_start, name, description, \
          created_at, updated_at, expires_at, enabled, successor, revision, role) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 \
+         WHERE NOT EXISTS (SELECT 1 FROM ingestion_keys.keys WHERE id = $1) \
+         AND NOT EXISTS (SELECT 1 FROM ingestion_keys.audit WHERE key_id = $1) \
+         RETURNING EXISTS (SELECT 1 FROM ingestion_keys.keys WHERE name = $4 AND role = $12)";
     let values = [
-        (&id as _, Type::INT8),
+        (&record.id.get() as _, Type::INT8),
         (&record.digest.as_bytes().as_slice() as _, Type::BYTEA),
         (&record.key_start as _, Type::TEXT),
         (&record.name as _, Type::TEXT),
@@ -124,10 +115,11 @@ async fn insert(
         (&record.enabled as _, Type::BOOL),
         (&record.successor.map(KeyId::get) as _, Type::INT8),
         (&revision as _, Type::INT8),
-        (&role as _, Type::TEXT),
+        (&record.role.as_str() as _, Type::TEXT),
     ];
-    transaction.execute_typed(sql, &values).await?;
-    Ok(duplicate_name)
+    // The statement does not see the row that it inserts.
+    let inserted = transaction.query_typed_opt(sql, &values).await?;
+    Ok(inserted.ok_or(CommitFailure::IdTaken)?.try_get(0)?)
 }
 
 async fn update(
@@ -159,23 +151,20 @@ async fn delete(
     revision: i64,
     at: Timestamp,
 ) -> Result<(), CommitFailure> {
-    let id = record.id.get();
-    let sql = "DELETE FROM ingestion_keys.keys WHERE id = $1 AND revision = $2";
-    let values = [(&id as _, Type::INT8), (&record.revision as _, Type::INT8)];
-    if transaction.execute_typed(sql, &values).await? != 1 {
-        return Err(CommitFailure::Changed);
-    }
-    let sql = "INSERT INTO ingestion_keys.tombstones (id, digest, deleted_at, revision, role) \
-         VALUES ($1, $2, $3, $4, $5)";
+    let sql = "WITH gone AS ( \
+             DELETE FROM ingestion_keys.keys WHERE id = $1 AND revision = $2 RETURNING id \
+         ) INSERT INTO ingestion_keys.tombstones (id, digest, deleted_at, revision, role) \
+         SELECT id, $3, $4, $5, $6 FROM gone";
     let values = [
-        (&id as _, Type::INT8),
+        (&record.id.get() as _, Type::INT8),
+        (&record.revision as _, Type::INT8),
         (&record.digest.as_bytes().as_slice() as _, Type::BYTEA),
         (&at.as_millis() as _, Type::INT8),
         (&revision as _, Type::INT8),
         (&record.role.as_str() as _, Type::TEXT),
     ];
-    transaction.execute_typed(sql, &values).await?;
-    Ok(())
+    let deleted = transaction.execute_typed(sql, &values).await?;
+    if deleted == 1 { Ok(()) } else { Err(CommitFailure::Changed) }
 }
 
 /// Removes the tombstones and the changes that are older than this time, except the last change.

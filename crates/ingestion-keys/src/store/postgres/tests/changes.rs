@@ -130,3 +130,107 @@ async fn counters_do_not_overflow() {
     let usage = store.get(id).await.unwrap().unwrap().usage;
     assert_eq!((usage.accepted, usage.bytes), (2, i64::MAX as u64));
 }
+
+/// Makes every commit of a change take two seconds, and end with `then`.
+fn slow_down_commits(server: &Postgres, url: &str, then: &str) {
+    let (_, database) = url.rsplit_once('/').unwrap();
+    let sql = format!(
+        "CREATE OR REPLACE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS \
+             $$BEGIN PERFORM pg_sleep(2); {then} END$$; \
+         DROP TRIGGER IF EXISTS slow ON ingestion_keys.changes; \
+         CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON ingestion_keys.changes \
+             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.slow()"
+    );
+    server.psql(database, &sql);
+}
+
+// Scenario: the connection breaks while the database commits a change. The database then commits
+// the change, and the next time it rolls the change back.
+// Guarantee: the store waits for the end of the transaction. It acknowledges the change that was
+// made, and reports the other one as failed. No other change is held up after that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_is_not_answered_is_found_out() {
+    let server = Postgres::start();
+    let url = server.create_database();
+    let (_, database) = url.rsplit_once('/').unwrap();
+    let link = test_postgres::Link::to(server.address());
+    let through = format!("postgres://postgres@{}/{database}", link.address());
+    let store = Arc::new(open(&through));
+    store.migrate().await.unwrap();
+    for (number, then, is_made) in [(1, "RETURN NULL;", true), (2, "RAISE EXCEPTION 'no';", false)]
+    {
+        slow_down_commits(&server, &url, then);
+        let committing = Arc::clone(&store);
+        let making = tokio::spawn(async move {
+            committing.commit(commit(number, vec![Write::Insert(record(number.into(), "n"))])).await
+        });
+        let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        while server.psql("postgres", sleeping) != "1" {
+            tokio::task::yield_now().await;
+        }
+        link.drop_connections();
+        let made = making.await.unwrap();
+        assert_eq!(made.is_ok(), is_made, "{made:?}");
+        let found = store.get(KeyId::new(number.into()).unwrap()).await.unwrap();
+        assert_eq!(found.is_some(), is_made);
+    }
+    server.psql(database, "DROP TRIGGER slow ON ingestion_keys.changes");
+    assert_eq!(insert(&store, 3).await, 2);
+}
+
+// Scenario: a standby that is asynchronous stops receiving changes, the primary is lost, and the
+// standby is promoted. A cache that has seen the last changes follows both hosts. Before it reads
+// the new history, a key is deleted through it.
+// Guarantee: the deletion is in force when it is answered. After the next read, the cache has what
+// the database has: a lost key is unknown, and a lost deletion is undone.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_failover_the_database_is_right() {
+    use otlp_auth::server::InMemoryAuthenticator as _;
+    use otlp_auth::{Credential, Decision};
+
+    use crate::cache::{KeyCache, KeyCacheOptions};
+    use crate::clock::SystemClock;
+    use crate::service::{KeyService, NewKey};
+
+    let primary = Postgres::start();
+    let url = primary.create_database();
+    let (_, database) = url.rsplit_once('/').unwrap();
+    let standby = primary.standby(false);
+    let hosts = format!("{},{}", primary.address(), standby.address());
+    let store: Arc<dyn KeyStore> =
+        Arc::new(open(&format!("postgres://postgres@{hosts}/{database}")));
+    let clock = Arc::new(SystemClock);
+    let cache = Arc::new(KeyCache::new(clock.clone(), KeyCacheOptions::default()));
+    let service = KeyService::new(Arc::clone(&store), Arc::clone(&cache), clock);
+    cache.catch_up(&*store).await.unwrap();
+    let create = async |name: &str| {
+        let new = NewKey { name: name.to_owned(), ..NewKey::default() };
+        service.create("test", new).await.unwrap()
+    };
+    let is_allowed = |secret: &str| {
+        let credential = Credential::new("StackState", secret).unwrap();
+        matches!(cache.decide(&credential), Ok(Decision::Allow(_)))
+    };
+    let (kept, restored) = (create("kept").await, create("restored").await);
+    let count = "SELECT count(*) FROM ingestion_keys.keys";
+    while standby.psql(database, count) != "2" {
+        tokio::task::yield_now().await;
+    }
+    standby.psql("postgres", "ALTER SYSTEM SET primary_conninfo TO ''");
+    standby.psql("postgres", "SELECT pg_reload_conf()");
+    while standby.psql("postgres", "SELECT count(*) FROM pg_stat_wal_receiver") != "0" {
+        tokio::task::yield_now().await;
+    }
+    let lost = create("lost").await;
+    service.delete("test", restored.key.record.id).await.unwrap();
+    cache.catch_up(&*store).await.unwrap();
+    primary.kill();
+    standby.promote();
+
+    service.delete("test", kept.key.record.id).await.unwrap();
+    assert!(!is_allowed(kept.secret.expose_secret()));
+    cache.catch_up(&*store).await.unwrap();
+    assert!(!is_allowed(kept.secret.expose_secret()));
+    assert!(!is_allowed(lost.secret.expose_secret()));
+    assert!(is_allowed(restored.secret.expose_secret()));
+}
