@@ -98,6 +98,17 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// When the store cannot be read.
     async fn changes_since(&self, cursor: &Cursor) -> Result<Changes, StoreError>;
 
+    /// Returns the same as [`changes_since`](Self::changes_since), for another process. A store
+    /// that has a connection of its own on which this process follows the changes does not use that
+    /// connection, so that this process never waits for the other one.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    async fn changes_for_others(&self, cursor: &Cursor) -> Result<Changes, StoreError> {
+        self.changes_since(cursor).await
+    }
+
     /// Returns at most `limit` audit entries after a revision, oldest first.
     ///
     /// # Errors
