@@ -59,6 +59,35 @@ fn a_key_for_ingestion_is_left_alone() {
     assert!(mock.request_lines().iter().all(|line| line.starts_with("GET ")));
 }
 
+// Scenario: the commands on keys for ingestion get the id of a token.
+// Guarantee: nothing is changed, and the message says why.
+#[test]
+fn a_token_is_left_alone() {
+    let mock = gateway();
+    for args in [&["delete", "--yes"][..], &["rotate"], &["update", "--name", "n"]] {
+        let args = [&["ingestion-api-key"], args, &["--id", "9"]].concat();
+        let outcome = Sts::connected_to(&mock).run(&args);
+        assert_eq!(outcome.code, 2);
+        assert!(outcome.stderr.contains("The key 9 is a token of a follower"), "{outcome:?}");
+    }
+    assert!(mock.request_lines().iter().all(|line| line.starts_with("GET ")));
+}
+
+// Scenario: a token is created with the name of another one.
+// Guarantee: the token is printed, with a warning.
+#[test]
+fn a_second_token_with_a_name_is_noticed() {
+    let new =
+        TOKEN.replace("\"id\"", &format!("\"duplicateName\":true,\"apiKey\":\"{KEY}\",\"id\""));
+    let mock = Mock::start(move |request| match request.line.split(' ').next() {
+        Some("POST") => json(200, &new),
+        _ => json(200, crate::mock::INFO),
+    });
+    let outcome = Sts::connected_to(&mock).run(&["follower", "create", "--name", "pipeline"]);
+    assert_eq!((outcome.code, outcome.stdout.contains(KEY)), (0, true));
+    assert!(outcome.stderr.contains("nother key has the name pipeline too"), "{outcome:?}");
+}
+
 // Scenario: the server does not know roles, as StackState's own.
 // Guarantee: a key that it creates is not printed as a token, and the message says how to delete
 // it. No key is listed as a token.

@@ -32,15 +32,7 @@ pub(super) fn run(session: &Session<'_>, args: &CreateArgs) -> Result<(), Failur
         expiration: args.expiration.map(Expiration::as_millis),
         role: None,
     })?;
-    print_new_key(&session.printer, &key, &INGESTION_API_KEY)?;
-    if key.duplicate_name == Some(true) {
-        session.printer.warning(&format!(
-            "another key has the name {} too; the new key has the id {}",
-            escape(&key.key.name),
-            key.key.id
-        ));
-    }
-    Ok(())
+    print_new_key(&session.printer, &key, &INGESTION_API_KEY)
 }
 
 /// What a key is called in the output.
@@ -57,7 +49,8 @@ pub(super) const INGESTION_API_KEY: KeyName = KeyName {
     command: "sts ingestion-api-key",
 };
 
-/// Prints a new key with its secret. The secret cannot be printed again later.
+/// Prints a new key with its secret. The secret cannot be printed again later. Warns if another key
+/// has the same name.
 pub(in crate::command) fn print_new_key(
     printer: &Printer,
     key: &GeneratedKey,
@@ -80,5 +73,13 @@ pub(in crate::command) fn print_new_key(
         called.command,
         id = key.key.id
     );
-    result.map_err(|error| Failure::from(error).with_hint(&hint))
+    result.map_err(|error| Failure::from(error).with_hint(&hint))?;
+    if key.duplicate_name == Some(true) {
+        printer.warning(&format!(
+            "another key has the name {} too; the new key has the id {}",
+            escape(&key.key.name),
+            key.key.id
+        ));
+    }
+    Ok(())
 }

@@ -11,9 +11,11 @@ mod update;
 pub(super) mod value;
 
 use clap::{Args, Subcommand};
+use ingestion_api::{IngestionApiKey, KeyRole};
 
 use super::Session;
-use crate::error::Failure;
+use crate::client::Server;
+use crate::error::{Failure, FailureKind};
 
 /// The commands on keys, in the order of the help.
 #[derive(Subcommand)]
@@ -82,5 +84,19 @@ impl KeyCommand {
             Self::Rotate(args) => rotate::run(session, args),
             Self::Update(args) => update::run(session, args),
         }
+    }
+}
+
+/// Fails if the key with this id is the token of a follower. Otherwise returns the key, unless the
+/// server does not describe it.
+fn require_no_token(server: &Server, id: i64) -> Result<Option<IngestionApiKey>, Failure> {
+    match server.get(id) {
+        Ok(Some(key)) if key.role == Some(KeyRole::Follower) => {
+            let message = format!("the key {id} is a token of a follower");
+            let hint = "For tokens there are the commands of `sts follower`";
+            Err(Failure::new(FailureKind::Response, message).with_hint(hint))
+        }
+        // The call that follows says what is wrong.
+        key => Ok(key.ok().flatten()),
     }
 }

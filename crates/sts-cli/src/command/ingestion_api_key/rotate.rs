@@ -7,7 +7,7 @@ use ingestion_api::RotateRequest;
 
 use super::create::{INGESTION_API_KEY, KeyName, print_new_key};
 use super::value::{self, Expiration};
-use super::{IdArgs, Session};
+use super::{IdArgs, Session, require_no_token};
 use crate::client::Server;
 use crate::error::Failure;
 
@@ -27,6 +27,7 @@ pub(crate) struct RotateArgs {
 
 pub(super) fn run(session: &Session<'_>, args: &RotateArgs) -> Result<(), Failure> {
     let server = session.connect()?;
+    require_no_token(&server, args.key.id)?;
     rotate(session, &server, args, &INGESTION_API_KEY)
 }
 
