@@ -65,8 +65,7 @@ pub(super) async fn list(State(management): State<Management>, uri: Uri) -> Answ
     let query = Query::<ListQuery>::try_from_uri(&uri);
     let Query(query) = query.map_err(|_| wire::unknown_role())?;
     let keys = management.service.list(wire::role(query.role)?).await?;
-    let listed = |key| wire::with_connections(wire::listed_key(key), &management.hub);
-    let keys: Vec<_> = keys.into_iter().map(listed).collect();
+    let keys: Vec<_> = keys.into_iter().map(|key| wire::listed_key(key, &management.hub)).collect();
     Ok(json::response(StatusCode::OK, &keys))
 }
 
@@ -86,7 +85,7 @@ pub(super) async fn create(
 ) -> Answer {
     let request: GenerateRequest = json::read(body).await?;
     let issued = management.service.create(who.name(), wire::new_key(request)?).await?;
-    Ok(json::response(StatusCode::OK, &wire::generated_key(issued)))
+    Ok(json::response(StatusCode::OK, &wire::generated_key(issued, &management.hub)))
 }
 
 /// Returns one key, with the clients that used it
@@ -99,8 +98,8 @@ pub(super) async fn create(
     ),
 )]
 pub(super) async fn get(State(management): State<Management>, Id(id): Id) -> Answer {
-    let key = wire::single_key(management.service.get(id).await?);
-    Ok(json::response(StatusCode::OK, &wire::with_connections(key, &management.hub)))
+    let key = management.service.get(id).await?;
+    Ok(json::response(StatusCode::OK, &wire::single_key(key, &management.hub)))
 }
 
 /// Updates a key; a field that is absent keeps its value
@@ -121,7 +120,7 @@ pub(super) async fn update(
 ) -> Answer {
     let request: UpdateRequest = json::read(body).await?;
     let key = management.service.update(who.name(), id, wire::key_update(request)).await?;
-    Ok(json::response(StatusCode::OK, &wire::single_key(key)))
+    Ok(json::response(StatusCode::OK, &wire::single_key(key, &management.hub)))
 }
 
 /// Deletes a key; once the response is sent, the key is no longer valid
@@ -161,7 +160,7 @@ pub(super) async fn rotate(
 ) -> Answer {
     let request: RotateRequest = json::read(body).await?;
     let issued = management.service.rotate(who.name(), id, wire::rotation(request)).await?;
-    Ok(json::response(StatusCode::OK, &wire::generated_key(issued)))
+    Ok(json::response(StatusCode::OK, &wire::generated_key(issued, &management.hub)))
 }
 
 /// Lists the audit log, oldest entry first

@@ -54,21 +54,17 @@ pub(super) fn rotation(request: RotateRequest) -> Rotation {
 }
 
 /// Converts a key for the list of all keys. That list does not contain the clients of a key.
-pub(super) fn listed_key(key: Key) -> IngestionApiKey {
-    IngestionApiKey { sources: None, ..single_key(key) }
+pub(super) fn listed_key(key: Key, hub: &Hub) -> IngestionApiKey {
+    IngestionApiKey { sources: None, ..single_key(key, hub) }
 }
 
-/// Adds to the token of a follower which processes are connected with it.
-pub(super) fn with_connections(key: IngestionApiKey, hub: &Hub) -> IngestionApiKey {
-    let is_token = key.role == Some(KeyRole::Follower);
-    let connections = is_token.then(|| hub.connections(key.id.unsigned_abs()));
-    IngestionApiKey { connections, ..key }
-}
-
-pub(super) fn single_key(Key { record, usage, status }: Key) -> IngestionApiKey {
-    let role = match record.role {
-        ingestion_keys::KeyRole::Ingestion => None,
-        ingestion_keys::KeyRole::Follower => Some(KeyRole::Follower),
+/// Converts a key. The token of a follower has the followers that are connected with it.
+pub(super) fn single_key(Key { record, usage, status }: Key, hub: &Hub) -> IngestionApiKey {
+    let (role, connections) = match record.role {
+        ingestion_keys::KeyRole::Ingestion => (None, None),
+        ingestion_keys::KeyRole::Follower => {
+            (Some(KeyRole::Follower), Some(hub.connections(record.id.get().unsigned_abs())))
+        }
     };
     IngestionApiKey {
         role,
@@ -88,14 +84,14 @@ pub(super) fn single_key(Key { record, usage, status }: Key) -> IngestionApiKey 
         key_start: Some(record.key_start),
         successor: record.successor.map(KeyId::get),
         sources: Some(usage.clients.into_iter().map(key_source).collect()),
-        connections: None,
+        connections,
     }
 }
 
 /// Converts a new key with its secret. No other response contains the secret.
-pub(super) fn generated_key(issued: IssuedKey) -> GeneratedKey {
+pub(super) fn generated_key(issued: IssuedKey, hub: &Hub) -> GeneratedKey {
     GeneratedKey {
-        key: single_key(issued.key),
+        key: single_key(issued.key, hub),
         api_key: issued.secret.into_secret(),
         duplicate_name: issued.duplicate_name.then_some(true),
     }

@@ -283,7 +283,7 @@ async fn reported_usage_counts_once() {
 
 // Scenario: two processes follow with one token. Then one of them ends.
 // Guarantee: the list of tokens has each process that is connected, its address, and how far behind
-// it is. Keys for ingestion have no such field.
+// it is, and so has every other answer with a token. Keys for ingestion have no such field.
 #[tokio::test]
 async fn connected_followers_are_listed() {
     let gateway = Gateway::start().await;
@@ -312,6 +312,13 @@ async fn connected_followers_are_listed() {
     }
     assert_eq!(gateway.get(token.id).await["connections"].as_array().unwrap().len(), 2);
     assert_eq!(gateway.get(key.id).await["connections"], Value::Null);
+    let path = format!("{KEYS}/{}", token.id);
+    let update = gateway.call(Method::PATCH, &path).json(&json!({"description": "d"}));
+    let rotate = gateway.call(Method::POST, &format!("{path}/rotate")).json(&json!({}));
+    for (request, connected) in [(update, 2), (rotate, 0)] {
+        let token: Value = request.send().await.unwrap().json().await.unwrap();
+        assert_eq!(token["connections"].as_array().unwrap().len(), connected, "{token}");
+    }
     drop(events);
     let gone = async { while connections().await.len() != 1 {} };
     timeout(PATIENCE, gone).await.unwrap();
