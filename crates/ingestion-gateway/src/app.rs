@@ -106,9 +106,8 @@ impl App {
         let (followed, stopping) = (Arc::clone(&key_store), server.stopping().clone());
         // Followers do not give way. The other connections are for administrators.
         let max_followers = capacity.control / 4 * 3;
-        let hub =
-            Hub::start(Arc::clone(&cache), followed, Arc::clone(&clock), stopping, max_followers);
-        hub.observe(&meter);
+        let (followers, clock_of_hub) = (Arc::clone(&cache), Arc::clone(&clock));
+        let hub = Hub::start(followers, followed, clock_of_hub, stopping, max_followers, &meter);
         let admin_tokens = match &config.management {
             Some(management) => {
                 let default = ManagementConfig::default_in(config.storage.directory());

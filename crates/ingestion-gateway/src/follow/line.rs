@@ -44,6 +44,6 @@ impl Lines {
 
 impl From<Lines> for Bytes {
     fn from(Lines(text): Lines) -> Self {
-        text.into()
+        text.into_boxed_slice().into()
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! | module | contains |
 //! |---|---|
-//! | [`hub`] | what all followers share: the latest changes, and how to read older ones |
+//! | [`hub`] | what all followers share: the latest changes |
+//! | [`reading`] | what is read from the store, for all who do not have it |
 //! | [`stream`] | what one follower gets |
 //! | [`line`] | the lines of the stream |
 //! | [`connections`] | which followers are connected, and how far behind each is |
@@ -11,6 +12,7 @@
 mod connections;
 pub(crate) mod hub;
 mod line;
+mod reading;
 mod reports;
 mod stream;
 #[cfg(test)]

@@ -8,31 +8,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use ingestion_api::FollowPosition;
+use ingestion_api::{FollowCursor, FollowPosition};
 use ingestion_keys::cache::Standing;
-use ingestion_keys::store::{Change, Changes, Cursor, Snapshot, SnapshotChunk, StoreError};
+use ingestion_keys::store::Cursor;
 use otlp_auth::Identity;
 use tokio::sync::broadcast;
-use tokio::sync::mpsc;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 use super::connections::Connected;
 use super::hub::{Event, Hub};
-use super::line::{GROUP, Lines};
+use super::line::Lines;
+use super::reading::{End, Part, Reading};
 
-/// How long a follower waits until others have read from the store.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long a follower may take until it has taken one part of what was read from the store, and
-/// until it has taken all of it.
-const PART: Duration = Duration::from_secs(10);
-const WHOLE: Duration = Duration::from_secs(300);
-
-/// The number of parts that wait until they are taken.
-const WAITING: usize = 2;
+/// How long a follower waits until something was read for it from the store.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A follower cannot join now.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum JoinError {
     /// There are as many followers as the gateway takes.
     #[error("too many followers are connected")]
@@ -41,15 +34,8 @@ pub(crate) enum JoinError {
     #[error("too many followers read the keys at the same time")]
     Busy,
     /// The store cannot be read.
-    #[error("the keys cannot be read")]
-    Store(#[from] StoreError),
-}
-
-/// What is read from the store for a follower.
-enum Part {
-    Lines(Bytes),
-    /// The end.
-    End(FollowPosition, Bytes),
+    #[error("the keys cannot be read now")]
+    Store,
 }
 
 /// The state of a stream.
@@ -57,123 +43,121 @@ struct Follower {
     hub: Arc<Hub>,
     identity: Identity,
     connected: Connected,
-    /// What is sent before the events. There is nothing left once the follower has everything up to
-    /// `revision`.
-    parts: Option<mpsc::Receiver<Part>>,
+    /// The first lines, until they are sent.
+    first: Option<Bytes>,
+    /// What is read from the store, until the follower has all of it. Then it gets the events.
+    reading: Option<Reading>,
     events: broadcast::Receiver<Event>,
-    revision: i64,
+    /// Everything up to here was sent.
+    reached: Option<FollowCursor>,
 }
 
 impl Hub {
     /// Returns the stream for a follower that has everything up to `after`. The stream ends when
-    /// the follower is too slow, when its token is not valid any more, and when the gateway stops.
+    /// the follower is too slow, when its token is not valid any more, when another follower gets
+    /// its place, and when the gateway stops.
     pub(crate) async fn join(
         self: &Arc<Self>,
         after: Option<Cursor>,
         identity: Identity,
         address: Option<IpAddr>,
     ) -> Result<impl Stream<Item = Result<Bytes, Infallible>> + use<>, JoinError> {
-        let (newest, events) = self.subscribe();
-        let connected = self.connections.begin(identity.id(), address, self.clock.wall());
-        if self.connections.len() > self.max_followers {
-            return Err(JoinError::Full);
+        let joined = self.join_at(self.now(), after, identity, address).await;
+        if let Err(error) = &joined {
+            self.count_refusal(*error);
         }
-        let parts = match newest {
-            Some(newest) if after == Some(newest.cursor.into()) => {
-                let hello = Lines::hello(self.now(), false).position(newest);
-                let (sender, parts) = mpsc::channel(1);
-                let _room = sender.try_send(Part::End(newest, hello.into()));
-                parts
-            }
-            _ => self.read(after).await?,
-        };
-        let hub = Arc::clone(self);
-        let parts = Some(parts);
-        let follower = Follower { hub, identity, connected, parts, events, revision: i64::MIN };
-        Ok(unfold(follower, Follower::next))
+        Ok(unfold(joined?, Follower::next))
     }
 
-    /// Reads everything after a cursor from the store, in the background.
-    async fn read(
+    /// Lets a follower join. It measures the ages of positions from `now` and from the moment at
+    /// which it has sent its request, so `now` is a time before anything was waited for.
+    async fn join_at(
         self: &Arc<Self>,
+        now: i64,
         after: Option<Cursor>,
-    ) -> Result<mpsc::Receiver<Part>, JoinError> {
-        let permit = timeout(PATIENCE, Arc::clone(&self.readers).acquire_owned()).await;
-        let Ok(Ok(permit)) = permit else { return Err(JoinError::Busy) };
-        let as_of = self.clock.monotonic();
-        let changes = match &after {
-            Some(after) => self.store.changes_since(after).await?,
-            None => Changes::SnapshotNeeded,
-        };
-        let (sender, parts) = mpsc::channel(WAITING);
-        let position = {
-            let as_of = self.time(as_of);
-            move |cursor: Cursor| FollowPosition { cursor: cursor.into(), as_of }
-        };
-        match changes {
-            Changes::Since(changes, cursor) => {
-                let hello = Lines::hello(self.now(), false);
-                let position = position(cursor);
-                tokio::spawn(async move {
-                    let sent = timeout(WHOLE, send(&sender, hello, &changes));
-                    if sent.await.is_ok_and(|sent| sent) {
-                        end(&sender, position).await;
-                    }
-                    drop(permit);
-                });
+        identity: Identity,
+        address: Option<IpAddr>,
+    ) -> Result<Follower, JoinError> {
+        let connected = self.connect(identity.id(), address, now).ok_or(JoinError::Full)?;
+        let (newest, events) = self.subscribe();
+        let (hub, first, reading, reached) = (Arc::clone(self), None, None, None);
+        let mut follower = Follower { hub, identity, connected, first, reading, events, reached };
+        let first = match newest {
+            Some(newest) if after == Some(newest.cursor.into()) => {
+                follower.reach(newest);
+                Lines::hello(now, false).position(newest)
             }
-            Changes::SnapshotNeeded => {
-                let snapshot = self.store.snapshot().await?;
-                let hello = Lines::hello(self.now(), true);
-                tokio::spawn(async move {
-                    let sent = timeout(WHOLE, send_snapshot(&sender, hello, snapshot)).await;
-                    if let Ok(Some(cursor)) = sent {
-                        end(&sender, position(cursor)).await;
-                    }
-                    drop(permit);
-                });
+            _ => {
+                let first = timeout(PATIENCE, follower.begin(after)).await;
+                Lines::hello(now, first.map_err(|_| JoinError::Busy)??)
             }
-        }
-        Ok(parts)
+        };
+        follower.first = Some(first.into());
+        Ok(follower)
     }
 }
 
 impl Follower {
-    async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
-        if let Some(parts) = &mut self.parts {
-            let bytes = match parts.recv().await? {
-                Part::Lines(lines) => lines,
-                Part::End(position, lines) => {
-                    self.parts = None;
-                    self.reach(position);
-                    lines
-                }
-            };
-            return self.is_welcome().then_some((Ok(bytes), self));
+    /// Begins to read everything after a cursor. Returns whether that is a snapshot.
+    async fn begin(&mut self, after: Option<Cursor>) -> Result<bool, JoinError> {
+        let mut begin = async |after| {
+            let reading = self.reading.insert(self.hub.read(after).ok_or(JoinError::Busy)?);
+            reading.needs_snapshot().await.ok_or(JoinError::Store)
+        };
+        let needs_snapshot = after.is_none() || begin(after).await?;
+        if needs_snapshot {
+            begin(None).await?;
         }
+        Ok(needs_snapshot)
+    }
+
+    async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+        if let Some(first) = self.first.take() {
+            return Some((Ok(first), self));
+        }
+        let ended = self.connected.ended();
+        let lines = tokio::select! {
+            biased;
+            () = ended.cancelled() => return None,
+            lines = self.lines() => lines?,
+        };
+        self.is_welcome().then_some((Ok(lines), self))
+    }
+
+    /// Waits for the next lines. Returns `None` if the follower has to come back for them.
+    async fn lines(&mut self) -> Option<Bytes> {
         loop {
-            let stopping = self.hub.stopping.clone();
-            let event = tokio::select! {
-                biased;
-                () = stopping.cancelled() => return None,
-                event = self.events.recv() => event.ok()?,
-            };
-            if !self.is_welcome() {
-                return None;
+            if let Some(reading) = &mut self.reading {
+                return match reading.next().await? {
+                    Part::Lines(lines) => Some(lines),
+                    Part::End(End::Position(position)) => {
+                        self.reading = None;
+                        self.reach(position);
+                        Some(Lines::default().position(position).into())
+                    }
+                    Part::End(End::SnapshotNeeded) => None,
+                };
             }
-            match event {
-                Event::Changes { position, .. } if position.cursor.revision <= self.revision => {}
-                Event::Changes { after, position, lines } if after <= self.revision => {
+            let cursor = self.reached?;
+            match self.events.recv().await {
+                Ok(Event::Changes { position, .. })
+                    if position.cursor.revision <= cursor.revision => {}
+                Ok(Event::Changes { after, position, lines }) if after <= cursor.revision => {
                     self.reach(position);
-                    return Some((Ok(lines), self));
+                    return Some(lines);
                 }
                 // The follower has read from the store what the cache had not read yet.
-                Event::Heartbeat { position, .. } if position.cursor.revision < self.revision => {}
-                Event::Heartbeat { position, line } => {
+                Ok(Event::Heartbeat { position, .. })
+                    if position.cursor.revision < cursor.revision => {}
+                Ok(Event::Heartbeat { position, line }) if position.cursor == cursor => {
                     self.reach(position);
-                    return Some((Ok(line), self));
+                    return Some(line);
                 }
-                Event::Changes { .. } | Event::Gap => return None,
+                Err(RecvError::Closed) => return None,
+                // The follower does not have changes that are in no event, or no longer.
+                Ok(_) | Err(RecvError::Lagged(_)) => {
+                    self.reading = Some(self.hub.read(Some(cursor.into()))?);
+                }
             }
         }
     }
@@ -185,55 +169,7 @@ impl Follower {
     }
 
     fn reach(&mut self, position: FollowPosition) {
-        self.revision = position.cursor.revision;
+        self.reached = Some(position.cursor);
         self.connected.reached(position);
     }
-}
-
-/// Sends a snapshot up to its end, and returns its cursor.
-async fn send_snapshot(
-    sender: &mpsc::Sender<Part>,
-    mut hello: Lines,
-    mut snapshot: Snapshot,
-) -> Option<Cursor> {
-    loop {
-        let chunk = snapshot.next().await;
-        match chunk.inspect_err(log).ok()? {
-            SnapshotChunk::End(cursor) => {
-                return send(sender, hello, &[]).await.then_some(cursor);
-            }
-            SnapshotChunk::Changes(changes) => {
-                if !send(sender, std::mem::take(&mut hello), &changes).await {
-                    return None;
-                }
-            }
-        }
-    }
-}
-
-/// Sends keys after the lines `first`. Returns whether the follower has taken them.
-async fn send(sender: &mpsc::Sender<Part>, first: Lines, changes: &[Change]) -> bool {
-    let mut lines = first;
-    for group in changes.chunks(GROUP) {
-        let part = Bytes::from(std::mem::take(&mut lines).keys(group));
-        if !part.is_empty() && !send_part(sender, Part::Lines(part)).await {
-            return false;
-        }
-    }
-    let rest = Bytes::from(lines);
-    rest.is_empty() || send_part(sender, Part::Lines(rest)).await
-}
-
-async fn end(sender: &mpsc::Sender<Part>, position: FollowPosition) {
-    let line = Lines::default().position(position).into();
-    send_part(sender, Part::End(position, line)).await;
-}
-
-async fn send_part(sender: &mpsc::Sender<Part>, part: Part) -> bool {
-    timeout(PART, sender.send(part)).await.is_ok_and(|sent| sent.is_ok())
-}
-
-fn log(error: &StoreError) {
-    let error: &dyn std::error::Error = error;
-    tracing::warn!(error, "the keys cannot be read for a follower");
 }

@@ -89,10 +89,7 @@ fn invalid(message: impl Into<String>) -> Problem {
 
 impl From<JoinError> for Problem {
     fn from(error: JoinError) -> Self {
-        match error {
-            JoinError::Full | JoinError::Busy => Self::unavailable(error.to_string()),
-            JoinError::Store(error) => error.into(),
-        }
+        Self::unavailable(error.to_string()).retried()
     }
 }
 
@@ -101,7 +98,7 @@ impl From<ReportError> for Problem {
         match error {
             ReportError::Source | ReportError::NotPossible(_) => invalid(error.to_string()),
             ReportError::TooManySources | ReportError::TooMuchUsage(_) => {
-                Self::unavailable(error.to_string())
+                Self::unavailable(error.to_string()).retried()
             }
         }
     }

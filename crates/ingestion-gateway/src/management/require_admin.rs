@@ -61,18 +61,22 @@ struct Needed {
     challenge: &'static str,
     missing: &'static str,
     not_accepted: &'static str,
+    /// Whether the callers are programs that try again.
+    by_program: bool,
 }
 
 const ADMIN: Needed = Needed {
     challenge: "ApiKey realm=\"management\"",
     missing: "an admin token is required",
     not_accepted: "the admin token is not accepted",
+    by_program: false,
 };
 
 const FOLLOWER: Needed = Needed {
     challenge: "StackState realm=\"management\"",
     missing: "a follower token is required",
     not_accepted: "the follower token is not accepted",
+    by_program: true,
 };
 
 /// Responds to rejected calls. Calls that were denied are also counted, and logged at a limited
@@ -125,6 +129,8 @@ impl Responder for ProblemResponder {
         };
         // `render_and_log_problem` writes the body, because the body contains the tracking key.
         let problem = Problem::new(rejection.http_status(), kind, message);
+        let is_retried = self.needed.by_program && rejection.http_status().is_server_error();
+        let problem = if is_retried { problem.retried() } else { problem };
         let mut response = problem.into_response().map(|_| Bytes::new());
         if rejection.http_status() == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static(self.needed.challenge);
