@@ -121,9 +121,14 @@ impl Hub {
         }
     }
 
-    /// Adds the usage in a report, unless it was added before.
-    pub(crate) fn report(&self, report: UsageReport) -> Result<(), ReportError> {
-        self.reports.add(report, &self.cache, &*self.clock)
+    /// Adds the usage in a report, which came with the token that has this id, unless it was added
+    /// before.
+    pub(crate) fn report(
+        &self,
+        token: Option<u64>,
+        report: UsageReport,
+    ) -> Result<(), ReportError> {
+        self.reports.add(token, report, &self.cache, &*self.clock)
     }
 
     /// Returns the followers that are connected with the token that has this id.

@@ -9,7 +9,15 @@ use ingestion_keys::cache::{KeyCache, TooMuchUsage};
 use ingestion_keys::clock::{Clock, Timestamp};
 use ingestion_keys::{KeyId, NotPossible, Usage};
 
-/// The largest number of processes whose reports are remembered.
+use crate::config::UsageConfig;
+
+/// The largest number of keys in a report. A follower sends more of them in several reports.
+const MAX_KEYS: usize = 100;
+
+/// The largest number of clients of a key in a report. No cache keeps more of them.
+const MAX_CLIENTS: usize = UsageConfig::MAX_SOURCES as usize;
+
+/// The largest number of processes with the same token whose reports are remembered.
 const MAX_SOURCES: usize = 10_000;
 
 /// A process that has not reported for this long may be forgotten.
@@ -21,11 +29,17 @@ pub(crate) enum ReportError {
     /// The source is not 32 hexadecimal digits.
     #[error("`source`: expected 32 hexadecimal digits")]
     Source,
+    /// There are too many keys.
+    #[error("`keys`: more than {MAX_KEYS} keys")]
+    TooManyKeys,
+    /// There are too many clients of a key.
+    #[error("`sources`: more than {MAX_CLIENTS} sources of a key")]
+    TooManyClients,
     /// An id or an address is not possible.
     #[error("`keys`: an id or an address is not possible")]
     NotPossible(#[from] NotPossible),
     /// Too many processes report usage.
-    #[error("too many processes report usage")]
+    #[error("too many processes report usage with this token")]
     TooManySources,
     /// The store could not be written for long.
     #[error("usage that was reported before could not be written yet")]
@@ -34,9 +48,10 @@ pub(crate) enum ReportError {
 
 /// The number of the last report of each process. A report that is sent again, because its answer
 /// was lost, is not counted again. The numbers and the usage that is not written yet are lost
-/// together when the gateway is killed.
+/// together when the gateway is killed. Each token has its own processes, so that whoever has one
+/// token neither uses up the memory for another one, nor reports in the name of its processes.
 #[derive(Debug, Default)]
-pub(super) struct Reports(Mutex<HashMap<u128, Last>>);
+pub(super) struct Reports(Mutex<HashMap<Option<u64>, HashMap<u128, Last>>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Last {
@@ -45,20 +60,29 @@ struct Last {
 }
 
 impl Reports {
-    /// Adds the usage in a report to the usage in `cache`, unless it was added before.
+    /// Adds the usage in a report, which came with the token that has this id, to the usage in
+    /// `cache`, unless it was added before.
     pub(super) fn add(
         &self,
+        token: Option<u64>,
         report: UsageReport,
         cache: &KeyCache,
         clock: &dyn Clock,
     ) -> Result<(), ReportError> {
         let source = source(&report.source).ok_or(ReportError::Source)?;
+        if report.keys.len() > MAX_KEYS {
+            return Err(ReportError::TooManyKeys);
+        }
+        if report.keys.iter().any(|key| key.sources.len() > MAX_CLIENTS) {
+            return Err(ReportError::TooManyClients);
+        }
         let (now, sent) = (clock.wall(), Timestamp::from_millis(report.timestamp));
         let mut usage =
             report.keys.into_iter().map(Usage::from_report).collect::<Result<Vec<_>, _>>()?;
         usage.iter_mut().for_each(|usage| correct(usage, now, sent));
         let last = Last { number: report.number, at: clock.monotonic() };
         let mut reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let reports = reports.entry(token).or_default();
         if reports.get(&source).is_some_and(|before| before.number >= report.number) {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
-use ingestion_api::{FollowEvent, FollowPosition};
+use ingestion_api::{FollowEvent, FollowPosition, KeySource, KeyUsage, UsageReport};
 use ingestion_keys::KeyRole;
 use ingestion_keys::cache::{FollowerTokens, KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{Clock, ManualClock, Timestamp};
@@ -240,6 +240,32 @@ async fn slow_followers_keep_nobody_waiting() {
         let events = until_position(&mut slow).await;
         assert!(matches!(events[..], [FollowEvent::Hello(_)]), "{events:?}");
     }
+}
+
+// Scenario: reports have more keys, and more clients of a key, than a follower sends. Then two
+// tokens report in the name of the same process, each with the same number, twice.
+// Guarantee: reports that are too large are refused, and count nothing. The reports of each token
+// count once.
+#[tokio::test]
+async fn reports_are_limited_and_belong_to_a_token() {
+    let env = TestEnv::new(2).await;
+    let key = env.create(KeyRole::Ingestion).await.key.record.id;
+    let usage = |id: i64, sources: usize| {
+        let address = "192.0.2.1".to_owned();
+        let source = KeySource { address, user_agent: None, last_used_timestamp: 0 };
+        let sources = vec![source; sources];
+        KeyUsage { id, accepted: 1, sources, ..KeyUsage::default() }
+    };
+    let report = |number, keys| UsageReport { source: "0f".repeat(16), number, timestamp: 0, keys };
+    let many_keys: Vec<_> = (1..=101).map(|id| usage(id, 0)).collect();
+    assert_eq!(env.hub.report(Some(1), report(1, many_keys)), Err(ReportError::TooManyKeys));
+    let many_clients = report(1, vec![usage(key.get(), 101)]);
+    assert_eq!(env.hub.report(Some(1), many_clients), Err(ReportError::TooManyClients));
+    for token in [1, 2, 1, 2] {
+        assert_eq!(env.hub.report(Some(token), report(1, vec![usage(key.get(), 100)])), Ok(()));
+    }
+    env.cache.flush_usage(&*env.store).await.unwrap();
+    assert_eq!(env.store.get(key).await.unwrap().unwrap().usage.accepted, 2);
 }
 
 // Scenario: the store cannot be read.

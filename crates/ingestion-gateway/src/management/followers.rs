@@ -68,7 +68,7 @@ pub(super) async fn report(
     body: Body,
 ) -> Result<Response, Problem> {
     let report: UsageReport = json::read_up_to(MAX_REPORT, body).await?;
-    hub.report(report)?;
+    hub.report(who.id(), report)?;
     count(&who, address, &headers);
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -96,7 +96,10 @@ impl From<JoinError> for Problem {
 impl From<ReportError> for Problem {
     fn from(error: ReportError) -> Self {
         match error {
-            ReportError::Source | ReportError::NotPossible(_) => invalid(error.to_string()),
+            ReportError::Source
+            | ReportError::TooManyKeys
+            | ReportError::TooManyClients
+            | ReportError::NotPossible(_) => invalid(error.to_string()),
             ReportError::TooManySources | ReportError::TooMuchUsage(_) => {
                 Self::unavailable(error.to_string()).retried()
             }
