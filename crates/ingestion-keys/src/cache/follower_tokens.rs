@@ -28,6 +28,7 @@ impl ServerAuthenticator for FollowerTokens {
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
         let cache = &*self.0;
         ready(cache.verdict(&cache.follower_tokens, credential, |entry, digest| {
+            cache.usage.leave_out(entry.id, digest);
             entry.decide(&*cache.clock, digest, &cache.usage)
         }))
     }

@@ -98,7 +98,7 @@ fn before_the_first_snapshot_only_formats_are_decided() {
 // the token expires, is deleted, and is missing in a restored store.
 // Guarantee: the token is unknown with telemetry, and the key is unknown as the token of a
 // follower. The token is allowed for following as long as it is valid, and its standing says the
-// same. The number of keys does not include tokens.
+// same. Neither the number of keys nor the totals of their usage include tokens.
 #[tokio::test]
 async fn a_token_of_a_follower_only_follows() {
     let env = TestEnv::new();
@@ -130,6 +130,10 @@ async fn a_token_of_a_follower_only_follows() {
     assert!(matches!(follows(1), Err(Some(Revoked))));
     assert_eq!((env.decide(1), env.cache.len()), (Outcome::Deny(Unknown), 1));
     assert_eq!(env.cache.standing(&open), Standing::Denied(Revoked));
+    for _ in 0..3 {
+        env.cache.flush_usage(&*env.store).await.unwrap();
+        assert_eq!(env.cache.usage_totals(), UsageTotals::default());
+    }
     env.store.restart([1; 16]);
     env.catch_up().await;
     assert!(matches!(follows(1), Err(Some(Unknown))));

@@ -67,8 +67,18 @@ pub(super) struct KeyUse {
     unflushed: Option<Box<Usage>>,
     /// Everything that was ever taken from the counters.
     taken: UsageTotal,
-    /// Whether the totals of this key are told apart.
-    pub(super) is_listed: bool,
+    pub(super) totals: Totals,
+}
+
+/// Where the totals of a key are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Totals {
+    /// They are told apart.
+    Listed,
+    /// They are added to those of all other keys.
+    Others,
+    /// Nowhere, because the key is the token of a follower: its requests are not telemetry.
+    LeftOut,
 }
 
 /// An identity whose counters are flushed.
@@ -261,18 +271,10 @@ impl Registry {
     /// the key stay registered for as long as a running request has one of them.
     fn count(&self, id: KeyId, digest: &DigestPrefix, identities: &[CountedIdentity]) {
         let used = self.used.pin();
-        let new = || {
-            Arc::new(Mutex::new(KeyUse {
-                digest: *digest,
-                counted: Vec::with_capacity(1),
-                unflushed: None,
-                taken: UsageTotal::default(),
-                is_listed: false,
-            }))
-        };
+        let new = || Arc::new(Mutex::new(KeyUse::new(digest, Totals::Others)));
         let mut key = lock(used.get_or_insert_with(id, new));
-        if key.counted.is_empty() && !key.is_listed {
-            key.is_listed = self.list_one_more();
+        if key.counted.is_empty() && key.totals == Totals::Others && self.list_one_more() {
+            key.totals = Totals::Listed;
         }
         key.counted.iter_mut().for_each(|counted| counted.replaced = true);
         key.counted.extend(
@@ -280,6 +282,12 @@ impl Registry {
                 .iter()
                 .map(|identity| Counted { identity: identity.clone(), replaced: false }),
         );
+    }
+
+    /// Leaves a key out of the totals. This is called before the first use of the key.
+    pub(super) fn leave_out(&self, id: KeyId, digest: &DigestPrefix) {
+        let new = || Arc::new(Mutex::new(KeyUse::new(digest, Totals::LeftOut)));
+        self.used.pin().get_or_insert_with(id, new);
     }
 
     /// Takes a place among the keys whose totals are told apart. Returns whether there was one.
@@ -323,9 +331,10 @@ impl Registry {
                 Retired::SeenByFlush => {
                     if let Some(key) = used.remove(id) {
                         let key = lock(key);
-                        match key.is_listed {
-                            true => _ = self.listed.fetch_sub(1, Ordering::Relaxed),
-                            false => forgotten.add(key.total(self)),
+                        match key.totals {
+                            Totals::Listed => _ = self.listed.fetch_sub(1, Ordering::Relaxed),
+                            Totals::Others => forgotten.add(key.total(self)),
+                            Totals::LeftOut => {}
                         }
                     }
                     false
@@ -374,6 +383,11 @@ impl fmt::Debug for Registry {
 }
 
 impl KeyUse {
+    fn new(digest: &DigestPrefix, totals: Totals) -> Self {
+        let (counted, taken) = (Vec::with_capacity(1), UsageTotal::default());
+        Self { digest: *digest, counted, unflushed: None, taken, totals }
+    }
+
     /// Returns the usage since the process started.
     pub(super) fn total(&self, registry: &Registry) -> UsageTotal {
         let mut total = self.taken;
