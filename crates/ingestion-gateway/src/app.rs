@@ -104,8 +104,7 @@ impl App {
             KeyService::new(Arc::clone(&key_store), Arc::clone(&cache), Arc::clone(&clock));
         let server = Server::new(config.limits, &config.trusted_proxies, &meter);
         let (followed, stopping) = (Arc::clone(&key_store), server.stopping().clone());
-        // Followers do not give way. The other connections are for administrators.
-        let max_followers = capacity.control / 4 * 3;
+        let max_followers = capacity.followers();
         let (followers, clock_of_hub) = (Arc::clone(&cache), Arc::clone(&clock));
         let hub = Hub::start(followers, followed, clock_of_hub, stopping, max_followers, &meter);
         let admin_tokens = match &config.management {
