@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingestion_keys::cache::{FollowerTokens, KeyCache, KeyCacheOptions};
+use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::service::KeyService;
 use ingestion_keys::store::{KeyStore, StoreError};
@@ -194,9 +194,8 @@ impl App {
         let telemetry = telemetry.router(readiness, config.upstream.discards());
 
         if let (Some(socket), Some(tokens)) = (sockets.management, admin_tokens) {
-            let (service, authorizer) = (service.clone(), authorizer.clone());
-            let (hub, tokens) =
-                (Arc::clone(&hub), (tokens, FollowerTokens::new(Arc::clone(&cache))));
+            let (service, authorizer, hub) =
+                (service.clone(), authorizer.clone(), Arc::clone(&hub));
             let management =
                 management::router(service, authorizer, hub, tokens, call_lines, clock, &meter)?;
             server

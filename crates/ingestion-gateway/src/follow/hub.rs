@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ingestion_api::{FollowPosition, FollowerConnection, UsageReport};
-use ingestion_keys::cache::{KeyCache, Progress};
+use ingestion_keys::cache::{FollowerTokens, KeyCache, Progress};
 use ingestion_keys::clock::Clock;
 use ingestion_keys::store::{Cursor, KeyStore};
 use opentelemetry::KeyValue;
@@ -119,6 +119,11 @@ impl Hub {
                 let _nobody = self.events.send(Event::Heartbeat { position, line });
             }
         }
+    }
+
+    /// Returns an authenticator that allows the tokens of followers.
+    pub(crate) fn tokens(&self) -> FollowerTokens {
+        FollowerTokens::new(Arc::clone(&self.cache))
     }
 
     /// Adds the usage in a report, which came with the token that has this id, unless it was added

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use ingestion_api::{FollowEvent, FollowPosition, KeySource, KeyUsage, UsageReport};
 use ingestion_keys::KeyRole;
-use ingestion_keys::cache::{FollowerTokens, KeyCache, KeyCacheOptions};
+use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{Clock, ManualClock, Timestamp};
 use ingestion_keys::service::{IssuedKey, KeyService, NewKey};
 use ingestion_keys::store::{Cursor, KeyStore, MemoryStore};
@@ -290,9 +290,8 @@ async fn a_stream_ends_when_its_token_is_deleted() {
     let env = TestEnv::new(2).await;
     let token = env.create(KeyRole::Follower).await;
     env.catch_up().await;
-    let tokens = FollowerTokens::new(Arc::clone(&env.cache));
     let credential = Credential::new("StackState", token.secret.expose_secret()).unwrap();
-    let Ok(Decision::Allow(identity)) = tokens.authenticate(&credential).await else {
+    let Ok(Decision::Allow(identity)) = env.hub.tokens().authenticate(&credential).await else {
         panic!("the token is not accepted")
     };
     let mut events = env.join_as(identity, None).await.unwrap();

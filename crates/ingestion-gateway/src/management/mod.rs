@@ -5,7 +5,7 @@ mod followers;
 mod json;
 mod openapi;
 mod problem;
-mod require_admin;
+mod require_token;
 mod wire;
 
 use std::sync::Arc;
@@ -15,7 +15,6 @@ use axum::middleware;
 use bytes::Bytes;
 use http::StatusCode;
 use ingestion_api::route;
-use ingestion_keys::cache::FollowerTokens;
 use ingestion_keys::clock::Clock;
 use ingestion_keys::service::KeyService;
 use opentelemetry::metrics::Meter;
@@ -53,14 +52,14 @@ pub(crate) fn router(
     service: KeyService,
     authorizer: Authorizer,
     hub: Arc<Hub>,
-    (tokens, follower_tokens): (TokenFile, FollowerTokens),
+    admin_tokens: TokenFile,
     throttle: Arc<LogThrottle>,
     clock: Arc<dyn Clock>,
     meter: &Meter,
 ) -> Result<Router, SetUpError> {
     let require_follower =
-        require_admin::require_follower(follower_tokens, Arc::clone(&throttle), meter);
-    let require_admin = require_admin::require_admin(tokens, throttle, meter);
+        require_token::require_follower(hub.tokens(), Arc::clone(&throttle), meter);
+    let require_admin = require_token::require_admin(admin_tokens, throttle, meter);
     let api = OpenApiRouter::new()
         .routes(routes!(calls::server_info))
         .routes(routes!(calls::list, calls::create))

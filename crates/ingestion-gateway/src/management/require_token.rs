@@ -1,5 +1,5 @@
-//! Allows only administrators to call the API, and only followers to follow. Requests of
-//! administrators have a token from the admin token file.
+//! Allows a call only with the token that it needs. The calls of administrators need a token from
+//! the admin token file, and the calls of followers need the token of a follower.
 
 use std::sync::Arc;
 
