@@ -4,12 +4,9 @@ use clap::{Args, Subcommand};
 use ingestion_api::{FollowerConnection, GenerateRequest, IngestionApiKey, KeyRole};
 use serde_json::json;
 
-use super::Session;
-use super::ingestion_api_key::create::{KeyName, print_new_key};
-use super::ingestion_api_key::list::{last_use, or_dash, status};
-use super::ingestion_api_key::rotate::{RotateArgs, rotate};
-use super::ingestion_api_key::value::{self, Expiration};
-use super::ingestion_api_key::{IdArgs, time};
+use super::key::{IdArgs, KeyName, RotateArgs, last_use, or_dash, print_new_key, rotate, status};
+use super::value::{self, Expiration};
+use super::{Session, time};
 use crate::client::Server;
 use crate::error::{Failure, FailureKind};
 use crate::printer::{Table, sorted};

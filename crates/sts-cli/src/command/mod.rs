@@ -3,6 +3,9 @@
 mod context;
 mod follower;
 mod ingestion_api_key;
+mod key;
+mod time;
+mod value;
 pub(crate) mod version;
 
 use crate::client::{Connection, Server};

@@ -1,14 +1,12 @@
-//! `sts ingestion-api-key create`, and how a new key is printed.
+//! `sts ingestion-api-key create`.
 
 use clap::Args;
-use ingestion_api::{GenerateRequest, GeneratedKey};
-use secrecy::ExposeSecret;
-use serde_json::json;
+use ingestion_api::GenerateRequest;
 
-use super::Session;
-use super::value::{self, Expiration};
+use super::{INGESTION_API_KEY, Session};
+use crate::command::key::print_new_key;
+use crate::command::value::{self, Expiration};
 use crate::error::Failure;
-use crate::printer::{Printer, escape, sorted};
 
 /// The flags of `create`.
 #[derive(Args)]
@@ -33,53 +31,4 @@ pub(super) fn run(session: &Session<'_>, args: &CreateArgs) -> Result<(), Failur
         role: None,
     })?;
     print_new_key(&session.printer, &key, &INGESTION_API_KEY)
-}
-
-/// What a key is called in the output.
-pub(in crate::command) struct KeyName {
-    pub(in crate::command) json: &'static str,
-    pub(in crate::command) text: &'static str,
-    /// The command for these keys.
-    pub(in crate::command) command: &'static str,
-}
-
-pub(super) const INGESTION_API_KEY: KeyName = KeyName {
-    json: "ingestion-api-key",
-    text: "Ingestion API Key",
-    command: "sts ingestion-api-key",
-};
-
-/// Prints a new key with its secret. The secret cannot be printed again later. Warns if another key
-/// has the same name.
-pub(in crate::command) fn print_new_key(
-    printer: &Printer,
-    key: &GeneratedKey,
-    called: &KeyName,
-) -> Result<(), Failure> {
-    let secret = escape(key.api_key.expose_secret());
-    let result = if printer.is_json() {
-        sorted(&json!({called.json: key}))
-            .map_err(Into::into)
-            .and_then(|value| printer.json(&value))
-    } else if printer.is_quiet() {
-        printer.line(&secret)
-    } else {
-        let secret = printer.highlight(&secret);
-        printer.success(&format!("{} generated: {secret}\n", called.text))
-    };
-    let hint = format!(
-        "The key with the id {id} was created, but nobody can read it any more: delete it with \
-         `{} delete --id {id}`",
-        called.command,
-        id = key.key.id
-    );
-    result.map_err(|error| Failure::from(error).with_hint(&hint))?;
-    if key.duplicate_name == Some(true) {
-        printer.warning(&format!(
-            "another key has the name {} too; the new key has the id {}",
-            escape(&key.key.name),
-            key.key.id
-        ));
-    }
-    Ok(())
 }

@@ -5,7 +5,8 @@ use ingestion_api::IngestionApiKey;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::{IdArgs, Session, require_no_token};
+use super::{Session, require_no_token};
+use crate::command::key::IdArgs;
 use crate::error::{Failure, FailureKind};
 use crate::printer::escape;
 

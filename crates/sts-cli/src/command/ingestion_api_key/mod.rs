@@ -1,19 +1,18 @@
 //! `sts ingestion-api-key`. Each command has a module.
 
 mod check;
-pub(super) mod create;
+mod create;
 mod delete;
 mod describe;
-pub(super) mod list;
-pub(super) mod rotate;
-pub(super) mod time;
+mod list;
+mod rotate;
 mod update;
-pub(super) mod value;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use ingestion_api::{IngestionApiKey, KeyRole};
 
 use super::Session;
+use super::key::{IdArgs, KeyName, RotateArgs};
 use crate::client::Server;
 use crate::error::{Failure, FailureKind};
 
@@ -58,19 +57,17 @@ pub(crate) enum KeyCommand {
                       key is printed once and cannot be displayed again. The other key expires \
                       after the overlap, or at its own expiration if that is earlier."
     )]
-    Rotate(rotate::RotateArgs),
+    Rotate(RotateArgs),
     /// Change an Ingestion Api Key
     #[command(long_about = "Change the given fields of a key. The other fields keep their values.")]
     Update(update::UpdateArgs),
 }
 
-/// The flag of the commands that work on one key.
-#[derive(Args)]
-pub(crate) struct IdArgs {
-    /// ID of the API Key
-    #[arg(long, short, value_name = "int", value_parser = value::id, allow_hyphen_values = true)]
-    pub(super) id: i64,
-}
+const INGESTION_API_KEY: KeyName = KeyName {
+    json: "ingestion-api-key",
+    text: "Ingestion API Key",
+    command: "sts ingestion-api-key",
+};
 
 impl KeyCommand {
     /// Runs the command.

@@ -4,8 +4,9 @@ use clap::Args;
 use ingestion_api::UpdateRequest;
 use serde_json::json;
 
-use super::value::{self, Expiration};
-use super::{IdArgs, Session, require_no_token};
+use super::{Session, require_no_token};
+use crate::command::key::IdArgs;
+use crate::command::value::{self, Expiration};
 use crate::error::Failure;
 use crate::printer::sorted;
 

@@ -18,7 +18,7 @@ impl Expiration {
 }
 
 /// Parses a date in the form `yyyy-MM-dd`.
-pub(in crate::command) fn expiration(text: &str) -> Result<Expiration, String> {
+pub(super) fn expiration(text: &str) -> Result<Expiration, String> {
     let text = text.trim();
     let form = || "expected a date such as 2030-12-31 (yyyy-MM-dd)".to_owned();
     let parts = text.split('-').collect::<Vec<_>>();

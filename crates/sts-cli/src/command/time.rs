@@ -8,7 +8,7 @@ const DAY: i64 = 86_400_000;
 
 /// Formats an expiration, which is in milliseconds since the epoch. The result is a date if the
 /// expiration is at midnight, and a date with a time otherwise.
-pub(in crate::command) fn expiration(millis: i64) -> String {
+pub(super) fn expiration(millis: i64) -> String {
     let days = SignedDuration::from_hours(millis / DAY * 24);
     match Date::constant(1970, 1, 1).checked_add(days) {
         Ok(date) if millis % DAY == 0 => date.to_string(),
