@@ -117,6 +117,8 @@ impl Session<'_> {
                         self.ready.send_replace(true);
                     }
                 }
+                // A later version of the gateway sends events that this version does not need.
+                _ => {}
             }
         }
     }
