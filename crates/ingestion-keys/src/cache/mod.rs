@@ -55,6 +55,8 @@ pub struct KeyCache {
     follower_tokens: Map<Entry>,
     /// The time until which the cache decides, in nanoseconds of the monotonic clock.
     fresh_until: AtomicU64,
+    /// How long the machine was suspended when this was last looked at, in nanoseconds.
+    suspended: AtomicU64,
     /// The revision of the store up to which the cache has read its changes.
     revision: AtomicI64,
     usage: Registry,
@@ -127,6 +129,7 @@ impl KeyCache {
             keys: Map::default(),
             follower_tokens: Map::default(),
             fresh_until: AtomicU64::new(0),
+            suspended: AtomicU64::new(nanoseconds(clock.suspended())),
             revision: AtomicI64::new(0),
             usage: Registry::new(&options),
             writer: Mutex::default(),
@@ -190,9 +193,10 @@ impl KeyCache {
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         let fresh_until = self.fresh_until.load(Ordering::Acquire);
-        let read_at = fresh_until.checked_sub(nanoseconds(self.options.max_staleness))?;
-        let age = nanoseconds(self.clock.monotonic()).saturating_sub(read_at);
-        Some(Duration::from_nanos(age))
+        let now = nanoseconds(self.clock.monotonic());
+        let age =
+            now.saturating_add(nanoseconds(self.options.max_staleness)).saturating_sub(fresh_until);
+        (fresh_until > 0).then_some(Duration::from_nanos(age))
     }
 
     /// Returns the revision of the store up to which the cache has read the changes. Returns `None`
