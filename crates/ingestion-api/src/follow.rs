@@ -5,7 +5,8 @@
 //! is a [`FollowEvent`] in JSON. The first line is a hello. Then keys come, and a position after
 //! them. The follower has everything up to a position once it has applied all keys before the
 //! position. From then on, keys come when they change, always with a position after them. A
-//! position without keys comes every few seconds.
+//! position without keys comes every few seconds. A follower ignores events and fields that it does
+//! not know.
 //!
 //! ```text
 //! {"hello":{"now":81000,"snapshot":true}}
@@ -32,10 +33,12 @@ pub struct FollowQuery {
     pub after: Option<FollowCursor>,
 }
 
-/// One line of the response to [`FOLLOW`](crate::route::FOLLOW).
+/// One line of the response to [`FOLLOW`](crate::route::FOLLOW). Later versions can have other
+/// events, which a follower ignores.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", try_from = "Line")]
+#[non_exhaustive]
 pub enum FollowEvent {
     /// The first line.
     Hello(FollowHello),
@@ -43,7 +46,23 @@ pub enum FollowEvent {
     Keys(Vec<FollowedKey>),
     /// The end of a group of keys, or a sign of life.
     Position(FollowPosition),
+    /// An event of a later version. It is only received, and never sent.
+    #[serde(skip)]
+    Unknown,
 }
+
+/// A line as it is received. Unlike an enum, it accepts an event of any kind.
+#[derive(Deserialize)]
+struct Line {
+    hello: Option<FollowHello>,
+    keys: Option<Vec<FollowedKey>>,
+    position: Option<FollowPosition>,
+}
+
+/// A line has several events.
+#[derive(Debug, thiserror::Error)]
+#[error("expected one event")]
+struct SeveralEvents;
 
 /// The first line of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +91,7 @@ pub struct FollowPosition {
 }
 
 /// A key of the gateway in its current state. The key itself is not part of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct FollowedKey {
@@ -170,6 +189,29 @@ pub struct KeyUsage {
     pub sources: Vec<KeySource>,
 }
 
+impl TryFrom<Line> for FollowEvent {
+    type Error = SeveralEvents;
+
+    fn try_from(line: Line) -> Result<Self, SeveralEvents> {
+        match line {
+            Line { hello: Some(hello), keys: None, position: None } => Ok(Self::Hello(hello)),
+            Line { hello: None, keys: Some(keys), position: None } => Ok(Self::Keys(keys)),
+            Line { hello: None, keys: None, position: Some(position) } => {
+                Ok(Self::Position(position))
+            }
+            Line { hello: None, keys: None, position: None } => Ok(Self::Unknown),
+            _ => Err(SeveralEvents),
+        }
+    }
+}
+
+impl fmt::Debug for FollowedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("FollowedKey");
+        debug.field("revision", &self.revision).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Display for FollowCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.revision, hexadecimal::text(&self.change_id))
@@ -251,7 +293,8 @@ mod tests {
     use super::*;
 
     // Scenario: each kind of event is serialized and deserialized again.
-    // Guarantee: the texts are as documented, have no line end, and lose nothing.
+    // Guarantee: the texts are as documented, have no line end, and lose nothing. `Debug` does not
+    // show a digest.
     #[test]
     fn events_are_lines_of_json() {
         let cursor = FollowCursor { revision: 7, change_id: [0xa5; 16] };
@@ -288,7 +331,27 @@ mod tests {
             let text = serde_json::to_string(&event).unwrap();
             assert_eq!(text, expected);
             assert!(!text.contains('\n'));
+            assert!(!format!("{event:?}").contains(&format!("{:?}", [0x1f_u8; 2])[1..7]));
             assert_eq!(serde_json::from_str::<FollowEvent>(&text).unwrap(), event);
+        }
+    }
+
+    // Scenario: a gateway of a later version sends an event of another kind, and events with more
+    // fields. Then a line has two events, and another one a key without a digest.
+    // Guarantee: what is known is received, and the rest is passed over. A line that could hide
+    // what is known is an error.
+    #[test]
+    fn events_of_later_versions_are_passed_over() {
+        let parse = |text: &str| serde_json::from_str::<FollowEvent>(text).ok();
+        let hello = FollowEvent::Hello(FollowHello { now: 1, snapshot: false });
+        for (text, event) in [
+            (r#"{"groups":[{"keys":1}]}"#, Some(FollowEvent::Unknown)),
+            (r#"{"hello":{"now":1,"snapshot":false,"version":2},"more":0}"#, Some(hello)),
+            (r#"{"keys":[],"hello":{"now":1,"snapshot":false}}"#, None),
+            (r#"{"keys":[{"revision":5,"id":6}]}"#, None),
+            (r#"{"keys":[]"#, None),
+        ] {
+            assert_eq!(parse(text), event, "{text}");
         }
     }
 

@@ -224,20 +224,23 @@ impl Usage {
         self.denied = self.denied.saturating_add(later.denied);
         self.bytes = self.bytes.saturating_add(later.bytes);
         self.last_used_at = self.last_used_at.max(later.last_used_at);
-        for client in later.clients {
+        let mut all = std::mem::take(&mut self.clients);
+        all.extend(later.clients);
+        all.retain(|client| Some(client.last_used_at) >= oldest_client);
+        // Clients of the same flush have the same time. The sort is stable, so that these clients
+        // keep their order.
+        all.sort_by_key(|client| std::cmp::Reverse(client.last_used_at));
+        for client in all {
+            if self.clients.len() == max_clients {
+                break;
+            }
             let same = |known: &KeyClient| {
                 known.address == client.address && known.user_agent == client.user_agent
             };
-            match self.clients.iter_mut().find(|known| same(known)) {
-                Some(known) => known.last_used_at = known.last_used_at.max(client.last_used_at),
-                None => self.clients.push(client),
+            if !self.clients.iter().any(same) {
+                self.clients.push(client);
             }
         }
-        self.clients.retain(|client| Some(client.last_used_at) >= oldest_client);
-        // Clients of the same flush have the same time. The sort is stable, so that these clients
-        // keep their order.
-        self.clients.sort_by_key(|client| std::cmp::Reverse(client.last_used_at));
-        self.clients.truncate(max_clients);
     }
 }
 

@@ -30,6 +30,7 @@
 //! | [`store::CommitError`] | stores | a change conflicts with another change, or could not be stored |
 
 pub mod audit;
+mod backoff;
 pub mod cache;
 pub mod clock;
 #[cfg(test)]

@@ -34,10 +34,14 @@ impl Lines {
     }
 
     fn with(mut self, event: &FollowEvent) -> Self {
-        if let Err(error) = serde_json::to_writer(&mut self.0, event) {
-            tracing::error!(%error, "an event for followers cannot be written as JSON");
+        let start = self.0.len();
+        match serde_json::to_writer(&mut self.0, event) {
+            Ok(()) => self.0.push(b'\n'),
+            Err(error) => {
+                self.0.truncate(start);
+                tracing::error!(%error, "an event for followers cannot be written as JSON");
+            }
         }
-        self.0.push(b'\n');
         self
     }
 }

@@ -67,7 +67,7 @@ impl KeyCache {
             Changes::SnapshotNeeded => (None, self.load(store).await?),
         };
         *cursor = Some(next);
-        self.refresh(next.revision, began);
+        self.refresh(next.revision, began, Duration::ZERO);
         if let Some(observer) = self.observer.get() {
             observer(Progress { changes: changes.as_deref(), cursor: next, as_of: began });
         }
@@ -75,12 +75,28 @@ impl KeyCache {
     }
 
     /// Notes that everything up to this revision is in force, and that the store had nothing newer
-    /// at this time of the monotonic clock.
-    pub(crate) fn refresh(&self, revision: i64, as_of: Duration) {
+    /// at the time that was `age` before the time `at` of the monotonic clock.
+    pub(crate) fn refresh(&self, revision: i64, at: Duration, age: Duration) {
+        self.notice_suspension();
         self.revision.store(revision, Ordering::Release);
         self.prune();
-        let fresh_until = nanoseconds(as_of.saturating_add(self.options.max_staleness));
-        self.fresh_until.fetch_max(fresh_until, Ordering::Release);
+        let until = nanoseconds(at.saturating_add(self.options.max_staleness));
+        // With 0, the cache has never read its store.
+        let until = until.saturating_sub(nanoseconds(age)).max(1);
+        self.fresh_until.fetch_max(until, Ordering::Release);
+    }
+
+    /// Lets the cache be older by the time in which the machine was suspended since the last call,
+    /// because the monotonic clock did not count this time.
+    pub(crate) fn notice_suspension(&self) {
+        let suspended = nanoseconds(self.clock.suspended());
+        let before = self.suspended.fetch_max(suspended, Ordering::AcqRel);
+        let lost = suspended.saturating_sub(before);
+        if lost > 0 {
+            let older = |until: u64| (until > 0).then(|| until.saturating_sub(lost).max(1));
+            // Nothing is older if the store was never read.
+            let _read = self.fresh_until.fetch_update(Ordering::AcqRel, Ordering::Acquire, older);
+        }
     }
 
     /// Reads the store for the first time. While the store is
@@ -150,6 +166,7 @@ impl KeyCache {
                 }
             }
             clocks = self.compare_clocks(clocks);
+            self.notice_suspension();
             retry.wait().await;
         }
     }

@@ -118,7 +118,8 @@ impl KeyHandle {
     /// Notes the client of an allowed request. The call never waits. If several requests add a
     /// client at the same moment, some of the clients are not noted.
     ///
-    /// A user agent that contains a key is not noted, because clients are stored and shown.
+    /// A user agent that contains a key is not noted, because clients are stored and shown. One that
+    /// has other characters than those that are visible in ASCII is not noted either.
     pub fn add_client(&self, address: IpAddr, user_agent: Option<&str>) {
         if self.max_clients == 0 {
             return;
@@ -140,8 +141,11 @@ impl KeyHandle {
     }
 }
 
-/// Returns what is kept of a user agent: its first characters, or nothing if it contains a key.
+/// Returns what is kept of a user agent: its first characters, or nothing if it contains a key or a
+/// character that is not visible in ASCII. HTTP has no other characters, and stores and terminals
+/// could take them for something else.
 pub(super) fn kept(user_agent: &str) -> Option<&str> {
-    let end = user_agent.char_indices().nth(USER_AGENT_LEN).map(|(end, _)| end);
-    (!user_agent.contains(KEY_PREFIX)).then(|| &user_agent[..end.unwrap_or(user_agent.len())])
+    let is_kept = user_agent.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+        && !user_agent.contains(KEY_PREFIX);
+    is_kept.then(|| &user_agent[..user_agent.len().min(USER_AGENT_LEN)])
 }

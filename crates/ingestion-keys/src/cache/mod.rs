@@ -6,6 +6,7 @@ mod follow;
 mod follower_tokens;
 mod identities;
 mod key_handle;
+mod reported;
 mod retry;
 mod standing;
 #[cfg(test)]
@@ -30,10 +31,11 @@ use self::follow::Observer;
 pub use self::follow::Progress;
 pub use self::follower_tokens::FollowerTokens;
 pub use self::key_handle::KeyHandle;
+pub use self::reported::TooMuchUsage;
 pub use self::standing::Standing;
 pub use self::totals::{UsageTotal, UsageTotals};
+pub use self::usage::PendingUsage;
 use self::usage::Registry;
-pub use self::usage::{PendingUsage, TooMuchUsage};
 use crate::clock::{Clock, Timestamp};
 use crate::key::{KeyDigest, KeyRole};
 use crate::store::{Change, Cursor, KeyState, TOMBSTONE_RETENTION};
@@ -53,6 +55,8 @@ pub struct KeyCache {
     follower_tokens: Map<Entry>,
     /// The time until which the cache decides, in nanoseconds of the monotonic clock.
     fresh_until: AtomicU64,
+    /// How long the machine was suspended when this was last looked at, in nanoseconds.
+    suspended: AtomicU64,
     /// The revision of the store up to which the cache has read its changes.
     revision: AtomicI64,
     usage: Registry,
@@ -125,6 +129,7 @@ impl KeyCache {
             keys: Map::default(),
             follower_tokens: Map::default(),
             fresh_until: AtomicU64::new(0),
+            suspended: AtomicU64::new(nanoseconds(clock.suspended())),
             revision: AtomicI64::new(0),
             usage: Registry::new(&options),
             writer: Mutex::default(),
@@ -188,9 +193,10 @@ impl KeyCache {
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         let fresh_until = self.fresh_until.load(Ordering::Acquire);
-        let read_at = fresh_until.checked_sub(nanoseconds(self.options.max_staleness))?;
-        let age = nanoseconds(self.clock.monotonic()).saturating_sub(read_at);
-        Some(Duration::from_nanos(age))
+        let now = nanoseconds(self.clock.monotonic());
+        let age =
+            now.saturating_add(nanoseconds(self.options.max_staleness)).saturating_sub(fresh_until);
+        (fresh_until > 0).then_some(Duration::from_nanos(age))
     }
 
     /// Returns the revision of the store up to which the cache has read the changes. Returns `None`

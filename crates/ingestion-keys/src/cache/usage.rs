@@ -11,7 +11,8 @@ use otlp_auth::{CountedIdentity, Identity};
 
 use super::digest_prefix::DigestPrefix;
 use super::identities::Identities;
-use super::key_handle::{KeyHandle, SeenClient, kept};
+use super::key_handle::{KeyHandle, SeenClient};
+use super::reported::Reported;
 use super::totals::{MAX_LISTED, UsageTotal};
 use super::{KeyCache, KeyCacheOptions};
 use crate::clock::Timestamp;
@@ -24,9 +25,6 @@ const BATCH: usize = 1000;
 /// A key with at least this many counted requests since the last flush gets separate counters for
 /// each core.
 const BUSY: u64 = 1000;
-
-/// The largest number of keys with reported usage that is not in the store yet.
-const MAX_REPORTED: usize = 200_000;
 
 /// The largest number of cores for which a key gets separate counters.
 const MAX_CORES: usize = 64;
@@ -43,7 +41,7 @@ pub(super) struct Registry {
     /// The number of used keys whose totals are told apart.
     listed: AtomicUsize,
     /// The usage that followers have reported, until it is in the store.
-    reported: Mutex<HashMap<KeyId, Usage>>,
+    pub(super) reported: Reported,
     /// The totals of the keys that were not told apart and do not exist any more.
     pub(super) forgotten: Mutex<UsageTotal>,
     max_clients: usize,
@@ -92,11 +90,6 @@ struct Counted {
 /// A key with usage to be flushed.
 type Unflushed = (KeyId, Arc<Mutex<KeyUse>>);
 
-/// There is reported usage of too many keys that could not be written yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is usage of too many keys that could not be written yet")]
-pub struct TooMuchUsage;
-
 /// The usage that is not in the store yet. While this value exists, nothing is flushed. A caller
 /// that reads the store meanwhile can therefore add the pending usage exactly once.
 #[derive(Debug)]
@@ -143,36 +136,14 @@ impl KeyCache {
             }
         }
         loop {
-            let usage = self.usage.take_reported(limit);
+            let usage = self.usage.reported.take(limit);
             if usage.is_empty() {
                 break;
             }
-            let added = add(UsageBatch { usage: usage.clone(), max_clients, oldest_client }).await;
-            if added.is_err() {
-                self.usage.report(usage);
-                return added;
-            }
+            add(UsageBatch { usage, max_clients, oldest_client }).await?;
+            self.usage.reported.written();
         }
         self.usage.forget_retired();
-        Ok(())
-    }
-
-    /// Adds usage that a follower has reported. The next flush writes it to the store together with
-    /// the usage of this process. Usage of a key that does not exist is ignored then.
-    ///
-    /// # Errors
-    ///
-    /// [`TooMuchUsage`] if there is usage of too many keys that could not be written yet. Nothing
-    /// is added then.
-    pub fn report_usage(&self, mut usage: Vec<(KeyId, Usage)>) -> Result<(), TooMuchUsage> {
-        for client in usage.iter_mut().flat_map(|(_, usage)| &mut usage.clients) {
-            client.user_agent =
-                client.user_agent.take().and_then(|agent| kept(&agent).map(Into::into));
-        }
-        if lock(&self.usage.reported).len() + usage.len() > MAX_REPORTED {
-            return Err(TooMuchUsage);
-        }
-        self.usage.report(usage);
         Ok(())
     }
 
@@ -220,9 +191,7 @@ impl PendingUsage<'_> {
                 key.usage.add(usage, limit, None);
             }
         }
-        if let Some(reported) = lock(&self.registry.reported).get(&key.record.id) {
-            key.usage.add(reported.clone(), limit, None);
-        }
+        self.registry.reported.add_to(key.record.id, &mut key.usage, limit);
         // Old clients are also removed here. The store removes them only when it adds usage, and
         // this key may not be used any more.
         key.usage.add(Usage::default(), limit, Some(now.saturating_sub(self.retain_clients)));
@@ -294,21 +263,6 @@ impl Registry {
     fn list_one_more(&self) -> bool {
         let one_more = |listed| (listed < MAX_LISTED).then_some(listed + 1);
         self.listed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
-    }
-
-    /// Adds usage that a follower has reported.
-    fn report(&self, usage: Vec<(KeyId, Usage)>) {
-        let mut reported = lock(&self.reported);
-        for (id, usage) in usage {
-            reported.entry(id).or_default().add(usage, self.max_clients, None);
-        }
-    }
-
-    /// Takes the reported usage of at most `limit` keys.
-    fn take_reported(&self, limit: usize) -> Vec<(KeyId, Usage)> {
-        let mut reported = lock(&self.reported);
-        let ids: Vec<_> = reported.keys().copied().take(limit).collect();
-        ids.into_iter().filter_map(|id| reported.remove_entry(&id)).collect()
     }
 
     /// Notes that a key is not in the store any more.

@@ -30,6 +30,7 @@ pub struct FollowerBuilder {
     ca_file: Option<PathBuf>,
     options: KeyCacheOptions,
     report_interval: Duration,
+    clock: Arc<dyn Clock>,
 }
 
 /// Why a follower cannot start. No variant carries a token.
@@ -57,6 +58,12 @@ pub enum StartError {
     /// The HTTP client cannot be made.
     #[error("the HTTP client cannot be made")]
     Client(#[source] reqwest::Error),
+    /// A duration is zero. Then the follower would never decide, or would report without a pause.
+    #[error("`{setting}` must not be zero")]
+    Zero {
+        /// The name of the setting.
+        setting: &'static str,
+    },
     /// The operating system gives no random numbers.
     #[error("there are no random numbers")]
     Random(#[source] getrandom::Error),
@@ -70,6 +77,7 @@ impl FollowerBuilder {
             ca_file: None,
             options: KeyCacheOptions::default(),
             report_interval: REPORT_INTERVAL,
+            clock: Arc::new(SystemClock),
         }
     }
 
@@ -100,7 +108,8 @@ impl FollowerBuilder {
 
     /// Sets how long the authenticator decides without knowing whether there are changes. This is
     /// also how long a revoked key may be accepted while the gateway cannot be reached. The default
-    /// is 10 minutes. Less than 30 seconds would make it undecided when a gateway starts again.
+    /// is 10 minutes. Less than a minute would make it undecided when a gateway starts again, or
+    /// answers slowly. Zero is an error of the start.
     #[must_use]
     pub fn max_staleness(self, max_staleness: Duration) -> Self {
         Self { options: KeyCacheOptions { max_staleness, ..self.options }, ..self }
@@ -114,10 +123,18 @@ impl FollowerBuilder {
         Self { options: KeyCacheOptions { answers_are_reported: true, ..self.options }, ..self }
     }
 
-    /// Sets the time between two reports of usage. The default is 10 seconds.
+    /// Sets the time between two reports of usage. The default is 10 seconds. Zero is an error of
+    /// the start.
     #[must_use]
     pub fn report_interval(self, report_interval: Duration) -> Self {
         Self { report_interval, ..self }
+    }
+
+    /// Sets the clock by which keys expire and become too old to decide. The default is
+    /// [`SystemClock`].
+    #[must_use]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
     }
 
     /// Starts to follow, in tasks of the current Tokio runtime. The call does not wait for the
@@ -125,15 +142,23 @@ impl FollowerBuilder {
     ///
     /// # Errors
     ///
-    /// When the URL, the token, or a file cannot be used.
+    /// When the URL, the token, a file, or a duration cannot be used.
     pub async fn start(self) -> Result<Follower, StartError> {
+        for (setting, duration) in [
+            ("max_staleness", self.options.max_staleness),
+            ("report_interval", self.report_interval),
+        ] {
+            if duration.is_zero() {
+                return Err(StartError::Zero { setting });
+            }
+        }
         let auth = self.auth.endpoint(self.url.as_str()).build()?;
         let ca = match self.ca_file {
             Some(path) => Some(read(&path)?),
             None => None,
         };
         let gateway = Arc::new(Gateway::new(&self.url, auth, ca.as_deref())?);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let clock = self.clock;
         let cache = Arc::new(KeyCache::new(Arc::clone(&clock), self.options));
         let reporter = Reporter::new(Arc::clone(&gateway), Arc::clone(&clock));
         let reporter = Arc::new(reporter.map_err(StartError::Random)?);
@@ -141,6 +166,8 @@ impl FollowerBuilder {
         let (mut following, mut reporting) = (JoinSet::new(), JoinSet::new());
         let followed = Arc::clone(&cache);
         following.spawn(async move { session::follow(&gateway, &followed, &*clock, &ready).await });
+        let suspended = Arc::clone(&cache);
+        following.spawn(async move { session::notice_suspensions(&suspended).await });
         let (reported, interval) = (Arc::clone(&reporter), self.report_interval);
         let used = Arc::clone(&cache);
         let (stop, mut stopped) = watch::channel(false);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use http::header::RETRY_AFTER;
 use ingestion_api::{FollowCursor, UsageReport, route};
 use otlp_auth::client::BearerTokenAuth;
 use reqwest::redirect::Policy;
@@ -33,8 +34,8 @@ pub(super) struct Gateway {
 pub(super) enum RequestError {
     #[error("the gateway does not accept the token of this follower")]
     Token,
-    #[error("the gateway refuses the request with status {0}")]
-    Status(StatusCode),
+    #[error("the gateway refuses the request with status {status}")]
+    Refused { status: StatusCode, retry_after: Option<Duration> },
     #[error("the gateway cannot be reached")]
     Connection(#[source] reqwest::Error),
     #[error("the gateway does not answer")]
@@ -54,6 +55,8 @@ impl Gateway {
             // A redirected request would send the token to another host.
             .redirect(Policy::none())
             .connect_timeout(CONNECT)
+            // An idle connection would take a place at the gateway from another follower.
+            .pool_max_idle_per_host(0)
             .tls_backend_preconfigured(tls(ca, is_plaintext)?);
         if is_plaintext {
             // A proxy would get the token.
@@ -85,7 +88,11 @@ impl Gateway {
         match response.status() {
             StatusCode::UNAUTHORIZED => Err(RequestError::Token),
             status if status.is_success() => Ok(response),
-            status => Err(RequestError::Status(status)),
+            status => {
+                let seconds = response.headers().get(RETRY_AFTER).and_then(|it| it.to_str().ok());
+                let retry_after = seconds.and_then(|it| it.parse().ok()).map(Duration::from_secs);
+                Err(RequestError::Refused { status, retry_after })
+            }
         }
     }
 }

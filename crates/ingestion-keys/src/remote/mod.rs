@@ -9,15 +9,18 @@ mod session;
 mod tests;
 
 use std::fmt;
+use std::future::Ready;
 use std::sync::Arc;
 use std::time::Duration;
 
+use otlp_auth::server::ServerAuthenticator;
+use otlp_auth::{Credential, Identity, Verdict};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use self::builder::{FollowerBuilder, StartError};
 use self::reporter::Reporter;
-use crate::cache::KeyCache;
+use crate::cache::{KeyCache, Standing};
 
 /// How long the last report of usage may take.
 const LAST_REPORT: Duration = Duration::from_secs(5);
@@ -56,7 +59,7 @@ pub struct Follower {
     cache: Arc<KeyCache>,
     reporter: Arc<Reporter>,
     is_ready: watch::Receiver<bool>,
-    /// The task that follows.
+    /// The task that follows, and the one that notices suspensions.
     following: JoinSet<()>,
     /// The task that reports usage, until `stop` has the value `true`.
     reporting: JoinSet<()>,
@@ -74,8 +77,8 @@ impl Follower {
     /// Returns the authenticator that decides on requests. It is also valid after the follower was
     /// dropped, until it is undecided.
     #[must_use]
-    pub fn authenticator(&self) -> Arc<KeyCache> {
-        Arc::clone(&self.cache)
+    pub fn authenticator(&self) -> FollowedKeys {
+        FollowedKeys(Arc::clone(&self.cache))
     }
 
     /// Waits until the follower has got all keys. Before that, the authenticator is undecided.
@@ -99,6 +102,40 @@ impl Follower {
         if tokio::time::timeout(LAST_REPORT, report).await.is_err() {
             tracing::warn!("the last usage of keys was not reported in time");
         }
+    }
+}
+
+/// Decides on requests from the keys that a [`Follower`] has. Clones share the keys.
+#[derive(Clone, Debug)]
+pub struct FollowedKeys(Arc<KeyCache>);
+
+impl FollowedKeys {
+    /// Checks whether the key of a request that is still open is still valid
+    /// ([`KeyCache::standing`]).
+    #[must_use]
+    pub fn standing(&self, identity: &Identity) -> Standing {
+        self.0.standing(identity)
+    }
+
+    /// Returns how long this authenticator would still decide if nothing came from the gateway from
+    /// now on. Returns `None` if it is undecided now.
+    #[must_use]
+    pub fn fresh_for(&self) -> Option<Duration> {
+        self.0.fresh_for()
+    }
+}
+
+impl ServerAuthenticator for FollowedKeys {
+    type Future = Ready<Verdict>;
+
+    #[inline]
+    fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
+        self.0.authenticate(credential)
+    }
+
+    #[inline]
+    fn verdict_at_once(&self, credential: &Credential<'_>) -> Result<Verdict, Self::Future> {
+        self.0.verdict_at_once(credential)
     }
 }
 

@@ -88,9 +88,10 @@ impl Reporter {
         match self.gateway.report(report).await {
             Ok(()) => {}
             Err(
-                error @ RequestError::Status(
-                    StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE,
-                ),
+                error @ RequestError::Refused {
+                    status: StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE,
+                    ..
+                },
             ) => {
                 let error: &dyn Error = &error;
                 tracing::error!(error, "a report of the usage of keys is refused, and dropped");

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::connection::{Gateway, RequestError};
+use crate::backoff;
 use crate::cache::KeyCache;
 use crate::clock::Clock;
 use crate::store::Change;
@@ -23,10 +24,22 @@ const SILENCE: Duration = Duration::from_secs(20);
 /// The largest line, in bytes. A gateway sends lines of at most 256 keys.
 const MAX_LINE: usize = 4 << 20;
 
-/// The time before the first attempt to connect again, and the longest time between two attempts.
-/// Each time is shortened at random by up to a half, so that followers do not come back together.
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-const MAX_DELAY: Duration = Duration::from_secs(10);
+/// The longest time for which a connection is used. Each time is shortened at random by up to a
+/// half. Times of the gateway are measured from the beginning of a connection, and the clocks of
+/// two machines do not run equally fast, above all while one of them is being corrected.
+const LIFETIME: Duration = Duration::from_secs(180);
+
+/// The longest time before the first attempt to connect again. A gateway that stops disconnects all
+/// of its followers at once, so each of them waits for a random part of this time.
+const SPREAD: Duration = Duration::from_secs(1);
+
+/// The longest time between two attempts, unless the gateway asks for more, and the longest time
+/// that a gateway can ask for.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// The time between two looks at whether the machine was suspended.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A connection has ended.
 #[derive(Debug, thiserror::Error)]
@@ -39,10 +52,13 @@ enum Ended {
     Silent,
     #[error("the gateway has ended the connection")]
     Closed,
+    #[error("the connection was used for long enough")]
+    Renewed,
     #[error("the gateway sent a line with more than {MAX_LINE} bytes")]
     LongLine,
-    #[error("the gateway sent a line that is no event")]
-    NoEvent(#[source] serde_json::Error),
+    /// The text of the error would have a part of the line.
+    #[error("the gateway sent a line that is no event, because of column {0}")]
+    NoEvent(usize),
     #[error("the gateway sent a key that is not possible")]
     NotPossible(#[from] NotPossible),
     #[error("the gateway sent no hello, or a second one")]
@@ -58,6 +74,8 @@ struct Session<'a> {
     cursor: Option<FollowCursor>,
     /// Whether the last connection has reached a position.
     has_progressed: bool,
+    /// Whether it was logged that the gateway is followed.
+    is_following: bool,
 }
 
 /// Follows the gateway. The future never ends.
@@ -67,25 +85,39 @@ pub(super) async fn follow(
     clock: &dyn Clock,
     ready: &watch::Sender<bool>,
 ) {
-    let (cursor, has_progressed) = (None, false);
-    let mut session = Session { gateway, cache, clock, ready, cursor, has_progressed };
-    let (mut delay, mut logged) = (FIRST_DELAY, None);
+    let (cursor, has_progressed, is_following) = (None, false, false);
+    let mut session =
+        Session { gateway, cache, clock, ready, cursor, has_progressed, is_following };
+    let (mut failures, mut logged) = (0_u32, None);
     loop {
         session.has_progressed = false;
         let Err(ended) = session.connect().await;
+        if let Ended::Renewed = ended {
+            continue;
+        }
+        session.is_following = false;
         if session.has_progressed {
-            (delay, logged) = (FIRST_DELAY, None);
+            (failures, logged) = (0, None);
         }
         log(&ended, &mut logged, cache);
-        tokio::time::sleep(shortened(delay)).await;
-        delay = (delay * 2).min(MAX_DELAY);
+        tokio::time::sleep(wait(&ended, failures, backoff::random())).await;
+        failures = failures.saturating_add(1);
+    }
+}
+
+/// Looks again and again at whether the machine was suspended. The future never ends.
+pub(super) async fn notice_suspensions(cache: &KeyCache) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        cache.notice_suspension();
     }
 }
 
 impl Session<'_> {
     /// Connects, and applies what the gateway sends until the connection ends.
     async fn connect(&mut self) -> Result<Infallible, Ended> {
-        let asked_at = self.clock.monotonic();
+        let asked_at = self.elapsed();
+        let lifetime = backoff::jittered(LIFETIME, backoff::random());
         let response = self.gateway.follow(self.cursor).await?;
         let mut lines = Lines { response, received: Vec::new() };
         let FollowEvent::Hello(hello) = lines.next().await? else { return Err(Ended::Hello) };
@@ -105,36 +137,62 @@ impl Session<'_> {
                     if std::mem::take(&mut in_snapshot) {
                         self.cache.end_snapshot();
                     }
-                    self.cursor = Some(position.cursor);
-                    let now = self.clock.monotonic();
-                    let as_of = as_of(asked_at, &hello, &position).min(now);
-                    self.cache.refresh(position.cursor.revision, as_of);
-                    if !std::mem::replace(&mut self.has_progressed, true) {
-                        tracing::info!(
-                            revision = position.cursor.revision,
-                            "following the gateway"
-                        );
-                        self.ready.send_replace(true);
+                    let since_asked = self.elapsed().saturating_sub(asked_at);
+                    self.reach(position.cursor, age(since_asked, &hello, &position));
+                    if since_asked >= lifetime {
+                        return Err(Ended::Renewed);
                     }
                 }
+                // A later version of the gateway sends events that this version does not need.
+                _ => {}
             }
         }
     }
+
+    /// Notes that the keys are everything up to a cursor, and how old they are.
+    fn reach(&mut self, cursor: FollowCursor, age: Duration) {
+        self.cache.refresh(cursor.revision, self.clock.monotonic(), age);
+        self.cursor = Some(cursor);
+        self.has_progressed = true;
+        if !std::mem::replace(&mut self.is_following, true) {
+            tracing::info!(revision = cursor.revision, "following the gateway");
+            self.ready.send_replace(true);
+        }
+    }
+
+    /// Returns the time since some moment in the past. It also counts the time in which the machine
+    /// was suspended.
+    fn elapsed(&self) -> Duration {
+        self.clock.monotonic().saturating_add(self.clock.suspended())
+    }
 }
 
-/// Returns the time of a position on the clock of this process.
+/// Returns the age of a position, which was received this long after the moment before the request.
 ///
 /// The clocks of the two processes are not compared. The gateway said its `now` after the request
-/// had been sent. So the gateway's times, measured from its `now`, are no later than the same times
-/// measured from the moment before the request. The result is too early by as long as the request
-/// took, and never too late, however long the position was on its way.
-fn as_of(asked_at: Duration, hello: &FollowHello, position: &FollowPosition) -> Duration {
-    let since = position.as_of.saturating_sub(hello.now);
-    let distance = Duration::from_millis(since.unsigned_abs());
-    match since < 0 {
-        true => asked_at.saturating_sub(distance),
-        false => asked_at.saturating_add(distance),
+/// had been sent. So the position is no older than the result, and younger by at most as long as
+/// the request took, however long the position was on its way.
+fn age(since_asked: Duration, hello: &FollowHello, position: &FollowPosition) -> Duration {
+    let since_hello = position.as_of.saturating_sub(hello.now);
+    let distance = Duration::from_millis(since_hello.unsigned_abs());
+    match since_hello < 0 {
+        true => since_asked.saturating_add(distance),
+        false => since_asked.saturating_sub(distance),
     }
+}
+
+/// Returns how long to wait after a connection has ended, if as many attempts as `failures` have
+/// failed since a connection reached a position. `random` is between 0 and 1.
+fn wait(ended: &Ended, failures: u32, random: f64) -> Duration {
+    let pause = match failures {
+        0 => SPREAD.mul_f64(random),
+        _ => backoff::jittered(backoff::pause(failures, MAX_PAUSE), random),
+    };
+    let asked = match ended {
+        Ended::Request(RequestError::Refused { retry_after, .. }) => *retry_after,
+        _ => None,
+    };
+    pause + asked.unwrap_or_default().min(MAX_RETRY_AFTER)
 }
 
 /// The kind of a reason.
@@ -154,7 +212,7 @@ impl Lines {
                 let end = searched + end;
                 let event = serde_json::from_slice(&self.received[..end]);
                 self.received.drain(..=end);
-                return event.map_err(Ended::NoEvent);
+                return event.map_err(|error: serde_json::Error| Ended::NoEvent(error.column()));
             }
             searched = self.received.len();
             if searched > MAX_LINE {
@@ -184,28 +242,44 @@ fn log(ended: &Ended, logged: &mut Option<Kind>, cache: &KeyCache) {
     }
 }
 
-/// Shortens a delay at random by up to a half.
-fn shortened(delay: Duration) -> Duration {
-    delay.mul_f64(1.0 - fastrand::f64() / 2.0)
-}
-
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
 
     // Scenario: positions are as of a time before and after the hello.
     // Guarantee: the age is measured from the moment before the request, however long the request
-    // and the positions were on their way.
+    // and the positions were on their way. No position is younger than nothing.
     #[test]
     fn the_age_counts_from_the_request() {
-        let asked_at = Duration::from_secs(100);
         let hello = FollowHello { now: 5000, snapshot: false };
         let cursor = FollowCursor { revision: 1, change_id: [0; 16] };
-        let at = |as_of| as_of_secs(asked_at, &hello, &FollowPosition { cursor, as_of });
-        assert_eq!([at(4000), at(5000), at(65_000), at(-200_000)], [99.0, 100.0, 160.0, 0.0]);
+        let age = |since_asked, as_of| {
+            let position = FollowPosition { cursor, as_of };
+            age(Duration::from_secs(since_asked), &hello, &position).as_secs()
+        };
+        assert_eq!([age(7, 4000), age(7, 5000), age(7, 10_000), age(7, 13_000)], [8, 7, 2, 0]);
+        assert!(age(7, i64::MIN) > 1 << 50 && age(7, i64::MAX) == 0);
     }
 
-    fn as_of_secs(asked_at: Duration, hello: &FollowHello, position: &FollowPosition) -> f64 {
-        as_of(asked_at, hello, position).as_secs_f64()
+    // Scenario: a connection that was used ends, attempts fail again and again, and a gateway asks
+    // for a pause.
+    // Guarantee: the first attempts of many followers are spread over a second. Later pauses grow
+    // up to ten seconds. A pause that the gateway asks for comes on top, up to a minute.
+    #[test]
+    fn followers_come_back_one_by_one() {
+        let millis = |ended: &Ended, failures| {
+            [0.0, 0.5, 1.0].map(|random| wait(ended, failures, random).as_millis())
+        };
+        assert_eq!(millis(&Ended::Closed, 0), [0, 500, 1000]);
+        assert_eq!(millis(&Ended::Silent, 1), [50, 75, 100]);
+        assert_eq!(millis(&Ended::Silent, u32::MAX), [5000, 7500, 10_000]);
+        let refused = |retry_after| {
+            let (status, retry_after) = (StatusCode::SERVICE_UNAVAILABLE, Some(retry_after));
+            Ended::from(RequestError::Refused { status, retry_after })
+        };
+        assert_eq!(millis(&refused(Duration::from_secs(3)), 1), [3050, 3075, 3100]);
+        assert_eq!(millis(&refused(Duration::MAX), 0), [60_000, 60_500, 61_000]);
     }
 }

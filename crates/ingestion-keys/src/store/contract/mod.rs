@@ -18,15 +18,16 @@
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by a panic")]
 
 pub(crate) mod fixture;
+mod usage;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use self::fixture::{NOW, commit, id, record};
+pub use self::usage::*;
+use self::usage::{batch, used};
 use super::*;
 use crate::audit::{AuditAction, FieldChange, FromTo};
-use crate::key::KeyClient;
 
 /// Makes a `#[test]` of each test of the [contract](crate::store::contract). The argument is the
 /// path of an async function that returns an empty store and a guard, which is dropped after the
@@ -48,6 +49,7 @@ macro_rules! store_contract {
             usage_adds_up,
             clients_are_few_and_recent,
             usage_of_no_key_is_passed_over,
+            a_strange_report_is_written,
             old_tombstones_are_forgotten,
             a_change_wakes_followers,
             followers_converge,
@@ -342,81 +344,6 @@ pub async fn the_audit_has_every_change(store: &Store) {
     assert!(store.audit(entries[2].revision, 10).await.unwrap().is_empty());
 }
 
-fn used(accepted: u64, at: i64) -> Usage {
-    Usage {
-        accepted,
-        failed: 2,
-        denied: 1,
-        bytes: 10,
-        last_used_at: Some(Timestamp::from_millis(at)),
-        clients: Vec::new(),
-    }
-}
-
-fn batch(usage: Vec<(KeyId, Usage)>) -> UsageBatch {
-    UsageBatch { usage, max_clients: 2, oldest_client: Some(Timestamp::from_millis(100)) }
-}
-
-/// Scenario: the usage of a key is added in two batches. The last use in the second batch is
-/// earlier than the last use in the first. The key is changed between the batches, and deleted at
-/// the end.
-/// Guarantee: the counters add up, and the latest use stays. A change of the key does not change
-/// its usage. Adding usage does not make a new revision. The usage is deleted with the key.
-pub async fn usage_adds_up(store: &Store) {
-    let key = insert(store, 1, "n").await;
-    insert(store, 2, "n").await;
-    let before = cursor(store).await;
-    store.add_usage(batch(vec![(id(1), used(3, 200)), (id(2), used(1, 300))])).await.unwrap();
-    let after = cursor(store).await;
-    assert_eq!(before, after);
-    let updated = KeyRecord { name: "m".to_owned(), ..key };
-    let revision =
-        store.commit(commit(2, vec![Write::Update(updated.clone())])).await.unwrap().revision;
-    store.add_usage(batch(vec![(id(1), used(4, 150))])).await.unwrap();
-    let sum = Usage {
-        accepted: 7,
-        failed: 4,
-        denied: 2,
-        bytes: 20,
-        last_used_at: Some(Timestamp::from_millis(200)),
-        clients: Vec::new(),
-    };
-    assert_eq!(store.get(id(1)).await.unwrap().unwrap().usage, sum);
-    assert_eq!(store.list().await.unwrap()[1].usage, used(1, 300));
-    store.commit(commit(3, vec![Write::Delete(KeyRecord { revision, ..updated })])).await.unwrap();
-    assert_eq!(store.list().await.unwrap().len(), 1);
-}
-
-/// Scenario: more clients use a key than are kept. One client uses the key twice, and one client
-/// used it too long ago.
-/// Guarantee: `get` returns the latest clients, the latest first and each client once. `list`
-/// returns no clients.
-pub async fn clients_are_few_and_recent(store: &Store) {
-    insert(store, 1, "n").await;
-    let address = |last| IpAddr::from([192, 0, 2, last]);
-    let client = |last, at| KeyClient {
-        address: address(last),
-        user_agent: (last % 2 == 0).then(|| "a \"b\"".to_owned()),
-        last_used_at: Timestamp::from_millis(at),
-    };
-    for (last, at) in [(1, 99), (2, 110), (3, 120), (2, 130), (5, 125)] {
-        let usage = Usage { clients: vec![client(last, at)], ..Usage::default() };
-        store.add_usage(batch(vec![(id(1), usage)])).await.unwrap();
-    }
-    let clients = store.get(id(1)).await.unwrap().unwrap().usage.clients;
-    assert_eq!(clients, [client(2, 130), client(5, 125)]);
-    assert!(store.list().await.unwrap()[0].usage.clients.is_empty());
-}
-
-/// Scenario: a batch has the usage of a key that does not exist and of a key that exists.
-/// Guarantee: the usage of the existing key is added, and the other usage is ignored.
-pub async fn usage_of_no_key_is_passed_over(store: &Store) {
-    insert(store, 2, "n").await;
-    store.add_usage(batch(vec![(id(1), used(1, 200)), (id(2), used(1, 200))])).await.unwrap();
-    assert_eq!(store.get(id(2)).await.unwrap().unwrap().usage.accepted, 1);
-    assert_eq!(store.get(id(1)).await.unwrap(), None);
-}
-
 /// Scenario: two keys are deleted, at 1000 ms and at 2000 ms. Then everything before 2000 ms is
 /// pruned.
 /// Guarantee: only the first tombstone is removed, and every audit entry stays.
@@ -488,11 +415,12 @@ mod tests {
     #[test]
     fn the_macro_runs_every_test() {
         let source = include_str!("mod.rs");
-        let tests: Vec<&str> = source
-            .lines()
+        let tests: Vec<&str> = [source, include_str!("usage.rs")]
+            .into_iter()
+            .flat_map(str::lines)
             .filter_map(|line| line.strip_prefix("pub async fn ")?.split('(').next())
             .collect();
-        assert!(tests.len() >= 16, "{tests:?}");
+        assert!(tests.len() >= 17, "{tests:?}");
         for test in tests {
             assert!(source.lines().any(|line| line.trim() == format!("{test},")), "{test}");
         }

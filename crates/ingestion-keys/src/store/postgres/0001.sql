@@ -28,9 +28,7 @@ CREATE TABLE ingestion_keys.keys (
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL,
     successor bigint,
-    description text,
-    -- What the key is for: `ingestion` or `follower`.
-    role text NOT NULL
+    description text
 );
 CREATE INDEX keys_by_revision ON ingestion_keys.keys (revision);
 CREATE INDEX keys_by_name ON ingestion_keys.keys (name);
@@ -39,8 +37,7 @@ CREATE TABLE ingestion_keys.tombstones (
     id bigint PRIMARY KEY,
     revision bigint NOT NULL,
     digest bytea NOT NULL,
-    deleted_at bigint NOT NULL,
-    role text NOT NULL
+    deleted_at bigint NOT NULL
 );
 CREATE INDEX tombstones_by_revision ON ingestion_keys.tombstones (revision);
 
