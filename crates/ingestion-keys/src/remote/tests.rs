@@ -243,7 +243,17 @@ async fn a_connection_is_renewed() {
     wait_for(&follower, 1, allow("n")).await;
     clock.advance(seconds(180));
     exchange.position(2, 90_000).await;
-    let mut renewed = gateway.request(FOLLOW).await;
+    let lines = async {
+        // The follower does not leave because nothing comes.
+        while exchange.stream.write_all(b"{}\n").await.is_ok() {
+            tokio::time::sleep(seconds(1)).await;
+        }
+        std::future::pending().await
+    };
+    let mut renewed = tokio::select! {
+        renewed = gateway.request(FOLLOW) => renewed,
+        () = lines => unreachable!(),
+    };
     assert!(renewed.line.contains("?after=2."), "{}", renewed.line);
     assert_eq!(outcome(&follower, 1), Outcome::Undecided);
     renewed.hello(90_000, false).await;
