@@ -181,6 +181,16 @@ async fn with_clock(gateway: &Scripted) -> (Follower, Arc<ManualClock>) {
     (follower.start().await.unwrap(), clock)
 }
 
+/// Checks that the follower decides on a key that it has and on another one for exactly this long,
+/// and is undecided about both from then on.
+fn decides_for(left: Duration, follower: &Follower, clock: &ManualClock) {
+    let outcomes = || (outcome(follower, 1), outcome(follower, 2));
+    clock.advance(left - Duration::from_millis(1));
+    assert_eq!(outcomes(), (allow("n"), Outcome::Deny(Unknown)));
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(outcomes(), (Outcome::Undecided, Outcome::Undecided));
+}
+
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -204,16 +214,7 @@ async fn what_a_follower_has_is_as_old_as_the_gateway_says() {
     timeout(PATIENCE, follower.ready()).await.unwrap();
     let keys = follower.authenticator();
     assert_eq!((follower.cache.age(), keys.fresh_for()), (Some(seconds(23)), Some(seconds(37))));
-    clock.advance(Duration::from_millis(36_999));
-    assert_eq!(
-        (outcome(&follower, 1), outcome(&follower, 2)),
-        (allow("n"), Outcome::Deny(Unknown))
-    );
-    clock.advance(Duration::from_millis(1));
-    assert_eq!(
-        (outcome(&follower, 1), outcome(&follower, 2)),
-        (Outcome::Undecided, Outcome::Undecided)
-    );
+    decides_for(seconds(37), &follower, &clock);
 
     // 40 seconds have passed since the request.
     exchange.position(2, 110_000).await;
@@ -292,16 +293,7 @@ async fn a_follower_that_is_cut_off_is_undecided() {
     drop(exchange);
     gateway.request(FOLLOW).await.answer("401 Unauthorized").await;
     let _unanswered = gateway.request(FOLLOW).await;
-    clock.advance(MAX_STALENESS - Duration::from_millis(1));
-    assert_eq!(
-        (outcome(&follower, 1), outcome(&follower, 2)),
-        (allow("n"), Outcome::Deny(Unknown))
-    );
-    clock.advance(Duration::from_millis(1));
-    assert_eq!(
-        (outcome(&follower, 1), outcome(&follower, 2)),
-        (Outcome::Undecided, Outcome::Undecided)
-    );
+    decides_for(MAX_STALENESS, &follower, &clock);
 }
 
 // Scenario: the answer to a report is lost. Then a key is used again, and the follower stops.
