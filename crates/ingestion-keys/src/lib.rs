@@ -25,7 +25,7 @@
 //! | error | from | means |
 //! |---|---|---|
 //! | [`service::CreateError`], [`service::GetError`], [`service::UpdateError`], [`service::RotateError`], [`service::ChangeError`] | the service | the call is not valid, or could not be carried out |
-//! | `remote::StartError` | a follower | the URL, the token or the certificates of a gateway cannot be used |
+//! | `remote::StartError` | a follower | the URL, the token, the certificates or a duration cannot be used |
 //! | [`store::StoreError`] | stores | a store could not be read or written; the kind of the error says what can be done |
 //! | [`store::CommitError`] | stores | a change conflicts with another change, or could not be stored |
 

@@ -118,8 +118,8 @@ impl KeyHandle {
     /// Notes the client of an allowed request. The call never waits. If several requests add a
     /// client at the same moment, some of the clients are not noted.
     ///
-    /// A user agent that contains a key is not noted, because clients are stored and shown. One that
-    /// has other characters than those that are visible in ASCII is not noted either.
+    /// A user agent that contains a key is not noted, because clients are stored and shown. One
+    /// with other characters than those that are visible in ASCII is not noted either.
     pub fn add_client(&self, address: IpAddr, user_agent: Option<&str>) {
         if self.max_clients == 0 {
             return;
