@@ -184,6 +184,32 @@ async fn waiting_makes_a_position_no_older() {
     assert_eq!((hello.now, position(&events).as_of), (0, 10_000));
 }
 
+// Scenario: the gateway has not read its store for 20 seconds when a follower joins that has
+// everything, and for 25 seconds when a heartbeat comes. Then it reads a change, which the follower
+// takes later.
+// Guarantee: each position says when the store was read, and not when the position was sent.
+#[tokio::test]
+async fn a_position_is_as_old_as_the_last_read() {
+    let env = TestEnv::new(2).await;
+    let (_, first) = env.joined(None).await;
+    env.clock.advance(Duration::from_secs(20));
+    let mut events = env.join(Some(first.cursor.into())).await.unwrap();
+    let got = until_position(&mut events).await;
+    let Some(FollowEvent::Hello(hello)) = got.first() else { panic!("{got:?}") };
+    assert_eq!((hello.now, position(&got).as_of), (20_000, 0));
+    env.clock.advance(Duration::from_secs(5));
+    let heartbeat = tokio::select! {
+        heartbeat = until_position(&mut events) => heartbeat,
+        () = env.hub.beat() => unreachable!(),
+    };
+    assert_eq!(position(&heartbeat).as_of, 0);
+    env.create_keys(1).await;
+    env.catch_up().await;
+    env.clock.advance(Duration::from_secs(5));
+    let change = until_position(&mut events).await;
+    assert_eq!((keys(&change), position(&change).as_of), (vec![1], 25_000));
+}
+
 // Scenario: two followers with the same cursor wait for their turn to be read for. The request of
 // the first one is dropped.
 // Guarantee: both wait for one read, which goes on for the other one.
