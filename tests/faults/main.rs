@@ -13,6 +13,7 @@
 //! | `connections` | thousands of idle or short connections, and of requests that are reset |
 //! | `silent` | thousands of connections say nothing |
 //! | `log` | a caller is refused very often |
+//! | `replicas` | what three gateways on one PostgreSQL database need, or they themselves |
 //!
 //! The modules share `gateway` (the gateway under test and its files), `keys` (the assertions after
 //! a fault) and `http` (a client that never repeats a request).
@@ -36,5 +37,6 @@ mod keys;
 mod kill;
 mod log;
 mod memory;
+mod replicas;
 mod silent;
 mod small_disk;
