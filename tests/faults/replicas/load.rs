@@ -114,6 +114,11 @@ impl Load {
     /// Waits until every gateway has acknowledged a change that was requested after this call, and
     /// has decided.
     pub(super) fn wait_for_changes(&self) {
+        self.wait_for_changes_while(|| ());
+    }
+
+    /// Does the same, and calls `meanwhile` now and then.
+    pub(super) fn wait_for_changes_while(&self, mut meanwhile: impl FnMut()) {
         let counts = || -> Vec<_> {
             let replicas = self.shared.replicas.iter();
             replicas
@@ -123,7 +128,10 @@ impl Load {
         let before = counts();
         // Each operator may have requested one change before this call.
         let all = || counts().iter().zip(&before).all(|(now, before)| *now > before + OPERATORS);
-        wait_until("every gateway changes keys", all);
+        wait_until("every gateway changes keys", || {
+            meanwhile();
+            all()
+        });
     }
 
     /// Waits until every gateway has decided this many further requests.
@@ -180,8 +188,9 @@ impl Load {
         let (wrong, lost) = (lock(&self.shared.wrong), lock(&self.shared.lost));
         // The test runner hides the output of `println!` unless the test fails. So the test writes
         // to stdout directly.
+        let word = if faults == 1 { "fault" } else { "faults" };
         let line = format!(
-            "{what}: {faults} faults, {} requests decided, {} wrong decisions, {accepted} items \
+            "{what}: {faults} {word}, {} requests decided, {} wrong decisions, {accepted} items \
              sent, {items_lost} items lost, {} changes acknowledged, {} changes lost, a revoked \
              key let in for at most {} ms\n",
             sum(|replica| &replica.decided),

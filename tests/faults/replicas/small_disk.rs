@@ -33,11 +33,12 @@ fn full() {
         create_until_refused(&load, &mut caller, fault);
         load.wait_for_decisions(500);
         cluster.server.free_disk();
-        if cluster.server.has_ended() {
-            cluster.server.kill();
-            cluster.server.start_again();
-        }
-        load.wait_for_changes();
+        load.wait_for_changes_while(|| {
+            if cluster.server.has_ended() {
+                cluster.server.kill();
+                cluster.server.start_again();
+            }
+        });
     }
     load.end(cluster, "disk of the database full", TIMES);
 }

@@ -39,7 +39,12 @@ fn for_longer_than_max_staleness() {
 pub(super) fn stop_for_too_long(cluster: &Cluster, load: &Load, meanwhile: impl FnOnce()) {
     let mut callers = callers(cluster);
     let deleted = create(&mut callers[0], "to be deleted");
-    assert_eq!(callers[0].authorize(&[&deleted.secret]), [204]);
+    let mut answer = Vec::new();
+    wait_until("the gateway decides", || {
+        answer = callers[0].authorize(&[&deleted.secret]);
+        answer != [503]
+    });
+    assert_eq!(answer, [204]);
     let stopped = cluster.replicas[0].program.pid();
     kill_process(stopped, Signal::STOP).expect("the gateway runs");
     let by = delete(&mut callers[1], deleted.id).then_some(1);
