@@ -27,10 +27,12 @@ fn full() {
     let cluster = Cluster::start_on(server, &settings());
     let load = Load::start(&cluster, Changes::Rotate);
     let mut caller = callers(&cluster).remove(0);
+    let mut said_so = 0;
     for fault in 0..TIMES {
         load.wait_for_changes();
         cluster.server.fill_disk();
-        create_until_refused(&load, &mut caller, fault);
+        let why = create_until_refused(&load, &mut caller, fault);
+        said_so += usize::from(why.contains("the disk of the database is full"));
         load.wait_for_decisions(500);
         cluster.server.free_disk();
         load.wait_for_changes_while(|| {
@@ -40,11 +42,13 @@ fn full() {
             }
         });
     }
+    // When PostgreSQL has just ended for lack of space, an answer says something else.
+    assert!(said_so > 0, "no answer said that the disk is full");
     load.end(cluster, "disk of the database full", TIMES);
 }
 
-/// Creates keys with long descriptions until there is no space for one.
-fn create_until_refused(load: &Load, caller: &mut Caller, fault: usize) {
+/// Creates keys with long descriptions until there is no space for one. Returns the answer.
+fn create_until_refused(load: &Load, caller: &mut Caller, fault: usize) -> String {
     for number in 0.. {
         let name = format!("large-{fault}-{number}");
         let body = json!({"name": name, "description": "x".repeat(500)}).to_string();
@@ -57,6 +61,7 @@ fn create_until_refused(load: &Load, caller: &mut Caller, fault: usize) {
         }
         assert_eq!(answer.status, 503, "{}", answer.body);
         keys.maybe.insert(name);
-        return;
+        return answer.body;
     }
+    String::new()
 }
