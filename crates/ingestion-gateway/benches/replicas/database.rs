@@ -1,0 +1,87 @@
+//! The database of the replicas, and what it says about its work.
+
+use ingestion_keys::store::{PostgresOptions, PostgresStore};
+use test_postgres::Postgres;
+use tokio::task::block_in_place;
+
+use crate::common::keys::fill;
+
+/// The number of keys, all of which are in use. Each replica gets 1,000 exports a second, so that
+/// each of them uses every key in an interval of `usage.flush_interval`, which is 10 s.
+pub(crate) const KEYS: u64 = 10_000;
+
+/// A database on its own server, which counts and times statements.
+pub(crate) struct Database {
+    server: Postgres,
+    pub(crate) url: String,
+}
+
+/// How much usage was flushed so far.
+pub(crate) struct Flushed {
+    rows: f64,
+    milliseconds: f64,
+}
+
+impl Database {
+    /// Starts a server with a database that has [`KEYS`] keys.
+    pub(crate) async fn create() -> Self {
+        let server = Postgres::options()
+            .durable()
+            .setting("shared_preload_libraries", "pg_stat_statements")
+            .setting("pg_stat_statements.track_planning", "on")
+            .start();
+        let url = server.create_database();
+        let database = Self { server, url };
+        database.query("CREATE EXTENSION pg_stat_statements");
+        let store = PostgresStore::new(&PostgresOptions::parse(&database.url).unwrap()).unwrap();
+        fill(&store, KEYS).await;
+        database.query("VACUUM ANALYZE");
+        database
+    }
+
+    /// Returns the number of statements so far, those that begin and end transactions included.
+    /// `pg_stat_database` counts transactions, and also those of the server itself.
+    pub(crate) fn statements(&self) -> u64 {
+        self.query("SELECT sum(calls) FROM pg_stat_statements").parse().unwrap()
+    }
+
+    /// Returns how many rows of keys were flushed, and how long the server has worked for that. It
+    /// counts everything but the waits of replicas for each other: nothing else happens meanwhile
+    /// but a poll now and then.
+    pub(crate) fn flushed(&self) -> Flushed {
+        let rows = "SELECT n_tup_ins + n_tup_upd FROM pg_stat_user_tables \
+             WHERE schemaname = 'ingestion_keys' AND relname = 'usage'";
+        let time = "SELECT sum(total_plan_time + total_exec_time) FROM pg_stat_statements \
+             WHERE query NOT LIKE '%pg_advisory_xact_lock%' AND query NOT LIKE '%pg_stat_%'";
+        Flushed {
+            rows: self.query(rows).parse().unwrap(),
+            milliseconds: self.query(time).parse().unwrap(),
+        }
+    }
+
+    /// Ends all notifications. The statement that notifies succeeds, and nobody hears of it, as
+    /// behind a pooler that gives each transaction another session. So the replicas only poll.
+    pub(crate) fn silence(&self) {
+        let name = self.name();
+        self.query(&format!(
+            "CREATE SCHEMA silent; \
+             CREATE FUNCTION silent.pg_notify(text, text) RETURNS void LANGUAGE sql AS ''; \
+             ALTER DATABASE {name} SET search_path = silent, pg_catalog, public"
+        ));
+    }
+
+    fn query(&self, sql: &str) -> String {
+        block_in_place(|| self.server.psql(self.name(), sql))
+    }
+
+    fn name(&self) -> &str {
+        self.url.rsplit('/').next().unwrap()
+    }
+}
+
+impl Flushed {
+    /// Returns how long the server has worked for a flush of 10,000 keys, in milliseconds.
+    pub(crate) fn milliseconds_for_10k_since(&self, before: &Self) -> f64 {
+        (self.milliseconds - before.milliseconds) / (self.rows - before.rows) * 10_000.0
+    }
+}

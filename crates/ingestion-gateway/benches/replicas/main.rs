@@ -1,0 +1,88 @@
+//! Measures three gateways on one PostgreSQL database, each of which gets 1,000 exports a second:
+//! how soon a key that is deleted on one of them is refused on the others, and what they cost the
+//! database. `cargo xtask bench replicas` runs this benchmark.
+//!
+//! The gateways and the database are real processes. The database writes to its disk, as in
+//! production. Senders and whoever deletes keys are this program.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "a benchmark")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod connection;
+mod database;
+mod load;
+#[path = "../gateway/payload.rs"]
+mod payload;
+mod replicas;
+mod revocation;
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use common::report;
+use database::Database;
+use load::Load;
+use replicas::{REPLICAS, Replicas};
+use revocation::{Revocations, percentile};
+
+/// How long idle replicas are observed. This is several times as long as the pauses of anything
+/// that they do regularly.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// How long the flushes of usage are observed: six of each replica.
+const FLUSHES: Duration = Duration::from_secs(60);
+
+/// The polling interval while no replica is notified of a change.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Deletes one key after the other, through each replica in turn.
+const NOTIFIED: Revocations = Revocations {
+    count: 1000,
+    at_once: 1,
+    through: REPLICAS,
+    pause: Duration::ZERO,
+    resolution: Duration::from_millis(1),
+};
+
+/// Deletes keys at any time between two polls. They stay accepted for long, so that many are watched
+/// at the same time. A replica that makes a change reads those of the others as well, so all of them
+/// are deleted through one.
+const POLLED: Revocations = Revocations {
+    count: 300,
+    at_once: 300,
+    through: 1,
+    pause: Duration::from_millis(50),
+    resolution: Duration::from_millis(10),
+};
+
+#[tokio::main]
+async fn main() {
+    let database = Database::create().await;
+    let replicas = Replicas::start(&database.url, &[]).await;
+    eprintln!("observing idle replicas for {IDLE:?}");
+    let before = database.statements();
+    sleep(IDLE).await;
+    let statements = (database.statements() - before) as f64;
+    report("idle_statements", statements / IDLE.as_secs_f64() / REPLICAS as f64);
+
+    let load = Load::start(&replicas);
+    let latencies = load.during("revocations", NOTIFIED.measure(&replicas)).await;
+    report("revocation_p50", percentile(&latencies, 0.5));
+    report("revocation_p99", percentile(&latencies, 0.99));
+
+    // By now, each replica has flushed the usage of each key at least once.
+    let before = database.flushed();
+    load.during("flushes of usage", sleep(FLUSHES)).await;
+    let after = database.flushed();
+    report("usage_flush_10k", after.milliseconds_for_10k_since(&before));
+    drop((load, replicas));
+
+    database.silence();
+    let interval = format!("storage.poll_interval={}ms", POLL_INTERVAL.as_millis());
+    let replicas = Replicas::start(&database.url, &[interval]).await;
+    let load = Load::start(&replicas);
+    let latencies = load.during("revocations by polling", POLLED.measure(&replicas)).await;
+    report("revocation_polling_p99", percentile(&latencies, 0.99));
+}
