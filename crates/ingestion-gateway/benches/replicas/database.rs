@@ -49,14 +49,14 @@ impl Database {
     /// counts everything but the waits of replicas for each other: nothing else happens meanwhile
     /// but a poll now and then.
     pub(crate) fn flushed(&self) -> Flushed {
-        let rows = "SELECT n_tup_ins + n_tup_upd FROM pg_stat_user_tables \
-             WHERE schemaname = 'ingestion_keys' AND relname = 'usage'";
-        let time = "SELECT sum(total_plan_time + total_exec_time) FROM pg_stat_statements \
-             WHERE query NOT LIKE '%pg_advisory_xact_lock%' AND query NOT LIKE '%pg_stat_%'";
-        Flushed {
-            rows: self.query(rows).parse().unwrap(),
-            milliseconds: self.query(time).parse().unwrap(),
-        }
+        let sql = "SELECT sum(rows) \
+                     FILTER (WHERE query ~ '^(UPDATE|INSERT INTO) ingestion_keys.usage '), \
+                 sum(total_plan_time + total_exec_time) \
+                     FILTER (WHERE query !~ 'pg_advisory_xact_lock|pg_stat_statements') \
+             FROM pg_stat_statements";
+        let row = self.query(sql);
+        let (rows, milliseconds) = row.split_once('|').unwrap();
+        Flushed { rows: rows.parse().unwrap(), milliseconds: milliseconds.parse().unwrap() }
     }
 
     /// Ends all notifications. The statement that notifies succeeds, and nobody hears of it, as

@@ -58,8 +58,8 @@ impl Management {
         }
     }
 
-    pub(crate) async fn create(&mut self, name: &str) -> Created {
-        let body = serde_json::json!({ "name": name }).to_string();
+    pub(crate) async fn create(&mut self, key: &Value) -> Created {
+        let body = key.to_string();
         let fields = format!("{}Content-Type: application/json\r\n", self.admin);
         let what = format!("POST {KEYS_PATH}");
         let request = Request::new(&what, &fields, body.as_bytes());

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::connection::{Connection, Request};
@@ -23,8 +24,7 @@ pub(crate) struct Revocations {
 
 impl Revocations {
     /// Deletes keys. Returns how long after the answer to the deletion each other replica refused
-    /// the key for the first time, in milliseconds. A refusal that came before the answer to the
-    /// deletion counts as 0.
+    /// the key for the first time, in milliseconds.
     pub(crate) async fn measure(&self, replicas: &Replicas) -> Vec<f64> {
         let mut management = Vec::new();
         for gateway in &replicas.gateways[..self.through] {
@@ -35,7 +35,10 @@ impl Revocations {
             let mut keys = Vec::new();
             for number in first..self.count.min(first + self.at_once) {
                 let replica = number % self.through;
-                keys.push((replica, management[replica].create("revoked").await));
+                keys.push((
+                    replica,
+                    management[replica].create(&json!({ "name": "revoked" })).await,
+                ));
             }
             for (replica, key) in keys {
                 let mut watching = Vec::new();
@@ -53,9 +56,7 @@ impl Revocations {
         let mut latencies = Vec::new();
         for (deleted, watching) in measured {
             for refused in watching {
-                let refused = refused.await.unwrap();
-                let latency = refused.saturating_duration_since(deleted);
-                latencies.push(latency.as_secs_f64() * 1e3);
+                latencies.push(milliseconds(deleted, refused.await.unwrap()));
             }
         }
         latencies
@@ -90,6 +91,12 @@ async fn refused(
             status => panic!("an export with a deleted key was answered with {status}"),
         }
     }
+}
+
+/// Returns how long after the answer to a deletion a key was refused, in milliseconds. A refusal
+/// that came before the answer counts as 0.
+pub(crate) fn milliseconds(deleted: Instant, refused: Instant) -> f64 {
+    refused.saturating_duration_since(deleted).as_secs_f64() * 1e3
 }
 
 /// Returns a percentile of these values, such as 0.99.
