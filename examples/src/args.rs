@@ -46,11 +46,7 @@ impl ReceiverArgs {
     ///
     /// When the address cannot be bound.
     pub async fn bind(&self) -> anyhow::Result<TcpListener> {
-        let listener = TcpListener::bind(self.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}", self.listen))?;
-        crate::print_line(format_args!("listening on {}", listener.local_addr()?));
-        Ok(listener)
+        bind(self.listen).await
     }
 
     /// Returns the TLS configuration, if the options name a certificate.
@@ -64,4 +60,16 @@ impl ReceiverArgs {
             _ => Ok(None),
         }
     }
+}
+
+/// Binds a socket to this address and prints the address.
+///
+/// # Errors
+///
+/// When the address cannot be bound.
+pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener =
+        TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    crate::print_line(format_args!("listening on {}", listener.local_addr()?));
+    Ok(listener)
 }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `receiver-tonic` | [`AuthenticateLayer`](otlp_auth::server::AuthenticateLayer) on a tonic `Server` |
 //! | `receiver-axum` | the same on an axum `Router` |
+//! | `receiver-follower` | a receiver that accepts the keys of a gateway, which it follows |
 //! | `receiver-hyper` | the same on a tower service, served by hyper |
 //! | `otlp-exporter` | [`BearerTokenAuth`](otlp_auth::client::BearerTokenAuth) under the exporters of opentelemetry-rust |
 //!
@@ -20,7 +21,7 @@ mod process;
 mod tls;
 
 pub use accepted::{Accepted, receiver};
-pub use args::ReceiverArgs;
+pub use args::{ReceiverArgs, bind};
 pub use listener::{Connection, Listener};
 pub use otlp_receiver::Signal;
 pub use process::{log_to_stderr, print_line, report_reloads, stop_signal};

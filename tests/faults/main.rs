@@ -11,6 +11,7 @@
 //! | `bombs` | requests become much larger when they are decompressed |
 //! | `decoding` | requests are expensive to decode |
 //! | `connections` | thousands of idle or short connections, and of requests that are reset |
+//! | `followers` | a thousand followers of one gateway |
 //! | `silent` | thousands of connections say nothing |
 //! | `log` | a caller is refused very often |
 //!
@@ -30,6 +31,7 @@ mod connections;
 mod database;
 mod decoding;
 mod disk;
+mod followers;
 mod gateway;
 mod http;
 mod keys;

@@ -8,6 +8,7 @@
 //! | `python` | the OpenTelemetry SDK for Python, which sends |
 //! | `forward` | Collectors on both sides of our gateway, telemetrygen, the SDK for Python; restarts |
 //! | `exporter` | none; our exporter sends to our receivers |
+//! | `follower` | none; a receiver follows our gateway |
 //! | `keys` | none; our exporter, our gateway and `sts` are used as in the README |
 //! | `replicas` | nginx in front of three of our gateways, and a Collector that sends |
 //! | `refusals` | HTTP clients of Go, Node and Python, which send large bodies |
@@ -21,6 +22,7 @@
 mod canary;
 mod collector;
 mod exporter;
+mod follower;
 mod forward;
 mod keys;
 mod prometheus;

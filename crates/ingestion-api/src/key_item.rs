@@ -30,6 +30,9 @@ use crate::null_as_default;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct IngestionApiKey {
+    /// What the key is for. It is absent for a key for ingestion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<KeyRole>,
     /// The id, which is positive and below 2^53.
     #[serde(default, deserialize_with = "null_as_default")]
     #[cfg_attr(feature = "utoipa", schema(required))]
@@ -85,6 +88,43 @@ pub struct IngestionApiKey {
     /// for a single key has this field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sources: Option<Vec<KeySource>>,
+    /// The processes that follow the gateway that responds with this token. Only the token of a
+    /// follower has this field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<Vec<FollowerConnection>>,
+}
+
+/// A process that follows a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct FollowerConnection {
+    /// The IP address of the process.
+    pub address: String,
+    /// The time since which the process is connected, in milliseconds since the epoch.
+    pub connected_timestamp: i64,
+    /// The number of changes that the process does not have yet. It is absent until the process has
+    /// got all keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revisions_behind: Option<i64>,
+    /// The age of what the process has, in milliseconds. It is absent until the process has got all
+    /// keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub milliseconds_behind: Option<i64>,
+}
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum KeyRole {
+    /// The key is for sending telemetry.
+    Ingestion,
+    /// The key is the token of a process that follows a gateway. It is not accepted with telemetry.
+    Follower,
+    /// A role that this version does not know. It is never serialized.
+    #[serde(other)]
+    Unknown,
 }
 
 /// The effective status of a key.

@@ -15,6 +15,7 @@
 //! | [`IngestionApiKey`], [`GeneratedKey`] | a key without its secret, and a new key with its secret |
 //! | [`GenerateRequest`], [`UpdateRequest`], [`RotateRequest`], [`AuthorizeRequest`] | the bodies of requests |
 //! | [`AuditPage`], [`AuditEntry`] | the audit log |
+//! | [`FollowEvent`], [`UsageReport`] | what a gateway and the processes that follow it send each other |
 //! | [`ServerInfo`], [`ErrorBody`] | information about the server, and the bodies of error responses |
 //! | [`IngestionKey`], [`KeyFormatError`] | the format of a key: generating, parsing and checking it |
 //! | [`route`], [`header`] | paths and names of headers |
@@ -25,6 +26,7 @@
 
 mod audit;
 mod error_body;
+mod follow;
 pub mod header;
 mod key_format;
 mod key_item;
@@ -34,10 +36,16 @@ mod server_info;
 
 pub use audit::{AuditAction, AuditEntry, AuditPage, AuditQuery, FieldChange};
 pub use error_body::{ApiError, ErrorBody, ErrorsResponse};
+pub use follow::{
+    FollowCursor, FollowCursorError, FollowEvent, FollowHello, FollowPosition, FollowQuery,
+    FollowedKey, KeyUsage, UsageReport,
+};
 pub use key_format::{IngestionKey, KEY_LEN, KEY_PATTERN, KEY_PREFIX, KeyFormatError};
-pub use key_item::{GeneratedKey, IngestionApiKey, KeySource, KeyStatus};
+pub use key_item::{
+    FollowerConnection, GeneratedKey, IngestionApiKey, KeyRole, KeySource, KeyStatus,
+};
 pub use request::{
-    AuthorizeQuery, AuthorizeRequest, GenerateRequest, RotateRequest, UpdateRequest,
+    AuthorizeQuery, AuthorizeRequest, GenerateRequest, ListQuery, RotateRequest, UpdateRequest,
 };
 pub use server_info::{ServerInfo, Version};
 

@@ -3,6 +3,8 @@
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::KeyRole;
+
 /// The request to create a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
@@ -16,6 +18,18 @@ pub struct GenerateRequest {
     /// does not expire.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration: Option<i64>,
+    /// What the key is for. If it is absent, the key is for ingestion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<KeyRole>,
+}
+
+/// The query of the list of all keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+pub struct ListQuery {
+    /// The list has only keys with this role. If it is absent, the list has the keys for ingestion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<KeyRole>,
 }
 
 /// The request to change a key. Absent fields are not changed. `null` removes an optional field.

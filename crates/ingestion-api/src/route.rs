@@ -26,6 +26,14 @@ pub const AUDIT: &str = "/security/ingestion/audit";
 /// The path for checking a key. The request needs an admin credential.
 pub const AUTHORIZE: &str = "/security/ingestion/authorize";
 
+/// The path of the stream of all keys and their changes: lines of
+/// [`FollowEvent`](crate::FollowEvent). The request needs the token of a follower.
+pub const FOLLOW: &str = "/security/ingestion/follow";
+
+/// The path for reports of usage: [`UsageReport`](crate::UsageReport). The request needs the token
+/// of a follower.
+pub const FOLLOW_USAGE: &str = "/security/ingestion/follow/usage";
+
 /// The path of the OpenAPI document of the management API.
 pub const OPENAPI: &str = "/openapi.json";
 

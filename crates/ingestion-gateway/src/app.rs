@@ -24,6 +24,7 @@ use crate::admission::{Admission, admin_tokens};
 use crate::authorize::Authorizer;
 use crate::config::{Config, Database, ManagementConfig};
 use crate::error::RunError;
+use crate::follow::Hub;
 use crate::key_store::{self, OpenStore};
 use crate::listener::descriptors::{self, Capacity};
 use crate::listener::ready::{self, Addresses};
@@ -64,6 +65,7 @@ pub(crate) struct App {
     /// What is left of reading the keys for the first time.
     pub(crate) first_read: Option<FirstRead>,
     pub(crate) service: KeyService,
+    pub(crate) hub: Arc<Hub>,
     pub(crate) debug: Arc<DebugExporter>,
     /// The throttles of log lines about refused callers.
     pub(crate) log_throttles: [Arc<LogThrottle>; 2],
@@ -100,6 +102,11 @@ impl App {
             open_keys(config, &clock, &meter, ready_file).await?;
         let service =
             KeyService::new(Arc::clone(&key_store), Arc::clone(&cache), Arc::clone(&clock));
+        let server = Server::new(config.limits, &config.trusted_proxies, &meter);
+        let (followed, stopping) = (Arc::clone(&key_store), server.stopping().clone());
+        let max_followers = capacity.followers();
+        let (followers, clock_of_hub) = (Arc::clone(&cache), Arc::clone(&clock));
+        let hub = Hub::start(followers, followed, clock_of_hub, stopping, max_followers, &meter);
         let admin_tokens = match &config.management {
             Some(management) => {
                 let default = ManagementConfig::default_in(config.storage.directory());
@@ -113,7 +120,6 @@ impl App {
         let sockets = Sockets::bind(config, tls).await?;
         let addresses = sockets.addresses();
 
-        let server = Server::new(config.limits, &config.trusted_proxies, &meter);
         let max_body = config.limits.max_request_body_size.bytes();
         let authenticator = authenticator(config, &cache)?;
         let (key_lines, call_lines) =
@@ -188,9 +194,10 @@ impl App {
         let telemetry = telemetry.router(readiness, config.upstream.discards());
 
         if let (Some(socket), Some(tokens)) = (sockets.management, admin_tokens) {
-            let (service, authorizer) = (service.clone(), authorizer.clone());
+            let (service, authorizer, hub) =
+                (service.clone(), authorizer.clone(), Arc::clone(&hub));
             let management =
-                management::router(service, authorizer, tokens, call_lines, clock, &meter)?;
+                management::router(service, authorizer, hub, tokens, call_lines, clock, &meter)?;
             server
                 .serve(&control, Some(socket), |_| management.clone())
                 .map_err(RunError::Listener)?;
@@ -214,6 +221,7 @@ impl App {
             cache,
             first_read,
             service,
+            hub,
             debug,
             log_throttles,
             reloads,

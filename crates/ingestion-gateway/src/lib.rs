@@ -11,6 +11,7 @@
 //! | `io` | reads and writes of connections, gathered into few system calls |
 //! | `listener` | sockets and connections: limits, the client's address, the ready file |
 //! | `admission` | what is recorded about allowed and denied keys; the admin token file |
+//! | `follow` | lets other processes follow the keys of this gateway |
 //! | `receiver` | the routes that receive telemetry, for OTLP and for agents |
 //! | `upstream` | where accepted telemetry goes |
 //! | `authorize` | the endpoint that other components ask about keys |
@@ -34,6 +35,7 @@ mod app;
 mod authorize;
 pub mod config;
 mod error;
+mod follow;
 mod http1;
 mod io;
 mod item;

@@ -110,6 +110,9 @@ fn background_tasks(
         match cache.follow(&*store, poll_interval).await {}
     });
 
+    let hub = Arc::clone(&app.hub);
+    tasks.spawn(async move { hub.beat().await });
+
     let debug = Arc::clone(&app.debug);
     tasks.spawn(async move { debug.print().await });
 

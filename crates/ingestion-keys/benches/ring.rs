@@ -22,7 +22,7 @@ use ingestion_api::IngestionKey;
 use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{SystemClock, Timestamp};
 use ingestion_keys::store::{Change, KeyState, MemoryStore};
-use ingestion_keys::{KeyDigest, KeyId};
+use ingestion_keys::{KeyDigest, KeyId, KeyRole};
 use otlp_auth::server::{CredentialExtractor, InMemoryAuthenticator};
 use otlp_auth::{Decision, Verdict};
 
@@ -223,6 +223,7 @@ fn change(number: u64, revision: i64, state: KeyState) -> Change {
     Change {
         revision,
         id,
+        role: KeyRole::Ingestion,
         digest: KeyDigest::of(&IngestionKey::parse(&key(number)).unwrap()),
         state,
     }

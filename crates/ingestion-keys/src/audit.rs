@@ -1,7 +1,7 @@
 //! The record of who changed which key, and how.
 
 use crate::clock::Timestamp;
-use crate::key::KeyId;
+use crate::key::{KeyId, KeyRole};
 
 /// An entry of the audit log: one change of one key. An entry never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +61,8 @@ impl AuditAction {
 /// A field of a key, with its values before and after a change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FieldChange {
+    /// The role. Only a new key that is not for ingestion has this change.
+    Role(FromTo<KeyRole>),
     /// The name.
     Name(FromTo<String>),
     /// The description.
@@ -76,6 +78,7 @@ impl FieldChange {
     #[must_use]
     pub fn field(&self) -> &'static str {
         match self {
+            Self::Role(_) => "role",
             Self::Name(_) => "name",
             Self::Description(_) => "description",
             Self::Expiration(_) => "expiration",

@@ -4,6 +4,9 @@
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime};
 
+#[cfg(target_os = "linux")]
+use rustix::time::ClockId;
+
 /// A time in milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -52,6 +55,13 @@ pub trait Clock: Debug + Send + Sync + 'static {
     /// long stop would decide from keys that are too old. The clock is read for every decision. A
     /// resolution of milliseconds is enough.
     fn monotonic(&self) -> Duration;
+
+    /// Returns how long the machine was suspended, in total, since some moment in the past. The
+    /// monotonic clock has not counted this time. By default, and where the operating system does
+    /// not say it, this is zero.
+    fn suspended(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// The clocks of the operating system.
@@ -70,14 +80,13 @@ impl Clock for SystemClock {
     /// this does not read a hardware counter.
     ///
     /// The clock runs while the process is stopped, but not while the whole machine is suspended.
-    /// `CLOCK_BOOTTIME` would run then, too. It is not used, because it has no coarse variant:
-    /// reading it would make every decision slower. A machine on which a gateway runs is hardly
-    /// ever suspended. If it is, the keys are read at most one poll interval after it continues,
-    /// because the timers of the process stand still during the suspension, too.
+    /// `CLOCK_BOOTTIME` would run then, too. It is not used here, because it has no coarse variant:
+    /// reading it would make every decision slower. Instead, a follower of a gateway compares the
+    /// two clocks once a second, and a follower of a store in each poll interval
+    /// ([`suspended`](Self::suspended)).
     #[cfg(target_os = "linux")]
     fn monotonic(&self) -> Duration {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-        Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default())
+        read(ClockId::MonotonicCoarse)
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -88,6 +97,18 @@ impl Clock for SystemClock {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         START.elapsed()
     }
+
+    #[cfg(target_os = "linux")]
+    fn suspended(&self) -> Duration {
+        let monotonic = read(ClockId::Monotonic);
+        read(ClockId::Boottime).saturating_sub(monotonic)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn read(clock: ClockId) -> Duration {
+    let now = rustix::time::clock_gettime(clock);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
 /// Clocks that stand still until a test moves them.
@@ -96,6 +117,7 @@ impl Clock for SystemClock {
 pub struct ManualClock {
     wall: std::sync::atomic::AtomicI64,
     monotonic: std::sync::atomic::AtomicU64,
+    suspended: std::sync::atomic::AtomicU64,
 }
 
 #[cfg(any(test, feature = "testing"))]
@@ -103,19 +125,29 @@ impl ManualClock {
     /// Makes clocks that stand still, with the wall clock at this time.
     #[must_use]
     pub fn at(wall: Timestamp) -> Self {
-        Self { wall: wall.0.into(), monotonic: 1_000_000.into() }
+        Self { wall: wall.0.into(), monotonic: 1_000_000.into(), suspended: 0.into() }
     }
 
     /// Moves both clocks forward by this duration.
     pub fn advance(&self, duration: Duration) {
-        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        self.monotonic.fetch_add(millis, std::sync::atomic::Ordering::SeqCst);
-        self.jump_to(self.wall().saturating_add(duration));
+        self.add(&self.monotonic, duration);
+    }
+
+    /// Suspends the machine for this duration: the wall clock moves forward, and the monotonic
+    /// clock does not.
+    pub fn suspend(&self, duration: Duration) {
+        self.add(&self.suspended, duration);
     }
 
     /// Sets the wall clock, as an administrator does. The monotonic clock does not change.
     pub fn jump_to(&self, wall: Timestamp) {
         self.wall.store(wall.0, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    fn add(&self, clock: &std::sync::atomic::AtomicU64, duration: Duration) {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        clock.fetch_add(millis, std::sync::atomic::Ordering::SeqCst);
+        self.jump_to(self.wall().saturating_add(duration));
     }
 }
 
@@ -127,5 +159,9 @@ impl Clock for ManualClock {
 
     fn monotonic(&self) -> Duration {
         Duration::from_millis(self.monotonic.load(std::sync::atomic::Ordering::SeqCst))
+    }
+
+    fn suspended(&self) -> Duration {
+        Duration::from_millis(self.suspended.load(std::sync::atomic::Ordering::SeqCst))
     }
 }

@@ -112,11 +112,45 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
+/// What a key is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum KeyRole {
+    /// The key is for sending telemetry. It cannot follow a gateway.
+    #[default]
+    Ingestion,
+    /// The key is the token of a process that follows a gateway and decides on keys itself. It is
+    /// not accepted with telemetry.
+    Follower,
+}
+
+impl KeyRole {
+    /// All roles.
+    pub(crate) const ALL: [Self; 2] = [Self::Ingestion, Self::Follower];
+
+    /// Returns the name of the role: `ingestion` or `follower`. The name belongs to the format of a
+    /// database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingestion => "ingestion",
+            Self::Follower => "follower",
+        }
+    }
+
+    /// Returns the role with this name.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+}
+
 /// A key in a store, without its usage.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyRecord {
     /// The id.
     pub id: KeyId,
+    /// What the key is for. It never changes.
+    pub role: KeyRole,
     /// The digest by which a presented key is recognised.
     pub digest: KeyDigest,
     /// The first four characters of the key after its prefix. People tell keys apart by these
@@ -191,20 +225,23 @@ impl Usage {
         self.denied = self.denied.saturating_add(later.denied);
         self.bytes = self.bytes.saturating_add(later.bytes);
         self.last_used_at = self.last_used_at.max(later.last_used_at);
-        for client in later.clients {
+        let mut all = std::mem::take(&mut self.clients);
+        all.extend(later.clients);
+        all.retain(|client| Some(client.last_used_at) >= oldest_client);
+        // Clients of the same flush have the same time. The sort is stable, so that these clients
+        // keep their order.
+        all.sort_by_key(|client| std::cmp::Reverse(client.last_used_at));
+        for client in all {
+            if self.clients.len() == max_clients {
+                break;
+            }
             let same = |known: &KeyClient| {
                 known.address == client.address && known.user_agent == client.user_agent
             };
-            match self.clients.iter_mut().find(|known| same(known)) {
-                Some(known) => known.last_used_at = known.last_used_at.max(client.last_used_at),
-                None => self.clients.push(client),
+            if !self.clients.iter().any(same) {
+                self.clients.push(client);
             }
         }
-        self.clients.retain(|client| Some(client.last_used_at) >= oldest_client);
-        // Clients of the same flush have the same time. The sort is stable, so that these clients
-        // keep their order.
-        self.clients.sort_by_key(|client| std::cmp::Reverse(client.last_used_at));
-        self.clients.truncate(max_clients);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ingestion_api::{AuthorizeRequest, IngestionKey};
+use ingestion_keys::KeyRole;
 use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::{Clock, SystemClock};
 use ingestion_keys::service::{KeyService, NewKey, Rotation};
@@ -59,7 +60,7 @@ async fn debug_shows_no_key() {
         "debug",
         format!(
             "{service:?} {cache:?} {store:?} {kept:?} {:?}",
-            service.list().await.expect("keys")
+            service.list(KeyRole::Ingestion).await.expect("keys")
         ),
     );
     assert!(hay.has("debug", "visible"));

@@ -130,8 +130,11 @@ fn replicas() -> Vec<Bound> {
         Bound::at_most("revocation_p99", 100.0),
         // The polling interval of this case is 1 s.
         Bound::at_most("revocation_polling_p99", 1100.0),
+        Bound::at_most("follower_revocation_p99", 100.0),
         Bound::at_most("idle_statements", 1.0),
         Bound::at_most("usage_flush_10k", 50.0),
+        Bound::at_most("followers_1000_rss", 50.0),
+        Bound::at_most("followers_1000_idle", 1.0),
     ]
 }
 

@@ -27,8 +27,8 @@ pub(crate) enum Name {
     Gateway,
     /// The gateway with a million keys: start-up, memory, creating and listing
     Keys,
-    /// Three gateways on one PostgreSQL database: how soon a deleted key is refused everywhere, and
-    /// what they cost the database
+    /// Three gateways on one PostgreSQL database, and processes that follow a gateway: how soon a
+    /// deleted key is refused everywhere, and what they cost
     Replicas,
 }
 

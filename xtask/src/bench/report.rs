@@ -81,6 +81,8 @@ fn unit(name: Name, case: &str) -> &'static str {
         (Name::Keys, "ready_1m" | "ready_1m_postgres" | "list_10k") => "s",
         (Name::Replicas, "idle_statements") => "statements/s",
         (Name::Replicas, "usage_flush_10k") => "ms an interval",
+        (Name::Replicas, "followers_1000_rss") => "MB",
+        (Name::Replicas, "followers_1000_idle") => "% of a core",
         (Name::Keys | Name::Replicas, _) => "ms",
         (Name::Client, "channel") => "us a call",
         (Name::Client, "server_layer") => "ns added",

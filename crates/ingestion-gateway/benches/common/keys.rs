@@ -6,7 +6,7 @@ use ingestion_api::IngestionKey;
 use ingestion_keys::audit::{AuditAction, AuditNote};
 use ingestion_keys::clock::Timestamp;
 use ingestion_keys::store::{Commit, KeyStore, Write};
-use ingestion_keys::{KeyDigest, KeyId, KeyRecord};
+use ingestion_keys::{KeyDigest, KeyId, KeyRecord, KeyRole};
 
 /// The number of keys that one commit inserts while a database is filled.
 const BATCH: u64 = 10_000;
@@ -40,6 +40,7 @@ fn record(number: u64) -> KeyRecord {
     let then = Timestamp::from_millis(1);
     KeyRecord {
         id: KeyId::new(i64::try_from(number).unwrap() + 1).unwrap(),
+        role: KeyRole::Ingestion,
         digest: KeyDigest::of(&parsed),
         key_start: parsed.start().to_owned(),
         name: format!("sender-{number}"),

@@ -8,7 +8,7 @@ use ingestion_api::IngestionKey;
 use ingestion_keys::audit::{AuditAction, AuditNote};
 use ingestion_keys::clock::Timestamp;
 use ingestion_keys::store::{Commit, KeyStore as _, SqliteOptions, SqliteStore, Write};
-use ingestion_keys::{KeyDigest, KeyId, KeyRecord};
+use ingestion_keys::{KeyDigest, KeyId, KeyRecord, KeyRole};
 
 use crate::payload::Random;
 
@@ -70,6 +70,7 @@ fn record(number: u64) -> KeyRecord {
     let then = Timestamp::from_millis(1);
     KeyRecord {
         id: KeyId::new(i64::try_from(number).unwrap() + 1).unwrap(),
+        role: KeyRole::Ingestion,
         digest: KeyDigest::of(&parsed),
         key_start: parsed.start().to_owned(),
         name: format!("sender-{number}"),

@@ -6,10 +6,6 @@ use tokio::task::block_in_place;
 
 use crate::common::keys::fill;
 
-/// The number of keys, all of which are in use. Each replica gets 1,000 exports a second, so that
-/// each of them uses every key in an interval of `usage.flush_interval`, which is 10 s.
-pub(crate) const KEYS: u64 = 10_000;
-
 /// A database on its own server, which counts and times statements.
 pub(crate) struct Database {
     server: Postgres,
@@ -23,8 +19,8 @@ pub(crate) struct Flushed {
 }
 
 impl Database {
-    /// Starts a server with a database that has [`KEYS`] keys.
-    pub(crate) async fn create() -> Self {
+    /// Starts a server with a database that has this number of keys.
+    pub(crate) async fn create(keys: u64) -> Self {
         let server = Postgres::options()
             .durable()
             .setting("shared_preload_libraries", "pg_stat_statements")
@@ -34,7 +30,7 @@ impl Database {
         let database = Self { server, url };
         database.query("CREATE EXTENSION pg_stat_statements");
         let store = PostgresStore::new(&PostgresOptions::parse(&database.url).unwrap()).unwrap();
-        fill(&store, KEYS).await;
+        fill(&store, keys).await;
         database.query("VACUUM ANALYZE");
         database
     }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::KEYS;
 use crate::common::keys::key;
 use crate::connection::Connection;
-use crate::database::KEYS;
 use crate::payload;
 use crate::replicas::{REPLICAS, Replicas, export};
 

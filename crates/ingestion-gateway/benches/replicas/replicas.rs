@@ -34,11 +34,11 @@ pub(crate) struct Management {
 }
 
 impl Replicas {
-    /// Starts the gateways with these settings, and waits until they are ready.
-    pub(crate) async fn start(url: &str, settings: &[String]) -> Self {
+    /// Starts this number of gateways with these settings, and waits until they are ready.
+    pub(crate) async fn start(url: &str, count: usize, settings: &[String]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let start = |_| Gateway::start(url, directory.path(), settings);
-        let gateways: Vec<_> = (0..REPLICAS).map(start).collect();
+        let gateways: Vec<_> = (0..count).map(start).collect();
         let request = Request::new("GET /readyz", "", &[]);
         for gateway in &gateways {
             let mut connection = Connection::open(gateway.address("telemetry")).await;

@@ -14,7 +14,7 @@ use ingestion_api::IngestionKey;
 use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::SystemClock;
 use ingestion_keys::store::{Change, KeyState, SqliteOptions, SqliteStore};
-use ingestion_keys::{KeyDigest, KeyId};
+use ingestion_keys::{KeyDigest, KeyId, KeyRole};
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use tower::{Service, service_fn};
@@ -41,7 +41,7 @@ async fn cache() -> Arc<KeyCache> {
     let changes = [(1, true), (2, false)].map(|(number, enabled)| {
         let state = KeyState::Live { name: "edge".to_owned(), expires_at: None, enabled };
         let (id, digest) = (KeyId::new(number.into()).unwrap(), KeyDigest::of(&key(number)));
-        Change { revision: 1, id, digest, state }
+        Change { revision: 1, id, role: KeyRole::Ingestion, digest, state }
     });
     cache.apply(&changes);
     Arc::new(cache)

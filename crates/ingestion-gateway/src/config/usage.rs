@@ -34,7 +34,7 @@ impl Default for UsageConfig {
 impl UsageConfig {
     /// The largest allowed value of `sources`. The value is limited because the gateway searches
     /// the clients of a key at each request.
-    const MAX_SOURCES: u64 = 100;
+    pub(crate) const MAX_SOURCES: u64 = 100;
 
     pub(super) fn read(&mut self, map: &mut Map<'_>) {
         set(

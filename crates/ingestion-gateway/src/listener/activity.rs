@@ -26,6 +26,9 @@ pub(crate) struct Activity {
     in_flight: AtomicUsize,
     /// The number of responses whose bodies are not completely handed over to the connection.
     answering: AtomicUsize,
+    /// The number of those whose requests stay in flight, because the bodies do not end by
+    /// themselves.
+    long_lived: AtomicUsize,
     /// The number of requests that wait for their bodies.
     awaiting: AtomicUsize,
     begun: AtomicU64,
@@ -84,7 +87,11 @@ pub(crate) struct Awaiting(Arc<Activity>);
 
 /// A guard that counts a response as being written until the guard is dropped.
 #[derive(Debug)]
-pub(crate) struct Answering(Arc<Activity>);
+pub(crate) struct Answering {
+    activity: Arc<Activity>,
+    /// The guard of a request that stays in flight until its response is written.
+    in_flight: Option<InFlight>,
+}
 
 impl Activity {
     /// Counts a request as in flight until the returned guard is dropped.
@@ -169,7 +176,8 @@ impl Activity {
 
     /// Waits until a connection that closes has nothing left to do: for 1 s, no request was in
     /// flight and none began, and every response is written. If the peer takes no byte of a
-    /// response for 5 s, the response is given up.
+    /// response for 5 s, the response is given up. A response that does not end by itself is given
+    /// up in the same way, because a peer that takes nothing keeps it from ending.
     pub(crate) async fn finished(&self) {
         let (mut before, mut written) = (self.requests(), self.written.load(Relaxed));
         let mut writes_before = self.writes();
@@ -183,7 +191,7 @@ impl Activity {
             let writes = self.writes();
             // What was under way before may have ended only just now. The connection may not have
             // written the end of it yet.
-            let busy = now.in_flight != 0 || now != before;
+            let busy = now.in_flight > self.long_lived.load(Relaxed) || now != before;
             let writing = (writes || writes_before) && progress.elapsed() < UNREAD;
             if !busy && !writing {
                 return;
@@ -199,6 +207,11 @@ impl Activity {
     /// Returns whether a response is being written.
     fn writes(&self) -> bool {
         self.answering.load(Relaxed) != 0 || self.blocked.load(Relaxed)
+    }
+
+    /// Returns whether a response is being written that does not end by itself.
+    pub(crate) fn answers_for_long(&self) -> bool {
+        self.long_lived.load(Relaxed) != 0
     }
 
     /// Looks whether every request in flight waits for its body, and too little of the bodies has
@@ -262,7 +275,14 @@ impl InFlight {
     /// Counts the request as answered, and its response as being written.
     pub(crate) fn answer(self) -> Answering {
         self.0.answering.fetch_add(1, Relaxed);
-        Answering(Arc::clone(&self.0))
+        Answering { activity: Arc::clone(&self.0), in_flight: None }
+    }
+
+    /// Counts the response as being written, and the request as in flight until then.
+    pub(crate) fn answer_for_long(self) -> Answering {
+        self.0.answering.fetch_add(1, Relaxed);
+        self.0.long_lived.fetch_add(1, Relaxed);
+        Answering { activity: Arc::clone(&self.0), in_flight: Some(self) }
     }
 }
 
@@ -280,7 +300,10 @@ impl Drop for Awaiting {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.answering.fetch_sub(1, Relaxed);
+        if self.in_flight.is_some() {
+            self.activity.long_lived.fetch_sub(1, Relaxed);
+        }
+        self.activity.answering.fetch_sub(1, Relaxed);
     }
 }
 
@@ -343,6 +366,36 @@ mod tests {
         }
         assert!(has_finished().await);
         drop(response);
+    }
+
+    // Scenario: a connection closes while a response is written that does not end by itself. The
+    // peer takes a byte every second for 100 s, and then nothing. On another connection, an
+    // ordinary request is in flight, too.
+    // Guarantee: the first connection counts as finished once the peer has taken no byte for 5 s,
+    // and not before. The other one does not.
+    #[tokio::test(start_paused = true)]
+    async fn a_long_response_that_nobody_takes_is_not_waited_for() {
+        let activities = [Arc::new(Activity::default()), Arc::new(Activity::default())];
+        let [alone, both] = &activities;
+        let _responses = activities.each_ref().map(|activity| activity.begin().answer_for_long());
+        let _request = both.begin();
+        assert!(alone.answers_for_long() && both.answers_for_long());
+        let mut finished = [alone, both].map(|activity| Box::pin(activity.finished()));
+        let mut have_finished = async || {
+            tokio::time::advance(QUIET).await;
+            finished.each_mut().map(|finished| {
+                finished.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+            })
+        };
+        assert_eq!(have_finished().await, [false; 2]);
+        for _ in 0..100 {
+            alone.wrote(1);
+            assert_eq!(have_finished().await, [false; 2]);
+        }
+        for _ in 1..UNREAD.as_secs() {
+            assert_eq!(have_finished().await, [false; 2]);
+        }
+        assert_eq!(have_finished().await, [true, false]);
     }
 
     // Scenario: a connection closes while a request is in flight. The request ends, and so does its

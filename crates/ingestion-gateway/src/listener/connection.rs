@@ -24,7 +24,7 @@ use super::metrics::{End, OpenConnection};
 use super::protocol::Protocol;
 use super::request_body::{Bodies, RequestBody, Source};
 use super::request_head;
-use super::response_body::ResponseBody;
+use super::response_body::{LongLived, ResponseBody};
 use super::seldom::Seldom;
 use super::server::Server;
 use super::stream::{Connection, Stream};
@@ -259,7 +259,11 @@ where
         let Some(in_flight) = in_flight.take() else {
             unreachable!("a future is not polled after it has ended")
         };
-        let answering = in_flight.answer();
+        let is_long = |response: &Response<B>| response.extensions().get::<LongLived>().is_some();
+        let answering = match response.as_ref().is_ok_and(is_long) {
+            true => in_flight.answer_for_long(),
+            false => in_flight.answer(),
+        };
         Poll::Ready(Ok(match response {
             Ok(response) => response.map(|body| ResponseBody::new(body, answering)),
             Err(status) => ResponseBody::refusal(status, answering),

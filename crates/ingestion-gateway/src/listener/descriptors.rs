@@ -58,6 +58,12 @@ impl Capacity {
         Self { senders: senders.clamp(1, max_connections), control, upstreams }
     }
 
+    /// Returns the largest number of followers. They do not give way, so the other connections of
+    /// the management listener are for administrators, and for what followers report.
+    pub(crate) fn followers(self) -> usize {
+        self.control / 4 * 3
+    }
+
     /// Warns if a listener gets fewer connections than are configured.
     pub(crate) fn warn(self, open_files: Option<u64>, max_connections: usize) {
         let Self { senders, control, .. } = self;
@@ -99,5 +105,17 @@ mod tests {
         let capacity = |upstreams| Capacity::divide(Some(1024), 10_000, upstreams);
         assert_eq!(capacity(0), Capacity { senders: 240, control: 80, upstreams: 0 });
         assert_eq!(capacity(2000), Capacity { senders: 160, control: 80, upstreams: 240 });
+    }
+
+    // Scenario: the process may open as many files as in the example of the documentation.
+    // Guarantee: there are as many places for followers as the documentation says.
+    #[test]
+    fn followers_have_the_documented_places() {
+        let document = include_str!("../../../../docs/follow-the-gateway.md");
+        let places = Capacity::divide(Some(20_000), 10_000, 0).followers();
+        let (thousands, rest) = (places / 1000, places % 1000);
+        let text =
+            format!("20,000 open files there are places for {thousands},{rest:03} followers");
+        assert!(document.contains(&text), "{text}");
     }
 }

@@ -13,7 +13,7 @@ mod protocol;
 pub(crate) mod ready;
 mod request_body;
 mod request_head;
-mod response_body;
+pub(crate) mod response_body;
 mod seldom;
 pub(crate) mod server;
 pub(crate) mod sockets;

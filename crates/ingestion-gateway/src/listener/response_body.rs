@@ -10,6 +10,12 @@ use pin_project_lite::pin_project;
 
 use super::activity::Answering;
 
+/// Marks a response whose body does not end by itself. Its request stays in flight until the body
+/// ends: the connection is not idle, and does not give way. This value is in the extensions of
+/// the response.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LongLived;
+
 pin_project! {
     /// A body, which may be empty, with a guard that lives as long as the body.
     pub(crate) struct ResponseBody<B> {

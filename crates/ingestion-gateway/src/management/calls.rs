@@ -9,7 +9,8 @@ use http::request::Parts;
 use http::{StatusCode, Uri};
 use ingestion_api::{
     AuditPage, AuditQuery, AuthorizeQuery, AuthorizeRequest, ErrorBody, GenerateRequest,
-    GeneratedKey, IngestionApiKey, RotateRequest, ServerInfo, UpdateRequest, Version, route,
+    GeneratedKey, IngestionApiKey, ListQuery, RotateRequest, ServerInfo, UpdateRequest, Version,
+    route,
 };
 use ingestion_keys::KeyId;
 use otlp_auth::Identity;
@@ -52,11 +53,19 @@ pub(super) async fn openapi(State(management): State<Management>) -> Response {
     ([(CONTENT_TYPE, json::JSON)], management.document).into_response()
 }
 
-/// Lists all keys, without their secrets
-#[utoipa::path(get, path = route::API_KEYS, responses((status = 200, description = "The keys", body = [IngestionApiKey])))]
-pub(super) async fn list(State(management): State<Management>) -> Answer {
-    let keys = management.service.list().await?;
-    let keys: Vec<_> = keys.into_iter().map(wire::listed_key).collect();
+/// Lists all keys of a role, without their secrets
+#[utoipa::path(
+    get, path = route::API_KEYS, params(ListQuery),
+    responses(
+        (status = 200, description = "The keys", body = [IngestionApiKey]),
+        (status = 400, description = "The query is invalid", body = ErrorBody),
+    ),
+)]
+pub(super) async fn list(State(management): State<Management>, uri: Uri) -> Answer {
+    let query = Query::<ListQuery>::try_from_uri(&uri);
+    let Query(query) = query.map_err(|_| wire::unknown_role())?;
+    let keys = management.service.list(wire::role(query.role)?).await?;
+    let keys: Vec<_> = keys.into_iter().map(|key| wire::listed_key(key, &management.hub)).collect();
     Ok(json::response(StatusCode::OK, &keys))
 }
 
@@ -75,8 +84,8 @@ pub(super) async fn create(
     body: Body,
 ) -> Answer {
     let request: GenerateRequest = json::read(body).await?;
-    let issued = management.service.create(who.name(), wire::new_key(request)).await?;
-    Ok(json::response(StatusCode::OK, &wire::generated_key(issued)))
+    let issued = management.service.create(who.name(), wire::new_key(request)?).await?;
+    Ok(json::response(StatusCode::OK, &wire::generated_key(issued, &management.hub)))
 }
 
 /// Returns one key, with the clients that used it
@@ -90,7 +99,7 @@ pub(super) async fn create(
 )]
 pub(super) async fn get(State(management): State<Management>, Id(id): Id) -> Answer {
     let key = management.service.get(id).await?;
-    Ok(json::response(StatusCode::OK, &wire::single_key(key)))
+    Ok(json::response(StatusCode::OK, &wire::single_key(key, &management.hub)))
 }
 
 /// Updates a key; a field that is absent keeps its value
@@ -111,7 +120,7 @@ pub(super) async fn update(
 ) -> Answer {
     let request: UpdateRequest = json::read(body).await?;
     let key = management.service.update(who.name(), id, wire::key_update(request)).await?;
-    Ok(json::response(StatusCode::OK, &wire::single_key(key)))
+    Ok(json::response(StatusCode::OK, &wire::single_key(key, &management.hub)))
 }
 
 /// Deletes a key; once the response is sent, the key is no longer valid
@@ -151,7 +160,7 @@ pub(super) async fn rotate(
 ) -> Answer {
     let request: RotateRequest = json::read(body).await?;
     let issued = management.service.rotate(who.name(), id, wire::rotation(request)).await?;
-    Ok(json::response(StatusCode::OK, &wire::generated_key(issued)))
+    Ok(json::response(StatusCode::OK, &wire::generated_key(issued, &management.hub)))
 }
 
 /// Lists the audit log, oldest entry first

@@ -8,7 +8,7 @@ use otlp_receiver::body::{self, BodyError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The largest body of a call, in bytes.
+/// The largest body of a call, in bytes, unless the call allows more.
 const MAX_BODY: usize = 64 << 10;
 
 /// The content type of every response. The original client compares this value byte by byte.
@@ -18,8 +18,8 @@ pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 #[derive(Debug, thiserror::Error)]
 pub(super) enum JsonRejection {
     /// The body is larger than the limit.
-    #[error("the body has more than {MAX_BODY} bytes")]
-    TooLarge,
+    #[error("the body has more than {0} bytes")]
+    TooLarge(usize),
     /// The connection ended before the whole body had arrived.
     #[error("the body ended early")]
     EndedEarly,
@@ -30,9 +30,17 @@ pub(super) enum JsonRejection {
 
 /// Reads a body. An empty body counts as an empty object.
 pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, JsonRejection> {
-    let body = match body::read(body, MAX_BODY).await {
+    read_up_to(MAX_BODY, body).await
+}
+
+/// Reads a body with at most `limit` bytes. An empty body counts as an empty object.
+pub(super) async fn read_up_to<T: DeserializeOwned>(
+    limit: usize,
+    body: Body,
+) -> Result<T, JsonRejection> {
+    let body = match body::read(body, limit).await {
         Ok(body) => body,
-        Err(BodyError::TooLarge) => return Err(JsonRejection::TooLarge),
+        Err(BodyError::TooLarge) => return Err(JsonRejection::TooLarge(limit)),
         Err(BodyError::EndedEarly) => return Err(JsonRejection::EndedEarly),
     };
     let body = if body.is_empty() { &b"{}"[..] } else { &body };

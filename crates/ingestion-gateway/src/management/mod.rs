@@ -1,10 +1,11 @@
 //! The management API.
 
 mod calls;
+mod followers;
 mod json;
 mod openapi;
 mod problem;
-mod require_admin;
+mod require_token;
 mod wire;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use utoipa_axum::routes;
 use self::problem::Problem;
 use crate::admission::log_throttle::LogThrottle;
 use crate::authorize::Authorizer;
+use crate::follow::Hub;
 
 /// The management API could not be set up, because of an error in this program.
 #[derive(Debug, thiserror::Error)]
@@ -38,21 +40,26 @@ pub enum SetUpError {
 struct Management {
     service: KeyService,
     authorizer: Authorizer,
+    hub: Arc<Hub>,
     /// The API as an OpenAPI document.
     document: Bytes,
 }
 
 /// Creates the router of the management listener. Every request needs the token of an
-/// administrator, even a request for a call that does not exist.
+/// administrator, even a request for a call that does not exist. The calls of followers need the
+/// token of a follower instead.
 pub(crate) fn router(
     service: KeyService,
     authorizer: Authorizer,
-    tokens: TokenFile,
+    hub: Arc<Hub>,
+    admin_tokens: TokenFile,
     throttle: Arc<LogThrottle>,
     clock: Arc<dyn Clock>,
     meter: &Meter,
 ) -> Result<Router, SetUpError> {
-    let require_admin = require_admin::require_admin(tokens, throttle, meter);
+    let require_follower =
+        require_token::require_follower(hub.tokens(), Arc::clone(&throttle), meter);
+    let require_admin = require_token::require_admin(admin_tokens, throttle, meter);
     let api = OpenApiRouter::new()
         .routes(routes!(calls::server_info))
         .routes(routes!(calls::list, calls::create))
@@ -61,19 +68,28 @@ pub(crate) fn router(
         .routes(routes!(calls::audit))
         .routes(routes!(calls::authorize))
         .routes(routes!(calls::openapi));
-    let (api, document) =
+    let followers =
+        OpenApiRouter::new().routes(routes!(followers::follow)).routes(routes!(followers::report));
+    let (api, mut document) =
         OpenApiRouter::with_openapi(openapi::frame()).nest(route::API_PATH, api).split_for_parts();
+    let (followers, calls) =
+        OpenApiRouter::new().nest(route::API_PATH, followers).split_for_parts();
+    document.merge(calls);
     let document = openapi::finish(document)?;
+    let followers = followers
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(require_follower)
+        .with_state(Arc::clone(&hub));
     Ok(api
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "NotFound", "there is no such call"))
-        .method_not_allowed_fallback(async || {
-            Problem::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "MethodNotAllowed",
-                "the call does not have this method",
-            )
-        })
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(require_admin)
-        .layer(middleware::from_fn_with_state(clock, problem::render_and_log_problem))
-        .with_state(Management { service, authorizer, document }))
+        .with_state(Management { service, authorizer, hub, document })
+        .merge(followers)
+        .layer(middleware::from_fn_with_state(clock, problem::render_and_log_problem)))
+}
+
+async fn method_not_allowed() -> Problem {
+    let message = "the call does not have this method";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
 }

@@ -33,6 +33,10 @@ pub(super) fn frame() -> OpenApi {
     let header = |name| SecurityScheme::ApiKey(ApiKey::Header(name));
     let authorization =
         ApiKeyValue::with_description(AUTHORIZATION.as_str(), "`ApiKey`, a space, and the token");
+    let follower = ApiKeyValue::with_description(
+        AUTHORIZATION.as_str(),
+        "`StackState`, a space, and the token of a follower",
+    );
     let forms = [
         ("ApiToken", header(ApiKeyValue::new(header::API_TOKEN))),
         ("ServiceToken", header(ApiKeyValue::new(header::API_KEY))),
@@ -44,6 +48,7 @@ pub(super) fn frame() -> OpenApi {
     frame.security =
         Some(forms.iter().map(|&(name, _)| SecurityRequirement::new(name, [""; 0])).collect());
     let components = frame.components.get_or_insert_default();
+    components.security_schemes.insert("FollowerToken".to_owned(), header(follower).into());
     components.security_schemes.extend(forms.map(|(name, form)| (name.to_owned(), form.into())));
     frame
 }

@@ -31,6 +31,9 @@ pub(super) struct Problem {
     successor: Option<i64>,
     /// A message for the log, with details that the caller does not get.
     detail: Option<String>,
+    /// Whether the caller is a program that simply tries again. Many of them at once must not fill
+    /// the log.
+    is_retried: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,12 +50,18 @@ impl Problem {
             message: message.into(),
             successor: None,
             detail: None,
+            is_retried: false,
         }
     }
 
     /// Creates a problem for a call that fails now but may succeed later.
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", message)
+    }
+
+    /// Notes that the caller is a program that tries again.
+    pub(super) fn retried(self) -> Self {
+        Self { is_retried: true, ..self }
     }
 
     pub(super) fn no_such_key(number: i64) -> Self {
@@ -190,7 +199,7 @@ impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
         let message = rejection.to_string();
         match rejection {
-            JsonRejection::TooLarge => {
+            JsonRejection::TooLarge(_) => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge", message)
             }
             JsonRejection::EndedEarly | JsonRejection::Invalid(_) => {
@@ -234,7 +243,9 @@ pub(super) async fn render_and_log_problem(
     else {
         return response;
     };
-    if problem.status.is_server_error() {
+    if problem.is_retried {
+        tracing::debug!(%tracking_key, call, error = problem.message, "a follower has to come back");
+    } else if problem.status.is_server_error() {
         let (status, error) =
             (problem.status.as_u16(), problem.detail.as_ref().unwrap_or(&problem.message));
         tracing::error!(%tracking_key, call, status, error, "a management call failed");

@@ -2,20 +2,39 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use ingestion_api::{
     AuditAction, AuditEntry, AuditPage, FieldChange, GenerateRequest, GeneratedKey,
-    IngestionApiKey, KeySource, KeyStatus, RotateRequest, UpdateRequest,
+    IngestionApiKey, KeyRole, KeySource, KeyStatus, RotateRequest, UpdateRequest,
 };
 use ingestion_keys::clock::Timestamp;
 use ingestion_keys::service::{self, IssuedKey, Key, KeyUpdate, NewKey, Rotation};
 use ingestion_keys::{KeyClient, KeyId, audit};
 
-pub(super) fn new_key(request: GenerateRequest) -> NewKey {
-    NewKey {
+use super::problem::Problem;
+use crate::follow::Hub;
+
+/// Converts the role of a request. Without one, a key is for ingestion.
+pub(super) fn role(role: Option<KeyRole>) -> Result<ingestion_keys::KeyRole, Problem> {
+    match role {
+        None | Some(KeyRole::Ingestion) => Ok(ingestion_keys::KeyRole::Ingestion),
+        Some(KeyRole::Follower) => Ok(ingestion_keys::KeyRole::Follower),
+        Some(KeyRole::Unknown) => Err(unknown_role()),
+    }
+}
+
+pub(super) fn unknown_role() -> Problem {
+    let message = "`role`: expected ingestion or follower";
+    Problem::new(StatusCode::BAD_REQUEST, "InvalidRequest", message)
+}
+
+pub(super) fn new_key(request: GenerateRequest) -> Result<NewKey, Problem> {
+    Ok(NewKey {
+        role: role(request.role)?,
         name: request.name,
         description: request.description,
         expires_at: request.expiration.map(Timestamp::from_millis),
-    }
+    })
 }
 
 pub(super) fn key_update(request: UpdateRequest) -> KeyUpdate {
@@ -35,12 +54,20 @@ pub(super) fn rotation(request: RotateRequest) -> Rotation {
 }
 
 /// Converts a key for the list of all keys. That list does not contain the clients of a key.
-pub(super) fn listed_key(key: Key) -> IngestionApiKey {
-    IngestionApiKey { sources: None, ..single_key(key) }
+pub(super) fn listed_key(key: Key, hub: &Hub) -> IngestionApiKey {
+    IngestionApiKey { sources: None, ..single_key(key, hub) }
 }
 
-pub(super) fn single_key(Key { record, usage, status }: Key) -> IngestionApiKey {
+/// Converts a key. The token of a follower has the followers that are connected with it.
+pub(super) fn single_key(Key { record, usage, status }: Key, hub: &Hub) -> IngestionApiKey {
+    let (role, connections) = match record.role {
+        ingestion_keys::KeyRole::Ingestion => (None, None),
+        ingestion_keys::KeyRole::Follower => {
+            (Some(KeyRole::Follower), Some(hub.connections(record.id.get().unsigned_abs())))
+        }
+    };
     IngestionApiKey {
+        role,
         id: record.id.get(),
         last_update_timestamp: record.updated_at.as_millis(),
         name: record.name,
@@ -57,13 +84,14 @@ pub(super) fn single_key(Key { record, usage, status }: Key) -> IngestionApiKey 
         key_start: Some(record.key_start),
         successor: record.successor.map(KeyId::get),
         sources: Some(usage.clients.into_iter().map(key_source).collect()),
+        connections,
     }
 }
 
 /// Converts a new key with its secret. No other response contains the secret.
-pub(super) fn generated_key(issued: IssuedKey) -> GeneratedKey {
+pub(super) fn generated_key(issued: IssuedKey, hub: &Hub) -> GeneratedKey {
     GeneratedKey {
-        key: single_key(issued.key),
+        key: single_key(issued.key, hub),
         api_key: issued.secret.into_secret(),
         duplicate_name: issued.duplicate_name.then_some(true),
     }
@@ -99,6 +127,7 @@ fn field_change(change: audit::FieldChange) -> FieldChange {
         FieldChange { field, from: values.from.map(&text), to: values.to.map(&text) }
     }
     match change {
+        audit::FieldChange::Role(values) => texts("role", values, |role| role.as_str().to_owned()),
         audit::FieldChange::Name(values) => texts("name", values, |name| name),
         audit::FieldChange::Description(values) => texts("description", values, |text| text),
         audit::FieldChange::Expiration(values) => {

@@ -72,6 +72,10 @@ impl KeyStore for MeteredStore {
         self.counted("changes", self.inner.changes_since(cursor).await)
     }
 
+    async fn changes_for_others(&self, cursor: &Cursor) -> Result<Changes, StoreError> {
+        self.counted("changes", self.inner.changes_for_others(cursor).await)
+    }
+
     async fn audit(&self, after: i64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
         self.counted("audit", self.inner.audit(after, limit).await)
     }

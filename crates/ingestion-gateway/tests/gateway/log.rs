@@ -4,6 +4,7 @@ use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
+use crate::followers::{self, FOLLOW};
 use crate::program::Gateway;
 
 /// The number of refused calls. Each minute, 10 of them are logged.
@@ -38,6 +39,37 @@ async fn refused_calls_do_not_fill_the_log() {
         .sum();
     assert_eq!(logged + left_out, CALLS, "{log}");
     assert!(logged < CALLS / 10, "{logged} lines");
+}
+
+// Scenario: there is no place for a follower. It tries again a hundred times.
+// Guarantee: it is told when to come back, and nothing else. The log has no line about it, and a
+// metric counts it.
+#[tokio::test]
+async fn followers_without_a_place_do_not_fill_the_log() {
+    let gateway = Gateway::start_with(&["--set=limits.max_connections=8"]).await;
+    let token = followers::create_token(&gateway).await.secret;
+    let follow =
+        async || followers::call(&gateway, Method::GET, FOLLOW, &token).send().await.unwrap();
+    let mut connected = Vec::new();
+    for _ in 0..6 {
+        connected.push(follow().await);
+        assert_eq!(connected.last().unwrap().status(), 200);
+    }
+    for _ in 0..100 {
+        let refused = follow().await;
+        assert_eq!(refused.status(), 503);
+        assert!(refused.headers().contains_key("retry-after"));
+        let text = refused.text().await.unwrap();
+        assert!(text.contains("\"too many followers are connected\""), "{text}");
+    }
+    let metrics = gateway.metrics().await;
+    let counted = |line: &str| {
+        line.starts_with("ingestion_follower_refusals_total{reason=\"full\"")
+            && line.ends_with(" 100")
+    };
+    assert!(metrics.lines().any(counted), "{metrics}");
+    let log = gateway.log.all();
+    assert!(!log.contains("a management call"), "{log}");
 }
 
 // Scenario: a key is created, updated, rotated and deleted through the management API. A change

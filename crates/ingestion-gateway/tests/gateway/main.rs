@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `metrics` | which metrics there are, and that their document is complete |
 //! | `management` | every call of the management API, with and without a credential |
+//! | `followers` | tokens of followers, and what a follower gets |
 //! | `admission` | which keys are allowed on OTLP, agent and authorize routes |
 //! | `forward_auth` | what other proxies are answered about requests |
 //! | `authorize_outage` | that an outage never looks like a decision to many callers |
@@ -45,6 +46,7 @@ mod calls;
 mod capacity;
 mod certificates;
 mod cors;
+mod followers;
 mod forward_auth;
 mod forward_grpc;
 mod forward_http;

@@ -68,7 +68,9 @@ async fn no_call_without_a_credential() {
                 StatusCode::UNAUTHORIZED,
                 "{method} {path} {credential:?}"
             );
-            assert_eq!(response.headers()["www-authenticate"], r#"ApiKey realm="management""#);
+            let scheme = if path.contains("/follow") { "StackState" } else { "ApiKey" };
+            let challenge = format!("{scheme} realm=\"management\"");
+            assert_eq!(response.headers()["www-authenticate"], challenge);
             assert_eq!(content_type(&response), "application/json");
             assert!(!message(response).await.contains("canary"));
             refused += 1;

@@ -123,13 +123,14 @@ impl KeyHandle {
     /// Notes the client of an allowed request. The call never waits. If several requests add a
     /// client at the same moment, some of the clients are not noted.
     ///
-    /// A user agent that contains a key is not noted, because clients are stored and shown.
+    /// A user agent that contains a key is not noted, because clients are stored and shown. One
+    /// with other characters than those that are visible in ASCII is not noted either.
     pub fn add_client(&self, address: IpAddr, user_agent: Option<&str>) {
         if self.max_clients == 0 {
             return;
         }
         let Ok(mut clients) = self.clients.try_lock() else { return };
-        let user_agent = user_agent.filter(|text| !text.contains(KEY_PREFIX)).map(shortened);
+        let user_agent = user_agent.and_then(kept);
         let same = |known: &SeenClient| {
             known.address == address && known.user_agent.as_deref() == user_agent
         };
@@ -146,6 +147,11 @@ impl KeyHandle {
     }
 }
 
-fn shortened(user_agent: &str) -> &str {
-    user_agent.char_indices().nth(USER_AGENT_LEN).map_or(user_agent, |(end, _)| &user_agent[..end])
+/// Returns what is kept of a user agent: its first characters, or nothing if it contains a key or a
+/// character that is not visible in ASCII. HTTP has no other characters, and stores and terminals
+/// could take them for something else.
+pub(super) fn kept(user_agent: &str) -> Option<&str> {
+    let is_kept = user_agent.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+        && !user_agent.contains(KEY_PREFIX);
+    is_kept.then(|| &user_agent[..user_agent.len().min(USER_AGENT_LEN)])
 }

@@ -3,8 +3,10 @@
 mod digest_prefix;
 mod entry;
 mod follow;
+mod follower_tokens;
 mod identities;
 mod key_handle;
+mod reported;
 mod retry;
 mod standing;
 #[cfg(test)]
@@ -16,7 +18,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ingestion_api::IngestionKey;
@@ -25,13 +27,17 @@ use otlp_auth::{Credential, Decision, DenyReason, Undecided, Verdict};
 
 use self::digest_prefix::{DigestPrefix, Map};
 use self::entry::{Entry, State};
+use self::follow::Observer;
+pub use self::follow::Progress;
+pub use self::follower_tokens::FollowerTokens;
 pub use self::key_handle::KeyHandle;
+pub use self::reported::TooMuchUsage;
 pub use self::standing::Standing;
 pub use self::totals::{UsageTotal, UsageTotals};
 pub use self::usage::PendingUsage;
 use self::usage::Registry;
 use crate::clock::{Clock, Timestamp};
-use crate::key::KeyDigest;
+use crate::key::{KeyDigest, KeyRole};
 use crate::store::{Change, Cursor, KeyState, TOMBSTONE_RETENTION};
 
 /// A cache of all keys that decides on requests. A decision does no I/O. After the first use of a
@@ -42,14 +48,22 @@ use crate::store::{Change, Cursor, KeyState, TOMBSTONE_RETENTION};
 /// undecided again if it cannot read the store for [`KeyCacheOptions::max_staleness`]. A token that
 /// does not have the format of a key is denied even while the cache is undecided.
 pub struct KeyCache {
+    /// The keys for ingestion.
     keys: Map<Entry>,
+    /// The tokens of followers. They are apart from the keys, so that a request with telemetry
+    /// finds none of them.
+    follower_tokens: Map<Entry>,
     /// The time until which the cache decides, in nanoseconds of the monotonic clock.
     fresh_until: AtomicU64,
+    /// How long the machine was suspended when this was last looked at, in nanoseconds.
+    suspended: AtomicU64,
     /// The revision of the store up to which the cache has read its changes.
     revision: AtomicI64,
     usage: Registry,
     writer: Mutex<Writer>,
     follower: tokio::sync::Mutex<Option<Cursor>>,
+    /// What is called after the cache has read its store.
+    observer: OnceLock<Observer>,
     clock: Arc<dyn Clock>,
     options: KeyCacheOptions,
 }
@@ -94,8 +108,8 @@ struct Writer {
     epoch: u32,
     /// The number of entries above which the map of keys is enlarged.
     room: usize,
-    /// The deleted keys with the time of each deletion, in the order of these times.
-    tombstones: VecDeque<(Timestamp, DigestPrefix)>,
+    /// The deleted keys of each role with the time of each deletion, in the order of these times.
+    tombstones: [VecDeque<(Timestamp, DigestPrefix)>; KeyRole::ALL.len()],
 }
 
 /// The reason for which the cache is undecided.
@@ -113,11 +127,14 @@ impl KeyCache {
     pub fn new(clock: Arc<dyn Clock>, options: KeyCacheOptions) -> Self {
         Self {
             keys: Map::default(),
+            follower_tokens: Map::default(),
             fresh_until: AtomicU64::new(0),
+            suspended: AtomicU64::new(nanoseconds(clock.suspended())),
             revision: AtomicI64::new(0),
             usage: Registry::new(&options),
             writer: Mutex::default(),
             follower: tokio::sync::Mutex::default(),
+            observer: OnceLock::new(),
             clock,
             options,
         }
@@ -139,16 +156,19 @@ impl KeyCache {
     ///
     /// [`Undecided`] if the cache has never read its store, or could not read it for too long.
     pub fn peek(&self, credential: &Credential<'_>) -> Verdict {
-        self.verdict(credential, |entry, digest| entry.peek(&*self.clock, digest, &self.usage))
+        self.verdict(&self.keys, credential, |entry, digest| {
+            entry.peek(&*self.clock, digest, &self.usage)
+        })
     }
 
-    /// Returns the number of keys, including the expired and disabled keys.
+    /// Returns the number of keys for ingestion, including the expired and disabled keys.
     #[must_use]
     pub fn len(&self) -> usize {
         // While the lock is held, neither the number of entries nor the number of tombstones
         // changes.
         let writer = self.lock();
-        self.keys.len().saturating_sub(writer.tombstones.len())
+        let deleted = writer.tombstones[KeyRole::Ingestion as usize].len();
+        self.keys.len().saturating_sub(deleted)
     }
 
     /// Returns whether the cache has no key.
@@ -173,9 +193,10 @@ impl KeyCache {
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         let fresh_until = self.fresh_until.load(Ordering::Acquire);
-        let read_at = fresh_until.checked_sub(nanoseconds(self.options.max_staleness))?;
-        let age = nanoseconds(self.clock.monotonic()).saturating_sub(read_at);
-        Some(Duration::from_nanos(age))
+        let now = nanoseconds(self.clock.monotonic());
+        let age =
+            now.saturating_add(nanoseconds(self.options.max_staleness)).saturating_sub(fresh_until);
+        (fresh_until > 0).then_some(Duration::from_nanos(age))
     }
 
     /// Returns the revision of the store up to which the cache has read the changes. Returns `None`
@@ -192,6 +213,7 @@ impl KeyCache {
     #[inline(always)]
     fn verdict(
         &self,
+        keys: &Map<Entry>,
         credential: &Credential<'_>,
         decide: impl FnOnce(&Entry, &DigestPrefix) -> Decision,
     ) -> Verdict {
@@ -203,14 +225,14 @@ impl KeyCache {
             return malformed(presented).unwrap_or_else(|| Err(Undecided::new(not_fresh)));
         }
         let digest = DigestPrefix::from(&KeyDigest::of_bytes(presented));
-        match self.keys.pin().get(&digest) {
+        match keys.pin().get(&digest) {
             Some(entry) => Ok(decide(entry, &digest)),
             None => malformed(presented).unwrap_or(Ok(Decision::Deny(DenyReason::Unknown.into()))),
         }
     }
 
     fn apply_one(&self, writer: &mut Writer, change: &Change) {
-        let keys = self.keys.pin();
+        let keys = self.entries(change.role).pin();
         let digest = DigestPrefix::from(&change.digest);
         let old = keys.get(&digest);
         if old.is_some_and(|old| old.epoch == writer.epoch && old.revision >= change.revision) {
@@ -226,12 +248,12 @@ impl KeyCache {
             KeyState::Deleted { at } => {
                 self.usage.retire(change.id);
                 if !was_deleted {
-                    writer.tombstones.push_back((at, digest));
+                    writer.tombstones[change.role as usize].push_back((at, digest));
                 }
             }
         }
         keys.insert(digest, entry);
-        if keys.len() > writer.room {
+        if change.role == KeyRole::Ingestion && keys.len() > writer.room {
             // Without more room, the map would become up to 90 % full. In a map that is so full,
             // the benchmark `ring_unknown` takes twice as long.
             keys.reserve(keys.len() / 2);
@@ -243,14 +265,24 @@ impl KeyCache {
     fn prune(&self) {
         let before = self.clock.wall().saturating_sub(TOMBSTONE_RETENTION);
         let mut writer = self.lock();
-        let keys = self.keys.pin();
-        while let Some((at, digest)) = writer.tombstones.front()
-            && *at < before
-        {
-            if keys.get(digest).is_some_and(|entry| entry.state == State::Deleted) {
-                keys.remove(digest);
+        for role in KeyRole::ALL {
+            let keys = self.entries(role).pin();
+            let tombstones = &mut writer.tombstones[role as usize];
+            while let Some((at, digest)) = tombstones.front()
+                && *at < before
+            {
+                if keys.get(digest).is_some_and(|entry| entry.state == State::Deleted) {
+                    keys.remove(digest);
+                }
+                tombstones.pop_front();
             }
-            writer.tombstones.pop_front();
+        }
+    }
+
+    fn entries(&self, role: KeyRole) -> &Map<Entry> {
+        match role {
+            KeyRole::Ingestion => &self.keys,
+            KeyRole::Follower => &self.follower_tokens,
         }
     }
 
@@ -274,11 +306,9 @@ impl ServerAuthenticator for KeyCache {
 
     #[inline]
     fn authenticate(&self, credential: &Credential<'_>) -> Self::Future {
-        ready(
-            self.verdict(credential, |entry, digest| {
-                entry.decide(&*self.clock, digest, &self.usage)
-            }),
-        )
+        ready(self.verdict(&self.keys, credential, |entry, digest| {
+            entry.decide(&*self.clock, digest, &self.usage)
+        }))
     }
 
     #[inline]

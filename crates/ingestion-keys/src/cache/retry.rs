@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::backoff;
 use crate::store::{KeyStore, StoreError, StoreErrorKind};
-
-/// The longest pause after the first read that fails. Each further failure doubles the pause.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The part of a pause that a notification does not cut short. A store that fails and notifies its
 /// followers again and again is therefore not read again and again.
@@ -61,10 +59,8 @@ impl Retry {
         let (shortest, longest) = match self.failures {
             0 => (None, self.poll_interval),
             failures => {
-                let pause = pause(failures, self.poll_interval);
-                // If the operating system has no random bytes, the pause is not random.
-                let random = getrandom::u32().unwrap_or(u32::MAX);
-                (Some(pause / SHORTEST), jittered(pause, random))
+                let pause = backoff::pause(failures, self.poll_interval);
+                (Some(pause / SHORTEST), backoff::jittered(pause, backoff::random()))
             }
         };
         let notified = async {
@@ -78,41 +74,5 @@ impl Retry {
         };
         // The result is ignored, because the store is read again in both cases.
         let _elapsed = tokio::time::timeout(longest, notified).await;
-    }
-}
-
-/// Returns the longest pause after this number of failures.
-fn pause(failures: u32, poll_interval: Duration) -> Duration {
-    let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-    FIRST_PAUSE.saturating_mul(doubled).min(poll_interval)
-}
-
-/// Returns a time between a half of the pause and the pause.
-fn jittered(pause: Duration, random: u32) -> Duration {
-    let half = pause / 2;
-    half + half.mul_f64(f64::from(random) / f64::from(u32::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // Scenario: a store fails again and again, with a poll interval of 5 s and of 50 ms.
-    // Guarantee: the pauses double, from 100 ms to the poll interval. What is waited is at least a
-    // half of a pause and never more than the pause.
-    #[test]
-    fn pauses_grow_up_to_the_poll_interval() {
-        let millis = |poll_interval, failures: &[u32]| -> Vec<_> {
-            let pause = |failures| pause(failures, Duration::from_millis(poll_interval));
-            failures.iter().map(|&failures| pause(failures).as_millis()).collect()
-        };
-        assert_eq!(
-            millis(5000, &[1, 2, 3, 6, 7, 33, u32::MAX]),
-            [100, 200, 400, 3200, 5000, 5000, 5000]
-        );
-        assert_eq!(millis(50, &[1, 2, u32::MAX]), [50, 50, 50]);
-        let pause = Duration::from_millis(100);
-        let jittered = [0, u32::MAX / 2, u32::MAX].map(|random| jittered(pause, random));
-        assert_eq!(jittered.map(|wait| wait.as_millis()), [50, 75, 100]);
     }
 }

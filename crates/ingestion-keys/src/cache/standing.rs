@@ -2,7 +2,9 @@
 
 use otlp_auth::{DenyReason, Identity};
 
+use super::entry::Entry;
 use super::{KeyCache, KeyHandle};
+use crate::key::KeyRole;
 
 /// What a [`KeyCache`] says about a request that it allowed earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +42,12 @@ impl KeyCache {
         if self.freshness().is_err() {
             return Standing::Undecided;
         }
-        match self.keys.pin().get(&handle.digest) {
-            Some(entry) => entry.deny_reason(&*self.clock).map_or(Standing::Good, Standing::Denied),
+        let found = KeyRole::ALL.into_iter().find_map(|role| {
+            let reason = |entry: &Entry| entry.deny_reason(&*self.clock);
+            self.entries(role).pin().get(&handle.digest).map(reason)
+        });
+        match found {
+            Some(reason) => reason.map_or(Standing::Good, Standing::Denied),
             // A snapshot of the store did not contain the key, or its tombstone was removed.
             None => Standing::Denied(DenyReason::Revoked),
         }

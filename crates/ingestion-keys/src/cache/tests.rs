@@ -64,6 +64,10 @@ impl TestEnv {
     }
 }
 
+fn credential(token: &str) -> Credential<'_> {
+    Credential::new("StackState", token).unwrap()
+}
+
 fn change(number: i64, revision: i64, state: KeyState) -> Change {
     Change { revision, state, ..Change::from(&record(number, "")) }
 }
@@ -88,6 +92,52 @@ fn before_the_first_snapshot_only_formats_are_decided() {
     }
     futures(env.catch_up());
     assert_eq!(decide(&env.cache, WRONG_CHARACTER), Outcome::Deny(Malformed));
+}
+
+// Scenario: the token of a follower and a key are presented with telemetry and by followers. Then
+// the token expires, is deleted, and is missing in a restored store.
+// Guarantee: the token is unknown with telemetry, and the key is unknown as the token of a
+// follower. The token is allowed for following as long as it is valid, and its standing says the
+// same. Neither the number of keys nor the totals of their usage include tokens.
+#[tokio::test]
+async fn a_token_of_a_follower_only_follows() {
+    let env = TestEnv::new();
+    let tokens = FollowerTokens::new(Arc::clone(&env.cache));
+    let follows = |number| match tokens.decide(&credential(key(number).expose_secret())) {
+        Ok(Decision::Allow(identity)) => Ok(identity),
+        Ok(Decision::Deny(denial)) => Err(Some(denial.reason())),
+        Err(_) => Err(None),
+    };
+    assert!(matches!(follows(1), Err(None)));
+    env.insert(2, "key").await;
+    let end = NOW.saturating_add(Duration::from_secs(60));
+    let role = KeyRole::Follower;
+    let token = KeyRecord { role, expires_at: Some(end), ..record(1, "token") };
+    let revision = env.write(Write::Insert(token.clone())).await;
+    env.catch_up().await;
+    assert_eq!(env.decide(1), Outcome::Deny(Unknown));
+    let peeked = env.cache.peek(&credential(key(1).expose_secret()));
+    assert!(matches!(peeked, Ok(Decision::Deny(denial)) if denial.reason() == Unknown));
+    assert!(matches!(follows(2), Err(Some(Unknown))));
+    let open = follows(1).unwrap();
+    assert_eq!((open.name(), env.cache.standing(&open)), ("token", Standing::Good));
+    assert_eq!(env.cache.len(), 1);
+    env.clock.advance(Duration::from_secs(60));
+    assert!(matches!(follows(1), Err(Some(Expired))));
+    assert_eq!(env.cache.standing(&open), Standing::Denied(Expired));
+    env.write(Write::Delete(KeyRecord { revision, ..token })).await;
+    env.catch_up().await;
+    assert!(matches!(follows(1), Err(Some(Revoked))));
+    assert_eq!((env.decide(1), env.cache.len()), (Outcome::Deny(Unknown), 1));
+    assert_eq!(env.cache.standing(&open), Standing::Denied(Revoked));
+    for _ in 0..3 {
+        env.cache.flush_usage(&*env.store).await.unwrap();
+        assert_eq!(env.cache.usage_totals(), UsageTotals::default());
+    }
+    env.store.restart([1; 16]);
+    env.catch_up().await;
+    assert!(matches!(follows(1), Err(Some(Unknown))));
+    assert_eq!(env.cache.standing(&open), Standing::Denied(Revoked));
 }
 
 // Scenario: a request with each key stays open, and the key is renamed, disabled, enabled, expires,
@@ -364,4 +414,29 @@ fn decisions_go_on_while_keys_change() {
         done.store(true, Ordering::Relaxed);
     });
     assert_eq!(env.cache.len(), 1);
+}
+
+// Scenario: an observer comes after the cache has read its store. Then a key is inserted, nothing
+// changes, and the store begins another history.
+// Guarantee: the observer is told of the position at once, and after each read of what was read.
+#[tokio::test]
+async fn an_observer_sees_every_read() {
+    let env = TestEnv::new();
+    env.insert(1, "n").await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let observer = Arc::clone(&seen);
+    let observe = move |progress: Progress<'_>| {
+        let changes = progress.changes.map(<[_]>::len);
+        observer.lock().unwrap().push((changes, progress.cursor.revision, progress.as_of));
+    };
+    let began = env.clock.monotonic();
+    env.clock.advance(Duration::from_secs(1));
+    env.cache.observe(observe);
+    let read = env.clock.monotonic();
+    env.insert(2, "n").await;
+    env.catch_up().await;
+    env.store.restart([1; 16]);
+    env.catch_up().await;
+    let expected = [(None, 1, began), (Some(1), 2, read), (Some(0), 2, read), (None, 0, read)];
+    assert_eq!(*seen.lock().unwrap(), expected);
 }

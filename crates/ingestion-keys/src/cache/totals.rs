@@ -3,14 +3,15 @@
 use std::sync::PoisonError;
 
 use super::KeyCache;
-use super::usage::lock;
+use super::usage::{Totals, lock};
 use crate::key::{KeyId, Usage};
 
 /// The largest number of keys whose usage is told apart. A system for metrics stores a series for
 /// each of them.
 pub(super) const MAX_LISTED: usize = 900;
 
-/// The usage of keys since the process started, flushed or not.
+/// The usage of keys since the process started, flushed or not. The tokens of followers are left
+/// out: their requests are not telemetry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageTotals {
     /// The first 900 keys that were used and still exist.
@@ -40,9 +41,10 @@ impl KeyCache {
         let mut totals = UsageTotals { keys: Vec::new(), others: *forgotten };
         for (id, key) in &used {
             let key = lock(key);
-            match key.is_listed {
-                true => totals.keys.push((*id, key.total(&self.usage))),
-                false => totals.others.add(key.total(&self.usage)),
+            match key.totals {
+                Totals::Listed => totals.keys.push((*id, key.total(&self.usage))),
+                Totals::Others => totals.others.add(key.total(&self.usage)),
+                Totals::LeftOut => {}
             }
         }
         totals

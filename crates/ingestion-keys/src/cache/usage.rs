@@ -12,6 +12,7 @@ use otlp_auth::{CountedIdentity, Identity};
 use super::digest_prefix::DigestPrefix;
 use super::identities::Identities;
 use super::key_handle::{KeyHandle, SeenClient};
+use super::reported::Reported;
 use super::totals::{MAX_LISTED, UsageTotal};
 use super::{KeyCache, KeyCacheOptions};
 use crate::clock::Timestamp;
@@ -44,6 +45,8 @@ pub(super) struct Registry {
     flushing: tokio::sync::Mutex<Option<Duration>>,
     /// The number of used keys whose totals are told apart.
     listed: AtomicUsize,
+    /// The usage that followers have reported, until it is in the store.
+    pub(super) reported: Reported,
     /// The totals of the keys that were not told apart and do not exist any more.
     pub(super) forgotten: Mutex<UsageTotal>,
     max_clients: usize,
@@ -67,8 +70,18 @@ pub(super) struct KeyUse {
     unflushed: Option<Box<Usage>>,
     /// Everything that was ever taken from the counters.
     taken: UsageTotal,
-    /// Whether the totals of this key are told apart.
-    pub(super) is_listed: bool,
+    pub(super) totals: Totals,
+}
+
+/// Where the totals of a key are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Totals {
+    /// They are told apart.
+    Listed,
+    /// They are added to those of all other keys.
+    Others,
+    /// Nowhere, because the key is the token of a follower: its requests are not telemetry.
+    LeftOut,
 }
 
 /// An identity whose counters are flushed.
@@ -101,6 +114,16 @@ impl KeyCache {
     ///
     /// When the store cannot be written.
     pub async fn flush_usage(&self, store: &dyn KeyStore) -> Result<(), StoreError> {
+        self.flush_usage_with(BATCH, |batch| store.add_usage(batch)).await
+    }
+
+    /// Does the same as [`flush_usage`](Self::flush_usage), and calls `add` with each batch of at
+    /// most `limit` keys.
+    pub(crate) async fn flush_usage_with<E, F: Future<Output = Result<(), E>>>(
+        &self,
+        limit: usize,
+        mut add: impl FnMut(UsageBatch) -> F,
+    ) -> Result<(), E> {
         let mut known_clients_at = self.usage.flushing.lock().await;
         let (now, at) = (self.clock.wall(), self.clock.monotonic());
         let known_clients =
@@ -113,17 +136,25 @@ impl KeyCache {
         // again in the same order are neighbours.
         unflushed.sort_unstable_by_key(|(id, _)| *id);
         self.spread(&busy);
-        for keys in unflushed.chunks(BATCH) {
+        let max_clients = self.options.max_clients;
+        let oldest_client = Some(now.saturating_sub(self.options.retain_clients));
+        for keys in unflushed.chunks(limit) {
             let usage = keys
                 .iter()
                 .filter_map(|(id, key)| Some((*id, lock(key).unflushed.as_deref()?.clone())))
                 .collect();
-            let max_clients = self.options.max_clients;
-            let oldest_client = Some(now.saturating_sub(self.options.retain_clients));
-            store.add_usage(UsageBatch { usage, max_clients, oldest_client }).await?;
+            add(UsageBatch { usage, max_clients, oldest_client }).await?;
             for (_, key) in keys {
                 lock(key).unflushed = None;
             }
+        }
+        loop {
+            let usage = self.usage.reported.take(limit);
+            if usage.is_empty() {
+                break;
+            }
+            add(UsageBatch { usage, max_clients, oldest_client }).await?;
+            self.usage.reported.written();
         }
         self.usage.forget_retired();
         Ok(())
@@ -173,6 +204,7 @@ impl PendingUsage<'_> {
                 key.usage.add(usage, limit, None);
             }
         }
+        self.registry.reported.add_to(key.record.id, &mut key.usage, limit);
         // Old clients are also removed here. The store removes them only when it adds usage, and
         // this key may not be used any more.
         key.usage.add(Usage::default(), limit, Some(now.saturating_sub(self.retain_clients)));
@@ -221,18 +253,10 @@ impl Registry {
     /// the key stay registered for as long as a running request has one of them.
     fn count(&self, id: KeyId, digest: &DigestPrefix, identities: &[CountedIdentity]) {
         let used = self.used.pin();
-        let new = || {
-            Arc::new(Mutex::new(KeyUse {
-                digest: *digest,
-                counted: Vec::with_capacity(1),
-                unflushed: None,
-                taken: UsageTotal::default(),
-                is_listed: false,
-            }))
-        };
+        let new = || Arc::new(Mutex::new(KeyUse::new(digest, Totals::Others)));
         let mut key = lock(used.get_or_insert_with(id, new));
-        if key.counted.is_empty() && !key.is_listed {
-            key.is_listed = self.list_one_more();
+        if key.counted.is_empty() && key.totals == Totals::Others && self.list_one_more() {
+            key.totals = Totals::Listed;
         }
         key.counted.iter_mut().for_each(|counted| counted.replaced = true);
         key.counted.extend(
@@ -240,6 +264,12 @@ impl Registry {
                 .iter()
                 .map(|identity| Counted { identity: identity.clone(), replaced: false }),
         );
+    }
+
+    /// Leaves a key out of the totals. This is called before the first use of the key.
+    pub(super) fn leave_out(&self, id: KeyId, digest: &DigestPrefix) {
+        let new = || Arc::new(Mutex::new(KeyUse::new(digest, Totals::LeftOut)));
+        self.used.pin().get_or_insert_with(id, new);
     }
 
     /// Takes a place among the keys whose totals are told apart. Returns whether there was one.
@@ -268,9 +298,10 @@ impl Registry {
                 Retired::SeenByFlush => {
                     if let Some(key) = used.remove(id) {
                         let key = lock(key);
-                        match key.is_listed {
-                            true => _ = self.listed.fetch_sub(1, Ordering::Relaxed),
-                            false => forgotten.add(key.total(self)),
+                        match key.totals {
+                            Totals::Listed => _ = self.listed.fetch_sub(1, Ordering::Relaxed),
+                            Totals::Others => forgotten.add(key.total(self)),
+                            Totals::LeftOut => {}
                         }
                     }
                     false
@@ -320,6 +351,11 @@ impl fmt::Debug for Registry {
 }
 
 impl KeyUse {
+    fn new(digest: &DigestPrefix, totals: Totals) -> Self {
+        let (counted, taken) = (Vec::with_capacity(1), UsageTotal::default());
+        Self { digest: *digest, counted, unflushed: None, taken, totals }
+    }
+
     /// Returns the usage since the process started.
     pub(super) fn total(&self, registry: &Registry) -> UsageTotal {
         let mut total = self.taken;

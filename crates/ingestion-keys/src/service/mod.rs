@@ -24,7 +24,7 @@ pub use self::types::{IssuedKey, Key, KeyStatus, KeyUpdate, NewKey, Rotation};
 use crate::audit::{AuditAction, AuditNote, AuditPage, FieldChange, FromTo};
 use crate::cache::{KeyCache, PendingUsage};
 use crate::clock::{Clock, Timestamp};
-use crate::key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
+use crate::key::{KeyDigest, KeyId, KeyRecord, KeyRole, StoredKey, Usage};
 use crate::store::{
     Commit, CommitError, Committed, KeyStore, StoreError, StoreErrorKind, TOMBSTONE_RETENTION,
     Write,
@@ -117,7 +117,8 @@ where
         let expires_at = new.expires_at.map(|at| validate::expiration(at, now)).transpose();
         let expires_at = expires_at.map_err(InvalidKey::from)?;
         for _ in 0..ATTEMPTS {
-            let (secret, record) = self.draw(name.clone(), description.clone(), expires_at, now)?;
+            let (secret, record) =
+                self.draw(new.role, name.clone(), description.clone(), expires_at, now)?;
             let audit = note(AuditAction::Create, &record, changes(None, &record));
             let writes = vec![Write::Insert(record.clone())];
             if let Some(committed) = self.commit(who, now, audit, writes).await? {
@@ -129,13 +130,13 @@ where
         Err(WriteError::Contended.into())
     }
 
-    /// Returns all keys, ordered by id. Each key has its usage up to now, but not the clients that
-    /// used the key.
+    /// Returns all keys of a role, ordered by id. Each key has its usage up to now, but not the
+    /// clients that used the key.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub async fn list(&self) -> Result<Vec<Key>, StoreError> {
+    pub async fn list(&self, role: KeyRole) -> Result<Vec<Key>, StoreError> {
         let now = self.clock.wall();
         // The pending usage is taken before the store is read. No flush can start while `pending`
         // exists. A flush between these two steps would make usage count twice or not at all.
@@ -145,7 +146,8 @@ where
             usage.clients.clear();
             Key::at(now, record, usage)
         };
-        Ok(self.store.list().await?.into_iter().map(listed).collect())
+        let keys = self.store.list().await?.into_iter();
+        Ok(keys.filter(|key| key.record.role == role).map(listed).collect())
     }
 
     /// Returns one key, with the clients that used it.
@@ -267,6 +269,7 @@ where
     /// Generates a key with a random id. Another key may already have this id.
     fn draw(
         &self,
+        role: KeyRole,
         name: String,
         description: Option<String>,
         expires_at: Option<Timestamp>,
@@ -282,6 +285,7 @@ where
         };
         let record = KeyRecord {
             id,
+            role,
             digest: KeyDigest::of(&key),
             key_start: key.start().to_owned(),
             name,
@@ -376,7 +380,10 @@ fn changes(old: Option<&KeyRecord>, new: &KeyRecord) -> Vec<FieldChange> {
         let (from, to) = (old.and_then(&value), value(new));
         (from != to).then(|| change(FromTo { from, to }))
     }
+    // A key for ingestion has no role in the log, as in the log of earlier versions.
+    let role = |key: &KeyRecord| (key.role != KeyRole::Ingestion).then_some(key.role);
     let fields = [
+        field(old, new, role, FieldChange::Role),
         field(old, new, |key| Some(key.name.clone()), FieldChange::Name),
         field(old, new, |key| key.description.clone(), FieldChange::Description),
         field(old, new, |key| key.expires_at, FieldChange::Expiration),

@@ -59,7 +59,7 @@ where
                 .transpose()?;
             let new_end = expires_at.or(same_lifetime);
             let (secret, new) = self
-                .draw(old.name.clone(), old.description.clone(), new_end, now)
+                .draw(old.role, old.name.clone(), old.description.clone(), new_end, now)
                 .map_err(ChangeError::from)?;
             if new.expires_at.is_some_and(|expires_at| expires_at <= now) {
                 return Err(ExpirationError::Past.into());

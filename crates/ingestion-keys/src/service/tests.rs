@@ -1,5 +1,6 @@
 use otlp_auth::DenyReason::{Expired, Revoked, Unknown};
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
@@ -59,7 +60,7 @@ impl TestEnv {
 }
 
 fn named(name: &str, expires_at: Option<Timestamp>) -> NewKey {
-    NewKey { name: name.to_owned(), description: None, expires_at }
+    NewKey { name: name.to_owned(), expires_at, ..NewKey::default() }
 }
 
 /// Returns the time that is this many milliseconds after `NOW`. Each test begins at `NOW`.
@@ -81,6 +82,7 @@ async fn a_created_key_is_in_force() {
         name: "  edge ".to_owned(),
         description: Some("d".to_owned()),
         expires_at: Some(after(100 * DAY)),
+        ..NewKey::default()
     };
     let issued = env.service.create("ops", new).await.unwrap();
     assert_eq!(env.decide(&issued), allow("edge"));
@@ -93,7 +95,33 @@ async fn a_created_key_is_in_force() {
     assert_eq!(issued.secret.expose_secret()[10..14], record.key_start);
     let usage = Usage { accepted: 1, last_used_at: Some(NOW), ..Usage::default() };
     let listed = Key { usage, ..issued.key.clone() };
-    assert_eq!(env.service.list().await.unwrap(), [listed]);
+    assert_eq!(env.service.list(KeyRole::Ingestion).await.unwrap(), [listed]);
+}
+
+// Scenario: the token of a follower is created and rotated, beside a key for ingestion.
+// Guarantee: the new token is a token of a follower, too. Each role has a list of its own. The log
+// has the role of the created token.
+#[tokio::test]
+async fn a_role_stays() {
+    let env = TestEnv::new().await;
+    let key = env.create("edge", None).await;
+    let new = NewKey { role: KeyRole::Follower, ..named("edge", None) };
+    let token = env.service.create("ops", new).await.unwrap();
+    assert!(!token.duplicate_name);
+    assert_eq!(env.decide(&token), Outcome::Deny(Unknown));
+    let rotated = env.rotate(id_of(&token), None, None).await.unwrap();
+    assert_eq!(env.decide(&rotated), Outcome::Deny(Unknown));
+    let listed = async |role| {
+        let keys = env.service.list(role).await.unwrap();
+        keys.into_iter().map(|key| key.record.id).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(listed(KeyRole::Ingestion).await, BTreeSet::from([id_of(&key)]));
+    let tokens = BTreeSet::from([id_of(&token), id_of(&rotated)]);
+    assert_eq!(listed(KeyRole::Follower).await, tokens);
+    let role = FieldChange::Role(FromTo { from: None, to: Some(KeyRole::Follower) });
+    let log = env.service.audit(0, None).await.unwrap().entries;
+    let with_role = log.iter().filter(|entry| entry.note.changes.contains(&role));
+    assert_eq!(with_role.map(|entry| entry.note.key_id).collect::<Vec<_>>(), [id_of(&token)]);
 }
 
 // Scenario: a key is created and updated with a name, a description or an expiration that is not
@@ -125,7 +153,7 @@ async fn bad_requests_change_nothing() {
     assert_eq!(update(too_long).await, InvalidKey::Description(DescriptionError::TooLong));
     let past = KeyUpdate { expires_at: Some(Some(after(-1))), ..KeyUpdate::default() };
     assert_eq!(update(past).await, InvalidKey::Expiration(ExpirationError::Past));
-    assert_eq!(env.service.list().await.unwrap(), [key]);
+    assert_eq!(env.service.list(KeyRole::Ingestion).await.unwrap(), [key]);
     assert_eq!(env.store.audit(0, 10).await.unwrap().len(), 1);
 }
 
@@ -299,7 +327,7 @@ async fn what_has_ended_is_not_rotated() {
     ));
     env.update(new, KeyUpdate { enabled: Some(false), ..KeyUpdate::default() }).await.unwrap();
     assert!(matches!(refusal(new, None, None).await, RotateError::Disabled));
-    assert_eq!(env.service.list().await.unwrap().len(), 3);
+    assert_eq!(env.service.list(KeyRole::Ingestion).await.unwrap().len(), 3);
 }
 
 // Scenario: a key has a successor. Separate updates request no expiration, a later expiration, a
@@ -396,7 +424,7 @@ async fn a_store_that_fails_changes_nothing() {
         env.rotate(id, None, None).await,
         Err(RotateError::Change(ChangeError::Write(WriteError::Store(_))))
     ));
-    assert!(env.service.list().await.is_err());
+    assert!(env.service.list(KeyRole::Ingestion).await.is_err());
     assert_eq!((env.decide(&key), env.cache.len()), (allow("edge"), 1));
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ingestion_api::IngestionKey;
 
 use crate::clock::Timestamp;
-use crate::key::{KeyRecord, Usage};
+use crate::key::{KeyRecord, KeyRole, Usage};
 
 /// A key has the status [`KeyStatus::Expiring`] for this long before it expires.
 const EXPIRING: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -13,6 +13,8 @@ const EXPIRING: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// A key to be created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewKey {
+    /// What the key is for.
+    pub role: KeyRole,
     /// The name. Several keys may have the same name.
     pub name: String,
     /// The description.

@@ -4,6 +4,7 @@
 
 use crate::audit::{AuditAction, FieldChange, FromTo};
 use crate::clock::Timestamp;
+use crate::key::KeyRole;
 
 /// A text that no version writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,7 @@ pub(super) fn columns(change: &FieldChange) -> (&'static str, FromTo<String>) {
         FromTo { from: values.from.as_ref().map(&text), to: values.to.as_ref().map(&text) }
     }
     match change {
+        FieldChange::Role(values) => ("role", texts(values, |role| role.as_str().to_owned())),
         FieldChange::Name(values) => ("name", values.clone()),
         FieldChange::Description(values) => ("description", values.clone()),
         FieldChange::Expiration(values) => {
@@ -57,6 +59,7 @@ pub(super) fn field_change(
         Ok(FromTo { from: value(values.from)?, to: value(values.to)? })
     }
     Ok(match field {
+        "role" => FieldChange::Role(parsed(values, KeyRole::named)?),
         "name" => FieldChange::Name(values),
         "description" => FieldChange::Description(values),
         "expiration" => FieldChange::Expiration(parsed(values, |text| {

@@ -167,7 +167,10 @@ impl KeyStore for MemoryStore {
         let mut duplicate_name = false;
         for write in commit.writes {
             if let Write::Insert(record) = &write {
-                duplicate_name |= content.keys.values().any(|key| key.record.name == record.name);
+                duplicate_name |=
+                    content.keys.values().any(|StoredKey { record: other, .. }| {
+                        (other.role, &other.name) == (record.role, &record.name)
+                    });
             }
             content.write(write, revision, commit.at);
         }

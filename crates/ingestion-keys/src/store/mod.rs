@@ -37,7 +37,7 @@ pub use transfer::{Copied, CopyError, CopyProgress};
 
 use crate::audit::{AuditEntry, AuditNote};
 use crate::clock::Timestamp;
-use crate::key::{KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
+use crate::key::{KeyDigest, KeyId, KeyRecord, KeyRole, StoredKey, Usage};
 
 /// How long a deleted key is remembered: 90 days. During these 90 days the key is denied as
 /// revoked. Later it is denied as unknown. The store and the cache both remember deleted keys for
@@ -97,6 +97,17 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     ///
     /// When the store cannot be read.
     async fn changes_since(&self, cursor: &Cursor) -> Result<Changes, StoreError>;
+
+    /// Returns the same as [`changes_since`](Self::changes_since), for another process. A store
+    /// that has a connection of its own on which this process follows the changes does not use that
+    /// connection, so that this process never waits for the other one.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    async fn changes_for_others(&self, cursor: &Cursor) -> Result<Changes, StoreError> {
+        self.changes_since(cursor).await
+    }
 
     /// Returns at most `limit` audit entries after a revision, oldest first.
     ///
@@ -161,7 +172,7 @@ pub enum Write {
 pub struct Committed {
     /// The position of the change among all changes.
     pub revision: i64,
-    /// Whether the change inserted a key that has the name of another key.
+    /// Whether the change inserted a key that has the name of another key of the same role.
     pub duplicate_name: bool,
 }
 
@@ -195,6 +206,8 @@ pub struct Change {
     pub revision: i64,
     /// The id of the key.
     pub id: KeyId,
+    /// What the key is for.
+    pub role: KeyRole,
     /// The digest by which a presented key is recognised.
     pub digest: KeyDigest,
     /// The state of the key.
@@ -257,6 +270,7 @@ impl Write {
             Self::Delete(record) => Change {
                 revision,
                 id: record.id,
+                role: record.role,
                 digest: record.digest,
                 state: KeyState::Deleted { at },
             },
@@ -271,6 +285,7 @@ impl From<&KeyRecord> for Change {
             expires_at: record.expires_at,
             enabled: record.enabled,
         };
-        Self { revision: record.revision, id: record.id, digest: record.digest, state }
+        let KeyRecord { revision, id, role, digest, .. } = *record;
+        Self { revision, id, role, digest, state }
     }
 }

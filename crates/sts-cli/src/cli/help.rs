@@ -29,6 +29,11 @@ pub(super) fn help<'a>(path: impl IntoIterator<Item = &'a str>) -> String {
 /// Returns which server the command with this full name needs.
 fn needs(name: &str) -> Option<String> {
     let minimum = format!("Minimum supported StackState version: {MINIMUM_SERVER}");
+    if name.starts_with("sts follower ") {
+        return Some(
+            "Needs the ingestion gateway, because StackState has no such operation".into(),
+        );
+    }
     Some(match name.strip_prefix("sts ingestion-api-key ")? {
         "check" => {
             "Needs no StackState server and no API token: only the endpoints are asked".into()

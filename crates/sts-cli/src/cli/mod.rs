@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::client::MINIMUM_SERVER;
-use crate::command::{ContextCommand, KeyCommand, Session, version};
+use crate::command::{ContextCommand, FollowerCommand, KeyCommand, Session, version};
 use crate::config::ConnectionFlags;
 use crate::environment::Environment;
 use crate::error::Failure;
@@ -57,6 +57,15 @@ enum Command {
         #[command(subcommand)]
         command: Option<ContextCommand>,
     },
+    /// Manage the tokens of followers
+    #[command(
+        long_about = "Manage the tokens with which other processes follow the ingestion gateway: \
+                      they learn its keys, and decide on requests themselves."
+    )]
+    Follower {
+        #[command(subcommand)]
+        command: Option<FollowerCommand>,
+    },
     /// Help about any command
     Help(HelpArgs),
     /// Manage Ingestion API Keys
@@ -93,9 +102,11 @@ impl Cli {
             Some(Command::IngestionApiKey { command: Some(command) }) => {
                 return command.run(&session);
             }
+            Some(Command::Follower { command: Some(command) }) => return command.run(&session),
             Some(Command::Version) => return version::run(&session),
             None => help::help([]),
             Some(Command::Context { command: None }) => help::help(["context"]),
+            Some(Command::Follower { command: None }) => help::help(["follower"]),
             Some(Command::IngestionApiKey { command: None }) => help::help(["ingestion-api-key"]),
             Some(Command::Help(args)) => help::requested(&args.command)?,
             Some(Command::Completion(args)) => completion(args.shell),

@@ -2,8 +2,8 @@
 
 use http::{HeaderValue, Method, StatusCode};
 use ingestion_api::{
-    GenerateRequest, GeneratedKey, IngestionApiKey, RotateRequest, ServerInfo, UpdateRequest,
-    header, route,
+    GenerateRequest, GeneratedKey, IngestionApiKey, KeyRole, RotateRequest, ServerInfo,
+    UpdateRequest, header, route,
 };
 use reqwest::{RequestBuilder, Url};
 use secrecy::ExposeSecret;
@@ -121,8 +121,21 @@ impl Server {
         Err(Failure::new(FailureKind::ServerTooOld, text).with_hint("Upgrade the server"))
     }
 
+    /// Lists the keys for ingestion.
     pub(crate) fn list(&self) -> Result<Vec<IngestionApiKey>, Failure> {
-        let response = self.call(self.request(Method::GET, route::API_KEYS), TOO_OLD)?;
+        self.list_at(route::API_KEYS)
+    }
+
+    /// Lists the tokens of followers.
+    pub(crate) fn list_tokens(&self) -> Result<Vec<IngestionApiKey>, Failure> {
+        let mut tokens = self.list_at(&format!("{}?role=follower", route::API_KEYS))?;
+        // A server that does not know roles lists the keys for ingestion.
+        tokens.retain(|token| token.role == Some(KeyRole::Follower));
+        Ok(tokens)
+    }
+
+    fn list_at(&self, path: &str) -> Result<Vec<IngestionApiKey>, Failure> {
+        let response = self.call(self.request(Method::GET, path), TOO_OLD)?;
         // The original client reads an empty body and null as an empty list, and a null in the list
         // as a key whose fields are empty.
         if response.body.is_empty() {

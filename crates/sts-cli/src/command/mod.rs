@@ -1,7 +1,11 @@
 //! What each command does. Each module also defines the flags of its command.
 
 mod context;
+mod follower;
 mod ingestion_api_key;
+mod key;
+mod time;
+mod value;
 pub(crate) mod version;
 
 use crate::client::{Connection, Server};
@@ -11,6 +15,7 @@ use crate::error::{Failure, FailureKind};
 use crate::printer::Printer;
 
 pub(crate) use context::ContextCommand;
+pub(crate) use follower::FollowerCommand;
 pub(crate) use ingestion_api_key::KeyCommand;
 
 /// What every command needs: the flags, the environment and the printer.

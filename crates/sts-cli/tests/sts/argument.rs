@@ -22,6 +22,9 @@ fn the_help_is_as_documented() {
         (&["ingestion-api-key", "update", "-h"], include_str!("help/update.txt")),
         (&["ingestion-api-key", "rotate", "-h"], include_str!("help/rotate.txt")),
         (&["ingestion-api-key", "check", "-h"], include_str!("help/check.txt")),
+        (&["follower", "-h"], include_str!("help/follower.txt")),
+        (&["follower", "create", "-h"], include_str!("help/follower-create.txt")),
+        (&["follower", "list", "-h"], include_str!("help/follower-list.txt")),
         (&["context", "-h"], include_str!("help/context.txt")),
         (&["context", "save", "-h"], include_str!("help/save.txt")),
     ] {

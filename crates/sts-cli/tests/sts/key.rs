@@ -34,6 +34,8 @@ fn the_documented_commands() {
         info.clone(),
         format!("GET {KEYS}"),
         info,
+        // The key may be the token of a follower.
+        format!("GET {KEYS}/250558013078953"),
         format!("DELETE {KEYS}/250558013078953"),
     ];
     assert_eq!(mock.request_lines(), calls);

@@ -4,6 +4,7 @@
 //! | module | tests |
 //! |---|---|
 //! | `key` | what the commands on keys send and print |
+//! | `follower` | the commands on tokens of followers |
 //! | `argument` | the help, and the messages about wrong arguments |
 //! | `list` | how keys are listed and described |
 //! | `context` | the commands on contexts |
@@ -23,6 +24,7 @@ mod check;
 mod config_file;
 mod context;
 mod error;
+mod follower;
 mod key;
 mod list;
 mod mock;

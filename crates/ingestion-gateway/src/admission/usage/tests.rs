@@ -13,7 +13,7 @@ use ingestion_api::IngestionKey;
 use ingestion_keys::cache::{KeyCache, KeyCacheOptions};
 use ingestion_keys::clock::SystemClock;
 use ingestion_keys::store::{Change, KeyState, SqliteOptions, SqliteStore};
-use ingestion_keys::{KeyDigest, KeyId};
+use ingestion_keys::{KeyDigest, KeyId, KeyRole};
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use otlp_auth::server::InMemoryAuthenticator as _;
@@ -108,7 +108,7 @@ impl Counted {
         .unwrap();
         let state = KeyState::Live { name: "edge".to_owned(), expires_at: None, enabled: true };
         let (id, digest) = (KeyId::new(7).unwrap(), KeyDigest::of(&key));
-        cache.apply(&[Change { revision: 1, id, digest, state }]);
+        cache.apply(&[Change { revision: 1, id, role: KeyRole::Ingestion, digest, state }]);
         Self { cache, key }
     }
 

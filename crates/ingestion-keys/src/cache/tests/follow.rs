@@ -119,3 +119,29 @@ async fn only_a_store_that_is_down_is_waited_for() {
     let error = env.cache.read_first(&*env.store, Duration::from_secs(5)).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::TooNew);
 }
+
+// Scenario: the machine is suspended, first for less than the maximum staleness. Meanwhile the
+// store cannot be read.
+// Guarantee: the suspension makes the keys older by its whole time, once. The next read makes them
+// young again. A cache that was never read stays so.
+#[tokio::test(start_paused = true)]
+async fn a_suspension_makes_the_keys_older() {
+    let env = TestEnv::new();
+    env.clock.suspend(MAX_STALENESS);
+    env.cache.notice_suspension();
+    assert_eq!((env.cache.age(), env.cache.revision()), (None, None));
+    env.insert(1, "n").await;
+    assert_eq!(env.cache.fresh_for(), Some(MAX_STALENESS));
+    env.store.fail(true);
+    let follower = follow(&env);
+    for (suspended, expected) in [(1, allow("n")), (598, allow("n")), (1, Outcome::Undecided)] {
+        env.clock.suspend(Duration::from_secs(suspended));
+        tokio::time::sleep(Duration::from_millis(5001)).await;
+        assert_eq!(env.decide(1), expected);
+    }
+    assert_eq!(env.cache.age(), Some(MAX_STALENESS));
+    env.store.fail(false);
+    tokio::time::sleep(Duration::from_millis(5001)).await;
+    assert_eq!(env.cache.fresh_for(), Some(MAX_STALENESS));
+    follower.abort();
+}

@@ -281,3 +281,68 @@ async fn totals_survive_a_flush_and_are_bounded() {
     env.decide(count.unsigned_abs() + 1);
     assert_eq!(sums(), (totals::MAX_LISTED, totals::MAX_LISTED as u64, 3));
 }
+
+// Scenario: a follower reports usage of a key that is also used here, and of a key that does not
+// exist. The store cannot be written at first, and a write of reported usage is cancelled.
+// Guarantee: the reported usage is pending until it is in the store, and is in the store once.
+#[tokio::test]
+async fn reported_usage_is_flushed_once() {
+    let env = TestEnv::new();
+    env.insert(1, "n").await;
+    env.decide(1);
+    let reported = Usage { accepted: 2, bytes: 5, last_used_at: Some(NOW), ..Usage::default() };
+    let report = [1, 2].map(|number| (KeyId::new(number).unwrap(), reported.clone()));
+    env.cache.report_usage(report.to_vec()).unwrap();
+    let pending = async || {
+        let key = env.store.get(KeyId::new(1).unwrap()).await.unwrap().unwrap();
+        env.cache.pending_usage().await.added_to(key, NOW).usage
+    };
+    let sum = Usage { accepted: 3, ..reported.clone() };
+    assert_eq!(pending().await, sum);
+    env.store.fail(true);
+    assert!(env.cache.flush_usage(&*env.store).await.is_err());
+    env.store.fail(false);
+    assert_eq!(pending().await, sum);
+    // The usage that was counted here is written, and the write of what was reported never ends.
+    let (mut writes, store) = (0, &env.store);
+    let cancelled = env.cache.flush_usage_with(10, |batch| {
+        writes += 1;
+        let is_last = writes == 2;
+        async move {
+            match is_last {
+                true => std::future::pending().await,
+                false => store.add_usage(batch).await,
+            }
+        }
+    });
+    tokio::select! {
+        biased;
+        flushed = cancelled => panic!("{flushed:?}"),
+        () = std::future::ready(()) => {}
+    }
+    assert_eq!(writes, 2);
+    assert_eq!(pending().await, sum);
+    for _ in 0..2 {
+        env.flush().await;
+        assert_eq!((env.usage(1).await, pending().await), (sum.clone(), sum.clone()));
+    }
+}
+
+// Scenario: a report has very many clients of a key, some of them twice.
+// Guarantee: only the latest clients are kept, each once, with its latest time. This does not take
+// a comparison of every client with every other.
+#[tokio::test]
+async fn many_reported_clients_are_few_soon() {
+    let env = TestEnv::new();
+    env.insert(1, "n").await;
+    let client = |number: u32| KeyClient {
+        address: IpAddr::from(number.to_be_bytes()),
+        user_agent: None,
+        last_used_at: NOW.saturating_sub(Duration::from_secs(number.into())),
+    };
+    let clients = (0..200_000).rev().chain([0, 1]).map(client).collect();
+    let usage = Usage { clients, ..Usage::default() };
+    env.cache.report_usage(vec![(KeyId::new(1).unwrap(), usage)]).unwrap();
+    env.flush().await;
+    assert_eq!(env.usage(1).await.clients, [client(0), client(1)]);
+}

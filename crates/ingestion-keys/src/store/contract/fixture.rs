@@ -6,7 +6,7 @@ use ingestion_api::IngestionKey;
 
 use crate::audit::{AuditAction, AuditNote};
 use crate::clock::Timestamp;
-use crate::key::{KeyDigest, KeyId, KeyRecord};
+use crate::key::{KeyDigest, KeyId, KeyRecord, KeyRole};
 use crate::store::{Commit, Write};
 
 /// The time at which tests begin.
@@ -37,6 +37,7 @@ pub(crate) fn record(number: i64, name: &str) -> KeyRecord {
     let key = key(number.unsigned_abs());
     KeyRecord {
         id: id(number),
+        role: KeyRole::Ingestion,
         digest: KeyDigest::of(&key),
         key_start: key.start().to_owned(),
         name: name.to_owned(),

@@ -18,15 +18,16 @@
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by a panic")]
 
 pub(crate) mod fixture;
+mod usage;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use self::fixture::{NOW, commit, id, record};
+pub use self::usage::*;
+use self::usage::{batch, used};
 use super::*;
 use crate::audit::{AuditAction, FieldChange, FromTo};
-use crate::key::KeyClient;
 
 /// Makes a `#[test]` of each test of the [contract](crate::store::contract). The argument is the
 /// path of an async function that returns an empty store and a guard, which is dropped after the
@@ -48,6 +49,7 @@ macro_rules! store_contract {
             usage_adds_up,
             clients_are_few_and_recent,
             usage_of_no_key_is_passed_over,
+            a_strange_report_is_written,
             old_tombstones_are_forgotten,
             a_change_wakes_followers,
             followers_converge,
@@ -108,11 +110,13 @@ async fn since(store: &Store, cursor: Cursor) -> (Vec<Change>, Cursor) {
     }
 }
 
-/// Scenario: a key with every optional field and a key without optional fields are inserted.
+/// Scenario: a key of a follower with every optional field and a key without optional fields are
+/// inserted.
 /// Guarantee: both keys are read as they were written, ordered by id. Each key has the revision of
 /// the change that inserted it.
 pub async fn inserted_keys_are_read(store: &Store) {
     let full = KeyRecord {
+        role: KeyRole::Follower,
         description: Some("'; DROP TABLE keys; --\n\u{1f980}".to_owned()),
         expires_at: Some(Timestamp::from_millis(KeyId::END - 1)),
         enabled: false,
@@ -184,10 +188,11 @@ pub async fn a_key_that_changed_is_not_changed(store: &Store) {
     }
 }
 
-/// Scenario: keys are inserted with three kinds of names: a name that no key has, a name that
-/// another key has, and a name that only a deleted key had.
-/// Guarantee: only the name that another key has is reported as a duplicate. Names are compared
-/// byte by byte.
+/// Scenario: keys are inserted with four kinds of names: a name that no key has, a name that
+/// another key has, a name that only a key of another role has, and a name that only a deleted key
+/// had.
+/// Guarantee: only the name that another key of the same role has is reported as a duplicate. Names
+/// are compared byte by byte.
 pub async fn equal_names_are_reported(store: &Store) {
     let insert = async |number, name: &str| {
         store
@@ -202,14 +207,21 @@ pub async fn equal_names_are_reported(store: &Store) {
     let keys = store.list().await.unwrap();
     store.commit(commit(2, vec![Write::Delete(keys[1].record.clone())])).await.unwrap();
     assert!(!insert(4, "Edge").await);
+    let follower = KeyRecord { role: KeyRole::Follower, ..record(5, "edge") };
+    let inserted = store.commit(commit(3, vec![Write::Insert(follower)])).await.unwrap();
+    assert!(!inserted.duplicate_name);
 }
 
-/// Scenario: keys are inserted and deleted after a cursor was taken.
-/// Guarantee: the changed keys are returned in the order of the changes. There are no changes after
-/// the new cursor.
+/// Scenario: a key and the token of a follower are inserted after a cursor was taken, and the token
+/// is deleted.
+/// Guarantee: the changed keys are returned in the order of the changes, each with its role. There
+/// are no changes after the new cursor.
 pub async fn changes_follow_a_cursor(store: &Store) {
     let start = cursor(store).await;
-    let first = insert(store, 2, "first").await;
+    let first = KeyRecord { role: KeyRole::Follower, ..record(2, "first") };
+    let revision =
+        store.commit(commit(1, vec![Write::Insert(first.clone())])).await.unwrap().revision;
+    let first = KeyRecord { revision, ..first };
     let second = insert(store, 1, "second").await;
     let (changes, after) = since(store, start).await;
     assert_eq!(changes, [Change::from(&first), Change::from(&second)]);
@@ -220,6 +232,7 @@ pub async fn changes_follow_a_cursor(store: &Store) {
     let deleted = Change {
         revision,
         id: first.id,
+        role: KeyRole::Follower,
         digest: first.digest,
         state: KeyState::Deleted { at: NOW },
     };
@@ -260,12 +273,15 @@ pub async fn a_cursor_of_another_history_is_not_followed(store: &Store) {
     assert_eq!(since(store, now).await, (vec![], now));
 }
 
-/// Scenario: a snapshot is taken of an empty store, and of a store with a tombstone and more keys
-/// than fit into one chunk.
-/// Guarantee: the snapshot has each key and tombstone once, and the cursor of the last change.
+/// Scenario: a snapshot is taken of an empty store, and of a store with more keys than fit into one
+/// chunk, a tombstone of a key, and the token of a follower.
+/// Guarantee: the snapshot has each key and tombstone once with its role, and the cursor of the
+/// last change.
 pub async fn a_snapshot_has_everything(store: &Store) {
     assert!(whole(store).await.0.is_empty());
-    let writes = (1..=5000).map(|number| Write::Insert(record(number, "n"))).collect();
+    let role = |number| if number == 2 { KeyRole::Follower } else { KeyRole::Ingestion };
+    let with_role = |number| KeyRecord { role: role(number), ..record(number, "n") };
+    let writes = (1..=5000).map(|number| Write::Insert(with_role(number))).collect();
     store.commit(commit(1, writes)).await.unwrap();
     let last = store.get(id(5000)).await.unwrap().unwrap().record;
     let revision =
@@ -274,6 +290,7 @@ pub async fn a_snapshot_has_everything(store: &Store) {
     assert_eq!(cursor, Cursor { revision, change_id: [2; 16] });
     let by_id: BTreeMap<_, _> = changes.iter().map(|change| (change.id, &change.state)).collect();
     assert_eq!((changes.len(), by_id.len()), (5000, 5000));
+    assert!(changes.iter().all(|change| change.role == role(change.id.get())));
     assert_eq!(by_id[&last.id], &KeyState::Deleted { at: NOW });
     assert!(
         matches!(by_id[&id(1)], KeyState::Live { name, expires_at: None, enabled: true } if name == "n")
@@ -281,12 +298,13 @@ pub async fn a_snapshot_has_everything(store: &Store) {
 }
 
 /// Scenario: three changes are made. One of the changes writes two keys, and its audit note has
-/// four changed fields.
+/// five changed fields.
 /// Guarantee: the log has one entry for each change, oldest first. Each entry has everything that
 /// is in the audit note of its change. There are no gaps between pages of the log.
 pub async fn the_audit_has_every_change(store: &Store) {
     let key = insert(store, 1, "old").await;
     let changes = vec![
+        FieldChange::Role(FromTo { from: None, to: Some(KeyRole::Follower) }),
         FieldChange::Name(FromTo { from: None, to: Some("a \"b\"".to_owned()) }),
         FieldChange::Description(FromTo { from: Some(String::new()), to: None }),
         FieldChange::Expiration(FromTo { from: None, to: Some(NOW) }),
@@ -324,81 +342,6 @@ pub async fn the_audit_has_every_change(store: &Store) {
     assert_eq!(store.audit(0, 1).await.unwrap(), entries[..1]);
     assert_eq!(store.audit(entries[0].revision, 1).await.unwrap(), entries[1..2]);
     assert!(store.audit(entries[2].revision, 10).await.unwrap().is_empty());
-}
-
-fn used(accepted: u64, at: i64) -> Usage {
-    Usage {
-        accepted,
-        failed: 2,
-        denied: 1,
-        bytes: 10,
-        last_used_at: Some(Timestamp::from_millis(at)),
-        clients: Vec::new(),
-    }
-}
-
-fn batch(usage: Vec<(KeyId, Usage)>) -> UsageBatch {
-    UsageBatch { usage, max_clients: 2, oldest_client: Some(Timestamp::from_millis(100)) }
-}
-
-/// Scenario: the usage of a key is added in two batches. The last use in the second batch is
-/// earlier than the last use in the first. The key is changed between the batches, and deleted at
-/// the end.
-/// Guarantee: the counters add up, and the latest use stays. A change of the key does not change
-/// its usage. Adding usage does not make a new revision. The usage is deleted with the key.
-pub async fn usage_adds_up(store: &Store) {
-    let key = insert(store, 1, "n").await;
-    insert(store, 2, "n").await;
-    let before = cursor(store).await;
-    store.add_usage(batch(vec![(id(1), used(3, 200)), (id(2), used(1, 300))])).await.unwrap();
-    let after = cursor(store).await;
-    assert_eq!(before, after);
-    let updated = KeyRecord { name: "m".to_owned(), ..key };
-    let revision =
-        store.commit(commit(2, vec![Write::Update(updated.clone())])).await.unwrap().revision;
-    store.add_usage(batch(vec![(id(1), used(4, 150))])).await.unwrap();
-    let sum = Usage {
-        accepted: 7,
-        failed: 4,
-        denied: 2,
-        bytes: 20,
-        last_used_at: Some(Timestamp::from_millis(200)),
-        clients: Vec::new(),
-    };
-    assert_eq!(store.get(id(1)).await.unwrap().unwrap().usage, sum);
-    assert_eq!(store.list().await.unwrap()[1].usage, used(1, 300));
-    store.commit(commit(3, vec![Write::Delete(KeyRecord { revision, ..updated })])).await.unwrap();
-    assert_eq!(store.list().await.unwrap().len(), 1);
-}
-
-/// Scenario: more clients use a key than are kept. One client uses the key twice, and one client
-/// used it too long ago.
-/// Guarantee: `get` returns the latest clients, the latest first and each client once. `list`
-/// returns no clients.
-pub async fn clients_are_few_and_recent(store: &Store) {
-    insert(store, 1, "n").await;
-    let address = |last| IpAddr::from([192, 0, 2, last]);
-    let client = |last, at| KeyClient {
-        address: address(last),
-        user_agent: (last % 2 == 0).then(|| "a \"b\"".to_owned()),
-        last_used_at: Timestamp::from_millis(at),
-    };
-    for (last, at) in [(1, 99), (2, 110), (3, 120), (2, 130), (5, 125)] {
-        let usage = Usage { clients: vec![client(last, at)], ..Usage::default() };
-        store.add_usage(batch(vec![(id(1), usage)])).await.unwrap();
-    }
-    let clients = store.get(id(1)).await.unwrap().unwrap().usage.clients;
-    assert_eq!(clients, [client(2, 130), client(5, 125)]);
-    assert!(store.list().await.unwrap()[0].usage.clients.is_empty());
-}
-
-/// Scenario: a batch has the usage of a key that does not exist and of a key that exists.
-/// Guarantee: the usage of the existing key is added, and the other usage is ignored.
-pub async fn usage_of_no_key_is_passed_over(store: &Store) {
-    insert(store, 2, "n").await;
-    store.add_usage(batch(vec![(id(1), used(1, 200)), (id(2), used(1, 200))])).await.unwrap();
-    assert_eq!(store.get(id(2)).await.unwrap().unwrap().usage.accepted, 1);
-    assert_eq!(store.get(id(1)).await.unwrap(), None);
 }
 
 /// Scenario: two keys are deleted, at 1000 ms and at 2000 ms. Then everything before 2000 ms is
@@ -472,11 +415,12 @@ mod tests {
     #[test]
     fn the_macro_runs_every_test() {
         let source = include_str!("mod.rs");
-        let tests: Vec<&str> = source
-            .lines()
+        let tests: Vec<&str> = [source, include_str!("usage.rs")]
+            .into_iter()
+            .flat_map(str::lines)
             .filter_map(|line| line.strip_prefix("pub async fn ")?.split('(').next())
             .collect();
-        assert!(tests.len() >= 16, "{tests:?}");
+        assert!(tests.len() >= 17, "{tests:?}");
         for test in tests {
             assert!(source.lines().any(|line| line.trim() == format!("{test},")), "{test}");
         }

@@ -111,6 +111,7 @@ const KEYS: Table = Table {
         ("updated_at", Type::INT8),
         ("successor", Type::INT8),
         ("description", Type::TEXT),
+        ("role", Type::TEXT),
     ],
 };
 
@@ -143,6 +144,7 @@ const TOMBSTONES: Table = Table {
         ("revision", Type::INT8),
         ("digest", Type::BYTEA),
         ("deleted_at", Type::INT8),
+        ("role", Type::TEXT),
     ],
 };
 
@@ -248,6 +250,7 @@ fn key_values(key: KeyRecord) -> Values {
         Box::new(key.updated_at.as_millis()),
         Box::new(key.successor.map(KeyId::get)),
         Box::new(key.description),
+        Box::new(key.role.as_str()),
     ]
 }
 
@@ -280,6 +283,7 @@ fn tombstone_values(change: &Change) -> Option<Values> {
         Box::new(change.revision),
         Box::new(change.digest.as_bytes().to_vec()),
         Box::new(at.as_millis()),
+        Box::new(change.role.as_str()),
     ])
 }
 
@@ -367,9 +371,9 @@ async fn read_back(
 /// Reads the clients of a key from three columns with arrays. They are null for a key without
 /// clients.
 fn clients(row: &PostgresRow) -> Result<Vec<KeyClient>, PostgresError> {
-    let addresses: Vec<&str> = row.try_get::<_, Option<_>>(16)?.unwrap_or_default();
-    let agents: Vec<&str> = row.try_get::<_, Option<_>>(17)?.unwrap_or_default();
-    let times: Vec<i64> = row.try_get::<_, Option<_>>(18)?.unwrap_or_default();
+    let addresses: Vec<&str> = row.try_get::<_, Option<_>>(17)?.unwrap_or_default();
+    let agents: Vec<&str> = row.try_get::<_, Option<_>>(18)?.unwrap_or_default();
+    let times: Vec<i64> = row.try_get::<_, Option<_>>(19)?.unwrap_or_default();
     let clients = addresses.iter().zip(agents).zip(times);
     clients.map(|((address, agent), at)| usage::client(address, agent, at)).collect()
 }

@@ -19,7 +19,7 @@ pub(super) struct Follower {
     connector: Connector,
     revision: watch::Sender<i64>,
     /// The open connection. There is none at first, and after the connection broke.
-    connected: Mutex<Option<Connected>>,
+    pub(super) connected: Mutex<Option<Connected>>,
 }
 
 impl Follower {
@@ -46,16 +46,9 @@ impl Follower {
             Some(connected) if !connected.client.is_closed() => connected,
             _ => self.connect().await?,
         };
-        match within(changes(&connected.client, cursor)).await {
-            Ok(changes) => {
-                *place = Some(connected);
-                Ok(changes)
-            }
-            // The database ended the statement because it took too long: there are too many changes
-            // for this connection. A snapshot may take longer.
-            Err(error) if error.is_canceled() => Ok(Changes::SnapshotNeeded),
-            Err(error) => Err(error),
-        }
+        let changes = changes(&connected.client, cursor).await?;
+        *place = Some(connected);
+        Ok(changes)
     }
 
     async fn connect(&self) -> Result<Connected, PostgresError> {
@@ -77,9 +70,19 @@ impl Follower {
     }
 }
 
-/// Reads the changes after a cursor, and the cursor after these changes, in one statement. All
-/// parts of a statement see the database at the same moment.
-async fn changes(client: &Client, cursor: &Cursor) -> Result<Changes, PostgresError> {
+/// Reads the changes after a cursor, and the cursor after these changes.
+pub(super) async fn changes(client: &Client, cursor: &Cursor) -> Result<Changes, PostgresError> {
+    match within(read(client, cursor)).await {
+        // The database ended the statement because it took too long: there are too many changes for
+        // one statement. A snapshot may take longer.
+        Err(error) if error.is_canceled() => Ok(Changes::SnapshotNeeded),
+        changes => changes,
+    }
+}
+
+/// Reads the changes and the cursor in one statement. All parts of a statement see the database at
+/// the same moment.
+async fn read(client: &Client, cursor: &Cursor) -> Result<Changes, PostgresError> {
     let sql = format!(
         "SELECT l.revision, c.change_id, EXISTS ( \
              SELECT 1 FROM ingestion_keys.changes WHERE revision = $1 AND change_id = $2 \

@@ -167,6 +167,12 @@ impl KeyStore for PostgresStore {
         Ok(self.follower.changes_since(cursor).await?)
     }
 
+    async fn changes_for_others(&self, cursor: &Cursor) -> Result<Changes, StoreError> {
+        let mut connected = self.pool.get().await?;
+        let changes = follower::changes(&connected.client, cursor).await;
+        Ok(connected.ended(changes)?)
+    }
+
     async fn audit(&self, after: i64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
         let mut connected = self.pool.get().await?;
         let read = within(audit::read(&connected.client, after, limit)).await;

@@ -7,20 +7,20 @@ use tokio_postgres::{GenericClient, Row, Transaction};
 use super::error::{CommitFailure, PostgresError};
 use super::usage;
 use crate::clock::Timestamp;
-use crate::key::{KeyDigest, KeyId, KeyRecord, StoredKey};
+use crate::key::{KeyDigest, KeyId, KeyRecord, KeyRole, StoredKey};
 use crate::store::{Change, ChangeId, Cursor, KeyState, Write};
 
 /// Selects the columns of a [`StoredKey`].
 pub(super) const STORED: &str = "SELECT k.id, k.digest, k.key_start, k.name, k.description, \
-     k.created_at, k.updated_at, k.expires_at, k.enabled, k.successor, k.revision, \
+     k.created_at, k.updated_at, k.expires_at, k.enabled, k.successor, k.revision, k.role, \
      u.accepted, u.failed, u.denied, u.bytes, u.last_used_at \
      FROM ingestion_keys.keys k LEFT JOIN ingestion_keys.usage u ON u.key_id = k.id";
 
 /// Selects the columns of a [`Change`] from the keys.
-pub(super) const LIVE: &str = "SELECT revision, id, digest, name, expires_at, enabled, \
+pub(super) const LIVE: &str = "SELECT revision, id, digest, role, name, expires_at, enabled, \
      NULL::bigint AS deleted_at FROM ingestion_keys.keys";
 /// Selects the columns of a [`Change`] from the tombstones.
-pub(super) const DELETED: &str = "SELECT revision, id, digest, NULL::text AS name, \
+pub(super) const DELETED: &str = "SELECT revision, id, digest, role, NULL::text AS name, \
      NULL::bigint AS expires_at, NULL::boolean AS enabled, deleted_at \
      FROM ingestion_keys.tombstones";
 
@@ -43,6 +43,7 @@ pub(super) fn cursor_columns(row: &Row, first: usize) -> Result<Cursor, Postgres
 pub(super) fn stored(row: &Row) -> Result<StoredKey, PostgresError> {
     let record = KeyRecord {
         id: key_id(row.try_get(0)?)?,
+        role: role(row, 11)?,
         digest: digest(row, 1)?,
         key_start: row.try_get(2)?,
         name: row.try_get(3)?,
@@ -54,22 +55,23 @@ pub(super) fn stored(row: &Row) -> Result<StoredKey, PostgresError> {
         successor: row.try_get::<_, Option<_>>(9)?.map(key_id).transpose()?,
         revision: row.try_get(10)?,
     };
-    Ok(StoredKey { record, usage: usage::columns(row, 11)? })
+    Ok(StoredKey { record, usage: usage::columns(row, 12)? })
 }
 
-/// Reads a change from seven columns, which begin at column `first`.
+/// Reads a change from eight columns, which begin at column `first`.
 pub(super) fn change(row: &Row, first: usize) -> Result<Change, PostgresError> {
-    let state = match row.try_get::<_, Option<i64>>(first + 6)? {
+    let state = match row.try_get::<_, Option<i64>>(first + 7)? {
         Some(deleted_at) => KeyState::Deleted { at: Timestamp::from_millis(deleted_at) },
         None => KeyState::Live {
-            name: row.try_get(first + 3)?,
-            expires_at: row.try_get::<_, Option<_>>(first + 4)?.map(Timestamp::from_millis),
-            enabled: row.try_get(first + 5)?,
+            name: row.try_get(first + 4)?,
+            expires_at: row.try_get::<_, Option<_>>(first + 5)?.map(Timestamp::from_millis),
+            enabled: row.try_get(first + 6)?,
         },
     };
     Ok(Change {
         revision: row.try_get(first)?,
         id: key_id(row.try_get(first + 1)?)?,
+        role: role(row, first + 3)?,
         digest: digest(row, first + 2)?,
         state,
     })
@@ -96,11 +98,11 @@ async fn insert(
     revision: i64,
 ) -> Result<bool, CommitFailure> {
     let sql = "INSERT INTO ingestion_keys.keys (id, digest, key_start, name, description, \
-         created_at, updated_at, expires_at, enabled, successor, revision) \
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 \
+         created_at, updated_at, expires_at, enabled, successor, revision, role) \
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 \
          WHERE NOT EXISTS (SELECT 1 FROM ingestion_keys.keys WHERE id = $1) \
          AND NOT EXISTS (SELECT 1 FROM ingestion_keys.audit WHERE key_id = $1) \
-         RETURNING EXISTS (SELECT 1 FROM ingestion_keys.keys WHERE name = $4)";
+         RETURNING EXISTS (SELECT 1 FROM ingestion_keys.keys WHERE name = $4 AND role = $12)";
     let values = [
         (&record.id.get() as _, Type::INT8),
         (&record.digest.as_bytes().as_slice() as _, Type::BYTEA),
@@ -113,6 +115,7 @@ async fn insert(
         (&record.enabled as _, Type::BOOL),
         (&record.successor.map(KeyId::get) as _, Type::INT8),
         (&revision as _, Type::INT8),
+        (&record.role.as_str() as _, Type::TEXT),
     ];
     // The statement does not see the row that it inserts.
     let inserted = transaction.query_typed_opt(sql, &values).await?;
@@ -150,14 +153,15 @@ async fn delete(
 ) -> Result<(), CommitFailure> {
     let sql = "WITH gone AS ( \
              DELETE FROM ingestion_keys.keys WHERE id = $1 AND revision = $2 RETURNING id \
-         ) INSERT INTO ingestion_keys.tombstones (id, digest, deleted_at, revision) \
-         SELECT id, $3, $4, $5 FROM gone";
+         ) INSERT INTO ingestion_keys.tombstones (id, digest, deleted_at, revision, role) \
+         SELECT id, $3, $4, $5, $6 FROM gone";
     let values = [
         (&record.id.get() as _, Type::INT8),
         (&record.revision as _, Type::INT8),
         (&record.digest.as_bytes().as_slice() as _, Type::BYTEA),
         (&at.as_millis() as _, Type::INT8),
         (&revision as _, Type::INT8),
+        (&record.role.as_str() as _, Type::TEXT),
     ];
     let deleted = transaction.execute_typed(sql, &values).await?;
     if deleted == 1 { Ok(()) } else { Err(CommitFailure::Changed) }
@@ -179,6 +183,10 @@ pub(super) async fn prune(
 
 pub(super) fn key_id(number: i64) -> Result<KeyId, PostgresError> {
     KeyId::new(number).ok_or(PostgresError::Row { table: "keys" })
+}
+
+fn role(row: &Row, column: usize) -> Result<KeyRole, PostgresError> {
+    KeyRole::named(row.try_get(column)?).ok_or(PostgresError::Row { table: "keys" })
 }
 
 fn digest(row: &Row, column: usize) -> Result<KeyDigest, PostgresError> {

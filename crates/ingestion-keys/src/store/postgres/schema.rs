@@ -10,7 +10,7 @@ use super::error::PostgresError;
 use super::within;
 
 /// The SQL statements that migrate the database from each version to the next.
-const MIGRATIONS: &[&str] = &[include_str!("0001.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("0001.sql"), include_str!("0002.sql")];
 
 /// The version of the schema that this program reads and writes.
 const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -5,6 +5,7 @@ mod changes;
 mod copy;
 mod failures;
 mod rights;
+mod schema;
 
 use std::sync::Arc;
 

@@ -10,6 +10,7 @@ use super::*;
 use crate::cache::{KeyCache, KeyCacheOptions, KeyHandle};
 use crate::clock::ManualClock;
 use crate::fixture::{NOW, Outcome, SeededRng, allow, commit, decide, key, record};
+use crate::key::KeyRole;
 use crate::service::{KeyService, NewKey, Rotation};
 use crate::store::Write;
 
@@ -417,7 +418,7 @@ async fn no_plaintext_is_kept() {
         &service.rotate("ops", created.key.record.id, Rotation::default()).await.unwrap_err(),
     );
     record_answer(&(
-        service.list().await,
+        service.list(KeyRole::Ingestion).await,
         service.get(created.key.record.id).await,
         service.audit(0, None).await,
     ));

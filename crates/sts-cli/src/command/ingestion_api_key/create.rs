@@ -1,14 +1,12 @@
-//! `sts ingestion-api-key create`, and how a new key is printed.
+//! `sts ingestion-api-key create`.
 
 use clap::Args;
-use ingestion_api::{GenerateRequest, GeneratedKey};
-use secrecy::ExposeSecret;
-use serde_json::json;
+use ingestion_api::GenerateRequest;
 
-use super::Session;
-use super::value::{self, Expiration};
+use super::{INGESTION_API_KEY, Session};
+use crate::command::key::print_new_key;
+use crate::command::value::{self, Expiration};
 use crate::error::Failure;
-use crate::printer::{Printer, escape, sorted};
 
 /// The flags of `create`.
 #[derive(Args)]
@@ -30,34 +28,7 @@ pub(super) fn run(session: &Session<'_>, args: &CreateArgs) -> Result<(), Failur
         name: args.name.clone(),
         description: args.description.clone().filter(|description| !description.is_empty()),
         expiration: args.expiration.map(Expiration::as_millis),
+        role: None,
     })?;
-    print_new_key(&session.printer, &key)?;
-    if key.duplicate_name == Some(true) {
-        session.printer.warning(&format!(
-            "another key has the name {} too; the new key has the id {}",
-            escape(&key.key.name),
-            key.key.id
-        ));
-    }
-    Ok(())
-}
-
-/// Prints a new key with its secret. The secret cannot be printed again later.
-pub(super) fn print_new_key(printer: &Printer, key: &GeneratedKey) -> Result<(), Failure> {
-    let secret = escape(key.api_key.expose_secret());
-    let result = if printer.is_json() {
-        sorted(&json!({"ingestion-api-key": key}))
-            .map_err(Into::into)
-            .and_then(|value| printer.json(&value))
-    } else if printer.is_quiet() {
-        printer.line(&secret)
-    } else {
-        printer.success(&format!("Ingestion API Key generated: {}\n", printer.highlight(&secret)))
-    };
-    let hint = format!(
-        "The key with the id {id} was created, but nobody can read it any more: delete it with \
-         `sts ingestion-api-key delete --id {id}`",
-        id = key.key.id
-    );
-    result.map_err(|error| Failure::from(error).with_hint(&hint))
+    print_new_key(&session.printer, &key, &INGESTION_API_KEY)
 }

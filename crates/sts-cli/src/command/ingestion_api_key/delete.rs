@@ -1,11 +1,12 @@
 //! `sts ingestion-api-key delete`.
 
 use clap::Args;
+use ingestion_api::IngestionApiKey;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::{IdArgs, Session};
-use crate::client::Server;
+use super::{Session, require_no_token};
+use crate::command::key::IdArgs;
 use crate::error::{Failure, FailureKind};
 use crate::printer::escape;
 
@@ -25,8 +26,9 @@ pub(crate) struct DeleteArgs {
 pub(super) fn run(session: &Session<'_>, args: &DeleteArgs) -> Result<(), Failure> {
     let (printer, id) = (session.printer, args.key.id);
     let server = session.connect()?;
+    let key = require_no_token(&server, id)?;
     if !args.yes && printer.can_ask() {
-        let question = question(&server, id, session.environment.now);
+        let question = key.and_then(|key| question(&key, session.environment.now));
         if question.is_some_and(|question| !printer.ask(&question)) {
             return Err(Failure::new(FailureKind::Declined, "the key was not deleted"));
         }
@@ -39,9 +41,8 @@ pub(super) fn run(session: &Session<'_>, args: &DeleteArgs) -> Result<(), Failur
 }
 
 /// Returns the question to ask before the key is deleted. Returns `None` if the key was not used
-/// recently, or if the server does not respond or does not report the last use.
-fn question(server: &Server, id: i64, now: Timestamp) -> Option<String> {
-    let key = server.get(id).ok()??;
+/// recently, or if the server does not report the last use.
+fn question(key: &IngestionApiKey, now: Timestamp) -> Option<String> {
     let used = Timestamp::from_millisecond(key.last_used_timestamp?).ok()?;
     let ago = now.duration_since(used);
     if ago > RECENT_USE {
@@ -51,7 +52,7 @@ fn question(server: &Server, id: i64, now: Timestamp) -> Option<String> {
         ..=0 => "less than a minute".to_owned(),
         minutes => format!("{minutes} min"),
     };
-    let name = escape(&key.name);
+    let (name, id) = (escape(&key.name), key.id);
     Some(format!(
         "The key {name} ({id}) was used {ago} ago. Requests with it will be refused. Delete it?"
     ))

@@ -4,8 +4,8 @@ use ingestion_api::IngestionApiKey;
 use serde_json::json;
 
 use super::Session;
-use super::list::status;
-use super::time::{expiration, timestamp};
+use crate::command::key::status;
+use crate::command::time::{expiration, timestamp};
 use crate::error::{Failure, FailureKind};
 use crate::printer::{escape, sorted};
 

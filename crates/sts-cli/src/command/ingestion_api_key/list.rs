@@ -1,12 +1,13 @@
 //! `sts ingestion-api-key list`.
 
 use clap::Args;
-use ingestion_api::{IngestionApiKey, KeyStatus};
+use ingestion_api::IngestionApiKey;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::Session;
-use super::time::{expiration, timestamp};
+use crate::command::key::{last_use, or_dash, status};
+use crate::command::time::expiration;
 use crate::error::Failure;
 use crate::printer::{Table, escape, sorted};
 
@@ -58,17 +59,6 @@ pub(super) fn run(session: &Session<'_>, args: &ListArgs) -> Result<(), Failure>
     Ok(())
 }
 
-/// Returns the name of a status.
-pub(super) fn status(status: KeyStatus) -> &'static str {
-    match status {
-        KeyStatus::Active => "active",
-        KeyStatus::Expiring => "expiring",
-        KeyStatus::Expired => "expired",
-        KeyStatus::Disabled => "disabled",
-        KeyStatus::Unknown => "unknown",
-    }
-}
-
 fn row(key: &IngestionApiKey) -> [String; 4] {
     let ends = key.expiration.map(expiration).unwrap_or_default();
     [key.id.to_string(), key.name.clone(), ends, or_dash(key.description.clone())]
@@ -76,12 +66,6 @@ fn row(key: &IngestionApiKey) -> [String; 4] {
 
 fn wide_row(key: &IngestionApiKey) -> [String; 10] {
     let [id, name, ends, description] = row(key);
-    let last_use = match (key.last_used_timestamp, key.accepted) {
-        (Some(millis), _) => Some(timestamp(millis)),
-        // The server counts requests, but the key has no last use. So the key was never used.
-        (None, Some(_)) => Some("never".to_owned()),
-        (None, None) => None,
-    };
     let number = |number: Option<u64>| or_dash(number.map(|number| number.to_string()));
     let status = or_dash(key.status.map(|key| status(key).to_owned()));
     [
@@ -89,17 +73,13 @@ fn wide_row(key: &IngestionApiKey) -> [String; 10] {
         name,
         status,
         ends,
-        or_dash(last_use),
+        or_dash(last_use(key)),
         number(key.accepted),
         number(key.failed),
         number(key.denied),
         number(key.bytes),
         description,
     ]
-}
-
-fn or_dash(value: Option<String>) -> String {
-    value.unwrap_or_else(|| "-".to_owned())
 }
 
 /// Returns the hint about keys that expire soon. This function compares expirations with the local

@@ -6,14 +6,15 @@ mod delete;
 mod describe;
 mod list;
 mod rotate;
-mod time;
 mod update;
-mod value;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
+use ingestion_api::{IngestionApiKey, KeyRole};
 
 use super::Session;
-use crate::error::Failure;
+use super::key::{IdArgs, KeyName, RotateArgs};
+use crate::client::Server;
+use crate::error::{Failure, FailureKind};
 
 /// The commands on keys, in the order of the help.
 #[derive(Subcommand)]
@@ -56,19 +57,17 @@ pub(crate) enum KeyCommand {
                       key is printed once and cannot be displayed again. The other key expires \
                       after the overlap, or at its own expiration if that is earlier."
     )]
-    Rotate(rotate::RotateArgs),
+    Rotate(RotateArgs),
     /// Change an Ingestion Api Key
     #[command(long_about = "Change the given fields of a key. The other fields keep their values.")]
     Update(update::UpdateArgs),
 }
 
-/// The flag of the commands that work on one key.
-#[derive(Args)]
-pub(crate) struct IdArgs {
-    /// ID of the API Key
-    #[arg(long, short, value_name = "int", value_parser = value::id, allow_hyphen_values = true)]
-    id: i64,
-}
+const INGESTION_API_KEY: KeyName = KeyName {
+    json: "ingestion-api-key",
+    text: "Ingestion API Key",
+    command: "sts ingestion-api-key",
+};
 
 impl KeyCommand {
     /// Runs the command.
@@ -82,5 +81,19 @@ impl KeyCommand {
             Self::Rotate(args) => rotate::run(session, args),
             Self::Update(args) => update::run(session, args),
         }
+    }
+}
+
+/// Fails if the key with this id is the token of a follower. Otherwise returns the key, unless the
+/// server does not describe it.
+fn require_no_token(server: &Server, id: i64) -> Result<Option<IngestionApiKey>, Failure> {
+    match server.get(id) {
+        Ok(Some(key)) if key.role == Some(KeyRole::Follower) => {
+            let message = format!("the key {id} is a token of a follower");
+            let hint = "For tokens there are the commands of `sts follower`";
+            Err(Failure::new(FailureKind::Response, message).with_hint(hint))
+        }
+        // The call that follows says what is wrong.
+        key => Ok(key.ok().flatten()),
     }
 }

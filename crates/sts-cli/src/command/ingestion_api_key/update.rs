@@ -4,8 +4,9 @@ use clap::Args;
 use ingestion_api::UpdateRequest;
 use serde_json::json;
 
-use super::value::{self, Expiration};
-use super::{IdArgs, Session};
+use super::{Session, require_no_token};
+use crate::command::key::IdArgs;
+use crate::command::value::{self, Expiration};
 use crate::error::Failure;
 use crate::printer::sorted;
 
@@ -54,7 +55,9 @@ pub(super) fn run(session: &Session<'_>, args: &UpdateArgs) -> Result<(), Failur
         },
         enabled: args.enable.then_some(true).or(args.disable.then_some(false)),
     };
-    let key = session.connect()?.update(args.key.id, &change)?;
+    let server = session.connect()?;
+    require_no_token(&server, args.key.id)?;
+    let key = server.update(args.key.id, &change)?;
     if session.printer.is_json() {
         let value = sorted(&json!({"ingestion-api-key": key})).map_err(std::io::Error::from)?;
         return Ok(session.printer.json(&value)?);

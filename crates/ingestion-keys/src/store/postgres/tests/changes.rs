@@ -65,6 +65,30 @@ async fn a_follower_is_woken_and_connects_again() {
     }
 }
 
+// Scenario: a store reads the changes for another process while its own session for changes is held
+// by a read that does not end. One of these calls is dropped in the middle.
+// Guarantee: the calls do not wait for the session and do not end it. The store is still told of
+// changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn others_do_not_touch_the_session_for_changes() {
+    let server = Postgres::shared();
+    let url = server.create_database();
+    let (writer, store) = (open(&url), open(&url));
+    let (_, cursor) = whole(&store).await;
+    let mut revision = store.revision();
+    let session = store.follower.connected.lock().await;
+    let dropped = store.changes_for_others(&cursor);
+    let _ = tokio::time::timeout(std::time::Duration::ZERO, dropped).await;
+    let first = insert(&writer, 1).await;
+    let Changes::Since(changes, _) = store.changes_for_others(&cursor).await.unwrap() else {
+        panic!("the store asks for a snapshot")
+    };
+    assert_eq!(changes.iter().map(|change| change.revision).collect::<Vec<_>>(), [first]);
+    drop(session);
+    revision.changed().await.unwrap();
+    assert_eq!(*revision.borrow_and_update(), first);
+}
+
 // Scenario: the database is asked whether a change was made: one that was made, one of another
 // process with the same revision, and one with a later revision.
 // Guarantee: only the change that was made is found.

@@ -1,18 +1,21 @@
 //! Copies of an SQLite database.
 
 use super::*;
-use crate::key::{KeyClient, Usage};
+use crate::key::{KeyClient, KeyRecord, KeyRole, Usage};
 use crate::store::{CopyError, SqliteOptions, SqliteStore};
 
-// Scenario: an SQLite database with keys, a deleted key, usage and clients is copied. Then it is
-// copied again to the same database, and once more to a database that a gateway has used.
+// Scenario: an SQLite database with keys, tokens of followers, a deleted token, usage and clients
+// is copied. Then it is copied again to the same database, and once more to a database that a
+// gateway has used.
 // Guarantee: the copy has everything that the source has: a follower continues from a cursor of the
 // source. The other two copies are refused, and change nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_has_everything() {
     let directory = tempfile::tempdir().unwrap();
     let source = SqliteStore::open(&SqliteOptions::new(directory.path().join("keys.db"))).unwrap();
-    let writes = (1..=3000).map(|number| Write::Insert(record(number, "it's \"n\""))).collect();
+    let role = |number| if number <= 2 { KeyRole::Follower } else { KeyRole::Ingestion };
+    let with_role = |number| KeyRecord { role: role(number), ..record(number, "it's \"n\"") };
+    let writes = (1..=3000).map(|number| Write::Insert(with_role(number))).collect();
     source.commit(commit(1, writes)).await.unwrap();
     let keys = source.list().await.unwrap();
     let deleted = keys[0].record.clone();
@@ -34,6 +37,9 @@ async fn a_copy_has_everything() {
     assert!(!progress.is_empty());
     assert_eq!(target.list().await.unwrap(), source.list().await.unwrap());
     assert_eq!(target.audit(0, 10).await.unwrap(), source.audit(0, 10).await.unwrap());
+    let first = Cursor { revision: 1, change_id: [1; 16] };
+    let deleted = source.changes_since(&first).await.unwrap();
+    assert_eq!(target.changes_since(&first).await.unwrap(), deleted);
     let id = keys[1].record.id;
     let sorted = async |store: &dyn KeyStore| {
         let mut usage = store.get(id).await.unwrap().unwrap().usage;

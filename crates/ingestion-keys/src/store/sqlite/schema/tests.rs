@@ -7,7 +7,7 @@ use super::*;
 use crate::audit::{AuditAction, AuditEntry, AuditNote, FieldChange, FromTo};
 use crate::clock::Timestamp;
 use crate::fixture::commit;
-use crate::key::{KeyClient, KeyDigest, KeyId, KeyRecord, StoredKey, Usage};
+use crate::key::{KeyClient, KeyDigest, KeyId, KeyRecord, KeyRole, StoredKey, Usage};
 use crate::store::sqlite::{SqliteOptions, SqliteStore, connect, file};
 use crate::store::{Change, Changes, Cursor, KeyState, KeyStore, UsageBatch, Write};
 
@@ -115,6 +115,7 @@ fn at(millis: i64) -> Timestamp {
 
 fn first_key() -> StoredKey {
     let record = KeyRecord {
+        role: KeyRole::Ingestion,
         id: id(11),
         digest: KeyDigest::from_bytes([0x11; 32]),
         key_start: "aaaa".to_owned(),
@@ -148,6 +149,7 @@ fn first_key() -> StoredKey {
 
 fn second_key() -> StoredKey {
     let record = KeyRecord {
+        role: KeyRole::Ingestion,
         id: id(12),
         digest: KeyDigest::from_bytes([0x12; 32]),
         key_start: "bbbb".to_owned(),
@@ -216,6 +218,7 @@ async fn assert_everything_is_there(store: &SqliteStore) {
     let deleted = Change {
         revision: 5,
         id: id(13),
+        role: KeyRole::Ingestion,
         digest: KeyDigest::from_bytes([0x13; 32]),
         state: KeyState::Deleted { at: at(5000) },
     };

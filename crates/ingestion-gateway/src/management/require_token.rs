@@ -1,5 +1,5 @@
-//! Allows only administrators to call the API. Requests of administrators have a token from the
-//! admin token file.
+//! Allows a call only with the token that it needs. The calls of administrators need a token from
+//! the admin token file, and the calls of followers need the token of a follower.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use ingestion_api::header;
+use ingestion_keys::cache::FollowerTokens;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Meter};
 use otlp_auth::server::{AuthenticateLayer, CredentialExtractor, Rejection, Responder, TokenFile};
@@ -17,8 +18,6 @@ use otlp_auth::{DenyReason, Scheme};
 use super::problem::{Problem, TrackingKey, call};
 use crate::admission::log_throttle::{Caller, LogThrottle};
 use crate::listener::client_address::ClientAddress;
-
-const CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey realm=\"management\"");
 
 /// The scheme with which StackState's own clients send a Kubernetes token in `authorization`.
 const SERVICE_BEARER_SCHEME: Scheme = Scheme::from_static("ServiceBearer");
@@ -41,22 +40,60 @@ pub(super) fn require_admin(
         .with_scheme(SERVICE_BEARER_SCHEME);
     AuthenticateLayer::new(tokens.with_meter(meter))
         .with_extractor(extractor)
-        .with_responder(ProblemResponder::new(throttle, meter))
+        .with_responder(ProblemResponder::new(&ADMIN, throttle, meter))
 }
+
+/// Returns a layer that passes on the calls of followers, each with the
+/// [`Identity`](otlp_auth::Identity) of its token. The layer rejects every other call with a
+/// [`Problem`].
+pub(super) fn require_follower(
+    tokens: FollowerTokens,
+    throttle: Arc<LogThrottle>,
+    meter: &Meter,
+) -> AuthenticateLayer<FollowerTokens> {
+    AuthenticateLayer::new(tokens)
+        .with_extractor(CredentialExtractor::empty().with_scheme(Scheme::STACKSTATE))
+        .with_responder(ProblemResponder::new(&FOLLOWER, throttle, meter))
+}
+
+/// What callers are told about the token that they need.
+struct Needed {
+    challenge: &'static str,
+    missing: &'static str,
+    not_accepted: &'static str,
+    /// Whether the callers are programs that try again.
+    by_program: bool,
+}
+
+const ADMIN: Needed = Needed {
+    challenge: "ApiKey realm=\"management\"",
+    missing: "an admin token is required",
+    not_accepted: "the admin token is not accepted",
+    by_program: false,
+};
+
+const FOLLOWER: Needed = Needed {
+    challenge: "StackState realm=\"management\"",
+    missing: "a follower token is required",
+    not_accepted: "the follower token is not accepted",
+    by_program: true,
+};
 
 /// Responds to rejected calls. Calls that were denied are also counted, and logged at a limited
 /// rate.
 struct ProblemResponder {
+    needed: &'static Needed,
     throttle: Arc<LogThrottle>,
     refusals: Counter<u64>,
 }
 
 impl ProblemResponder {
-    fn new(throttle: Arc<LogThrottle>, meter: &Meter) -> Self {
+    fn new(needed: &'static Needed, throttle: Arc<LogThrottle>, meter: &Meter) -> Self {
         let refusals = meter.u64_counter("ingestion.management.refusals").with_unit("{request}");
-        let refusals =
-            refusals.with_description("Calls without the token of an administrator").build();
-        Self { throttle, refusals }
+        let refusals = refusals
+            .with_description("Calls without the token of an administrator or of a follower")
+            .build();
+        Self { needed, throttle, refusals }
     }
 
     fn record(&self, reason: DenyReason, request: &Parts) {
@@ -83,18 +120,21 @@ impl Responder for ProblemResponder {
         }
         let (kind, message) = match rejection.http_status() {
             StatusCode::UNAUTHORIZED if reason == Some(DenyReason::Missing) => {
-                ("Unauthorized", "an admin token is required")
+                ("Unauthorized", self.needed.missing)
             }
-            StatusCode::UNAUTHORIZED => ("Unauthorized", "the admin token is not accepted"),
+            StatusCode::UNAUTHORIZED => ("Unauthorized", self.needed.not_accepted),
             StatusCode::FORBIDDEN => ("Forbidden", rejection.message()),
             StatusCode::TOO_MANY_REQUESTS => ("TooManyRequests", rejection.message()),
             _ => ("Unavailable", rejection.message()),
         };
         // `render_and_log_problem` writes the body, because the body contains the tracking key.
         let problem = Problem::new(rejection.http_status(), kind, message);
+        let is_retried = self.needed.by_program && rejection.http_status().is_server_error();
+        let problem = if is_retried { problem.retried() } else { problem };
         let mut response = problem.into_response().map(|_| Bytes::new());
         if rejection.http_status() == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
+            let challenge = HeaderValue::from_static(self.needed.challenge);
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
         if let Some(wait) = rejection.retry_after() {
             response.headers_mut().insert(RETRY_AFTER, wait.as_secs().into());
