@@ -1,8 +1,11 @@
 //! The database of the replicas, and what it says about its work.
 
+use std::time::Duration;
+
 use ingestion_keys::store::{PostgresOptions, PostgresStore};
 use test_postgres::Postgres;
 use tokio::task::block_in_place;
+use tokio::time::sleep;
 
 use crate::common::keys::fill;
 
@@ -41,14 +44,24 @@ impl Database {
         self.query("SELECT sum(calls) FROM pg_stat_statements").parse().unwrap()
     }
 
+    /// Waits until this many rows of keys were flushed, all of them for the first time or again.
+    /// Then does what the server does by itself after a while: it learns how large the tables are.
+    pub(crate) async fn settle(&self, rows: u64) {
+        while self.flushed().rows < rows as f64 {
+            sleep(Duration::from_secs(1)).await;
+        }
+        self.query("VACUUM ANALYZE");
+    }
+
     /// Returns how many rows of keys were flushed, and how long the server has worked for that. It
     /// counts everything but the waits of replicas for each other: nothing else happens meanwhile
     /// but a poll now and then.
     pub(crate) fn flushed(&self) -> Flushed {
-        let sql = "SELECT sum(rows) \
-                     FILTER (WHERE query ~ '^(UPDATE|INSERT INTO) ingestion_keys.usage '), \
-                 sum(total_plan_time + total_exec_time) \
-                     FILTER (WHERE query !~ 'pg_advisory_xact_lock|pg_stat_statements') \
+        let sql = "SELECT \
+                 coalesce(sum(rows) \
+                     FILTER (WHERE query ~ '^(UPDATE|INSERT INTO) ingestion_keys.usage '), 0), \
+                 coalesce(sum(total_plan_time + total_exec_time) \
+                     FILTER (WHERE query !~ 'pg_advisory_xact_lock|pg_stat_statements'), 0) \
              FROM pg_stat_statements";
         let row = self.query(sql);
         let (rows, milliseconds) = row.split_once('|').unwrap();

@@ -92,17 +92,18 @@ async fn main() {
     report("revocation_p50", percentile(&latencies, 0.5));
     report("revocation_p99", percentile(&latencies, 0.99));
 
-    // By now, each replica has flushed the usage of each key at least once.
-    let before = database.flushed();
-    load.during("flushes of usage", sleep(FLUSHES)).await;
-    let after = database.flushed();
-    report("usage_flush_10k", after.milliseconds_for_10k_since(&before));
-
     let gateway = &replicas.gateways[0];
     let followers = Followers::start(gateway, FOLLOWERS).await;
     let latencies = load.during("revocations at followers", followers.revocations(gateway)).await;
     report("follower_revocation_p99", percentile(&latencies, 0.99));
-    drop((load, followers, replicas));
+    drop(followers);
+
+    load.during("the first flushes of usage", database.settle(REPLICAS as u64 * KEYS)).await;
+    let before = database.flushed();
+    load.during("flushes of usage", sleep(FLUSHES)).await;
+    let after = database.flushed();
+    report("usage_flush_10k", after.milliseconds_for_10k_since(&before));
+    drop((load, replicas));
 
     database.silence();
     let interval = format!("storage.poll_interval={}ms", POLL_INTERVAL.as_millis());
