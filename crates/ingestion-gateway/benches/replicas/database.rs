@@ -53,15 +53,15 @@ impl Database {
         self.query("VACUUM ANALYZE");
     }
 
-    /// Returns how many rows of keys were flushed, and how long the server has worked for that. It
-    /// counts everything but the waits of replicas for each other: nothing else happens meanwhile
-    /// but a poll now and then.
+    /// Returns how many rows of keys were flushed, and how long the server has worked for that:
+    /// planned and run the statements on usage, and begun and ended transactions. The waits of
+    /// replicas for each other are not work.
     pub(crate) fn flushed(&self) -> Flushed {
         let sql = "SELECT \
                  coalesce(sum(rows) \
                      FILTER (WHERE query ~ '^(UPDATE|INSERT INTO) ingestion_keys.usage '), 0), \
                  coalesce(sum(total_plan_time + total_exec_time) \
-                     FILTER (WHERE query !~ 'pg_advisory_xact_lock|pg_stat_statements'), 0) \
+                     FILTER (WHERE query ~ 'ingestion_keys.(usage|clients)|^(START|COMMIT)'), 0) \
              FROM pg_stat_statements";
         let row = self.query(sql);
         let (rows, milliseconds) = row.split_once('|').unwrap();

@@ -12,9 +12,13 @@ use crate::store::UsageBatch;
 /// processes that write the rows of the same keys in different orders would wait for each other.
 const USAGE_LOCK: i64 = i64::from_be_bytes(*b"IngUsage");
 
-/// The counters of a batch.
-const BATCH: &str = "unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], \
-     $5::bigint[], $6::bigint[]) AS b (key_id, accepted, failed, denied, bytes, last_used_at)";
+/// The counters of a batch. Arrays that are unnested in a `SELECT` list are read once, and not
+/// copied first.
+const BATCH: &str = "( \
+        SELECT unnest($1::bigint[]) AS key_id, unnest($2::bigint[]) AS accepted, \
+            unnest($3::bigint[]) AS failed, unnest($4::bigint[]) AS denied, \
+            unnest($5::bigint[]) AS bytes, unnest($6::bigint[]) AS last_used_at \
+    ) b";
 
 /// Adds the counters of a batch to the rows of its keys. A counter that is too large stays at the
 /// largest number.
@@ -25,17 +29,18 @@ const UPDATE: &str = "UPDATE ingestion_keys.usage AS u SET \
      bytes = least(u.bytes, 9223372036854775807 - b.bytes) + b.bytes, \
      last_used_at = greatest(u.last_used_at, b.last_used_at)";
 
-/// Inserts the rows of keys that were never used. Nobody else inserts rows meanwhile, because of
-/// the lock.
+/// Inserts the rows of keys that were never used, after the other rows were updated. Nobody else
+/// inserts rows meanwhile, because of the lock.
 const INSERT: &str = "INSERT INTO ingestion_keys.usage \
      (key_id, accepted, failed, denied, bytes, last_used_at) SELECT b.*";
 
 /// Sets the last use of clients that are known already.
 const UPDATE_CLIENTS: &str = "\
     UPDATE ingestion_keys.clients c SET last_used_at = greatest(c.last_used_at, b.last_used_at) \
-    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[]) \
-        AS b (key_id, address, user_agent, last_used_at) \
-    WHERE c.key_id = b.key_id AND c.address = b.address AND c.user_agent = b.user_agent";
+    FROM ( \
+        SELECT unnest($1::bigint[]) AS key_id, unnest($2::text[]) AS address, \
+            unnest($3::text[]) AS user_agent, unnest($4::bigint[]) AS last_used_at \
+    ) b WHERE c.key_id = b.key_id AND c.address = b.address AND c.user_agent = b.user_agent";
 
 /// Merges the clients of a batch with the known clients of its keys, and keeps the latest ones.
 const MERGE_CLIENTS: &str = "\
@@ -90,7 +95,7 @@ pub(super) async fn add(
     if updated < batch.usage.len() as u64 {
         let insert = format!(
             "{INSERT} FROM {BATCH} JOIN ingestion_keys.keys k ON k.id = b.key_id \
-             WHERE NOT EXISTS (SELECT 1 FROM ingestion_keys.usage u WHERE u.key_id = b.key_id)"
+             ON CONFLICT (key_id) DO NOTHING"
         );
         transaction.execute_typed(&insert, &values).await?;
     }
