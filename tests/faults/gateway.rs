@@ -198,13 +198,7 @@ impl Gateway {
     }
 
     pub(crate) fn caller(&self) -> Caller {
-        let client = |listener| Client::new(self.address(listener));
-        Caller {
-            admin_token: self.admin_token.clone(),
-            management: client("management"),
-            authorize: client("authorize"),
-            otlp: client("otlp_http"),
-        }
+        Caller::of(&self.server, self.admin_token.clone())
     }
 
     pub(crate) fn stop(self) {
@@ -212,11 +206,21 @@ impl Gateway {
     }
 
     pub(crate) fn address(&self, listener: &str) -> SocketAddr {
-        self.server.address(listener).parse().expect("the address of a listener")
+        address(&self.server, listener)
     }
 }
 
 impl Caller {
+    pub(crate) fn of(server: &otlp_auth_tests::Gateway, admin_token: String) -> Self {
+        let client = |listener| Client::new(address(server, listener));
+        Self {
+            admin_token,
+            management: client("management"),
+            authorize: client("authorize"),
+            otlp: client("otlp_http"),
+        }
+    }
+
     /// Returns a request to the management API and the client that has to send it.
     pub(crate) fn management(
         &mut self,
@@ -285,6 +289,11 @@ impl Caller {
     pub(crate) fn authorize(&mut self, keys: &[&str]) -> Vec<u16> {
         self.authorize.statuses(keys, question)
     }
+}
+
+/// Returns the address of a listener.
+pub(crate) fn address(server: &otlp_auth_tests::Gateway, listener: &str) -> SocketAddr {
+    server.address(listener).parse().expect("the address of a listener")
 }
 
 /// Returns the request that asks the authorize endpoint about a key.

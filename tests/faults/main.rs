@@ -14,6 +14,7 @@
 //! | `followers` | a thousand followers of one gateway |
 //! | `silent` | thousands of connections say nothing |
 //! | `log` | a caller is refused very often |
+//! | `replicas` | what three gateways on one PostgreSQL database need, or they themselves |
 //!
 //! The modules share `gateway` (the gateway under test and its files), `keys` (the assertions after
 //! a fault) and `http` (a client that never repeats a request).
@@ -38,5 +39,6 @@ mod keys;
 mod kill;
 mod log;
 mod memory;
+mod replicas;
 mod silent;
 mod small_disk;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use tempfile::TempDir;
 use test_postgres::Postgres;
@@ -55,12 +56,25 @@ impl Cluster {
     /// Does the same with a database on this server.
     pub fn start_on(server: Postgres, settings: &[String]) -> Self {
         let database = server.create_database();
+        Self::start_with(server, database, settings, |_, _| ())
+    }
+
+    /// Does the same with the database at this URL, and lets `change` change the command of each
+    /// gateway before it is started. The index of the first gateway is 0. A gateway that is started
+    /// [again](Self::restart) gets the unchanged command.
+    pub fn start_with(
+        server: Postgres,
+        database: String,
+        settings: &[String],
+        change: impl Fn(usize, &mut Command),
+    ) -> Self {
         let home = Home::new();
         let directory = TempDir::new().expect("a directory");
         fs::write(directory.path().join("gateway.yaml"), GATEWAY).expect("the configuration");
         let start = |replica| {
             let gateway = Replica { directory: directory.path(), database: &database, replica };
-            gateway.start(&home, &[&free_ports(), settings].concat())
+            let arguments = [&free_ports(), settings].concat();
+            gateway.start(&home, &arguments, |command| change(replica - 1, command))
         };
         let replicas: Vec<Gateway> = (1..=REPLICAS).map(start).collect();
         let [grpc, http, management] =
@@ -117,7 +131,8 @@ impl Cluster {
         drop(old);
         let (directory, database) = (self.directory.path(), self.database.as_str());
         let replica = Replica { directory, database, replica: index + 1 };
-        let gateway = replica.start(&self.home, &[&addresses, self.settings.as_slice()].concat());
+        let arguments = [&addresses, self.settings.as_slice()].concat();
+        let gateway = replica.start(&self.home, &arguments, |_| ());
         self.replicas.insert(index, gateway);
     }
 }
@@ -130,13 +145,19 @@ struct Replica<'a> {
 }
 
 impl Replica<'_> {
-    fn start(&self, home: &Home, arguments: &[String]) -> Gateway {
+    fn start(
+        &self,
+        home: &Home,
+        arguments: &[String],
+        change: impl FnOnce(&mut Command),
+    ) -> Gateway {
         let ready_file = self.directory.join(format!("ready-{}.json", self.replica));
         let mut command = home.command("ingestion-gateway");
         command.arg("--config").arg(self.directory.join("gateway.yaml"));
         command.arg("--ready-file").arg(&ready_file).args(arguments);
         command.env("REPLICA", self.replica.to_string()).env("DATABASE_URL", self.database);
         command.env("ADMIN_TOKEN_FILE", home.admin_token_file());
+        change(&mut command);
         Gateway::ready_with(Program::start(&mut command), &ready_file)
     }
 }

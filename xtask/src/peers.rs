@@ -48,8 +48,13 @@ pub(crate) fn build() -> Result<Peers> {
     );
     let debian = "use Debian, and let apt reach its package index";
     let prometheus: Peer<'_> = (&["prometheus"], "Prometheus", debian, prometheus(&directory));
-    let debian_proxies: Peer<'_> =
-        (&["nginx", "haproxy"], "nginx and HAProxy", debian, debian_proxies(&directory));
+    let debian_proxies: Peer<'_> = (
+        &["nginx", "haproxy", "replicas"],
+        "nginx and HAProxy",
+        debian,
+        debian_proxies(&directory),
+    );
+    let faketime: Peer<'_> = (&["clocks"], "libfaketime", debian, faketime(&directory));
     let wheel_proxies: Peer<'_> = (
         &["envoy", "caddy", "traefik"],
         "Envoy, Caddy and Traefik",
@@ -64,7 +69,7 @@ pub(crate) fn build() -> Result<Peers> {
     );
     let mut missing = Vec::new();
     for (modules, what, how, built) in
-        [go, python, node, prometheus, debian_proxies, wheel_proxies, small_disk]
+        [go, python, node, prometheus, debian_proxies, faketime, wheel_proxies, small_disk]
     {
         if let Err(reason) = built {
             eprintln!("MISSING: {what}: {reason:#}\nIts tests are skipped. To run them, {how}.");
@@ -190,6 +195,22 @@ fn prometheus(directory: &Path) -> Result<()> {
     }
     let packages = unpack_packages(directory, &["download", "prometheus"])?;
     take(&packages.join("unpacked/usr/bin/prometheus"), directory)?;
+    remove(&packages)
+}
+
+/// Downloads Debian's package of libfaketime and unpacks the library, which is preloaded into a
+/// program whose wall clock is wrong.
+fn faketime(directory: &Path) -> Result<()> {
+    const LIBRARY: &str = "libfaketime.so.1";
+    if directory.join(LIBRARY).is_file() {
+        return Ok(());
+    }
+    let packages = unpack_packages(directory, &["download", "libfaketime"])?;
+    // Its directory is named after the architecture.
+    let mut find = Command::new("find");
+    find.current_dir(&packages).args(["unpacked", "-name", LIBRARY, "-exec", "mv", "{}", LIBRARY]);
+    run_with_reason(find.arg(";"))?;
+    take(&packages.join(LIBRARY), directory)?;
     remove(&packages)
 }
 

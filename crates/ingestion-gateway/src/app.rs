@@ -197,7 +197,7 @@ impl App {
             let (service, authorizer, hub) =
                 (service.clone(), authorizer.clone(), Arc::clone(&hub));
             let management =
-                management::router(service, authorizer, hub, tokens, call_lines, clock, &meter)?;
+                management::router(service, authorizer, hub, tokens, call_lines, clock, &meter);
             server
                 .serve(&control, Some(socket), |_| management.clone())
                 .map_err(RunError::Listener)?;

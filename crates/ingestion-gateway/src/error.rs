@@ -13,7 +13,6 @@ use crate::admission::admin_tokens::AdminTokensError;
 use crate::config::DatabaseError;
 use crate::listener::ready::ReadyFileError;
 use crate::listener::sockets::BindError;
-use crate::management::SetUpError;
 use crate::tls::TlsError;
 
 /// Why the gateway did not start, or had to stop.
@@ -95,9 +94,6 @@ pub enum RunError {
     /// bytes.
     #[error("the set of accepted tokens cannot be made")]
     Tokens(#[from] FixedTokensError),
-    /// The management API cannot be set up, because of an error in this program.
-    #[error("the management API cannot be set up")]
-    Management(#[from] SetUpError),
     /// The credential for an upstream cannot be used.
     #[error("{section}.auth cannot be used")]
     UpstreamAuth {
@@ -136,7 +132,6 @@ impl RunError {
             Self::Metrics(_)
             | Self::Runtime(_)
             | Self::Tokens(_)
-            | Self::Management(_)
             | Self::Upstream(_)
             | Self::BackgroundTask(_) => 70,
         }

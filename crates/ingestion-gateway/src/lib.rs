@@ -57,5 +57,4 @@ pub use lifecycle::run;
 pub use listener::ready::ReadyFileError;
 pub use listener::sockets::BindError;
 pub use listener::workers::Workers;
-pub use management::SetUpError;
 pub use tls::{FileError, TlsError};

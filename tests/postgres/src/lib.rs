@@ -43,6 +43,7 @@
     reason = "a failure here is a failed test, which fails by a panic"
 )]
 
+mod disk;
 mod installation;
 mod link;
 mod options;

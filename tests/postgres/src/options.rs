@@ -24,6 +24,7 @@ pub struct Options {
     durable: bool,
     password: Option<String>,
     tls: Option<(PathBuf, PathBuf)>,
+    disk: Option<usize>,
 }
 
 impl Options {
@@ -60,10 +61,22 @@ impl Options {
         self
     }
 
+    /// Gives the data of the server a disk of this many megabytes, which is in memory. An empty
+    /// server takes about 40. It has to be possible to mount a file system in a user namespace.
+    #[must_use]
+    pub fn disk(mut self, megabytes: usize) -> Self {
+        self.disk = Some(megabytes);
+        self
+    }
+
     /// Starts the server and waits until it accepts connections.
     #[must_use]
     pub fn start(self) -> Postgres {
         Postgres::start_with(self)
+    }
+
+    pub(crate) fn get_disk(&self) -> Option<usize> {
+        self.disk
     }
 
     pub(crate) fn get_password(&self) -> Option<&str> {
@@ -111,11 +124,12 @@ impl Options {
 
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { settings, durable, password: _, tls } = self;
+        let Self { settings, durable, password: _, tls, disk } = self;
         f.debug_struct("Options")
             .field("settings", settings)
             .field("durable", durable)
             .field("tls", tls)
+            .field("disk", disk)
             .finish_non_exhaustive()
     }
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::disk::Disk;
 use crate::installation::{Installation, give_to_server_user, run};
 use crate::port::Port;
 use crate::supervisor::Supervisor;
@@ -26,6 +27,7 @@ pub struct Postgres {
     pub(crate) options: Options,
     port: Port,
     directory: PathBuf,
+    disk: Option<Disk>,
 }
 
 #[derive(Debug)]
@@ -83,7 +85,8 @@ impl Postgres {
         let supervisor = Supervisor::start(&directory);
         give_to_server_user(&directory);
         let state = Mutex::new(State { postmaster: None, supervisor });
-        let server = Self { state, options, port: Port::reserve(), directory };
+        let disk = options.get_disk().map(|megabytes| Disk::mount(&directory, megabytes));
+        let server = Self { state, options, port: Port::reserve(), directory, disk };
         if let Some((certificate, key)) = server.options.get_tls() {
             server.copy_private(certificate, &server.certificate());
             server.copy_private(key, &server.key());
@@ -199,6 +202,23 @@ impl Postgres {
     /// Lets the processes of [`pause`](Self::pause) go on.
     pub fn resume(&self) {
         processes::resume(self.pid());
+    }
+
+    /// Returns whether the server has ended by itself. Then [`kill`](Self::kill) comes before
+    /// [`start_again`](Self::start_again).
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        processes::has_ended(self.pid())
+    }
+
+    /// Fills the small disk of the server ([`Options::disk`]).
+    pub fn fill_disk(&self) {
+        self.disk.as_ref().expect("a small disk").fill();
+    }
+
+    /// Frees the space that [`fill_disk`](Self::fill_disk) took.
+    pub fn free_disk(&self) {
+        self.disk.as_ref().expect("a small disk").free();
     }
 
     /// The directory that contains the data directory `data` and the file `log`.

@@ -49,8 +49,9 @@ pub(super) async fn server_info() -> Response {
 
 /// Returns this document
 #[utoipa::path(get, path = route::OPENAPI, responses((status = 200, description = "An OpenAPI 3.1 document", body = Object)))]
-pub(super) async fn openapi(State(management): State<Management>) -> Response {
-    ([(CONTENT_TYPE, json::JSON)], management.document).into_response()
+pub(super) async fn openapi() -> Response {
+    // A test compares it with what the calls say of themselves.
+    ([(CONTENT_TYPE, json::JSON)], include_str!("../../openapi.json")).into_response()
 }
 
 /// Lists all keys of a role, without their secrets

@@ -3,6 +3,7 @@
 mod calls;
 mod followers;
 mod json;
+#[cfg(test)]
 mod openapi;
 mod problem;
 mod require_token;
@@ -12,7 +13,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
-use bytes::Bytes;
 use http::StatusCode;
 use ingestion_api::route;
 use ingestion_keys::clock::Clock;
@@ -27,22 +27,12 @@ use crate::admission::log_throttle::LogThrottle;
 use crate::authorize::Authorizer;
 use crate::follow::Hub;
 
-/// The management API could not be set up, because of an error in this program.
-#[derive(Debug, thiserror::Error)]
-pub enum SetUpError {
-    /// The API document could not be written.
-    #[error("the OpenAPI document cannot be written")]
-    Document(#[from] serde_json::Error),
-}
-
 /// The state that all calls share.
 #[derive(Clone, Debug)]
 struct Management {
     service: KeyService,
     authorizer: Authorizer,
     hub: Arc<Hub>,
-    /// The API as an OpenAPI document.
-    document: Bytes,
 }
 
 /// Creates the router of the management listener. Every request needs the token of an
@@ -56,11 +46,25 @@ pub(crate) fn router(
     throttle: Arc<LogThrottle>,
     clock: Arc<dyn Clock>,
     meter: &Meter,
-) -> Result<Router, SetUpError> {
+) -> Router {
     let require_follower =
         require_token::require_follower(hub.tokens(), Arc::clone(&throttle), meter);
     let require_admin = require_token::require_admin(admin_tokens, throttle, meter);
-    let api = OpenApiRouter::new()
+    let followers = Router::from(follower_calls())
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(require_follower)
+        .with_state(Arc::clone(&hub));
+    Router::from(admin_calls())
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "NotFound", "there is no such call"))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(require_admin)
+        .with_state(Management { service, authorizer, hub })
+        .merge(followers)
+        .layer(middleware::from_fn_with_state(clock, problem::render_and_log_problem))
+}
+
+fn admin_calls() -> OpenApiRouter<Management> {
+    let calls = OpenApiRouter::new()
         .routes(routes!(calls::server_info))
         .routes(routes!(calls::list, calls::create))
         .routes(routes!(calls::get, calls::update, calls::delete))
@@ -68,25 +72,13 @@ pub(crate) fn router(
         .routes(routes!(calls::audit))
         .routes(routes!(calls::authorize))
         .routes(routes!(calls::openapi));
-    let followers =
+    OpenApiRouter::new().nest(route::API_PATH, calls)
+}
+
+fn follower_calls() -> OpenApiRouter<Arc<Hub>> {
+    let calls =
         OpenApiRouter::new().routes(routes!(followers::follow)).routes(routes!(followers::report));
-    let (api, mut document) =
-        OpenApiRouter::with_openapi(openapi::frame()).nest(route::API_PATH, api).split_for_parts();
-    let (followers, calls) =
-        OpenApiRouter::new().nest(route::API_PATH, followers).split_for_parts();
-    document.merge(calls);
-    let document = openapi::finish(document)?;
-    let followers = followers
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(require_follower)
-        .with_state(Arc::clone(&hub));
-    Ok(api
-        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "NotFound", "there is no such call"))
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(require_admin)
-        .with_state(Management { service, authorizer, hub, document })
-        .merge(followers)
-        .layer(middleware::from_fn_with_state(clock, problem::render_and_log_problem)))
+    OpenApiRouter::new().nest(route::API_PATH, calls)
 }
 
 async fn method_not_allowed() -> Problem {

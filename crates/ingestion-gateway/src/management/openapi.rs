@@ -1,12 +1,26 @@
-//! Describes the management API as an OpenAPI document. Each call describes itself, and this file
+//! Tests that `openapi.json` describes the management API. Each call describes itself, and this file
 //! adds what all calls have in common.
 
-use bytes::Bytes;
+use expect_test::expect_file;
 use http::header::AUTHORIZATION;
 use ingestion_api::{ErrorBody, header};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, Response, ResponseBuilder};
 use utoipa::{OpenApi as _, ToSchema as _};
+
+use super::{admin_calls, follower_calls};
+
+// Scenario: the calls describe themselves as an OpenAPI document.
+// Guarantee: `openapi.json`, which the gateway returns, is that document. `UPDATE_EXPECT=1 cargo
+// test --package ingestion-gateway` rewrites the file.
+#[test]
+fn the_api_is_as_documented() {
+    let mut document = frame();
+    document.merge(admin_calls().into_openapi());
+    document.merge(follower_calls().into_openapi());
+    add_common_responses(&mut document);
+    expect_file!["../../openapi.json"].assert_eq(&document.to_pretty_json().unwrap());
+}
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -29,7 +43,7 @@ const COMMON: [(&str, &str); 3] = [
 ];
 
 /// Creates the document without the calls.
-pub(super) fn frame() -> OpenApi {
+fn frame() -> OpenApi {
     let header = |name| SecurityScheme::ApiKey(ApiKey::Header(name));
     let authorization =
         ApiKeyValue::with_description(AUTHORIZATION.as_str(), "`ApiKey`, a space, and the token");
@@ -53,8 +67,7 @@ pub(super) fn frame() -> OpenApi {
     frame
 }
 
-/// Adds the responses that every call may have, and returns the document as JSON.
-pub(super) fn finish(mut document: OpenApi) -> Result<Bytes, serde_json::Error> {
+fn add_common_responses(document: &mut OpenApi) {
     for path in document.paths.paths.values_mut() {
         let methods = [
             &mut path.get,
@@ -76,7 +89,6 @@ pub(super) fn finish(mut document: OpenApi) -> Result<Bytes, serde_json::Error> 
             }
         }
     }
-    Ok(document.to_pretty_json()?.into())
 }
 
 fn refusal(description: &str) -> Response {

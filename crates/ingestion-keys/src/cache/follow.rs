@@ -55,6 +55,7 @@ impl KeyCache {
     pub async fn catch_up(&self, store: &dyn KeyStore) -> Result<(), StoreError> {
         let mut cursor = self.follower.lock().await;
         let began = self.clock.monotonic();
+        let suspended = self.clock.suspended();
         let changes = match &*cursor {
             Some(cursor) => store.changes_since(cursor).await?,
             None => Changes::SnapshotNeeded,
@@ -67,7 +68,9 @@ impl KeyCache {
             Changes::SnapshotNeeded => (None, self.load(store).await?),
         };
         *cursor = Some(next);
-        self.refresh(next.revision, began, Duration::ZERO);
+        // The machine may have been suspended while the answer of the store was on its way.
+        let age = self.clock.suspended().saturating_sub(suspended);
+        self.refresh(next.revision, began, age);
         if let Some(observer) = self.observer.get() {
             observer(Progress { changes: changes.as_deref(), cursor: next, as_of: began });
         }

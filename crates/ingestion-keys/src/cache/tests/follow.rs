@@ -1,6 +1,7 @@
 //! Tests of following a store.
 
 use super::*;
+use crate::clock::Timestamp;
 use crate::store::StoreErrorKind;
 
 /// Waits until another task has made the condition true. Tokio's paused clock does not advance
@@ -144,4 +145,33 @@ async fn a_suspension_makes_the_keys_older() {
     tokio::time::sleep(Duration::from_millis(5001)).await;
     assert_eq!(env.cache.fresh_for(), Some(MAX_STALENESS));
     follower.abort();
+}
+
+/// A clock that is suspended for a second between any two looks at it.
+#[derive(Debug)]
+struct Drowsy(ManualClock);
+
+impl Clock for Drowsy {
+    fn wall(&self) -> Timestamp {
+        self.0.wall()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
+    }
+
+    fn suspended(&self) -> Duration {
+        self.0.suspend(Duration::from_secs(1));
+        self.0.suspended()
+    }
+}
+
+// Scenario: the machine is suspended while a cache reads its store.
+// Guarantee: what was read is as old as the suspension was long.
+#[tokio::test]
+async fn a_suspension_during_a_read_counts() {
+    let clock = Arc::new(Drowsy(ManualClock::at(NOW)));
+    let cache = KeyCache::new(clock, KeyCacheOptions::default());
+    cache.catch_up(&MemoryStore::new([0; 16])).await.unwrap();
+    assert_eq!(cache.age(), Some(Duration::from_secs(1)));
 }

@@ -29,13 +29,14 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(3);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The settings of every connection. The database ends a statement, a wait for a lock and an open
-/// transaction that take too long, so that a process that is gone holds up no other. Compiling a
-/// statement would take longer than running it. A change that was answered survives a crash of the
-/// database, also if the role of this connection says otherwise.
+/// transaction that take too long, so that a process that is gone holds up no other. Whoever waits
+/// for a lock waits longer than a transaction of such a process lives. Compiling a statement would
+/// take longer than running it. A change that was answered survives a crash of the database, also
+/// if the role of this connection says otherwise.
 const SETTINGS: &str = "\
     SET statement_timeout = '5s'; \
     SET lock_timeout = '4s'; \
-    SET idle_in_transaction_session_timeout = '10s'; \
+    SET idle_in_transaction_session_timeout = '3s'; \
     SET idle_session_timeout = 0; \
     SET jit = off; \
     SELECT set_config('synchronous_commit', 'on', false) \

@@ -161,6 +161,7 @@ impl PostgresError {
             | Self::Unexpected => true,
             Self::Database(answer) => {
                 answer.state == SqlState::READ_ONLY_SQL_TRANSACTION
+                    || answer.state == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
                     || matches!(answer.state.code().get(..2), Some("08" | "57" | "XX"))
             }
             Self::Busy | Self::Newer { .. } | Self::Certificates(_) | Self::Row { .. } => false,

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
 use tokio::sync::watch;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, IsolationLevel};
+use tokio_postgres::{Client, IsolationLevel, RowStream, Transaction};
 
 use self::connector::Connector;
 use self::error::{CommitFailure, PostgresError};
@@ -137,7 +137,7 @@ impl KeyStore for PostgresStore {
 
     async fn list(&self) -> Result<Vec<StoredKey>, StoreError> {
         let mut connected = self.pool.get().await?;
-        let listed = within(list(&connected.client)).await;
+        let listed = list(&mut connected.client).await;
         Ok(connected.ended(listed)?)
     }
 
@@ -215,9 +215,18 @@ async fn within<T>(
     answered.unwrap_or(Err(PostgresError::TimedOut(DEADLINE)))
 }
 
-async fn list(client: &Client) -> Result<Vec<StoredKey>, PostgresError> {
+async fn list(client: &mut Client) -> Result<Vec<StoredKey>, PostgresError> {
+    let transaction = read_all(client).await?;
     let sql = format!("{} ORDER BY k.id", rows::STORED);
-    client.query_typed(&sql, &[]).await?.iter().map(rows::stored).collect()
+    let mut listed = Vec::new();
+    {
+        let mut rows = std::pin::pin!(select(&transaction, &sql).await?);
+        while let Some(row) = within(async { Ok(rows.try_next().await?) }).await? {
+            listed.push(rows::stored(&row)?);
+        }
+    }
+    within(async { Ok(transaction.commit().await?) }).await?;
+    Ok(listed)
 }
 
 async fn find(client: &Client, id: KeyId) -> Result<Option<StoredKey>, PostgresError> {
@@ -229,20 +238,30 @@ async fn find(client: &Client, id: KeyId) -> Result<Option<StoredKey>, PostgresE
     Ok(Some(key))
 }
 
-/// Sends everything that the store has at one moment. If the receiver is gone, some rows are not
-/// read, and the connection cannot be used again.
-async fn stream(client: &mut Client, sender: &SnapshotSender) -> Result<(), PostgresError> {
+/// Begins a transaction that reads very many rows as they are at one moment. Reading a million keys
+/// takes longer than a statement may take otherwise.
+async fn read_all(client: &mut Client) -> Result<Transaction<'_>, PostgresError> {
     let transaction =
         client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     let transaction = within(async { Ok(transaction.start().await?) }).await?;
-    // Reading a million keys takes longer than a statement may take otherwise.
     within(async { Ok(transaction.batch_execute("SET LOCAL statement_timeout = 0").await?) })
         .await?;
+    Ok(transaction)
+}
+
+/// Reads rows one after the other. Each of them has to come within [`DEADLINE`].
+async fn select(transaction: &Transaction<'_>, sql: &str) -> Result<RowStream, PostgresError> {
+    let values = std::iter::empty::<(&(dyn ToSql + Sync), Type)>();
+    within(async { Ok(transaction.query_typed_raw(sql, values).await?) }).await
+}
+
+/// Sends everything that the store has at one moment. If the receiver is gone, some rows are not
+/// read, and the connection cannot be used again.
+async fn stream(client: &mut Client, sender: &SnapshotSender) -> Result<(), PostgresError> {
+    let transaction = read_all(client).await?;
     let cursor = within(rows::cursor(&transaction)).await?;
     for sql in [rows::LIVE, rows::DELETED] {
-        let values = std::iter::empty::<(&(dyn ToSql + Sync), Type)>();
-        let rows = within(async { Ok(transaction.query_typed_raw(sql, values).await?) }).await?;
-        let mut rows = std::pin::pin!(rows);
+        let mut rows = std::pin::pin!(select(&transaction, sql).await?);
         let mut chunk = Vec::with_capacity(CHUNK);
         while let Some(row) = within(async { Ok(rows.try_next().await?) }).await? {
             chunk.push(rows::change(&row, 0)?);

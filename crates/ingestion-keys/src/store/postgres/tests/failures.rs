@@ -79,6 +79,43 @@ async fn a_store_survives_the_end_of_the_database() {
     assert_eq!(insert(&store, 3).await, first + 1);
 }
 
+// Scenario: a process is stopped in the middle of a change. Another process makes a change.
+// Guarantee: the other change is made, because the database ends the transaction of the first
+// process before the second one has waited too long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_process_holds_up_no_change() {
+    let server = Postgres::shared();
+    let url = server.create_database();
+    let (stopped, other) = (open(&url), open(&url));
+    let first = insert(&other, 1).await;
+    let mut connected = stopped.pool.get().await.unwrap();
+    let transaction = connected.client.transaction().await.unwrap();
+    let sql = "UPDATE ingestion_keys.last_change SET revision = revision + 1";
+    transaction.batch_execute(sql).await.unwrap();
+    assert_eq!(insert(&other, 2).await, first + 1);
+    let ended = PostgresError::from(transaction.commit().await.unwrap_err());
+    assert!(ended.breaks_connection(), "{ended:?}");
+}
+
+// Scenario: listing the keys takes longer than a statement may take, as it may with a million keys.
+// Guarantee: the list is complete.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_list_is_not_cut_off() {
+    let (store, server) = empty().await;
+    for number in 1..=3 {
+        insert(&store, number).await;
+    }
+    let connected = store.pool.get().await.unwrap();
+    let sql = "SELECT current_database()";
+    let database: String = connected.client.query_one(sql, &[]).await.unwrap().get(0);
+    drop(connected);
+    let slow = "ALTER TABLE ingestion_keys.keys RENAME TO all_keys; \
+         CREATE VIEW ingestion_keys.keys AS \
+         SELECT * FROM ingestion_keys.all_keys WHERE pg_sleep(2) IS NOT NULL";
+    server.psql(&database, slow);
+    assert_eq!(store.list().await.unwrap().len(), 3);
+}
+
 // Scenario: a URL names two hosts. The first one accepts connections and says nothing, and then the
 // first one is a standby.
 // Guarantee: the second host is used, because it answers and can be written to.
