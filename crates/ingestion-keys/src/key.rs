@@ -211,7 +211,8 @@ pub struct KeyClient {
     pub address: IpAddr,
     /// The user agent that the client sends.
     pub user_agent: Option<String>,
-    /// The time of the last allowed request of the client.
+    /// The time of the last allowed request of the client. What a store has can be a minute older,
+    /// because a cache writes it at most once a minute.
     pub last_used_at: Timestamp,
 }
 

@@ -20,6 +20,7 @@ pub(super) fn bounds(name: Name) -> Vec<Bound> {
         Name::Client => client(),
         Name::Gateway => gateway(),
         Name::Keys => keys(),
+        Name::Replicas => replicas(),
     }
 }
 
@@ -116,9 +117,24 @@ fn gateway() -> Vec<Bound> {
 fn keys() -> Vec<Bound> {
     vec![
         Bound::at_most("ready_1m", 3.0),
+        Bound::at_most("ready_1m_postgres", 5.0),
         Bound::at_most("rss_1m", 200.0),
         Bound::to_case("create_p99_1m", "create_p99_1k", 2.0),
         Bound::at_most("list_10k", 1.0),
+    ]
+}
+
+fn replicas() -> Vec<Bound> {
+    vec![
+        Bound::at_most("revocation_p50", 20.0),
+        Bound::at_most("revocation_p99", 100.0),
+        // The polling interval of this case is 1 s.
+        Bound::at_most("revocation_polling_p99", 1100.0),
+        Bound::at_most("follower_revocation_p99", 100.0),
+        Bound::at_most("idle_statements", 1.0),
+        Bound::at_most("usage_flush_10k", 50.0),
+        Bound::at_most("followers_1000_rss", 50.0),
+        Bound::at_most("followers_1000_idle", 1.0),
     ]
 }
 

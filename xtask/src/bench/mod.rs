@@ -27,6 +27,9 @@ pub(crate) enum Name {
     Gateway,
     /// The gateway with a million keys: start-up, memory, creating and listing
     Keys,
+    /// Three gateways on one PostgreSQL database, and processes that follow a gateway: how soon a
+    /// deleted key is refused everywhere, and what they cost
+    Replicas,
 }
 
 /// Runs the named benchmarks, or all of them. For each benchmark, prints the table and the bounds
@@ -91,6 +94,7 @@ impl Name {
                 ]))?;
                 vec![Command::new(ours("ingestion-gateway", "keys")?)]
             }
+            Self::Replicas => vec![Command::new(ours("ingestion-gateway", "replicas")?)],
         })
     }
 
@@ -98,7 +102,9 @@ impl Name {
     fn rounds(self) -> usize {
         match self {
             Self::Verdict | Self::Client => 7,
-            Self::Gateway | Self::Keys => 3,
+            Self::Gateway => 3,
+            // These programs measure several times, because their databases take long to fill.
+            Self::Keys | Self::Replicas => 1,
         }
     }
 }

@@ -15,6 +15,8 @@
 mod bench;
 mod case;
 mod compare;
+#[path = "../common/cpu.rs"]
+mod cpu;
 mod gateway;
 mod hpack;
 mod http1;
@@ -22,6 +24,8 @@ mod http2;
 mod job;
 mod keys;
 mod load;
+#[path = "../common/memory.rs"]
+mod memory;
 mod payload;
 mod peers;
 mod pipe;

@@ -10,7 +10,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tempfile::TempDir;
 
+use crate::cpu::cpu;
 use crate::job::Protocol;
+use crate::memory::resident_megabytes;
 
 /// The processor of the program that is measured.
 const MIDDLE: usize = 0;
@@ -101,12 +103,12 @@ impl Process {
 
     /// Returns the processor time that the process and its children have used so far.
     pub(crate) fn cpu(&self) -> Duration {
-        self.ids().into_iter().map(cpu_of).sum()
+        self.ids().into_iter().map(cpu).sum()
     }
 
     /// Returns the resident memory in megabytes (10^6 bytes).
     pub(crate) fn resident_megabytes(&self) -> f64 {
-        self.ids().into_iter().map(resident_of).sum()
+        self.ids().into_iter().map(resident_megabytes).sum()
     }
 
     /// Returns the ids of the process and of its children.
@@ -157,20 +159,4 @@ fn run_on(processor: usize) {
 /// random.
 pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-fn cpu_of(process: u32) -> Duration {
-    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return Duration::ZERO };
-    let nanoseconds = |thread: fs::DirEntry| {
-        let statistics = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        statistics.split(' ').next()?.parse::<u64>().ok()
-    };
-    Duration::from_nanos(threads.flatten().filter_map(nanoseconds).sum())
-}
-
-fn resident_of(process: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    // The kernel writes `kB` and means units of 1024 bytes.
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or_default() * 1024.0 / 1e6
 }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, OnceLock};
 use ingestion_api::KEY_PREFIX;
 
 use super::digest_prefix::DigestPrefix;
+use crate::clock::Timestamp;
 
 /// The largest number of characters that are kept of a user agent.
 const USER_AGENT_LEN: usize = 128;
@@ -63,6 +64,10 @@ pub(super) struct SeenClient {
     pub(super) user_agent: Option<Box<str>>,
     /// Whether the client was seen since the last flush of the usage.
     pub(super) is_fresh: bool,
+    /// The time of the last use, if it was left for a later flush.
+    pub(super) unflushed: Option<Timestamp>,
+    /// Whether the client was flushed before.
+    pub(super) is_known: bool,
 }
 
 impl KeyHandle {
@@ -136,7 +141,8 @@ impl KeyHandle {
                 clients.remove(0);
             }
             let user_agent = user_agent.map(Into::into);
-            clients.push(SeenClient { address, user_agent, is_fresh: true });
+            let (unflushed, is_known) = (None, false);
+            clients.push(SeenClient { address, user_agent, is_fresh: true, unflushed, is_known });
         }
     }
 }

@@ -20,7 +20,11 @@ use crate::key::{KeyClient, KeyId, StoredKey, Usage};
 use crate::store::{KeyStore, StoreError, UsageBatch};
 
 /// The largest number of keys in one batch. The store writes each batch in one short transaction.
-const BATCH: usize = 1000;
+const BATCH: usize = 10_000;
+
+/// The shortest time between two flushes of the last use of clients that are in the store already.
+/// Writing a client costs a store as much as writing all counters of its key.
+const KNOWN_CLIENTS: Duration = Duration::from_secs(60);
 
 /// A key with at least this many counted requests since the last flush gets separate counters for
 /// each core.
@@ -37,7 +41,8 @@ pub(super) struct Registry {
     /// at the second flush after the key was marked, because a decision that began before the mark
     /// may be counted after the first flush has read the counters.
     retired: Mutex<HashMap<KeyId, Retired>>,
-    flushing: tokio::sync::Mutex<()>,
+    /// Locked by whoever flushes. The value is the time of the last flush of known clients.
+    flushing: tokio::sync::Mutex<Option<Duration>>,
     /// The number of used keys whose totals are told apart.
     listed: AtomicUsize,
     /// The usage that followers have reported, until it is in the store.
@@ -97,7 +102,7 @@ pub struct PendingUsage<'a> {
     registry: &'a Registry,
     /// How long a client of a key is kept after its last request.
     retain_clients: Duration,
-    _flushing: tokio::sync::MutexGuard<'a, ()>,
+    _flushing: tokio::sync::MutexGuard<'a, Option<Duration>>,
 }
 
 impl KeyCache {
@@ -119,9 +124,17 @@ impl KeyCache {
         limit: usize,
         mut add: impl FnMut(UsageBatch) -> F,
     ) -> Result<(), E> {
-        let _flushing = self.usage.flushing.lock().await;
-        let now = self.clock.wall();
-        let (unflushed, busy) = self.usage.take(now);
+        let mut known_clients_at = self.usage.flushing.lock().await;
+        let (now, at) = (self.clock.wall(), self.clock.monotonic());
+        let known_clients =
+            known_clients_at.is_none_or(|last| at.saturating_sub(last) >= KNOWN_CLIENTS);
+        if known_clients {
+            *known_clients_at = Some(at);
+        }
+        let (mut unflushed, busy) = self.usage.take(now, known_clients);
+        // A store has its rows in the order in which they were written first. Rows that are written
+        // again in the same order are neighbours.
+        unflushed.sort_unstable_by_key(|(id, _)| *id);
         self.spread(&busy);
         let max_clients = self.options.max_clients;
         let oldest_client = Some(now.saturating_sub(self.options.retain_clients));
@@ -298,8 +311,9 @@ impl Registry {
     }
 
     /// Reads all counters and sets them to zero. Returns the keys with usage to be flushed, and the
-    /// digests of the keys that are so busy that they get separate counters for each core.
-    fn take(&self, now: Timestamp) -> (Vec<Unflushed>, Vec<DigestPrefix>) {
+    /// digests of the keys that are so busy that they get separate counters for each core. The
+    /// usage has all new clients, and the clients that were flushed before if `known_clients`.
+    fn take(&self, now: Timestamp, known_clients: bool) -> (Vec<Unflushed>, Vec<DigestPrefix>) {
         let used = self.used.pin();
         let (mut unflushed, mut busy) = (Vec::new(), Vec::new());
         for (id, shared) in &used {
@@ -309,7 +323,7 @@ impl Registry {
                 // This is read before the counters. A request that has ended by now has counted
                 // everything before.
                 let is_held = counted.identity.is_held();
-                let usage = counted.take(now, self.answers_are_reported);
+                let usage = counted.take(now, self.answers_are_reported, known_clients);
                 key.taken.add(UsageTotal::from(&usage));
                 if usage.accepted.saturating_add(usage.failed) >= BUSY && !counted.replaced {
                     busy.push(key.digest);
@@ -370,11 +384,15 @@ impl Counted {
     fn read(&self, now: Timestamp, answers_are_reported: bool) -> Usage {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let allowed = (!answers_are_reported).then(|| self.identity.uses());
-        self.collect(now, allowed, read, |client| client.is_fresh)
+        self.collect(now, allowed, read, |client| match client.is_fresh {
+            true => Some(now),
+            false => client.unflushed,
+        })
     }
 
-    /// Returns the counted usage, and sets the counters to zero.
-    fn take(&self, now: Timestamp, answers_are_reported: bool) -> Usage {
+    /// Returns the counted usage, and sets the counters to zero. Clients that were flushed before
+    /// are left for a later flush, unless `known_clients` or there may be none.
+    fn take(&self, now: Timestamp, answers_are_reported: bool, known_clients: bool) -> Usage {
         let take = |counter: &AtomicU64| match counter.load(Ordering::Relaxed) {
             // A counter that is zero is not written, because a write would take the cache line of
             // the counter away from the other cores.
@@ -382,17 +400,25 @@ impl Counted {
             _ => counter.swap(0, Ordering::Relaxed),
         };
         let allowed = (!answers_are_reported).then(|| self.identity.take_uses());
-        self.collect(now, allowed, take, |client| std::mem::take(&mut client.is_fresh))
+        let known_clients = known_clients || self.replaced;
+        self.collect(now, allowed, take, |client| {
+            if std::mem::take(&mut client.is_fresh) {
+                client.unflushed = Some(now);
+            }
+            let is_due = !std::mem::replace(&mut client.is_known, true) || known_clients;
+            if is_due { client.unflushed.take() } else { None }
+        })
     }
 
-    /// Collects the usage. `allowed` is the number of allowed requests, which count as accepted. If
-    /// it is `None`, the reported answers are counted instead.
+    /// Collects the usage, with the clients for which `last_used_at` returns a time. `allowed` is
+    /// the number of allowed requests, which count as accepted. If it is `None`, the reported
+    /// answers are counted instead.
     fn collect(
         &self,
         now: Timestamp,
         allowed: Option<u64>,
         count: impl Fn(&AtomicU64) -> u64,
-        fresh: impl Fn(&mut SeenClient) -> bool,
+        last_used_at: impl Fn(&mut SeenClient) -> Option<Timestamp>,
     ) -> Usage {
         let mut usage = Usage { accepted: allowed.unwrap_or_default(), ..Usage::default() };
         if let Some(handle) = self.identity.identity().handle::<KeyHandle>() {
@@ -402,15 +428,14 @@ impl Counted {
             }
             usage.denied = count(&handle.denied);
             usage.bytes = count(&handle.bytes);
-            for client in lock(&handle.clients)
-                .iter_mut()
-                .filter_map(|client| fresh(client).then_some(&*client))
-            {
-                usage.clients.push(KeyClient {
-                    address: client.address,
-                    user_agent: client.user_agent.as_deref().map(str::to_owned),
-                    last_used_at: now,
-                });
+            for client in lock(&handle.clients).iter_mut() {
+                if let Some(last_used_at) = last_used_at(client) {
+                    usage.clients.push(KeyClient {
+                        address: client.address,
+                        user_agent: client.user_agent.as_deref().map(str::to_owned),
+                        last_used_at,
+                    });
+                }
             }
         }
         usage.last_used_at = (usage.accepted > 0 || usage.failed > 0).then_some(now);

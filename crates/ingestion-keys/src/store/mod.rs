@@ -241,7 +241,7 @@ pub struct UsageBatch {
     /// The largest number of clients that are kept for each key.
     pub max_clients: usize,
     /// Clients that were last seen before this time are forgotten. A store may keep a client of
-    /// this age until the next batch that has a client of the same key.
+    /// this age until the next batch that has a new client of the same key.
     pub oldest_client: Option<Timestamp>,
 }
 

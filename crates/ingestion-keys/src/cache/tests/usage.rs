@@ -150,6 +150,46 @@ async fn the_handle_leads_to_the_key() {
     assert_eq!(clients.len(), 2);
 }
 
+// Scenario: a client uses a key several times within a minute, and the usage is flushed each time.
+// Then a new client uses the key, and then the minute is over.
+// Guarantee: a new client is in the store after the next flush. The last use of a client that is
+// there already is pending until a minute is over, and is then stored with its own time.
+#[tokio::test]
+async fn a_known_client_is_flushed_once_a_minute() {
+    let env = TestEnv::new();
+    let record = env.insert(1, "n").await;
+    let credential = key(1);
+    let credential = Credential::new("StackState", credential.expose_secret()).unwrap();
+    let Ok(Decision::Allow(identity)) = env.cache.decide(&credential) else {
+        panic!("the key is valid")
+    };
+    let handle = identity.handle::<KeyHandle>().unwrap();
+    let pass = |seconds| env.clock.advance(Duration::from_secs(seconds));
+    let used_by = async |last: u8| {
+        handle.add_client(IpAddr::from([192, 0, 2, last]), None);
+        env.flush().await;
+    };
+    let at = |seconds| NOW.saturating_add(Duration::from_secs(seconds));
+    let client = |last: u8, seconds| KeyClient {
+        address: IpAddr::from([192, 0, 2, last]),
+        user_agent: None,
+        last_used_at: at(seconds),
+    };
+    let stored = async || env.store.get(record.id).await.unwrap().unwrap();
+    used_by(1).await;
+    assert_eq!(stored().await.usage.clients, [client(1, 0)]);
+    pass(10);
+    used_by(1).await;
+    pass(10);
+    used_by(2).await;
+    assert_eq!(stored().await.usage.clients, [client(2, 20), client(1, 0)]);
+    let known = env.cache.pending_usage().await.added_to(stored().await, at(20));
+    assert_eq!(known.usage.clients, [client(2, 20), client(1, 10)]);
+    pass(40);
+    env.flush().await;
+    assert_eq!(stored().await.usage.clients, [client(2, 20), client(1, 10)]);
+}
+
 // Scenario: keys are used and deleted, and the usage is flushed twice.
 // Guarantee: the usage of these keys is not in memory any more.
 #[tokio::test]

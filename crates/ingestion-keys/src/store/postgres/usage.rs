@@ -12,26 +12,35 @@ use crate::store::UsageBatch;
 /// processes that write the rows of the same keys in different orders would wait for each other.
 const USAGE_LOCK: i64 = i64::from_be_bytes(*b"IngUsage");
 
-/// Adds the counters of a batch to the rows of its keys, and inserts the rows of keys that were
-/// never used. Nobody else inserts rows meanwhile, because of the lock. A counter that is too large
-/// stays at the largest number.
-const ADD: &str = "\
-    WITH b AS ( \
-        SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], \
-            $5::bigint[], $6::bigint[]) \
-            AS b (key_id, accepted, failed, denied, bytes, last_used_at) \
-    ), updated AS ( \
-        UPDATE ingestion_keys.usage AS u SET \
-            accepted = least(u.accepted, 9223372036854775807 - b.accepted) + b.accepted, \
-            failed = least(u.failed, 9223372036854775807 - b.failed) + b.failed, \
-            denied = least(u.denied, 9223372036854775807 - b.denied) + b.denied, \
-            bytes = least(u.bytes, 9223372036854775807 - b.bytes) + b.bytes, \
-            last_used_at = greatest(u.last_used_at, b.last_used_at) \
-        FROM b WHERE u.key_id = b.key_id \
-    ) \
-    INSERT INTO ingestion_keys.usage (key_id, accepted, failed, denied, bytes, last_used_at) \
-    SELECT b.* FROM b JOIN ingestion_keys.keys k ON k.id = b.key_id \
-    WHERE NOT EXISTS (SELECT 1 FROM ingestion_keys.usage u WHERE u.key_id = b.key_id)";
+/// The counters of a batch. Arrays that are unnested in a `SELECT` list are read once, and not
+/// copied first.
+const BATCH: &str = "( \
+        SELECT unnest($1::bigint[]) AS key_id, unnest($2::bigint[]) AS accepted, \
+            unnest($3::bigint[]) AS failed, unnest($4::bigint[]) AS denied, \
+            unnest($5::bigint[]) AS bytes, unnest($6::bigint[]) AS last_used_at \
+    ) b";
+
+/// Adds the counters of a batch to the rows of its keys. A counter that is too large stays at the
+/// largest number.
+const UPDATE: &str = "UPDATE ingestion_keys.usage AS u SET \
+     accepted = least(u.accepted, 9223372036854775807 - b.accepted) + b.accepted, \
+     failed = least(u.failed, 9223372036854775807 - b.failed) + b.failed, \
+     denied = least(u.denied, 9223372036854775807 - b.denied) + b.denied, \
+     bytes = least(u.bytes, 9223372036854775807 - b.bytes) + b.bytes, \
+     last_used_at = greatest(u.last_used_at, b.last_used_at)";
+
+/// Inserts the rows of keys that were never used, after the other rows were updated. Nobody else
+/// inserts rows meanwhile, because of the lock.
+const INSERT: &str = "INSERT INTO ingestion_keys.usage \
+     (key_id, accepted, failed, denied, bytes, last_used_at) SELECT b.*";
+
+/// Sets the last use of clients that are known already.
+const UPDATE_CLIENTS: &str = "\
+    UPDATE ingestion_keys.clients c SET last_used_at = greatest(c.last_used_at, b.last_used_at) \
+    FROM ( \
+        SELECT unnest($1::bigint[]) AS key_id, unnest($2::text[]) AS address, \
+            unnest($3::text[]) AS user_agent, unnest($4::bigint[]) AS last_used_at \
+    ) b WHERE c.key_id = b.key_id AND c.address = b.address AND c.user_agent = b.user_agent";
 
 /// Merges the clients of a batch with the known clients of its keys, and keeps the latest ones.
 const MERGE_CLIENTS: &str = "\
@@ -81,7 +90,15 @@ pub(super) async fn add(
         (&column(&|usage| usage.bytes) as _, Type::INT8_ARRAY),
         (&last_used_at as _, Type::INT8_ARRAY),
     ];
-    transaction.execute_typed(ADD, &values).await?;
+    let update = format!("{UPDATE} FROM {BATCH} WHERE u.key_id = b.key_id");
+    let updated = transaction.execute_typed(&update, &values).await?;
+    if updated < batch.usage.len() as u64 {
+        let insert = format!(
+            "{INSERT} FROM {BATCH} JOIN ingestion_keys.keys k ON k.id = b.key_id \
+             ON CONFLICT (key_id) DO NOTHING"
+        );
+        transaction.execute_typed(&insert, &values).await?;
+    }
     merge_clients(transaction, batch).await
 }
 
@@ -108,14 +125,26 @@ async fn merge_clients(
             times.push(client.last_used_at.as_millis());
         }
     }
-    let max_clients = i64::try_from(batch.max_clients).unwrap_or(i64::MAX);
-    let oldest = batch.oldest_client.map_or(i64::MIN, Timestamp::as_millis);
-    let values = [
-        (&of_keys as _, Type::INT8_ARRAY),
+    let clients = [
         (&ids as _, Type::INT8_ARRAY),
         (&addresses as _, Type::TEXT_ARRAY),
         (&agents as _, Type::TEXT_ARRAY),
         (&times as _, Type::INT8_ARRAY),
+    ];
+    // Most batches have no new client. Old clients stay until there is one.
+    let known = transaction.execute_typed(UPDATE_CLIENTS, &clients).await?;
+    if known == ids.len() as u64 && batch.max_clients > 0 {
+        return Ok(());
+    }
+    let max_clients = i64::try_from(batch.max_clients).unwrap_or(i64::MAX);
+    let oldest = batch.oldest_client.map_or(i64::MIN, Timestamp::as_millis);
+    let [ids, addresses, agents, times] = clients;
+    let values = [
+        (&of_keys as _, Type::INT8_ARRAY),
+        ids,
+        addresses,
+        agents,
+        times,
         (&max_clients as _, Type::INT8),
         (&oldest as _, Type::INT8),
     ];
