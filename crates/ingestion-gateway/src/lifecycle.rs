@@ -4,8 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingestion_keys::cache::KeyCache;
-use ingestion_keys::store::{KeyStore, StoreError};
+use ingestion_keys::store::StoreError;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -75,7 +74,10 @@ async fn shut_down(app: App, mut background: JoinSet<()>, grace: Duration) {
     app.debug.stop();
     app.log_throttles.iter().for_each(|throttle| throttle.begin_interval());
     // If another flush is running, this flush waits until the other flush has ended.
-    if tokio::time::timeout(LAST_FLUSH, flush(&app.cache, &*app.keys)).await.is_err() {
+    if tokio::time::timeout(LAST_FLUSH, flush(app.cache.flush_last_usage(&*app.keys)))
+        .await
+        .is_err()
+    {
         tracing::error!("the last usage counters were not written in time");
     }
     // The task of the debug exporter is the only one that ends without being aborted.
@@ -122,7 +124,7 @@ fn background_tasks(
         // A running flush is never cancelled, because the next flush would then count a part of the
         // usage twice.
         while tokio::time::timeout(interval, stop.cancelled()).await.is_err() {
-            flush(&cache, &*store).await;
+            flush(cache.flush_usage(&*store)).await;
         }
         std::future::pending().await
     });
@@ -147,8 +149,8 @@ fn background_tasks(
     tasks
 }
 
-async fn flush(cache: &KeyCache, store: &dyn KeyStore) {
-    if let Err(error) = cache.flush_usage(store).await {
+async fn flush(flushed: impl Future<Output = Result<(), StoreError>>) {
+    if let Err(error) = flushed.await {
         let error: &dyn std::error::Error = &error;
         tracing::warn!(error, "usage counters cannot be written: they are kept for the next flush");
     }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::KeyCache;
 use super::key_handle::kept;
-use super::usage::lock;
+use super::usage::{lock, room_in_batch};
 use crate::key::{KeyId, Usage};
 
 /// The largest number of keys with reported usage that is not in the store yet.
@@ -53,12 +53,14 @@ impl KeyCache {
 }
 
 impl Reported {
-    /// Returns usage of at most `limit` keys to be written, or what was returned last, unless it
-    /// was [written](Self::written).
+    /// Returns usage of at most `limit` keys, and of no more clients than a batch may have, to be
+    /// written. Returns what was returned last, unless it was [written](Self::written).
     pub(super) fn take(&self, limit: usize) -> Vec<(KeyId, Usage)> {
         let Parts { waiting, taken } = &mut *lock(&self.0);
         if taken.is_empty() {
-            let ids: Vec<_> = waiting.keys().copied().take(limit).collect();
+            let mut fits = room_in_batch();
+            let waiting_now = waiting.iter().take(limit).take_while(|(_, usage)| fits(usage));
+            let ids: Vec<_> = waiting_now.map(|(id, _)| *id).collect();
             taken.extend(ids.into_iter().filter_map(|id| waiting.remove_entry(&id)));
         }
         taken.clone()

@@ -19,8 +19,8 @@ use crate::clock::Timestamp;
 use crate::key::{KeyClient, KeyId, StoredKey, Usage};
 use crate::store::{KeyStore, StoreError, UsageBatch};
 
-/// The largest number of keys in one batch. The store writes each batch in one short transaction.
-const BATCH: usize = 10_000;
+/// The largest number of clients of all keys in one batch, unless a single key has more.
+const BATCH_CLIENTS: usize = 20_000;
 
 /// The shortest time between two flushes of the last use of clients that are in the store already.
 /// Writing a client costs a store as much as writing all counters of its key.
@@ -114,20 +114,33 @@ impl KeyCache {
     ///
     /// When the store cannot be written.
     pub async fn flush_usage(&self, store: &dyn KeyStore) -> Result<(), StoreError> {
-        self.flush_usage_with(BATCH, |batch| store.add_usage(batch)).await
+        self.flush_usage_with(store.usage_batch(), false, |batch| store.add_usage(batch)).await
     }
 
-    /// Does the same as [`flush_usage`](Self::flush_usage), and calls `add` with each batch of at
-    /// most `limit` keys.
+    /// Does the same as [`flush_usage`](Self::flush_usage) before the process ends. It also writes
+    /// the last uses of clients that are in the store already, which other flushes write once a
+    /// minute.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be written.
+    pub async fn flush_last_usage(&self, store: &dyn KeyStore) -> Result<(), StoreError> {
+        self.flush_usage_with(store.usage_batch(), true, |batch| store.add_usage(batch)).await
+    }
+
+    /// Does the same as [`flush_usage`](Self::flush_usage) or, if it `is_last`, as
+    /// [`flush_last_usage`](Self::flush_last_usage), and calls `add` with each batch of at most
+    /// `limit` keys.
     pub(crate) async fn flush_usage_with<E, F: Future<Output = Result<(), E>>>(
         &self,
         limit: usize,
+        is_last: bool,
         mut add: impl FnMut(UsageBatch) -> F,
     ) -> Result<(), E> {
         let mut known_clients_at = self.usage.flushing.lock().await;
         let (now, at) = (self.clock.wall(), self.clock.monotonic());
         let known_clients =
-            known_clients_at.is_none_or(|last| at.saturating_sub(last) >= KNOWN_CLIENTS);
+            is_last || known_clients_at.is_none_or(|last| at.saturating_sub(last) >= KNOWN_CLIENTS);
         if known_clients {
             *known_clients_at = Some(at);
         }
@@ -138,15 +151,15 @@ impl KeyCache {
         self.spread(&busy);
         let max_clients = self.options.max_clients;
         let oldest_client = Some(now.saturating_sub(self.options.retain_clients));
-        for keys in unflushed.chunks(limit) {
-            let usage = keys
-                .iter()
-                .filter_map(|(id, key)| Some((*id, lock(key).unflushed.as_deref()?.clone())))
-                .collect();
+        let mut rest = &unflushed[..];
+        while !rest.is_empty() {
+            let usage = batch(rest, limit);
+            let (keys, later) = rest.split_at(usage.len());
             add(UsageBatch { usage, max_clients, oldest_client }).await?;
             for (_, key) in keys {
                 lock(key).unflushed = None;
             }
+            rest = later;
         }
         loop {
             let usage = self.usage.reported.take(limit);
@@ -440,6 +453,28 @@ impl Counted {
         }
         usage.last_used_at = (usage.accepted > 0 || usage.failed > 0).then_some(now);
         usage
+    }
+}
+
+/// Returns the usage of the first keys, as much as one batch may have: of at least one key, and of
+/// at most `limit`.
+fn batch(keys: &[Unflushed], limit: usize) -> Vec<(KeyId, Usage)> {
+    let usage = keys.iter().map(|(id, key)| {
+        // Only a flush takes this usage away, and one flush runs at a time.
+        (*id, lock(key).unflushed.as_deref().cloned().unwrap_or_default())
+    });
+    let mut fits = room_in_batch();
+    usage.take(limit).take_while(|(_, usage)| fits(usage)).collect()
+}
+
+/// Returns a function that is called with the usage of one key after the other, and returns whether
+/// it fits into the same batch, by the number of its clients.
+pub(super) fn room_in_batch() -> impl FnMut(&Usage) -> bool {
+    let mut taken = 0;
+    move |usage| {
+        let is_first = taken == 0;
+        taken += usage.clients.len().max(1);
+        is_first || taken <= BATCH_CLIENTS
     }
 }
 

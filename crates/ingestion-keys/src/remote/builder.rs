@@ -173,7 +173,7 @@ impl FollowerBuilder {
         let (stop, mut stopped) = watch::channel(false);
         reporting.spawn(async move {
             while timeout(interval, stopped.changed()).await.is_err() {
-                reported.report(&used).await;
+                reported.report(&used, false).await;
             }
         });
         Ok(Follower { cache, reporter, is_ready, following, reporting, stop })

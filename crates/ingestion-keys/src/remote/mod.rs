@@ -97,7 +97,7 @@ impl Follower {
         let report = async {
             // A report that is being sent is not cancelled, because it would be sent again.
             self.reporting.join_next().await;
-            self.reporter.report(&self.cache).await;
+            self.reporter.report(&self.cache, true).await;
         };
         if tokio::time::timeout(LAST_REPORT, report).await.is_err() {
             tracing::warn!("the last usage of keys was not reported in time");

@@ -49,11 +49,11 @@ impl Reporter {
     }
 
     /// Reports the usage since the last report. Usage that cannot be reported now is reported
-    /// later.
-    pub(super) async fn report(&self, cache: &KeyCache) {
+    /// later, unless this report `is_last`.
+    pub(super) async fn report(&self, cache: &KeyCache, is_last: bool) {
         let reported = async {
             self.send_again(&mut *self.reports.lock().await).await?;
-            cache.flush_usage_with(MAX_KEYS, |batch| self.add(batch)).await
+            cache.flush_usage_with(MAX_KEYS, is_last, |batch| self.add(batch)).await
         };
         let reported = reported.await;
         let was_failing = self.is_failing.swap(reported.is_err(), Ordering::Relaxed);

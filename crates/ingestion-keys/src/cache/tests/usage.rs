@@ -151,9 +151,11 @@ async fn the_handle_leads_to_the_key() {
 }
 
 // Scenario: a client uses a key several times within a minute, and the usage is flushed each time.
-// Then a new client uses the key, and then the minute is over.
+// Then a new client uses the key, and then the minute is over. At the end, the last usage is
+// flushed.
 // Guarantee: a new client is in the store after the next flush. The last use of a client that is
-// there already is pending until a minute is over, and is then stored with its own time.
+// there already is pending until a minute is over, and is then stored with its own time. The last
+// flush stores it in any case.
 #[tokio::test]
 async fn a_known_client_is_flushed_once_a_minute() {
     let env = TestEnv::new();
@@ -188,6 +190,34 @@ async fn a_known_client_is_flushed_once_a_minute() {
     pass(40);
     env.flush().await;
     assert_eq!(stored().await.usage.clients, [client(2, 20), client(1, 10)]);
+    pass(5);
+    used_by(2).await;
+    assert_eq!(stored().await.usage.clients, [client(2, 20), client(1, 10)]);
+    env.cache.flush_last_usage(&*env.store).await.unwrap();
+    assert_eq!(stored().await.usage.clients, [client(2, 65), client(1, 10)]);
+}
+
+// Scenario: keys with many clients each, and one with more than a batch may have, are flushed.
+// Guarantee: a batch has few clients, or a single key.
+#[test]
+fn a_batch_has_few_clients() {
+    let usage = |clients| Usage {
+        clients: vec![
+            KeyClient {
+                address: IpAddr::from([192, 0, 2, 1]),
+                user_agent: None,
+                last_used_at: NOW
+            };
+            clients
+        ],
+        ..Usage::default()
+    };
+    let taken = |clients: &[usize]| {
+        let mut fits = crate::cache::usage::room_in_batch();
+        clients.iter().take_while(|&&clients| fits(&usage(clients))).count()
+    };
+    assert_eq!([taken(&[10_000, 10_000, 1]), taken(&[20_001, 0]), taken(&[1, 20_000])], [2, 1, 1]);
+    assert_eq!(taken(&[0; 10_000]), 10_000);
 }
 
 // Scenario: keys are used and deleted, and the usage is flushed twice.
@@ -305,7 +335,7 @@ async fn reported_usage_is_flushed_once() {
     assert_eq!(pending().await, sum);
     // The usage that was counted here is written, and the write of what was reported never ends.
     let (mut writes, store) = (0, &env.store);
-    let cancelled = env.cache.flush_usage_with(10, |batch| {
+    let cancelled = env.cache.flush_usage_with(10, false, |batch| {
         writes += 1;
         let is_last = writes == 2;
         async move {
