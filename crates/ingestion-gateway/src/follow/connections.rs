@@ -30,6 +30,7 @@ pub(super) struct Connections {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
+    /// The number of guards.
     len: usize,
     /// The connections with each token, the first one first.
     by_token: HashMap<Option<u64>, BTreeMap<u64, Arc<Connection>>>,
@@ -65,8 +66,8 @@ impl Connections {
 
     /// Counts a follower that came at a time of the gateway. One token may have at most seven
     /// eighths of the places. If there is no place, the follower that has been connected with the
-    /// same token for longest gives its place, unless it came only just before. Returns `None` if
-    /// there is still no place.
+    /// same token for longest gives its place, unless it came only just before. It counts until its
+    /// stream has ended. Returns `None` if there is still no place, or if many have not ended yet.
     pub(super) fn begin(
         &self,
         token: Option<u64>,
@@ -76,13 +77,15 @@ impl Connections {
     ) -> Option<Connected> {
         let mut guard = self.open();
         let open = &mut *guard;
+        if open.len >= self.max + self.max / 8 {
+            return None;
+        }
         let is_full = open.len >= self.max;
         let of_token = open.by_token.entry(token).or_default();
         if is_full || of_token.len() >= self.max - self.max / 8 {
             match of_token.first_entry() {
                 Some(oldest) if now - oldest.get().begun >= MAY_BE_REPLACED => {
                     oldest.remove().ended.cancel();
-                    open.len -= 1;
                 }
                 Some(_) => return None,
                 None => {
@@ -157,11 +160,11 @@ impl Connected {
 impl Drop for Connected {
     fn drop(&mut self) {
         let mut open = self.connections.open();
+        open.len -= 1;
         let Some(of_token) = open.by_token.get_mut(&self.token) else { return };
-        let was_counted = of_token.remove(&self.id).is_some();
+        of_token.remove(&self.id);
         if of_token.is_empty() {
             open.by_token.remove(&self.token);
         }
-        open.len -= usize::from(was_counted);
     }
 }
