@@ -100,8 +100,10 @@ impl Clock for SystemClock {
 
     #[cfg(target_os = "linux")]
     fn suspended(&self) -> Duration {
-        let monotonic = read(ClockId::Monotonic);
-        read(ClockId::Boottime).saturating_sub(monotonic)
+        // If the process is stopped between the two readings, the result is too small, and the next
+        // one is right. In the other order it would be too large, and hide a suspension later.
+        let since_boot = read(ClockId::Boottime);
+        since_boot.saturating_sub(read(ClockId::Monotonic))
     }
 }
 
