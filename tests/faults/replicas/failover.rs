@@ -62,6 +62,7 @@ fn asynchronous() {
     let ids: BTreeSet<i64> = ids.lines().map(|id| id.parse().expect("an id")).collect();
     let lost = agree_with_database(&load, &ids);
     assert!(lost > 0, "the standby had every change");
+    load.shared.only_good.store(false, Ordering::SeqCst);
     load.wait_for_decisions(TWO_ROUNDS);
     let what = format!("failover to an asynchronous standby without the last {lost} changes");
     load.end(cluster, &what, 1);

@@ -21,7 +21,7 @@ pub(super) struct Key {
 }
 
 /// Every key of a scenario.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Keys {
     /// The keys that must be let in. A key whose deletion was requested is not among them.
     pub(super) valid: BTreeMap<i64, Key>,

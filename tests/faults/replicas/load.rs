@@ -181,6 +181,7 @@ impl Load {
         let received = Discarded::of(&lines).items;
         let accepted: usize = sent.iter().map(|sent| sent.accepted).sum();
         let dropped: usize = sent.iter().map(|sent| sent.dropped).sum();
+        let unanswered: usize = sent.iter().map(|sent| sent.unanswered).sum();
         let items_lost = accepted.saturating_sub(received) + dropped;
         let sum = |of: fn(&Replica) -> &AtomicUsize| -> usize {
             self.shared.replicas.iter().map(|replica| count(of(replica))).sum()
@@ -203,6 +204,9 @@ impl Load {
         assert!(wrong.is_empty(), "wrong decisions:\n{}", wrong.join("\n"));
         assert!(lost.is_empty(), "lost changes:\n{}", lost.join("\n"));
         assert_eq!(items_lost, 0, "{sent:?}, {received} items received");
+        // Otherwise an item that was received twice could stand for one that was lost.
+        let twice = received - accepted;
+        assert!(twice <= unanswered, "{twice} items too many, {unanswered} of them possible");
         assert!(accepted > 0 && sum(|replica| &replica.changes) > faults);
     }
 }
@@ -240,9 +244,10 @@ impl Shared {
     /// Waits until a gateway lets every valid key in and refuses every revoked one. Notes every
     /// wrong decision until then.
     pub(super) fn wait_until_followed(&self, replica: usize, caller: &mut Caller) {
-        let keys = self.keys();
-        let all = keys.valid.values().map(|key| (key, 204));
-        let all: Vec<_> = all.chain(keys.revoked.iter().map(|key| (key, 403))).collect();
+        // The lock is not held while the gateway follows, because the probers need it.
+        let Keys { valid, revoked, .. } = self.keys().clone();
+        let all = valid.values().map(|key| (key, 204));
+        let all: Vec<_> = all.chain(revoked.iter().map(|key| (key, 403))).collect();
         let secrets: Vec<_> = all.iter().map(|(key, _)| key.secret.as_str()).collect();
         wait_until("the gateway has followed", || {
             let sent = Instant::now();

@@ -33,12 +33,18 @@ pub(super) struct Sent {
     refusals: Vec<String>,
     /// The number of times that a batch was sent again.
     repeated: usize,
+    /// The items that were sent again although they may have been received: nobody said that they
+    /// were not.
+    pub(super) unanswered: usize,
 }
 
 /// An answer to a batch.
 pub(super) enum Answer {
     Accepted,
+    /// The gateway did not take the batch.
     ComeBack(Duration),
+    /// Nobody knows whether a gateway took the batch.
+    Unanswered,
     Refused(String),
 }
 
@@ -60,6 +66,11 @@ pub(super) fn send_until(mut sender: impl Send, stop: &AtomicBool) -> Sent {
                 Answer::ComeBack(pause) => {
                     sent.repeated += 1;
                     thread::sleep(pause);
+                }
+                Answer::Unanswered => {
+                    sent.repeated += 1;
+                    sent.unanswered += ITEMS;
+                    thread::sleep(PAUSE);
                 }
                 Answer::Refused(why) => {
                     sent.dropped += ITEMS;
@@ -101,10 +112,13 @@ impl Send for Http {
         match answer {
             Ok(answer) if matches!(answer.status, 429 | 502 | 503 | 504) => {
                 let seconds = answer.retry_after.and_then(|seconds| seconds.parse().ok());
-                Answer::ComeBack(seconds.map_or(PAUSE, Duration::from_secs))
+                // Only the gateway itself says when to come back.
+                seconds.map_or(Answer::Unanswered, |seconds| {
+                    Answer::ComeBack(Duration::from_secs(seconds))
+                })
             }
             Ok(answer) => Answer::Refused(format!("{} {}", answer.status, answer.body)),
-            Err(_) => Answer::ComeBack(PAUSE),
+            Err(_) => Answer::Unanswered,
         }
     }
 }
@@ -138,6 +152,10 @@ impl Send for Grpc {
         let mut client = LogsServiceClient::new(self.channel.clone());
         match self.runtime.block_on(client.export(request)) {
             Ok(_) => Answer::Accepted,
+            // The gateway itself says in the details when to come back.
+            Err(status) if status.code() == Code::Unavailable && status.details().is_empty() => {
+                Answer::Unanswered
+            }
             Err(status) if status.code() == Code::Unavailable => Answer::ComeBack(PAUSE),
             Err(status) => Answer::Refused(status.to_string()),
         }

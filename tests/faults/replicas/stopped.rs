@@ -1,5 +1,6 @@
 //! A gateway is stopped for longer than `max_staleness`, and goes on.
 
+use std::thread;
 use std::time::Instant;
 
 use otlp_auth_tests::{Cluster, PATIENCE};
@@ -7,7 +8,7 @@ use rustix::process::{Signal, kill_process};
 
 use super::keys::Key;
 use super::load::{Changes, Load, callers, create};
-use super::{settings, wait_until};
+use super::{PAUSE, settings, wait_until};
 use crate::gateway::{Caller, address, telemetry};
 use crate::http::Client;
 
@@ -84,5 +85,6 @@ fn delete(caller: &mut Caller, id: i64) -> bool {
             status => assert_eq!(status, 503),
         }
         assert!(Instant::now() < deadline, "key {id} cannot be deleted");
+        thread::sleep(PAUSE);
     }
 }
