@@ -8,7 +8,7 @@ use otlp_auth::server::ServerAuthenticator as _;
 use otlp_auth::{Credential, Decision};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::common::gateway::Gateway;
 use crate::cpu::cpu;
@@ -28,8 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The time after which connecting has no effect on the memory any more.
 const SETTLED: Duration = Duration::from_secs(10);
 
-/// How long idle followers are observed. They are sent a position every 5 s.
-const IDLE: Duration = Duration::from_secs(30);
+/// How long the gateway is observed without followers.
+const ALONE: Duration = Duration::from_secs(30);
+
+/// Each follower renews its connection 90 to 180 s after it was made. All of them do so for the
+/// first time in the time that is observed, which is more than they do later in the same time.
+const RENEWING: Duration = Duration::from_secs(90);
 
 /// Followers of one gateway.
 pub(crate) struct Followers(Vec<Follower>);
@@ -91,6 +95,7 @@ async fn until(
     let mut times = vec![None; followers.len()];
     let credential = Credential::new("StackState", key).unwrap();
     let mut interval = interval(RESOLUTION);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while times.contains(&None) {
         interval.tick().await;
         for (follower, time) in followers.iter().zip(&mut times).filter(|(_, time)| time.is_none())
@@ -109,19 +114,19 @@ pub(crate) async fn cost(gateway: &Gateway, count: usize) -> Cost {
     allow_open_files();
     let process = gateway.child.id();
     sleep(SETTLED).await;
-    let (memory, alone) = (resident_megabytes(process), idle_percent(process).await);
+    let (memory, alone) = (resident_megabytes(process), idle_percent(process, ALONE).await);
+    let started = Instant::now();
     let _followers = Followers::start(gateway, count).await;
-    sleep(SETTLED).await;
-    Cost {
-        megabytes: resident_megabytes(process) - memory,
-        idle_percent: idle_percent(process).await - alone,
-    }
+    sleep(RENEWING.saturating_sub(started.elapsed())).await;
+    let with_followers = idle_percent(process, RENEWING).await;
+    let megabytes = resident_megabytes(process) - memory;
+    Cost { megabytes, idle_percent: with_followers - alone }
 }
 
-/// Returns the part of a processor that the process uses now, in percent.
-async fn idle_percent(process: u32) -> f64 {
+/// Returns the part of a processor that the process uses in the next time, in percent.
+async fn idle_percent(process: u32, observed: Duration) -> f64 {
     let (before, started) = (cpu(process), Instant::now());
-    sleep(IDLE).await;
+    sleep(observed).await;
     (cpu(process) - before).as_secs_f64() / started.elapsed().as_secs_f64() * 100.0
 }
 

@@ -110,6 +110,8 @@ async fn main() {
     let replicas = Replicas::start(&database.url, REPLICAS, &[interval]).await;
     let load = Load::start(&replicas);
     let latencies = load.during("revocations by polling", POLLED.measure(&replicas)).await;
+    let median = percentile(&latencies, 0.5);
+    assert!(median > 200.0, "replicas were notified: half of them refused within {median} ms");
     report("revocation_polling_p99", percentile(&latencies, 0.99));
     drop((load, replicas, database));
 
