@@ -66,9 +66,9 @@ const NOTIFIED: Revocations = Revocations {
     resolution: Duration::from_millis(1),
 };
 
-/// Deletes keys at any time between two polls. They stay accepted for long, so that many are watched
-/// at the same time. A replica that makes a change reads those of the others as well, so all of them
-/// are deleted through one.
+/// Deletes keys at any time between two polls. They stay accepted for long, so that many are
+/// watched at the same time. A replica that makes a change reads those of the others as well, so
+/// all of them are deleted through one.
 const POLLED: Revocations = Revocations {
     count: 300,
     at_once: 300,

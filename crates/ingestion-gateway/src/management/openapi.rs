@@ -1,5 +1,5 @@
-//! Tests that `openapi.json` describes the management API. Each call describes itself, and this file
-//! adds what all calls have in common.
+//! Tests that `openapi.json` describes the management API. Each call describes itself, and this
+//! file adds what all calls have in common.
 
 use expect_test::expect_file;
 use http::header::AUTHORIZATION;
