@@ -381,9 +381,10 @@ async fn a_follower_that_comes_back_gets_its_place() {
     assert_eq!((env.hub.connections(1).len(), env.hub.connections(2).len()), (7, 1));
     assert_eq!(join(1).await.map(drop).unwrap_err(), JoinError::Full);
     env.clock.advance(Duration::from_secs(30));
+    let _instead_of_one = join(1).await.unwrap();
     assert_eq!(join(1).await.map(drop).unwrap_err(), JoinError::Full);
-    drop(first);
-    let _once_more = join(1).await.unwrap();
-    drop((others, other_token));
-    assert_eq!((env.hub.connections(1).len(), env.hub.connections(2).len()), (2, 0));
+    drop(others.remove(0));
+    let _instead_of_another = join(1).await.unwrap();
+    drop((first, others, other_token));
+    assert_eq!((env.hub.connections(1).len(), env.hub.connections(2).len()), (3, 0));
 }
