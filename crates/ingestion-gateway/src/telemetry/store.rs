@@ -80,6 +80,10 @@ impl KeyStore for MeteredStore {
         self.counted("audit", self.inner.audit(after, limit).await)
     }
 
+    fn usage_batch(&self) -> usize {
+        self.inner.usage_batch()
+    }
+
     async fn add_usage(&self, batch: UsageBatch) -> Result<(), StoreError> {
         self.counted("usage", self.inner.add_usage(batch).await)
     }

@@ -226,6 +226,10 @@ impl KeyStore for MemoryStore {
         Ok(entries.take(limit as usize).cloned().collect())
     }
 
+    fn usage_batch(&self) -> usize {
+        1000
+    }
+
     async fn add_usage(&self, batch: UsageBatch) -> Result<(), StoreError> {
         let mut content = self.content()?;
         for (id, usage) in batch.usage {

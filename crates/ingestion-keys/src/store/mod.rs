@@ -118,9 +118,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
 
     /// Returns the largest number of keys in one call of [`add_usage`](Self::add_usage). A call is
     /// one transaction, and a change of a key may have to wait for it.
-    fn usage_batch(&self) -> usize {
-        1000
-    }
+    fn usage_batch(&self) -> usize;
 
     /// Adds usage to keys. Either the whole batch is added, or nothing. The usage of a key that
     /// does not exist is ignored. Each key is in the batch once.

@@ -252,6 +252,10 @@ impl KeyStore for SqliteStore {
         Ok(self.reader.run(move |connection| audit::read(connection, after, limit)).await?)
     }
 
+    fn usage_batch(&self) -> usize {
+        1000
+    }
+
     async fn add_usage(&self, batch: UsageBatch) -> Result<(), StoreError> {
         let files = self.writer.files();
         let add = move |connection: &mut Connection| -> Result<(), SqliteError> {
